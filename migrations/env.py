@@ -1,0 +1,10 @@
+"""Alembic's entry: runs the revisions on the connection that worker/migrate.py hands over.
+
+That connection is inside the program's own write transaction, so an upgrade is all or nothing.
+"""
+
+from alembic import context
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection)
+context.run_migrations()

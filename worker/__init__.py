@@ -1,0 +1,3 @@
+"""valossa-ingest."""
+
+__version__ = "0.1.0"

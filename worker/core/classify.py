@@ -1,0 +1,160 @@
+"""What one exchange with the API means: the outcome table of design.md, section 4.
+
+Total: every status, every body and every failure has a line. Nothing else interprets a status, and
+this module knows no HTTP library: it is given facts.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import assert_never
+
+from worker.core.model import (
+    Accepted,
+    AccountRefused,
+    InDoubt,
+    NotSent,
+    Outcome,
+    Refused,
+    Released,
+    Throttled,
+    TryLater,
+    WrongAddress,
+)
+
+_ACCOUNT = {401, 402, 403}
+_ADDRESS = {404, 405, 407, 421, 426}
+_THROTTLED = {425, 429}
+_UNDECIDED = {101, 303, 408, 409}
+_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A response, as far as it was read. ``retry_after`` and ``date`` are the raw header values;
+    ``received_at`` (UTC) stands in for a missing ``date``.
+    """
+
+    status: int
+    body: bytes
+    received_at: datetime
+    retry_after: str | None = None
+    date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """No readable response head. ``sent``: the request's first byte may have left."""
+
+    error: str
+    sent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The last check before the first byte said no; nothing left."""
+
+    reason: str
+
+
+Exchange = Answer | NoAnswer | Withheld
+
+
+def classify(exchange: Exchange) -> Outcome:
+    """The outcome of one exchange; its message is raw text, neither blanked nor cut."""
+    match exchange:
+        case Withheld(reason):
+            return Released(reason)
+        case NoAnswer(error, sent=False):
+            return NotSent(f"not sent: {error}")
+        case NoAnswer(error):
+            return InDoubt(f"sent, but no answer was read: {error}")
+        case Answer():
+            return _answered(exchange)
+        case _:
+            assert_never(exchange)
+
+
+def _answered(answer: Answer) -> Outcome:
+    status, message = answer.status, _message(answer)
+    if 200 <= status <= 299:
+        return _success(answer, message)
+    if status in _UNDECIDED or not 100 <= status <= 599:
+        return InDoubt(message, status)
+    if status in _ACCOUNT:
+        return AccountRefused(message, status)
+    if status in _ADDRESS or 300 <= status <= 399:
+        return WrongAddress(message, status)
+    if status in _THROTTLED:
+        return Throttled(message, status, _seconds(answer))
+    if 400 <= status <= 499:
+        return Refused(message, status)
+    if _clearly_later(answer):
+        return TryLater(message, status, _seconds(answer))
+    return InDoubt(message, status)
+
+
+def _success(answer: Answer, message: str) -> Outcome:
+    body = _parsed(answer.body)
+    job_id = body.get("job_id") if isinstance(body, dict) else None
+    if isinstance(job_id, str) and job_id.strip():
+        return Accepted(job_id, answer.status)
+    return InDoubt(f"success without a job id: {message}", answer.status)
+
+
+def _clearly_later(answer: Answer) -> bool:
+    """A server error that says itself that nothing was made: the documented body of a 500 or 503
+    (valossa-api.md, section 10), or a 503 that names a time.
+    """
+    documented = _documented_errors(_parsed(answer.body)) is not None
+    told_when = answer.status == 503 and _seconds(answer) is not None
+    return (answer.status in {500, 503} and documented) or told_when
+
+
+def _message(answer: Answer) -> str:
+    """``HTTP 400: Invalid value``: the documented messages, else the start of whatever came."""
+    errors = _documented_errors(_parsed(answer.body))
+    text = errors or " ".join(answer.body.decode("utf-8", "replace").split())
+    return f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
+
+
+def _documented_errors(body: object) -> str | None:
+    """The messages of ``{"errors": [{"message": …}]}`` (valossa-api.md, section 10)."""
+    errors = body.get("errors") if isinstance(body, dict) else None
+    if not isinstance(errors, list) or not errors:
+        return None
+    messages = [error.get("message") for error in errors if isinstance(error, dict)]
+    told = [message for message in messages if isinstance(message, str)]
+    return "; ".join(told) if len(told) == len(errors) else None
+
+
+def _parsed(body: bytes) -> object:
+    """The body as JSON, None where it is none. Deep nesting raises RecursionError and a huge
+    integer ValueError; neither may pass as anything else than "not JSON".
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _seconds(answer: Answer) -> float | None:
+    """``Retry-After`` in seconds, dates measured against the answer's own ``Date``."""
+    told = (answer.retry_after or "").strip()
+    if _SECONDS.fullmatch(told):
+        return float(told)
+    until = _http_date(told)
+    if until is None:
+        return None
+    sent_at = _http_date(answer.date or "") or answer.received_at
+    return max(0.0, (until - sent_at).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

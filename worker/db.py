@@ -1,0 +1,194 @@
+"""Connections to one SQLite file, and transactions on them. Knows no verb of the queue."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+
+from worker.tables import SCHEMA
+
+PATIENCE_SECONDS = 5.0
+"""Waiting this long for the database's lock is worth one line in the log."""
+
+T = TypeVar("T")
+
+_REMEDIES = {
+    "SQLITE_FULL": "the disk is full: make room",
+    "SQLITE_READONLY": "it is read-only: check the owner and the mode of the file and its folder",
+    "SQLITE_CANTOPEN": "it cannot be opened: check the path, its folder and its permissions",
+    "SQLITE_NOTADB": "it is no SQLite database: name another file, or restore a backup",
+    "SQLITE_CORRUPT": "it is damaged: restore a backup",
+    "SQLITE_IOERR": "the disk reports an error: check the disk and its free space",
+}
+
+
+class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, told in a sentence
+    """The database cannot be used; the message names the file and the way out."""
+
+
+class Database:
+    """The connections to one SQLite file: one that writes and one that reads.
+
+    A transaction is one call of ``read`` or ``write`` with a plain function of a connection. Their
+    awaits must never be cancelled: a cancelled one may have committed (design.md, section 8).
+    """
+
+    def __init__(
+        self, url: str, *, dice: Callable[[], float], waiting: Callable[[str], None]
+    ) -> None:
+        self.path = path_of(url)
+        self._dice = dice
+        self._waiting = waiting
+        self._engine: AsyncEngine = create_async_engine(
+            f"sqlite+aiosqlite:///{self.path}",
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",  # BEGIN IMMEDIATE is said by write(), not by the driver
+            connect_args={"timeout": 0},
+        )
+        event.listen(self._engine.sync_engine, "connect", _tolerate_bad_text)
+        self._turn = {"write": asyncio.Lock(), "read": asyncio.Lock()}
+        self._open: dict[str, AsyncConnection] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
+        """``work``'s result, committed to disk; ``purpose`` says in the log what waits if the
+        database is locked. Raises what ``work`` raises (rolled back), or DatabaseProblem.
+        """
+        return await self._transaction("write", "BEGIN IMMEDIATE", work, purpose)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """``work``'s result on one consistent state. Raises DatabaseProblem."""
+        return await self._transaction("read", "BEGIN", work, "to read")
+
+    async def data_version(self) -> int:
+        """A number that changes when somebody else, or our own writing side, has committed."""
+        return await self.read(
+            lambda connection: connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        )
+
+    async def close(self) -> None:
+        """Close both connections."""
+        for connection in self._open.values():
+            await connection.close()
+        self._open.clear()
+        await self._engine.dispose()
+
+    async def _transaction(
+        self, role: str, begin: str, work: Callable[[Connection], T], purpose: str
+    ) -> T:
+        async with self._turn[role]:
+            try:
+                connection = await self._connection(role, purpose)
+                await self._locked(lambda: connection.exec_driver_sql(begin), purpose)
+                try:
+                    result = await connection.run_sync(work)
+                    await connection.commit()
+                except BaseException:
+                    await connection.rollback()
+                    raise
+            except DBAPIError as error:
+                raise _explained(error, self.path) from error
+            return result
+
+    async def _connection(self, role: str, purpose: str) -> AsyncConnection:
+        if role not in self._open:
+            connection = await self._engine.connect()
+            try:
+                await self._locked(lambda: connection.run_sync(_prepare), purpose)
+            except BaseException:
+                await connection.close()
+                raise
+            self._open[role] = connection
+        return self._open[role]
+
+    async def _locked(self, step: Callable[[], Awaitable[object]], purpose: str) -> None:
+        """Take ``step`` as soon as the lock is free, polling in small random steps: the busy
+        handler's own sleeps grow to 100 ms. Says once what waits.
+        """
+        clock = asyncio.get_running_loop()
+        give_word = clock.time() + PATIENCE_SECONDS
+        while True:
+            try:
+                await step()
+            except DBAPIError as error:
+                if not _is_busy(error):
+                    raise
+            else:
+                return
+            if clock.time() > give_word:
+                self._waiting(purpose)
+                give_word = float("inf")
+            await asyncio.sleep(0.001 + 0.003 * self._dice())
+
+
+def path_of(url: str) -> Path:
+    """The absolute path of ``sqlite:///file`` or of a bare path. Raises DatabaseProblem."""
+    if "://" not in url:
+        return Path(url).expanduser().absolute()
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseProblem(f"database_url {url!r} cannot be read: {error}") from error
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.query:
+        raise DatabaseProblem(
+            f"database_url {url!r} is no SQLite file: write sqlite:///videos.db or a path"
+        )
+    return Path(parsed.database).expanduser().absolute()
+
+
+def schema_problem(connection: Connection) -> str | None:
+    """Why this program cannot work on this schema, None if it can."""
+    known = text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
+    if not connection.execute(known).scalar_one():
+        return "has no tables of this program: run valossa-ingest migrate"
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found == SCHEMA:
+        return None
+    if found is None or found < SCHEMA:
+        return f"has schema {found}, this program needs {SCHEMA}: run valossa-ingest migrate"
+    return f"has schema {found}, newer than this program's {SCHEMA}: install the newer program"
+
+
+def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Read text that is not UTF-8 as lone surrogates, so that one such row is told apart instead
+    of stopping everybody (law 14).
+    """
+    driver = connection.driver_connection
+    driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+
+
+def _prepare(connection: Connection) -> None:
+    """Every commit on disk before the next step (law 1); a database that is not WAL is refused."""
+    mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar_one()
+    if mode != "wal":
+        raise DatabaseProblem(
+            f"the database works in journal mode {mode}, not WAL: keep it in a file on a local disk"
+        )
+    connection.exec_driver_sql("PRAGMA synchronous=FULL")
+
+
+def _is_busy(error: DBAPIError) -> bool:
+    code = getattr(error.driver_exception, "sqlite_errorcode", 0)
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _explained(error: DBAPIError, path: Path) -> Exception:
+    """A database that cannot be used as a sentence; a bad value stays what it was."""
+    name = getattr(error.driver_exception, "sqlite_errorname", "")
+    for prefix, remedy in _REMEDIES.items():
+        if name.startswith(prefix):
+            return DatabaseProblem(f"database {path}: {remedy} ({error.driver_exception})")
+    return error

@@ -1,0 +1,55 @@
+"""Slots and starts: how many requests may be in flight, and when the next may begin.
+
+Never asks the database and knows nothing of what is sent: the starts that it is given were reserved
+for everybody; asyncio-throttle behind them is this process's own hard limit.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from asyncio_throttle.throttler import Throttler
+
+
+class Gate:
+    """The slots of one process. Its one claim loop takes them, each attempt gives its own back."""
+
+    def __init__(
+        self, *, slots: int, rate: int, period_seconds: float, monotonic: Callable[[], float]
+    ) -> None:
+        self.slots = slots
+        self.taken = 0
+        self._monotonic = monotonic
+        self._throttle = Throttler(rate, period_seconds, retry_interval=0.002)
+        self._line = asyncio.Lock()
+        self._shut = asyncio.Event()
+
+    def take(self, count: int) -> None:
+        """Occupy ``count`` slots."""
+        self.taken += count
+
+    def give_back(self) -> None:
+        """Free one slot."""
+        self.taken -= 1
+
+    def shut(self) -> None:
+        """Let nobody begin any more; who waits is told so at once."""
+        self._shut.set()
+
+    async def begin(self, at: float) -> bool:
+        """Wait for the start at the monotonic second ``at``, then for the hard limit; False if the
+        gate was shut before. One at a time stands at the limit: more waiters would poll it.
+        """
+        await self._wait_until(at)
+        async with self._line:
+            if self._shut.is_set():
+                return False
+            await self._throttle.acquire()
+        return not self._shut.is_set()
+
+    async def _wait_until(self, at: float) -> None:
+        seconds = at - self._monotonic()
+        if seconds > 0:
+            try:
+                await asyncio.wait_for(self._shut.wait(), seconds)
+            except TimeoutError:
+                return

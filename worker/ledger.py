@@ -1,0 +1,177 @@
+"""The one writing task: claims wanted and outcomes ready go together into one transaction.
+
+While a transaction runs, whatever comes piles up for the next. The task is never cancelled: a
+cancelled database await may have committed. Callers put things down without an await and wait on
+futures. Knows neither HTTP nor SQL.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import StatementError
+
+from worker.chronicle import Chronicle
+from worker.core.model import InDoubt, Released
+from worker.db import Database, DatabaseProblem
+from worker.store.settle import Ending
+from worker.turn import CoolDown, Done, Note, Settled, Transaction, Turn
+
+TRY_AGAIN_SECONDS = 1.0
+"""Between tries to write while the database cannot be written."""
+
+BAD_VALUE = (StatementError, ValueError, OverflowError)
+"""What a value that cannot be stored raises, in the driver or on the way to it (law 14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    note: Note
+    future: asyncio.Future[Settled]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    room: Callable[[], int]
+    future: asyncio.Future[Turn]
+
+
+class Ledger:
+    """The writing side of one process: run it as a task, close it last."""
+
+    def __init__(self, database: Database, transaction: Transaction, chronicle: Chronicle) -> None:
+        self._database = database
+        self._work = transaction
+        self._chronicle = chronicle
+        self._ready: list[_Waiting] = []
+        self._wanted: _Wanted | None = None
+        self._news = asyncio.Event()
+        self._closing = False
+        self._giving_up = asyncio.Event()
+
+    def settle(self, ending: Ending, cool_down: CoolDown | None = None) -> asyncio.Future[Settled]:
+        """Put an ending down for the next transaction, at once and without an await."""
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self._ready.append(_Waiting(Note(ending, cool_down), future))
+        self._news.set()
+        return future
+
+    async def claim(self, room: Callable[[], int]) -> Turn:
+        """Ask for as many starts as ``room()`` says when the transaction begins. One caller at a
+        time. Raises DatabaseProblem, and then nothing was claimed (law 9).
+        """
+        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        self._wanted = _Wanted(room, future)
+        self._news.set()
+        return await future
+
+    def close(self) -> None:
+        """End ``run`` when everything put down is on disk."""
+        self._closing = True
+        self._news.set()
+
+    def give_up(self) -> None:
+        """End ``run`` although something could not be written: its lease will run out."""
+        self._giving_up.set()
+        self.close()
+
+    async def run(self) -> None:
+        """Write until closed."""
+        while self._ready or self._wanted or not self._closing:
+            await self._news.wait()
+            self._news.clear()
+            await self._gather()
+            await self._turn()
+            if self._giving_up.is_set():
+                return
+
+    async def _gather(self) -> None:
+        """Let the event loop turn until no more endings arrive: half the transactions."""
+        seen = -1
+        while seen != len(self._ready):
+            seen = len(self._ready)
+            await asyncio.sleep(0)
+
+    async def _turn(self) -> None:
+        """One transaction with everything that waits; alone, a claim looks before it writes."""
+        ready, self._ready = self._ready, []
+        wanted, self._wanted = self._wanted, None
+        try:
+            if wanted and not ready and (seen := await self._database.read(self._work.look)):
+                self._answer(wanted, seen)
+            elif wanted or ready:
+                self._tell(ready, wanted, await self._write(ready, wanted))
+        except DatabaseProblem as problem:
+            await self._wait_for_database(ready, wanted, problem)
+        except BAD_VALUE:
+            if not ready:
+                raise
+            self._wanted = wanted
+            await self._one_by_one(ready)
+
+    async def _write(self, ready: Sequence[_Waiting], wanted: _Wanted | None) -> Done:
+        notes = [waiting.note for waiting in ready]
+        room = wanted.room() if wanted else 0
+        return await self._database.write(
+            lambda connection: self._work.write(connection, notes, room),
+            f"to settle {len(notes)} and claim up to {room}",
+        )
+
+    async def _one_by_one(self, ready: Sequence[_Waiting]) -> None:
+        """A shared transaction failed for a value: each alone, so that only the offender fails."""
+        self._news.set()
+        for place, waiting in enumerate(ready):
+            try:
+                self._tell([waiting], None, await self._write([waiting], None))
+            except DatabaseProblem as problem:
+                await self._wait_for_database(ready[place:], None, problem)
+                return
+            except BAD_VALUE as error:
+                self._ready.append(replace(waiting, note=_unwritable(waiting.note, error)))
+
+    async def _wait_for_database(
+        self, ready: Sequence[_Waiting], wanted: _Wanted | None, problem: DatabaseProblem
+    ) -> None:
+        """Endings that could not be written are tried again; their requests never are."""
+        self._chronicle.database(problem)
+        self._ready = [*ready, *self._ready]
+        if wanted and not wanted.future.cancelled():
+            wanted.future.set_exception(problem)
+        if self._ready:
+            self._news.set()
+            await _unless(self._giving_up, TRY_AGAIN_SECONDS)
+
+    def _tell(self, ready: Sequence[_Waiting], wanted: _Wanted | None, done: Done) -> None:
+        self._chronicle.database(None)
+        for waiting, settled in zip(ready, done.settled, strict=True):
+            if not waiting.future.cancelled():
+                waiting.future.set_result(settled)
+        for closed in done.closed:
+            self._chronicle.closed(closed)
+        for expired in done.expired:
+            self._chronicle.expired(expired)
+        if wanted:
+            self._answer(wanted, done.turn)
+
+    def _answer(self, wanted: _Wanted, turn: Turn) -> None:
+        """Hand the claims over; claims whose caller has gone are released."""
+        if not wanted.future.cancelled():
+            wanted.future.set_result(turn)
+            return
+        for start in turn.starts:
+            gone = Released("the caller has gone")
+            self.settle(Ending(claim=start.claim, outcome=gone, started_at=None))
+
+
+def _unwritable(note: Note, error: Exception) -> Note:
+    """The doubt that stands for an answer which cannot be stored."""
+    why = f"an answer came, but it could not be written down: {type(error).__name__}"
+    return Note(replace(note.ending, outcome=InDoubt(why)), note.cool_down)
+
+
+async def _unless(event: asyncio.Event, seconds: float) -> None:
+    """Wait, but no longer than until ``event``."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return

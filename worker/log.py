@@ -1,0 +1,59 @@
+"""How events look, and the list of their names. Knows no business."""
+
+import logging
+import sys
+from enum import StrEnum
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Log = FilteringBoundLogger
+
+
+class Event(StrEnum):
+    """Every event that the program logs."""
+
+    RUN_STARTED = "run_started"
+    RUN_STOPPING = "run_stopping"
+    RUN_ENDED = "run_ended"
+    ATTEMPT_ENDED = "attempt_ended"
+    VIDEO_REFUSED = "video_refused"
+    CLAIM_LOST = "claim_lost"
+    LEASE_EXPIRED = "lease_expired"
+    SETTLE_GIVEN_UP = "settle_given_up"
+    COOL_DOWN = "cool_down"
+    RUN_TROUBLED = "run_troubled"
+    DATABASE_WAITED_FOR = "database_waited_for"
+    DATABASE_TROUBLE = "database_trouble"
+    DATABASE_WORKS = "database_works"
+
+
+def configure(level: str, form: str) -> None:
+    """Write to stderr, as lines for people on a terminal and as JSON elsewhere, unless ``form``
+    ("console" or "json") says which.
+    """
+    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if console
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def logger() -> Log:
+    """The program's log, as configured."""
+    log: Log = structlog.get_logger()
+    return log

@@ -1,0 +1,249 @@
+"""The loop: claim when there is room, begin what was claimed, end when the orders say so.
+
+Running for ever and draining are this one loop. Knows no settings file, no signal and no SQL: it is
+given its parts, and told to stop.
+"""
+
+import asyncio
+from typing import assert_never
+
+from worker.api import Api
+from worker.attempts import Attempts
+from worker.chronicle import Chronicle
+from worker.core.breaker import Trouble
+from worker.db import Database, DatabaseProblem
+from worker.gate import Gate
+from worker.ledger import Ledger
+from worker.log import Event
+from worker.orders import End, Orders, Report
+from worker.turn import Start, Transaction, Turn, Why
+
+PATIENCE_SECONDS = 60.0
+"""How long a drain that does not wait sits out an API that gives no clear answer."""
+
+LONGEST_SLEEP_SECONDS = 30.0
+"""Between looks at the table when nothing calls: a wall clock may have jumped."""
+
+DATABASE_SECONDS = 1.0
+"""Between a daemon's claims while the database cannot be used."""
+
+LAST_WRITE_SECONDS = 5.0
+"""What a stop gives a database that cannot be written, after the grace."""
+
+_END_OF_TROUBLE = {
+    Trouble.ACCOUNT: End.ACCOUNT,
+    Trouble.ADDRESS: End.ADDRESS,
+    Trouble.EQUAL_REFUSALS: End.EQUAL_REFUSALS,
+}
+
+
+class Runner:
+    """One run of one process."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        transaction: Transaction,
+        api: Api,
+        gate: Gate,
+        orders: Orders,
+        chronicle: Chronicle,
+    ) -> None:
+        self._database = database
+        self._clock = transaction.clock
+        self._gate = gate
+        self._orders = orders
+        self._chronicle = chronicle
+        self._ledger = Ledger(database, transaction, chronicle)
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started = self._clock.monotonic()
+        self._attempts = Attempts(
+            api=api,
+            gate=gate,
+            ledger=self._ledger,
+            orders=orders,
+            transaction=transaction,
+            chronicle=chronicle,
+            ended=self._wake.set,
+        )
+
+    async def run(self) -> Report:
+        """Work until the orders say that it is over, or until told to stop."""
+        log = self._chronicle.log
+        log.info(Event.RUN_STARTED, slots=self._gate.slots, drain=self._orders.drain)
+        async with asyncio.TaskGroup() as group:
+            writing = asyncio.create_task(self._ledger.run())
+            try:
+                end, detail = await self._fed(group, writing)
+                await self._wind_down()
+            finally:
+                self._ledger.close()
+                await writing
+        log.info(Event.RUN_ENDED, why=end, detail=detail)
+        stop = self._attempts.breaker.stop
+        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=stop)
+
+    def stop(self) -> None:
+        """Begin nothing more; what is in flight gets its grace."""
+        self._chronicle.log.info(Event.RUN_STOPPING, in_flight=self._gate.taken)
+        self._stopping.set()
+        self._gate.shut()
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """The grace is over now."""
+        self._hurrying.set()
+
+    async def _fed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> tuple[End, str]:
+        """The feeding loop's end; a ledger that died ends it at once."""
+        feeding = asyncio.create_task(self._feed(group))
+        await asyncio.wait({writing, feeding}, return_when=asyncio.FIRST_COMPLETED)
+        if writing.done():
+            feeding.cancel()
+            writing.result()
+        return await feeding
+
+    async def _feed(self, group: asyncio.TaskGroup) -> tuple[End, str]:
+        """Claim whenever there is room, until it is over."""
+        while (over := self._over()) is None:
+            self._wake.clear()
+            if self._room() <= 0:
+                await self._sleep(self._attempts.breaker.cool_until if self._cooling() else None)
+                continue
+            try:
+                turn = await self._ledger.claim(self._room)
+            except DatabaseProblem as problem:
+                if self._orders.drain:
+                    return End.DATABASE, str(problem)
+                await self._sleep(self._clock.monotonic() + DATABASE_SECONDS)
+                continue
+            for start in turn.starts:
+                self._begin(start, group)
+            if not turn.starts:
+                end = self._ended(turn)
+                if end is not None:
+                    return end, turn.detail
+                await self._idle(turn)
+        return over
+
+    def _over(self) -> tuple[End, str] | None:
+        """Why nothing more may be claimed, whatever the table holds."""
+        orders, stop, now = self._orders, self._attempts.breaker.stop, self._clock.monotonic()
+        if self._stopping.is_set():
+            return End.STOPPED, ""
+        if orders.limit is not None and self._attempts.spent >= orders.limit:
+            return End.LIMIT, ""
+        if orders.max_seconds is not None and now >= self._started + orders.max_seconds:
+            return End.TIME, ""
+        if orders.drain and stop is not None:
+            return _END_OF_TROUBLE[stop.trouble], stop.message
+        if self._impatient(max(now, self._attempts.breaker.cool_until)):
+            return End.UNREACHABLE, ""
+        return None
+
+    def _impatient(self, until: float) -> bool:
+        """Whether a drain that does not wait has no reason to sit out a trouble that lasts until
+        that monotonic second.
+        """
+        gives_up = self._orders.drain and not self._orders.wait
+        troubled = self._attempts.breaker.blanks > 0 and not self._attempts.breaker.trusted
+        return gives_up and troubled and until > self._attempts.clear_at + PATIENCE_SECONDS
+
+    def _cooling(self) -> bool:
+        return self._clock.monotonic() < self._attempts.breaker.cool_until
+
+    def _room(self) -> int:
+        """How many requests more may be claimed now."""
+        if self._cooling() or self._stopping.is_set():
+            return 0
+        taken = self._gate.taken
+        room = min(self._gate.slots - taken, self._attempts.breaker.room(taken, self._gate.slots))
+        if self._orders.limit is not None:
+            room = min(room, self._orders.limit - self._attempts.spent)
+        return room
+
+    def _ended(self, turn: Turn) -> End | None:
+        """Whether a turn that brought no start is the end of a drain."""
+        if not self._orders.drain or self._gate.taken:
+            return None
+        match turn.why:
+            case Why.PACE:
+                return None
+            case Why.PAUSE:
+                return End.PAUSED
+            case Why.NOTHING:
+                return End.EMPTY
+            case Why.COOL_DOWN:
+                return self._ended_by_cool_down(turn)
+            case Why.LATER | Why.OTHERS | Why.DOUBTS:
+                return None if self._orders.wait else End.EMPTY
+            case _:
+                assert_never(turn.why)
+
+    def _ended_by_cool_down(self, turn: Turn) -> End | None:
+        """A pause is sat out where it is short enough for these orders."""
+        until = self._clock.until(turn.until) if turn.until else self._clock.monotonic()
+        longest = self._clock.monotonic() + self._orders.retry_after_max_seconds
+        patience = longest if self._orders.wait else self._attempts.clear_at + PATIENCE_SECONDS
+        return End.COOL_DOWN if until > min(longest, patience) else None
+
+    async def _idle(self, turn: Turn) -> None:
+        """Sleep until the turn's moment, or until anybody writes to the database."""
+        now = self._clock.monotonic()
+        until = now + LONGEST_SLEEP_SECONDS
+        if turn.until is not None:
+            until = min(until, self._clock.until(turn.until))
+        if turn.why is Why.PACE:
+            await self._sleep(until)
+            return
+        seen = await self._database.data_version()
+        while self._clock.monotonic() < until and not self._wake.is_set():
+            await self._sleep(min(until, self._clock.monotonic() + self._orders.poll_seconds))
+            if await self._database.data_version() != seen:
+                return
+
+    async def _sleep(self, until: float | None) -> None:
+        """Wait for an attempt's end, a stop, or the monotonic second ``until``; never past the
+        end of the orders.
+        """
+        limit = self._orders.max_seconds
+        moments = [until, None if limit is None else self._started + limit]
+        known = [moment for moment in moments if moment is not None]
+        seconds = min(known) - self._clock.monotonic() if known else None
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def _begin(self, start: Start, group: asyncio.TaskGroup) -> None:
+        self._attempts.take()
+        task = group.create_task(self._attempts.carry(start))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _wind_down(self) -> None:
+        """Release what has not begun, let the rest end, and cut short what outlives the grace."""
+        self._gate.shut()
+        await self._all_ended(self._orders.grace_seconds if self._stopping.is_set() else None)
+        self._attempts.cut_short()
+        self._hurrying.clear()
+        await self._all_ended(LAST_WRITE_SECONDS)
+        if self._tasks:
+            self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=len(self._tasks))
+            self._ledger.give_up()
+            for task in tuple(self._tasks):
+                task.cancel()
+
+    async def _all_ended(self, seconds: float | None) -> None:
+        """Wait for all attempts, no longer than ``seconds``, nor than until told to hurry."""
+        if not self._tasks:
+            return
+        hurrying = asyncio.create_task(self._hurrying.wait())
+        ended = asyncio.create_task(asyncio.wait(tuple(self._tasks)))
+        await asyncio.wait({hurrying, ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurrying.cancel()
+        ended.cancel()

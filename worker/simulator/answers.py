@@ -1,0 +1,156 @@
+"""What goes over the wire: the documented answers, and those of each kind of trouble.
+
+Error bodies: valossa-api.md, section 10. Nothing here decides or remembers.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import abc, web
+
+from worker.simulator import faults
+
+JSON: Final = "application/json"
+BASE: Final = "/core/1.0"
+MOVED: Final = f"{BASE}/moved"
+_HUGE_BYTES = 1024 * 1024
+_ABORT_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Raw(web.StreamResponse):
+    """Bytes sent as they are, after which the connection is closed, or reset."""
+
+    def __init__(self, data: bytes, *, reset: bool = False) -> None:
+        super().__init__()
+        self._data = data
+        self._reset = reset
+
+    async def prepare(self, request: web.BaseRequest) -> abc.AbstractStreamWriter | None:
+        """Send the bytes; raise ConnectionResetError, aiohttp's sign to send no more and close."""
+        transport = request.transport
+        if transport is not None:
+            transport.write(self._data)
+            if self._reset:
+                wire = transport.get_extra_info("socket")
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
+                transport.abort()
+        raise ConnectionResetError("this answer ends its connection")
+
+
+def success(body: Mapping[str, object]) -> web.StreamResponse:
+    """Return 200 with the body."""
+    return _whole(200, _dump(body))
+
+
+def refusal(
+    status: int, *messages: str, retry_after_seconds: int | None = None
+) -> web.StreamResponse:
+    """Return the status with the documented body of errors, one entry per message."""
+    headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
+    body = _dump({"errors": [{"message": message} for message in messages]})
+    return _whole(status, body, headers=headers)
+
+
+def bought(kind: str | None, job_id: str) -> web.StreamResponse:
+    """Return the answer to a job accepted under one of `faults.BOUGHT`, or under no trouble."""
+    return _job(job_id) if kind is None else _BOUGHT[kind](job_id)
+
+
+def turned_away(kind: str, key: object) -> web.StreamResponse:
+    """Return the answer to a request that made no job, under one of `faults.TURNED_AWAY`."""
+    status = faults.status_of(kind)
+    if status is None:
+        return _TURNED_AWAY[kind](key)
+    if kind.startswith("proxy-"):
+        return _page(status)
+    named = kind.startswith("retry-after-") or faults.throttles(kind)
+    return refusal(status, _phrase(status), retry_after_seconds=1 if named else None)
+
+
+def raw_job(job_id: str, *, share: float = 1.0, missing: int = 0) -> bytes:
+    """Return a 200 answer naming `job_id` as bytes.
+
+    It holds the first `share` of the JSON (0 to 1); its Content-Length promises `missing` bytes
+    more than the whole JSON has.
+    """
+    body = _dump({"job_id": job_id})
+    return _head(200, {"Content-Length": str(len(body) + missing)}) + body[: int(len(body) * share)]
+
+
+def _job(job_id: str) -> web.StreamResponse:
+    return success({"job_id": job_id})
+
+
+def _huge(job_id: str) -> web.StreamResponse:
+    room = _HUGE_BYTES - len(_dump({"padding": "", "job_id": job_id}))
+    return success({"padding": "x" * room, "job_id": job_id})
+
+
+def _page(status: int) -> web.StreamResponse:
+    title = f"{status} {_phrase(status)}"
+    text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return _whole(status, text.encode(), content_type="text/html")
+
+
+def _whole(
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    # A 1xx has no body, and aiohttp would go on to use the connection as if it had been an answer.
+    if status < HTTPStatus.OK:
+        return Raw(_head(status, headers or {}))
+    return web.Response(
+        status=status,
+        reason=_phrase(status),
+        body=body,
+        content_type=content_type,
+        headers=headers,
+    )
+
+
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} {_phrase(status)}", f"Content-Type: {JSON}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unassigned"
+
+
+def _dump(body: Mapping[str, object]) -> bytes:
+    return json.dumps(body).encode()
+
+
+_BOUGHT: Final[Mapping[str, Callable[[str], web.StreamResponse]]] = {
+    "close-idle": lambda job_id: Raw(raw_job(job_id)),
+    "cut": lambda job_id: Raw(raw_job(job_id, missing=16)),
+    "garbage": lambda _: Raw(b"\x00\xff this is not HTTP\r\n\r\n"),
+    "half": lambda job_id: Raw(raw_job(job_id, share=0.5)),
+    "huge": _huge,
+    "lost": lambda _: Raw(b"", reset=True),
+    "lost-502": lambda _: _page(502),
+    "lost-fin": lambda _: Raw(b""),
+    "no-id": lambda _: success({}),
+    "not-json": lambda _: _whole(200, b"accepted\n", content_type="text/plain"),
+    faults.SAME_ID: _job,
+    faults.STALL: _job,
+    faults.UNASKED: _job,
+}
+
+_TURNED_AWAY: Final[Mapping[str, Callable[[object], web.StreamResponse]]] = {
+    "echo-key": lambda key: refusal(400, f"Invalid value: api_key {key}"),
+    "redirect": lambda _: _whole(307, b"", headers={"Location": MOVED}),
+    "reset": lambda _: Raw(b"", reset=True),
+    faults.RESET_EARLY: lambda _: Raw(b"", reset=True),
+}

@@ -1,0 +1,105 @@
+"""The record of accepted jobs: in memory, and on an append-only file where one is given."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """An accepted job.
+
+    `request_id` is its media.customer_media_info.id, None where the request had none;
+    `accepted_at` is wall-clock time in seconds since the epoch.
+    """
+
+    job_id: str
+    request_id: str | None
+    url: str
+    accepted_at: float
+
+
+class Book:
+    """All accepted jobs, oldest first, and which key may see them.
+
+    With a path, every job is a JSON line of that file before `enter` returns. The file tells
+    neither keys nor cancellations: jobs read back from it wait in the queue, and every key that
+    the simulator takes may see them.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.jobs: list[Job] = []
+        self._by_id: dict[str, Job] = {}
+        self._owners: dict[str, bytes] = {}
+        self._cancelled: set[str] = set()
+        self._path = path
+        self._file: int | None = None
+
+    def open(self) -> None:
+        """Open the file and read back what it holds and memory does not.
+
+        Raises OSError where the file cannot be opened, ValueError where a line is no job.
+        """
+        if self._path is None:
+            return
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        for job in _read(self._path):
+            if job.job_id not in self._by_id:
+                self._keep(job)
+
+    def close(self) -> None:
+        """Close the file; memory stays."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def enter(self, job: Job, key: str) -> None:
+        """Write the job down, first on the file, as one that only `key` may see."""
+        if self._file is not None:
+            os.write(self._file, json.dumps(asdict(job)).encode() + b"\n")
+        self._owners[job.job_id] = _owner(key)
+        self._keep(job)
+
+    def seen_by(self, key: str, *, until: float) -> Iterator[Job]:
+        """Yield the jobs of `key` that were accepted at `until` (epoch seconds) or before."""
+        owner = _owner(key)
+        for job in self.jobs:
+            if job.accepted_at <= until and self._owners.get(job.job_id, owner) == owner:
+                yield job
+
+    def find(self, job_id: str, key: str) -> Job | None:
+        """Return the job if it exists and `key` may see it."""
+        owner = _owner(key)
+        visible = self._owners.get(job_id, owner) == owner
+        return self._by_id.get(job_id) if visible else None
+
+    def cancel(self, job: Job) -> None:
+        """Take the job out of the waiting queue."""
+        self._cancelled.add(job.job_id)
+
+    def is_queued(self, job: Job) -> bool:
+        """Tell whether the job still waits in the queue; no job is ever worked on here."""
+        return job.job_id not in self._cancelled
+
+    def _keep(self, job: Job) -> None:
+        self.jobs.append(job)
+        self._by_id[job.job_id] = job
+
+
+def _owner(key: str) -> bytes:
+    return sha256(key.encode(errors="surrogatepass")).digest()
+
+
+def _read(path: Path) -> Iterator[Job]:
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError("the line has no end")  # noqa: TRY301 - as torn as no JSON
+            yield Job(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}, line {number} is no job ({error}); mend it or name another book"
+            ) from None

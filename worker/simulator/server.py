@@ -1,0 +1,328 @@
+"""The imitation as a server: what it does, and what it remembers.
+
+A new_job request goes this way: it arrives and gets its number; limit and kind of trouble are
+decided; its body is read; it is recorded; if it buys, the job is accepted and booked, with no
+await between reading and booking; then comes the latency; then the answer. So whatever happens to
+the answer, a job that the client could have heard of is on the book.
+"""
+
+import asyncio
+import json
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import Final, Self
+
+from aiohttp import web
+
+from worker.simulator import answers, faults, fields
+from worker.simulator.book import Book, Job
+from worker.simulator.limit import Window
+from worker.simulator.options import Options
+
+LIMITED: Final = "limit"
+"""The kind recorded for a request that met `Options.limit`."""
+
+_POLL_AGAIN_SECONDS = 30
+_UNASKED_AFTER_SECONDS = 0.05
+_STOP_SECONDS = 0.1
+_BACKLOG = 1024
+
+Body = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A new_job request that arrived.
+
+    `number` counts from 1 in the order of arrival; `arrived_at` is time.monotonic() at its head;
+    `kind` is the trouble that it met: a kind of `faults.KINDS`, LIMITED, or None. `body` is its
+    JSON without api_key, None where that could not be read; `request_id` and `url` stand in it.
+    """
+
+    number: int
+    arrived_at: float
+    kind: str | None
+    request_id: str | None
+    url: str | None
+    body: Body | None
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """The head of a request, and what was decided on it; `wait_seconds` is 0 but for LIMITED."""
+
+    number: int
+    at: float
+    kind: str | None
+    wait_seconds: float
+
+
+class Simulator:
+    """The API on a port of this machine.
+
+    `requests` holds the new_job requests in the order in which they were read, `followed` those
+    that came after a redirect, `unasked` the job ids made up for answers that nobody asked for.
+    All of them, and the jobs, survive stop and start.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.url = ""
+        self.requests: list[Request] = []
+        self.followed: list[Request] = []
+        self.unasked: list[str] = []
+        self._book = Book(options.book)
+        self._ids = SystemRandom() if options.book else Random(options.seed)
+        self._window = Window()
+        self._arrived = 0
+        self._changed = asyncio.Event()
+        self._released = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def accepted(self) -> list[Job]:
+        """The accepted jobs, oldest first; those read back from the book come before all others."""
+        return self._book.jobs
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
+        """Open the book, listen on host (IPv4) and port (0: any free one), return the base URL.
+
+        Raises OSError where book or port cannot be had, ValueError where the book is none.
+        """
+        self._released = asyncio.Event()
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=_STOP_SECONDS
+        )
+        try:
+            self._book.open()
+            await self._runner.setup()
+            await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
+        except Exception:
+            await self.stop()
+            raise
+        self.url = f"http://{host}:{self._runner.addresses[0][1]}{answers.BASE}"
+        return self.url
+
+    async def stop(self) -> None:
+        """Release what is held, close every connection and the book; again is no error."""
+        self._released.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._book.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    def release(self) -> None:
+        """Let all requests that `stall` holds now go on; later ones are held again."""
+        self._released.set()
+        self._released = asyncio.Event()
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Return as soon as `count` new_job requests have been recorded."""
+        await self.wait_until(lambda: len(self.requests) >= count)
+
+    async def wait_for_accepted(self, count: int) -> None:
+        """Return as soon as `count` jobs have been accepted, those read back included."""
+        await self.wait_until(lambda: len(self.accepted) >= count)
+
+    async def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Return as soon as `reached` is true; it is asked whenever a record has grown."""
+        while not reached():
+            await self._changed.wait()
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=0)
+        app.router.add_post(f"{answers.BASE}/new_job", self._new_job)
+        app.router.add_get(f"{answers.BASE}/list_jobs", self._list_jobs)
+        app.router.add_get(f"{answers.BASE}/job_status", self._job_status)
+        app.router.add_post(f"{answers.BASE}/cancel_job", self._cancel_job)
+        app.router.add_post(answers.MOVED, self._moved)
+        app.router.add_route("*", "/{path:.*}", self._elsewhere)
+        return app
+
+    async def _new_job(self, request: web.Request) -> web.StreamResponse:
+        arrival = self._arrive()
+        body = None if arrival.kind == faults.RESET_EARLY else await _read_object(request)
+        kind, answer = self._decide(arrival, body)
+        if self.options.latency_seconds:
+            await asyncio.sleep(self.options.latency_seconds)
+        if kind == faults.STALL:
+            await self._released.wait()
+        if kind == faults.UNASKED:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_UNASKED_AFTER_SECONDS, self._speak_unasked, request.transport)
+        return answer
+
+    def _arrive(self) -> _Arrival:
+        options, now = self.options, time.monotonic()
+        self._arrived += 1
+        wait_seconds = self._window.wait_seconds(options.limit, now) if options.limit else 0.0
+        if wait_seconds:
+            return _Arrival(self._arrived, now, LIMITED, wait_seconds)
+        kind = faults.kind_of(
+            self._arrived, script=options.script, failures=options.failures, seed=options.seed
+        )
+        if options.limit and not faults.throttles(kind):
+            self._window.count(now)
+        return _Arrival(self._arrived, now, kind, 0.0)
+
+    def _decide(
+        self, arrival: _Arrival, body: Body | None
+    ) -> tuple[str | None, web.StreamResponse]:
+        """Record the request, buy if it does; return the kind that it met and its answer.
+
+        A request that the API would refuse anyway is refused, where its kind is one that buys.
+        """
+        kind = arrival.kind
+        refusal = self._refusal(body, fields.NEW_JOB, fields.NEW_JOB_REQUIRED)
+        if refusal is not None and kind in faults.BOUGHT:
+            kind = None
+        self.requests.append(_request(arrival.number, arrival.at, kind, body))
+        if kind == LIMITED:
+            whole_seconds = math.ceil(arrival.wait_seconds)
+            answer = answers.refusal(429, "Too many requests", retry_after_seconds=whole_seconds)
+        elif kind is not None and kind not in faults.BOUGHT:
+            answer = answers.turned_away(kind, fields.dig(body, "api_key"))
+        elif refusal is not None:
+            answer = refusal
+        else:
+            answer = self._buy(kind, body)
+        self._tell()
+        return kind, answer
+
+    def _buy(self, kind: str | None, body: Body | None) -> web.StreamResponse:
+        job = Job(
+            self._fresh_id(),
+            _text(body, "media.customer_media_info.id"),
+            str(fields.dig(body, "media.video.url")),
+            time.time(),  # noqa: TID251 - the server's own clock, not the worker's
+        )
+        told = self.accepted[-1] if kind == faults.SAME_ID and self.accepted else job
+        self._book.enter(job, str(fields.dig(body, "api_key")))
+        return answers.bought(kind, told.job_id)
+
+    def _speak_unasked(self, transport: asyncio.Transport | None) -> None:
+        if transport is None or transport.is_closing():
+            return
+        self.unasked.append(self._fresh_id())
+        transport.write(answers.raw_job(self.unasked[-1]))
+        self._tell()
+
+    async def _list_jobs(self, request: web.Request) -> web.StreamResponse:
+        key = request.query.get("api_key")
+        if key not in self.options.keys:
+            return _invalid_key()
+        until = time.time() - self.options.list_delay_seconds  # noqa: TID251 - as in _buy
+        jobs = self._book.seen_by(key, until=until)
+        return answers.success({"jobs": [self._listed(job) for job in jobs]})
+
+    def _listed(self, job: Job) -> Body:
+        customer = {} if job.request_id is None else {"customer_media_info": {"id": job.request_id}}
+        return {
+            "job_id": job.job_id,
+            "status": self._status(job),
+            **customer,
+            "media": {"video": {"url": job.url}},
+        }
+
+    async def _job_status(self, request: web.Request) -> web.StreamResponse:
+        key, job_id = request.query.get("api_key"), request.query.get("job_id")
+        if key not in self.options.keys:
+            return _invalid_key()
+        if job_id is None:
+            return answers.refusal(400, "Missing required field: job_id")
+        job = self._book.find(job_id, key)
+        if job is None:
+            return answers.refusal(404, "Job not found")
+        queued = self._book.is_queued(job)
+        return answers.success(
+            {
+                "job_id": job.job_id,
+                "status": self._status(job),
+                "media_transfer_status": self._status(job),
+                "details": None if queued else "cancelled",
+                "poll_again_after_seconds": _POLL_AGAIN_SECONDS if queued else None,
+            }
+        )
+
+    def _status(self, job: Job) -> str:
+        return "queued" if self._book.is_queued(job) else "error"
+
+    async def _cancel_job(self, request: web.Request) -> web.StreamResponse:
+        body = await _read_object(request)
+        refusal = self._refusal(body, fields.CANCEL_JOB, fields.CANCEL_JOB_REQUIRED)
+        if refusal is not None:
+            return refusal
+        job = self._book.find(str(fields.dig(body, "job_id")), str(fields.dig(body, "api_key")))
+        if job is None:
+            return answers.refusal(404, "Job not found")
+        if not self._book.is_queued(job):
+            return answers.refusal(400, "Job is not waiting in the queue")
+        self._book.cancel(job)
+        return answers.success({})
+
+    async def _moved(self, request: web.Request) -> web.StreamResponse:
+        body = await _read_object(request)
+        self.followed.append(_request(len(self.followed) + 1, time.monotonic(), None, body))
+        self._tell()
+        return answers.refusal(404, "Not found")
+
+    async def _elsewhere(self, _: web.Request) -> web.StreamResponse:
+        return answers.refusal(404, "Not found")
+
+    def _refusal(
+        self, body: Body | None, known: fields.Fields, required: tuple[str, ...]
+    ) -> web.StreamResponse | None:
+        if body is None:
+            return answers.refusal(400, "Malformed request body")
+        if _text(body, "api_key") not in self.options.keys:
+            return _invalid_key()
+        problems = fields.problems(body, known, required)
+        return answers.refusal(400, *problems) if problems else None
+
+    def _fresh_id(self) -> str:
+        return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+    def _tell(self) -> None:
+        # No condition with a lock: taking one may await, and booking must not.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def _invalid_key() -> web.StreamResponse:
+    return answers.refusal(401, "Invalid API key")
+
+
+def _request(number: int, arrived_at: float, kind: str | None, body: Body | None) -> Request:
+    return Request(
+        number,
+        arrived_at,
+        kind,
+        _text(body, "media.customer_media_info.id"),
+        _text(body, "media.video.url"),
+        body and {name: value for name, value in body.items() if name != "api_key"},
+    )
+
+
+def _text(body: Body | None, path: str) -> str | None:
+    value = fields.dig(body, path)
+    return value if isinstance(value, str) else None
+
+
+async def _read_object(request: web.Request) -> dict[str, object] | None:
+    """Return the JSON object that was sent as one, None for anything else or less."""
+    try:
+        body = json.loads(await request.read())
+    except (OSError, web.RequestPayloadError, ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) and request.content_type == answers.JSON else None

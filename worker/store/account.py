@@ -1,0 +1,66 @@
+"""The one row that all processes share: the pace, a cool-down, a pause. Decides nothing itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, case, or_, select, update
+
+from worker.core.pace import Brake
+from worker.core.redact import clean
+from worker.tables import account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The row as a value; moments are UTC."""
+
+    next_start_at: datetime
+    cool_down_until: datetime | None
+    cool_down_reason: str | None
+    paused_at: datetime | None
+    pause_reason: str | None
+    brake: Brake | None
+
+
+def read(connection: Connection) -> Account:
+    """The account as it stands. In a write transaction nobody else changes it meanwhile."""
+    row = connection.execute(select(account)).one()
+    brake = None
+    if row.pace_cut_at is not None:
+        brake = Brake(low=row.pace_low, ceiling=row.pace_ceiling, cut_at=row.pace_cut_at)
+    return Account(
+        next_start_at=row.next_start_at,
+        cool_down_until=row.cool_down_until,
+        cool_down_reason=row.cool_down_reason,
+        paused_at=row.paused_at,
+        pause_reason=row.pause_reason,
+        brake=brake,
+    )
+
+
+def reserve(connection: Connection, next_start_at: datetime) -> None:
+    """Move the next start on, by what was really claimed."""
+    connection.execute(update(account).values(next_start_at=next_start_at))
+
+
+def cool_down(connection: Connection, until: datetime, reason: str) -> None:
+    """Nobody starts before ``until``; a cool-down that lasts longer already stays."""
+    known = account.c.cool_down_until
+    later = or_(known.is_(None), known < until)
+    connection.execute(
+        update(account).values(
+            cool_down_until=case((later, until), else_=known),
+            cool_down_reason=case((later, clean(reason)), else_=account.c.cool_down_reason),
+        )
+    )
+
+
+def brake(connection: Connection, value: Brake | None) -> None:
+    """What 429s have taught, for everybody."""
+    connection.execute(
+        update(account).values(
+            pace_low=value and value.low,
+            pace_ceiling=value and value.ceiling,
+            pace_cut_at=value and value.cut_at,
+        )
+    )

@@ -1,0 +1,230 @@
+"""The queue as verbs: claim, expire, repeat, and what lies ahead.
+
+Knows no HTTP and no clock: moments (UTC) are arguments. Each verb is called inside a write
+transaction, so what it reads holds until it has written.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+
+from worker.core.model import (
+    REQUEST_COLUMNS,
+    Claim,
+    Fact,
+    State,
+    Video,
+)
+from worker.tables import history, videos
+
+UNCLAIMED = {"claim_token": None, "claimed_by": None, "lease_until": None}
+_is_pending = videos.c.state == text("'pending'")
+_is_submitting = videos.c.state == text("'submitting'")
+_is_in_doubt = videos.c.state == text("'in_doubt'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """A claim whose lease ran out."""
+
+    video_id: int
+    attempt: int
+    claimed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What there is to do at a moment, and when there will be more (UTC)."""
+
+    due: bool
+    next_due_at: datetime | None
+    next_lease_end: datetime | None
+
+
+def claim(
+    connection: Connection, limit: int, now: datetime, worker: str, lease_until: datetime
+) -> list[Claim]:
+    """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
+    the transaction's commit puts on disk (law 1).
+    """
+    ids = _due(connection, limit, now)
+    if not ids:
+        return []
+    first_name = func.nullif(videos.c.media_id, "")
+    taken = connection.execute(
+        update(videos)
+        .where(videos.c.id.in_(ids))
+        .values(
+            state=State.SUBMITTING,
+            claims=videos.c.claims + 1,
+            claim_token=func.lower(func.hex(func.randomblob(16))),
+            claimed_by=worker,
+            lease_until=lease_until,
+            request_id=case(
+                (videos.c.claims == 0, func.coalesce(first_name, videos.c.request_id)),
+                else_=videos.c.request_id,
+            ),
+            updated_at=now,
+        )
+        .returning(*_CLAIM_COLUMNS)
+    )
+    claims = {row.id: _claim(row, lease_until) for row in taken}
+    return [claims[video_id] for video_id in ids]
+
+
+_CLAIM_COLUMNS = [
+    videos.c.id,
+    videos.c.claims,
+    videos.c.attempts,
+    videos.c.claim_token,
+    videos.c.request_id,
+    *(videos.c[name] for name in REQUEST_COLUMNS),
+]
+
+
+def _claim(row: Row[tuple[object, ...]], lease_until: datetime) -> Claim:
+    fields = row._mapping  # noqa: SLF001 - the public name of this view of a row
+    return Claim(
+        video_id=fields["id"],
+        video=Video(**{name: fields[name] for name in REQUEST_COLUMNS}),
+        attempt=fields["claims"],
+        attempts=fields["attempts"],
+        token=fields["claim_token"],
+        request_id=fields["request_id"],
+        lease_until=lease_until,
+    )
+
+
+def _due(connection: Connection, limit: int, now: datetime) -> list[int]:
+    """The next ids, walking the distinct priorities: in plain order of priority, a million rows
+    that are due later at a higher one would all be passed over at each claim.
+    """
+    ids: list[int] = []
+    level = _next_priority(connection, None)
+    while level is not None and len(ids) < limit:
+        ids += connection.scalars(
+            select(videos.c.id)
+            .where(_is_pending, videos.c.priority == level, videos.c.due_at <= now)
+            .order_by(videos.c.due_at, videos.c.id)
+            .limit(limit - len(ids))
+        )
+        level = _next_priority(connection, level) if len(ids) < limit else None
+    return ids
+
+
+def _next_priority(connection: Connection, below: int | None) -> int | None:
+    highest = select(func.max(videos.c.priority)).where(_is_pending)
+    if below is not None:
+        highest = highest.where(videos.c.priority < below)
+    found: int | None = connection.scalar(highest)
+    return found
+
+
+def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
+    """Put every video whose lease ran out in doubt (law 4). The token stays, so that the attempt's
+    own late answer can still settle it; a video that has a job id by now is submitted.
+    """
+    why = "the lease ran out: its worker stopped or hung before the answer was settled"
+    rows = connection.execute(
+        update(videos)
+        .where(_is_submitting, videos.c.lease_until <= now)
+        .values(
+            state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
+            attempts=videos.c.attempts + 1,
+            http_status=None,
+            error=why,
+            updated_at=now,
+        )
+        .returning(videos.c.id, videos.c.claims, videos.c.claimed_by)
+    )
+    expired = [Expired(video_id=r.id, attempt=r.claims, claimed_by=r.claimed_by) for r in rows]
+    if expired:
+        facts = [
+            {
+                "video_id": e.video_id,
+                "attempt": e.attempt,
+                "at": now,
+                "who": worker,
+                "fact": Fact.IN_DOUBT,
+                "message": why,
+            }
+            for e in expired
+        ]
+        connection.execute(insert(history), facts)
+    return expired
+
+
+def repeat_doubts(
+    connection: Connection, recorded_before: datetime, max_attempts: int, now: datetime, worker: str
+) -> list[int]:
+    """``on_doubt = retry``: doubts recorded before that moment are due again, which may buy twice,
+    unless their attempts are used up. The doubt itself stays in the history (law 5).
+    """
+    rows = connection.execute(
+        update(videos)
+        .where(videos.c.updated_at <= recorded_before, *_repeatable(max_attempts))
+        .values(state=State.PENDING, due_at=now, updated_at=now, **UNCLAIMED)
+        .returning(videos.c.id, videos.c.claims)
+    )
+    repeated = [
+        {
+            "video_id": row.id,
+            "attempt": row.claims,
+            "at": now,
+            "who": worker,
+            "fact": Fact.RETRY,
+            "message": "on_doubt = retry: may buy twice",
+        }
+        for row in rows
+    ]
+    if repeated:
+        connection.execute(insert(history), repeated)
+    return [row["video_id"] for row in repeated]
+
+
+def ahead(connection: Connection, now: datetime) -> Ahead:
+    """Whether anything is due, and the next moments at which that can change."""
+    level, due, next_due_at = _next_priority(connection, None), False, None
+    while level is not None:
+        first = connection.scalar(
+            select(func.min(videos.c.due_at, type_=videos.c.due_at.type)).where(
+                _is_pending, videos.c.priority == level
+            )
+        )
+        if first is not None and first <= now:
+            due = True
+            break
+        next_due_at = min(filter(None, (next_due_at, first)), default=None)
+        level = _next_priority(connection, level)
+    return Ahead(
+        due=due,
+        next_due_at=next_due_at,
+        next_lease_end=connection.scalar(_NEXT_LEASE_END),
+    )
+
+
+_NEXT_LEASE_END = select(func.min(videos.c.lease_until, type_=videos.c.lease_until.type)).where(
+    _is_submitting
+)
+
+
+def oldest_doubt(connection: Connection, max_attempts: int) -> datetime | None:
+    """When the oldest doubt was recorded that ``repeat_doubts`` will take up."""
+    recorded = func.min(videos.c.updated_at, type_=videos.c.updated_at.type)
+    oldest: datetime | None = connection.scalar(select(recorded).where(*_repeatable(max_attempts)))
+    return oldest
+
+
+def _repeatable(max_attempts: int) -> tuple[ColumnElement[bool], ...]:
+    return (_is_in_doubt, videos.c.attempts < max_attempts, videos.c.job_id.is_(None))

@@ -1,0 +1,230 @@
+"""How claims end: where each stands in the table, and the writing of what was decided (law 6).
+
+Knows no HTTP and no clock, and decides nothing: it writes only what a transition says, and only
+under the claim. Called inside a write transaction, so what is read holds until it has written.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
+
+from worker.core.decide import Circumstances
+from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
+from worker.core.redact import clean
+from worker.store.queue import UNCLAIMED
+from worker.tables import history, videos
+
+CLOSING_FACTS = (Fact.LATE_ANSWER,)
+"""Facts that settle the doubt about the attempt that they name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What an attempt ended in. ``started_at`` (UTC) is None where nothing was sent."""
+
+    claim: Claim
+    outcome: Outcome
+    started_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the table says of a claim at the moment of settling."""
+
+    state: State | None
+    holds: bool
+    around: Circumstances
+
+    @property
+    def own(self) -> bool:
+        """The claim is in force."""
+        return self.holds and self.state is State.SUBMITTING
+
+    @property
+    def late(self) -> bool:
+        """The lease ran out, and nobody has judged the doubt since: the answer is still its own."""
+        return self.holds and self.state is State.IN_DOUBT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """An ending with the transition that was decided for it."""
+
+    ending: Ending
+    standing: Standing
+    transition: Transition
+
+
+def standings(connection: Connection, endings: Sequence[Ending]) -> list[Standing]:
+    """Where each claim stands now, with the circumstances that its transition depends on."""
+    ids = [ending.claim.video_id for ending in endings]
+    rows = {
+        row.id: row
+        for row in connection.execute(
+            select(videos.c.id, videos.c.state, videos.c.claim_token, videos.c.job_id).where(
+                videos.c.id.in_(ids)
+            )
+        )
+    }
+    doubts = open_doubts(connection, [e.claim.video_id for e in endings if e.claim.attempt > 1])
+    holders = _holders(connection, endings)
+    found = []
+    for ending in endings:
+        row = rows.get(ending.claim.video_id)
+        attempts = doubts.get(ending.claim.video_id, set())
+        around = Circumstances(
+            doubt=bool(attempts - {ending.claim.attempt}),
+            holder=_other_holder(holders, ending),
+            job_id=row.job_id if row else None,
+        )
+        found.append(
+            Standing(
+                state=State(row.state) if row else None,
+                holds=row is not None and row.claim_token == ending.claim.token,
+                around=around,
+            )
+        )
+    return found
+
+
+def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, set[int]]:
+    """The attempts of these videos that are in doubt still: no later fact settles them (law 5)."""
+    if not video_ids:
+        return {}
+    closing = history.alias()
+    closed = exists().where(
+        closing.c.video_id == history.c.video_id,
+        closing.c.attempt == history.c.attempt,
+        closing.c.fact.in_(CLOSING_FACTS),
+    )
+    rows = connection.execute(
+        select(history.c.video_id, history.c.attempt).where(
+            history.c.video_id.in_(video_ids), history.c.fact == Fact.IN_DOUBT, ~closed
+        )
+    )
+    doubts: dict[int, set[int]] = {}
+    for video_id, attempt in rows:
+        doubts.setdefault(video_id, set()).add(attempt)
+    return doubts
+
+
+def _holders(connection: Connection, endings: Iterable[Ending]) -> dict[str, int]:
+    """Which video holds each of the job ids that just came: those in the table, then the first to
+    bring it.
+    """
+    brought = [(e.outcome.job_id, e) for e in endings if isinstance(e.outcome, Accepted)]
+    if not brought:
+        return {}
+    known = connection.execute(
+        select(videos.c.job_id, videos.c.id).where(
+            videos.c.job_id.in_([job_id for job_id, _ in brought])
+        )
+    )
+    holders: dict[str, int] = {row.job_id: row.id for row in known}
+    for job_id, ending in brought:
+        holders.setdefault(job_id, ending.claim.video_id)
+    return holders
+
+
+def _other_holder(holders: dict[str, int], ending: Ending) -> int | None:
+    if not isinstance(ending.outcome, Accepted):
+        return None
+    holder = holders[ending.outcome.job_id]
+    return None if holder == ending.claim.video_id else holder
+
+
+def settle(
+    connection: Connection, settlements: Sequence[Settlement], now: datetime, worker: str
+) -> None:
+    """Write each transition under its claim, and a row of history for each. What has lost its
+    claim changes no state; only a job id that it brings is still written down (law 6).
+    """
+    own = [s for s in settlements if s.standing.own]
+    late = [s for s in settlements if s.standing.late and not _still_unclear(s)]
+    lost = [s for s in settlements if not (s.standing.holds) and not _still_unclear(s)]
+    if own or late:
+        connection.execute(_SETTLE, [_values(s, now) for s in (*own, *late)])
+    for settlement in lost:
+        _adopt(connection, settlement, now)
+    facts = [
+        *(_fact(s, s.ending.outcome.fact, now, worker) for s in own),
+        *(_fact(s, Fact.LATE_ANSWER, now, worker) for s in (*late, *lost)),
+    ]
+    if facts:
+        connection.execute(insert(history), facts)
+
+
+def _still_unclear(settlement: Settlement) -> bool:
+    """A late ending that tells no more than the doubt that stands already."""
+    return isinstance(settlement.ending.outcome, InDoubt)
+
+
+_SETTLE = (
+    update(videos)
+    .where(videos.c.id == bindparam("video_id"))
+    .values(
+        state=bindparam("new_state"),
+        attempts=videos.c.attempts + bindparam("spent"),
+        due_at=func.coalesce(bindparam("new_due_at", type_=videos.c.due_at.type), videos.c.due_at),
+        job_id=func.coalesce(videos.c.job_id, bindparam("new_job_id")),
+        submitted_at=bindparam("new_submitted_at", type_=videos.c.submitted_at.type),
+        http_status=bindparam("status"),
+        error=bindparam("why"),
+        updated_at=bindparam("now", type_=videos.c.updated_at.type),
+        **UNCLAIMED,
+    )
+)
+
+
+def _values(settlement: Settlement, now: datetime) -> dict[str, object]:
+    """The parameters of ``_SETTLE``. Expiry has counted a late one's attempt already."""
+    transition = settlement.transition
+    return {
+        "video_id": settlement.ending.claim.video_id,
+        "new_state": transition.state,
+        "spent": int(transition.spent) - int(settlement.standing.late),
+        "new_due_at": transition.due_at,
+        "new_job_id": transition.job_id,
+        "new_submitted_at": now if transition.state is State.SUBMITTED else None,
+        "status": settlement.ending.outcome.status,
+        "why": transition.error and clean(transition.error),
+        "now": now,
+    }
+
+
+def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> None:
+    """A job id that came after its claim was gone: the video has it from now on, and is never
+    claimed again. Where another attempt is on its way, that one settles the state.
+    """
+    outcome = settlement.ending.outcome
+    if not isinstance(outcome, Accepted) or settlement.standing.around.holder is not None:
+        return
+    connection.execute(
+        update(videos)
+        .where(videos.c.id == settlement.ending.claim.video_id, videos.c.job_id.is_(None))
+        .values(
+            job_id=outcome.job_id,
+            submitted_at=now,
+            updated_at=now,
+            state=case((videos.c.state == State.SUBMITTING, videos.c.state), else_=State.SUBMITTED),
+        )
+    )
+
+
+def _fact(settlement: Settlement, fact: Fact, now: datetime, worker: str) -> dict[str, object]:
+    ending = settlement.ending
+    outcome = ending.outcome
+    message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
+    return {
+        "video_id": ending.claim.video_id,
+        "attempt": ending.claim.attempt,
+        "at": now,
+        "who": worker,
+        "fact": fact,
+        "started_at": ending.started_at,
+        "http_status": outcome.status,
+        "message": message and clean(message),
+        "job_id": outcome.job_id if isinstance(outcome, Accepted) else None,
+    }
