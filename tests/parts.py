@@ -1,11 +1,22 @@
 """How tests build the parts of a worker: the real ones, with small times."""
 
-from sqlalchemy import insert, select
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+import structlog
+from sqlalchemy import insert, select
+from structlog.testing import LogCapture
+from structlog.typing import EventDict
+
+from worker.clock import Clock
 from worker.core.decide import Policy
+from worker.core.model import Claim
 from worker.db import Database
+from worker.log import Log
+from worker.store import account, queue
 from worker.tables import history, videos
-from worker.turn import Terms
+from worker.turn import Terms, Transaction
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
 TERMS = Terms(
@@ -42,3 +53,43 @@ async def facts(database: Database, video_id: int) -> list[tuple[int, str]]:
         ).all()
     )
     return [(attempt, fact) for attempt, fact in rows]
+
+
+async def take(
+    database: Database, now: datetime, limit: int = 1, worker: str = "worker-1"
+) -> list[Claim]:
+    """Claim due videos as a worker does, under a lease of ``TERMS``."""
+    lease_until = now + TERMS.lease
+    return await database.write(
+        lambda connection: queue.claim(connection, limit, now, worker, lease_until), "test"
+    )
+
+
+async def let_start(database: Database, at: datetime) -> None:
+    """Let the shared pace allow its next start at ``at``; a new file says its own birth."""
+    await database.write(lambda connection: account.reserve(connection, at), "test")
+
+
+def transaction(clock: Clock, **terms: object) -> Transaction:
+    """A process' work under ``TERMS``, changed by ``terms``; the dice always show a half."""
+    return Transaction(
+        terms=replace(TERMS, **terms),  # type: ignore[arg-type]
+        clock=clock,
+        dice=lambda: 0.5,
+    )
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """``seconds`` after ``moment``."""
+    return moment + timedelta(seconds=seconds)
+
+
+def listener() -> tuple[Log, list[EventDict]]:
+    """A log of every level, and what is said in it; untouched by what else configures logs."""
+    capture = LogCapture()
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(),
+        processors=[capture],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+    )
+    return log, capture.entries

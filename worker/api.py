@@ -6,23 +6,35 @@ follows nothing, and knows no database. Facts about aiohttp are tests (tests/tes
 
 import asyncio
 import json
+import select
 import socket
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Self
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from worker.core.classify import Answer, Exchange, NoAnswer, Withheld, classify
+from worker.core.listing import Listing, listing
 from worker.core.model import Accepted, Outcome
 from worker.core.redact import blank, clean
 from worker.core.request import Json
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer that are read (design.md, section 4)."""
+
+LIST_LIMIT = 64 * 1024 * 1024
+"""Bytes of a list of jobs that are read."""
+
+ERROR_LIMIT = 500
+"""Bytes of an unexpected answer that are shown."""
 
 KEEP_ALIVE_SECONDS = 4.0
 """Shorter than a server's usual five: an idle connection that the server closes under a POST makes
@@ -35,10 +47,45 @@ class WithheldError(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one request came."""
+    """How far one request came. ``kept``: its connection has carried another one before."""
 
     may_send: Callable[[], str | None]
     sent: bool = False
+    kept: bool = False
+    transport: asyncio.Transport | None = None
+
+    def cut(self) -> None:
+        """Let nothing more leave: aiohttp closes a connection in good order, which sends what
+        asyncio still holds, and TLS says goodbye for up to 30 s before the socket is closed.
+        """
+        if self.transport is not None:
+            self.transport.abort()
+
+
+_PROGRESS: ContextVar[_Progress] = ContextVar("_PROGRESS")
+"""Of the exchange that runs in this task."""
+
+
+class _Connections(aiohttp.TCPConnector):
+    """Hands out a kept connection only if nothing has come on it since its last answer: aiohttp
+    would take whatever came for the answer to the next request.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> Connection:
+        """A connection that is new, or kept and silent."""
+        progress = _PROGRESS.get()
+        while True:
+            progress.kept = False
+            connection = await super().connect(req, traces, timeout)
+            if not (progress.kept and _has_spoken(connection)):
+                progress.transport = connection.transport
+                return connection
+            connection.close()
 
 
 class Api:
@@ -59,9 +106,10 @@ class Api:
         self._key = key
         self._now = now
         trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_kept)
         trace.on_request_headers_sent.append(_first_byte)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=_Connections(
                 limit=slots, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
             ),
             timeout=aiohttp.ClientTimeout(
@@ -88,32 +136,54 @@ class Api:
         """
         outcome = classify(await self._exchange(body, may_send))
         if isinstance(outcome, Accepted):
-            return replace(outcome, job_id=clean(outcome.job_id))
+            return replace(outcome, job_id=clean(blank(outcome.job_id, self._key)))
         return replace(outcome, message=clean(blank(outcome.message, self._key)))
 
+    async def list_jobs(self) -> Listing | str:
+        """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
+        nothing. The key travels in the query, so no text of an error may show the address.
+        """
+        try:
+            async with self._session.get(
+                f"{self._url}/list_jobs", params={"api_key": self._key}, allow_redirects=False
+            ) as response:
+                body = await response.content.read(LIST_LIMIT)
+                status = response.status
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            return type(error).__name__
+        found = listing(body) if status == HTTPStatus.OK else None
+        if found is not None:
+            return found
+        return clean(
+            blank(f"HTTP {status}: {body[:ERROR_LIMIT].decode(errors='replace')}", self._key)
+        )
+
     async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> Exchange:
-        data = json.dumps({"api_key": self._key, **body}, ensure_ascii=False).encode()
         progress = _Progress(may_send)
+        _PROGRESS.set(progress)
+        ended: Exchange
         try:
             response = await self._session.post(
                 f"{self._url}/new_job",
-                data=data,
+                data=json.dumps({"api_key": self._key, **body}, ensure_ascii=False).encode(),
                 headers={hdrs.CONTENT_TYPE: "application/json"},
                 allow_redirects=False,
-                trace_request_ctx=progress,
             )
         except WithheldError as reason:
-            return Withheld(str(reason))
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            return NoAnswer(_told(error), progress.sent)
+            ended = Withheld(str(reason))
         except asyncio.CancelledError:
             _answered_cancel()
-            return NoAnswer("cut short by our own stop", progress.sent)
-        # No await stands between the last byte read and the return: an answer is never lost to a
-        # cancellation.
-        return await self._answer(response)
+            ended = NoAnswer("cut short by our own stop", progress.sent)
+        except Exception as error:  # noqa: BLE001 - every failure of an exchange has an outcome
+            ended = NoAnswer(_told(error), progress.sent)
+        else:
+            # No await stands between the last byte read and the return: an answer is never lost
+            # to a cancellation.
+            return await self._answer(response, progress)
+        progress.cut()
+        return ended
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _answer(self, response: aiohttp.ClientResponse, progress: _Progress) -> Answer:
         """The response as far as it can be read: a body that breaks off is kept up to there."""
         body = bytearray()
         try:
@@ -122,11 +192,11 @@ class Api:
                 if not chunk:
                     break
                 body += chunk
-        except (aiohttp.ClientError, OSError, TimeoutError):
-            response.close()
         except asyncio.CancelledError:
             _answered_cancel()
-            response.close()
+            progress.cut()
+        except Exception:  # noqa: BLE001 - the status stands, whatever became of the body
+            progress.cut()
         response.release()
         return Answer(
             status=response.status,
@@ -144,15 +214,33 @@ def _answered_cancel() -> None:
         task.uncancel()
 
 
+async def _kept(
+    _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    _PROGRESS.get().kept = True
+
+
 async def _first_byte(
-    _: aiohttp.ClientSession, context: SimpleNamespace, __: aiohttp.TraceRequestHeadersSentParams
+    _: aiohttp.ClientSession, __: SimpleNamespace, ___: aiohttp.TraceRequestHeadersSentParams
 ) -> None:
     """The last moment at which nothing has left: ask once more, then count it as sent."""
-    progress: _Progress = context.trace_request_ctx
+    progress = _PROGRESS.get()
     reason = progress.may_send()
     if reason is not None:
         raise WithheldError(reason)
     progress.sent = True
+
+
+def _has_spoken(connection: Connection) -> bool:
+    """Whether anything came on a kept connection, its end included: in aiohttp's hands already, or
+    still with the kernel.
+    """
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None or protocol.should_close:
+        return True
+    ready = select.poll()
+    ready.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(ready.poll(0))
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -42,13 +42,19 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, dice: Callable[[], float], waiting: Callable[[str], None]
+        self,
+        url: str,
+        *,
+        dice: Callable[[], float],
+        waiting: Callable[[str], None],
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.path = path_of(url)
         self._dice = dice
         self._waiting = waiting
+        self._patience_seconds = patience_seconds
         self._engine: AsyncEngine = create_async_engine(
-            f"sqlite+aiosqlite:///{self.path}",
+            URL.create("sqlite+aiosqlite", database=str(self.path)),
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",  # BEGIN IMMEDIATE is said by write(), not by the driver
             connect_args={"timeout": 0},
@@ -107,7 +113,7 @@ class Database:
         if role not in self._open:
             connection = await self._engine.connect()
             try:
-                await self._locked(lambda: connection.run_sync(_prepare), purpose)
+                await self._locked(lambda: connection.run_sync(_prepare, self.path), purpose)
             except BaseException:
                 await connection.close()
                 raise
@@ -119,7 +125,7 @@ class Database:
         handler's own sleeps grow to 100 ms. Says once what waits.
         """
         clock = asyncio.get_running_loop()
-        give_word = clock.time() + PATIENCE_SECONDS
+        give_word = clock.time() + self._patience_seconds
         while True:
             try:
                 await step()
@@ -142,24 +148,32 @@ def path_of(url: str) -> Path:
         parsed = make_url(url)
     except ArgumentError as error:
         raise DatabaseProblem(f"database_url {url!r} cannot be read: {error}") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.query:
+    if parsed.get_backend_name() != "sqlite" or parsed.host or not parsed.database or parsed.query:
         raise DatabaseProblem(
             f"database_url {url!r} is no SQLite file: write sqlite:///videos.db or a path"
         )
     return Path(parsed.database).expanduser().absolute()
 
 
-def schema_problem(connection: Connection) -> str | None:
-    """Why this program cannot work on this schema, None if it can."""
+def schema_of(connection: Connection) -> str | None:
+    """The revision that the database is at, None where it has no tables of this program."""
     known = text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
     if not connection.execute(known).scalar_one():
-        return "has no tables of this program: run valossa-ingest migrate"
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if found == SCHEMA:
         return None
-    if found is None or found < SCHEMA:
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def schema_problem(connection: Connection) -> str | None:
+    """Why this program cannot work on this schema, None if it can."""
+    found = schema_of(connection)
+    if found is None:
+        return "has no tables of this program: run valossa-ingest migrate"
+    if found < SCHEMA:
         return f"has schema {found}, this program needs {SCHEMA}: run valossa-ingest migrate"
-    return f"has schema {found}, newer than this program's {SCHEMA}: install the newer program"
+    if found > SCHEMA:
+        return f"has schema {found}, newer than this program's {SCHEMA}: install the newer program"
+    return None
 
 
 def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -170,12 +184,12 @@ def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> N
     driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
 
 
-def _prepare(connection: Connection) -> None:
+def _prepare(connection: Connection, path: Path) -> None:
     """Every commit on disk before the next step (law 1); a database that is not WAL is refused."""
     mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar_one()
     if mode != "wal":
         raise DatabaseProblem(
-            f"the database works in journal mode {mode}, not WAL: keep it in a file on a local disk"
+            f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
         )
     connection.exec_driver_sql("PRAGMA synchronous=FULL")
 

@@ -22,6 +22,7 @@ class Gate:
         self._throttle = Throttler(rate, period_seconds, retry_interval=0.002)
         self._line = asyncio.Lock()
         self._shut = asyncio.Event()
+        self._at_limit: asyncio.Timeout | None = None
 
     def take(self, count: int) -> None:
         """Occupy ``count`` slots."""
@@ -33,7 +34,10 @@ class Gate:
 
     def shut(self) -> None:
         """Let nobody begin any more; who waits is told so at once."""
-        self._shut.set()
+        if not self._shut.is_set():
+            self._shut.set()
+            if self._at_limit is not None:
+                self._at_limit.reschedule(asyncio.get_running_loop().time())
 
     async def begin(self, at: float) -> bool:
         """Wait for the start at the monotonic second ``at``, then for the hard limit; False if the
@@ -43,7 +47,13 @@ class Gate:
         async with self._line:
             if self._shut.is_set():
                 return False
-            await self._throttle.acquire()
+            try:
+                async with asyncio.timeout(None) as self._at_limit:
+                    await self._throttle.acquire()
+            except TimeoutError:
+                return False
+            finally:
+                self._at_limit = None
         return not self._shut.is_set()
 
     async def _wait_until(self, at: float) -> None:

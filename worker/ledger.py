@@ -28,6 +28,7 @@ BAD_VALUE = (StatementError, ValueError, OverflowError)
 class _Waiting:
     note: Note
     future: asyncio.Future[Settled]
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,18 @@ class _Wanted:
 class Ledger:
     """The writing side of one process: run it as a task, close it last."""
 
-    def __init__(self, database: Database, transaction: Transaction, chronicle: Chronicle) -> None:
+    def __init__(
+        self,
+        database: Database,
+        transaction: Transaction,
+        chronicle: Chronicle,
+        *,
+        try_again_seconds: float = TRY_AGAIN_SECONDS,
+    ) -> None:
         self._database = database
         self._work = transaction
         self._chronicle = chronicle
+        self._try_again_seconds = try_again_seconds
         self._ready: list[_Waiting] = []
         self._wanted: _Wanted | None = None
         self._news = asyncio.Event()
@@ -63,7 +72,12 @@ class Ledger:
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._wanted = _Wanted(room, future)
         self._news.set()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._release(future.result())
+            raise
 
     def close(self) -> None:
         """End ``run`` when everything put down is on disk."""
@@ -127,7 +141,15 @@ class Ledger:
                 await self._wait_for_database(ready[place:], None, problem)
                 return
             except BAD_VALUE as error:
-                self._ready.append(replace(waiting, note=_unwritable(waiting.note, error)))
+                self._refuse(waiting, error)
+
+    def _refuse(self, waiting: _Waiting, error: Exception) -> None:
+        """What cannot be stored ends as a doubt; if not even that can, its lease will run out."""
+        if not waiting.refused:
+            note = _unwritable(waiting.note, error)
+            self._ready.append(replace(waiting, note=note, refused=True))
+        elif not waiting.future.cancelled():
+            waiting.future.set_result(Settled(ending=waiting.note.ending, transition=None))
 
     async def _wait_for_database(
         self, ready: Sequence[_Waiting], wanted: _Wanted | None, problem: DatabaseProblem
@@ -139,7 +161,7 @@ class Ledger:
             wanted.future.set_exception(problem)
         if self._ready:
             self._news.set()
-            await _unless(self._giving_up, TRY_AGAIN_SECONDS)
+            await _unless(self._giving_up, self._try_again_seconds)
 
     def _tell(self, ready: Sequence[_Waiting], wanted: _Wanted | None, done: Done) -> None:
         self._chronicle.database(None)
@@ -155,9 +177,12 @@ class Ledger:
 
     def _answer(self, wanted: _Wanted, turn: Turn) -> None:
         """Hand the claims over; claims whose caller has gone are released."""
-        if not wanted.future.cancelled():
+        if wanted.future.cancelled():
+            self._release(turn)
+        else:
             wanted.future.set_result(turn)
-            return
+
+    def _release(self, turn: Turn) -> None:
         for start in turn.starts:
             gone = Released("the caller has gone")
             self.settle(Ending(claim=start.claim, outcome=gone, started_at=None))

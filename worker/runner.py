@@ -84,7 +84,10 @@ class Runner:
                 self._ledger.close()
                 await writing
         log.info(Event.RUN_ENDED, why=end, detail=detail)
-        stop = self._attempts.breaker.stop
+        breaker = self._attempts.breaker
+        stop = breaker.stop
+        if stop is None and breaker.suspicion is not None:
+            stop = breaker.suspicion.stop
         return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=stop)
 
     def stop(self) -> None:
@@ -176,13 +179,18 @@ class Runner:
             case Why.PAUSE:
                 return End.PAUSED
             case Why.NOTHING:
-                return End.EMPTY
+                return self._emptied()
             case Why.COOL_DOWN:
                 return self._ended_by_cool_down(turn)
             case Why.LATER | Why.OTHERS | Why.DOUBTS:
-                return None if self._orders.wait else End.EMPTY
+                return None if self._orders.wait else self._emptied()
             case _:
                 assert_never(turn.why)
+
+    def _emptied(self) -> End:
+        """Nothing is left to ask with: a refusal that no other video could confirm counts."""
+        suspicion = self._attempts.breaker.suspicion
+        return _END_OF_TROUBLE[suspicion.stop.trouble] if suspicion else End.EMPTY
 
     def _ended_by_cool_down(self, turn: Turn) -> End | None:
         """A pause is sat out where it is short enough for these orders."""

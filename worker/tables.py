@@ -43,12 +43,15 @@ class Moment(TypeDecorator[datetime]):
 
 
 def _readable_moment(column: str) -> CheckConstraint:
-    """Only what ``datetime('now')`` could have written, with up to six digits of a fraction."""
+    """Only what ``datetime('now')`` could have written, with up to six digits of a fraction. In
+    bytes, since the length of a text ends at a NUL.
+    """
     return CheckConstraint(
         f"{column} >= '1970-01-01' AND "
         f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
-        f"(length({column}) = 19 OR (substr({column}, 20, 1) = '.' AND "
-        f"length({column}) BETWEEN 21 AND 26 AND substr({column}, 21) NOT GLOB '*[^0-9]*'))",
+        f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
+        f"length(CAST({column} AS BLOB)) BETWEEN 21 AND 26 AND "
+        f"substr({column}, 21) NOT GLOB '*[^0-9]*'))",
         name=f"{column}_is_utc_text",
     )
 
@@ -136,6 +139,12 @@ history = Table(
 )
 
 Index("history_of_video", history.c.video_id, history.c.attempt)
+Index(
+    "history_doubts",
+    history.c.video_id,
+    history.c.attempt,
+    sqlite_where=history.c.fact == text("'in_doubt'"),
+)
 Index("history_jobs", history.c.at, sqlite_where=history.c.job_id.is_not(None))
 
 account = Table(

@@ -159,7 +159,10 @@ class Transaction:
         ]
         settle.settle(connection, settlements, now, self.terms.worker)
         return [
-            Settled(ending=s.ending, transition=s.transition if s.standing.holds else None)
+            Settled(
+                ending=s.ending,
+                transition=s.transition if s.standing.own or s.standing.late else None,
+            )
             for s in settlements
         ]
 

@@ -46,11 +46,11 @@ CREATE TABLE videos (
     CONSTRAINT submitting_has_a_claim CHECK (state <> 'submitting' OR (claim_token IS NOT NULL AND claimed_by IS NOT NULL AND lease_until IS NOT NULL)),
     CONSTRAINT submitted_has_a_job CHECK (state <> 'submitted' OR job_id IS NOT NULL),
     CONSTRAINT a_job_is_never_pending CHECK (state <> 'pending' OR job_id IS NULL),
-    CONSTRAINT due_at_is_utc_text CHECK (due_at >= '1970-01-01' AND datetime(substr(due_at, 1, 19), '+0 days') IS substr(due_at, 1, 19) AND (length(due_at) = 19 OR (substr(due_at, 20, 1) = '.' AND length(due_at) BETWEEN 21 AND 26 AND substr(due_at, 21) NOT GLOB '*[^0-9]*'))),
-    CONSTRAINT lease_until_is_utc_text CHECK (lease_until >= '1970-01-01' AND datetime(substr(lease_until, 1, 19), '+0 days') IS substr(lease_until, 1, 19) AND (length(lease_until) = 19 OR (substr(lease_until, 20, 1) = '.' AND length(lease_until) BETWEEN 21 AND 26 AND substr(lease_until, 21) NOT GLOB '*[^0-9]*'))),
-    CONSTRAINT created_at_is_utc_text CHECK (created_at >= '1970-01-01' AND datetime(substr(created_at, 1, 19), '+0 days') IS substr(created_at, 1, 19) AND (length(created_at) = 19 OR (substr(created_at, 20, 1) = '.' AND length(created_at) BETWEEN 21 AND 26 AND substr(created_at, 21) NOT GLOB '*[^0-9]*'))),
-    CONSTRAINT updated_at_is_utc_text CHECK (updated_at >= '1970-01-01' AND datetime(substr(updated_at, 1, 19), '+0 days') IS substr(updated_at, 1, 19) AND (length(updated_at) = 19 OR (substr(updated_at, 20, 1) = '.' AND length(updated_at) BETWEEN 21 AND 26 AND substr(updated_at, 21) NOT GLOB '*[^0-9]*'))),
-    CONSTRAINT submitted_at_is_utc_text CHECK (submitted_at >= '1970-01-01' AND datetime(substr(submitted_at, 1, 19), '+0 days') IS substr(submitted_at, 1, 19) AND (length(submitted_at) = 19 OR (substr(submitted_at, 20, 1) = '.' AND length(submitted_at) BETWEEN 21 AND 26 AND substr(submitted_at, 21) NOT GLOB '*[^0-9]*')))
+    CONSTRAINT due_at_is_utc_text CHECK (due_at >= '1970-01-01' AND datetime(substr(due_at, 1, 19), '+0 days') IS substr(due_at, 1, 19) AND (length(CAST(due_at AS BLOB)) = 19 OR (substr(due_at, 20, 1) = '.' AND length(CAST(due_at AS BLOB)) BETWEEN 21 AND 26 AND substr(due_at, 21) NOT GLOB '*[^0-9]*'))),
+    CONSTRAINT lease_until_is_utc_text CHECK (lease_until >= '1970-01-01' AND datetime(substr(lease_until, 1, 19), '+0 days') IS substr(lease_until, 1, 19) AND (length(CAST(lease_until AS BLOB)) = 19 OR (substr(lease_until, 20, 1) = '.' AND length(CAST(lease_until AS BLOB)) BETWEEN 21 AND 26 AND substr(lease_until, 21) NOT GLOB '*[^0-9]*'))),
+    CONSTRAINT created_at_is_utc_text CHECK (created_at >= '1970-01-01' AND datetime(substr(created_at, 1, 19), '+0 days') IS substr(created_at, 1, 19) AND (length(CAST(created_at AS BLOB)) = 19 OR (substr(created_at, 20, 1) = '.' AND length(CAST(created_at AS BLOB)) BETWEEN 21 AND 26 AND substr(created_at, 21) NOT GLOB '*[^0-9]*'))),
+    CONSTRAINT updated_at_is_utc_text CHECK (updated_at >= '1970-01-01' AND datetime(substr(updated_at, 1, 19), '+0 days') IS substr(updated_at, 1, 19) AND (length(CAST(updated_at AS BLOB)) = 19 OR (substr(updated_at, 20, 1) = '.' AND length(CAST(updated_at AS BLOB)) BETWEEN 21 AND 26 AND substr(updated_at, 21) NOT GLOB '*[^0-9]*'))),
+    CONSTRAINT submitted_at_is_utc_text CHECK (submitted_at >= '1970-01-01' AND datetime(substr(submitted_at, 1, 19), '+0 days') IS substr(submitted_at, 1, 19) AND (length(CAST(submitted_at AS BLOB)) = 19 OR (substr(submitted_at, 20, 1) = '.' AND length(CAST(submitted_at AS BLOB)) BETWEEN 21 AND 26 AND substr(submitted_at, 21) NOT GLOB '*[^0-9]*')))
 )
  STRICT
 """
@@ -82,6 +82,7 @@ CREATE TABLE history (
 """
 
 HISTORY_INDEXES = (
+    "CREATE INDEX history_doubts ON history (video_id, attempt) WHERE fact = 'in_doubt'",
     "CREATE INDEX history_jobs ON history (at) WHERE job_id IS NOT NULL",
     "CREATE INDEX history_of_video ON history (video_id, attempt)",
 )

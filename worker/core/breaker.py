@@ -77,7 +77,7 @@ class Breaker:
     cool_until: float = 0.0
     suspicion: Suspicion | None = None
     cleared: frozenset[int] = frozenset()
-    equal: tuple[str, tuple[int, ...]] = ("", ())
+    equal: tuple[frozenset[str], tuple[int, ...]] = (frozenset(), ())
     stop: Stop | None = None
 
     def room(self, in_flight: int, slots: int) -> int:
@@ -109,7 +109,7 @@ def _accepted(breaker: Breaker, ending: Ending) -> Breaker:
     """Trust again, unless this request began before the refusal that it would have to answer."""
     suspicion = breaker.suspicion
     if suspicion and ending.started_at < suspicion.seen_at:
-        return replace(breaker, blanks=0, equal=("", ()))
+        return replace(breaker, blanks=0, equal=(frozenset(), ()))
     if suspicion and not breaker.stop:
         return Breaker(trusted=True, cleared=breaker.cleared | {suspicion.video_id})
     return Breaker(trusted=True, cleared=breaker.cleared)
@@ -117,9 +117,10 @@ def _accepted(breaker: Breaker, ending: Ending) -> Breaker:
 
 def _refused(breaker: Breaker, ending: Ending, message: str, now: float, dice: float) -> Breaker:
     """A clear answer about one video, unless it is the same for one after the other."""
-    shape = _shape(message, ending.own)
+    shapes = _shapes(message, ending.own)
     known, videos = breaker.equal
-    equal = (shape, (*videos, ending.video_id) if shape == known else (ending.video_id,))
+    shared = known & shapes
+    equal = (shared, (*videos, ending.video_id)) if shared else (shapes, (ending.video_id,))
     stop = breaker.stop
     if stop and stop.trouble is Trouble.EQUAL_REFUSALS:
         stop = None
@@ -139,17 +140,31 @@ def _suspect(
     now: float,
     dice: float,
 ) -> tuple[Breaker, Outcome]:
-    """First refusal: ask with another video. Second: stop. Of a video that was cleared: its own."""
+    """First refusal: ask with another video. Confirmed: stop. Of a cleared video: its own."""
     if ending.video_id in breaker.cleared and not (breaker.suspicion or breaker.stop):
         return breaker, Refused(outcome.message, outcome.status)
     trouble = Trouble.ACCOUNT if isinstance(outcome, AccountRefused) else Trouble.ADDRESS
     stop = Stop(trouble=trouble, message=outcome.message)
     breaker = replace(breaker, trusted=False, blanks=breaker.blanks + 1)
-    if breaker.suspicion or breaker.stop:
-        confirmed = replace(breaker, stop=stop, cleared=frozenset())
-        return _cool_down(confirmed, now, dice), outcome
-    suspicion = Suspicion(video_id=ending.video_id, seen_at=now, stop=stop)
-    return replace(breaker, suspicion=suspicion), outcome
+    if _confirms(breaker, ending):
+        breaker = replace(breaker, stop=stop, cleared=frozenset())
+    elif breaker.suspicion is None:
+        suspicion = Suspicion(video_id=ending.video_id, seen_at=now, stop=stop)
+        breaker = replace(breaker, suspicion=suspicion)
+    return _cool_down(breaker, now, dice) if breaker.cooling else breaker, outcome
+
+
+def _confirms(breaker: Breaker, ending: Ending) -> bool:
+    """Whether a refusal is more than a stray one: it answers a request that began after the first
+    was seen, of another video that is not known for it. Where no other comes, a crowd will do.
+    """
+    if breaker.stop and breaker.stop.trouble is not Trouble.EQUAL_REFUSALS:
+        return True
+    suspicion = breaker.suspicion
+    if suspicion is None or ending.started_at < suspicion.seen_at:
+        return False
+    another = ending.video_id not in {suspicion.video_id, *breaker.cleared}
+    return another or breaker.blanks >= CROWD
 
 
 def _blank(breaker: Breaker, outcome: Outcome, now: float, dice: float) -> tuple[Breaker, Outcome]:
@@ -165,7 +180,7 @@ def _blank(breaker: Breaker, outcome: Outcome, now: float, dice: float) -> tuple
 def _cool_down(breaker: Breaker, now: float, dice: float) -> Breaker:
     """Wait, longer each time. Endings of the same flight come while it lasts and add nothing."""
     if now < breaker.cool_until:
-        return breaker
+        return replace(breaker, trusted=False)
     doubled = FIRST_COOL_DOWN_SECONDS * 2.0 ** min(breaker.cool_downs, 16)
     seconds = min(LONGEST_COOL_DOWN_SECONDS, doubled) * (1 + dice / 4)
     return replace(
@@ -173,8 +188,11 @@ def _cool_down(breaker: Breaker, now: float, dice: float) -> Breaker:
     )
 
 
-def _shape(message: str, own: tuple[str, ...]) -> str:
-    """A refusal without what differs from row to row: the row's own values, and digits."""
-    for value in sorted(own, key=len, reverse=True):
-        message = message.replace(value, "…") if value else message
-    return re.sub(r"\d+", "0", message)
+def _shapes(message: str, own: tuple[str, ...]) -> frozenset[str]:
+    """A refusal without what differs from row to row: digits, and the row's own values. A value may
+    stand in the message by chance, so it counts both with and without them.
+    """
+    without = message
+    for value in sorted(filter(None, own), key=len, reverse=True):
+        without = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", without)
+    return frozenset(re.sub(r"\d+", "0", text) for text in (message, without))

@@ -28,7 +28,7 @@ _ACCOUNT = {401, 402, 403}
 _ADDRESS = {404, 405, 407, 421, 426}
 _THROTTLED = {425, 429}
 _UNDECIDED = {101, 303, 408, 409}
-_SECONDS = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

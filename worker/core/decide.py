@@ -58,8 +58,19 @@ def decide(
     policy: Policy,
 ) -> Transition:
     """The transition of ``claim``'s video at ``now`` (UTC). ``dice``: a roll from 0 to 1."""
-    if around.job_id is not None:
-        return _keep(outcome, around.job_id)
+    ending = _without_a_job(claim, outcome, around, now, dice, policy)
+    return ending if around.job_id is None else _keep(ending, outcome, around.job_id)
+
+
+def _without_a_job(
+    claim: Claim,
+    outcome: Outcome,
+    around: Circumstances,
+    now: datetime,
+    dice: float,
+    policy: Policy,
+) -> Transition:
+    """What the outcome alone makes of the video."""
     match outcome:
         case Accepted():
             return _accept(outcome, around)
@@ -79,11 +90,12 @@ def decide(
             assert_never(outcome)
 
 
-def _keep(outcome: Outcome, job_id: str) -> Transition:
+def _keep(ending: Transition, outcome: Outcome, job_id: str) -> Transition:
     """A video that has a job is submitted, whatever a further attempt ended in."""
+    note = None
     if isinstance(outcome, Accepted) and outcome.job_id != job_id:
-        return Transition.submit(job_id, f"bought twice: job {outcome.job_id} was made as well")
-    return Transition.submit(job_id)
+        note = f"bought twice: job {outcome.job_id} was made as well"
+    return Transition.submit(job_id, note, spent=ending.spent)
 
 
 def _accept(outcome: Accepted, around: Circumstances) -> Transition:

@@ -192,9 +192,9 @@ class Transition:
     error: str | None = None
 
     @classmethod
-    def submit(cls, job_id: str, note: str | None = None) -> Self:
+    def submit(cls, job_id: str, note: str | None = None, *, spent: bool = True) -> Self:
         """The API gave a job id."""
-        return cls(state=State.SUBMITTED, spent=True, job_id=job_id, error=note)
+        return cls(state=State.SUBMITTED, spent=spent, job_id=job_id, error=note)
 
     @classmethod
     def postpone(cls, why: str, due_at: datetime) -> Self:

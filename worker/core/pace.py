@@ -87,8 +87,8 @@ def resume(brake: Brake | None, next_start: datetime, now: datetime) -> Brake | 
 
 
 def spacing(rate: float, period_seconds: float) -> timedelta:
-    """The distance between two starts."""
-    return timedelta(seconds=(period_seconds + MARGIN_SECONDS) / rate)
+    """The distance between two starts, in whole microseconds and never rounded down."""
+    return timedelta(microseconds=math.ceil(1e6 * (period_seconds + MARGIN_SECONDS) / rate))
 
 
 def plan(

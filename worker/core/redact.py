@@ -2,7 +2,8 @@
 
 import json
 import re
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from html import escape
+from urllib.parse import quote, unquote_plus, urlsplit
 
 TEXT_LIMIT = 2_000
 """Characters that stored text is cut at (design.md, section 4)."""
@@ -19,11 +20,19 @@ def clean(text: str) -> str:
 
 
 def blank(text: str, key: str) -> str:
-    """``text`` without the API key, in the spellings that a server or a library echoes it in."""
-    spellings = {key, quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1]} - {""}
-    for spelling in sorted(spellings, key=len, reverse=True):
-        text = text.replace(spelling, "[key]")
-    return text
+    """``text`` without the API key, in whatever mixture of spellings a server echoes it: which
+    characters are escaped, and in which case, differs from library to library.
+    """
+    return re.sub("".join(map(_spelled, key)), "[key]", text) if key else text
+
+
+def _spelled(character: str) -> str:
+    """A pattern: one character as it is, in a URL, in a form, in JSON or in HTML."""
+    percent = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    forms = {percent, json.dumps(character)[1:-1], f"\\u{ord(character):04x}", escape(character)}
+    forms |= {"/": {"\\/"}, " ": {"+"}}.get(character, set())
+    escaped = "|".join(map(re.escape, sorted(forms - {character})))
+    return f"(?:{re.escape(character)}|(?i:{escaped}))"
 
 
 def without_query(url: str) -> str:
@@ -37,12 +46,16 @@ def without_query(url: str) -> str:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """``text``, which may quote ``url``, without its query and the values in it."""
+    """``text``, which may quote ``url`` or parts of it, without its query and the values in it."""
     try:
         query = urlsplit(url).query
     except ValueError:
         return text
-    values = [value for _, value in parse_qsl(query) if len(value) >= SHORTEST_SECRET]
-    for part in sorted({query, *values, *map(quote, values)} - {""}, key=len, reverse=True):
-        text = text.replace(part, "…")
+    if query:
+        text = text.replace(f"?{query}", "?…")
+    written = [query, *(part.split("=", 1)[-1] for part in query.split("&"))]
+    values = {*written, *map(unquote_plus, written)}
+    values |= {quote(value, safe, errors="surrogatepass") for value in values for safe in ("/", "")}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, "…") if len(value) >= SHORTEST_SECRET else text
     return text

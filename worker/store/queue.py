@@ -226,5 +226,11 @@ def oldest_doubt(connection: Connection, max_attempts: int) -> datetime | None:
     return oldest
 
 
+def count_repeatable(connection: Connection, max_attempts: int) -> int:
+    """How many doubts ``repeat_doubts`` will take up, sooner or later."""
+    doubts = select(func.count()).select_from(videos).where(*_repeatable(max_attempts))
+    return connection.execute(doubts).scalar_one()
+
+
 def _repeatable(max_attempts: int) -> tuple[ColumnElement[bool], ...]:
     return (_is_in_doubt, videos.c.attempts < max_attempts, videos.c.job_id.is_(None))

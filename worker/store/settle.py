@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, text, update
 
 from worker.core.decide import Circumstances
 from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
@@ -18,6 +18,9 @@ from worker.tables import history, videos
 
 CLOSING_FACTS = (Fact.LATE_ANSWER,)
 """Facts that settle the doubt about the attempt that they name."""
+
+IS_DOUBT = history.c.fact == text("'in_doubt'")
+"""Said as a literal, so that the partial index on doubts serves it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +104,7 @@ def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, s
     )
     rows = connection.execute(
         select(history.c.video_id, history.c.attempt).where(
-            history.c.video_id.in_(video_ids), history.c.fact == Fact.IN_DOUBT, ~closed
+            history.c.video_id.in_(video_ids), IS_DOUBT, ~closed
         )
     )
     doubts: dict[int, set[int]] = {}
@@ -143,7 +146,9 @@ def settle(
     """
     own = [s for s in settlements if s.standing.own]
     late = [s for s in settlements if s.standing.late and not _still_unclear(s)]
-    lost = [s for s in settlements if not (s.standing.holds) and not _still_unclear(s)]
+    lost = [
+        s for s in settlements if not (s.standing.own or s.standing.late) and not _still_unclear(s)
+    ]
     if own or late:
         connection.execute(_SETTLE, [_values(s, now) for s in (*own, *late)])
     for settlement in lost:

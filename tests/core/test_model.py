@@ -1,0 +1,104 @@
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+
+from worker.core.model import REQUEST_COLUMNS, Fact, Outcome, State, Transition, Video
+
+DUE = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def test_no_two_outcomes_are_one_fact() -> None:
+    """Each kind of outcome is told apart from every other in the history."""
+    facts = [kind.fact for kind in get_args(Outcome)]
+    assert len(facts) == len(set(facts))
+
+
+def test_every_attempts_ending_is_a_fact_of_its_own() -> None:
+    """The history knows ten endings of an attempt, and two things that happen to one later."""
+    later = {Fact.LATE_ANSWER, Fact.RETRY}
+    assert later == set(Fact) & later
+    assert set(Fact) >= {kind.fact for kind in get_args(Outcome)} | later
+    assert not later & {kind.fact for kind in get_args(Outcome)}
+
+
+def test_the_request_columns_are_those_of_new_job() -> None:
+    """What a row can say to the API is what design.md, section 5, lists, in its order."""
+    expected = (
+        "url",
+        "media_id",
+        "title",
+        "description",
+        "language",
+        "transcript_url",
+        "face_min_relative_height",
+        "face_gallery_id",
+        "email_group",
+        "callback_url",
+    )
+    assert expected == REQUEST_COLUMNS
+
+
+def test_a_video_needs_only_its_url() -> None:
+    """A row that says nothing but its URL is a video with nothing else said."""
+    video = Video(url="https://host.example/v.mp4")
+    assert [None] * 9 == [getattr(video, column) for column in REQUEST_COLUMNS[1:]]
+
+
+def test_the_states_are_those_of_the_tables() -> None:
+    """A state is stored under the name that design.md, section 2, gives it."""
+    expected = ["pending", "submitting", "submitted", "failed", "in_doubt", "cancelled"]
+    assert expected == [str(state) for state in State]
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        pytest.param(
+            Transition(state=State.SUBMITTED, spent=True, job_id="job"),
+            Transition.submit("job"),
+            id="submit",
+        ),
+        pytest.param(
+            Transition(state=State.SUBMITTED, spent=False, job_id="job", error="note"),
+            Transition.submit("job", "note", spent=False),
+            id="submit-by-a-late-answer",
+        ),
+        pytest.param(
+            Transition(state=State.PENDING, spent=False, due_at=DUE, error="why"),
+            Transition.postpone("why", DUE),
+            id="postpone",
+        ),
+        pytest.param(
+            Transition(state=State.PENDING, spent=False), Transition.release(), id="release"
+        ),
+        pytest.param(
+            Transition(state=State.PENDING, spent=True, due_at=DUE, error="why"),
+            Transition.retry("why", DUE),
+            id="retry",
+        ),
+        pytest.param(
+            Transition(state=State.FAILED, spent=True, error="why"),
+            Transition.fail("why"),
+            id="fail",
+        ),
+        pytest.param(
+            Transition(state=State.FAILED, spent=False, error="why"),
+            Transition.reject("why"),
+            id="reject",
+        ),
+        pytest.param(
+            Transition(state=State.IN_DOUBT, spent=True, error="why"),
+            Transition.park("why"),
+            id="park",
+        ),
+        pytest.param(
+            Transition(state=State.IN_DOUBT, spent=False, error="why"),
+            Transition.park("why", spent=False),
+            id="park-unspent",
+        ),
+    ],
+)
+def test_each_constructor_is_one_arrow(expected: Transition, actual: Transition) -> None:
+    """An arrow out of ``submitting`` sets its state and its count, and nothing that is not its."""
+    assert expected == actual

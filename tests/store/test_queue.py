@@ -1,0 +1,454 @@
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, create_engine, event, update
+
+from tests.conftest import START, Hands
+from tests.parts import TERMS, add, facts, later, row, take
+from worker.core.model import Claim, Video
+from worker.db import Database
+from worker.store import queue
+from worker.store.queue import Ahead, Expired
+from worker.tables import videos
+
+LEASE_END = START + TERMS.lease
+
+
+async def change(database: Database, video_id: int, **columns: object) -> None:
+    """Change one row as anybody could."""
+    await database.write(
+        lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
+    )
+
+
+async def expire(database: Database, now: datetime, worker: str = "worker-2") -> list[Expired]:
+    """Put in doubt what ran out, as another worker would."""
+    return await database.write(lambda c: queue.expire(c, now, worker), "test")
+
+
+async def test_a_claim_is_written_down_in_full(database: Database) -> None:
+    """Law 1: what a crash leaves behind says who had it, since when, and until when."""
+    await add(database, "https://example.org/a.mp4", due_at=START)
+    (claim,) = await take(database, START)
+    stored = await row(database, 1)
+    assert {
+        "state": "submitting",
+        "claims": 1,
+        "attempts": 0,
+        "claim_token": claim.token,
+        "claimed_by": "worker-1",
+        "lease_until": LEASE_END,
+        "updated_at": START,
+        "request_id": claim.request_id,
+        "due_at": START,
+    } == {name: stored[name] for name in CLAIMED}
+    expected = Claim(
+        video_id=1,
+        video=Video(url="https://example.org/a.mp4"),
+        attempt=1,
+        attempts=0,
+        token=claim.token,
+        request_id=claim.request_id,
+        lease_until=LEASE_END,
+    )
+    assert expected == claim
+    assert 32 == len(claim.token)
+
+
+CLAIMED = (
+    *("state", "claims", "attempts", "claim_token", "claimed_by", "lease_until"),
+    *("updated_at", "request_id", "due_at"),
+)
+
+
+async def test_a_claim_carries_everything_that_the_row_says(database: Database) -> None:
+    """No column of the request is lost on the way to the API."""
+    columns: dict[str, Any] = {
+        "media_id": "ours-1",
+        "title": "T",
+        "description": "D",
+        "language": "fi-FI",
+        "transcript_url": "https://example.org/a.srt",
+        "face_min_relative_height": 0.25,
+        "face_gallery_id": "g",
+        "email_group": "e",
+        "callback_url": "https://example.org/done",
+    }
+    await add(database, "https://example.org/a.mp4", due_at=START, **columns)
+    (claim,) = await take(database, START)
+    assert Video(url="https://example.org/a.mp4", **columns) == claim.video
+
+
+async def test_the_order_is_priority_then_due_then_id(database: Database) -> None:
+    """Who matters more goes first, then who has waited longer, then who came first."""
+    await add(database, "late", due_at=START)
+    await add(database, "early", due_at=later(START, -10))
+    await add(database, "first", "second", due_at=later(START, -5))
+    await add(database, "important", due_at=START, priority=1)
+    await add(database, "least", due_at=later(START, -99), priority=-1)
+    await add(database, "most", due_at=START, priority=7)
+    claims = await take(database, START, limit=10)
+    order = ["most", "important", "early", "first", "second", "late", "least"]
+    assert order == [claim.video.url for claim in claims]
+
+
+async def test_no_more_than_the_limit_is_claimed(database: Database) -> None:
+    """The next in order get it, across priorities; the others stay as they are."""
+    await add(database, "a", "b", due_at=START, priority=1)
+    await add(database, "c", "d", due_at=START)
+    assert ["a", "b", "c"] == [each.video.url for each in await take(database, START, limit=3)]
+    assert "pending" == (await row(database, 4))["state"]
+    assert ["d"] == [each.video.url for each in await take(database, START, limit=3)]
+    assert [] == await take(database, START, limit=3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "claimed"), [(-0.000001, True), (0.0, True), (0.000001, False), (1, False)]
+)
+async def test_only_what_is_due_is_claimed(
+    database: Database, seconds: float, *, claimed: bool
+) -> None:
+    """To the microsecond, nothing is sent before its time, and nothing waits past it."""
+    await add(database, "u", due_at=later(START, seconds))
+    assert claimed == bool(await take(database, START))
+
+
+async def test_a_plain_moment_is_due_in_its_second(path: Path, database: Database) -> None:
+    """What another program wrote without a fraction is due at that second exactly."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        insert = "INSERT INTO videos (url, due_at) VALUES ('u', '2026-01-01 12:00:00')"
+        plain.execute(insert)
+    assert [] == await take(database, later(START, -0.000001))
+    assert 1 == len(await take(database, START))
+
+
+@pytest.mark.parametrize("state", ["failed", "in_doubt", "cancelled", "submitted", "submitting"])
+async def test_only_pending_videos_are_claimed(database: Database, state: str) -> None:
+    """What has failed, was cancelled, is in doubt or under way is never sent by itself."""
+    columns: dict[str, object] = {"state": state, "due_at": START}
+    columns |= {"job_id": "job-1"} if state == "submitted" else {}
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": LEASE_END}
+    columns |= claim if state == "submitting" else {}
+    await add(database, "u", **columns)
+    assert [] == await take(database, START)
+
+
+async def test_two_claimers_never_get_one_video(path: Path, database: Database) -> None:
+    """None is bought twice: what one process has taken, no other takes."""
+    await add(database, *(f"u{number}" for number in range(10)), due_at=START)
+    async with Database(str(path), dice=lambda: 0.5, waiting=lambda _: None) as other:
+        taken = []
+        for place in range(4):
+            claims = await take((database, other)[place % 2], START, 3, f"worker-{place % 2}")
+            taken += [claim.video_id for claim in claims]
+    assert list(range(1, 11)) == taken
+
+
+async def test_a_video_with_a_job_is_never_claimed(database: Database) -> None:
+    """Law 6: whatever its state, a video that was bought is not bought again."""
+    for state in ("failed", "in_doubt", "cancelled"):
+        await add(database, "u", state=state, job_id=f"job-{state}", due_at=START)
+    assert [] == await take(database, START, limit=10)
+
+
+async def test_claims_number_the_attempts(database: Database) -> None:
+    """Each claim has a number and a token of its own; what was counted before comes with it."""
+    await add(database, "u", due_at=START, claims=4, attempts=2)
+    (first,) = await take(database, START)
+    await change(database, 1, state="pending")
+    (second,) = await take(database, START)
+    assert [(5, 2), (6, 2)] == [(each.attempt, each.attempts) for each in (first, second)]
+    assert first.token != second.token
+
+
+async def test_every_claim_has_its_own_token(database: Database) -> None:
+    """Of two videos claimed at once, neither can be settled under the other's claim."""
+    await add(database, "a", "b", due_at=START)
+    first, second = await take(database, START, limit=2)
+    assert first.token != second.token
+
+
+@pytest.mark.parametrize(
+    ("media_id", "request_id"), [("ours-1", "ours-1"), ("", "random"), (None, "random")]
+)
+async def test_the_first_claim_takes_the_media_id(
+    database: Database, media_id: str | None, request_id: str
+) -> None:
+    """A video is known at the API by its owner's name for it, where there is one."""
+    await add(database, "u", due_at=START, media_id=media_id, request_id="random")
+    (claim,) = await take(database, START)
+    assert request_id == claim.request_id
+    assert request_id == (await row(database, 1))["request_id"]
+
+
+async def test_the_request_id_stays_after_the_first_claim(database: Database) -> None:
+    """What may be at the API already is found there, whatever the row is called meanwhile."""
+    await add(database, "u", due_at=START, media_id="old")
+    await take(database, START)
+    await change(database, 1, state="pending", media_id="new")
+    (claim,) = await take(database, START)
+    assert ("old", "new") == (claim.request_id, claim.video.media_id)
+
+
+async def test_a_lease_that_ran_out_is_a_doubt(database: Database, hands: Hands) -> None:
+    """Law 4: nobody knows whether it was sent, so it is not due again, and its story says so."""
+    await add(database, "u", due_at=START, attempts=1, claims=3)
+    (claim,) = await take(database, START)
+    hands.pass_seconds(TERMS.lease.total_seconds())
+    assert [] == await expire(database, later(LEASE_END, -0.000001))
+    assert [Expired(video_id=1, attempt=4, claimed_by="worker-1")] == await expire(
+        database, LEASE_END
+    )
+    stored = await row(database, 1)
+    assert {
+        "state": "in_doubt",
+        "attempts": 2,
+        "claims": 4,
+        "claim_token": claim.token,
+        "updated_at": LEASE_END,
+    } == {name: stored[name] for name in ("state", "attempts", "claims", "claim_token", "updated_at")}
+    assert "the lease ran out" in str(stored["error"])
+    assert [(4, "in_doubt")] == await facts(database, 1)
+    assert [] == await expire(database, LEASE_END)
+    assert [] == await take(database, LEASE_END)
+
+
+async def test_the_fact_says_when_and_by_whom(path: Path, database: Database) -> None:
+    """The history of a doubt names who recorded it, and why."""
+    await add(database, "u", due_at=START)
+    await take(database, START)
+    await expire(database, LEASE_END)
+    with closing(sqlite3.connect(path)) as plain:
+        ((at, who, message),) = plain.execute("SELECT at, who, message FROM history")
+    assert ("2026-01-01 12:01:10.000000", "worker-2") == (at, who)
+    assert "the lease ran out" in message
+
+
+async def test_a_job_that_came_meanwhile_ends_it_submitted(database: Database) -> None:
+    """Law 6: an earlier attempt's late job id makes a lost worker's video no doubt."""
+    await add(database, "u", due_at=START)
+    await take(database, START)
+    await change(database, 1, job_id="job-1")
+    await expire(database, LEASE_END)
+    stored = await row(database, 1)
+    assert ("submitted", "job-1", 1) == (stored["state"], stored["job_id"], stored["attempts"])
+    assert [(1, "in_doubt")] == await facts(database, 1)
+
+
+async def repeat(database: Database, recorded_before: datetime, max_attempts: int) -> list[int]:
+    """Make doubts due again, as ``on_doubt = retry`` does."""
+    now = later(START, 1000)
+    return await database.write(
+        lambda c: queue.repeat_doubts(c, recorded_before, max_attempts, now, "worker-2"), "test"
+    )
+
+
+async def test_old_doubts_may_be_repeated(database: Database) -> None:
+    """With ``on_doubt = retry`` a doubt is due again, and its story says that it may buy twice."""
+    await add(database, "u", due_at=START)
+    await take(database, START)
+    await expire(database, LEASE_END)
+    assert [] == await repeat(database, later(LEASE_END, -0.000001), 3)
+    assert [1] == await repeat(database, LEASE_END, 3)
+    stored = await row(database, 1)
+    names = ("state", "due_at", "attempts", "claim_token", "claimed_by", "lease_until")
+    expected = ["pending", later(START, 1000), 1, None, None, None]
+    assert expected == [stored[name] for name in names]
+    assert [(1, "in_doubt"), (1, "retry")] == await facts(database, 1)
+    (again,) = await take(database, later(START, 1000))
+    assert (2, 1) == (again.attempt, again.attempts)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"attempts": 3, "claims": 3},
+        {"job_id": "job-1"},
+        {"state": "failed"},
+        {"state": "cancelled"},
+    ],
+)
+async def test_what_is_used_up_or_bought_is_not_repeated(
+    database: Database, columns: dict[str, object]
+) -> None:
+    """Law 5: attempts used up by doubts leave the video in doubt; other states are no doubts."""
+    await add(database, "u", **{"state": "in_doubt", "updated_at": START, **columns})
+    assert [] == await repeat(database, START, 3)
+    assert [] == await facts(database, 1)
+    assert await database.read(lambda c: queue.oldest_doubt(c, 3)) is None
+    assert 0 == await database.read(lambda c: queue.count_repeatable(c, 3))
+
+
+async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -> None:
+    """A worker knows when to look again."""
+    doubt = {"state": "in_doubt", "attempts": 1, "claims": 1}
+    await add(database, "a", updated_at=later(START, 5), **doubt)
+    await add(database, "b", updated_at=later(START, 2), **doubt)
+    await add(database, "c", updated_at=START, state="in_doubt", attempts=3, claims=3)
+    assert later(START, 2) == await database.read(lambda c: queue.oldest_doubt(c, 3))
+    assert 2 == await database.read(lambda c: queue.count_repeatable(c, 3))
+
+
+def due(connection: Connection) -> Ahead:
+    """What lies ahead at the start."""
+    return queue.ahead(connection, START)
+
+
+async def test_an_empty_queue_has_nothing_ahead(database: Database) -> None:
+    """Where there is nothing to wait for, none is told."""
+    nothing = Ahead(due=False, next_due_at=None, next_lease_end=None)
+    assert nothing == await database.read(due)
+    await add(database, "u", state="failed", due_at=START)
+    assert nothing == await database.read(due)
+
+
+async def test_the_next_due_moment_is_the_nearest_of_all_priorities(database: Database) -> None:
+    """A high priority does not hide that something lower is due sooner."""
+    await add(database, "a", due_at=later(START, 30), priority=5)
+    await add(database, "b", due_at=later(START, 10), priority=1)
+    await add(database, "c", due_at=later(START, 20), priority=-3)
+    assert Ahead(
+        due=False, next_due_at=later(START, 10), next_lease_end=None
+    ) == await database.read(due)
+
+
+async def test_something_due_is_told_whatever_waits_above_it(database: Database) -> None:
+    """What is due at a low priority is seen behind what is due later at a high one."""
+    await add(database, "a", due_at=later(START, 30), priority=5)
+    await add(database, "b", due_at=START, priority=1)
+    assert (await database.read(due)).due
+
+
+async def test_the_next_lease_end_is_the_nearest(database: Database) -> None:
+    """A worker knows when another's claim may become a doubt."""
+    await add(database, "a", due_at=START)
+    await take(database, START)
+    await add(database, "b", due_at=later(START, -5))
+    await take(database, later(START, -5))
+    assert Ahead(due=False, next_due_at=None, next_lease_end=later(LEASE_END, -5)) == (
+        await database.read(due)
+    )
+
+
+@pytest.fixture
+def crowded(path: Path) -> Iterator[Connection]:
+    """A queue with thousands of rows in each state, and as many due later at other priorities."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(CROWD)
+        yield connection
+    engine.dispose()
+
+
+CROWD = """
+INSERT INTO videos (url, state, priority, due_at, updated_at, attempts, claims, job_id,
+                    claim_token, claimed_by, lease_until)
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 11999)
+SELECT 'u' || i, state, i % 3,
+       CASE i % 3 WHEN 0 THEN '2026-01-01 11:00:00' ELSE '2026-02-01 12:00:00' END,
+       '2026-01-01 11:00:00', 1, 1,
+       CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w', '2026-01-02 00:00:00'
+FROM (SELECT i, CASE i / 2000 WHEN 0 THEN 'pending' WHEN 1 THEN 'submitting'
+     WHEN 2 THEN 'submitted' WHEN 3 THEN 'failed' WHEN 4 THEN 'in_doubt' ELSE 'cancelled' END
+     AS state FROM n)
+"""
+
+
+def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
+    """How SQLite finds the rows of ``videos`` for everything that ``action`` says."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:  # noqa: ANN401
+        said.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    action(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    found = set()
+    for statement, parameters in said:
+        if "videos" in statement:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            found |= {detail.replace("COVERING ", "") for *_, detail in rows}
+    return found
+
+
+def claim_ten(connection: Connection) -> list[Claim]:
+    """Claim ten as a worker does."""
+    return queue.claim(connection, 10, START, "worker-1", LEASE_END)
+
+
+@pytest.mark.parametrize(
+    ("action", "plan"),
+    [
+        (
+            claim_ten,
+            {
+                "SEARCH videos USING INDEX videos_due",
+                "SEARCH videos USING INDEX videos_due (priority<?)",
+                "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
+                "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
+            },
+        ),
+        (
+            due,
+            {
+                "SEARCH videos USING INDEX videos_due",
+                "SEARCH videos USING INDEX videos_due (priority<?)",
+                "SEARCH videos USING INDEX videos_due (priority=?)",
+                "SEARCH videos USING INDEX videos_leases",
+            },
+        ),
+        (
+            lambda c: queue.expire(c, START, "worker-1"),
+            {"SEARCH videos USING INDEX videos_leases (lease_until<?)"},
+        ),
+        (
+            lambda c: queue.oldest_doubt(c, 3),
+            {"SEARCH videos USING INDEX videos_doubts"},
+        ),
+        (
+            lambda c: queue.repeat_doubts(c, later(START, -9999), 3, START, "worker-1"),
+            {"SEARCH videos USING INDEX videos_doubts (updated_at<?)"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_every_look_goes_through_its_partial_index(
+    crowded: Connection,
+    action: Callable[[Connection], object],
+    plan: set[str],
+    *,
+    analysed: bool,
+) -> None:
+    """No verb walks the finished rows, nor sorts, however many there are of them."""
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    assert plan == plans(crowded, action)
+
+
+@pytest.mark.parametrize(
+    "action", [claim_ten, due, lambda c: queue.expire(c, START, "w"), lambda c: queue.oldest_doubt(c, 3)]
+)
+def test_a_crowd_at_other_priorities_costs_nothing(
+    crowded: Connection, action: Callable[[Connection], object]
+) -> None:
+    """What is due later, or finished, is not passed over row by row."""
+    driver = crowded.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    action(crowded)
+    driver.set_progress_handler(count, 100)
+    action(crowded)
+    driver.set_progress_handler(None, 0)
+    print('STEPS', steps)
+    assert 60 > steps

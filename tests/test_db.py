@@ -1,0 +1,468 @@
+import asyncio
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from tests.conftest import open_database
+from tests.parts import add
+from worker.db import (
+    PATIENCE_SECONDS,
+    Database,
+    DatabaseProblem,
+    path_of,
+    schema_of,
+    schema_problem,
+)
+from worker.tables import SCHEMA
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process' connection to the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def urls(connection: Connection) -> list[str]:
+    """What is in the queue."""
+    return list(connection.execute(text("SELECT url FROM videos ORDER BY id")).scalars())
+
+
+def files(folder: Path) -> list[str]:
+    """The names in a folder."""
+    return sorted(each.name for each in folder.iterdir())
+
+
+def pragmas(connection: Connection) -> tuple[str, int]:
+    """How a connection brings its commits to the disk."""
+    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+
+
+async def test_commits_are_on_disk_on_both_connections(database: Database) -> None:
+    """Law 1: the log is written ahead, and synced at every commit, whoever writes."""
+    full = 2
+    assert ("wal", full) == await database.read(pragmas)
+    assert ("wal", full) == await database.write(pragmas, "test")
+
+
+NO_WAL = """
+import _sqlite3, asyncio, ctypes, sys
+library = ctypes.CDLL(_sqlite3.__file__)
+library.sqlite3_vfs_find.restype = ctypes.c_void_p
+library.sqlite3_vfs_register.argtypes = [ctypes.c_void_p, ctypes.c_int]
+library.sqlite3_vfs_register(library.sqlite3_vfs_find(b"unix-dotfile"), 1)
+from worker.db import Database, DatabaseProblem
+
+async def main():
+    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+        for use in (database.read, lambda work: database.write(work, "test")):
+            try:
+                await use(lambda connection: print("worked"))
+            except DatabaseProblem as problem:
+                print(problem)
+
+asyncio.run(main())
+"""
+
+
+def test_a_database_that_cannot_be_wal_is_refused(tmp_path: Path) -> None:
+    """Law 1: where the file system has no shared memory, as a network's, nothing is done."""
+    path = tmp_path / "videos.db"
+    run = subprocess.run(
+        [sys.executable, "-c", NO_WAL, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    refused = f"database {path}: it works in journal mode delete, not WAL: keep it on a local disk"
+    assert [refused, refused] == run.stdout.splitlines()
+
+
+async def test_what_raises_is_rolled_back(database: Database) -> None:
+    """Of work that fails half way nothing is kept, and the next transaction works."""
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO videos (url) VALUES ('half')"))
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await database.write(fail, "test")
+    assert [] == await database.read(urls)
+    await add(database, "whole")
+    assert ["whole"] == await database.read(urls)
+
+
+async def test_a_bad_value_stays_what_it_is(database: Database) -> None:
+    """A row that is refused is no trouble of the database: its caller gets the real error."""
+    with pytest.raises(IntegrityError, match="url_is_given"):
+        await add(database, "")
+    assert [] == await database.read(urls)
+
+
+async def test_a_result_is_handed_back(database: Database) -> None:
+    """Both kinds of transaction return what their work returns."""
+    assert "w" == await database.write(lambda _: "w", "test")
+    assert "r" == await database.read(lambda _: "r")
+
+
+async def test_a_read_sees_one_state(database: Database, other: sqlite3.Connection) -> None:
+    """What somebody else commits in the middle of a read does not show in it."""
+
+    def twice(connection: Connection) -> tuple[list[str], list[str]]:
+        before = urls(connection)
+        other.execute("INSERT INTO videos (url) VALUES ('meanwhile')")
+        return before, urls(connection)
+
+    # The other connection belongs to this thread, where run_sync runs the work.
+    assert ([], []) == await database.read(twice)
+    assert ["meanwhile"] == await database.read(urls)
+
+
+class Polls:
+    """Dice that count how often the lock was asked for, and act at the ``last`` time."""
+
+    def __init__(self, last: int, act: Callable[[], object]) -> None:
+        self.count = 0
+        self._last = last
+        self._act = act
+
+    def __call__(self) -> float:
+        """Roll."""
+        self.count += 1
+        if self.count == self._last:
+            self._act()
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    ("patience_seconds", "words"), [(PATIENCE_SECONDS, []), (0.0, ["to settle one"])]
+)
+async def test_a_lock_is_waited_for_and_told_once(
+    path: Path, other: sqlite3.Connection, patience_seconds: float, words: list[str]
+) -> None:
+    """A locked database is waited for, with one word at most, and only when it takes long."""
+    said: list[str] = []
+    polls = Polls(20, lambda: other.execute("COMMIT"))
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO videos (url) VALUES ('theirs')")
+    async with Database(
+        str(path), dice=polls, waiting=said.append, patience_seconds=patience_seconds
+    ) as database:
+        await database.write(
+            lambda c: c.execute(text("INSERT INTO videos (url) VALUES ('ours')")), "to settle one"
+        )
+        assert ["theirs", "ours"] == await database.read(urls)
+    assert 20 == polls.count
+    assert words == said
+
+
+async def test_the_word_comes_after_the_patience(path: Path, other: sqlite3.Connection) -> None:
+    """Nothing is said before so much time has passed."""
+    clock, asked = asyncio.get_running_loop(), list[float]()
+    said: list[float] = []
+
+    def dice() -> float:
+        asked.append(clock.time())
+        return 0.0
+
+    def waiting(_: str) -> None:
+        said.append(clock.time())
+        other.execute("COMMIT")
+
+    other.execute("BEGIN IMMEDIATE")
+    async with Database(str(path), dice=dice, waiting=waiting, patience_seconds=0.05) as database:
+        await database.write(urls, "test")
+    assert 1 == len(said)
+    assert 0.05 <= said[0] - asked[0] + 0.02
+
+
+async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
+    """A file that another program holds for itself while it becomes WAL is no error."""
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE theirs (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        polls = Polls(3, lambda: other.execute("COMMIT"))
+        async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+            assert ("wal", 2) == await database.read(pragmas)
+        assert 3 == polls.count
+
+
+async def test_another_process_is_waited_for(path: Path) -> None:
+    """The lock is one of the file, not of this process."""
+    holding = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "c.execute('BEGIN IMMEDIATE'); "
+        "c.execute(\"INSERT INTO videos (url) VALUES ('theirs')\"); "
+        "print(flush=True); sys.stdin.readline(); c.execute('COMMIT'); c.close()"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", holding, str(path)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    await process.stdout.readline()
+    polls = Polls(2, process.stdin.close)
+    async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+        assert ["theirs"] == await database.write(urls, "test")
+    assert 2 <= polls.count
+    assert 0 == await process.wait()
+
+
+async def test_readers_do_not_wait_for_a_writer(path: Path, other: sqlite3.Connection) -> None:
+    """Whoever looks at the table is not held up by whoever writes."""
+    other.execute("BEGIN IMMEDIATE")
+    polls = Polls(1, lambda: None)
+    async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+        assert [] == await database.read(urls)
+    assert 0 == polls.count
+
+
+async def test_transactions_of_one_process_take_turns(database: Database) -> None:
+    """Tasks that write at the same time do not mix into one transaction."""
+    await asyncio.gather(*(add(database, f"u{number}") for number in range(5)))
+    assert [f"u{number}" for number in range(5)] == sorted(await database.read(urls))
+
+
+def _as_it_is(path: Path) -> Path:
+    return path
+
+
+def _absent(path: Path) -> Path:
+    return path.parent / "absent" / "videos.db"
+
+
+def _folder(path: Path) -> Path:
+    return path.parent
+
+
+def _letter(path: Path) -> Path:
+    path.write_text("This is a letter, and no database at all. " * 100)
+    return path
+
+
+def _from_the_future(path: Path) -> Path:
+    """A file whose head says that only newer programs may write it."""
+    content = bytearray(path.read_bytes())
+    content[18] = 3
+    path.write_bytes(content)
+    return path
+
+
+def _torn(path: Path) -> Path:
+    """A file of which only the first page is what it was."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xaa" * (len(content) - 4096))
+    return path
+
+
+def write(connection: Connection) -> None:
+    """Write a little."""
+    connection.execute(text("INSERT INTO videos (url) VALUES ('u')"))
+
+
+def fill(connection: Connection) -> None:
+    """Write more than the file may grow by."""
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    connection.exec_driver_sql(
+        "INSERT INTO videos (url, title) VALUES ('u', hex(randomblob(100000)))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "work", "remedy"),
+    [
+        (_absent, urls, "it cannot be opened: check the path, its folder and its permissions"),
+        (_folder, urls, "it cannot be opened: check the path, its folder and its permissions"),
+        (_letter, urls, "it is no SQLite database: name another file, or restore a backup"),
+        (_from_the_future, write, "it is read-only: check the owner and the mode of the file"),
+        (_torn, urls, "it is damaged: restore a backup"),
+        (_as_it_is, fill, "the disk is full: make room"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(
+    path: Path, broken: Callable[[Path], Path], work: Callable[[Connection], object], remedy: str
+) -> None:
+    """The user reads which file it is and what to do, and no traceback."""
+    path = broken(path)
+    async with open_database(path) as database:
+        for _ in range(2):
+            with pytest.raises(DatabaseProblem) as raised:
+                await database.write(work, "test")
+            assert f"database {path}: {remedy}" in str(raised.value)
+
+
+FULL = """
+import asyncio, resource, sys
+from sqlalchemy import text
+from worker.db import Database, DatabaseProblem
+
+async def main():
+    insert = text("INSERT INTO videos (url, title) VALUES ('u', hex(randomblob(:size)))")
+    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+        await database.write(lambda c: c.execute(insert, {"size": 1}), "test")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        try:
+            await database.write(lambda c: c.execute(insert, {"size": 500_000}), "test")
+        except DatabaseProblem as problem:
+            print(problem)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        count = text("SELECT count(*) FROM videos")
+        print(await database.write(lambda c: c.execute(count).scalar(), "test"))
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_takes_no_more_is_told_and_may_heal(path: Path) -> None:
+    """A write that the disk refuses keeps nothing, names the file, and is not the end."""
+    run = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    problem, count = run.stdout.splitlines()
+    assert f"database {path}: the disk reports an error: check the disk and its" in problem
+    assert "1" == count
+
+
+async def test_text_that_is_not_utf_8_is_read_as_surrogates(
+    database: Database, other: sqlite3.Connection
+) -> None:
+    """Law 14: one such row can be told apart; it does not stop whoever reads it."""
+    other.execute("INSERT INTO videos (url) VALUES (CAST(X'61FF62' AS TEXT))")
+    other.execute("INSERT INTO videos (url) VALUES ('äöü')")
+    assert ["a\udcffb", "äöü"] == await database.read(urls)
+    assert ["a\udcffb", "äöü"] == await database.write(urls, "test")
+
+
+async def test_the_data_version_tells_a_foreign_commit(
+    database: Database, other: sqlite3.Connection
+) -> None:
+    """A cheap look shows whether anybody has written, our own writing side included."""
+    seen = [await database.data_version(), await database.data_version()]
+    other.execute("INSERT INTO videos (url) VALUES ('theirs')")
+    seen += [await database.data_version(), await database.data_version()]
+    await add(database, "ours")
+    seen += [await database.data_version(), await database.data_version()]
+    assert seen[0::2] == seen[1::2]
+    assert 3 == len(set(seen))
+
+
+async def test_a_closed_database_can_be_used_again(path: Path) -> None:
+    """Closing gives the files back; it is no end."""
+    database = open_database(path)
+    await add(database, "u")
+    await database.read(urls)
+    await database.close()
+    assert ["videos.db"] == files(path.parent)
+    assert ["u"] == await database.read(urls)
+    await database.close()
+
+
+@pytest.mark.parametrize("name", ["a?b.db", "a%20b.db", "a#b.db", "a b@c:d.db", "ä.db"])
+async def test_a_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
+    """No sign in a file's name leads to another file."""
+    async with open_database(tmp_path / name) as database:
+        await database.write(lambda c: c.execute(text("CREATE TABLE t (x)")), "test")
+    assert [name] == files(tmp_path)
+
+
+HERE = Path.cwd()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("videos.db", HERE / "videos.db"),
+        ("./some/videos.db", HERE / "some/videos.db"),
+        ("/var/lib/videos.db", Path("/var/lib/videos.db")),
+        ("~/videos.db", Path.home() / "videos.db"),
+        ("sqlite:///videos.db", HERE / "videos.db"),
+        ("sqlite:////var/lib/videos.db", Path("/var/lib/videos.db")),
+        ("sqlite+aiosqlite:///videos.db", HERE / "videos.db"),
+        ("sqlite:///~/videos.db", Path.home() / "videos.db"),
+    ],
+)
+def test_a_url_or_a_path_names_a_file(url: str, path: Path) -> None:
+    """Every way to write the setting means one absolute path."""
+    assert path == path_of(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://host/videos", "is no SQLite file: write sqlite:///videos.db or a path"),
+        ("sqlite://", "is no SQLite file"),
+        ("sqlite:///", "is no SQLite file"),
+        ("sqlite://var/videos.db", "is no SQLite file"),
+        ("sqlite:///videos.db?mode=ro", "is no SQLite file"),
+        ("nonsense://videos.db", "is no SQLite file"),
+        ("://videos.db", "cannot be read"),
+    ],
+)
+def test_what_names_no_file_is_refused(url: str, why: str) -> None:
+    """A mistyped setting is told with what was written, and makes no file elsewhere."""
+    with pytest.raises(DatabaseProblem, match=re.escape(why)) as raised:
+        path_of(url)
+    assert repr(url) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "revision", "problem"),
+    [
+        ("UPDATE alembic_version SET version_num = version_num", SCHEMA, None),
+        (
+            "DROP TABLE alembic_version",
+            None,
+            "has no tables of this program: run valossa-ingest migrate",
+        ),
+        (
+            "DELETE FROM alembic_version",
+            None,
+            "has no tables of this program: run valossa-ingest migrate",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = '0000'",
+            "0000",
+            f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = '9999'",
+            "9999",
+            f"has schema 9999, newer than this program's {SCHEMA}: install the newer program",
+        ),
+    ],
+)
+async def test_another_schema_is_told_with_the_way_out(
+    database: Database, statement: str, revision: str | None, problem: str | None
+) -> None:
+    """No program works on tables that it does not know."""
+    await database.write(lambda connection: connection.execute(text(statement)), "test")
+    assert revision == await database.read(schema_of)
+    assert problem == await database.read(schema_problem)
+
+
+async def test_an_empty_file_has_no_tables(tmp_path: Path) -> None:
+    """A database that nobody migrated is told as such."""
+    async with open_database(tmp_path / "new.db") as database:
+        problem = await database.read(schema_problem)
+    assert "has no tables of this program: run valossa-ingest migrate" == problem

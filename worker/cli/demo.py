@@ -1,0 +1,90 @@
+"""``demo``: the main job on a scratch database, against the imitation of the API."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from worker import log, wiring
+from worker.cli import exits, intake, output, work
+from worker.cli.parser import parser
+from worker.core.intake import Plan
+from worker.core.model import State
+from worker.settings import Key, Loaded, Settings
+from worker.simulator import Options, Simulator
+from worker.store import desk
+
+SAMPLE = Path(__file__).parent / "sample.csv"
+
+FAULTS = {5: "429", 11: "500", 17: "400", 23: "lost"}
+"""Ordered trouble: the number of a request, and what happens to it."""
+
+KEY = "demo-key"
+
+
+def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
+    """Import a sample list, drain it, and tell what became of it."""
+    folder = Path(args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return asyncio.run(_demo(folder / "videos.db"))
+
+
+async def _demo(database: Path) -> int:
+    options = Options(keys=frozenset({KEY}), latency_seconds=0.15, script=FAULTS)
+    log.configure("error", "auto")
+    async with Simulator(options) as simulator:
+        settings = Settings(
+            database_url=str(database),
+            api_url=simulator.url,
+            rate=20,
+            concurrency=4,
+            backoff_base_seconds=2,
+            backoff_max_seconds=2,
+        )
+        print(f"An imitation of the API answers at {simulator.url}; its orders are to turn one")
+        print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
+        print(f"one answer. The queue is {database}.\n")
+        imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
+        plan = Plan(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
+        intake.report(await intake.import_all(imported, settings, plan), as_json=False)
+        print()
+        orders = wiring.orders(settings, drain=True, wait=True)
+        done = await work.perform(
+            settings, Key(KEY, "the demo"), orders, progress=sys.stderr.isatty()
+        )
+        accepted = len(simulator.accepted)
+    if done.signal is not None:
+        return 128 + done.signal
+    await _tell(settings, accepted)
+    return exits.OK
+
+
+async def _tell(settings: Settings, accepted: int) -> None:
+    """The states, then the few that want a person, then what to try next."""
+    async with wiring.existing_database(settings) as database:
+        states = await database.read(lambda c: desk.count(c, desk.Filter()))
+        wanting = desk.Filter(states=(State.FAILED, State.IN_DOUBT))
+        rows = await database.read(lambda c: desk.matching(c, wanting, 0, 10))
+        path = database.path
+    output.table(("state", "videos"), sorted(states.items()), title="What became of them")
+    print(f"\nThe imitation accepted {accepted} jobs; the lost answer hides one of them.\n")
+    program = _program()
+    columns = ("state", "title", "why", "more")
+    output.table(
+        columns,
+        (
+            (row["state"], row["title"], row["error"], f"{program} show {row['id']} …")
+            for row in rows
+        ),
+        title="The few that want a person",
+    )
+    print(f"\nNext, try: {program} show {rows[0]['id'] if rows else 1} --database {path}")
+
+
+def _program() -> str:
+    """The program as it was called."""
+    called = Path(sys.argv[0])
+    return "python -m worker" if called.name == "__main__.py" else sys.argv[0]

@@ -1,0 +1,46 @@
+"""``simulate``: the imitation of the API as a process of its own."""
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from worker.cli import exits, output
+from worker.settings import Loaded
+from worker.simulator import KINDS, Options, Simulator, parse_failure, parse_limit
+
+
+def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
+    """Serve until a signal."""
+    if any(failure.endswith("=help") or failure == "help" for failure in args.fail):
+        output.pairs(KINDS)
+        return exits.OK
+    try:
+        options = Options(
+            keys=frozenset(args.key or ["demo-key"]),
+            latency_seconds=args.latency,
+            failures=dict(map(parse_failure, args.fail)),
+            limit=parse_limit(args.limit) if args.limit else None,
+            seed=args.seed,
+            book=Path(args.book) if args.book else None,
+        )
+        asyncio.run(_serve(options, args.port))
+    except ValueError as error:
+        return exits.complain([str(error)], exits.USAGE)
+    except OSError as error:
+        return exits.complain([f"port {args.port}: {error.strerror or error}"], exits.CONFIG)
+    return exits.OK
+
+
+async def _serve(options: Options, port: int) -> None:
+    simulator = Simulator(options)
+    url = await simulator.start(port=port)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    print(f"imitating the API at {url}", flush=True)
+    print(f"use it with: export WORKER_API_URL={url} VALOSSA_API_KEY=demo-key", flush=True)
+    await stopped.wait()
+    await simulator.stop()
+    print(f"accepted {len(simulator.accepted)} jobs in {len(simulator.requests)} requests")

@@ -1,0 +1,165 @@
+"""``drain`` and ``run``: a runner with signals, a progress display and an exit code."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Connection
+
+from worker import log, wiring
+from worker.cli import exits, output
+from worker.cli.verdict import Left, advice, of_run
+from worker.core.model import State
+from worker.db import Database, DatabaseProblem
+from worker.orders import Orders, Report, Tally
+from worker.runner import Runner
+from worker.settings import Key, Loaded, Settings, read_key
+from worker.store import desk, queue
+
+Watch = Callable[[Tally], None]
+
+
+def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+    """Submit until nothing is due."""
+    orders = wiring.orders(
+        loaded.settings,
+        drain=True,
+        wait=args.wait,
+        limit=args.limit,
+        max_seconds=args.max_seconds,
+    )
+    return _work(loaded, environment, orders, as_json=args.json)
+
+
+def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+    """Submit for ever."""
+    orders = wiring.orders(loaded.settings, drain=False)
+    return _work(loaded, environment, orders, as_json=False)
+
+
+def _work(loaded: Loaded, environment: Mapping[str, str], orders: Orders, *, as_json: bool) -> int:
+    settings = loaded.settings
+    progress = orders.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
+    log.configure("error" if progress else settings.log_level, settings.log_format)
+    key = read_key(environment)
+    try:
+        done = asyncio.run(perform(settings, key, orders, progress=progress))
+    except DatabaseProblem as problem:
+        return exits.complain([str(problem)])
+    _tell(done, as_json=as_json)
+    return of_run(done.report, done.left, done.signal)
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """A run that is over: its report, what it left, the signal that stopped it."""
+
+    report: Report
+    left: Left
+    signal: int | None
+
+
+async def perform(settings: Settings, key: Key, orders: Orders, *, progress: bool) -> Performed:
+    """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
+    began = wiring.CLOCK.now()
+    async with wiring.existing_database(settings) as database:
+        due = await database.read(lambda c: desk.count_due(c, began))
+        with _display(due, shown=progress) as watch:
+            async with wiring.runner(settings, key, database, orders, watch) as runner:
+                with _Signals(runner) as signals:
+                    report = await runner.run()
+        return Performed(report, await _left(database, settings, began), signals.first)
+
+
+class _Signals:
+    """SIGTERM and SIGINT, while a runner runs: the first stops it, the next hurries it."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._loop = asyncio.get_running_loop()
+        self.first: int | None = None
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._received, number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
+
+    def _received(self, number: int) -> None:
+        if self.first is None:
+            self.first = number
+            self._runner.stop()
+        else:
+            self._runner.hurry()
+
+
+@contextmanager
+def _display(due: int, *, shown: bool) -> Iterator[Watch]:
+    """A bar of what was due when the run began, on a terminal."""
+    if not shown:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("submitting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=due)
+
+        def watch(tally: Tally) -> None:
+            ended = tally.submitted + tally.failed + tally.in_doubt
+            told = f"{tally.failed} failed, {tally.in_doubt} in doubt, {tally.postponed} postponed"
+            progress.update(task, completed=ended, total=max(due, ended), description=told)
+
+        yield watch
+
+
+async def _left(database: Database, settings: Settings, began: datetime) -> Left:
+    """What remains in the queue when a run is over."""
+    now = wiring.CLOCK.now()
+    repeats = settings.max_attempts if settings.on_doubt == "retry" else 0
+    return await database.read(lambda c: _counted(c, now, began, repeats))
+
+
+def _counted(connection: Connection, now: datetime, began: datetime, repeats: int) -> Left:
+    states = desk.count(connection, desk.Filter())
+    due = desk.count_due(connection, now)
+    doubts = desk.count(connection, desk.Filter(states=(State.IN_DOUBT,), since=began))
+    repeatable = queue.count_repeatable(connection, repeats)
+    later = states[State.PENDING] - due
+    return Left(
+        due=due,
+        waiting=later + states[State.SUBMITTING] + repeatable,
+        for_people=max(0, doubts[State.IN_DOUBT] - repeatable),
+    )
+
+
+def _tell(done: Performed, *, as_json: bool) -> None:
+    """What this run did and what is left, then what to do about it."""
+    report, left = done.report, done.left
+    told = {**asdict(report.tally), "due": left.due, "waiting": left.waiting}
+    if as_json:
+        output.document({**told, "end": report.end})
+    else:
+        output.pairs({name.replace("_", " "): number for name, number in told.items()})
+    for line in advice(report):
+        print(f"valossa-ingest: {line}", file=sys.stderr)
+    if report.tally.failed or left.for_people:
+        print(
+            "valossa-ingest: see valossa-ingest list --state failed --state in_doubt, then show ID",
+            file=sys.stderr,
+        )

@@ -1,0 +1,124 @@
+"""A row of somebody's file as a row of ours, or why it cannot become one.
+
+Knows no file format and no table.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.request import problem
+
+COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at")
+"""What an import may fill."""
+
+_ALIASES = {
+    "id": "media_id",
+    "lang": "language",
+    "link": "url",
+    "name": "title",
+    "desc": "description",
+    "srt": "transcript_url",
+    "callback": "callback_url",
+}
+_LARGEST = 2**63 - 1
+
+
+class RejectedError(Exception):
+    """The row cannot become a video; the message names the column and the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
+    value for all; ``margin``: how long a signed link must live.
+    """
+
+    theirs: Mapping[str, str]
+    fixed: Mapping[str, str]
+    margin: timedelta
+
+    def source(self, column: str) -> str:
+        """Their name of our ``column``."""
+        return self.theirs.get(column, column)
+
+    def named(self, present: Iterable[str]) -> tuple[str, ...]:
+        """Which of our columns this file or ``--set`` fills."""
+        there = set(present)
+        return tuple(c for c in COLUMNS if c in self.fixed or self.source(c) in there)
+
+    def unused(self, present: Iterable[str]) -> dict[str, str | None]:
+        """Their columns that no column of ours takes, each with the column it may be meant for."""
+        used = {self.source(column) for column in COLUMNS if column not in self.fixed}
+        free = [c for c in COLUMNS if c not in self.theirs]
+        return {name: _meant(name, free) for name in present if name not in used}
+
+
+def _meant(name: str, free: list[str]) -> str | None:
+    alias = _ALIASES.get(name.lower())
+    near = [alias] if alias in free else difflib.get_close_matches(name.lower(), free, n=1)
+    return near[0] if near else None
+
+
+def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, object]:
+    """One row of ours, by column, without the columns that it leaves empty. Raises RejectedError
+    if a value has the wrong form, or if it could not be sent at ``now`` (UTC).
+    """
+    row: dict[str, object] = {}
+    for column in COLUMNS:
+        given = plan.fixed.get(column, values.get(plan.source(column)))
+        value = _FORMS.get(column, _text)(column, given)
+        if value is not None:
+            row[column] = value
+    if "url" not in row:
+        raise RejectedError("url: is empty; give the address of the video file")
+    video = Video(**{name: row.get(name) for name in REQUEST_COLUMNS})  # type: ignore[arg-type]
+    fault = problem(video, now, plan.margin)
+    if fault is not None:
+        raise RejectedError(fault)
+    return row
+
+
+def _text(column: str, value: object) -> str | None:
+    if isinstance(value, bool | list | dict):
+        raise RejectedError(f"{column}: must be text, not {type(value).__name__}; correct it")
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _number(column: str, value: object) -> float | None:
+    text = _text(column, value)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        raise RejectedError(f"{column}: {text!r} is no number; correct it") from None
+
+
+def _whole(column: str, value: object) -> int | None:
+    text = _text(column, value)
+    try:
+        number = 0 if text is None else int(text)
+    except ValueError:
+        raise RejectedError(f"{column}: {text!r} is no whole number; correct it") from None
+    if abs(number) > _LARGEST:
+        raise RejectedError(f"{column}: {text!r} is too large; choose a smaller number")
+    return None if text is None else number
+
+
+def _moment(column: str, value: object) -> datetime | None:
+    """A moment with its offset, or in UTC where it names none."""
+    text = _text(column, value)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise RejectedError(
+            f"{column}: {text!r} is no moment; write it like 2026-01-31 08:00:00 (UTC)"
+        ) from None
+
+
+_FORMS = {"face_min_relative_height": _number, "priority": _whole, "due_at": _moment}

@@ -1,0 +1,324 @@
+"""The settings: flags, environment and file into one frozen object, or every problem at once.
+
+Knows neither network nor database. The key is no setting: it has a type of its own that never shows
+its value.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+from worker.core.redact import without_query
+
+PREFIX = "WORKER_"
+CONFIG = "WORKER_CONFIG"
+KEY = "VALOSSA_API_KEY"
+KEY_FILE = "VALOSSA_API_KEY_FILE"
+KEY_FILE_LIMIT = 4096
+FASTEST_PER_SECOND = 100_000
+ABSURD = 1e12
+
+NO_KEY = (
+    f"no API key: set {KEY}, or {KEY_FILE} to a file that holds it "
+    "(Valossa Portal, My Account > Subscriptions and API Keys)"
+)
+
+T = TypeVar("T")
+Check = Callable[[object], str | None]
+
+
+class SettingsError(Exception):
+    """The program cannot start; ``problems`` names each setting, its value, source and way out."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _at_least(limit: float) -> Check:
+    return lambda value: (
+        None if isinstance(value, int | float) and value >= limit else f"must be {limit:g} or more"
+    )
+
+
+def _above(limit: float) -> Check:
+    return lambda value: (
+        None if isinstance(value, int | float) and value > limit else f"must be above {limit:g}"
+    )
+
+
+def _one_of(*choices: str) -> Check:
+    return lambda value: None if value in choices else f"must be one of {', '.join(choices)}"
+
+
+def _anything(_: object) -> str | None:
+    return None
+
+
+def _address(value: object) -> str | None:
+    """Only https, since every request carries the key; http for a simulator on this machine."""
+    try:
+        parts = urlsplit(str(value))
+        host = parts.hostname or ""
+    except ValueError as error:
+        return f"cannot be read ({error}): write it like https://api-eu.valossa.com/core/1.0"
+    if not host or parts.query or parts.username:
+        return "must be an address like https://api-eu.valossa.com/core/1.0"
+    if parts.scheme == "http" and host not in {"127.0.0.1", "localhost", "::1"}:
+        return "would send the key in the clear: write https://"
+    return None if parts.scheme in {"http", "https"} else "must begin with https://"
+
+
+def _setting(default: T, help_text: str, check: Check = _anything) -> T:
+    return field(default=default, metadata={"help": help_text, "check": check})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting with its default; times in seconds (design.md, section 7)."""
+
+    database_url: str = _setting("sqlite:///videos.db", "the queue; a bare path works too")
+    api_url: str = _setting(
+        "https://api-eu.valossa.com/core/1.0", "where the Valossa Core API answers", _address
+    )
+    rate: int = _setting(1, "starts per period, for all processes together", _at_least(1))
+    period_seconds: float = _setting(1.0, "the period that rate counts in", _at_least(0.01))
+    concurrency: int = _setting(8, "requests in flight at once, per process", _at_least(1))
+    connect_timeout_seconds: float = _setting(10.0, "until a connection stands", _above(0))
+    timeout_seconds: float = _setting(60.0, "until an answer is there", _above(0))
+    max_attempts: int = _setting(8, "counted attempts before a video fails", _at_least(1))
+    backoff_base_seconds: float = _setting(
+        15.0, "longest wait after the first attempt; doubles with each", _at_least(0)
+    )
+    backoff_max_seconds: float = _setting(900.0, "longest wait of all", _at_least(0))
+    retry_after_max_seconds: float = _setting(
+        3600.0, "a longer Retry-After ends a drain (75)", _at_least(0)
+    )
+    poll_seconds: float = _setting(0.1, "the longest that a new row goes unseen", _above(0))
+    grace_seconds: float | None = _setting(
+        None, "for work in flight after a stop; default timeout_seconds + 5", _at_least(0)
+    )
+    url_margin_seconds: float = _setting(
+        21600.0, "a signed link that ends sooner is not sent", _at_least(0)
+    )
+    on_doubt: str = _setting(
+        "hold", "hold for a person, or retry (may buy twice)", _one_of("hold", "retry")
+    )
+    doubt_settle_seconds: float = _setting(
+        300.0, "before on_doubt = retry repeats a doubt", _at_least(0)
+    )
+    default_language: str | None = _setting(None, "for rows that name none, such as en-US")
+    default_callback_url: str | None = _setting(None, "for rows that name none")
+    default_email_group: str | None = _setting(None, "for rows that name none")
+    log_level: str = _setting(
+        "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
+    )
+    log_format: str = _setting("auto", "auto, console or json", _one_of("auto", "console", "json"))
+
+    @property
+    def grace(self) -> float:
+        """The grace in force: by default long enough that an orderly stop makes no doubts."""
+        return self.timeout_seconds + 5 if self.grace_seconds is None else self.grace_seconds
+
+
+NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The API key. Its value is shown by no text form of this object (law 11)."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings, and where each came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    value: object
+    source: str
+
+
+def help_of(name: str) -> str:
+    """The line on a setting that help texts and config/worker.toml show."""
+    text: str = Settings.__dataclass_fields__[name].metadata["help"]
+    return text
+
+
+def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None) -> Loaded:
+    """The settings from flags, then ``WORKER_*``, then the TOML file ``config`` (or the one that
+    WORKER_CONFIG names), then defaults. Raises SettingsError with every problem.
+    """
+    problems: list[str] = []
+    path = config or environment.get(CONFIG)
+    layers = (
+        _from_flags(flags),
+        _from_environment(environment, problems),
+        _from_file(path, problems) if path else {},
+    )
+    said: dict[str, _Said] = {}
+    for layer in layers:
+        for name, found in layer.items():
+            said.setdefault(name, found)
+    values = {name: _value(name, found, problems) for name, found in said.items()}
+    if not problems:
+        settings = Settings(**values)  # type: ignore[arg-type]
+        problems += _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return Loaded(settings, {n: said[n].source if n in said else "default" for n in NAMES})
+
+
+def read_key(environment: Mapping[str, str]) -> Key:
+    """The API key, from VALOSSA_API_KEY or the file that VALOSSA_API_KEY_FILE names. Raises
+    SettingsError, which never shows a key.
+    """
+    value, file = environment.get(KEY), environment.get(KEY_FILE)
+    if value is not None and file is not None:
+        raise SettingsError([f"{KEY} and {KEY_FILE} are both set: unset one of them"])
+    if file is not None:
+        return _checked_key(_key_in(file), f"the file {file} ({KEY_FILE})")
+    if value is not None:
+        return _checked_key(value, KEY)
+    raise SettingsError([NO_KEY])
+
+
+def _key_in(file: str) -> str:
+    try:
+        with Path(file).open(encoding="utf-8") as stream:
+            return stream.read(KEY_FILE_LIMIT)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}"]) from None
+
+
+def _checked_key(value: str, source: str) -> Key:
+    stripped = value.strip()
+    if not stripped:
+        raise SettingsError([f"{source} is empty: put the API key in it"])
+    if not stripped.isprintable() or " " in stripped:
+        raise SettingsError([f"{source} holds more than a key: one line, no spaces"])
+    return Key(stripped, source)
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _Said]:
+    spelled = {"database_url": "--database"}
+    return {
+        name: _Said(value, spelled.get(name, f"--{name}"))
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, _Said]:
+    said = {}
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or variable == CONFIG:
+            continue
+        if name in NAMES and variable == PREFIX + name.upper():
+            said[name] = _Said(environment[variable], variable)
+        else:
+            near = _nearest(name)
+            hint = f": did you mean {PREFIX}{near.upper()}?" if near else ": unset it"
+            problems.append(f"{variable} is no setting{hint}")
+    return said
+
+
+def _from_file(path: str, problems: list[str]) -> dict[str, _Said]:
+    try:
+        with Path(path).open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        problems.append(f"the settings file {path} cannot be read: {error.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"the settings file {path} is not TOML: {error}")
+        return {}
+    for name in table.keys() - set(NAMES):
+        near = _nearest(name)
+        hint = f": did you mean {near}?" if near else ": take it out"
+        problems.append(f"{name} in {path} is no setting{hint}")
+    return {name: _Said(value, path) for name, value in table.items() if name in NAMES}
+
+
+def _nearest(name: str) -> str | None:
+    return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
+
+
+def _value(name: str, said: _Said, problems: list[str]) -> object:
+    """The value in its type; what is wrong with it goes to ``problems``."""
+    wanted = get_type_hints(Settings)[name]
+    try:
+        value = _converted(said.value, wanted)
+    except ValueError as error:
+        problems.append(f"{name} = {said.value!r} ({said.source}): {error}")
+        return None
+    fault = None
+    if value is not None:
+        check: Check = Settings.__dataclass_fields__[name].metadata["check"]
+        fault = check(value)
+    if fault:
+        shown = without_query(str(value)) if name == "api_url" else value
+        problems.append(f"{name} = {shown!r} ({said.source}): {fault}")
+    return value
+
+
+def _converted(value: object, wanted: object) -> object:
+    if wanted == str | None and value == "":
+        return None
+    if wanted in (str, str | None):
+        if isinstance(value, str) and value:
+            return value
+        raise ValueError("must be text")
+    if wanted is int:
+        return _whole(value)
+    return _number(value)
+
+
+def _whole(value: object) -> int:
+    try:
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return int(value)
+    except ValueError:
+        pass
+    raise ValueError("must be a whole number")
+
+
+def _number(value: object) -> float:
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            number = float(value)
+            if abs(number) < ABSURD:
+                return number
+    except ValueError:
+        pass
+    raise ValueError("must be a number")
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What no setting is guilty of alone."""
+    problems = []
+    if settings.rate / settings.period_seconds > FASTEST_PER_SECOND:
+        problems.append(
+            f"rate = {settings.rate} per {settings.period_seconds:g} s is more than "
+            f"{FASTEST_PER_SECOND} a second: lower it"
+        )
+    if settings.connect_timeout_seconds > settings.timeout_seconds:
+        problems.append(
+            f"connect_timeout_seconds = {settings.connect_timeout_seconds:g} is longer than "
+            f"timeout_seconds = {settings.timeout_seconds:g}: lower it"
+        )
+    return problems

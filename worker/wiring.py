@@ -1,0 +1,165 @@
+"""Settings into running parts. The only place that reads a clock, rolls dice or names a process."""
+
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from worker import __version__
+from worker.api import Api
+from worker.chronicle import Chronicle
+from worker.clock import Clock
+from worker.core.decide import Policy
+from worker.core.request import Defaults
+from worker.db import Database, DatabaseProblem, path_of, schema_of, schema_problem
+from worker.gate import Gate
+from worker.log import Event, Log, logger
+from worker.orders import Orders, Tally
+from worker.runner import Runner
+from worker.settings import Key, Settings
+from worker.tables import SCHEMA
+from worker.turn import Terms, Transaction
+
+CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
+
+
+@asynccontextmanager
+async def existing_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, open; one that is missing or of another schema is refused with the way out.
+    Raises DatabaseProblem.
+    """
+    path = path_of(settings.database_url)
+    if not path.exists():
+        raise DatabaseProblem(
+            f"no database at {path}: run valossa-ingest migrate to make one, or name another with "
+            "--database or WORKER_DATABASE_URL"
+        )
+    async with _database(settings) as database:
+        problem = await database.read(schema_problem)
+        if problem:
+            raise DatabaseProblem(f"database {path} {problem}")
+        yield database
+
+
+@asynccontextmanager
+async def made_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, open; a missing one is made, an old schema is not touched. Raises
+    DatabaseProblem.
+    """
+    if not path_of(settings.database_url).exists():
+        await migrate(settings)
+    async with existing_database(settings) as database:
+        yield database
+
+
+async def migrate(settings: Settings) -> None:
+    """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
+    from worker.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
+
+    async with _database(settings) as database:
+        found = await database.read(schema_of)
+        if found is not None and found > SCHEMA:
+            raise DatabaseProblem(f"database {database.path} {await database.read(schema_problem)}")
+        await upgrade(database)
+
+
+def _database(settings: Settings) -> Database:
+    log = logger()
+    return Database(
+        settings.database_url,
+        dice=random.random,
+        waiting=lambda purpose: log.warning(Event.DATABASE_WAITED_FOR, purpose=purpose),
+    )
+
+
+@asynccontextmanager
+async def runner(
+    settings: Settings,
+    key: Key,
+    database: Database,
+    orders: Orders,
+    watch: Callable[[Tally], None],
+) -> AsyncIterator[Runner]:
+    """A runner with everything that it needs, ready to run once."""
+    worker = secrets.token_hex(8)
+    log: Log = logger().bind(worker=worker)
+    gate = Gate(
+        slots=settings.concurrency,
+        rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        monotonic=CLOCK.monotonic,
+    )
+    async with api(settings, key) as client:
+        yield Runner(
+            database=database,
+            transaction=Transaction(
+                terms=_terms(settings, worker), clock=CLOCK, dice=random.random
+            ),
+            api=client,
+            gate=gate,
+            orders=orders,
+            chronicle=Chronicle(log, watch),
+        )
+
+
+def api(settings: Settings, key: Key) -> Api:
+    """The client of the API."""
+    return Api(
+        url=settings.api_url,
+        key=key.value,
+        slots=settings.concurrency,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        now=CLOCK.now,
+        agent=f"valossa-ingest/{__version__}",
+    )
+
+
+def orders(
+    settings: Settings,
+    *,
+    drain: bool,
+    wait: bool = False,
+    limit: int | None = None,
+    max_seconds: float | None = None,
+) -> Orders:
+    """How a run is to be done."""
+    return Orders(
+        drain=drain,
+        wait=wait,
+        limit=limit,
+        max_seconds=max_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        grace_seconds=settings.grace,
+        poll_seconds=settings.poll_seconds,
+        retry_after_max_seconds=settings.retry_after_max_seconds,
+        defaults=defaults(settings),
+    )
+
+
+def defaults(settings: Settings) -> Defaults:
+    """What rows that name none are sent with."""
+    return Defaults(
+        language=settings.default_language,
+        callback_url=settings.default_callback_url,
+        email_group=settings.default_email_group,
+    )
+
+
+def _terms(settings: Settings, worker: str) -> Terms:
+    repeats = settings.on_doubt == "retry"
+    return Terms(
+        worker=worker,
+        rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        url_margin_seconds=settings.url_margin_seconds,
+        policy=Policy(
+            max_attempts=settings.max_attempts,
+            backoff_base_seconds=settings.backoff_base_seconds,
+            backoff_max_seconds=settings.backoff_max_seconds,
+        ),
+        repeat_doubts_after=settings.doubt_settle_seconds if repeats else None,
+    )
