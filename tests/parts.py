@@ -1,11 +1,13 @@
 """How tests build the parts of a worker: the real ones, with small times."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, event, insert, select
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
@@ -93,3 +95,21 @@ def listener() -> tuple[Log, list[EventDict]]:
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
     )
     return log, capture.entries
+
+
+def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
+    """How SQLite finds its rows for everything that ``action`` says, whether covering or not."""
+    said: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:  # noqa: ANN401
+        said.append((statement, values))
+
+    event.listen(connection, "before_cursor_execute", note)
+    action(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    found: set[str] = set()
+    for statement, values in said:
+        if "INSERT" not in statement:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            found |= {detail.replace("COVERING ", "") for *_, detail in rows}
+    return found

@@ -1,3 +1,31 @@
-"""valossa-ingest."""
+"""valossa-ingest: empties a table of video URLs into the Valossa Core API.
+
+No video is lost, none is bought twice, and where nobody can know, it says so. Read it downwards;
+imports go the other way, and ``lint-imports`` checks that.
+
+core/          the decisions, pure: values in, values out
+  model        the nouns: a video, a claim, what an attempt ends in, what happens to the row
+  request      a video as the JSON of new_job, or what is wrong with it
+  link         when a signed link ends
+  classify     the facts of one exchange as an outcome: the table of what an answer means
+  decide       a claim and its outcome as a transition; backoff: how long it waits
+  breaker      outcomes so far: go on, cool down, probe, stop
+  pace         when starts may happen, and how a 429 slows them
+  intake       a row of somebody's file as a row of ours
+  listing      what a list of jobs shows; redact: what may be shown at all
+tables         what is stored; clock: time as an argument
+db             connections and transactions; settings, log; migrate: the way to the schema
+store/         the only SQL: queue, settle, account, intake, desk
+formats        CSV and JSON Lines as rows
+api            one exchange with the API; gate: slots and starts
+turn           what one transaction of the queue does
+orders         what a run is told to do; chronicle: what people get to know of it
+ledger         the one writing task
+attempts       one claim, one POST
+runner         the loop: run and drain are one
+wiring         settings into running parts
+simulator/     the imitation of the API: it shares no code with what it judges
+cli/           commands, signals, exit codes
+"""
 
 __version__ = "0.1.0"

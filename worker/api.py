@@ -143,15 +143,18 @@ class Api:
         """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
         nothing. The key travels in the query, so no text of an error may show the address.
         """
+        _PROGRESS.set(_Progress(lambda: None))
+        body = bytearray()
         try:
             async with self._session.get(
                 f"{self._url}/list_jobs", params={"api_key": self._key}, allow_redirects=False
             ) as response:
-                body = await response.content.read(LIST_LIMIT)
+                while len(body) < LIST_LIMIT and (chunk := await response.content.readany()):
+                    body += chunk
                 status = response.status
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             return type(error).__name__
-        found = listing(body) if status == HTTPStatus.OK else None
+        found = listing(bytes(body)) if status == HTTPStatus.OK else None
         if found is not None:
             return found
         return clean(

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -80,10 +80,17 @@ class Database:
         return await self._transaction("read", "BEGIN", work, "to read")
 
     async def data_version(self) -> int:
-        """A number that changes when somebody else, or our own writing side, has committed."""
-        return await self.read(
-            lambda connection: connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-        )
+        """A number that changes when somebody else, or our own writing side, has committed; one
+        cheap question, without a transaction. Raises DatabaseProblem.
+        """
+        async with self._turn["read"]:
+            try:
+                connection = await self._connection("read", "to look for changes")
+                found = await connection.exec_driver_sql("PRAGMA data_version")
+            except DBAPIError as error:
+                raise _explained(error, self.path) from error
+            version: int = found.scalar_one()
+            return version
 
     async def close(self) -> None:
         """Close both connections."""
@@ -205,4 +212,6 @@ def _explained(error: DBAPIError, path: Path) -> Exception:
     for prefix, remedy in _REMEDIES.items():
         if name.startswith(prefix):
             return DatabaseProblem(f"database {path}: {remedy} ({error.driver_exception})")
+    if isinstance(error, OperationalError):
+        return DatabaseProblem(f"database {path} cannot be used: {error.driver_exception}")
     return error

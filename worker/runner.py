@@ -59,6 +59,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
+        self._given_up = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = self._clock.monotonic()
         self._attempts = Attempts(
@@ -82,7 +83,7 @@ class Runner:
                 await self._wind_down()
             finally:
                 self._ledger.close()
-                await writing
+                await self._written(writing)
         log.info(Event.RUN_ENDED, why=end, detail=detail)
         breaker = self._attempts.breaker
         stop = breaker.stop
@@ -102,13 +103,29 @@ class Runner:
         self._hurrying.set()
 
     async def _fed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> tuple[End, str]:
-        """The feeding loop's end; a ledger that died ends it at once."""
+        """The feeding loop's end. A ledger that died ends it at once, and so does a stop while
+        the loop waits for a database that somebody else holds.
+        """
         feeding = asyncio.create_task(self._feed(group))
-        await asyncio.wait({writing, feeding}, return_when=asyncio.FIRST_COMPLETED)
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({writing, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stopping.done() and not writing.done():
+            await asyncio.wait({feeding}, timeout=LAST_WRITE_SECONDS)
+        stopping.cancel()
+        if feeding.done():
+            return feeding.result()
+        feeding.cancel()
         if writing.done():
-            feeding.cancel()
             writing.result()
-        return await feeding
+        return End.STOPPED, "the database was held by somebody else"
+
+    async def _written(self, writing: asyncio.Task[None]) -> None:
+        """Wait for the last transaction; where the ledger gave up, only a little."""
+        await asyncio.wait({writing}, timeout=LAST_WRITE_SECONDS if self._given_up else None)
+        if writing.done():
+            writing.result()
+        else:
+            writing.cancel()
 
     async def _feed(self, group: asyncio.TaskGroup) -> tuple[End, str]:
         """Claim whenever there is room, until it is over."""
@@ -243,6 +260,7 @@ class Runner:
         if self._tasks:
             self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=len(self._tasks))
             self._ledger.give_up()
+            self._given_up = True
             for task in tuple(self._tasks):
                 task.cancel()
 

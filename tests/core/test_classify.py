@@ -202,7 +202,7 @@ NO_JOB = [
 def test_a_success_without_a_job_id_is_in_doubt(body: bytes) -> None:
     """A 200 from which no job id can be read is never taken for a purchase, nor for a refusal."""
     outcome = answer(200, body)
-    assert InDoubt == type(outcome)
+    assert InDoubt is type(outcome)
     assert (outcome.message or "").startswith("success without a job id: HTTP 200")
 
 
@@ -210,7 +210,7 @@ def test_a_success_without_a_job_id_is_in_doubt(body: bytes) -> None:
 @pytest.mark.parametrize("status", [500, 503])
 def test_an_undocumented_server_error_is_in_doubt(status: int, body: bytes) -> None:
     """Only the documented body proves that a failing server made nothing."""
-    assert InDoubt == type(answer(status, body))
+    assert InDoubt is type(answer(status, body))
 
 
 @pytest.mark.parametrize(
@@ -344,5 +344,5 @@ def test_every_failure_is_an_outcome(error: str, sent: bool) -> None:  # noqa: F
     """A failed exchange is in doubt if its first byte left, and unsent if not, whatever it says."""
     expected = InDoubt if sent else NotSent
     outcome = classify(NoAnswer(error, sent))
-    assert expected == type(outcome)
+    assert expected is type(outcome)
     assert error in (outcome.message or "")

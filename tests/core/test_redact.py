@@ -1,0 +1,273 @@
+import json
+import string
+from collections.abc import Callable
+from html import escape
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.redact import TEXT_LIMIT, blank, clean, without_query, without_secrets
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
+KEY = 'a/b+c d"e\\f&gÄ€🎬'
+
+
+def percent_lower(text: str) -> str:
+    """Percent-encoded with small letters, as .NET writes it."""
+    return "".join(f"%{byte:02x}" for byte in text.encode())
+
+
+def json_ascii(text: str) -> str:
+    """As it stands inside a JSON string of ASCII."""
+    return json.dumps(text)[1:-1]
+
+
+def json_small(text: str) -> str:
+    """As it stands inside a JSON string of UTF-8."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def json_slashes(text: str) -> str:
+    """As PHP writes it inside a JSON string."""
+    return json_ascii(text).replace("/", "\\/")
+
+
+def json_angles(text: str) -> str:
+    """As Go writes it inside a JSON string."""
+    return json_small(text).replace("&", "\\u0026").replace("<", "\\u003C")
+
+
+def quote_most(text: str) -> str:
+    """Percent-encoded but for what a path may hold."""
+    return quote(text, safe="/:@!$&'()*+,;=")
+
+
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    quote,
+    quote_plus,
+    quote_most,
+    percent_lower,
+    json_ascii,
+    json_small,
+    json_slashes,
+    json_angles,
+    escape,
+]
+
+
+# The key.
+
+
+@pytest.mark.parametrize("spell", SPELLINGS, ids=lambda spell: spell.__name__)
+@pytest.mark.parametrize("key", [KEY, "0123456789abcdef"], ids=["odd", "plain"])
+def test_the_key_is_blanked_in_every_spelling(key: str, spell: Callable[[str], str]) -> None:
+    """An answer that echoes the key, however it is escaped, does not show it."""
+    text = f'{{"api_key": "{spell(key)}", "again": "{spell(key)}"}}'
+    assert '{"api_key": "[key]", "again": "[key]"}' == blank(text, key)
+
+
+def test_a_key_without_safe_characters_is_blanked() -> None:
+    """A library that escapes every slash is no way out."""
+    assert "[key]" == blank(quote("abc/def+ghi", safe=""), "abc/def+ghi")
+
+
+@pytest.mark.parametrize("key", ["a.c.e.g.", "(((((((((", "[a-z]+$^|", "\\1\\g<0>x"])
+def test_a_key_is_no_pattern(key: str) -> None:
+    """Characters that mean something in a pattern stand for themselves in a key."""
+    assert "<[key]> abcdefgh" == blank(f"<{key}> abcdefgh", key)
+
+
+@pytest.mark.parametrize("text", ["", "nothing here", "abcdefg", "ABCDEFGH"])
+def test_other_text_is_left_alone(text: str) -> None:
+    """What is not the key is shown as it came."""
+    assert text == blank(text, "abcdefgh")
+
+
+def test_no_key_blanks_nothing() -> None:
+    """Where no key is set, every text is left alone."""
+    assert "text" == blank("text", "")
+
+
+def test_a_broken_key_raises_nothing() -> None:
+    """A key that holds broken characters is blanked like any other."""
+    assert "<[key]>" == blank("<\udcff234567>", "\udcff234567")
+
+
+PRINTABLE = [c for c in string.printable if c.isprintable() and c not in "[]"] + list("ÄßЖ中€🎬")
+KEYS = st.text(st.sampled_from(PRINTABLE), min_size=8, max_size=40)
+
+
+@given(KEYS, st.sampled_from(SPELLINGS), ANY_TEXT, ANY_TEXT)
+def test_the_key_never_survives(
+    key: str, spell: Callable[[str], str], before: str, after: str
+) -> None:
+    """Whatever the key and the text around it, no spelling of it is left."""
+    shown = blank(before + spell(key) + after, key)
+    assert key not in shown
+    assert spell(key) not in shown
+    assert "[key]" in shown
+
+
+@given(KEYS, st.data())
+def test_the_key_never_survives_a_mixture(key: str, data: st.DataObject) -> None:
+    """A key of which each character is escaped in another way is blanked all the same."""
+    spellings = st.sampled_from(SPELLINGS)
+    mixed = "".join(data.draw(spellings)(character) for character in key)
+    assert "<[key]>" == blank(f"<{mixed}>", key)
+
+
+# Text that is stored.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", "", id="empty"),
+        pytest.param("plain Ü 🎬\n", "plain Ü 🎬\n", id="plain"),
+        pytest.param("a\0b", "a\ufffdb", id="nul"),
+        pytest.param("a\ud800b\udfff", "a\ufffdb\ufffd", id="lone-surrogates"),
+        pytest.param("\ud7ff\ue000", "\ud7ff\ue000", id="neighbours-of-surrogates"),
+        pytest.param("x" * TEXT_LIMIT, "x" * TEXT_LIMIT, id="at-the-limit"),
+        pytest.param("x" * (TEXT_LIMIT + 1), "x" * TEXT_LIMIT, id="over-the-limit"),
+    ],
+)
+def test_stored_text_is_cleaned(text: str, expected: str) -> None:
+    """NUL and lone surrogates are replaced, and long text is cut, before a database sees it."""
+    assert expected == clean(text)
+
+
+def test_stored_text_is_cut_at_2000_characters() -> None:
+    """The limit is the one of design.md, section 4."""
+    assert 2_000 == TEXT_LIMIT
+
+
+@given(ANY_TEXT)
+def test_any_text_can_be_stored(text: str) -> None:
+    """Cleaned text is UTF-8 without NUL, no longer than the limit, and cleaning it twice is idle."""
+    cleaned = clean(text * 300)
+    assert "\0" not in cleaned
+    assert cleaned == cleaned.encode().decode()
+    assert len(cleaned) <= TEXT_LIMIT
+    assert cleaned == clean(cleaned)
+
+
+# URLs that are shown.
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("https://host.example/v.mp4", "https://host.example/v.mp4", id="plain"),
+        pytest.param(
+            "https://host.example/v.mp4?sig=secret", "https://host.example/v.mp4?…", id="query"
+        ),
+        pytest.param(
+            "https://host.example/v.mp4#secret", "https://host.example/v.mp4", id="fragment"
+        ),
+        pytest.param(
+            "https://me:secret@host.example:8443/v.mp4?sig=secret#secret",
+            "https://host.example:8443/v.mp4?…",
+            id="password",
+        ),
+        pytest.param(
+            "https://me:sec@ret@host.example/v.mp4",
+            "https://host.example/v.mp4",
+            id="password-with-an-at",
+        ),
+        pytest.param("https://host.example?sig=secret", "https://host.example?…", id="no-path"),
+        pytest.param("https://host.example/v.mp4?", "https://host.example/v.mp4", id="empty-query"),
+        pytest.param("valossaupload://0a1b2c", "valossaupload://0a1b2c", id="upload"),
+        pytest.param("https://[::1/v.mp4?sig=secret", "[unreadable URL]", id="unreadable"),
+    ],
+)
+def test_a_url_is_shown_without_its_query(url: str, expected: str) -> None:
+    """What signs a link or names a user stays out of the logs."""
+    assert expected == without_query(url)
+
+
+@given(st.text(string.ascii_letters + string.digits, min_size=16), st.sampled_from("?#"))
+def test_no_secret_of_a_url_is_shown(secret: str, sign: str) -> None:
+    """Neither a query nor a fragment nor a password is ever shown."""
+    shown = without_query(f"https://user:{secret}@host.example/v.mp4{sign}token={secret}")
+    assert secret not in shown
+
+
+@given(ANY_TEXT)
+def test_any_text_can_be_shown_as_a_url(text: str) -> None:
+    """No string makes the question raise, and no query is answered."""
+    assert "secret-value" not in without_query(f"https://host.example/{text}?sig=secret-value")
+    without_query(text)
+
+
+# Errors that quote a URL.
+
+SIGNED = (
+    "https://host.example/v.mp4?X-Amz-Signature=0123456789abcdef&X-Amz-Expires=3600&t=a%2fb%2Bc+d"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("HTTP 400: no", "HTTP 400: no", id="nothing-quoted"),
+        pytest.param(
+            f"HTTP 400: {SIGNED}: no", "HTTP 400: https://host.example/v.mp4?…: no", id="whole"
+        ),
+        pytest.param(f"no: {SIGNED.partition('?')[2]}", "no: …", id="query-alone"),
+        pytest.param(
+            "no: X-Amz-Signature=0123456789abcdef", "no: X-Amz-Signature=…", id="one-value"
+        ),
+        pytest.param("no: t=a%2fb%2Bc+d", "no: t=…", id="value-as-written"),
+        pytest.param("no: t=a/b+c d", "no: t=…", id="value-decoded"),
+        pytest.param("no: t=a/b%2Bc%20d", "no: t=…", id="value-encoded-by-another"),
+        pytest.param("no: t=a%2Fb%2Bc%20d", "no: t=…", id="value-encoded-fully"),
+        pytest.param("no: X-Amz-Expires=3600", "no: X-Amz-Expires=3600", id="short-value"),
+    ],
+)
+def test_an_error_does_not_quote_a_signature(text: str, expected: str) -> None:
+    """An error that repeats a signed link, or a part of its query, is shown without it."""
+    assert expected == without_secrets(text, SIGNED)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        pytest.param("https://host.example/v.mp4", "a v=1 ?t title", id="no-query"),
+        pytest.param("https://host.example/v.mp4?t", "a v=1 ?… title", id="a-letter"),
+        pytest.param("https://host.example/v.mp4?v=1", "a v=1 ?t title", id="a-short-query"),
+        pytest.param("https://[::1/v.mp4?t", "a v=1 ?t title", id="unreadable"),
+    ],
+)
+def test_a_short_query_does_not_riddle_an_error(url: str, expected: str) -> None:
+    """What is too short to be a secret is not cut out of the words of a message."""
+    assert expected == without_secrets("a v=1 ?t title", url)
+
+
+def test_a_bare_token_is_a_secret() -> None:
+    """A part of a query that has no name is hidden as a value is."""
+    text = without_secrets("no: 0123456789", "https://host.example/v.mp4?a=1&0123456789")
+    assert "no: …" == text
+
+
+SECRETS = st.text(string.ascii_letters + string.digits + "/+=- %&", min_size=6, max_size=60)
+
+
+@given(SECRETS, st.sampled_from([quote, quote_plus]), ANY_TEXT)
+def test_no_value_of_a_query_survives(
+    secret: str, written: Callable[[str], str], around: str
+) -> None:
+    """However a value is escaped in the link and in the text, the text does not keep it."""
+    url = f"https://host.example/v.mp4?Expires=1&Signature={written(secret)}"
+    for spelled in (secret, quote(secret), quote(secret, safe=""), written(secret), url):
+        shown = without_secrets(f"{around}<{spelled}>", url)
+        assert shown.endswith(("<…>", "?…>"))
+
+
+@given(ANY_TEXT, ANY_TEXT)
+def test_any_text_and_url_are_answered(text: str, url: str) -> None:
+    """No text and no URL makes the hiding raise."""
+    without_secrets(text, url)
+    without_secrets(text, f"https://host.example/v.mp4?{url}")

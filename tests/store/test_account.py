@@ -1,0 +1,87 @@
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Connection, text
+
+from tests.conftest import START
+from tests.parts import later
+from worker.core.pace import Brake
+from worker.db import Database
+from worker.store import account
+from worker.store.account import Account
+
+
+async def read(database: Database) -> Account:
+    """The row that all share."""
+    return await database.read(account.read)
+
+
+async def cool_down(database: Database, until: datetime, reason: str) -> None:
+    """Ask for a pause."""
+    await database.write(lambda c: account.cool_down(c, until, reason), "test")
+
+
+async def test_a_new_account_lets_everybody_start(database: Database) -> None:
+    """A new database has no pause, no cool-down and no slower pace."""
+    fresh = await read(database)
+    assert (
+        Account(
+            next_start_at=fresh.next_start_at,
+            cool_down_until=None,
+            cool_down_reason=None,
+            paused_at=None,
+            pause_reason=None,
+            brake=None,
+        )
+        == fresh
+    )
+
+
+async def test_a_reserved_start_is_read_back(database: Database) -> None:
+    """The pace is kept to the microsecond, and for everybody who opens the file."""
+    at = later(START, 0.123456)
+    await database.write(lambda c: account.reserve(c, at), "test")
+    assert at == (await read(database)).next_start_at
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [(10, 20, (20, "second")), (20, 10, (20, "first")), (10, 10, (10, "first"))],
+)
+async def test_the_later_cool_down_stays(
+    database: Database, first: float, second: float, kept: tuple[float, str]
+) -> None:
+    """Nobody shortens the pause that another was told to make, nor takes its reason."""
+    await cool_down(database, later(START, first), "first")
+    await cool_down(database, later(START, second), "second")
+    known = await read(database)
+    assert (later(START, kept[0]), kept[1]) == (known.cool_down_until, known.cool_down_reason)
+
+
+async def test_a_reason_is_stored_clean(database: Database) -> None:
+    """What the API says as the reason of a pause can be stored, however strange it is."""
+    await cool_down(database, START, "a\0\ud800" + "x" * 3000)
+    reason = (await read(database)).cool_down_reason
+    assert "a\ufffd\ufffd" + "x" * 1997 == reason
+
+
+async def test_a_brake_goes_in_and_comes_out(database: Database) -> None:
+    """What 429s have taught is known after a restart, and can be forgotten."""
+    learnt = Brake(low=0.1 + 0.2, ceiling=17.0, cut_at=later(START, 0.000001))
+    await database.write(lambda c: account.brake(c, learnt), "test")
+    assert learnt == (await read(database)).brake
+    await database.write(lambda c: account.brake(c, None), "test")
+    assert (await read(database)).brake is None
+
+
+async def test_a_pause_is_read(database: Database) -> None:
+    """Who paused, and when, is seen by every process."""
+
+    def pause(connection: Connection) -> None:
+        connection.execute(
+            text("UPDATE account SET paused_at = '2026-01-01 12:00:00', pause_reason = 'lunch'")
+        )
+
+    await database.write(pause, "test")
+    known = await read(database)
+    assert (START, "lunch") == (known.paused_at, known.pause_reason)
