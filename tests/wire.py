@@ -110,6 +110,11 @@ class Wire:
         while len(self.lines) < count:
             await self._changed.wait()
 
+    async def served(self) -> None:
+        """Return as soon as every script that began has ended."""
+        if self._talks:
+            await asyncio.wait(tuple(self._talks))
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._meet, LOOPBACK, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
@@ -183,7 +188,7 @@ def full_backlog() -> Iterator[int]:
         listening.listen(0)
         queued = [socket.socket() for _ in range(4)]
         for each in queued:
-            each.setblocking(False)
+            each.settimeout(0)
             each.connect_ex(listening.getsockname())
         yield listening.getsockname()[1]
         for each in queued:

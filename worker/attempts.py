@@ -23,7 +23,7 @@ class Attempts:
     """The attempts of one run, and what they have taught the breaker.
 
     ``spent`` counts requests begun or about to; ``clear_at`` is the monotonic second of the last
-    clear answer. ``ended`` is called whenever a slot is free again.
+    clear answer, ``last_unclear`` what came instead of one. ``ended`` is called whenever a slot is free again.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Attempts:
         self.breaker = Breaker()
         self.spent = 0
         self.clear_at = self._clock.monotonic()
+        self.last_unclear = ""
 
     def cut_short(self) -> None:
         """End every exchange that is under way, in whatever it has come to."""
@@ -106,6 +107,8 @@ class Attempts:
         self.breaker, outcome = observe(before, seen, now, self._dice())
         if isinstance(outcome, Accepted | Refused):
             self.clear_at = now
+        else:
+            self.last_unclear = outcome.message
         if isinstance(outcome, Released):
             self.spent -= 1
         ending = settle.Ending(claim=claim, outcome=outcome, started_at=started_at)

@@ -162,7 +162,7 @@ class Runner:
         if orders.drain and stop is not None:
             return _END_OF_TROUBLE[stop.trouble], stop.message
         if self._impatient(max(now, self._attempts.breaker.cool_until)):
-            return End.UNREACHABLE, ""
+            return End.UNREACHABLE, self._attempts.last_unclear
         return None
 
     def _impatient(self, until: float) -> bool:

@@ -119,7 +119,7 @@ def test_a_cool_down_that_is_over_holds_nobody(over: datetime) -> None:
     [pytest.param(0.01, 1.1, id="fast"), pytest.param(10.0, 11.0, id="slow")],
 )
 def test_a_clock_that_stepped_back_is_repaired(gap: float, farthest: float) -> None:
-    """A next start further ahead than any reservation is brought back, and one that is not is kept."""
+    """Only a next start further ahead than any reservation could be is brought back."""
     distance = timedelta(seconds=gap)
     kept = plan(NOW, at(farthest), None, distance)
     assert isinstance(kept, Wait)
@@ -325,7 +325,7 @@ CUTS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), max_size=30)
 def test_the_rate_stays_between_floor_and_setting(
     rate: float, cuts: list[tuple[float, float]], later: float
 ) -> None:
-    """Whenever and however often the API throttles, the rate is never above the setting, nor nothing."""
+    """However often the API throttles, the rate is never above the setting nor below the floor."""
     brake, now = None, NOW
     for pause, hold in cuts:
         now += timedelta(seconds=pause)

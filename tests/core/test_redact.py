@@ -146,7 +146,7 @@ def test_stored_text_is_cut_at_2000_characters() -> None:
 
 @given(ANY_TEXT)
 def test_any_text_can_be_stored(text: str) -> None:
-    """Cleaned text is UTF-8 without NUL, no longer than the limit, and cleaning it twice is idle."""
+    """Cleaned text is UTF-8 without NUL, inside the limit, and the same when cleaned again."""
     cleaned = clean(text * 300)
     assert "\0" not in cleaned
     assert cleaned == cleaned.encode().decode()

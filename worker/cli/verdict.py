@@ -58,6 +58,7 @@ def advice(report: Report) -> list[str]:
         case End.DATABASE:
             return [report.detail]
         case End.UNREACHABLE | End.COOL_DOWN | End.PAUSED:
-            return [f"ended early: {report.end} {report.detail}".rstrip() + "; run it again later"]
+            why = f"{report.end} ({report.detail})" if report.detail else str(report.end)
+            return [f"ended early: {why}; run it again later"]
         case _:
             return []

@@ -1,0 +1,505 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from structlog.typing import EventDict
+
+from tests.conftest import START, open_database
+from tests.parts import TERMS, add, facts, later, let_start, listener, row, take, transaction
+from worker.chronicle import Chronicle
+from worker.clock import Clock
+from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
+from worker.db import Database, DatabaseProblem
+from worker.ledger import TRY_AGAIN_SECONDS, Ledger
+from worker.store.settle import Ending
+from worker.turn import CoolDown, Settled, Why
+
+
+class Ticks:
+    """A clock that shows the next second each time it is asked, which a transaction does once: what
+    bears one moment was written by one transaction.
+    """
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def __call__(self) -> datetime:
+        """Show the next second."""
+        self.shown += 1
+        return later(START, self.shown)
+
+
+class Desk:
+    """A ledger on a database, with what its chronicle says."""
+
+    def __init__(self, database: Database, try_again_seconds: float = TRY_AGAIN_SECONDS) -> None:
+        log, self.said = listener()
+        self.chronicle = Chronicle(log, lambda _: None)
+        self.ticks = Ticks()
+        self.ledger = Ledger(
+            database,
+            transaction(Clock(now=self.ticks, monotonic=lambda: 0.0)),
+            self.chronicle,
+            try_again_seconds=try_again_seconds,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Let the ledger run; close it at the end."""
+        task = asyncio.create_task(self.ledger.run())
+        try:
+            yield task
+            self.ledger.close()
+            await task
+        finally:
+            self.ledger.give_up()
+            await asyncio.wait([task])
+
+    def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Settled]":
+        """Put an ending down."""
+        return self.ledger.settle(Ending(claim=claim, outcome=outcome, started_at=START))
+
+    def events(self) -> list[str]:
+        """What was said, by name."""
+        return [str(each["event"]) for each in self.said]
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    """A ledger on the test's database."""
+    return Desk(database)
+
+
+@pytest.fixture
+def other(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process' connection to the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+async def claimed(database: Database, count: int, *, due: int = 0) -> list[Claim]:
+    """Videos under a claim, and some more that are due."""
+    await let_start(database, START)
+    urls = [f"https://example.org/{number}.mp4" for number in range(count + due)]
+    await add(database, *urls, due_at=START)
+    return await take(database, START, limit=count)
+
+
+async def moments(database: Database, *ids: int) -> list[object]:
+    """When each of these was written last."""
+    return [(await row(database, video_id))["updated_at"] for video_id in ids]
+
+
+async def states(database: Database, *ids: int) -> list[object]:
+    """Where each of these is."""
+    return [(await row(database, video_id))["state"] for video_id in ids]
+
+
+def accepted(claim: Claim) -> Accepted:
+    """The API made a job."""
+    return Accepted(f"job-{claim.video_id}", 200)
+
+
+async def test_what_waits_goes_into_one_transaction(database: Database, desk: Desk) -> None:
+    """Endings and a claim that are there together are written together."""
+    claims = await claimed(database, 3, due=2)
+    futures = [desk.put(claim, accepted(claim)) for claim in claims]
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 9))
+    async with desk.open():
+        settled = await asyncio.gather(*futures)
+        turn = await asking
+    assert [each.video_id for each in claims] == [s.ending.claim.video_id for s in settled]
+    assert [State.SUBMITTED] * 3 == [s.transition and s.transition.state for s in settled]
+    assert [4, 5] == [start.claim.video_id for start in turn.starts]
+    assert [later(START, 1)] * 5 == await moments(database, 1, 2, 3, 4, 5)
+
+
+async def test_what_comes_meanwhile_goes_into_the_next(
+    path: Path, database: Database, other: sqlite3.Connection
+) -> None:
+    """While one transaction runs, all that comes waits for one more, not for one each."""
+    first, *rest = await claimed(database, 4, due=1)
+    locked = asyncio.Event()
+
+    def dice() -> float:
+        locked.set()
+        return 0.0
+
+    async with Database(str(path), dice=dice, waiting=lambda _: None) as slow:
+        desk = Desk(slow)
+        other.execute("BEGIN IMMEDIATE")
+        futures = [desk.put(first, accepted(first))]
+        async with desk.open():
+            await locked.wait()
+            room = 0
+            asking = asyncio.create_task(desk.ledger.claim(lambda: room))
+            for claim in rest:
+                futures.append(desk.put(claim, accepted(claim)))
+                await asyncio.sleep(0)
+            room = 1
+            other.execute("COMMIT")
+            await asyncio.gather(*futures)
+            turn = await asking
+    assert [5] == [start.claim.video_id for start in turn.starts]
+    assert [later(START, 1), *[later(START, 2)] * 4] == await moments(database, 1, 2, 3, 4, 5)
+
+
+async def test_what_comes_in_the_same_breath_is_gathered(database: Database, desk: Desk) -> None:
+    """Answers that arrive one loop step after the other share a transaction."""
+    claims = await claimed(database, 3)
+    async with desk.open():
+        for claim in claims:
+            desk.put(claim, accepted(claim))
+            await asyncio.sleep(0)
+    assert [later(START, 1)] * 3 == await moments(database, 1, 2, 3)
+
+
+async def test_a_claim_alone_looks_before_it_locks(
+    database: Database, desk: Desk, other: sqlite3.Connection
+) -> None:
+    """Where nothing is due, nobody waits for the write lock, nor holds it."""
+    await claimed(database, 1)
+    other.execute("BEGIN IMMEDIATE")
+    asked: list[int] = []
+    async with desk.open():
+        turn = await desk.ledger.claim(lambda: asked.append(1) or 1)
+    assert (Why.OTHERS, later(START, 70)) == (turn.why, turn.until)
+    assert [] == asked
+
+
+async def test_a_claim_alone_is_granted(database: Database, desk: Desk) -> None:
+    """What is due is claimed without any ending to settle, as much as there is room."""
+    await claimed(database, 0, due=3)
+    async with desk.open():
+        turn = await desk.ledger.claim(lambda: 2)
+    assert [1, 2] == [start.claim.video_id for start in turn.starts]
+    assert ["submitting", "submitting", "pending"] == await states(database, 1, 2, 3)
+
+
+async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) -> None:
+    """Rows that were closed and leases that ran out are in the log and in the tally."""
+    (claim,) = await claimed(database, 1)
+    await add(database, "nonsense", due_at=START)
+    await add(database, "u", due_at=later(START, -60))
+    await take(database, later(START, -70))
+    await take(database, later(START, -60), worker="worker-0")
+    async with desk.open():
+        await desk.put(claim, accepted(claim))
+        desk.ticks.shown = 20
+        await desk.ledger.claim(lambda: 5)
+    assert ["lease_expired", "video_refused"] == sorted(desk.events())
+    assert (1, 1) == (desk.chronicle.tally.failed, desk.chronicle.tally.in_doubt)
+
+
+async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) -> None:
+    """Law 13: the pause that an ending asks for is on disk with it."""
+    (claim,) = await claimed(database, 1, due=1)
+    ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
+    async with desk.open():
+        await desk.ledger.settle(ending, CoolDown(30.0, "a crowd of doubts"))
+        turn = await desk.ledger.claim(lambda: 1)
+    assert (Why.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
+
+
+BAD: list[Outcome] = [
+    Accepted("job-\ud800", 200),
+    Refused("no", 2**70),
+    InDoubt("no answer", 2**70),
+]
+
+
+@pytest.mark.parametrize("outcome", BAD)
+async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcome: Outcome) -> None:
+    """Law 14: of a shared transaction the offender alone fails, and it ends in doubt; all others
+    are settled, and what was asked for is claimed.
+    """
+    first, bad, last = await claimed(database, 3, due=1)
+    futures = [desk.put(first, accepted(first)), desk.put(bad, outcome)]
+    futures.append(desk.put(last, accepted(last)))
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+    async with desk.open():
+        settled = await asyncio.gather(*futures)
+        turn = await asking
+    ends = [State.SUBMITTED, State.IN_DOUBT, State.SUBMITTED]
+    assert ends == [each.transition and each.transition.state for each in settled]
+    assert ["submitted", "in_doubt", "submitted"] == await states(database, 1, 2, 3)
+    assert [4] == [start.claim.video_id for start in turn.starts]
+    error = str((await row(database, 2))["error"])
+    assert error.startswith("an answer came, but it could not be written down: ")
+    assert [(1, "in_doubt")] == await facts(database, 2)
+
+
+async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk) -> None:
+    """Law 14: the offender needs no company to be told apart."""
+    (claim,) = await claimed(database, 1)
+    async with desk.open():
+        settled = await desk.put(claim, Accepted("job-\ud800", 200))
+    assert settled.transition is not None
+    assert State.IN_DOUBT is settled.transition.state
+
+
+async def picky(database: Database) -> None:
+    """Let a trigger of somebody's refuse every end of the first video."""
+    trigger = text(
+        "CREATE TRIGGER picky BEFORE UPDATE ON videos "
+        "WHEN OLD.id = 1 AND NEW.state <> 'submitting' "
+        "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+    )
+    await database.write(lambda c: c.execute(trigger), "test")
+
+
+async def test_what_can_never_be_written_is_left_to_its_lease(
+    database: Database, desk: Desk
+) -> None:
+    """Law 14: where not even the doubt can be written, nobody tries for ever: the claim stays, and
+    is told as lost.
+    """
+    bad, good, dropped = await claimed(database, 3)
+    await picky(database)
+    async with desk.open():
+        settled = await asyncio.gather(desk.put(bad, accepted(bad)), desk.put(good, accepted(good)))
+    assert [None, State.SUBMITTED] == [s.transition and s.transition.state for s in settled]
+    assert ["submitting", "submitted", "submitting"] == await states(database, 1, 2, 3)
+    assert 3 == dropped.video_id
+
+
+async def test_nobody_need_wait_for_an_ending(database: Database, desk: Desk) -> None:
+    """An ending whose caller has gone is written all the same, and disturbs nobody."""
+    bad, good = await claimed(database, 2)
+    await picky(database)
+    for future in (desk.put(bad, accepted(bad)), desk.put(good, accepted(good))):
+        future.cancel()
+    async with desk.open():
+        pass
+    assert ["submitting", "submitted"] == await states(database, 1, 2)
+
+
+async def test_a_claim_whose_caller_has_gone_is_released(
+    path: Path, database: Database, other: sqlite3.Connection
+) -> None:
+    """What was committed for a caller that was cancelled meanwhile is given back, not forgotten."""
+    await claimed(database, 0, due=2)
+    locked = asyncio.Event()
+
+    def dice() -> float:
+        locked.set()
+        return 0.0
+
+    async with Database(str(path), dice=dice, waiting=lambda _: None) as slow:
+        desk = Desk(slow)
+        other.execute("BEGIN IMMEDIATE")
+        async with desk.open():
+            asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+            await locked.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            other.execute("COMMIT")
+    for video_id in (1, 2):
+        stored = await row(database, video_id)
+        assert ("pending", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
+        assert [(1, "released")] == await facts(database, video_id)
+
+
+async def test_a_caller_that_goes_as_it_is_answered_releases(
+    database: Database, desk: Desk
+) -> None:
+    """Cancelled between the answer and its hearing, a caller leaves no claim behind either."""
+    (claim,) = await claimed(database, 1, due=2)
+    settling = desk.put(claim, accepted(claim))
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+    settling.add_done_callback(lambda _: asking.cancel())
+    async with desk.open():
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert ["submitted", "pending", "pending"] == await states(database, 1, 2, 3)
+    assert [(1, "released")] == await facts(database, 2)
+
+
+@pytest.fixture
+async def away(path: Path, database: Database) -> AsyncIterator[Path]:
+    """The folder of the database, which is not there: its disk is not mounted. It comes back with
+    ``path``'s content when it is renamed.
+    """
+    await claimed(database, 2, due=1)
+    await database.close()
+    folder = path.parent / "mount"
+    hidden = path.parent / "hidden"
+    hidden.mkdir()
+    path.rename(hidden / "videos.db")
+    yield folder
+    if hidden.exists():
+        hidden.rename(folder)
+    (folder / "videos.db").rename(path)
+
+
+def come_back(folder: Path) -> None:
+    """Mount the disk."""
+    (folder.parent / "hidden").rename(folder)
+
+
+def told(said: list[EventDict]) -> list[tuple[object, object]]:
+    """What was said of the database: event and level."""
+    return [(each["event"], each["log_level"]) for each in said]
+
+
+TROUBLE = ("database_trouble", "error")
+WORKS = ("database_works", "warning")
+
+
+async def first_claim(path: Path) -> Claim:
+    """The claim that stands in the hidden database, as its worker had it."""
+    hidden = path.parent / "hidden" / "videos.db"
+    async with open_database(hidden) as database:
+        stored = await row(database, 1)
+        (claim,) = await database.read(lambda c: [_claim_of(c)])
+        assert stored["claim_token"] == claim.token
+        return claim
+
+
+def _claim_of(connection: Connection) -> Claim:
+    stored = connection.execute(text("SELECT * FROM videos WHERE id = 1")).mappings().one()
+    from worker.core.model import Video
+
+    return Claim(
+        video_id=1,
+        video=Video(url=stored["url"]),
+        attempt=1,
+        attempts=0,
+        token=stored["claim_token"],
+        request_id=stored["request_id"],
+        lease_until=START + TERMS.lease,
+    )
+
+
+async def test_without_a_database_nothing_is_claimed_and_nothing_lost(
+    path: Path, away: Path
+) -> None:
+    """Law 9: a claim fails at once; an ending waits until the database is back, is written then,
+    and both the trouble and its end are told once.
+    """
+    claim = await first_claim(path)
+    async with open_database(away / "videos.db") as database:
+        desk = Desk(database, try_again_seconds=0.001)
+        settling = desk.put(claim, accepted(claim))
+        async with desk.open():
+            for _ in range(3):
+                with pytest.raises(DatabaseProblem, match="it cannot be opened"):
+                    await desk.ledger.claim(lambda: 5)
+            assert not settling.done()
+            come_back(away)
+            settled = await settling
+            turn = await desk.ledger.claim(lambda: 5)
+        assert settled.transition is not None
+        assert [TROUBLE, WORKS] == told(desk.said)
+        assert [3] == [start.claim.video_id for start in turn.starts]
+        stored = await row(database, 3)
+        assert ("submitting", 1) == (stored["state"], stored["claims"])
+        assert ["submitted", "submitting"] == await states(database, 1, 2)
+
+
+async def test_a_claim_alone_fails_with_the_database(away: Path) -> None:
+    """Law 9: without an ending to write there is nothing to wait for."""
+    async with open_database(away / "videos.db") as database:
+        desk = Desk(database)
+        async with desk.open():
+            with pytest.raises(DatabaseProblem, match="it cannot be opened"):
+                await desk.ledger.claim(lambda: 5)
+
+
+async def test_a_caller_that_has_gone_hears_of_no_trouble(away: Path) -> None:
+    """A cancelled claim and a database that is not there are no trouble for the ledger."""
+    async with open_database(away / "videos.db") as database:
+        desk = Desk(database)
+        asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+        await asyncio.sleep(0)
+        asking.cancel()
+        async with desk.open():
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        assert [TROUBLE] == told(desk.said)
+
+
+async def test_giving_up_ends_the_ledger_at_once(path: Path, away: Path) -> None:
+    """A stop is not held up by a database that cannot be written; the lease will tell."""
+    claim = await first_claim(path)
+    async with open_database(away / "videos.db") as database:
+        desk = Desk(database, try_again_seconds=3600.0)
+        settling = desk.put(claim, accepted(claim))
+        task = asyncio.create_task(desk.ledger.run())
+        with pytest.raises(DatabaseProblem):
+            await desk.ledger.claim(lambda: 5)
+        desk.ledger.close()
+        desk.ledger.give_up()
+        await asyncio.wait_for(task, 5)
+        assert not settling.done()
+
+
+async def test_a_disk_that_fills_between_single_endings(database: Database) -> None:
+    """Law 14 and a full disk at once: the endings behind the offender are kept, and written when
+    there is room again.
+    """
+    bad, big, small = await claimed(database, 3)
+    desk = Desk(database, try_again_seconds=0.001)
+
+    def limit(connection: Connection, pages: str) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def fill(connection: Connection) -> None:
+        limit(connection, str(connection.exec_driver_sql("PRAGMA page_count").scalar_one()))
+
+    await database.write(fill, "test")
+    futures = [
+        desk.put(bad, Refused("no", 2**70)),
+        desk.put(big, Refused("\N{GRINNING FACE}" * 2000, 400)),
+        desk.put(small, Refused("no", 400)),
+    ]
+    async with desk.open():
+        for _ in range(2):
+            with pytest.raises(DatabaseProblem, match="the disk is full"):
+                await desk.ledger.claim(lambda: 5)
+            assert [False] * 3 == [future.done() for future in futures]
+        await database.write(lambda c: limit(c, "1000000"), "test")
+        await asyncio.gather(*futures)
+    assert ["in_doubt", "failed", "failed"] == await states(database, 1, 2, 3)
+    assert [TROUBLE, WORKS] == told(desk.said)
+
+
+async def test_closing_writes_everything_first(database: Database, desk: Desk) -> None:
+    """An orderly stop loses no ending, and answers who still asks."""
+    claims = await claimed(database, 3, due=1)
+    futures = [desk.put(claim, accepted(claim)) for claim in claims]
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    await asyncio.sleep(0)
+    desk.ledger.close()
+    await desk.ledger.run()
+    assert [True] * 3 == [future.done() for future in futures]
+    assert 1 == len((await asking).starts)
+    assert ["submitted"] * 3 == await states(database, 1, 2, 3)
+
+
+async def test_closing_an_idle_ledger_ends_it(database: Database, desk: Desk) -> None:
+    """A ledger with nothing to write is closed at once, before or after it has begun to run."""
+    async with desk.open():
+        await asyncio.sleep(0)
+    await asyncio.wait_for(desk.ledger.run(), 5)
+    assert 0 == desk.ticks.shown
+    await database.close()
+
+
+async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, desk: Desk) -> None:
+    """What is wrong without any ending is no bad value of one video: it is told, not tried again
+    for ever.
+    """
+    await claimed(database, 0, due=1)
+    sql = text("UPDATE account SET next_start_at = 'garbage'")
+    await database.write(lambda c: c.execute(sql), "test")
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    with pytest.raises(ValueError, match="garbage"):
+        await asyncio.wait_for(desk.ledger.run(), 5)
+    asking.cancel()
