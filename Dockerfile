@@ -1,9 +1,12 @@
 FROM python:3.13-slim AS build
 WORKDIR /src
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+COPY requirements.lock ./
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY migrations migrations
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check .
+RUN /opt/venv/bin/pip install --no-deps .
 
 FROM python:3.13-slim
 COPY --from=build /opt/venv /opt/venv

@@ -23,7 +23,8 @@ class Attempts:
     """The attempts of one run, and what they have taught the breaker.
 
     ``spent`` counts requests begun or about to; ``clear_at`` is the monotonic second of the last
-    clear answer, ``last_unclear`` what came instead of one. ``ended`` is called whenever a slot is free again.
+    clear answer, ``last_unclear`` what came instead of one. ``ended`` is called whenever a slot is
+    free again.
     """
 
     def __init__(

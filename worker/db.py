@@ -118,6 +118,7 @@ class Database:
 
     async def _connection(self, role: str, purpose: str) -> AsyncConnection:
         if role not in self._open:
+            _probe(self.path)
             connection = await self._engine.connect()
             try:
                 await self._locked(lambda: connection.run_sync(_prepare, self.path), purpose)
@@ -189,6 +190,16 @@ def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> N
     """
     driver = connection.driver_connection
     driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+
+
+def _probe(path: Path) -> None:
+    """Open and close the file first: where that fails in aiosqlite, a thread stays behind that
+    breaks with a traceback when the event loop is closed before it.
+    """
+    try:
+        sqlite3.connect(path).close()
+    except sqlite3.OperationalError as error:
+        raise OperationalError("open", None, error) from error
 
 
 def _prepare(connection: Connection, path: Path) -> None:

@@ -194,6 +194,9 @@ NO_JOB = [
     pytest.param(b'{"job_id": ["7f6f9a5e"]}', id="list-id"),
     pytest.param(b'{"Job_Id": "7f6f9a5e"}', id="other-name"),
     pytest.param(b'{"job": {"job_id": "7f6f9a5e"}}', id="deeper"),
+    pytest.param(b'{"errors": []}', id="no-error-in-the-list"),
+    pytest.param(b'{"errors": [{"message": 7}]}', id="message-as-number"),
+    pytest.param(b'{"errors": [{"message": "No"}, "No"]}', id="one-error-as-text"),
     pytest.param(ERRORS, id="documented-errors"),
 ]
 

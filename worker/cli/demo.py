@@ -71,17 +71,14 @@ async def _tell(settings: Settings, accepted: int) -> None:
         path = database.path
     output.table(("state", "videos"), sorted(states.items()), title="What became of them")
     print(f"\nThe imitation accepted {accepted} jobs; the lost answer hides one of them.\n")
-    program = _program()
-    columns = ("state", "title", "why", "more")
     output.table(
-        columns,
-        (
-            (row["state"], row["title"], row["error"], f"{program} show {row['id']} …")
-            for row in rows
-        ),
+        ("id", "state", "title", "why"),
+        ((row["id"], row["state"], row["title"], row["error"]) for row in rows),
         title="The few that want a person",
     )
-    print(f"\nNext, try: {program} show {rows[0]['id'] if rows else 1} --database {path}")
+    for row in rows:
+        print(f"More about {row['id']}:  {_program()} show {row['id']} --database {path}")
+    print(f"Next, try:  {_program()} import YOUR-LIST.csv")
 
 
 def _program() -> str:

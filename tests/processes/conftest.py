@@ -1,0 +1,29 @@
+"""A worker's processes on one database file, against the imitation of the API in the test's loop.
+
+The imitation's book is the judge.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes.programs import Programs
+from worker.simulator import Simulator
+
+
+@pytest.fixture
+async def worker(simulator: Simulator, path: Path, tmp_path: Path) -> AsyncIterator[Programs]:
+    """Processes that share a database and an API, fast enough for a test."""
+    programs = Programs(
+        tmp_path,
+        {"VALOSSA_API_KEY": "demo-key"},
+        database_url=path,
+        api_url=simulator.url,
+        rate=1_000,
+        concurrency=4,
+        timeout_seconds=20,
+        backoff_base_seconds=900,
+    )
+    yield programs
+    await programs.put_away()

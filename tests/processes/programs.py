@@ -1,0 +1,338 @@
+"""Real processes of the program: started, listened to, stopped, killed, and judged by the book."""
+
+import asyncio
+import fcntl
+import json
+import os
+import pty
+import sqlite3
+import struct
+import sys
+import termios
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from worker.simulator.book import Job
+
+PATIENCE_SECONDS = 30.0
+"""Longer than anything here may take; whoever waits longer has found a hang."""
+
+T = TypeVar("T")
+Line = Mapping[str, object]
+Row = Mapping[str, object]
+
+LIMIT_FILES = """\
+import os, resource, sys
+size = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+"""Python that becomes its further arguments, no file of which may grow beyond the first one."""
+
+OBEY_MODES = """\
+import ctypes, os, sys
+if os.geteuid() == 0 and ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) != 0:
+    sys.exit("CAP_DAC_OVERRIDE cannot be dropped")
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Python that becomes its arguments, for which the modes of files count even if it is root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A process that is over."""
+
+    code: int
+    out: str
+    err: str
+    lines: Sequence[Line]
+
+    @property
+    def told(self) -> Mapping[str, object]:
+        """The JSON document on stdout."""
+        document: Mapping[str, object] = json.loads(self.out)
+        return document
+
+    @property
+    def sentences(self) -> list[str]:
+        """What stderr says to a person."""
+        return [line for line in self.err.splitlines() if not line.startswith("{")]
+
+    def events(self, name: str) -> list[Line]:
+        """The log lines of one event."""
+        return [line for line in self.lines if line["event"] == name]
+
+
+class Program:
+    """One running process. Without pipes, ``screen`` is the terminal's other end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, screen: int | None = None) -> None:
+        self._process = process
+        self._screen = screen
+        self._changed = asyncio.Event()
+        self._out = bytearray()
+        self._err = bytearray()
+        self._over = asyncio.create_task(process.wait())
+        self._readers = [
+            asyncio.create_task(self._keep(stream, kept))
+            for stream, kept in ((process.stdout, self._out), (process.stderr, self._err))
+            if stream is not None
+        ]
+        if screen is not None:
+            os.set_blocking(screen, False)  # noqa: FBT003 - os names it so
+            asyncio.get_running_loop().add_reader(screen, self._look)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter:
+        """Its standard input."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
+    def lines(self) -> list[Line]:
+        """The log lines so far."""
+        whole = self._err.decode().split("\n")[:-1]
+        return [json.loads(line) for line in whole if line.startswith("{")]
+
+    def events(self, name: str, **facts: object) -> list[Line]:
+        """The log lines of one event so far, of those with these facts."""
+        return [line for line in self.lines if {"event": name, **facts}.items() <= line.items()]
+
+    async def logged(self, name: str, count: int = 1, **facts: object) -> list[Line]:
+        """The log lines of one event, as soon as there are ``count``."""
+        await self._until(lambda: len(self.events(name, **facts)) >= count, f"{count} {name}")
+        return self.events(name, **facts)
+
+    async def printed(self, text: str) -> str:
+        """Its output, as soon as ``text`` stands in it."""
+        await self._until(lambda: text.encode() in self._out, text)
+        return self._out.decode()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut does."""
+        self._process.kill()
+
+    async def ended(self) -> Ended:
+        """How it ended, when it has."""
+        await self._until(lambda: self._over.done(), "its end")
+        await within(asyncio.gather(*self._readers))
+        self._look()
+        return Ended(
+            code=self._over.result(),
+            out=self._out.decode(),
+            err=self._err.decode(),
+            lines=self.lines,
+        )
+
+    async def put_away(self) -> None:
+        """Leave no process and no open file behind."""
+        if not self._over.done():
+            self._process.kill()
+        await within(asyncio.gather(self._over, *self._readers))
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+            with suppress(ConnectionError):
+                await self._process.stdin.wait_closed()
+        if self._screen is not None:
+            asyncio.get_running_loop().remove_reader(self._screen)
+            os.close(self._screen)
+
+    async def _until(self, reached: Callable[[], bool], what: str) -> None:
+        """Wait until ``reached``; an end before it is told with what was said until then."""
+        clock = asyncio.get_running_loop()
+        give_up = clock.time() + PATIENCE_SECONDS
+        while not reached():
+            over = self._over.done() and all(reader.done() for reader in self._readers)
+            if over or clock.time() > give_up:
+                said = f"{self._out.decode()}\n{self._err.decode()}"
+                end = f"ended with {self._over.result()}" if over else "is still there"
+                raise AssertionError(f"waited for {what}, but the process {end}:\n{said}")
+            self._changed.clear()
+            changed = asyncio.create_task(self._changed.wait())
+            await asyncio.wait(
+                {changed, *(task for task in (self._over, *self._readers) if not task.done())},
+                timeout=give_up - clock.time(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            changed.cancel()
+
+    async def _keep(self, stream: asyncio.StreamReader, kept: bytearray) -> None:
+        while data := await stream.read(65_536):
+            kept += data
+            self._changed.set()
+
+    def _look(self) -> None:
+        """Read what stands on the terminal; one that nobody writes to any more is an error."""
+        if self._screen is None:
+            return
+        try:
+            while data := os.read(self._screen, 65_536):
+                self._out += data
+                self._changed.set()
+        except BlockingIOError:
+            return
+        except OSError:
+            asyncio.get_running_loop().remove_reader(self._screen)
+
+
+class Programs:
+    """Starts processes in an environment made from scratch, and puts away what is left of them.
+
+    ``settings`` are the worker's, without their prefix; ``variables`` is the rest.
+    """
+
+    def __init__(self, folder: Path, variables: Mapping[str, str], **settings: object) -> None:
+        self._folder = folder
+        self._variables = variables
+        self._settings = settings
+        self._started: list[Program] = []
+
+    async def start(
+        self,
+        *arguments: str,
+        program: Sequence[str] = ("-m", "worker"),
+        cwd: Path | None = None,
+        variables: Mapping[str, str | None] | None = None,
+        measured: bool = True,
+        **settings: object,
+    ) -> Program:
+        """Start Python with ``program`` and ``arguments``. What is None in ``variables`` or
+        ``settings`` is not set. Not ``measured``: no coverage, which writes files of its own.
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *program,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=cwd or self._folder,
+            env=self._environment(variables or {}, settings, measured=measured),
+        )
+        self._started.append(Program(process))
+        return self._started[-1]
+
+    async def start_on_terminal(self, *arguments: str, **settings: object) -> Program:
+        """Start the program on a terminal of 24 lines and 100 columns."""
+        screen, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "worker",
+            *arguments,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=self._folder,
+            env=self._environment({"TERM": "xterm-256color"}, settings, measured=True),
+        )
+        os.close(terminal)
+        self._started.append(Program(process, screen))
+        return self._started[-1]
+
+    async def run(self, *arguments: str, **more: object) -> Ended:
+        """Start and wait for the end."""
+        started = await self.start(*arguments, **more)  # type: ignore[arg-type]
+        return await started.ended()
+
+    async def put_away(self) -> None:
+        """End what still runs."""
+        for program in self._started:
+            await program.put_away()
+
+    def _environment(
+        self, variables: Mapping[str, str | None], settings: Mapping[str, object], *, measured: bool
+    ) -> dict[str, str]:
+        chosen = {**self._settings, **settings}
+        wanted: dict[str, str | None] = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self._folder),
+            "LANG": "C.UTF-8",
+            "PYTHONWARNINGS": "error",
+            **{name: value for name, value in os.environ.items() if _measures(name) and measured},
+            **{
+                f"WORKER_{name.upper()}": None if value is None else str(value)
+                for name, value in chosen.items()
+            },
+            **self._variables,
+            **variables,
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+
+def _measures(name: str) -> bool:
+    return name.startswith("COVERAGE_")
+
+
+async def within(waiting: Awaitable[T]) -> T:
+    """The result, if it comes in time."""
+    return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
+
+
+def execute(path: Path, sql: str, *values: object) -> list[Row]:
+    """One statement of plain SQL, committed, as any program may send it."""
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as plain:
+        plain.row_factory = sqlite3.Row
+        return [dict(row) for row in plain.execute(sql, values)]
+
+
+def add_videos(path: Path, count: int) -> None:
+    """So many videos, each with a URL of its own."""
+    execute(
+        path,
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "INSERT INTO videos (url) SELECT 'https://videos.example/' || i || '.mp4' FROM n",
+        count,
+    )
+
+
+def videos(path: Path) -> list[Row]:
+    """Every row, in the order of the ids."""
+    return execute(path, "SELECT * FROM videos ORDER BY id")
+
+
+def states(path: Path) -> dict[str, int]:
+    """How many videos are in each state."""
+    return dict(Counter(str(row["state"]) for row in videos(path)))
+
+
+def let_leases_end(path: Path) -> None:
+    """What time does to the claims of a worker that is gone."""
+    execute(
+        path,
+        "UPDATE videos SET lease_until = datetime('now', '-1 second') WHERE state = 'submitting'",
+    )
+
+
+def bought_twice(jobs: Iterable[Job]) -> list[str | None]:
+    """The videos that are on the book more than once, by URL or by request id."""
+    jobs = list(jobs)
+    counted = (Counter(job.url for job in jobs), Counter(job.request_id for job in jobs))
+    return [name for counts in counted for name, number in counts.items() if number > 1]
+
+
+def unknown(path: Path, jobs: Iterable[Job]) -> list[Job]:
+    """The jobs on the book that the table neither knows nor doubts."""
+    rows = videos(path)
+    known = {row["job_id"] for row in rows}
+    doubted = {row["url"] for row in rows if row["state"] == "in_doubt"}
+    return [job for job in jobs if job.job_id not in known and job.url not in doubted]
+
+
+def read_book(path: Path) -> list[Job]:
+    """The jobs on a book's file."""
+    return [Job(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,0 +1,187 @@
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.processes.programs import (
+    Programs,
+    add_videos,
+    bought_twice,
+    execute,
+    read_book,
+    states,
+    videos,
+)
+from tests.wire import free_port
+from worker.simulator import Options, Simulator
+
+
+async def test_all_that_is_due_is_submitted(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A drain hands in each video once, says so in stable fields and ends with 0."""
+    add_videos(path, 3)
+    done = await worker.run("drain", "--json")
+    assert (0, []) == (done.code, done.sentences)
+    expected = {
+        "submitted": 3,
+        "failed": 0,
+        "in_doubt": 0,
+        "postponed": 0,
+        "due": 0,
+        "waiting": 0,
+        "end": "nothing is due",
+    }
+    assert expected == done.told
+    rows = videos(path)
+    assert ["submitted"] * 3 == [row["state"] for row in rows]
+    assert [(row["url"], row["request_id"], row["job_id"]) for row in rows] == [
+        (job.url, job.request_id, job.job_id) for job in simulator.accepted
+    ]
+
+
+async def test_nothing_due_is_no_trouble(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A cron job with nothing to do is silent on its errors and ends with 0."""
+    done = await worker.run("drain")
+    assert (0, []) == (done.code, done.sentences)
+    assert "submitted   0\nfailed      0\n" in done.out
+    assert [] == simulator.requests
+    assert {} == states(path)
+
+
+async def test_a_failure_and_a_doubt_need_a_person(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A drain that leaves a failed video or a doubt ends with 1 and says where to look."""
+    simulator.options = Options(script={1: "400", 2: "lost"})
+    add_videos(path, 3)
+    done = await worker.run("drain", "--json")
+    assert 1 == done.code
+    assert ["failed", "in_doubt", "submitted"] == [row["state"] for row in videos(path)]
+    assert (1, 1, 1, 0) == tuple(
+        done.told[name] for name in ("submitted", "failed", "in_doubt", "waiting")
+    )
+    assert any("valossa-ingest list --state failed" in line for line in done.sentences)
+
+
+async def test_a_backoff_is_work_for_later(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A drain that leaves only rows that wait ends with 75, which cron may ignore."""
+    simulator.options = Options(failures={"500": 1.0})
+    add_videos(path, 1)
+    done = await worker.run("drain", "--json")
+    assert 75 == done.code
+    assert {"pending": 1} == states(path)
+    assert (1, 1) == (done.told["postponed"], done.told["waiting"])
+
+
+async def test_an_api_that_cannot_be_reached_is_work_for_later(
+    worker: Programs, path: Path
+) -> None:
+    """A name that does not resolve and a port where nobody listens charge no video: 75."""
+    add_videos(path, 1)
+    with free_port() as port:
+        for url in ("https://api.invalid/core/1.0", f"http://127.0.0.1:{port}/core/1.0"):
+            execute(path, "UPDATE videos SET due_at = datetime('now')")
+            done = await worker.run("drain", "--json", api_url=url)
+            assert (75, 1) == (done.code, done.told["waiting"])
+            [line] = done.events("attempt_ended")
+            assert "not_sent" == line["outcome"]
+            assert [("pending", 0)] == [(r["state"], r["attempts"]) for r in videos(path)]
+
+
+async def test_a_refused_key_costs_two_requests_and_no_video(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A wrong key is confirmed by one other video, charges nothing and ends with 77."""
+    add_videos(path, 5)
+    done = await worker.run("drain", "--json", variables={"VALOSSA_API_KEY": "wrong"})
+    assert 77 == done.code
+    assert 2 == len(simulator.requests)
+    assert 2 == len({request.url for request in simulator.requests})
+    assert [] == simulator.accepted
+    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(path)]
+    assert any("VALOSSA_API_KEY" in sentence for sentence in done.sentences)
+
+
+async def test_a_wrong_address_is_configuration(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """An address at which something else answers charges nothing and ends with 78."""
+    add_videos(path, 5)
+    done = await worker.run("drain", "--json", api_url=f"{simulator.url}/elsewhere")
+    assert 78 == done.code
+    assert ["wrong_address"] * 2 == [e["outcome"] for e in done.events("attempt_ended")]
+    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(path)]
+    assert any("correct api_url" in sentence for sentence in done.sentences)
+
+
+async def test_a_missing_database_is_named_and_not_made(worker: Programs, tmp_path: Path) -> None:
+    """A cron job in the wrong folder does not look successful."""
+    done = await worker.run("drain", database_url="absent.db")
+    assert (78, "") == (done.code, done.out)
+    [sentence] = done.sentences
+    assert f"no database at {tmp_path / 'absent.db'}: run valossa-ingest migrate" in sentence
+    assert not (tmp_path / "absent.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("WORKER_API_URL", "http://api.example.com/core/1.0", "would send the key in the clear"),
+        ("VALOSSA_API_KEY", None, "no API key: set VALOSSA_API_KEY"),
+        ("WORKER_RATES", "5", "WORKER_RATES is no setting: did you mean WORKER_RATE?"),
+    ],
+)
+async def test_a_wrong_configuration_starts_nothing(
+    worker: Programs, simulator: Simulator, path: Path, name: str, value: str | None, told: str
+) -> None:
+    """What cannot work is told in one sentence before any video is touched."""
+    add_videos(path, 1)
+    done = await worker.run("drain", variables={name: value})
+    assert (78, "") == (done.code, done.out)
+    [sentence] = done.sentences
+    assert told in sentence
+    assert [] == simulator.requests
+    assert [("pending", 0)] == [(row["state"], row["claims"]) for row in videos(path)]
+
+
+async def test_a_limit_of_requests_is_kept(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """--limit buys that many and no more, although more is due, and ends with 0."""
+    add_videos(path, 5)
+    done = await worker.run("drain", "--json", "--limit", "2")
+    assert 0 == done.code
+    assert (2, 3) == (done.told["submitted"], done.told["due"])
+    assert 2 == len(simulator.requests)
+
+
+async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, path: Path) -> None:
+    """--max-seconds ends a drain between two starts of a slow pace, with 0."""
+    add_videos(path, 5)
+    done = await worker.run("drain", "--json", "--max-seconds", "0.3", rate=1, period_seconds=600)
+    assert 0 == done.code
+    assert (1, 4) == (done.told["submitted"], done.told["due"])
+    assert 1 == len(simulator.requests)
+
+
+async def test_the_simulator_is_a_program_too(worker: Programs, path: Path, tmp_path: Path) -> None:
+    """`simulate` serves at the address that it prints, and its book holds what was accepted."""
+    book = tmp_path / "book.jsonl"
+    imitation = await worker.start("simulate", "--port", "0", "--book", str(book))
+    printed = await imitation.printed("use it with: ")
+    url = printed.split("imitating the API at ")[1].split()[0]
+    add_videos(path, 5)
+    done = await worker.run("drain", api_url=url)
+    assert 0 == done.code
+    imitation.signal(signal.SIGTERM)
+    ended = await imitation.ended()
+    assert 0 == ended.code
+    assert "accepted 5 jobs in 5 requests" in ended.out
+    jobs = read_book(book)
+    assert [] == bought_twice(jobs)
+    assert {row["job_id"] for row in videos(path)} == {job.job_id for job in jobs}
