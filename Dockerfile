@@ -11,11 +11,12 @@ RUN /opt/venv/bin/pip install --no-deps .
 FROM python:3.13-slim
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    WORKER_DATABASE_URL=/data/videos.db
+    WORKER_DATABASE_URL=/data/videos.db WORKER_GRACE_SECONDS=8
 RUN useradd --system --uid 10001 --home-dir /data worker && install -d -o worker -g worker /data
 USER worker
 WORKDIR /data
 VOLUME /data
 STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=1 CMD ["valossa-ingest", "health"]
 ENTRYPOINT ["valossa-ingest"]
 CMD ["run"]

@@ -1,21 +1,29 @@
 """How tests build the parts of a worker: the real ones, with small times."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime, timedelta
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, event, insert, select
+from sqlalchemy import Connection, event, func, insert, select
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
+from worker.api import Api
+from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Claim
+from worker.core.request import Defaults
 from worker.db import Database
+from worker.gate import Gate
 from worker.log import Log
+from worker.orders import Orders, Report
+from worker.runner import Runner
 from worker.store import account, queue
 from worker.tables import history, videos
 from worker.turn import Terms, Transaction
@@ -113,3 +121,97 @@ def plans(connection: Connection, action: Callable[[Connection], object]) -> set
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
             found |= {detail.replace("COVERING ", "") for *_, detail in rows}
     return found
+
+
+@dataclass
+class RealTime:
+    """The clocks of this machine, of which a test may put each forward, in seconds."""
+
+    wall: float = 0.0
+    monotonic: float = 0.0
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(
+            now=lambda: datetime.now(UTC) + timedelta(seconds=self.wall),
+            monotonic=lambda: time.monotonic() + self.monotonic,
+        )
+
+
+SOON = Policy(max_attempts=3, backoff_base_seconds=0.02, backoff_max_seconds=0.05)
+RUN_TERMS = replace(TERMS, timeout_seconds=1.0, policy=SOON)
+DRAIN = Orders(
+    drain=True,
+    timeout_seconds=1.0,
+    grace_seconds=5.0,
+    poll_seconds=0.02,
+    retry_after_max_seconds=3600.0,
+    defaults=Defaults(),
+)
+DRAIN_ALL = replace(DRAIN, wait=True)
+DAEMON = replace(DRAIN, drain=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """How a test's worker is made. The dice always show ``dice``."""
+
+    orders: Orders = DRAIN
+    terms: Terms = RUN_TERMS
+    clock: Clock = RealTime().clock
+    slots: int = 4
+    key: str = "demo-key"
+    timeout_seconds: float = 5.0
+    dice: float = 0.5
+    log: Log = field(default_factory=lambda: listener()[0])
+
+    @asynccontextmanager
+    async def on(self, database: Database, url: str) -> AsyncIterator[Runner]:
+        """A runner with all its parts, real ones, ready to run once."""
+        async with self.api(url) as api:
+            yield Runner(
+                database=database,
+                transaction=self.transaction(),
+                api=api,
+                gate=self.gate(),
+                orders=self.orders,
+                chronicle=Chronicle(self.log, lambda _: None),
+            )
+
+    async def run(self, database: Database, url: str) -> Report:
+        """Run it to its end."""
+        async with self.on(database, url) as runner:
+            return await runner.run()
+
+    def api(self, url: str) -> Api:
+        """Its client."""
+        return Api(
+            url=url,
+            key=self.key,
+            slots=self.slots,
+            connect_timeout_seconds=self.timeout_seconds,
+            timeout_seconds=self.timeout_seconds,
+            now=self.clock.now,
+            agent="test",
+        )
+
+    def transaction(self) -> Transaction:
+        """Its work on the tables."""
+        return Transaction(terms=self.terms, clock=self.clock, dice=lambda: self.dice)
+
+    def gate(self) -> Gate:
+        """Its slots and starts."""
+        return Gate(
+            slots=self.slots,
+            rate=self.terms.rate,
+            period_seconds=self.terms.period_seconds,
+            monotonic=self.clock.monotonic,
+        )
+
+
+async def states(database: Database) -> dict[str, int]:
+    """How many videos are in which state."""
+    rows = await database.read(
+        lambda c: c.execute(select(videos.c.state, func.count()).group_by(videos.c.state)).all()
+    )
+    return {state: count for state, count in rows}  # noqa: C416 - dict() does not take rows

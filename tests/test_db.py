@@ -1,5 +1,6 @@
 import asyncio
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -233,6 +234,26 @@ async def test_readers_do_not_wait_for_a_writer(path: Path, other: sqlite3.Conne
     assert 0 == polls.count
 
 
+async def test_our_readers_do_not_wait_for_our_writer(
+    path: Path, other: sqlite3.Connection
+) -> None:
+    """While this process waits for the lock, it can still look."""
+    locked = asyncio.Event()
+
+    def dice() -> float:
+        locked.set()
+        return 0.0
+
+    other.execute("BEGIN IMMEDIATE")
+    async with Database(str(path), dice=dice, waiting=lambda _: None) as database:
+        writing = asyncio.create_task(database.write(urls, "test"))
+        await locked.wait()
+        assert [] == await asyncio.wait_for(database.read(urls), 5)
+        assert not writing.done()
+        other.execute("COMMIT")
+        assert [] == await writing
+
+
 async def test_transactions_of_one_process_take_turns(database: Database) -> None:
     """Tasks that write at the same time do not mix into one transaction."""
     await asyncio.gather(*(add(database, f"u{number}") for number in range(5)))
@@ -315,6 +336,35 @@ async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(
             assert str(raised.value).startswith(f"database {path}")
 
 
+ABSENT = """
+import asyncio, sys
+from worker.db import Database, DatabaseProblem
+
+async def main():
+    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+        try:
+            await database.read(print)
+        except DatabaseProblem as problem:
+            print(problem)
+
+for _ in range(20):
+    asyncio.run(main())
+"""
+
+
+def test_a_program_that_ends_with_the_problem_ends_quietly(tmp_path: Path) -> None:
+    """The sentence is all that the user reads: no thread of a driver breaks behind it."""
+    run = subprocess.run(
+        [sys.executable, "-c", ABSENT, str(tmp_path / "absent" / "videos.db")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "" == run.stderr
+    assert 20 == run.stdout.count("it cannot be opened")
+
+
 FULL = """
 import asyncio, resource, sys
 from sqlalchemy import text
@@ -390,6 +440,32 @@ async def test_a_closed_database_can_be_used_again(path: Path) -> None:
     assert ["videos.db"] == files(path.parent)
     assert ["u"] == await database.read(urls)
     await database.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: bool) -> None:
+    """Laws 1 and 9: an intent in a file that nobody can open any more is no intent. Put back, it
+    is the database again, and no other was made in its place.
+    """
+    kept, others = path.with_name("kept.db"), path.with_name("others.db")
+    shutil.copy(path, others)
+    async with open_database(path) as database:
+        await add(database, "u")
+        assert ["u"] == await database.read(urls)
+        path.rename(kept)
+        if replaced:
+            others.rename(path)
+        for use in (
+            database.read(urls),
+            database.write(urls, "test"),
+            database.data_version(),
+        ):
+            with pytest.raises(DatabaseProblem, match="removed or replaced while") as raised:
+                await use
+            assert str(path) in str(raised.value)
+        assert replaced == path.exists()
+        kept.rename(path)
+        assert ["u"] == await database.read(urls)
 
 
 @pytest.mark.parametrize("name", ["a?b.db", "a%20b.db", "a#b.db", "a b@c:d.db", "ä.db"])

@@ -213,7 +213,12 @@ def test_whatever_is_let_in_can_be_read(scratch: sqlite3.Connection, text: str) 
     assert Moment().process_result_value(text, DIALECT) is not None
 
 
-zones = st.integers(-23, 23).map(lambda hours: timezone(timedelta(hours=hours)))
+def zone(hours: int) -> timezone:
+    """So far from UTC."""
+    return timezone(timedelta(hours=hours))
+
+
+zones = st.integers(-23, 23).map(zone)
 moments = st.datetimes(datetime(1971, 1, 1), datetime(9998, 12, 31), timezones=zones)  # noqa: DTZ001
 
 
@@ -229,6 +234,12 @@ def test_moments_are_kept_as_they_are_and_sort_as_text(
     scratch.rollback()
     assert [moment, other] == [Moment().process_result_value(text, DIALECT) for text in texts]
     assert (moment < other) == (str(texts[0]) < str(texts[1]))
+
+
+def test_every_moment_is_written_as_wide() -> None:
+    """A whole second sorts behind the same second of others, whoever wrote it and how."""
+    text = Moment().process_bind_param(datetime(2026, 1, 1, 14, tzinfo=zone(2)), DIALECT)
+    assert "2026-01-01 12:00:00.000000" == text
 
 
 def test_a_moment_may_be_absent() -> None:

@@ -127,6 +127,15 @@ async def test_the_pace_is_charged_what_was_claimed(
     assert START + claimed * GAP == (await known(database)).next_start_at
 
 
+async def test_a_claim_of_nothing_moves_nothing(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Asking in vain leaves the pace as it was, and so the time since the last real start."""
+    hands.pass_seconds(10)
+    await write(database, work, room=5)
+    assert START == (await known(database)).next_start_at
+
+
 async def test_starts_begin_where_the_last_ones_ended(
     database: Database, work: Transaction
 ) -> None:

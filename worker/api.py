@@ -6,6 +6,7 @@ follows nothing, and knows no database. Facts about aiohttp are tests (tests/tes
 
 import asyncio
 import json
+import re
 import select
 import socket
 from collections.abc import Callable
@@ -39,6 +40,10 @@ ERROR_LIMIT = 500
 KEEP_ALIVE_SECONDS = 4.0
 """Shorter than a server's usual five: an idle connection that the server closes under a POST makes
 a doubt."""
+
+
+_QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
+"""Where aiohttp begins to quote the server."""
 
 
 class WithheldError(Exception):
@@ -257,6 +262,14 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 def _told(error: BaseException) -> str:
-    """An error as a sentence without the request in it."""
-    text = str(error)
+    """An error as a sentence, without the request in it and without what the server said: aiohttp
+    quotes that cut and escaped, so that the key in it might not be found.
+    """
+    match error:
+        case aiohttp.ClientResponseError():
+            text = _QUOTE.split(error.message)[0]
+        case aiohttp.ServerDisconnectedError():
+            text = "the server closed the connection"
+        case _:
+            text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -62,6 +62,7 @@ class Database:
         event.listen(self._engine.sync_engine, "connect", _tolerate_bad_text)
         self._turn = {"write": asyncio.Lock(), "read": asyncio.Lock()}
         self._open: dict[str, AsyncConnection] = {}
+        self._file: tuple[int, int] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,6 +118,14 @@ class Database:
             return result
 
     async def _connection(self, role: str, purpose: str) -> AsyncConnection:
+        """The open connection. SQLite goes on writing to a file that has been removed or replaced:
+        an intent in it would be on disk for nobody (laws 1 and 9).
+        """
+        if self._file not in {None, _file_at(self.path)}:
+            raise DatabaseProblem(
+                f"database {self.path}: it was removed or replaced while it was in use: "
+                "put it back, or start again to work on what is there now"
+            )
         if role not in self._open:
             _probe(self.path)
             connection = await self._engine.connect()
@@ -126,6 +135,7 @@ class Database:
                 await connection.close()
                 raise
             self._open[role] = connection
+            self._file = _file_at(self.path)
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[object]], purpose: str) -> None:
@@ -190,6 +200,15 @@ def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> N
     """
     driver = connection.driver_connection
     driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file it is, None if there is none to be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _probe(path: Path) -> None:

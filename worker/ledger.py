@@ -38,7 +38,10 @@ class _Wanted:
 
 
 class Ledger:
-    """The writing side of one process: run it as a task, close it last."""
+    """The writing side of one process: run it as a task, close it last.
+
+    ``troubled`` is set while the database cannot be used, and ``problem`` says why.
+    """
 
     def __init__(
         self,
@@ -57,6 +60,8 @@ class Ledger:
         self._news = asyncio.Event()
         self._closing = False
         self._giving_up = asyncio.Event()
+        self.troubled = asyncio.Event()
+        self.problem: DatabaseProblem | None = None
 
     def settle(self, ending: Ending, cool_down: CoolDown | None = None) -> asyncio.Future[Settled]:
         """Put an ending down for the next transaction, at once and without an await."""
@@ -156,6 +161,8 @@ class Ledger:
     ) -> None:
         """Endings that could not be written are tried again; their requests never are."""
         self._chronicle.database(problem)
+        self.problem = problem
+        self.troubled.set()
         self._ready = [*ready, *self._ready]
         if wanted and not wanted.future.cancelled():
             wanted.future.set_exception(problem)
@@ -165,6 +172,8 @@ class Ledger:
 
     def _tell(self, ready: Sequence[_Waiting], wanted: _Wanted | None, done: Done) -> None:
         self._chronicle.database(None)
+        self.problem = None
+        self.troubled.clear()
         for waiting, settled in zip(ready, done.settled, strict=True):
             if not waiting.future.cancelled():
                 waiting.future.set_result(settled)

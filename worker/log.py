@@ -5,9 +5,16 @@ import sys
 from enum import StrEnum
 
 import structlog
+from structlog.dev import plain_traceback
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import FilteringBoundLogger, Processor
 
 Log = FilteringBoundLogger
+
+
+_TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+"""Without the values of variables, in which the key may stand (law 11)."""
 
 
 class Event(StrEnum):
@@ -22,7 +29,7 @@ class Event(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     SETTLE_GIVEN_UP = "settle_given_up"
     COOL_DOWN = "cool_down"
-    RUN_TROUBLED = "run_troubled"
+    HEARTBEAT_FAILED = "heartbeat_failed"
     DATABASE_WAITED_FOR = "database_waited_for"
     DATABASE_TROUBLE = "database_trouble"
     DATABASE_WORKS = "database_works"
@@ -32,11 +39,12 @@ def configure(level: str, form: str) -> None:
     """Write to stderr, as lines for people on a terminal and as JSON elsewhere, unless ``form``
     ("console" or "json") says which.
     """
-    console = form == "console" or (form == "auto" and sys.stderr.isatty())
+    colors = sys.stderr.isatty()
+    console = form == "console" or (form == "auto" and colors)
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[

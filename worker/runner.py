@@ -5,12 +5,13 @@ given its parts, and told to stop.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import assert_never
 
 from worker.api import Api
 from worker.attempts import Attempts
 from worker.chronicle import Chronicle
-from worker.core.breaker import Trouble
+from worker.core.breaker import Stop, Trouble
 from worker.db import Database, DatabaseProblem
 from worker.gate import Gate
 from worker.ledger import Ledger
@@ -27,6 +28,9 @@ LONGEST_SLEEP_SECONDS = 30.0
 DATABASE_SECONDS = 1.0
 """Between a daemon's claims while the database cannot be used."""
 
+LAST_WORDS_SECONDS = 0.1
+"""What attempts get to say in the log what they came to, when nothing can be written any more."""
+
 LAST_WRITE_SECONDS = 5.0
 """What a stop gives a database that cannot be written, after the grace."""
 
@@ -38,7 +42,7 @@ _END_OF_TROUBLE = {
 
 
 class Runner:
-    """One run of one process."""
+    """One run of one process. ``turned`` is called at each turn of the loop, each 30 s at least."""
 
     def __init__(
         self,
@@ -49,8 +53,10 @@ class Runner:
         gate: Gate,
         orders: Orders,
         chronicle: Chronicle,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
+        self._turned = turned
         self._clock = transaction.clock
         self._gate = gate
         self._orders = orders
@@ -60,6 +66,8 @@ class Runner:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._given_up = False
+        self._stop: Stop | None = None
+        self._seen: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = self._clock.monotonic()
         self._attempts = Attempts(
@@ -81,15 +89,17 @@ class Runner:
             try:
                 end, detail = await self._fed(group, writing)
                 await self._wind_down()
+                if self._given_up and self._ledger.problem and not self._stopping.is_set():
+                    end, detail = End.DATABASE, str(self._ledger.problem)
+            except BaseException:
+                self._gate.shut()
+                await self._cut_short(LAST_WORDS_SECONDS if writing.done() else LAST_WRITE_SECONDS)
+                raise
             finally:
                 self._ledger.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=end, detail=detail)
-        breaker = self._attempts.breaker
-        stop = breaker.stop
-        if stop is None and breaker.suspicion is not None:
-            stop = breaker.suspicion.stop
-        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=stop)
+        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=self._stop)
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight gets its grace."""
@@ -108,13 +118,15 @@ class Runner:
         """
         feeding = asyncio.create_task(self._feed(group))
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({writing, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if stopping.done() and not writing.done():
-            await asyncio.wait({feeding}, timeout=LAST_WRITE_SECONDS)
-        stopping.cancel()
+        try:
+            await asyncio.wait({writing, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stopping.done() and not writing.done():
+                await asyncio.wait({feeding}, timeout=LAST_WRITE_SECONDS)
+        finally:
+            stopping.cancel()
+            feeding.cancel()
         if feeding.done():
             return feeding.result()
-        feeding.cancel()
         if writing.done():
             writing.result()
         return End.STOPPED, "the database was held by somebody else"
@@ -131,23 +143,23 @@ class Runner:
         """Claim whenever there is room, until it is over."""
         while (over := self._over()) is None:
             self._wake.clear()
+            self._turned()
             if self._room() <= 0:
                 await self._sleep(self._attempts.breaker.cool_until if self._cooling() else None)
                 continue
             try:
                 turn = await self._ledger.claim(self._room)
+                for start in turn.starts:
+                    self._begin(start, group)
+                if not turn.starts:
+                    end = self._ended(turn)
+                    if end is not None:
+                        return end, turn.detail or (self._stop.message if self._stop else "")
+                    await self._idle(turn)
             except DatabaseProblem as problem:
                 if self._orders.drain:
                     return End.DATABASE, str(problem)
                 await self._sleep(self._clock.monotonic() + DATABASE_SECONDS)
-                continue
-            for start in turn.starts:
-                self._begin(start, group)
-            if not turn.starts:
-                end = self._ended(turn)
-                if end is not None:
-                    return end, turn.detail
-                await self._idle(turn)
         return over
 
     def _over(self) -> tuple[End, str] | None:
@@ -155,15 +167,20 @@ class Runner:
         orders, stop, now = self._orders, self._attempts.breaker.stop, self._clock.monotonic()
         if self._stopping.is_set():
             return End.STOPPED, ""
-        if orders.limit is not None and self._attempts.spent >= orders.limit:
+        if self._at_limit() and not self._gate.taken:
             return End.LIMIT, ""
         if orders.max_seconds is not None and now >= self._started + orders.max_seconds:
             return End.TIME, ""
         if orders.drain and stop is not None:
+            self._stop = stop
             return _END_OF_TROUBLE[stop.trouble], stop.message
         if self._impatient(max(now, self._attempts.breaker.cool_until)):
             return End.UNREACHABLE, self._attempts.last_unclear
         return None
+
+    def _at_limit(self) -> bool:
+        """Whether all requests are begun or about to; one that is not sent makes room again."""
+        return self._orders.limit is not None and self._attempts.spent >= self._orders.limit
 
     def _impatient(self, until: float) -> bool:
         """Whether a drain that does not wait has no reason to sit out a trouble that lasts until
@@ -207,7 +224,10 @@ class Runner:
     def _emptied(self) -> End:
         """Nothing is left to ask with: a refusal that no other video could confirm counts."""
         suspicion = self._attempts.breaker.suspicion
-        return _END_OF_TROUBLE[suspicion.stop.trouble] if suspicion else End.EMPTY
+        if suspicion is None:
+            return End.EMPTY
+        self._stop = suspicion.stop
+        return _END_OF_TROUBLE[suspicion.stop.trouble]
 
     def _ended_by_cool_down(self, turn: Turn) -> End | None:
         """A pause is sat out where it is short enough for these orders."""
@@ -219,26 +239,30 @@ class Runner:
     async def _idle(self, turn: Turn) -> None:
         """Sleep until the turn's moment, or until anybody writes to the database."""
         now = self._clock.monotonic()
-        until = now + LONGEST_SLEEP_SECONDS
+        until = now + min(LONGEST_SLEEP_SECONDS, self._orders.max_seconds or LONGEST_SLEEP_SECONDS)
         if turn.until is not None:
             until = min(until, self._clock.until(turn.until))
         if turn.why is Why.PACE:
             await self._sleep(until)
             return
-        seen = await self._database.data_version()
+        before, self._seen = self._seen, await self._database.data_version()
+        if self._seen != before:
+            return  # somebody has written, perhaps after the look: look again
         while self._clock.monotonic() < until and not self._wake.is_set():
             await self._sleep(min(until, self._clock.monotonic() + self._orders.poll_seconds))
-            if await self._database.data_version() != seen:
+            if await self._database.data_version() != self._seen:
                 return
 
     async def _sleep(self, until: float | None) -> None:
         """Wait for an attempt's end, a stop, or the monotonic second ``until``; never past the
         end of the orders.
         """
-        limit = self._orders.max_seconds
-        moments = [until, None if limit is None else self._started + limit]
-        known = [moment for moment in moments if moment is not None]
-        seconds = min(known) - self._clock.monotonic() if known else None
+        now = self._clock.monotonic()
+        seconds = (
+            LONGEST_SLEEP_SECONDS if until is None else min(LONGEST_SLEEP_SECONDS, until - now)
+        )
+        if self._orders.max_seconds is not None:
+            seconds = min(seconds, self._started + self._orders.max_seconds - now)
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
         except TimeoutError:
@@ -251,12 +275,19 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
 
     async def _wind_down(self) -> None:
-        """Release what has not begun, let the rest end, and cut short what outlives the grace."""
+        """Release what has not begun and let the rest end. A stop, or a database that cannot be
+        written, leaves it the grace; what outlives that is cut short.
+        """
         self._gate.shut()
-        await self._all_ended(self._orders.grace_seconds if self._stopping.is_set() else None)
+        await self._all_ended(None, self._stopping, self._ledger.troubled)
+        await self._all_ended(self._orders.grace_seconds, self._hurrying)
+        await self._cut_short(LAST_WRITE_SECONDS)
+
+    async def _cut_short(self, seconds: float) -> None:
+        """End what is under way, and give what it came to that long to be written."""
         self._attempts.cut_short()
         self._hurrying.clear()
-        await self._all_ended(LAST_WRITE_SECONDS)
+        await self._all_ended(seconds, self._hurrying)
         if self._tasks:
             self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=len(self._tasks))
             self._ledger.give_up()
@@ -264,12 +295,12 @@ class Runner:
             for task in tuple(self._tasks):
                 task.cancel()
 
-    async def _all_ended(self, seconds: float | None) -> None:
-        """Wait for all attempts, no longer than ``seconds``, nor than until told to hurry."""
+    async def _all_ended(self, seconds: float | None, *unless: asyncio.Event) -> None:
+        """Wait for all attempts, no longer than ``seconds``, nor than until one of the events."""
         if not self._tasks:
             return
-        hurrying = asyncio.create_task(self._hurrying.wait())
+        called = [asyncio.create_task(event.wait()) for event in unless]
         ended = asyncio.create_task(asyncio.wait(tuple(self._tasks)))
-        await asyncio.wait({hurrying, ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurrying.cancel()
-        ended.cancel()
+        await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for waiting in (ended, *called):
+            waiting.cancel()

@@ -6,6 +6,7 @@ its value.
 
 import dataclasses
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ KEY = "VALOSSA_API_KEY"
 KEY_FILE = "VALOSSA_API_KEY_FILE"
 KEY_FILE_LIMIT = 4096
 FASTEST_PER_SECOND = 100_000
-ABSURD = 1e12
+SHOWN = 200
+"""Characters of a wrong value that are shown."""
+ABSURD = 1e9
+"""No number reaches it: as seconds 31 years, and still a moment that a calendar has."""
 
 NO_KEY = (
     f"no API key: set {KEY}, or {KEY_FILE} to a file that holds it "
@@ -64,10 +68,10 @@ def _address(value: object) -> str | None:
     """Only https, since every request carries the key; http for a simulator on this machine."""
     try:
         parts = urlsplit(str(value))
-        host = parts.hostname or ""
+        host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         return f"cannot be read ({error}): write it like https://api-eu.valossa.com/core/1.0"
-    if not host or parts.query or parts.username:
+    if not host or parts.query or parts.fragment or parts.username:
         return "must be an address like https://api-eu.valossa.com/core/1.0"
     if parts.scheme == "http" and host not in {"127.0.0.1", "localhost", "::1"}:
         return "would send the key in the clear: write https://"
@@ -139,10 +143,14 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings, and where each came from."""
+    """The settings, and where each came from. A survey also has what is wrong; the settings in
+    ``faulty`` stand at their defaults.
+    """
 
     settings: Settings
     sources: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    faulty: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +169,18 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     """The settings from flags, then ``WORKER_*``, then the TOML file ``config`` (or the one that
     WORKER_CONFIG names), then defaults. Raises SettingsError with every problem.
     """
+    loaded = survey(flags, environment, config)
+    if loaded.problems:
+        raise SettingsError(list(loaded.problems))
+    return loaded
+
+
+def survey(
+    flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
+) -> Loaded:
+    """What ``load`` gives, with every problem instead of an error, so that ``check`` can go on to
+    what else is wrong.
+    """
     problems: list[str] = []
     path = config or environment.get(CONFIG)
     layers = (
@@ -172,13 +192,18 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     for layer in layers:
         for name, found in layer.items():
             said.setdefault(name, found)
-    values = {name: _value(name, found, problems) for name, found in said.items()}
-    if not problems:
-        settings = Settings(**values)  # type: ignore[arg-type]
-        problems += _contradictions(settings)
-    if problems:
-        raise SettingsError(problems)
-    return Loaded(settings, {n: said[n].source if n in said else "default" for n in NAMES})
+    values, faulty = {}, set()
+    for name, found in said.items():
+        try:
+            values[name] = _value(name, found)
+        except ValueError as error:
+            problems.append(str(error))
+            faulty.add(name)
+    settings = Settings(**values)  # type: ignore[arg-type]
+    sources = {name: said[name].source if name in said else "default" for name in NAMES}
+    if not faulty:
+        problems += _contradictions(settings, sources)
+    return Loaded(settings, sources, tuple(problems), frozenset(faulty))
 
 
 def read_key(environment: Mapping[str, str]) -> Key:
@@ -244,10 +269,10 @@ def _from_file(path: str, problems: list[str]) -> dict[str, _Said]:
     except OSError as error:
         problems.append(f"the settings file {path} cannot be read: {error.strerror}")
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"the settings file {path} is not TOML: {error}")
         return {}
-    for name in table.keys() - set(NAMES):
+    for name in sorted(table.keys() - set(NAMES)):
         near = _nearest(name)
         hint = f": did you mean {near}?" if near else ": take it out"
         problems.append(f"{name} in {path} is no setting{hint}")
@@ -258,22 +283,25 @@ def _nearest(name: str) -> str | None:
     return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
 
 
-def _value(name: str, said: _Said, problems: list[str]) -> object:
-    """The value in its type; what is wrong with it goes to ``problems``."""
-    wanted = get_type_hints(Settings)[name]
+def _value(name: str, said: _Said) -> object:
+    """The value in its type. Raises ValueError with what is wrong with it."""
+    value: object = None
     try:
-        value = _converted(said.value, wanted)
-    except ValueError as error:
-        problems.append(f"{name} = {said.value!r} ({said.source}): {error}")
-        return None
-    fault = None
-    if value is not None:
+        value = _converted(said.value, get_type_hints(Settings)[name])
         check: Check = Settings.__dataclass_fields__[name].metadata["check"]
-        fault = check(value)
+        fault = None if value is None else check(value)
+    except ValueError as error:
+        fault = str(error)
     if fault:
-        shown = without_query(str(value)) if name == "api_url" else value
-        problems.append(f"{name} = {shown!r} ({said.source}): {fault}")
+        shown = _without_secrets(str(said.value)) if name == "api_url" else said.value
+        raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({said.source}): {fault}")
     return value
+
+
+def _without_secrets(url: str) -> str:
+    if "://" in url:
+        return without_query(url)
+    return re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
 
 
 def _converted(value: object, wanted: object) -> object:
@@ -291,34 +319,41 @@ def _converted(value: object, wanted: object) -> object:
 def _whole(value: object) -> int:
     try:
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
-            return int(value)
+            return int(_bounded(int(value)))
     except ValueError:
         pass
-    raise ValueError("must be a whole number")
+    raise ValueError(f"must be a whole number below {ABSURD:,.0f}")
 
 
 def _number(value: object) -> float:
     try:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
-            number = float(value)
-            if abs(number) < ABSURD:
-                return number
-    except ValueError:
+            return _bounded(float(value))
+    except (ValueError, OverflowError):
         pass
-    raise ValueError("must be a number")
+    raise ValueError(f"must be a number below {ABSURD:,.0f}")
 
 
-def _contradictions(settings: Settings) -> list[str]:
+def _bounded(number: float) -> float:
+    if abs(number) < ABSURD:
+        return number
+    raise ValueError(number)
+
+
+def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]:
     """What no setting is guilty of alone."""
+
+    def told(name: str) -> str:
+        return f"{name} = {getattr(settings, name):g} ({sources[name]})"
+
     problems = []
     if settings.rate / settings.period_seconds > FASTEST_PER_SECOND:
         problems.append(
-            f"rate = {settings.rate} per {settings.period_seconds:g} s is more than "
-            f"{FASTEST_PER_SECOND} a second: lower it"
+            f"{told('rate')} with {told('period_seconds')} is more than "
+            f"{FASTEST_PER_SECOND:,} a second: lower rate"
         )
     if settings.connect_timeout_seconds > settings.timeout_seconds:
         problems.append(
-            f"connect_timeout_seconds = {settings.connect_timeout_seconds:g} is longer than "
-            f"timeout_seconds = {settings.timeout_seconds:g}: lower it"
+            f"{told('connect_timeout_seconds')} is longer than {told('timeout_seconds')}: lower it"
         )
     return problems

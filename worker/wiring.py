@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from worker import __version__
 from worker.api import Api
@@ -25,13 +26,17 @@ from worker.turn import Terms, Transaction
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
 
 
+HEARTBEAT_SECONDS = 5.0
+"""Between two touches of a daemon's sign of life."""
+
+
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, open; one that is missing or of another schema is refused with the way out.
     Raises DatabaseProblem.
     """
     path = path_of(settings.database_url)
-    if not path.exists():
+    if not _is_there(path):
         raise DatabaseProblem(
             f"no database at {path}: run valossa-ingest migrate to make one, or name another with "
             "--database or WORKER_DATABASE_URL"
@@ -48,10 +53,20 @@ async def made_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, open; a missing one is made, an old schema is not touched. Raises
     DatabaseProblem.
     """
-    if not path_of(settings.database_url).exists():
+    if not _is_there(path_of(settings.database_url)):
         await migrate(settings)
     async with existing_database(settings) as database:
         yield database
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the file exists; a path that cannot even be asked for is a DatabaseProblem."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DatabaseProblem(
+            f"database {path}: {error.strerror}: name another with --database"
+        ) from error
 
 
 async def migrate(settings: Settings) -> None:
@@ -101,7 +116,33 @@ async def runner(
             gate=gate,
             orders=orders,
             chronicle=Chronicle(log, watch),
+            turned=_nothing if orders.drain else _heartbeat(database.path),
         )
+
+
+def heartbeat_of(database: Path) -> Path:
+    """The file beside the database that a daemon touches while its loop turns."""
+    return database.with_name(f"{database.name}.alive")
+
+
+def _heartbeat(database: Path) -> Callable[[], None]:
+    """Touch the file, but not more often than it can be looked at."""
+    path, next_at = heartbeat_of(database), 0.0
+
+    def touch() -> None:
+        nonlocal next_at
+        if CLOCK.monotonic() >= next_at:
+            next_at = CLOCK.monotonic() + HEARTBEAT_SECONDS
+            try:
+                path.touch()
+            except OSError as error:
+                logger().warning(Event.HEARTBEAT_FAILED, path=str(path), reason=error.strerror)
+
+    return touch
+
+
+def _nothing() -> None:
+    """A drain shows no sign of life but its end."""
 
 
 def api(settings: Settings, key: Key) -> Api:

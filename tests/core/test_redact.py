@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from worker.core.redact import TEXT_LIMIT, blank, clean, without_query, without_secrets
 
-ANY_TEXT = st.text(st.characters(exclude_categories=()))
+ODD = st.sampled_from("\0\ud800\udfff?&=%/#@:[]")
+ANY_TEXT = st.lists(st.text() | ODD).map("".join)
 KEY = 'a/b+c d"e\\f&gÄ€🎬'
 
 
@@ -74,6 +75,13 @@ def test_a_key_without_safe_characters_is_blanked() -> None:
     assert "[key]" == blank(quote("abc/def+ghi", safe=""), "abc/def+ghi")
 
 
+@pytest.mark.parametrize("end", ["&", "%", "\\", '"', " ", "/"])
+def test_no_part_of_an_escape_is_left_behind(end: str) -> None:
+    """Where the key's last character is escaped, the whole escape goes with it."""
+    texts = [blank(f"[{spell(f'abcdefg{end}')}]", f"abcdefg{end}") for spell in SPELLINGS]
+    assert ["[[key]]"] * len(SPELLINGS) == texts
+
+
 @pytest.mark.parametrize("key", ["a.c.e.g.", "(((((((((", "[a-z]+$^|", "\\1\\g<0>x"])
 def test_a_key_is_no_pattern(key: str) -> None:
     """Characters that mean something in a pattern stand for themselves in a key."""
@@ -116,7 +124,7 @@ def test_the_key_never_survives_a_mixture(key: str, data: st.DataObject) -> None
     """A key of which each character is escaped in another way is blanked all the same."""
     spellings = st.sampled_from(SPELLINGS)
     mixed = "".join(data.draw(spellings)(character) for character in key)
-    assert "<[key]>" == blank(f"<{mixed}>", key)
+    assert "][key][" == blank(f"]{mixed}[", key)
 
 
 # Text that is stored.

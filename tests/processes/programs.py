@@ -291,11 +291,12 @@ def execute(path: Path, sql: str, *values: object) -> list[Row]:
 
 
 def add_videos(path: Path, count: int) -> None:
-    """So many videos, each with a URL of its own."""
+    """So many videos more, each with a URL of its own."""
     execute(
         path,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-        "INSERT INTO videos (url) SELECT 'https://videos.example/' || i || '.mp4' FROM n",
+        "INSERT INTO videos (url) "
+        "SELECT 'https://videos.example/' || hex(randomblob(4)) || '/' || i || '.mp4' FROM n",
         count,
     )
 

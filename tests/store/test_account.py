@@ -1,7 +1,6 @@
 from datetime import datetime
 
 import pytest
-from sqlalchemy import Connection, text
 
 from tests.conftest import START
 from tests.parts import later
@@ -74,14 +73,21 @@ async def test_a_brake_goes_in_and_comes_out(database: Database) -> None:
     assert (await read(database)).brake is None
 
 
-async def test_a_pause_is_read(database: Database) -> None:
-    """Who paused, and when, is seen by every process."""
-
-    def pause(connection: Connection) -> None:
-        connection.execute(
-            text("UPDATE account SET paused_at = '2026-01-01 12:00:00', pause_reason = 'lunch'")
-        )
-
-    await database.write(pause, "test")
+async def test_a_pause_begins_once_and_ends(database: Database) -> None:
+    """Who paused first is seen by every process, with the last reason that was given."""
+    await database.write(lambda c: account.pause(c, START, "lunch"), "test")
+    await database.write(lambda c: account.pause(c, later(START, 60), "a\0nap"), "test")
     known = await read(database)
-    assert (START, "lunch") == (known.paused_at, known.pause_reason)
+    assert (START, "a\ufffdnap") == (known.paused_at, known.pause_reason)
+    await database.write(account.resume, "test")
+    known = await read(database)
+    assert (None, None) == (known.paused_at, known.pause_reason)
+
+
+async def test_the_end_of_a_pause_is_not_the_end_of_a_cool_down(database: Database) -> None:
+    """A person cannot take back what the API asked for."""
+    await cool_down(database, later(START, 10), "too fast")
+    await database.write(lambda c: account.pause(c, START, "lunch"), "test")
+    await database.write(account.resume, "test")
+    known = await read(database)
+    assert (later(START, 10), "too fast") == (known.cool_down_until, known.cool_down_reason)

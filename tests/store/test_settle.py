@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from tests.conftest import START
 from tests.parts import POLICY, TERMS, add, facts, later, plans, row, take
@@ -11,6 +11,7 @@ from worker.core.model import (
     Accepted,
     AccountRefused,
     Claim,
+    Fact,
     InDoubt,
     Invalid,
     NotSent,
@@ -180,19 +181,23 @@ LATE: list[tuple[Outcome, str, int]] = [
 
 
 @pytest.mark.parametrize(("outcome", "state", "attempts"), LATE)
+@pytest.mark.parametrize("claims", [0, 4])
 async def test_a_late_answer_settles_its_own_doubt(
-    database: Database, outcome: Outcome, state: str, attempts: int
+    database: Database, outcome: Outcome, state: str, attempts: int, claims: int
 ) -> None:
-    """Law 6: expiry keeps the token, so the answer still counts, and counts once."""
-    claim = await claimed(database)
+    """Law 6: expiry keeps the token, so the answer still counts, and counts once; and law 5 does
+    not mean the doubt that it settles.
+    """
+    claim = await claimed(database, claims=claims)
     await expire(database)
-    assert {1: {1}} == await doubts(database, 1)
+    assert {1: {claims + 1}} == await doubts(database, 1)
     (settlement,) = await write(database, AFTER, ending(claim, outcome))
     assert settlement.standing.late
     stored = await row(database, 1)
     assert (state, attempts) == (stored["state"], stored["attempts"])
     assert [None, None, None] == [stored[name] for name in queue.UNCLAIMED]
-    assert [(1, "in_doubt"), (1, "late_answer")] == await facts(database, 1)
+    ends = [(claims + 1, "in_doubt"), (claims + 1, "late_answer")]
+    assert ends == await facts(database, 1)
     assert {} == await doubts(database, 1)
 
 
@@ -431,6 +436,28 @@ async def test_a_doubt_of_another_video_does_not_count(database: Database) -> No
     await write(database, NOW, ending(claim, Refused("no", 400)))
     assert "failed" == (await row(database, 2))["state"]
     assert {1: {1}} == await doubts(database, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "job_id", "left"),
+    [
+        (2, "job-1", {}),
+        (1, "job-1", {1: {2}}),
+        (2, None, {1: {1, 2}}),
+    ],
+)
+async def test_a_person_who_finds_the_job_settles_the_doubts_up_to_then(
+    database: Database, attempt: int, job_id: str | None, left: dict[int, set[int]]
+) -> None:
+    """Law 5: a job that was found answers for the attempts before it; giving up answers none."""
+    said = {"video_id": 1, "at": START, "who": "a person"}
+    rows = [
+        {**said, "attempt": 1, "fact": Fact.IN_DOUBT, "job_id": None},
+        {**said, "attempt": 2, "fact": Fact.IN_DOUBT, "job_id": None},
+        {**said, "attempt": attempt, "fact": Fact.RESOLVE, "job_id": job_id},
+    ]
+    await database.write(lambda c: c.execute(insert(history), rows), "test")
+    assert left == await doubts(database, 1)
 
 
 async def test_doubts_of_nothing_are_none(database: Database) -> None:

@@ -1,28 +1,34 @@
 """The commands. Loads only what the chosen command needs: ``--help`` loads none of the rest."""
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
 
 from worker.cli import exits
 from worker.cli.parser import FLAG_SETTINGS, parser
-from worker.settings import SettingsError, load
+from worker.settings import SettingsError, load, survey
 
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a title that the terminal cannot show
     sys.exit(run(sys.argv[1:], os.environ))
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; its exit code."""
-    args = parser().parse_args(arguments or ["--help"])
     try:
+        args = parser().parse_args(arguments or ["--help"])
         flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
-        loaded = load(flags, environment, args.config)
+        read = survey if args.function == "check" else load
+        loaded = read(flags, environment, args.config)
         command = importlib.import_module(f"worker.cli.{args.module}")
         code: int = getattr(command, args.function)(args, loaded, environment)
+        sys.stdout.flush()
     except SettingsError as error:
         return exits.complain(error.problems)
     except BrokenPipeError:

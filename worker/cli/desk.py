@@ -1,29 +1,29 @@
-"""``status``, ``list``, ``show`` and ``retry``: what people ask of the queue and change in it."""
+"""``status``, ``why``, ``list``, ``export`` and ``show``: what people ask of the queue."""
 
 import argparse
-import asyncio
-import getpass
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TypeVar
+from itertools import islice
 
 from sqlalchemy import Connection, RowMapping
 
-from worker import log, wiring
+from worker import wiring
 from worker.cli import exits, output
+from worker.cli.asking import ask, filter_of
 from worker.core import pace, request
+from worker.core.intake import COLUMNS, TOLD
 from worker.core.model import REQUEST_COLUMNS, State, Video
-from worker.db import Database, DatabaseProblem
+from worker.core.redact import clean
+from worker.core.remedy import kind, remedy
+from worker.formats import write_csv, write_json_lines
 from worker.settings import Loaded, Settings
 from worker.store import account, desk
 
-ASK_FROM = 10
-"""Changing this many videos or more asks first."""
-
-PAGE = 1_000
-
-T = TypeVar("T")
+EXPORTED = (*COLUMNS, *TOLD)
+"""What ``import`` reads, then what people want to know."""
 
 
 def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -37,14 +37,15 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
         seen, known = found
         facts = _status(seen, known, loaded.settings, now)
         if args.json:
-            output.document(facts)
+            names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
+            output.document({names[name]: value for name, value in facts.items()})
             return exits.OK
         output.pairs(facts)
         for line in _needs_a_person(seen):
             print(line)
         return exits.OK
 
-    return _ask(loaded, lambda database: database.read(look), tell)
+    return ask(loaded, lambda database: database.read(look), tell)
 
 
 def _status(
@@ -79,35 +80,28 @@ def _eta(
         return None
     rate = pace.rate_in_force(settings.rate, known.brake, now)
     begins = max(now, known.next_start_at, known.cool_down_until or now)
-    paced = begins + pending * pace.spacing(rate, settings.period_seconds)
+    try:
+        paced = begins + pending * pace.spacing(rate, settings.period_seconds)
+    except OverflowError:  # in no calendar
+        return None
     return max(paced, seen.last_due_at or now)
 
 
 def _needs_a_person(seen: desk.Overview) -> Iterator[str]:
     failed, doubts = seen.states[State.FAILED], seen.states[State.IN_DOUBT]
     if failed:
-        yield f"\n{failed} failed: valossa-ingest list --state failed, then retry what was mended"
+        yield f"\n{failed} failed: valossa-ingest why says what helps"
     if doubts:
         yield (
-            f"\n{doubts} in doubt (perhaps bought): valossa-ingest list --state in_doubt; look each"
-            " up in the Valossa Portal; what is not there: retry ID --may-buy-twice"
+            f"\n{doubts} in doubt, perhaps bought: valossa-ingest list --state in_doubt; look them"
+            " up in the Valossa Portal, then: resolve ID --job-id X, or resolve ID --give-up, or"
+            " retry ID --may-buy-twice"
         )
 
 
 def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Videos by the shared filters."""
-    wanted = _filter(args)
-
-    def pages(connection: Connection) -> list[RowMapping]:
-        rows: list[RowMapping] = []
-        while len(rows) < (args.limit or len(rows) + 1):
-            size = min(PAGE, args.limit - len(rows)) if args.limit else PAGE
-            after = rows[-1]["id"] if rows else 0
-            page = desk.matching(connection, wanted, after, size)
-            rows += page
-            if len(page) < size:
-                break
-        return rows
+    wanted = filter_of(args)
 
     def tell(rows: list[RowMapping]) -> int:
         if args.json:
@@ -117,25 +111,71 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
             output.table(columns, ([row[name] for name in columns] for row in rows))
         return exits.OK
 
-    return _ask(loaded, lambda database: database.read(pages), tell)
+    def look(connection: Connection) -> list[RowMapping]:
+        return list(islice(desk.every(connection, wanted), args.limit))
+
+    return ask(loaded, lambda database: database.read(look), tell)
+
+
+def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """Videos by the shared filters, in the columns that ``import`` reads and a few more."""
+    wanted = filter_of(args)
+    write = write_json_lines if args.json_lines else write_csv
+
+    def look(connection: Connection) -> int:
+        write(sys.stdout, EXPORTED, map(dict, desk.every(connection, wanted)))
+        return exits.OK
+
+    return ask(loaded, lambda database: database.read(look), lambda code: code)
+
+
+def why(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """Failures and doubts by reason, with an example and what helps."""
+    wanted = desk.Filter(states=(State.FAILED, State.IN_DOUBT))
+
+    def look(connection: Connection) -> list[dict[str, object]]:
+        groups: dict[tuple[str, str], dict[str, object]] = {}
+        counts: Counter[tuple[str, str]] = Counter()
+        for row in desk.every(connection, wanted):
+            state, error = State(row["state"]), row["error"] or ""
+            group = (state, kind(error))
+            counts[group] += 1
+            groups.setdefault(
+                group,
+                {
+                    "state": state,
+                    "reason": error,
+                    "example": row["id"],
+                    "what helps": remedy(state, row["http_status"], error),
+                },
+            )
+        return [{"videos": number, **groups[group]} for group, number in counts.most_common()]
+
+    def tell(groups: list[dict[str, object]]) -> int:
+        if args.json:
+            output.document(groups)
+        else:
+            columns = ("videos", "state", "reason", "example", "what helps")
+            output.table(columns, ([group[name] for name in columns] for group in groups))
+        return exits.OK
+
+    return ask(loaded, lambda database: database.read(look), tell)
 
 
 def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """The story of one video."""
 
-    def look(connection: Connection) -> list[tuple[RowMapping, list[RowMapping]]]:
-        return [
-            (row, desk.story(connection, row["id"]))
-            for row in desk.find(connection, args.reference)
-        ]
+    def look(connection: Connection) -> list[desk.Story]:
+        found = desk.find(connection, clean(args.reference))
+        return [desk.story(connection, row) for row in found]
 
-    def tell(found: list[tuple[RowMapping, list[RowMapping]]]) -> int:
+    def tell(found: list[desk.Story]) -> int:
         if not found:
             return exits.complain(
                 [f"no video has {args.reference!r} as id, media id, request id or job id"],
                 exits.PROBLEMS,
             )
-        stories = [_story(row, facts, loaded) for row, facts in found]
+        stories = [_story(each, loaded) for each in found]
         if args.json:
             output.document(stories)
             return exits.OK
@@ -143,15 +183,16 @@ def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
             _print_story(story)
         return exits.OK
 
-    return _ask(loaded, lambda database: database.read(look), tell)
+    return ask(loaded, lambda database: database.read(look), tell)
 
 
-def _story(row: RowMapping, facts: list[RowMapping], loaded: Loaded) -> dict[str, object]:
+def _story(story: desk.Story, loaded: Loaded) -> dict[str, object]:
+    row = story.video
     video = Video(**{name: row[name] for name in REQUEST_COLUMNS})
     return {
         "video": dict(row),
-        "next": _next(row, loaded.settings, wiring.CLOCK.now()),
-        "history": [dict(fact) for fact in facts],
+        "next": _next(story, loaded.settings, wiring.CLOCK.now()),
+        "history": [dict(fact) for fact in story.facts],
         "request": request.body(
             video,
             row["request_id"] if row["claims"] else row["media_id"] or row["request_id"],
@@ -172,9 +213,10 @@ def _print_story(story: Mapping[str, object]) -> None:
     print(json.dumps(story["request"], ensure_ascii=True, indent=2))
 
 
-def _next(row: RowMapping, settings: Settings, now: datetime) -> str:
+def _next(story: desk.Story, settings: Settings, now: datetime) -> str:
     """What happens to this video next, and who makes it happen."""
-    number = row["id"]
+    row = story.video
+    number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
     match State(row["state"]):
         case State.PENDING:
             fault = request.problem(
@@ -205,68 +247,7 @@ def _next_of_doubt(row: RowMapping, settings: Settings) -> str:
     if settings.on_doubt == "retry" and row["attempts"] < settings.max_attempts:
         return f"it is sent again after {settings.doubt_settle_seconds:g} s (on_doubt = retry)"
     return (
-        f"nothing by itself: look for {row['request_id']} or its address in the Valossa Portal; "
-        f"if it is not there: valossa-ingest retry {row['id']} --may-buy-twice"
-    )
-
-
-def retry(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
-    """Make failed and cancelled videos due again; doubts only by --may-buy-twice."""
-    wanted = _filter(args)
-    if not wanted.clauses():
-        return exits.complain(
-            ["retry what? give ids, --state, --error-like or --since"], exits.USAGE
-        )
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
-
-    async def change(database: Database) -> tuple[int, dict[str, int]] | None:
-        found = await database.read(lambda c: desk.count(c, wanted))
-        accepted = desk.retried_states(doubts=args.may_buy_twice)
-        number = sum(found[state] for state in accepted)
-        if number >= ASK_FROM and not args.yes and not output.ask(f"retry {number} videos?"):
-            return None
-        now, who = wiring.CLOCK.now(), f"person:{getpass.getuser()}"
-        changed = await database.write(
-            lambda c: desk.retry(c, wanted, doubts=args.may_buy_twice, now=now, who=who), "to retry"
-        )
-        left = {str(state): n for state, n in found.items() if state not in accepted}
-        return changed, left
-
-    def tell(done: tuple[int, dict[str, int]] | None) -> int:
-        if done is None:
-            return exits.complain(["nothing was changed; --yes does it unasked"], exits.PROBLEMS)
-        changed, left = done
-        if args.json:
-            output.document({"retried": changed, "left": left})
-        else:
-            output.pairs({"retried": changed, **{f"left, {s}": n for s, n in left.items()}})
-        return exits.OK if changed else exits.PROBLEMS
-
-    return _ask(loaded, change, tell)
-
-
-def _ask(
-    loaded: Loaded,
-    question: Callable[[Database], Awaitable[T]],
-    tell: Callable[[T], int],
-) -> int:
-    """Ask the database one thing, then tell the answer."""
-
-    async def asked() -> T:
-        async with wiring.existing_database(loaded.settings) as database:
-            return await question(database)
-
-    try:
-        answer = asyncio.run(asked())
-    except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
-    return tell(answer)
-
-
-def _filter(args: argparse.Namespace) -> desk.Filter:
-    return desk.Filter(
-        states=tuple(State(state) for state in args.state),
-        error_like=args.error_like,
-        since=args.since,
-        ids=tuple(args.ids),
+        f"nothing by itself: look for {row['request_id']} or its address in the Valossa Portal; if"
+        f" it is there: valossa-ingest resolve {row['id']} --job-id X; if not: valossa-ingest retry"
+        f" {row['id']} --may-buy-twice, or resolve {row['id']} --give-up"
     )

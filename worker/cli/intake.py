@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import json
 import signal
 import sys
@@ -21,7 +20,9 @@ from sqlalchemy import Connection
 
 from worker import log, wiring
 from worker.cli import exits, output
+from worker.cli.asking import person
 from worker.core.intake import COLUMNS, Plan, RejectedError, admit
+from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
 from worker.formats import FormatError, Reading, Reject, Row, read
 from worker.settings import Loaded, Settings
@@ -35,6 +36,20 @@ REASONS_SHOWN = 10
 
 
 @dataclass(slots=True)
+class Stop:
+    """Whether a signal came. What was read until then is brought in, the next chunk not begun."""
+
+    reading: bool = False
+    asked: bool = False
+
+    def ask(self, *_: object) -> None:
+        """A signal came; it also ends the waiting for a list. Raises KeyboardInterrupt."""
+        self.asked = True
+        if self.reading:
+            raise KeyboardInterrupt
+
+
+@dataclass(slots=True)
 class Import:
     """One import on its way: its plan, what became of the rows, where rejects go."""
 
@@ -43,11 +58,11 @@ class Import:
     database: Database
     rejects: TextIO | None
     who: str
+    stop: Stop
     done: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     unused: dict[str, str | None] = field(default_factory=dict)
-    stopped: bool = False
 
 
 def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -98,11 +113,12 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     except (FormatError, ValueError) as error:
         return exits.complain([str(error)], exits.USAGE)
     except OSError as error:
-        return exits.complain([f"{error.filename}: {error.strerror}"], exits.USAGE)
+        name = error.filename or "reading or writing"
+        return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
     except DatabaseProblem as problem:
         return exits.complain([str(problem)])
     report(done, as_json=args.json)
-    if done.stopped:
+    if done.stop.asked:
         return exits.complain(
             ["stopped; what was read so far is in the queue, the same command goes on"],
             exits.INTERRUPTED,
@@ -126,23 +142,48 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
 
 
 async def import_all(args: argparse.Namespace, settings: Settings, plan: Plan) -> Import:
-    """Read every file into the queue. Raises FormatError, ValueError, OSError, DatabaseProblem."""
+    """Read every file into the queue, after a look at the beginning of each. Raises FormatError,
+    ValueError, OSError, DatabaseProblem.
+    """
     with ExitStack() as stack:
-        streams = [(name, stack.enter_context(_opened(name))) for name in args.files]
-        rejects = stack.enter_context(_written(args.rejects)) if args.rejects else None
+        stop = stack.enter_context(_stoppable())
+        stop.reading = True
+        lists = [_begun(name, stack.enter_context(_opened(name)), plan) for name in args.files]
+        stop.reading = False
+        rejects = stack.enter_context(_written(args.rejects, args.files)) if args.rejects else None
         async with wiring.made_database(settings) as database:
-            going = Import(args, plan, database, rejects, f"person:{getpass.getuser()}")
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, _stop, going)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _stop, going)
+            going = Import(args, plan, database, rejects, person(), stop)
             with _display() as shown:
-                for name, stream in streams:
-                    await _import_one(going, name, stream, shown)
+                for name, reading in lists:
+                    await _import_one(going, name, reading, shown)
     return going
 
 
-def _stop(going: Import) -> None:
-    """The chunk in hand is finished, the next is not begun."""
-    going.stopped = True
+@contextmanager
+def _stoppable() -> Iterator[Stop]:
+    """Listen to signals. No handlers of the event loop: they would not run while a terminal or a
+    pipe is waited for.
+    """
+    stop = Stop()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _next_chunk(reading: Reading, stop: Stop) -> list[Row | Reject]:
+    """The next records; fewer where a signal came, none after it."""
+    chunk: list[Row | Reject] = []
+    try:
+        stop.reading = True
+        for record in islice(reading.records, 0 if stop.asked else CHUNK):
+            chunk.append(record)  # noqa: PERF402 - a signal must not take what was read
+        stop.reading = False
+    except KeyboardInterrupt:
+        stop.reading = False
+    return chunk
 
 
 @contextmanager
@@ -154,8 +195,24 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _written(name: str) -> TextIO:
-    return Path(name).open("w", encoding="utf-8")
+def _written(name: str, files: Sequence[str]) -> TextIO:
+    path = Path(name)
+    if path.exists() and any(path.samefile(file) for file in files if file != "-"):
+        raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
+    return path.open("w", encoding="utf-8")
+
+
+def _begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
+    """The reading of one list. Raises FormatError, or ValueError where it has no addresses."""
+    try:
+        reading = read(stream)
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+    if reading.columns is not None:
+        _must_have_url(name, reading.columns, plan)
+    return name, reading
 
 
 @contextmanager
@@ -167,13 +224,20 @@ def _display() -> Iterator[Progress]:
         yield shown
 
 
-async def _import_one(going: Import, name: str, stream: BinaryIO, shown: Progress) -> None:
-    reading = read(stream)
+async def _import_one(going: Import, name: str, reading: Reading, shown: Progress) -> None:
     if reading.columns is not None:
-        _look_at(going, name, reading.columns)
+        going.unused |= going.plan.unused(reading.columns)
+    looked = reading.columns is not None
     task = shown.add_task(name)
-    while not going.stopped and (chunk := list(islice(reading.records, CHUNK))):
-        await _import_chunk(going, name, reading, chunk)
+    while chunk := _next_chunk(reading, going.stop):
+        rows = [record for record in chunk if isinstance(record, Row)]
+        if reading.columns is None:
+            columns = list(dict.fromkeys(column for row in rows for column in row.values))
+            if rows and not looked:
+                _must_have_url(name, columns, going.plan)
+                looked = True
+            going.unused |= going.plan.unused(columns)
+        await _import_chunk(going, name, chunk)
         done = going.done
         told = f"{done.inserted:,} added, {done.updated:,} updated"
         skipped = done.skipped.total() + done.left.total()
@@ -183,25 +247,16 @@ async def _import_one(going: Import, name: str, stream: BinaryIO, shown: Progres
         )
 
 
-def _look_at(going: Import, name: str, columns: Sequence[str]) -> None:
-    """Which columns are used, and a list without addresses is none. Raises ValueError."""
-    if "url" not in going.plan.named(columns):
+def _must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
+    """A list without addresses is none. Raises ValueError."""
+    if "url" not in plan.named(columns):
         raise ValueError(
-            f"{name} has no column {going.plan.source('url')!r} for url; it has "
+            f"{name} has no column {plan.source('url')!r} for url; it has "
             f"{', '.join(columns) or 'none'}: name it with --map url=THEIRS"
         )
-    going.unused |= going.plan.unused(columns)
 
 
-async def _import_chunk(
-    going: Import, name: str, reading: Reading, chunk: Sequence[Row | Reject]
-) -> None:
-    rows = [record for record in chunk if isinstance(record, Row)]
-    if reading.columns is None and rows:
-        columns = list(dict.fromkeys(column for row in rows for column in row.values))
-        if going.rows == 0:
-            _look_at(going, name, columns)
-        going.unused |= going.plan.unused(columns)
+async def _import_chunk(going: Import, name: str, chunk: Sequence[Row | Reject]) -> None:
     going.rows += len(chunk)
     now, ready = wiring.CLOCK.now(), []
     for record in chunk:
@@ -209,27 +264,22 @@ async def _import_chunk(
             _reject(going, name, record.line, record.reason, record.text)
             continue
         try:
-            ready.append((record, admit(record.values, going.plan, now)))
+            named = dict.fromkeys(going.plan.named(record.values))
+            ready.append({**named, **admit(record.values, going.plan, now)})
         except RejectedError as error:
             _reject(going, name, record.line, str(error), record.values)
-    admitted = [row for _, row in ready]
-    named = going.plan.named(column for record, _ in ready for column in record.values)
     going.done.add(
         await going.database.write(
-            lambda connection: _put(connection, going, admitted, named, now), "to import a chunk"
+            lambda connection: _put(connection, going, ready, now), "to import a chunk"
         )
     )
 
 
 def _put(
-    connection: Connection,
-    going: Import,
-    rows: Sequence[Mapping[str, object]],
-    named: Sequence[str],
-    now: datetime,
+    connection: Connection, going: Import, rows: Sequence[intake.Row], now: datetime
 ) -> Intake:
     if going.args.update:
-        return intake.add_or_update(connection, rows, named, now, going.who)
+        return intake.add_or_update(connection, rows, now, going.who)
     if going.args.allow_duplicates:
         return intake.add_all(connection, rows, now)
     return intake.add_new(connection, rows, now)
@@ -247,7 +297,8 @@ def _reject(going: Import, name: str, line: int, reason: str, row: object) -> No
 
 def _kind(reason: str) -> str:
     """A reason without what differs from row to row."""
-    return reason.split(" ended ", maxsplit=1)[0].split(" ends too soon", maxsplit=1)[0][:120]
+    short = reason.split(" ended ", maxsplit=1)[0].split(" ends too soon", maxsplit=1)[0]
+    return kind(short)[:120]
 
 
 def report(done: Import, *, as_json: bool) -> None:

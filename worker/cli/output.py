@@ -1,6 +1,7 @@
 """How results look: tables for terminals, plain lines elsewhere, JSON where it was asked for."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -8,13 +9,17 @@ from datetime import datetime
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worker.core.redact import clean
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What would move a terminal's cursor or change its colours."""
 
 
 def document(value: object) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(value, ensure_ascii=False, default=_plain, indent=2))
+    print(json.dumps(value, default=_plain, indent=2))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
@@ -27,7 +32,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 
     drawn = Table(*columns, title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for row in rows:
-        drawn.add_row(*(_unmarked(text(cell)) for cell in row))
+        drawn.add_row(*(Text(text(cell)) for cell in row))
     Console().print(drawn)
 
 
@@ -44,19 +49,19 @@ def text(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return " ".join(clean(str(value)).split())
+    return _CONTROL.sub("\ufffd", " ".join(clean(str(value)).split()))
 
 
 def ask(question: str) -> bool:
-    """A yes or a no from the terminal; no where there is none."""
+    """A yes or a no from the terminal; no where there is none. Not for an event loop: it waits,
+    and Ctrl-C must end it.
+    """
     if not sys.stdin.isatty():
         return False
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-
-
-def _unmarked(cell: str) -> str:
-    """Text that rich takes as it is."""
-    return cell.replace("[", r"\[")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:
+        return False
 
 
 def _plain(value: object) -> str:

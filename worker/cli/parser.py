@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import shtab
+
 from worker import __version__
 from worker.settings import help_of
 
@@ -44,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"valossa-ingest {__version__}")
+    shtab.add_argument_to(
+        root, "--print-completion", help="shell completion: valossa-ingest --print-completion bash"
+    )
     commands = root.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         added = commands.add_parser(
@@ -95,6 +100,7 @@ def _add(command: argparse.ArgumentParser) -> None:
         "callback_url",
         "priority",
         "due_at",
+        "job_id",
     ):
         command.add_argument(f"--{column.replace('_', '-')}", dest=column, metavar="VALUE")
     command.add_argument(
@@ -151,8 +157,9 @@ def _drain(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _filters(command: argparse.ArgumentParser) -> None:
-    _json(command)
+def _filters(command: argparse.ArgumentParser, *, as_json: bool = True) -> None:
+    if as_json:
+        _json(command)
     command.add_argument("ids", nargs="*", type=_positive, metavar="ID", help="these videos")
     command.add_argument("--state", action="append", default=[], choices=STATES)
     command.add_argument("--error-like", metavar="TEXT", help="whose error contains TEXT")
@@ -162,6 +169,27 @@ def _filters(command: argparse.ArgumentParser) -> None:
         metavar="MOMENT",
         help="changed since then (UTC): 2026-01-31 or 2026-01-31 08:00",
     )
+
+
+def _export(command: argparse.ArgumentParser) -> None:
+    _filters(command, as_json=False)
+    command.add_argument("--json-lines", action="store_true", help="JSON Lines in place of CSV")
+
+
+def _cancel(command: argparse.ArgumentParser) -> None:
+    _filters(command)
+    command.add_argument("--yes", action="store_true", help="do not ask before many")
+
+
+def _resolve(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", type=_positive, metavar="ID", help="a video in doubt")
+    verdict = command.add_mutually_exclusive_group(required=True)
+    verdict.add_argument("--job-id", metavar="X", help="its job, as the Valossa Portal shows it")
+    verdict.add_argument("--give-up", action="store_true", help="it is not followed any further")
+
+
+def _pause(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--reason", metavar="TEXT", help="what status will show")
 
 
 def _list(command: argparse.ArgumentParser) -> None:
@@ -209,18 +237,17 @@ def _demo(command: argparse.ArgumentParser) -> None:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no moment; write 2026-01-31 or '2026-01-31 08:00' (UTC)"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
+    if text.isascii() and text.isdecimal() and len(text) < 19 and int(text) > 0:  # noqa: PLR2004 - fits 63 bits
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
 
 
 COMMANDS = (
@@ -244,10 +271,33 @@ COMMANDS = (
     ),
     Command("drain", "work", "submit until nothing is due, then exit", "drain --wait", _drain),
     Command("run", "work", "submit for ever, as a daemon", "run --rate 5", _pace),
+    Command("health", "health", "say whether the daemon's loop still turns", "health", _none),
     Command("status", "desk", "the queue in numbers, and what needs a person", "status", _json),
     Command("list", "desk", "videos by state, error or time", "list --state failed", _list),
     Command("show", "desk", "the story of one video", "show 17", _show),
-    Command("retry", "desk", "make failed videos due again", "retry --error-like language", _retry),
+    Command("why", "desk", "failures and doubts by reason, and what helps", "why", _json),
+    Command(
+        "export",
+        "desk",
+        "videos as CSV, in the columns that import reads",
+        "export --state submitted --since 2026-11-01 > november.csv",
+        _export,
+    ),
+    Command(
+        "retry", "changes", "make failed videos due again", "retry --error-like language", _retry
+    ),
+    Command("cancel", "changes", "take videos out of the queue", "cancel --state failed", _cancel),
+    Command(
+        "resolve", "changes", "settle a doubt by what you found", "resolve 17 --give-up", _resolve
+    ),
+    Command(
+        "pause",
+        "changes",
+        "claim nothing more, in every process on this database",
+        "pause --reason 'wrong list'",
+        _pause,
+    ),
+    Command("resume", "changes", "end a pause", "resume", _none),
     Command(
         "simulate",
         "simulate",

@@ -9,10 +9,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.redact import clean
 from worker.core.request import problem
 
-COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at")
-"""What an import may fill."""
+COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
+"""What an import may fill. A row with a job id was handed in by other means."""
+
+TOLD = (
+    "state",
+    "request_id",
+    "attempts",
+    "http_status",
+    "error",
+    "created_at",
+    "submitted_at",
+)
+"""What an export tells beside them; an import passes over it."""
+
+UNSETTLED = ("submitting", "in_doubt")
+"""States in which an exported row must not begin anew elsewhere: it may have been bought."""
 
 _ALIASES = {
     "id": "media_id",
@@ -24,6 +39,8 @@ _ALIASES = {
     "callback": "callback_url",
 }
 _LARGEST = 2**63 - 1
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_SHOWN = 60
 
 
 class RejectedError(Exception):
@@ -51,9 +68,13 @@ class Plan:
 
     def unused(self, present: Iterable[str]) -> dict[str, str | None]:
         """Their columns that no column of ours takes, each with the column it may be meant for."""
+        there = set(present)
         used = {self.source(column) for column in COLUMNS if column not in self.fixed}
-        free = [c for c in COLUMNS if c not in self.theirs]
-        return {name: _meant(name, free) for name in present if name not in used}
+        filled = {*self.theirs, *self.fixed, *there}
+        free = [column for column in COLUMNS if column not in filled]
+        return {
+            name: _meant(name, free) for name in present if name not in used and name not in TOLD
+        }
 
 
 def _meant(name: str, free: list[str]) -> str | None:
@@ -75,7 +96,14 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
     if "url" not in row:
         raise RejectedError("url: is empty; give the address of the video file")
     video = Video(**{name: row.get(name) for name in REQUEST_COLUMNS})  # type: ignore[arg-type]
-    fault = problem(video, now, plan.margin)
+    if "job_id" in row:  # handed in: its links may have ended
+        if clean(str(row["job_id"])) != row["job_id"]:
+            raise RejectedError("job_id: is no job id of theirs; copy it again")
+        fault = problem(video, _EARLIEST, timedelta())
+    elif values.get("state") in UNSETTLED:
+        fault = f"state: {values['state']}, perhaps bought; settle it where it was exported first"
+    else:
+        fault = problem(video, now, plan.margin)
     if fault is not None:
         raise RejectedError(fault)
     return row
@@ -93,7 +121,7 @@ def _number(column: str, value: object) -> float | None:
     try:
         return None if text is None else float(text)
     except ValueError:
-        raise RejectedError(f"{column}: {text!r} is no number; correct it") from None
+        raise RejectedError(f"{column}: {_shown(text)} is no number; correct it") from None
 
 
 def _whole(column: str, value: object) -> int | None:
@@ -101,9 +129,9 @@ def _whole(column: str, value: object) -> int | None:
     try:
         number = 0 if text is None else int(text)
     except ValueError:
-        raise RejectedError(f"{column}: {text!r} is no whole number; correct it") from None
+        raise RejectedError(f"{column}: {_shown(text)} is no whole number; correct it") from None
     if abs(number) > _LARGEST:
-        raise RejectedError(f"{column}: {text!r} is too large; choose a smaller number")
+        raise RejectedError(f"{column}: {_shown(text)} is too large; choose a smaller number")
     return None if text is None else number
 
 
@@ -114,11 +142,19 @@ def _moment(column: str, value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise RejectedError(
-            f"{column}: {text!r} is no moment; write it like 2026-01-31 08:00:00 (UTC)"
+            f"{column}: {_shown(text)} is no moment; write it like 2026-01-31 08:00:00 (UTC)"
         ) from None
+    if moment < _EARLIEST:
+        raise RejectedError(f"{column}: {_shown(text)} is before 1970; write a later moment")
+    return moment
+
+
+def _shown(text: str | None) -> str:
+    """A value as a message quotes it."""
+    return repr(text if text is None or len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 _FORMS = {"face_min_relative_height": _number, "priority": _whole, "due_at": _moment}

@@ -35,6 +35,8 @@ class Fact(StrEnum):
     RELEASED = "released"
     LATE_ANSWER = "late_answer"
     RETRY = "retry"
+    RESOLVE = "resolve"
+    CANCEL = "cancel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,14 @@ SHORTEST_SECRET = 6
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
+def readable(text: str) -> str:
+    """Text that any file and any terminal takes: NUL and lone surrogates replaced."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
 def clean(text: str) -> str:
-    """Text as it may be stored and printed: NUL and lone surrogates replaced, cut at the limit."""
-    return _UNSTORABLE.sub("\ufffd", text)[:TEXT_LIMIT]
+    """Text as it may be stored: readable, and cut at the limit."""
+    return readable(text)[:TEXT_LIMIT]
 
 
 def blank(text: str, key: str) -> str:
@@ -32,7 +37,7 @@ def _spelled(character: str) -> str:
     forms = {percent, json.dumps(character)[1:-1], f"\\u{ord(character):04x}", escape(character)}
     forms |= {"/": {"\\/"}, " ": {"+"}}.get(character, set())
     escaped = "|".join(map(re.escape, sorted(forms - {character})))
-    return f"(?:{re.escape(character)}|(?i:{escaped}))"
+    return f"(?:(?i:{escaped})|{re.escape(character)})"
 
 
 def without_query(url: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from worker.core.pace import Brake
 from worker.core.redact import clean
@@ -64,3 +64,14 @@ def brake(connection: Connection, value: Brake | None) -> None:
             pace_cut_at=value and value.cut_at,
         )
     )
+
+
+def pause(connection: Connection, now: datetime, reason: str) -> None:
+    """Nobody claims any more, until ``resume``; a pause that holds already keeps its beginning."""
+    since = func.coalesce(account.c.paused_at, bindparam("now", now, account.c.paused_at.type))
+    connection.execute(update(account).values(paused_at=since, pause_reason=clean(reason)))
+
+
+def resume(connection: Connection) -> None:
+    """End a pause; a cool-down that the API asked for stays."""
+    connection.execute(update(account).values(paused_at=None, pause_reason=None))

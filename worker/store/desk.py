@@ -4,18 +4,30 @@ Each change names the states that it accepts in its own UPDATE (design.md, secti
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Text,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from worker.core.model import Fact, State
 from worker.store.queue import UNCLAIMED
-from worker.store.settle import IS_DOUBT, open_doubts
+from worker.store.settle import IS_DOUBT, IS_OPEN_DOUBT, open_doubts
 from worker.tables import history, videos
 
 BATCH = 500
+PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +49,9 @@ class Filter:
         if self.error_like is not None:
             clauses.append(videos.c.error.contains(self.error_like, autoescape=True))
         if self.since is not None:
-            clauses.append(videos.c.updated_at >= self.since)
+            # Without a fraction where there is none: in text 12:00:00 is before 12:00:00.000000.
+            since = self.since.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+            clauses.append(type_coerce(videos.c.updated_at, Text) >= since)
         if self.ids:
             clauses.append(videos.c.id.in_(self.ids))
         return clauses
@@ -57,6 +71,15 @@ class Overview:
     possibly_twice: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One video, its history, oldest first, and whether an attempt of it is still in doubt."""
+
+    video: RowMapping
+    facts: tuple[RowMapping, ...]
+    doubted: bool
+
+
 def find(connection: Connection, reference: str) -> list[RowMapping]:
     """The videos that an id, a media id, a request id or a job id names."""
     named = [
@@ -69,10 +92,15 @@ def find(connection: Connection, reference: str) -> list[RowMapping]:
     return list(connection.execute(select(videos).where(or_(*named))).mappings())
 
 
-def story(connection: Connection, video_id: int) -> list[RowMapping]:
-    """Everything that the history says of one video, oldest first."""
-    facts = select(history).where(history.c.video_id == video_id).order_by(history.c.id)
-    return list(connection.execute(facts).mappings())
+def story(connection: Connection, video: RowMapping) -> Story:
+    """Everything that is known of one video."""
+    number = video["id"]
+    facts = select(history).where(history.c.video_id == number).order_by(history.c.id)
+    return Story(
+        video=video,
+        facts=tuple(connection.execute(facts).mappings()),
+        doubted=bool(open_doubts(connection, [number])),
+    )
 
 
 def matching(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
@@ -86,10 +114,18 @@ def matching(connection: Connection, wanted: Filter, after: int, limit: int) -> 
     return list(connection.execute(page).mappings())
 
 
+def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
+    """Every video of a filter in the order of their ids, a page at a time."""
+    after = 0
+    while page := matching(connection, wanted, after, PAGE):
+        yield from page
+        after = page[-1]["id"]
+
+
 def count(connection: Connection, wanted: Filter) -> Counter[str]:
     """How many videos a filter means, by state."""
     grouped = select(videos.c.state, func.count()).where(*wanted.clauses()).group_by(videos.c.state)
-    return Counter(dict(connection.execute(grouped).tuples().all()))
+    return Counter(dict(connection.execute(grouped).all()))
 
 
 def count_due(connection: Connection, now: datetime) -> int:
@@ -104,13 +140,15 @@ def retried_states(*, doubts: bool) -> tuple[State, ...]:
 
 
 def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
-    """Make failed and cancelled videos pending, with attempts from 0; videos in doubt only with
-    ``doubts``, which may buy twice. Returns how many.
+    """Make failed and cancelled videos pending, with attempts from 0. Videos in doubt, and failed
+    ones that were given up in doubt, only with ``doubts``, which may buy twice. Returns how many.
     """
     accepted = retried_states(doubts=doubts)
+    doubted = select(history.c.video_id).where(IS_OPEN_DOUBT)
+    safe = [] if doubts else [videos.c.id.not_in(doubted)]
     rows = connection.execute(
         update(videos)
-        .where(*wanted.clauses(), videos.c.state.in_(accepted), videos.c.job_id.is_(None))
+        .where(*wanted.clauses(), videos.c.state.in_(accepted), videos.c.job_id.is_(None), *safe)
         .values(
             state=State.PENDING,
             attempts=0,
@@ -184,4 +222,4 @@ def _jobs_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, int]
         .where(history.c.video_id.in_(video_ids), history.c.job_id.is_not(None))
         .group_by(history.c.video_id)
     )
-    return dict(connection.execute(jobs).tuples().all())
+    return dict(connection.execute(jobs).all())

@@ -8,7 +8,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from worker.core.decide import Circumstances
 from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
@@ -17,10 +29,26 @@ from worker.store.queue import UNCLAIMED
 from worker.tables import history, videos
 
 CLOSING_FACTS = (Fact.LATE_ANSWER,)
-"""Facts that settle the doubt about the attempt that they name."""
+"""Facts that settle the doubt about the attempt that they name. A person who finds the job settles
+the doubts about all attempts up to then; one who gives up settles none."""
 
 IS_DOUBT = history.c.fact == text("'in_doubt'")
 """Said as a literal, so that the partial index on doubts serves it."""
+
+_closing = history.alias()
+_closed = exists().where(
+    _closing.c.video_id == history.c.video_id,
+    or_(
+        and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
+        and_(
+            _closing.c.attempt >= history.c.attempt,
+            _closing.c.fact == Fact.RESOLVE,
+            _closing.c.job_id.is_not(None),
+        ),
+    ),
+)
+IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
+"""A fact of the history that nothing has settled since (law 5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +124,9 @@ def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, s
     """The attempts of these videos that are in doubt still: no later fact settles them (law 5)."""
     if not video_ids:
         return {}
-    closing = history.alias()
-    closed = exists().where(
-        closing.c.video_id == history.c.video_id,
-        closing.c.attempt == history.c.attempt,
-        closing.c.fact.in_(CLOSING_FACTS),
-    )
     rows = connection.execute(
         select(history.c.video_id, history.c.attempt).where(
-            history.c.video_id.in_(video_ids), IS_DOUBT, ~closed
+            history.c.video_id.in_(video_ids), IS_OPEN_DOUBT
         )
     )
     doubts: dict[int, set[int]] = {}

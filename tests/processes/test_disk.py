@@ -1,0 +1,177 @@
+import resource
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.processes.programs import (
+    LIMIT_FILES,
+    OBEY_MODES,
+    Ended,
+    Programs,
+    add_videos,
+    bought_twice,
+    let_leases_end,
+    states,
+    unknown,
+    videos,
+    within,
+)
+from worker.simulator import Options, Simulator
+
+SMALLEST_BYTES = 32_768
+"""Of a file, with which SQLite can work at all: its shared memory has this size."""
+
+
+def trace(done: Ended) -> list[str]:
+    """What a person should never read."""
+    return [line for line in done.err.splitlines() if "Traceback" in line or "exception" in line]
+
+
+@contextmanager
+def long_log(path: Path) -> Iterator[Path]:
+    """The database's write-ahead log, kept and made as long as SQLite needs a file to be."""
+    log = path.with_name(f"{path.name}-wal")
+    other = sqlite3.connect(path, isolation_level=None)
+    while not log.exists() or log.stat().st_size < SMALLEST_BYTES:
+        other.execute("UPDATE account SET id = id")
+        other.execute("INSERT INTO videos (url, state) VALUES ('u', 'cancelled')")
+    other.execute("DELETE FROM videos WHERE state = 'cancelled'")
+    yield log
+    other.close()
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Let no file of a process grow beyond ``size``, from now on."""
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+async def test_no_disk_no_request(worker: Programs, simulator: Simulator, path: Path) -> None:
+    """An intent that cannot be written is not sent: the disk's owner is told, in one sentence."""
+    add_videos(path, 3)
+    with long_log(path) as log:
+        size = str(log.stat().st_size)
+        done = await worker.run(
+            "drain", program=("-c", LIMIT_FILES, size, "-m", "worker"), measured=False
+        )
+        assert (78, []) == (done.code, trace(done))
+        [sentence] = done.sentences
+        assert f"database {path}: the disk" in sentence
+        assert 1 == len(done.events("database_trouble"))
+        assert [] == simulator.requests
+        assert [("pending", 0)] * 3 == [(row["state"], row["claims"]) for row in videos(path)]
+
+
+async def test_an_answer_that_cannot_be_written_stands_in_the_log(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A drain whose disk fills while a request is in flight ends all the same; what it bought
+    stands in its log and, after the lease, as a doubt in the table.
+    """
+    simulator.options = Options(script={2: "stall"})
+    add_videos(path, 9)
+    with long_log(path) as log:
+        program = await worker.start("drain", concurrency=1, grace_seconds=0.2, measured=False)
+        await within(simulator.wait_for_requests(2))
+        limit_files(program.pid, log.stat().st_size)
+        simulator.release()
+        done = await program.ended()
+        assert (78, []) == (done.code, trace(done))
+        assert 2 == len(simulator.requests) == len(simulator.accepted)
+        assert {"submitted": 1, "submitting": 1, "pending": 7} == states(path)
+        told = [line["job_id"] for line in done.events("attempt_ended")]
+        assert [job.job_id for job in simulator.accepted] == told
+        assert 1 == len(done.events("settle_given_up"))
+
+        let_leases_end(path)
+        again = await worker.run("drain")
+        assert 1 == again.code
+        assert {"submitted": 8, "in_doubt": 1} == states(path)
+        assert [] == bought_twice(simulator.accepted)
+        assert [] == unknown(path, simulator.accepted)
+
+
+async def test_a_daemon_goes_on_when_there_is_room_again(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A full disk stops a daemon's requests, not the daemon; it says once that it is so and once
+    that it is over.
+    """
+    with long_log(path) as log:
+        program = await worker.start("run", measured=False)
+        add_videos(path, 1)
+        await within(simulator.wait_for_requests(1))
+        await program.logged("attempt_ended")
+        limit_files(program.pid, log.stat().st_size)
+        add_videos(path, 2)
+        await program.logged("database_trouble")
+        assert 1 == len(simulator.requests)
+        limit_files(program.pid, resource.RLIM_INFINITY)
+        await within(simulator.wait_for_requests(3))
+        await program.logged("attempt_ended", 3)
+        program.signal(signal.SIGTERM)
+        done = await program.ended()
+    assert (143, []) == (done.code, trace(done))
+    assert {"submitted": 3} == states(path)
+    assert [] == bought_twice(simulator.accepted)
+    assert (1, 1) == (len(done.events("database_trouble")), len(done.events("database_works")))
+
+
+async def test_a_read_only_database_is_told_as_such(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """Whoever lacks the right to write is told so, and nothing is sent."""
+    add_videos(path, 1)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        done = await worker.run("drain", program=("-c", OBEY_MODES, "-m", "worker"), measured=False)
+    finally:
+        path.parent.chmod(0o755)
+    assert (78, []) == (done.code, trace(done))
+    [sentence] = done.sentences
+    assert f"database {path}: it is read-only" in sentence
+    assert [] == simulator.requests
+
+
+@pytest.mark.parametrize("command", ["drain", "run", "migrate", "status", "check"])
+async def test_a_file_that_is_no_database_is_told_as_such(
+    worker: Programs, path: Path, command: str
+) -> None:
+    """A path with something else at it is named, and what is there stays as it is."""
+    path.write_text("no database\n" * 100)
+    done = await worker.run(command)
+    assert (78, []) == (done.code, trace(done))
+    [sentence] = done.sentences
+    assert f"database {path}: it is no SQLite database" in sentence
+    assert "no database\n" * 100 == path.read_text()
+
+
+@pytest.mark.parametrize("command", ["drain", "run"])
+async def test_nothing_is_bought_for_a_database_that_is_gone(
+    worker: Programs, simulator: Simulator, path: Path, command: str
+) -> None:
+    """A database that was removed in mid-run keeps no intent, so nothing is sent for it."""
+    simulator.options = Options(script={2: "stall"})
+    add_videos(path, 9)
+    program = await worker.start(
+        command, concurrency=1, grace_seconds=0.2, timeout_seconds=600, measured=False
+    )
+    await within(simulator.wait_for_requests(2))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+    simulator.release()
+    await program.logged("database_trouble")
+    if command == "run":
+        program.signal(signal.SIGTERM)
+    done = await program.ended()
+    assert ({"drain": 78, "run": 143}[command], []) == (done.code, trace(done))
+    assert 2 == len(simulator.requests)
+    assert [job.job_id for job in simulator.accepted] == [
+        line["job_id"] for line in done.events("attempt_ended")
+    ]
+    assert [] == list(path.parent.glob("videos.db*"))

@@ -1,0 +1,247 @@
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes.programs import (
+    Program,
+    Programs,
+    add_videos,
+    bought_twice,
+    execute,
+    let_leases_end,
+    states,
+    unknown,
+    videos,
+    within,
+)
+from worker.simulator import Options, Simulator
+from worker.simulator.limit import Limit
+
+AT_ONCE_SECONDS = 5.0
+"""What an end "at once" may take on a busy machine: nobody waited for a timeout or a cool-down."""
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def stalled_after_the_first(count: int) -> Options:
+    """The first request is answered, so that the worker trusts the API; ``count`` more stall."""
+    return Options(script=dict.fromkeys(range(2, 2 + count), "stall"))
+
+
+@asynccontextmanager
+async def at_once() -> AsyncIterator[None]:
+    """Fail if what is done inside takes longer than an end at once may."""
+    began = time.monotonic()
+    yield
+    assert AT_ONCE_SECONDS > time.monotonic() - began
+
+
+async def in_flight(program: Program, simulator: Simulator, count: int) -> None:
+    """Wait until the first request is answered and settled, and ``count`` more are stalled."""
+    await program.logged("attempt_ended", status=200)
+    await within(simulator.wait_for_requests(1 + count))
+
+
+@pytest.mark.parametrize("number", CODES)
+async def test_an_answer_within_the_grace_is_settled(
+    worker: Programs, simulator: Simulator, path: Path, number: int
+) -> None:
+    """A stop begins nothing more, gives back what has not begun, and writes down what is bought
+    meanwhile.
+    """
+    simulator.options = stalled_after_the_first(2)
+    add_videos(path, 9)
+    program = await worker.start("drain", "--json", concurrency=3, rate=1, period_seconds=0.06)
+    await in_flight(program, simulator, 2)
+    program.signal(number)
+    await program.logged("run_stopping")
+    simulator.release()
+    done = await program.ended()
+    assert (CODES[signal.Signals(number)], []) == (done.code, done.sentences)
+    assert {"submitted": 3, "pending": 6} == states(path)
+    assert 3 == len(simulator.requests)
+    rows = videos(path)
+    released = [row for row in rows if row["state"] == "pending" and row["claims"]]
+    assert [0] * len(released) == [row["attempts"] for row in released]
+    assert [None] * 9 == [row["claim_token"] for row in rows]
+    told = {line["video"] for line in done.events("attempt_ended") if line["outcome"] == "released"}
+    assert {row["id"] for row in released} == told
+    assert (3, 6) == (done.told["submitted"], done.told["due"])
+
+
+async def test_a_claim_that_waits_for_its_start_is_released(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """What was claimed for a start in the near future is due again after a stop, unspent."""
+    simulator.options = stalled_after_the_first(9)
+    add_videos(path, 20)
+    program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.02)
+    await in_flight(program, simulator, 1)
+    program.signal(signal.SIGTERM)
+    await program.logged("attempt_ended", outcome="released")
+    simulator.release()
+    done = await program.ended()
+    assert 143 == done.code
+    assert [] == bought_twice(simulator.accepted)
+    assert {row["job_id"] for row in videos(path)} - {None} == {
+        job.job_id for job in simulator.accepted
+    }
+    assert {"submitted", "pending"} == set(states(path))
+
+
+@pytest.mark.parametrize("number", CODES)
+async def test_what_outlives_the_grace_is_in_doubt(
+    worker: Programs, simulator: Simulator, path: Path, number: int
+) -> None:
+    """Requests without an answer at the end of the grace were perhaps bought, and are told so."""
+    simulator.options = stalled_after_the_first(3)
+    add_videos(path, 9)
+    program = await worker.start("run", concurrency=3, grace_seconds=0.2)
+    await in_flight(program, simulator, 3)
+    async with at_once():
+        program.signal(number)
+        done = await program.ended()
+    assert CODES[signal.Signals(number)] == done.code
+    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(path)
+    assert 4 == len(simulator.requests) == len(simulator.accepted)
+    assert [] == unknown(path, simulator.accepted)
+    doubts = [line for line in done.events("attempt_ended") if line["outcome"] == "in_doubt"]
+    assert 3 == len(doubts)
+
+
+async def test_a_second_signal_ends_the_grace(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """Whoever presses Ctrl-C again is obeyed at once, with the same truth in the table."""
+    simulator.options = stalled_after_the_first(3)
+    add_videos(path, 9)
+    program = await worker.start("drain", concurrency=3, grace_seconds=600, timeout_seconds=600)
+    await in_flight(program, simulator, 3)
+    async with at_once():
+        program.signal(signal.SIGINT)
+        await program.logged("run_stopping", in_flight=3)
+        program.signal(signal.SIGTERM)
+        done = await program.ended()
+    assert 130 == done.code
+    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(path)
+    assert [] == unknown(path, simulator.accepted)
+
+
+@pytest.mark.parametrize("limit", [("--limit", "3"), ("--max-seconds", "1")])
+async def test_the_grace_holds_for_the_last_requests_of_a_limit(
+    worker: Programs, simulator: Simulator, path: Path, limit: tuple[str, str]
+) -> None:
+    """A drain that begins nothing more anyway is stopped by the same grace as any other."""
+    simulator.options = stalled_after_the_first(2)
+    add_videos(path, 9)
+    program = await worker.start(
+        "drain", *limit, concurrency=2, grace_seconds=0.2, timeout_seconds=600
+    )
+    await in_flight(program, simulator, 2)
+    async with at_once():
+        program.signal(signal.SIGTERM)
+        done = await program.ended()
+    assert 143 == done.code
+    assert {"submitted": 1, "in_doubt": 2, "pending": 6} == states(path)
+
+
+@pytest.mark.parametrize("command", ["drain", "run"])
+async def test_a_cool_down_keeps_nobody_from_stopping(
+    worker: Programs, simulator: Simulator, path: Path, command: str
+) -> None:
+    """A stop while the API has asked for a pause does not wait for its end."""
+    simulator.options = Options(limit=Limit(1, 50))
+    add_videos(path, 3)
+    program = await worker.start(command, concurrency=1)
+    await program.logged("attempt_ended", outcome="throttled")
+    async with at_once():
+        program.signal(signal.SIGTERM)
+        done = await program.ended()
+    assert 143 == done.code
+    assert {"submitted": 1, "pending": 2} == states(path)
+    assert 2 == len(simulator.requests)
+
+
+@pytest.mark.parametrize("number", CODES)
+async def test_an_idle_daemon_stops_at_once(
+    worker: Programs, simulator: Simulator, path: Path, number: int
+) -> None:
+    """A daemon with nothing to do is awake for a signal."""
+    add_videos(path, 1)
+    program = await worker.start("run")
+    await program.logged("attempt_ended")
+    async with at_once():
+        program.signal(number)
+        done = await program.ended()
+    assert CODES[signal.Signals(number)] == done.code
+    assert {"submitted": 1} == states(path)
+    assert 1 == len(simulator.requests)
+
+
+async def test_an_import_that_was_stopped_goes_on_when_repeated(
+    worker: Programs, path: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C ends an import between two chunks; the same command brings the rest, none twice."""
+    addresses = [f"https://videos.example/{number}.mp4" for number in range(12_000)]
+    lines = ["url\n", *(f"{address}\n" for address in addresses)]
+    program = await worker.start("import", "-", "--json")
+    program.stdin.transport.set_write_buffer_limits(high=0)
+    sent = 0
+    while not program.stdin.is_closing():
+        program.stdin.writelines(line.encode() for line in lines[sent : sent + 500])
+        sent += 500
+        if sent == 5_000:
+            program.signal(signal.SIGINT)
+        try:
+            await within(program.stdin.drain())
+        except ConnectionError:
+            break
+    stopped = await program.ended()
+    assert 130 == stopped.code
+    assert 0 < stopped.told["inserted"] < 12_000  # type: ignore[operator]
+    assert 0 == stopped.told["inserted"] % 1_000  # type: ignore[operator]
+    assert [{"n": stopped.told["inserted"]}] == execute(path, "SELECT count(*) AS n FROM videos")
+    assert any("the same command goes on" in sentence for sentence in stopped.sentences)
+
+    (tmp_path / "list.csv").write_text("".join(lines))
+    again = await worker.run("import", "list.csv", "--json")
+    assert 0 == again.code
+    assert 12_000 - stopped.told["inserted"] == again.told["inserted"]  # type: ignore[operator]
+    assert addresses == [row["url"] for row in videos(path)]
+
+
+async def test_after_kill_9_exactly_what_was_in_flight_is_in_doubt(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A worker that vanished leaves claims, which become doubts when their leases have run out;
+    none of them is sent again, and nothing else is held up.
+    """
+    simulator.options = stalled_after_the_first(3)
+    add_videos(path, 9)
+    program = await worker.start("drain", concurrency=3)
+    await in_flight(program, simulator, 3)
+    program.kill()
+    assert -signal.SIGKILL == (await program.ended()).code
+    assert {"submitted": 1, "submitting": 3, "pending": 5} == states(path)
+    sent = {request.url for request in simulator.requests[1:]}
+    assert sent == {row["url"] for row in videos(path) if row["state"] == "submitting"}
+    simulator.release()
+
+    early = await worker.run("drain", "--json")
+    assert 75 == early.code
+    assert (5, 0, 3) == tuple(early.told[name] for name in ("submitted", "in_doubt", "waiting"))
+    assert {"submitted": 6, "submitting": 3} == states(path)
+
+    let_leases_end(path)
+    late = await worker.run("drain", "--json")
+    assert 1 == late.code
+    assert (0, 3) == (late.told["submitted"], late.told["in_doubt"])
+    assert 3 == len(late.events("lease_expired"))
+    assert sent == {row["url"] for row in videos(path) if row["state"] == "in_doubt"}
+    assert 9 == len(simulator.requests) == len(simulator.accepted)
+    assert [] == bought_twice(simulator.accepted)
+    assert [] == unknown(path, simulator.accepted)

@@ -1,0 +1,110 @@
+import asyncio
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from tests.processes.programs import (
+    PATIENCE_SECONDS,
+    Programs,
+    add_videos,
+    bought_twice,
+    execute,
+    states,
+    videos,
+    within,
+)
+from worker.simulator import Simulator
+
+RATE = 40
+
+
+async def test_three_processes_share_one_queue_and_one_pace(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """Two drains and a daemon on one file send no video twice and keep one pace between them,
+    and nobody hears of the database's lock.
+    """
+    count = 200
+    add_videos(path, count)
+    daemon = await worker.start("run", rate=RATE)
+    drains = [await worker.start("drain", "--json", rate=RATE) for _ in range(2)]
+    await within(simulator.wait_for_accepted(count))
+    ended = await asyncio.gather(*(drain.ended() for drain in drains))
+    await daemon.logged("attempt_ended")
+    daemon.signal(signal.SIGTERM)
+    ended.append(await daemon.ended())
+
+    assert {"submitted": count} == states(path)
+    assert count == len(simulator.requests) == len(simulator.accepted)
+    assert [] == bought_twice(simulator.accepted)
+    assert 143 == ended[-1].code
+    assert set() == {done.code for done in ended[:2]} - {0, 75}
+    begun = [len(done.events("attempt_ended")) for done in ended]
+    assert count == sum(begun)
+    assert 0 < min(begun)
+    assert [] == [done.err for done in ended if "locked" in done.err + done.out]
+
+    arrivals = sorted(request.arrived_at for request in simulator.requests)
+    windows = [sum(at <= other < at + 1 for other in arrivals) for at in arrivals]
+    assert RATE + 1 >= max(windows)
+
+
+async def test_waiting_for_the_database_is_told_once(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """Whoever holds the database for more than five seconds delays a drain, which says for what
+    it waits, and breaks nothing.
+    """
+    add_videos(path, 3)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        program = await worker.start("drain")
+        [line] = await program.logged("database_waited_for")
+        assert 5 <= time.monotonic() - began
+        assert 0 == len(simulator.requests)
+        other.execute("ROLLBACK")
+    done = await program.ended()
+    assert "claim" in str(line["purpose"])
+    assert [line] == done.events("database_waited_for")
+    assert (0, []) == (done.code, done.sentences)
+    assert {"submitted": 3} == states(path)
+
+
+async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A row that another program inserts with nothing but its URL is sent at once, also when it
+    comes in the very moment in which the daemon finds nothing to do.
+    """
+    daemon = await worker.start("run")
+    await daemon.logged("run_started")
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as other:
+        for number in range(1, 61):
+            other.execute("INSERT INTO videos (url) VALUES (?)", (f"https://v.example/{number}",))
+            inserted = time.monotonic()
+            await within(simulator.wait_for_requests(number))
+            assert 1 > simulator.requests[-1].arrived_at - inserted
+            await daemon.logged("attempt_ended", number)
+    daemon.signal(signal.SIGTERM)
+    assert 143 == (await daemon.ended()).code
+    assert [1] * 60 == [row["attempts"] for row in videos(path)]
+
+
+async def test_a_row_that_becomes_due_wakes_a_daemon(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A daemon sleeps until the next row is due, not until somebody writes."""
+    execute(
+        path,
+        "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', "
+        "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1.5 seconds'))",
+    )
+    due = time.monotonic() + 1.5
+    daemon = await worker.start("run")
+    await within(simulator.wait_for_requests(1))
+    assert -0.1 < simulator.requests[0].arrived_at - due < 1
+    daemon.signal(signal.SIGTERM)
+    assert 143 == (await daemon.ended()).code

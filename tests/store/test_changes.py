@@ -1,0 +1,112 @@
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import START
+from tests.parts import add, facts, row
+from worker.core.model import Fact, State
+from worker.db import Database
+from worker.store import changes, desk, intake
+
+ONE = desk.Filter(ids=(1,))
+
+
+async def cancel(database: Database) -> int:
+    """Cancel video 1."""
+    return await database.write(lambda c: changes.cancel(c, ONE, START, "person:me"), "test")
+
+
+async def resolve(database: Database, job_id: str | None) -> bool:
+    """Settle the doubt about video 1."""
+    return await database.write(lambda c: changes.resolve(c, 1, job_id, START, "person:me"), "test")
+
+
+async def doubt(database: Database) -> None:
+    """A video 1 that is in doubt after its first attempt."""
+    await add(
+        database,
+        "https://a.example/1.mp4",
+        state="in_doubt",
+        attempts=1,
+        claims=1,
+        media_id="m",
+    )
+    await database.write(
+        lambda c: c.exec_driver_sql(
+            "INSERT INTO history (video_id, attempt, at, who, fact)"
+            " VALUES (1, 1, '2026-01-01 00:00:00', 'w', 'in_doubt')"
+        ),
+        "test",
+    )
+
+
+@pytest.mark.parametrize("state", ["pending", "failed"])
+async def test_pending_and_failed_videos_can_be_cancelled(database: Database, state: str) -> None:
+    """A wrong list could not be taken out."""
+    await add(database, "https://a.example/1.mp4", state=state)
+    assert 1 == await cancel(database)
+    assert State.CANCELLED == (await row(database, 1))["state"]
+    assert [(0, Fact.CANCEL)] == await facts(database, 1)
+
+
+async def test_what_may_have_been_bought_is_not_cancelled(database: Database) -> None:
+    """A cancelled doubt would be forgotten."""
+    await doubt(database)
+    assert 0 == await cancel(database)
+    assert State.IN_DOUBT == (await row(database, 1))["state"]
+
+
+async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Database) -> None:
+    """A job that a person looked up would be bought again."""
+    await doubt(database)
+    assert await resolve(database, "job-1")
+    settled = await row(database, 1)
+    assert (State.SUBMITTED, "job-1", START) == (
+        settled["state"],
+        settled["job_id"],
+        settled["submitted_at"],
+    )
+    found = await database.read(lambda c: desk.overview(c, START + timedelta(days=1)))
+    assert 0 == found.possibly_twice
+
+
+async def test_only_a_doubt_can_be_resolved(database: Database) -> None:
+    """A person's late word would overwrite what became of the video meanwhile."""
+    await add(database, "https://a.example/1.mp4")
+    assert not await resolve(database, "job-1")
+    assert State.PENDING == (await row(database, 1))["state"]
+
+
+async def test_a_doubt_that_was_given_up_is_not_retried_unasked(database: Database) -> None:
+    """Retrying all that failed would buy a given up doubt a second time."""
+    await doubt(database)
+    assert await resolve(database, None)
+    assert State.FAILED == (await row(database, 1))["state"]
+    assert 0 == await database.write(
+        lambda c: desk.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
+    )
+    assert 1 == await database.write(
+        lambda c: desk.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
+    )
+
+
+async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: Database) -> None:
+    """An import --update would buy a given up doubt a second time."""
+    await doubt(database)
+    await resolve(database, None)
+    done = await database.write(
+        lambda c: intake.add_or_update(
+            c, [{"url": "https://a.example/2.mp4", "media_id": "m"}], START, "person:me"
+        ),
+        "test",
+    )
+    assert {"media_id is there already, given up in doubt": 1} == dict(done.left)
+    assert State.FAILED == (await row(database, 1))["state"]
+
+
+async def test_a_job_has_one_holder(database: Database) -> None:
+    """Two videos could be resolved to one job."""
+    await doubt(database)
+    await resolve(database, "job-1")
+    assert 1 == await database.read(lambda c: changes.holder_of(c, "job-1"))
+    assert None is await database.read(lambda c: changes.holder_of(c, "job-2"))

@@ -1,0 +1,100 @@
+import io
+import json
+from contextlib import redirect_stderr
+
+import pytest
+
+from worker.log import Event, configure, logger
+
+SECRET = "sk-0123456789abcdef"
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    """The lines of a JSON log on stderr; stdout belongs to results."""
+    out, err = capsys.readouterr()
+    assert "" == out
+    return [json.loads(line) for line in err.splitlines()]
+
+
+@pytest.mark.parametrize("form", ["json", "auto"])
+def test_off_a_terminal_a_line_is_one_json_object(
+    capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """What collects logs can read every line by itself, with name, level and moment."""
+    configure("info", form)
+    logger().info(Event.RUN_STARTED, title="Ää\n🎬")
+    (line,) = said(capsys)
+    moment = line.pop("timestamp")
+    assert {"event": "run_started", "level": "info", "title": "Ää\n🎬"} == line
+    assert str(moment).endswith("Z")
+
+
+def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked for, a line is readable off a terminal too, and without colours there."""
+    configure("info", "console")
+    logger().warning(Event.COOL_DOWN, until="soon")
+    err = capsys.readouterr().err
+    words = err.split()
+    assert ["[warning", "]", "cool_down", "until=soon"] == words[1:]
+    assert "\x1b" not in err
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is one."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def test_a_terminal_gets_colours() -> None:
+    """``auto`` is console, coloured, where somebody looks on."""
+    screen = Terminal()
+    with redirect_stderr(screen):
+        configure("info", "auto")
+    logger().info(Event.RUN_ENDED)
+    assert "\x1b[" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("level", "heard"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_what_is_below_the_level_is_not_said(
+    capsys: pytest.CaptureFixture[str], level: str, heard: list[str]
+) -> None:
+    """``log_level`` keeps quiet what nobody asked for, and nothing else."""
+    configure(level, "json")
+    log = logger()
+    for speak in (log.debug, log.info, log.warning, log.error):
+        speak(Event.RUN_STARTED)
+    assert heard == [line["level"] for line in said(capsys)]
+
+
+def fail() -> None:
+    """An error in a function that holds the key in a variable."""
+    key = SECRET
+    raise ValueError(len(key))
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """Law 11: the variables of a failed function stay out of the log, whatever they hold."""
+    configure("info", form)
+    try:
+        fail()
+    except ValueError:
+        logger().exception(Event.RUN_ENDED)
+    err = capsys.readouterr().err
+    words = ("ValueError", "fail", SECRET)
+    assert ["ValueError", "fail"] == [word for word in words if word in err]
+
+
+def test_event_names_are_one_list_of_plain_words() -> None:
+    """A dashboard can count on each name: one spelling, no spaces, none twice."""
+    assert [event.name.lower() for event in Event] == [event.value for event in Event]

@@ -1,0 +1,472 @@
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker import settings
+from worker.settings import NAMES, NO_KEY, Key, Loaded, Settings, SettingsError, load, read_key
+
+SECRET = "sk-0123456789abcdef"
+CHECKOUT = Path(__file__).parent.parent
+
+
+def toml(folder: Path, text: str) -> str:
+    """A settings file."""
+    file = folder / "worker.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def from_environment(**variables: str) -> Loaded:
+    """The settings that ``WORKER_*`` variables alone make."""
+    return load({}, {f"WORKER_{name.upper()}": value for name, value in variables.items()}, None)
+
+
+def problems_of(
+    flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
+) -> list[str]:
+    """What is wrong with them."""
+    with pytest.raises(SettingsError) as caught:
+        load(flags, environment, config)
+    return caught.value.problems
+
+
+def problems(**variables: str) -> list[str]:
+    """What is wrong with ``WORKER_*`` variables."""
+    return problems_of({}, {f"WORKER_{name.upper()}": v for name, v in variables.items()}, None)
+
+
+def test_nothing_said_is_the_contract() -> None:
+    """Somebody who sets nothing gets the defaults of design.md, section 7."""
+    expected = Settings(
+        database_url="sqlite:///videos.db",
+        api_url="https://api-eu.valossa.com/core/1.0",
+        rate=1,
+        period_seconds=1.0,
+        concurrency=8,
+        connect_timeout_seconds=10,
+        timeout_seconds=60,
+        max_attempts=8,
+        backoff_base_seconds=15,
+        backoff_max_seconds=900,
+        retry_after_max_seconds=3600,
+        poll_seconds=0.1,
+        grace_seconds=None,
+        url_margin_seconds=21600,
+        on_doubt="hold",
+        doubt_settle_seconds=300,
+        default_language=None,
+        default_callback_url=None,
+        default_email_group=None,
+        log_level="info",
+        log_format="auto",
+    )
+    loaded = load({}, {}, None)
+    assert expected == loaded.settings
+    assert dict.fromkeys(NAMES, "default") == loaded.sources
+    assert (65, 7) == (expected.grace, Settings(timeout_seconds=2).grace)
+    assert 0 == Settings(grace_seconds=0).grace
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    """What is nearer to the person who started it wins, and each value says where it came from."""
+    config = toml(tmp_path, 'rate = 2\nconcurrency = 2\nmax_attempts = 2\ndatabase_url = "f.db"')
+    environment = {"WORKER_RATE": "3", "WORKER_CONCURRENCY": "3", "WORKER_CONFIG": config}
+    flags = {"rate": 4, "concurrency": None, "database_url": "flag.db"}
+    loaded = load(flags, environment, None)
+    names = ("rate", "concurrency", "max_attempts", "database_url", "timeout_seconds")
+    assert {
+        "rate": (4, "--rate"),
+        "concurrency": (3, "WORKER_CONCURRENCY"),
+        "max_attempts": (2, config),
+        "database_url": ("flag.db", "--database"),
+        "timeout_seconds": (60.0, "default"),
+    } == {name: (getattr(loaded.settings, name), loaded.sources[name]) for name in names}
+
+
+def test_the_named_file_beats_that_of_the_environment(tmp_path: Path) -> None:
+    """``--config`` is not outvoted by WORKER_CONFIG, and an empty WORKER_CONFIG names no file."""
+    (tmp_path / "other").mkdir()
+    ours, theirs = toml(tmp_path, "rate = 2"), toml(tmp_path / "other", "rate = 3")
+    assert 2 == load({}, {"WORKER_CONFIG": theirs}, ours).settings.rate
+    assert 3 == load({}, {"WORKER_CONFIG": theirs}, None).settings.rate
+    assert 1 == load({}, {"WORKER_CONFIG": ""}, None).settings.rate
+
+
+VALUES: dict[str, tuple[str, object]] = {
+    "database_url": ("/srv/queue.db", "/srv/queue.db"),
+    "api_url": ("http://127.0.0.1:8765/core/1.0", "http://127.0.0.1:8765/core/1.0"),
+    "rate": ("50", 50),
+    "period_seconds": ("0.5", 0.5),
+    "concurrency": ("1", 1),
+    "connect_timeout_seconds": ("1.5", 1.5),
+    "timeout_seconds": ("30", 30.0),
+    "max_attempts": ("1", 1),
+    "backoff_base_seconds": ("0", 0.0),
+    "backoff_max_seconds": ("1e3", 1000.0),
+    "retry_after_max_seconds": ("0", 0.0),
+    "poll_seconds": ("0.01", 0.01),
+    "grace_seconds": ("0", 0.0),
+    "url_margin_seconds": ("0", 0.0),
+    "on_doubt": ("retry", "retry"),
+    "doubt_settle_seconds": ("1", 1.0),
+    "default_language": ("fi-FI", "fi-FI"),
+    "default_callback_url": ("", None),
+    "default_email_group": ("team", "team"),
+    "log_level": ("debug", "debug"),
+    "log_format": ("json", "json"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_has_a_variable_and_a_line_of_help(name: str) -> None:
+    """No setting can be forgotten in the environment, and none stands there unexplained."""
+    text, value = VALUES[name]
+    loaded = from_environment(**{name: text})
+    assert (value, f"WORKER_{name.upper()}") == (
+        getattr(loaded.settings, name),
+        loaded.sources[name],
+    )
+    assert settings.help_of(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_takes_every_setting_in_its_own_type(tmp_path: Path, name: str) -> None:
+    """TOML's numbers and texts are taken as they are."""
+    value = VALUES[name][1]
+    spelled = "" if value is None else value
+    shown = f'"{spelled}"' if isinstance(spelled, str) else str(spelled)
+    assert value == getattr(
+        load({}, {}, toml(tmp_path, f"{name} = {shown}")).settings,
+        name,
+    )
+
+
+def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) -> None:
+    """config/worker.toml is no rumour: with its # taken away it is what holds without it."""
+    lines = (CHECKOUT / "config" / "worker.toml").read_text(encoding="utf-8").splitlines()
+    shown = [line.removeprefix("# ") for line in lines if line.startswith("# ") and " = " in line]
+    values = [line for line in shown if line.split(" = ")[0] in NAMES]
+    assert list(NAMES) == [line.split(" = ")[0] for line in values]
+    expected = dataclasses.replace(Settings(), grace_seconds=65.0)
+    assert expected == load({}, {}, toml(tmp_path, "\n".join(values))).settings
+
+
+WHOLE = "must be a whole number below 1,000,000,000"
+NUMBER = "must be a number below 1,000,000,000"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("rate", "0", "must be 1 or more"),
+        ("rate", "-5", "must be 1 or more"),
+        ("rate", "1.5", WHOLE),
+        ("rate", "", WHOLE),
+        ("rate", "many", WHOLE),
+        ("rate", "1000000000", WHOLE),
+        ("rate", "1" + 400 * "0", WHOLE),
+        ("max_attempts", "0", "must be 1 or more"),
+        ("concurrency", "0", "must be 1 or more"),
+        ("period_seconds", "0", "must be 0.01 or more"),
+        ("period_seconds", "nan", NUMBER),
+        ("timeout_seconds", "0", "must be above 0"),
+        ("timeout_seconds", "inf", NUMBER),
+        ("timeout_seconds", "-inf", NUMBER),
+        ("timeout_seconds", "1e400", NUMBER),
+        ("url_margin_seconds", "1e9", NUMBER),
+        ("grace_seconds", "-1", "must be 0 or more"),
+        ("grace_seconds", "", NUMBER),
+        ("poll_seconds", "soon", NUMBER),
+        ("on_doubt", "reconcile", "must be one of hold, retry"),
+        ("log_level", "INFO", "must be one of debug, info, warning, error"),
+        ("log_format", "xml", "must be one of auto, console, json"),
+        ("database_url", "", "must be text"),
+        ("api_url", "", "must be text"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
+    name: str, value: str, fault: str
+) -> None:
+    """Nobody has to guess which of many settings stops the program, or what it would take."""
+    shown = repr(value)[:200]
+    variable = f"WORKER_{name.upper()}"
+    assert [f"{name} = {shown} ({variable}): {fault}"] == problems(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("rate = true", f"rate = True ({{file}}): {WHOLE}"),
+        ("timeout_seconds = false", f"timeout_seconds = False ({{file}}): {NUMBER}"),
+        ("rate = 1.0", f"rate = 1.0 ({{file}}): {WHOLE}"),
+        ("rate = [1]", f"rate = [1] ({{file}}): {WHOLE}"),
+        ("timeout_seconds = nan", f"timeout_seconds = nan ({{file}}): {NUMBER}"),
+        ("timeout_seconds = inf", f"timeout_seconds = inf ({{file}}): {NUMBER}"),
+        ("poll_seconds = [1]", f"poll_seconds = [1] ({{file}}): {NUMBER}"),
+        (f"poll_seconds = 1{400 * '0'}", f"poll_seconds = 1{199 * '0'} ({{file}}): {NUMBER}"),
+        ("database_url = 5", "database_url = 5 ({file}): must be text"),
+        ("default_language = 5", "default_language = 5 ({file}): must be text"),
+        ("api_url = true", "api_url = 'True' ({file}): must be text"),
+        ("pace = 5", "pace in {file} is no setting: take it out"),
+        ("time_out_seconds = 5", "time_out_seconds in {file} is no setting: did you mean {t}?"),
+        ("[worker]\nrate = 5", "worker in {file} is no setting: take it out"),
+    ],
+)
+def test_a_file_is_held_to_the_same(tmp_path: Path, line: str, problem: str) -> None:
+    """A boolean is no number, TOML's nan is none either, and no unknown name is passed over."""
+    file = toml(tmp_path, line)
+    expected = problem.format(file=file, t="timeout_seconds")
+    assert [expected] == problems_of({}, {}, file)
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    """One start is enough to learn everything that has to be mended, and in one order."""
+    file = toml(tmp_path, 'log_level = "loud"\nbatch = 1\napi = "x"\nconcurency = 4')
+    environment = {"WORKER_RATE": "0", "WORKER_RAET": "1", "WORKER_POLL_SECONDS": "x"}
+    assert [
+        "WORKER_RAET is no setting: did you mean WORKER_RATE?",
+        f"api in {file} is no setting: did you mean api_url?",
+        f"batch in {file} is no setting: take it out",
+        f"concurency in {file} is no setting: did you mean concurrency?",
+        "concurrency = 0 (--concurrency): must be 1 or more",
+        f"poll_seconds = 'x' (WORKER_POLL_SECONDS): {NUMBER}",
+        "rate = '0' (WORKER_RATE): must be 1 or more",
+        f"log_level = 'loud' ({file}): must be one of debug, info, warning, error",
+    ] == problems_of({"concurrency": 0}, environment, file)
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("WORKER_rate", "did you mean WORKER_RATE?"),
+        ("WORKER_TIMEOUT", "did you mean WORKER_TIMEOUT_SECONDS?"),
+        ("WORKER_DATABASE", "did you mean WORKER_DATABASE_URL?"),
+        ("WORKER_API_KEY", "unset it"),
+        ("WORKER_", "unset it"),
+    ],
+)
+def test_an_unknown_variable_is_named_with_the_nearest(variable: str, hint: str) -> None:
+    """A mistyped variable is never silently without effect, and what it holds is not shown."""
+    assert [f"{variable} is no setting: {hint}"] == problems_of({}, {variable: SECRET}, None)
+
+
+def test_other_variables_are_none_of_our_business() -> None:
+    """A program's surroundings may hold anything that does not begin with WORKER_."""
+    assert Settings() == load({}, {"PATH": "/bin", "MY_WORKER_RATE": "0"}, None).settings
+
+
+LONGER = "is longer than"
+TOO_FAST = "is more than 100,000 a second: lower rate"
+
+
+def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) -> None:
+    """What no setting is guilty of alone is found too, with where both came from."""
+    at = toml(tmp_path, "period_seconds = 0.01\ntimeout_seconds = 5")
+    assert [
+        f"rate = 5000 (WORKER_RATE) with period_seconds = 0.01 ({at}) {TOO_FAST}",
+        f"connect_timeout_seconds = 10 (default) {LONGER} timeout_seconds = 5 ({at}): lower it",
+    ] == problems_of({}, {"WORKER_RATE": "5000"}, at)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api-eu.valossa.com/core/1.0",
+        "https://127.0.0.1/core",
+        "http://127.0.0.1:8765/core/1.0",
+        "http://localhost/core",
+        "HTTP://LOCALHOST/core",
+        "http://[::1]:8765/core",
+    ],
+)
+def test_an_address_is_https_or_on_this_machine(url: str) -> None:
+    """The imitation of the API can be used without TLS, and nothing else."""
+    assert url == from_environment(api_url=url).settings.api_url
+
+
+LIKE = "must be an address like https://api-eu.valossa.com/core/1.0"
+WRITE = "write it like https://api-eu.valossa.com/core/1.0"
+CLEAR = "would send the key in the clear: write https://"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "fault"),
+    [
+        ("http://api-eu.valossa.com/core", "http://api-eu.valossa.com/core", CLEAR),
+        ("http://127.0.0.1.example.com/", "http://127.0.0.1.example.com/", CLEAR),
+        ("http://localhost.example.com/", "http://localhost.example.com/", CLEAR),
+        ("ftp://127.0.0.1/", "ftp://127.0.0.1/", "must begin with https://"),
+        ("api-eu.valossa.com/core", "api-eu.valossa.com/core", LIKE),
+        (f"{SECRET}@a.example/core?k={SECRET}#{SECRET}", "a.example/core", LIKE),
+        ("https://", "https://", LIKE),
+        ("https:///core", "https:///core", LIKE),
+        ("https://a.example/core#part", "https://a.example/core", LIKE),
+        (f"https://a.example/?api_key={SECRET}", "https://a.example/?…", LIKE),
+        (f"https://{SECRET}@a.example/core", "https://a.example/core", LIKE),
+        (f"http://127.0.0.1:{SECRET}@a.example/core", "http://a.example/core", LIKE),
+        (
+            "https://a.example:99999/core",
+            "https://a.example:99999/core",
+            f"cannot be read (Port out of range 0-65535): {WRITE}",
+        ),
+        (
+            "https://[a.example/core",
+            "[unreadable URL]",
+            f"cannot be read (Invalid IPv6 URL): {WRITE}",
+        ),
+    ],
+)
+def test_an_address_that_would_leak_the_key_is_refused(url: str, shown: str, fault: str) -> None:
+    """No key goes over a network in the clear, nor is one that was put in the address shown."""
+    assert [f"api_url = {shown!r} (WORKER_API_URL): {fault}"] == problems(api_url=url)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"rate = ", "Invalid value (at end of document)"),
+        (b'log_level = "\xff"', "'utf-8' codec can't decode byte 0xff in position 13"),
+        (b"rate = " + 5000 * b"[" + 5000 * b"]", "maximum recursion depth exceeded"),
+        (b"rate = 1" + 5000 * b"0", "Exceeds the limit"),
+    ],
+)
+def test_what_is_not_toml_is_one_problem(tmp_path: Path, content: bytes, reason: str) -> None:
+    """Whatever stands in the file, the answer is a sentence with its path, and no traceback."""
+    file = tmp_path / "worker.toml"
+    file.write_bytes(content)
+    expected = f"the settings file {file} is not TOML: {reason}"
+    (told,) = problems_of({}, {}, str(file))
+    assert expected == told[: len(expected)]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, reason: str) -> None:
+    """A file that was named and is not there is never taken for no file."""
+    file = os.path.normpath(tmp_path / name)
+    expected = [f"the settings file {file} cannot be read: {reason}"]
+    assert expected == problems_of({}, {}, file)
+    assert expected == problems_of({}, {"WORKER_CONFIG": file}, None)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=20)))
+def test_whatever_the_environment_says_ends_in_settings_or_problems(said: dict[str, str]) -> None:
+    """No value of a variable makes a traceback, and each wrong one is named."""
+    environment = {f"WORKER_{name.upper()}": value for name, value in said.items()}
+    found = settings.survey({}, environment, None)
+    assert set(said) == {name for name in NAMES if found.sources[name] != "default"}
+    named = {problem.split(" = ")[0] for problem in found.problems}
+    assert found.faulty == found.faulty & named & set(said)
+
+
+def test_a_survey_goes_on_with_what_is_right() -> None:
+    """``check`` can look at the rest although one setting is wrong; the wrong one is marked."""
+    found = settings.survey({}, {"WORKER_RATE": "x", "WORKER_CONCURRENCY": "3"}, None)
+    assert (1, 3) == (found.settings.rate, found.settings.concurrency)
+    assert (f"rate = 'x' (WORKER_RATE): {WHOLE}",) == found.problems
+    assert frozenset({"rate"}) == found.faulty
+    assert "WORKER_RATE" == found.sources["rate"]
+
+
+# The key
+
+
+def key_file(folder: Path, content: bytes) -> str:
+    """A file for VALOSSA_API_KEY_FILE."""
+    file = folder / "key"
+    file.write_bytes(content)
+    return str(file)
+
+
+def test_the_key_comes_from_its_variable() -> None:
+    """The one variable holds it; a line end that slipped in is no part of it."""
+    assert Key(SECRET, "VALOSSA_API_KEY") == read_key({"VALOSSA_API_KEY": f" {SECRET}\n"})
+
+
+def test_the_key_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
+    """As secrets of containers and systemd arrive, with the line end that editors add."""
+    file = key_file(tmp_path, f"{SECRET}\r\n".encode())
+    expected = Key(SECRET, f"the file {file} (VALOSSA_API_KEY_FILE)")
+    assert expected == read_key({"VALOSSA_API_KEY_FILE": file})
+
+
+def test_no_text_of_a_key_shows_it() -> None:
+    """Law 11: a key that is printed, formatted or logged by accident stays secret."""
+    key = Key(SECRET, "VALOSSA_API_KEY")
+    texts = [repr(key), str(key), f"{key}", f"{key!r}", repr([key]), repr({"key": key})]
+    assert [] == [text for text in texts if SECRET in text]
+    assert "Key(source='VALOSSA_API_KEY')" == repr(key)
+
+
+def test_no_key_says_how_to_give_one() -> None:
+    """The first start without a key ends with both ways to name one, and where it is found."""
+    with pytest.raises(SettingsError) as caught:
+        read_key({})
+    assert [NO_KEY] == caught.value.problems
+    expected = ["VALOSSA_API_KEY", "VALOSSA_API_KEY_FILE", "Valossa Portal"]
+    assert expected == [word for word in expected if word in NO_KEY]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "VALOSSA_API_KEY is empty: put the API key in it"),
+        (" \n", "VALOSSA_API_KEY is empty: put the API key in it"),
+        (f"{SECRET} x", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (f"{SECRET}\nmore", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (f"{SECRET}\x1b[2J", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (f"{SECRET}\udcff", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+    ],
+)
+def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
+    """A wrong paste is refused before a request carries it, and it is not repeated on a screen."""
+    with pytest.raises(SettingsError) as caught:
+        read_key({"VALOSSA_API_KEY": value})
+    assert [problem] == caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "the file {file} (VALOSSA_API_KEY_FILE) is empty: put the API key in it"),
+        (b"\xff\xfe", "VALOSSA_API_KEY_FILE={file} cannot be read: it is not text"),
+        (
+            b"key=" + SECRET.encode() + b"\nother=1\n",
+            "the file {file} (VALOSSA_API_KEY_FILE) holds more than a key: one line, no spaces",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_key_is_refused_unseen(
+    tmp_path: Path, content: bytes, problem: str
+) -> None:
+    """A wrong file is named, and nothing of what it holds is shown."""
+    file = key_file(tmp_path, content)
+    with pytest.raises(SettingsError) as caught:
+        read_key({"VALOSSA_API_KEY_FILE": file})
+    assert [problem.format(file=file)] == caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    """A path that is wrong is told apart from a key that is."""
+    file = os.path.normpath(tmp_path / name)
+    with pytest.raises(SettingsError) as caught:
+        read_key({"VALOSSA_API_KEY_FILE": file})
+    assert [f"VALOSSA_API_KEY_FILE={file} cannot be read: {reason}"] == caught.value.problems
+
+
+def test_two_sources_of_a_key_are_one_too_many(tmp_path: Path) -> None:
+    """Which of two keys would be charged is never left to a rule that nobody knows."""
+    file = key_file(tmp_path, SECRET.encode())
+    with pytest.raises(SettingsError) as caught:
+        read_key({"VALOSSA_API_KEY": SECRET, "VALOSSA_API_KEY_FILE": file})
+    expected = ["VALOSSA_API_KEY and VALOSSA_API_KEY_FILE are both set: unset one of them"]
+    assert expected == caught.value.problems

@@ -1,0 +1,36 @@
+"""What helps against a failure or a doubt, in a sentence; and which of them are of one kind.
+
+Knows no table: it is given a state, a status and a message.
+"""
+
+import re
+
+from worker.core.model import State
+
+_BY_STATUS = {
+    400: "correct the values that the message names (import --update brings them in), then retry",
+    413: "shorten the description, then retry",
+    451: "the API may not take this video: cancel it",
+}
+
+
+def remedy(state: State, status: int | None, message: str) -> str:
+    """What a person can do about a video in this state with this last result."""
+    if state is State.IN_DOUBT:
+        return "look it up in the Valossa Portal, then: resolve ID --job-id X, or --give-up"
+    if "signed link" in message:
+        return "sign the links anew and bring them in with import --update"
+    if status in {401, 402, 403}:
+        return "ask Valossa why this video is refused while others are not, then retry"
+    if status is not None and status >= 500:  # noqa: PLR2004 - an HTTP status is its own name
+        return "the API could not take it for long: retry"
+    if status is None:
+        return "correct what the message names (import --update brings it in), then retry"
+    return _BY_STATUS.get(status, _BY_STATUS[400])
+
+
+def kind(message: str) -> str:
+    """A message without what differs from row to row: quoted values, addresses, digits."""
+    message = re.sub(r"https?://\S+", "…", message)
+    message = re.sub(r"'[^']*'|\"[^\"]*\"", "…", message)
+    return re.sub(r"\d+([-:. ]\d+)*", "0", message)
