@@ -2,12 +2,13 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from worker import migrate
 from worker.clock import Clock
@@ -63,6 +64,13 @@ async def database(path: Path) -> AsyncIterator[Database]:
     """That file, open."""
     async with open_database(path) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def _log_of_this_test() -> Iterator[None]:
+    """A command configures the log of the process; the next test begins without it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -44,6 +44,11 @@ def files(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+def move(path: Path, to: Path) -> None:
+    """Give a file another name."""
+    path.rename(to)
+
+
 def pragmas(connection: Connection) -> tuple[str, int]:
     """How a connection brings its commits to the disk."""
     mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
@@ -452,19 +457,19 @@ async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: boo
     async with open_database(path) as database:
         await add(database, "u")
         assert ["u"] == await database.read(urls)
-        path.rename(kept)
+        move(path, kept)
         if replaced:
-            others.rename(path)
+            move(others, path)
         for use in (
-            database.read(urls),
-            database.write(urls, "test"),
-            database.data_version(),
+            lambda: database.read(urls),
+            lambda: database.write(urls, "test"),
+            database.data_version,
         ):
             with pytest.raises(DatabaseProblem, match="removed or replaced while") as raised:
-                await use
+                await use()
             assert str(path) in str(raised.value)
-        assert replaced == path.exists()
-        kept.rename(path)
+        assert replaced == (path.name in files(path.parent))
+        move(kept, path)
         assert ["u"] == await database.read(urls)
 
 

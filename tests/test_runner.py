@@ -1041,26 +1041,73 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, path
     assert (End.STOPPED, "pending", 0) == (report.end, video["state"], video["attempts"])
 
 
-async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
-    """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
+async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
+    """Stop it, and go on pressing the key until it has ended."""
+    runner.stop()
+    async with asyncio.timeout(4):
+        while not run.done():
+            runner.hurry()
+            await asyncio.sleep(0)
+    return await run
+
+
+@asynccontextmanager
+async def an_outcome_that_does_not_fit(
+    database: Database, path: Path, worker: Worker
+) -> AsyncIterator[tuple[Runner, "asyncio.Task[Report]"]]:
+    """A run whose one request was answered when there was no room any more to write that down."""
     await nearly_full_history(path)
     await add(database, *urls(1))
     log, said = listener()
     async with (
         Wire(by_url({urls(1)[0]: LONG_REFUSAL}, before=lambda: full(database))) as wire,
-        Worker(orders=DAEMON, log=log).on(database, wire.url) as runner,
+        replace(worker, log=log).on(database, wire.url) as runner,
         going(runner) as run,
-        asyncio.timeout(4),
     ):
         await until(lambda: "database_trouble" in events(said), run)
-        runner.stop()
+        yield runner, run
+    assert "settle_given_up" in events(said)
+    assert "submitting" == state_of(path, 1)
+
+
+async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+    """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
+    worker = Worker(orders=DAEMON)
+    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
+        report = await impatiently(runner, run)
+        assert (End.STOPPED, Tally()) == (report.end, report.tally)
+
+
+async def test_a_drain_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+    """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
+    worker = Worker(orders=replace(DRAIN, grace_seconds=0.1))
+    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
         while not run.done():
             runner.hurry()
             await asyncio.sleep(0)
         report = await run
-    assert (End.STOPPED, Tally()) == (report.end, report.tally)
-    assert "settle_given_up" in events(said)
-    assert "submitting" == state_of(path, 1)
+        assert (End.DATABASE, Tally()) == (report.end, report.tally)
+        assert "full" in report.detail
+
+
+@pytest.mark.parametrize("in_flight", [0, 1])
+async def test_a_stop_does_not_wait_for_ever_for_a_lock(
+    database: Database, path: Path, in_flight: int
+) -> None:
+    """A stop hangs while another program holds the database, whether something is in flight."""
+    await add(database, *urls(1 + in_flight))
+    async with (
+        Simulator(Options(script={2: "stall"})) as simulator,
+        Worker(orders=DAEMON).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        await simulator.wait_for_requests(1 + in_flight)
+        await until(lambda: state_of(path, 1) == "submitted", run)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
+            other.execute("BEGIN IMMEDIATE")
+            report = await impatiently(runner, run)
+        assert (End.STOPPED, 1) == (report.end, report.tally.submitted)
 
 
 async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(

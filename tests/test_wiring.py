@@ -1,24 +1,36 @@
+import asyncio
+import os
 import sqlite3
-from contextlib import closing
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import func, select
 
 from tests.conftest import open_database
 from tests.parts import add, facts, row
 from worker import wiring
-from worker.core.decide import Policy
 from worker.core.request import Defaults
-from worker.db import DatabaseProblem, schema_problem
+from worker.db import Database, DatabaseProblem, schema_problem
+from worker.log import configure
 from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.tables import SCHEMA, videos
-from worker.turn import Terms
 
 KEY = Key("demo-key", "a test")
+
+
+@pytest.fixture(autouse=True)
+def log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """A log on this test's own stderr."""
+    assert capsys
+    configure("warning", "json")
+    yield
+    structlog.reset_defaults()
 
 
 def settings(path: Path, **values: object) -> Settings:
@@ -41,7 +53,7 @@ async def test_the_database_that_is_there_is_opened(path: Path) -> None:
 
 
 async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
-    """A cron job in the wrong folder learns the absolute path that it missed, and leaves no file."""
+    """A cron job in the wrong folder learns the absolute path that it missed; no file is left."""
     path = tmp_path / "missing.db"
     with pytest.raises(DatabaseProblem) as caught:
         async with wiring.existing_database(settings(path)):
@@ -51,7 +63,7 @@ async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
         "--database or WORKER_DATABASE_URL"
     )
     assert expected == str(caught.value)
-    assert [] == list(tmp_path.iterdir())
+    assert [] == os.listdir(tmp_path)  # noqa: PTH208 - a look at it afterwards
 
 
 @pytest.mark.parametrize(
@@ -67,7 +79,7 @@ async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
 async def test_another_schema_is_refused_with_the_way_out(
     path: Path, revision: str, problem: str
 ) -> None:
-    """No program works on tables that it does not know, whether it opens them or would make them."""
+    """No program works on tables that it does not know, also where it would make missing ones."""
     set_schema(path, revision)
     for opened in (wiring.existing_database, wiring.made_database):
         with pytest.raises(DatabaseProblem) as caught:
@@ -120,7 +132,7 @@ async def test_migrate_touches_no_newer_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("opened", [wiring.existing_database, wiring.made_database])
 async def test_a_path_that_cannot_be_asked_for_is_a_problem(
-    tmp_path: Path, opened: type[wiring.existing_database]
+    tmp_path: Path, opened: Callable[[Settings], AbstractAsyncContextManager[Database]]
 ) -> None:
     """A name too long for the disk is a sentence, not a traceback."""
     path = tmp_path / (300 * "a")
@@ -160,35 +172,6 @@ def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:
     assert (False, None, None, 25) == (ours.wait, ours.limit, ours.max_seconds, ours.grace_seconds)
 
 
-@pytest.mark.parametrize(("on_doubt", "repeats"), [("hold", None), ("retry", 60.0)])
-def test_every_setting_reaches_the_terms_of_a_transaction(
-    path: Path, on_doubt: str, repeats: float | None
-) -> None:
-    """What a person set for the queue is what is decided by; doubts are repeated only if told to."""
-    chosen = settings(
-        path,
-        rate=5,
-        period_seconds=2,
-        timeout_seconds=20,
-        url_margin_seconds=30,
-        max_attempts=4,
-        backoff_base_seconds=6,
-        backoff_max_seconds=70,
-        on_doubt=on_doubt,
-        doubt_settle_seconds=60,
-    )
-    expected = Terms(
-        worker="me",
-        rate=5,
-        period_seconds=2,
-        timeout_seconds=20,
-        url_margin_seconds=30,
-        policy=Policy(max_attempts=4, backoff_base_seconds=6, backoff_max_seconds=70),
-        repeat_doubts_after=repeats,
-    )
-    assert expected == wiring.terms(chosen, "me")
-
-
 async def test_the_parts_run_together(path: Path) -> None:
     """Settings alone make a runner that submits what is due, with real clocks and dice."""
     tallies: list[Tally] = []
@@ -208,6 +191,112 @@ def _language(body: object) -> object:
     """The language in the body of a request."""
     assert isinstance(body, dict)
     return body["media"]["language"]
+
+
+async def drained(path: Path, options: Options, **values: object) -> dict[str, object]:
+    """What a drain with these settings makes of the first video."""
+    async with Simulator(options) as simulator, open_database(path) as database:
+        chosen = settings(path, api_url=simulator.url, rate=1_000, **values)
+        orders = wiring.orders(chosen, drain=True)
+        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+            await runner.run()
+        return await row(database, 1)
+
+
+@pytest.mark.parametrize(
+    ("on_doubt", "settle", "state"),
+    [
+        ("hold", 0.0, "in_doubt"),
+        ("retry", 0.0, "submitted"),
+        ("retry", 3600.0, "in_doubt"),
+    ],
+)
+async def test_a_doubt_is_repeated_only_where_the_settings_say_so(
+    path: Path, on_doubt: str, settle: float, state: str
+) -> None:
+    """What may buy twice happens by the setting alone, and after its time alone."""
+    async with open_database(path) as database:
+        await add(database, "https://example.org/a.mp4", state="in_doubt", claims=1, attempts=1)
+    chosen = {"on_doubt": on_doubt, "doubt_settle_seconds": settle}
+    assert state == (await drained(path, Options(), **chosen))["state"]
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "state", "wait"), [(1, "failed", None), (2, "pending", 50.0)]
+)
+async def test_attempts_and_backoff_are_those_of_the_settings(
+    path: Path, max_attempts: int, state: str, wait: float | None
+) -> None:
+    """How often a video is tried, and how long it waits, is what a person set."""
+    async with open_database(path) as database:
+        await add(database, "https://example.org/a.mp4")
+    began = wiring.CLOCK.now()
+    row_now = await drained(
+        path,
+        Options(script={1: "500"}),
+        max_attempts=max_attempts,
+        backoff_base_seconds=50,
+        backoff_max_seconds=50,
+    )
+    assert state == row_now["state"]
+    due_at = row_now["due_at"]
+    assert isinstance(due_at, datetime)
+    latest = wiring.CLOCK.now() if wait is None else wiring.CLOCK.now() + timedelta(seconds=wait)
+    assert due_at == min(due_at, latest)
+    assert (wait is None) == (due_at < began)
+
+
+@pytest.mark.parametrize(("margin", "state"), [(7200.0, "failed"), (60.0, "submitted")])
+async def test_the_margin_of_signed_links_is_that_of_the_settings(
+    path: Path, margin: float, state: str
+) -> None:
+    """How long a link must live is looked at again before a send, by the setting."""
+    end = int((wiring.CLOCK.now() + timedelta(hours=1)).timestamp())
+    async with open_database(path) as database:
+        await add(database, f"https://example.org/a.mp4?AWSAccessKeyId=A&Expires={end}")
+    assert state == (await drained(path, Options(), url_margin_seconds=margin))["state"]
+
+
+async def test_the_timeout_is_that_of_the_settings(path: Path) -> None:
+    """An answer is waited for as long as a person set, and no longer."""
+    async with open_database(path) as database:
+        await add(database, "https://example.org/a.mp4")
+    options = Options(script={1: "stall"})
+    seen = await drained(path, options, connect_timeout_seconds=0.2, timeout_seconds=0.2)
+    assert ("in_doubt", 1) == (seen["state"], seen["attempts"])
+
+
+async def served(path: Path) -> None:
+    """A daemon that submits one video and is stopped."""
+    async with Simulator(Options()) as simulator, open_database(path) as database:
+        await add(database, "https://example.org/a.mp4")
+        chosen = settings(path, api_url=simulator.url)
+        orders = wiring.orders(chosen, drain=False)
+        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+            running = asyncio.create_task(runner.run())
+            await simulator.wait_for_accepted(1)
+            runner.stop()
+            await running
+
+
+async def test_a_daemon_shows_a_sign_of_life_beside_its_database(path: Path) -> None:
+    """Whoever watches the daemon can tell that its loop turns; a drain leaves nothing behind."""
+    alive = wiring.heartbeat_of(path)
+    async with open_database(path) as database:
+        await add(database, "https://example.org/first.mp4")
+    await drained(path, Options())
+    assert "videos.db.alive" not in os.listdir(path.parent)  # noqa: PTH208 - as above
+    await served(path)
+    assert alive.name in os.listdir(path.parent)  # noqa: PTH208 - as above
+
+
+async def test_a_sign_of_life_that_cannot_be_written_stops_nothing(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full or read-only folder costs a log line, not the run."""
+    wiring.heartbeat_of(path).symlink_to(tmp_path / "missing" / "alive")
+    await served(path)
+    assert "heartbeat_failed" in capsys.readouterr().err
 
 
 def test_the_clock_is_utc() -> None:

@@ -5,8 +5,8 @@ given its parts, and told to stop.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import assert_never
+from collections.abc import Callable, Collection
+from typing import Any, assert_never
 
 from worker.api import Api
 from worker.attempts import Attempts
@@ -29,7 +29,7 @@ DATABASE_SECONDS = 1.0
 """Between a daemon's claims while the database cannot be used."""
 
 LAST_WORDS_SECONDS = 0.1
-"""What attempts get to say in the log what they came to, when nothing can be written any more."""
+"""What gets this long to end by itself, before it is cancelled."""
 
 LAST_WRITE_SECONDS = 5.0
 """What a stop gives a database that cannot be written, after the grace."""
@@ -99,7 +99,12 @@ class Runner:
                 self._ledger.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=end, detail=detail)
-        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=self._stop)
+        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=self._trouble())
+
+    def _trouble(self) -> Stop | None:
+        """What ended the run, with the videos that failed by it while the rest came in."""
+        known, last = self._stop, self._attempts.breaker.stop
+        return last if known and last and last.trouble is known.trouble else known
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight gets its grace."""
@@ -121,23 +126,35 @@ class Runner:
         try:
             await asyncio.wait({writing, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if stopping.done() and not writing.done():
-                await asyncio.wait({feeding}, timeout=LAST_WRITE_SECONDS)
+                await _all_ended({feeding}, LAST_WRITE_SECONDS, self._hurrying)
         finally:
             stopping.cancel()
-            feeding.cancel()
+            await self._fed_up(feeding)
+        if writing.done():
+            writing.result()
         if feeding.done():
             return feeding.result()
-        if writing.done():
-            writing.result()
         return End.STOPPED, "the database was held by somebody else"
 
+    async def _fed_up(self, feeding: asyncio.Task[tuple[End, str]]) -> None:
+        """End the loop where it has not ended by itself; but a question to the database, which is
+        a matter of a moment, is poison when it is cancelled.
+        """
+        if not feeding.done():
+            self._stopping.set()
+            self._wake.set()
+            await asyncio.wait({feeding}, timeout=LAST_WORDS_SECONDS)
+            feeding.cancel()
+
     async def _written(self, writing: asyncio.Task[None]) -> None:
-        """Wait for the last transaction; where the ledger gave up, only a little."""
-        await asyncio.wait({writing}, timeout=LAST_WRITE_SECONDS if self._given_up else None)
+        """Wait for the last transaction. Where it lasts, the ledger gave up, or a claim whose
+        caller has gone waits for somebody else's lock.
+        """
+        await _all_ended({writing}, LAST_WRITE_SECONDS, self._hurrying)
         if writing.done():
             writing.result()
-        else:
-            writing.cancel()
+        else:  # to cancel it would be poison; it ends when its database is closed
+            writing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _feed(self, group: asyncio.TaskGroup) -> tuple[End, str]:
         """Claim whenever there is room, until it is over."""
@@ -279,15 +296,15 @@ class Runner:
         written, leaves it the grace; what outlives that is cut short.
         """
         self._gate.shut()
-        await self._all_ended(None, self._stopping, self._ledger.troubled)
-        await self._all_ended(self._orders.grace_seconds, self._hurrying)
+        await _all_ended(self._tasks, None, self._stopping, self._ledger.troubled)
+        await _all_ended(self._tasks, self._orders.grace_seconds, self._hurrying)
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _cut_short(self, seconds: float) -> None:
         """End what is under way, and give what it came to that long to be written."""
         self._attempts.cut_short()
         self._hurrying.clear()
-        await self._all_ended(seconds, self._hurrying)
+        await _all_ended(self._tasks, seconds, self._hurrying)
         if self._tasks:
             self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=len(self._tasks))
             self._ledger.give_up()
@@ -295,12 +312,15 @@ class Runner:
             for task in tuple(self._tasks):
                 task.cancel()
 
-    async def _all_ended(self, seconds: float | None, *unless: asyncio.Event) -> None:
-        """Wait for all attempts, no longer than ``seconds``, nor than until one of the events."""
-        if not self._tasks:
-            return
-        called = [asyncio.create_task(event.wait()) for event in unless]
-        ended = asyncio.create_task(asyncio.wait(tuple(self._tasks)))
-        await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for waiting in (ended, *called):
-            waiting.cancel()
+
+async def _all_ended(
+    tasks: Collection[asyncio.Task[Any]], seconds: float | None, *unless: asyncio.Event
+) -> None:
+    """Wait for all of the tasks, no longer than ``seconds``, nor than until one of the events."""
+    if not tasks:
+        return
+    called = [asyncio.create_task(event.wait()) for event in unless]
+    ended = asyncio.create_task(asyncio.wait(tuple(tasks)))
+    await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in (ended, *called):
+        waiting.cancel()

@@ -42,6 +42,15 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """Python that becomes its arguments, for which the modes of files count even if it is root."""
 
 
+TAKE_TERMINAL = """\
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Python that becomes its arguments, with its standard input for the terminal that signals it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ended:
     """A process that is over."""
@@ -83,7 +92,7 @@ class Program:
             if stream is not None
         ]
         if screen is not None:
-            os.set_blocking(screen, False)  # noqa: FBT003 - os names it so
+            os.set_blocking(screen, False)
             asyncio.get_running_loop().add_reader(screen, self._look)
 
     @property
@@ -121,13 +130,18 @@ class Program:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def type(self, keys: bytes) -> None:
+        """Press keys on its terminal."""
+        assert self._screen is not None
+        os.write(self._screen, keys)
+
     def kill(self) -> None:
         """End it as a power cut does."""
         self._process.kill()
 
     async def ended(self) -> Ended:
         """How it ended, when it has."""
-        await self._until(lambda: self._over.done(), "its end")
+        await self._until(self._over.done, "its end")
         await within(asyncio.gather(*self._readers))
         self._look()
         return Ended(
@@ -204,16 +218,17 @@ class Programs:
         self,
         *arguments: str,
         program: Sequence[str] = ("-m", "worker"),
+        python: Path = Path(sys.executable),
         cwd: Path | None = None,
         variables: Mapping[str, str | None] | None = None,
         measured: bool = True,
         **settings: object,
     ) -> Program:
-        """Start Python with ``program`` and ``arguments``. What is None in ``variables`` or
+        """Start ``python`` with ``program`` and ``arguments``. What is None in ``variables`` or
         ``settings`` is not set. Not ``measured``: no coverage, which writes files of its own.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            python,
             *program,
             *arguments,
             stdin=asyncio.subprocess.PIPE,
@@ -231,8 +246,7 @@ class Programs:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "worker",
+            *("-c", TAKE_TERMINAL, "-m", "worker"),
             *arguments,
             stdin=terminal,
             stdout=terminal,

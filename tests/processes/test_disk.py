@@ -1,11 +1,11 @@
+# ruff: noqa: ASYNC240 - moving a small file holds up nobody
+import asyncio
 import resource
 import signal
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-
-import pytest
 
 from tests.processes.programs import (
     LIMIT_FILES,
@@ -20,7 +20,7 @@ from tests.processes.programs import (
     videos,
     within,
 )
-from worker.simulator import Options, Simulator
+from worker.simulator import Limit, Options, Simulator
 
 SMALLEST_BYTES = 32_768
 """Of a file, with which SQLite can work at all: its shared memory has this size."""
@@ -47,6 +47,15 @@ def long_log(path: Path) -> Iterator[Path]:
 def limit_files(pid: int, size: int) -> None:
     """Let no file of a process grow beyond ``size``, from now on."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """Take away the right to write to a file, and to make others beside it."""
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    yield
+    path.parent.chmod(0o755)
 
 
 async def test_no_disk_no_request(worker: Programs, simulator: Simulator, path: Path) -> None:
@@ -125,53 +134,60 @@ async def test_a_read_only_database_is_told_as_such(
 ) -> None:
     """Whoever lacks the right to write is told so, and nothing is sent."""
     add_videos(path, 1)
-    path.chmod(0o444)
-    path.parent.chmod(0o555)
-    try:
+    with read_only(path):
         done = await worker.run("drain", program=("-c", OBEY_MODES, "-m", "worker"), measured=False)
-    finally:
-        path.parent.chmod(0o755)
     assert (78, []) == (done.code, trace(done))
     [sentence] = done.sentences
     assert f"database {path}: it is read-only" in sentence
     assert [] == simulator.requests
 
 
-@pytest.mark.parametrize("command", ["drain", "run", "migrate", "status", "check"])
-async def test_a_file_that_is_no_database_is_told_as_such(
-    worker: Programs, path: Path, command: str
-) -> None:
+async def test_a_file_that_is_no_database_is_told_as_such(worker: Programs, path: Path) -> None:
     """A path with something else at it is named, and what is there stays as it is."""
-    path.write_text("no database\n" * 100)
-    done = await worker.run(command)
-    assert (78, []) == (done.code, trace(done))
-    [sentence] = done.sentences
-    assert f"database {path}: it is no SQLite database" in sentence
-    assert "no database\n" * 100 == path.read_text()
+    content = "no database\n" * 100
+    path.write_text(content)
+    started = [await worker.start(command) for command in ("drain", "run", "migrate", "status")]
+    for done in await asyncio.gather(*(program.ended() for program in started)):
+        assert (78, []) == (done.code, trace(done))
+        [sentence] = done.sentences
+        assert f"database {path}: it is no SQLite database" in sentence
+    assert content == path.read_text()
 
 
-@pytest.mark.parametrize("command", ["drain", "run"])
 async def test_nothing_is_bought_for_a_database_that_is_gone(
-    worker: Programs, simulator: Simulator, path: Path, command: str
+    worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A database that was removed in mid-run keeps no intent, so nothing is sent for it."""
-    simulator.options = Options(script={2: "stall"})
+    """A database that was removed in mid-run keeps no intent, so a drain ends, and says why."""
+    simulator.options = Options(limit=Limit(1, 50))
     add_videos(path, 9)
-    program = await worker.start(
-        command, concurrency=1, grace_seconds=0.2, timeout_seconds=600, measured=False
-    )
-    await within(simulator.wait_for_requests(2))
-    for name in (path, f"{path}-wal", f"{path}-shm"):
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-    simulator.release()
-    await program.logged("database_trouble")
-    if command == "run":
-        program.signal(signal.SIGTERM)
+    program = await worker.start("drain", "--json", "--wait", concurrency=1, measured=False)
+    await program.logged("attempt_ended", outcome="throttled")
+    for part in path.parent.glob("videos.db*"):
+        part.unlink()
     done = await program.ended()
-    assert ({"drain": 78, "run": 143}[command], []) == (done.code, trace(done))
+    assert (78, []) == (done.code, trace(done))
+    assert any("was removed or replaced while it was in use" in told for told in done.sentences)
+    assert (1, None, None) == tuple(done.told[name] for name in ("submitted", "due", "waiting"))
     assert 2 == len(simulator.requests)
-    assert [job.job_id for job in simulator.accepted] == [
-        line["job_id"] for line in done.events("attempt_ended")
-    ]
-    assert [] == list(path.parent.glob("videos.db*"))
+    assert not path.exists()
+
+
+async def test_a_daemon_goes_on_when_its_database_is_back(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A daemon whose database was moved away makes no new one, and goes on when it is back."""
+    program = await worker.start("run", measured=False)
+    add_videos(path, 1)
+    await program.logged("attempt_ended")
+    aside = path.with_name("aside.db")
+    path.rename(aside)
+    await program.logged("database_trouble")
+    assert not path.exists()
+    aside.rename(path)
+    add_videos(path, 1)
+    await program.logged("attempt_ended", 2)
+    program.signal(signal.SIGTERM)
+    done = await program.ended()
+    assert (143, []) == (done.code, trace(done))
+    assert {"submitted": 2} == states(path)
+    assert 2 == len(simulator.requests)

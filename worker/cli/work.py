@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Self
 
@@ -19,12 +19,14 @@ from worker.cli import exits, output
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
 from worker.db import Database, DatabaseProblem
-from worker.orders import Orders, Report, Tally
+from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.settings import Key, Loaded, Settings, read_key
 from worker.store import desk, queue
 
 Watch = Callable[[Tally], None]
+
+NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
 
 def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
@@ -55,15 +57,17 @@ def _work(loaded: Loaded, environment: Mapping[str, str], orders: Orders, *, as_
     except DatabaseProblem as problem:
         return exits.complain([str(problem)])
     _tell(done, as_json=as_json)
-    return of_run(done.report, done.left, done.signal)
+    return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
 
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """A run that is over: its report, what it left, the signal that stopped it."""
+    """A run that is over: its report, what it left (None where the database cannot tell), the
+    signal that stopped it.
+    """
 
     report: Report
-    left: Left
+    left: Left | None
     signal: int | None
 
 
@@ -76,7 +80,12 @@ async def perform(settings: Settings, key: Key, orders: Orders, *, progress: boo
             async with wiring.runner(settings, key, database, orders, watch) as runner:
                 with _Signals(runner) as signals:
                     report = await runner.run()
-        return Performed(report, await _left(database, settings, began), signals.first)
+        try:
+            left = await _left(database, settings, began)
+        except DatabaseProblem as problem:
+            lost = replace(report, end=End.DATABASE, detail=str(problem))
+            return Performed(lost, None, signals.first)
+        return Performed(report, left, signals.first)
 
 
 class _Signals:
@@ -150,8 +159,10 @@ def _counted(connection: Connection, now: datetime, began: datetime, repeats: in
 
 def _tell(done: Performed, *, as_json: bool) -> None:
     """What this run did and what is left, then what to do about it."""
-    report, left = done.report, done.left
+    report, left = done.report, done.left or NOTHING_LEFT
     told = {**asdict(report.tally), "due": left.due, "waiting": left.waiting}
+    if done.left is None:
+        told |= {"due": None, "waiting": None}
     if as_json:
         output.document({**told, "end": report.end})
     else:
