@@ -1,21 +1,12 @@
 import io
 import json
-from collections.abc import Iterator
 from contextlib import redirect_stderr
 
 import pytest
-import structlog
 
 from worker.log import Event, configure, logger
 
 SECRET = "sk-0123456789abcdef"
-
-
-@pytest.fixture(autouse=True)
-def configured() -> Iterator[None]:
-    """No test's log outlives it."""
-    yield
-    structlog.reset_defaults()
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

@@ -1,13 +1,12 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import structlog
 from sqlalchemy import func, select
 
 from tests.conftest import open_database
@@ -22,15 +21,6 @@ from worker.simulator import Options, Simulator
 from worker.tables import SCHEMA, videos
 
 KEY = Key("demo-key", "a test")
-
-
-@pytest.fixture(autouse=True)
-def log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """A log on this test's own stderr."""
-    assert capsys
-    configure("warning", "json")
-    yield
-    structlog.reset_defaults()
 
 
 def settings(path: Path, **values: object) -> Settings:
@@ -195,6 +185,7 @@ def _language(body: object) -> object:
 
 async def drained(path: Path, options: Options, **values: object) -> dict[str, object]:
     """What a drain with these settings makes of the first video."""
+    configure("error", "json")
     async with Simulator(options) as simulator, open_database(path) as database:
         chosen = settings(path, api_url=simulator.url, rate=1_000, **values)
         orders = wiring.orders(chosen, drain=True)
@@ -268,6 +259,7 @@ async def test_the_timeout_is_that_of_the_settings(path: Path) -> None:
 
 async def served(path: Path) -> None:
     """A daemon that submits one video and is stopped."""
+    configure("warning", "json")
     async with Simulator(Options()) as simulator, open_database(path) as database:
         await add(database, "https://example.org/a.mp4")
         chosen = settings(path, api_url=simulator.url)

@@ -160,7 +160,9 @@ async def test_nothing_is_bought_for_a_database_that_is_gone(
     """A database that was removed in mid-run keeps no intent, so a drain ends, and says why."""
     simulator.options = Options(limit=Limit(1, 50))
     add_videos(path, 9)
-    program = await worker.start("drain", "--json", "--wait", concurrency=1, measured=False)
+    program = await worker.start(
+        "drain", "--json", "--wait", concurrency=1, grace_seconds=0.2, measured=False
+    )
     await program.logged("attempt_ended", outcome="throttled")
     for part in path.parent.glob("videos.db*"):
         part.unlink()

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import re
 import signal
 import sys
 from collections import Counter
@@ -108,7 +109,12 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     """Enqueue lists; what cannot be taken is named with line and reason."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
-        plan = Plan(theirs=_split(args.map), fixed=_split(args.set), margin=_margin(loaded))
+        plan = Plan(
+            theirs=_split(args.map),
+            fixed=_split(args.set),
+            margin=_margin(loaded),
+            partial=args.update,
+        )
         done = asyncio.run(import_all(args, loaded.settings, plan))
     except (FormatError, ValueError) as error:
         return exits.complain([str(error)], exits.USAGE)
@@ -248,8 +254,11 @@ async def _import_one(going: Import, name: str, reading: Reading, shown: Progres
 
 
 def _must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
-    """A list without addresses is none. Raises ValueError."""
-    if "url" not in plan.named(columns):
+    """A list without addresses is none, unless it brings new values for known media ids. Raises
+    ValueError.
+    """
+    named = plan.named(columns)
+    if "url" not in named and not (plan.partial and "media_id" in named):
         raise ValueError(
             f"{name} has no column {plan.source('url')!r} for url; it has "
             f"{', '.join(columns) or 'none'}: name it with --map url=THEIRS"
@@ -297,8 +306,8 @@ def _reject(going: Import, name: str, line: int, reason: str, row: object) -> No
 
 def _kind(reason: str) -> str:
     """A reason without what differs from row to row."""
-    short = reason.split(" ended ", maxsplit=1)[0].split(" ends too soon", maxsplit=1)[0]
-    return kind(short)[:120]
+    until_its_end, *_ = re.split(r",? \d{4}-", reason, maxsplit=1)
+    return kind(until_its_end)[:120]
 
 
 def report(done: Import, *, as_json: bool) -> None:

@@ -39,6 +39,9 @@ _ALIASES = {
     "callback": "callback_url",
 }
 _LARGEST = 2**63 - 1
+
+KNOWN = "https://known.invalid/"
+"""Stands for the address of a video that is there, while the rest of a row is looked at."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
 
@@ -50,12 +53,14 @@ class RejectedError(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
-    value for all; ``margin``: how long a signed link must live.
+    value for all; ``margin``: how long a signed link must live; ``partial``: a row may bring no url
+    where it has a media_id that may be known already.
     """
 
     theirs: Mapping[str, str]
     fixed: Mapping[str, str]
     margin: timedelta
+    partial: bool = False
 
     def source(self, column: str) -> str:
         """Their name of our ``column``."""
@@ -93,9 +98,9 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
         value = _FORMS.get(column, _text)(column, given)
         if value is not None:
             row[column] = value
-    if "url" not in row:
+    if "url" not in row and not (plan.partial and "media_id" in row):
         raise RejectedError("url: is empty; give the address of the video file")
-    video = Video(**{name: row.get(name) for name in REQUEST_COLUMNS})  # type: ignore[arg-type]
+    video = Video(**{"url": KNOWN, **{n: row[n] for n in REQUEST_COLUMNS if n in row}})  # type: ignore[arg-type]
     if "job_id" in row:  # handed in: its links may have ended
         if clean(str(row["job_id"])) != row["job_id"]:
             raise RejectedError("job_id: is no job id of theirs; copy it again")

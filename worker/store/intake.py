@@ -20,6 +20,7 @@ Row = Mapping[str, object]
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"
+UNKNOWN_MEDIA_ID = "media_id is not there, and the row brings no url"
 SAME_JOB_ID = "same job_id as a video that is there already"
 
 
@@ -95,7 +96,9 @@ def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, wh
     intake = Intake()
     for row in rows:
         found = _by_media_id(connection, row.get("media_id"))
-        if not found:
+        if not found and row.get("url") is None:
+            intake.left[UNKNOWN_MEDIA_ID] += 1
+        elif not found:
             intake.add(add_new(connection, [row], now))
         for video in found:
             reason = _closed(connection, video, row)
@@ -167,7 +170,7 @@ def _refresh(connection: Connection, video_id: int, row: Row, now: datetime) -> 
         "http_status": case((failed, None), else_=videos.c.http_status),
         "due_at": case((failed, bindparam("now", now, moment)), else_=videos.c.due_at),
     }
-    kept = {"priority", "due_at", "job_id"}  # an empty value of these says nothing
+    kept = {"url", "priority", "due_at", "job_id"}  # an empty value of these says nothing
     fresh = {name: row[name] for name in row if name not in kept or row[name] is not None}
     begun = _begin(row, now) if row.get("job_id") is not None else {}
     connection.execute(

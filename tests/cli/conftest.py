@@ -1,0 +1,142 @@
+"""What the tests of the commands share: a command line, a look at the tables, a server beside it.
+
+Commands are called as the program calls them, and each makes and ends its own event loop; so the
+imitation of the API runs in a thread of its own.
+"""
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.cli import run
+from worker.simulator import Options, Simulator
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command did: its exit code, and what it said on stdout and on stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:  # noqa: ANN401 - as free as JSON is
+        """The document on stdout."""
+        return json.loads(self.out)
+
+    def pairs(self) -> dict[str, str]:
+        """Names and values on stdout, as ``output.pairs`` writes them."""
+        lines = (line.rsplit("  ", 1) for line in self.out.splitlines() if "  " in line)
+        return {name.strip(): value.strip() for name, value in lines}
+
+    def rows(self) -> list[list[str]]:
+        """A table on stdout, with its head."""
+        return [line.split("\t") for line in self.out.splitlines()]
+
+
+@dataclass
+class Cli:
+    """The command line on one database file. ``environment`` is all that it sees of variables."""
+
+    path: Path
+    capsys: pytest.CaptureFixture[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, command: str, *arguments: object, **environment: str) -> Said:
+        """One command on this database."""
+        given = [command, *map(str, arguments)]
+        return self.bare(*given, "--database", self.path, **environment)
+
+    def bare(self, *arguments: object, **environment: str) -> Said:
+        """The command line as it is written."""
+        self.capsys.readouterr()
+        try:
+            code = run([*map(str, arguments)], {**self.environment, **environment})
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        out, err = self.capsys.readouterr()
+        return Said(code, out, err)
+
+    def sql(self, statement: str, *values: object) -> list[Any]:
+        """Plain SQL on the file, as anybody may say it; one column comes as values."""
+        with closing(sqlite3.connect(self.path)) as plain, plain:
+            rows = plain.execute(statement, values).fetchall()
+        return [row[0] if len(row) == 1 else row for row in rows]
+
+    def insert(self, **columns: object) -> int:
+        """A row as any program may insert one; its id."""
+        (number,) = self.sql("SELECT count(*) FROM videos")
+        columns = {"url": f"https://example.org/{number}.mp4", **columns}
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        with closing(sqlite3.connect(self.path)) as plain, plain:
+            done = plain.execute(
+                f"INSERT INTO videos ({names}) VALUES ({marks})", tuple(columns.values())
+            )
+            assert done.lastrowid is not None
+            return done.lastrowid
+
+    def row(self, video_id: int) -> dict[str, Any]:
+        """One video as it stands."""
+        with closing(sqlite3.connect(self.path)) as plain:
+            plain.row_factory = sqlite3.Row
+            return dict(plain.execute("SELECT * FROM videos WHERE id = ?", (video_id,)).fetchone())
+
+
+@pytest.fixture
+def cli(path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line on a migrated database."""
+    return Cli(path, capsys)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line where no database is yet."""
+    return Cli(tmp_path / "fresh" / "videos.db", capsys)
+
+
+class Beside:
+    """The imitation of the API in a thread with its own event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self.simulator = Simulator(options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def __enter__(self) -> Simulator:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self.simulator.start(), self._loop).result()
+        return self.simulator
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.simulator.stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def beside() -> Callable[[Options], Beside]:
+    """A way to run an imitation of the API beside a command."""
+    return Beside
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[..., Path]:
+    """A way to write a list: lines of text, or bytes as they are; its path."""
+
+    def write(*lines: str | bytes, name: str = "list.csv") -> Path:
+        file = tmp_path / name
+        file.write_bytes(
+            b"".join(line if isinstance(line, bytes) else f"{line}\n".encode() for line in lines)
+        )
+        return file
+
+    return write

@@ -1,0 +1,103 @@
+import json
+import re
+from contextlib import redirect_stdout
+from datetime import UTC, datetime
+from io import StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.cli import output
+
+MOMENT = datetime(2026, 1, 31, 8, 0, 0, 250_000, tzinfo=UTC)
+HOSTILE = "[/red]\\[bold]x[/]\x1b[2J\x00\udcff\u202e\tend\n"
+
+
+class Terminal(StringIO):
+    """A stream that says that it is one."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def drawn(columns: list[str], rows: list[list[object]], title: str = "") -> str:
+    """A table as a terminal gets it."""
+    screen = Terminal()
+    with redirect_stdout(screen):
+        output.table(columns, rows, title)
+    return screen.getvalue()
+
+
+def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs can read it: one line a row, no borders, no title."""
+    output.table(("id", "title"), [(1, "a\tb\nc"), (2, None)], "Of no use to awk")
+    assert "id\ttitle\n1\ta b c\n2\t\n" == capsys.readouterr().out
+
+
+def test_a_terminal_gets_a_table_with_a_title() -> None:
+    """People see columns and what they are about."""
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn(["id", "title"], [[1, "A talk"]], "Talks"))
+    lines = [line.strip() for line in shown.splitlines()]
+    assert "Talks" == lines[0]
+    assert ["id   title", "1    A talk"] == [line for line in lines if "   " in line]
+
+
+@given(st.text(st.characters() | st.sampled_from("[]/\\=\x1b\x00\udcff\n\t")))
+def test_no_cell_can_break_or_command_a_terminal(cell: str) -> None:
+    """A title or an error from outside is shown as it is, neither markup nor an escape sequence."""
+    shown = drawn(["cell"], [[cell]])
+    assert drawn(["cell"], [["a"]]).count("\x1b") == shown.count("\x1b")
+    shown.encode()
+
+
+def test_markup_in_a_cell_is_text() -> None:
+    """What looks like rich's own markup stays in sight."""
+    assert "[/red]\\[bold]x[/]" in drawn(["cell"], [[HOSTILE]])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0, "0"),
+        (MOMENT, "2026-01-31 08:00:00"),
+        (" a \r\n b\u2028c ", "a b c"),
+        ("a\x1b[31m\x9b0mb\x7f\b", "a\ufffd[31m\ufffd0mb\ufffd\ufffd"),
+        ("a\0\ud800b", "a\ufffd\ufffdb"),
+        ("فيلم 🎬 Ä", "فيلم 🎬 Ä"),
+        (3_000 * "x", 2_000 * "x"),
+    ],
+)
+def test_a_value_is_one_readable_line(value: object, text: str) -> None:
+    """Nothing from outside adds a line, a column or a command to what is printed."""
+    assert text == output.text(value)
+
+
+def test_pairs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names line up, and what is not there is a dash."""
+    output.pairs({"due now": 5, "oldest": None, "paused since": MOMENT})
+    expected = "due now       5\noldest        -\npaused since  2026-01-31 08:00:00\n"
+    assert expected == capsys.readouterr().out
+
+
+def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing found is nothing printed."""
+    output.pairs({})
+    assert "" == capsys.readouterr().out
+
+
+def test_a_document_is_json_that_any_stream_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program can read it whatever the locale and whatever a row holds; moments are UTC text."""
+    output.document({"at": MOMENT, "title": HOSTILE, "none": None, "n": [1]})
+    out = capsys.readouterr().out
+    out.encode("ascii")
+    expected = {"at": "2026-01-31 08:00:00.250000+00:00", "title": HOSTILE, "none": None, "n": [1]}
+    assert expected == json.loads(out)
+
+
+def test_without_a_terminal_nobody_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a script the answer is no, and nothing waits for one."""
+    assert not output.ask("sure?")
+    assert "" == capsys.readouterr().out
