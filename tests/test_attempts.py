@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.typing import EventDict
@@ -14,6 +14,7 @@ from tests.parts import DRAIN, RUN_TERMS, Worker, add, facts, listener, row, tak
 from tests.wire import LOOPBACK, free_port
 from worker.attempts import Attempts
 from worker.chronicle import Chronicle
+from worker.clock import Clock
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
 from worker.core.model import Claim
 from worker.db import Database
@@ -30,7 +31,9 @@ ENOUGH = DRAIN.timeout_seconds + 5
 
 @dataclass(kw_only=True)
 class Desk:
-    """Attempts on a database and an API, with the parts that they work with."""
+    """Attempts on a database and an API, with the parts that they work with. ``ends`` gets the
+    slots that are still taken when an attempt says that it has ended.
+    """
 
     attempts: Attempts
     gate: Gate
@@ -38,7 +41,7 @@ class Desk:
     chronicle: Chronicle
     hands: Hands
     said: Sequence[EventDict]
-    taken_at_the_end: list[int] = field(default_factory=list)
+    ends: asyncio.Queue[int]
 
     async def carry(self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0) -> None:
         """One attempt with that many seconds of its lease left, by each of the clocks."""
@@ -62,7 +65,7 @@ async def at_work(
     worker = Worker(clock=hands.clock, dice=0.5)
     chronicle = Chronicle(log, lambda _: None)
     ledger, gate = Ledger(database, worker.transaction(), chronicle), worker.gate()
-    taken: list[int] = []
+    ends: asyncio.Queue[int] = asyncio.Queue()
     async with worker.api(url) as api:
         attempts = Attempts(
             api=api,
@@ -71,7 +74,7 @@ async def at_work(
             orders=worker.orders,
             transaction=worker.transaction(),
             chronicle=chronicle,
-            ended=lambda: taken.append(gate.taken),
+            ended=lambda: ends.put_nowait(gate.taken),
         )
         desk = Desk(
             attempts=attempts,
@@ -80,7 +83,7 @@ async def at_work(
             chronicle=chronicle,
             hands=hands,
             said=said,
-            taken_at_the_end=taken,
+            ends=ends,
         )
         writing = asyncio.create_task(ledger.run()) if writes else None
         try:
@@ -105,7 +108,8 @@ async def test_an_attempt_ends_in_its_row(
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim)
         assert (0, 1) == (desk.gate.taken, desk.attempts.spent)
-        assert [0] == desk.taken_at_the_end
+        assert 0 == desk.ends.get_nowait()
+        assert desk.ends.empty()
         assert Tally(submitted=1) == desk.chronicle.tally
     video = await row(database, 1)
     assert ("submitted", simulator.accepted[0].job_id) == (video["state"], video["job_id"])
@@ -200,13 +204,11 @@ async def test_a_cut_ends_exchanges_and_nothing_else(database: Database, hands: 
         at_work(database, simulator.url, hands, writes=False) as desk,
     ):
         answered = asyncio.create_task(desk.carry(first))
-        while not desk.taken_at_the_end:
-            await asyncio.sleep(0)
+        await desk.ends.get()
         stalled = asyncio.create_task(desk.carry(second))
         await simulator.wait_for_requests(2)
         desk.attempts.cut_short()
-        while len(desk.taken_at_the_end) < 2:
-            await asyncio.sleep(0)
+        await desk.ends.get()
         assert (False, False) == (answered.done(), stalled.done())
         simulator.release()
     await asyncio.gather(answered, stalled)
@@ -216,20 +218,27 @@ async def test_a_cut_ends_exchanges_and_nothing_else(database: Database, hands: 
     assert "sent, but no answer was read: cut short by our own stop" == doubtful["error"]
 
 
-async def test_an_answer_is_settled_although_its_task_is_gone(
+async def test_an_answer_is_settled_although_its_task_is_cancelled(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
     """Something stands between an answer and the ledger's queue, so that a cancelled task takes a
     known purchase with it (law 6).
     """
     (claim,) = await claimed(database, hands)
+    tasks: list[asyncio.Task[None]] = []
+
+    def now() -> datetime:
+        if simulator.accepted and tasks:  # the answer has just been read
+            tasks.pop().cancel()
+        return hands.wall
+
+    hands.clock = Clock(now=now, monotonic=lambda: hands.seconds)
     async with at_work(database, simulator.url, hands, writes=False) as desk:
         carried = asyncio.create_task(desk.carry(claim))
-        while not desk.taken_at_the_end:
-            await asyncio.sleep(0)
-        carried.cancel()
+        tasks.append(carried)
         with pytest.raises(asyncio.CancelledError):
             await carried
+    assert [] == tasks
     assert "submitted" == (await row(database, 1))["state"]
 
 

@@ -795,6 +795,30 @@ async def test_equal_refusals_of_many_slots_are_all_told(
     assert sorted(failed) == sorted(report.stop.videos)
 
 
+async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> None:
+    """A refusal that names the video each time looks like a new one each time."""
+    await add(database, *urls(25))
+    refusals = {
+        url: answer(json.dumps({"errors": [{"message": f"cannot read {url}"}]}).encode(), "400 Bad")
+        for url in urls(25)
+    }
+    async with Wire(by_url(refusals)) as wire:
+        report = await Worker(slots=1).run(database, wire.url)
+    assert (End.EQUAL_REFUSALS, Tally(failed=20)) == (report.end, report.tally)
+
+
+async def test_different_refusals_stop_nothing(database: Database) -> None:
+    """Rows that are wrong each in its own way stop the run of the others."""
+    await add(database, *urls(25))
+    refusals = {
+        url: answer(f"wrong {'way ' * number}".encode(), "400 Bad")
+        for number, url in enumerate(urls(25))
+    }
+    async with Wire(by_url(refusals)) as wire:
+        report = await Worker(slots=1).run(database, wire.url)
+    assert (End.EMPTY, Tally(failed=25)) == (report.end, report.tally)
+
+
 # --- The end of a drain ---------------------------------------------------------------------------
 
 

@@ -6,10 +6,16 @@ imitation of the API runs in a thread of its own.
 
 import asyncio
 import json
+import os
+import pty
+import select
 import sqlite3
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,8 @@ import pytest
 
 from worker.cli import run
 from worker.simulator import Options, Simulator
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,84 @@ def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(tmp_path / "fresh" / "videos.db", capsys)
 
 
+ON_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "worker", *sys.argv[1:]])
+"""
+"""Python that becomes the program, with its standard input for the terminal that signals it."""
+
+PATIENCE_SECONDS = 30.0
+
+
+class Screen:
+    """The program on a terminal of its own; ``shown`` is everything that stood on it so far."""
+
+    def __init__(self, arguments: Sequence[object]) -> None:
+        self._master, slave = pty.openpty()
+        self.shown = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", ON_TERMINAL, *map(str, arguments)],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            cwd=CHECKOUT,
+            env={**surroundings(), "TERM": "xterm-256color", "COLUMNS": "200"},
+        )
+        os.close(slave)
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self._master, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Return as soon as ``text`` stands there."""
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.shown:
+            assert time.monotonic() < give_up, self.shown
+            assert self._read(), self.shown
+
+    def ended(self) -> int:
+        """Its exit code, as soon as it has ended."""
+        while self._read():
+            pass
+        return self._process.wait(PATIENCE_SECONDS)
+
+    def close(self) -> None:
+        """Leave no process and no open file behind."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def _read(self) -> bool:
+        """Take what stands there; False when nobody writes to it any more."""
+        ready, _, _ = select.select([self._master], [], [], PATIENCE_SECONDS)
+        try:
+            data = os.read(self._master, 65_536) if ready else b""
+        except OSError:
+            return False
+        self.shown += data.decode(errors="replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+def surroundings() -> dict[str, str]:
+    """The variables of this process, without those that are the program's."""
+    ours = ("WORKER_", "VALOSSA_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+@pytest.fixture
+def screen() -> Iterator[Callable[..., Screen]]:
+    """A way to start the program on a terminal."""
+    with ExitStack() as stack:
+
+        def start(*arguments: object) -> Screen:
+            return stack.enter_context(closing(Screen(arguments)))
+
+        yield start
+
+
 class Beside:
     """The imitation of the API in a thread with its own event loop."""
 
@@ -129,8 +215,8 @@ def beside() -> Callable[[Options], Beside]:
 
 
 @pytest.fixture
-def csv(tmp_path: Path) -> Callable[..., Path]:
-    """A way to write a list: lines of text, or bytes as they are; its path."""
+def listed(tmp_path: Path) -> Callable[..., Path]:
+    """A way to write a list: lines of text, and bytes as they are; its path."""
 
     def write(*lines: str | bytes, name: str = "list.csv") -> Path:
         file = tmp_path / name

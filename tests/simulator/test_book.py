@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 import asyncio
 import json
 import resource

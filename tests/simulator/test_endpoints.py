@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 """The documented endpoints, without trouble."""
 
 import json

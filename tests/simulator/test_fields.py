@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 import pytest
 
 from worker.simulator.fields import NEW_JOB, NEW_JOB_REQUIRED, dig, problems

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 """Every kind of trouble, as a client sees it on the wire."""
 
 import asyncio

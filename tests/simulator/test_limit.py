@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,3 @@
-# ruff: noqa: SIM300 - expected == actual
 """The simulator as a whole: limits, latency, repeatable runs, stop and start."""
 
 import asyncio
