@@ -25,7 +25,7 @@ from tests.wire import (
     read_all,
     self_signed,
 )
-from worker.api import BODY_LIMIT, Api
+from worker.api import Api
 from worker.core import request
 from worker.core.listing import Listing
 from worker.core.model import (
@@ -48,6 +48,7 @@ KEY = "demo-key"
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 BODY: Json = {"media": {"video": {"url": "https://videos.example/1.mp4"}}}
 JOB = job("j-1")
+BODY_LIMIT = 65_536
 ROOT = Path(__file__).parent.parent
 
 
@@ -228,7 +229,7 @@ ACCEPTED = {
     "gzip without its trailer": saying(answer(gzip.compress(JOB)[:-6], Content_Encoding="gzip")),
     "an encoding of no meaning": saying(answer(JOB, Content_Encoding="plain")),
     "with cookies of no meaning": saying(answer(JOB, Set_Cookie='a="\\777"; expires=x;;=')),
-    "of exactly the limit": saying(answer(JOB.ljust(BODY_LIMIT))),
+    "of exactly the limit": saying(answer(JOB.rjust(BODY_LIMIT))),
     "and more than the limit after it": saying(answer(JOB.ljust(BODY_LIMIT + 1))),
 }
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,15 +81,20 @@ class Cli:
 
     def insert(self, **columns: object) -> int:
         """A row as any program may insert one; its id."""
-        (number,) = self.sql("SELECT count(*) FROM videos")
-        columns = {"url": f"https://example.org/{number}.mp4", **columns}
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        (number,) = self.sql("SELECT coalesce(max(id), 0) + 1 FROM videos")
+        self.insert_many([{"url": f"https://example.org/{number}.mp4", **columns}])
+        assert isinstance(number, int)
+        return number
+
+    def insert_many(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Many rows, all with the same columns."""
+        given = list(rows)
+        names, marks = ", ".join(given[0]), ", ".join("?" * len(given[0]))
         with closing(sqlite3.connect(self.path)) as plain, plain:
-            done = plain.execute(
-                f"INSERT INTO videos ({names}) VALUES ({marks})", tuple(columns.values())
+            plain.executemany(
+                f"INSERT INTO videos ({names}) VALUES ({marks})",
+                [tuple(row.values()) for row in given],
             )
-            assert done.lastrowid is not None
-            return done.lastrowid
 
     def row(self, video_id: int) -> dict[str, Any]:
         """One video as it stands."""

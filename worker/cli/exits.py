@@ -1,7 +1,10 @@
 """Exit codes: what a run means to whoever started it (design.md, section 6)."""
 
+import re
 import sys
 from collections.abc import Iterable
+
+from worker.core.redact import clean
 
 OK = 0
 PROBLEMS = 1
@@ -11,9 +14,17 @@ KEY = 77
 CONFIG = 78
 INTERRUPTED = 130
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What would move a terminal's cursor or change its colours."""
+
 
 def complain(problems: Iterable[str], code: int = CONFIG) -> int:
     """Say each problem on stderr in a line of its own; the code to exit with."""
     for problem in problems:
-        print(f"valossa-ingest: {problem}", file=sys.stderr)
+        print(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
     return code
+
+
+def one_line(text: str) -> str:
+    """Text that adds no line to what is printed, and commands no terminal."""
+    return _CONTROL.sub("\ufffd", " ".join(clean(text).split()))

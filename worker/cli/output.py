@@ -1,7 +1,6 @@
 """How results look: tables for terminals, plain lines elsewhere, JSON where it was asked for."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,10 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.redact import clean
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What would move a terminal's cursor or change its colours."""
+from worker.cli.exits import one_line
 
 
 def document(value: object) -> None:
@@ -49,7 +45,7 @@ def text(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return _CONTROL.sub("\ufffd", " ".join(clean(str(value)).split()))
+    return one_line(str(value))
 
 
 def ask(question: str) -> bool:

@@ -49,8 +49,9 @@ class Filter:
         if self.error_like is not None:
             clauses.append(videos.c.error.contains(self.error_like, autoescape=True))
         if self.since is not None:
-            # Without a fraction where there is none: in text 12:00:00 is before 12:00:00.000000.
-            since = self.since.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+            # As short as can be: in text 12:00:00 is before 12:00:00.000000.
+            moment = self.since.astimezone(UTC).replace(tzinfo=None)
+            since = moment.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
             clauses.append(type_coerce(videos.c.updated_at, Text) >= since)
         if self.ids:
             clauses.append(videos.c.id.in_(self.ids))

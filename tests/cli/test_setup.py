@@ -1,0 +1,310 @@
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Beside, Cli, Said, Screen
+from worker.log import Event, logger
+from worker.settings import NAMES
+from worker.simulator import Options, Simulator
+from worker.tables import SCHEMA
+
+KEY = "sk-0123456789abcdef"
+LOOPBACK = "http://127.0.0.1:9/core/1.0"
+
+
+def check(cli: Cli, *words: object, **environment: str) -> Said:
+    """``check`` where nothing has to be looked up in the network."""
+    return cli("check", *words, **{"WORKER_API_URL": LOOPBACK, **environment})
+
+
+# migrate
+
+
+def test_migrate_makes_the_database_and_can_be_repeated(fresh: Cli) -> None:
+    """The file is there afterwards, at the program's schema, and a second time changes nothing."""
+    fresh.path.parent.mkdir()
+    for _ in range(2):
+        said = fresh("migrate")
+        assert (0, f"{fresh.path} is at schema {SCHEMA}\n", "") == (said.code, said.out, said.err)
+    assert [0] == fresh.sql("SELECT count(*) FROM videos")
+
+
+def test_migrate_takes_a_relative_path_and_names_the_absolute_one(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs it in the wrong folder sees which file was made."""
+    monkeypatch.chdir(tmp_path)
+    said = cli.bare("migrate", "--database", "sqlite:///here.db")
+    assert (0, f"{tmp_path}/here.db is at schema {SCHEMA}\n") == (said.code, said.out)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("{folder}/missing/videos.db", "it cannot be opened: check the path, its folder"),
+        ("{folder}", "it cannot be opened: check the path, its folder"),
+        ("{folder}/text", "it is no SQLite database: name another file"),
+        ("postgresql://host/db", "is no SQLite file: write sqlite:///videos.db or a path"),
+        ("sqlite://", "is no SQLite file: write sqlite:///videos.db or a path"),
+    ],
+)
+@pytest.mark.parametrize("command", ["migrate", "status", "check"])
+def test_what_is_no_database_is_one_sentence(
+    cli: Cli, tmp_path: Path, command: str, url: str, why: str
+) -> None:
+    """Exit 78 with the path and what helps; what stands there is left as it is."""
+    text = tmp_path / "text"
+    text.write_text("this is not a database, and long enough to be told from one\n" * 99)
+    before = text.read_bytes()
+    words = (command, "--database", url.format(folder=tmp_path))
+    said = cli.bare(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    missing = command != "migrate" and url == "{folder}/missing/videos.db"
+    expected = "no database at " if missing else why
+    assert (78, 1) == (said.code, len(said.err.splitlines()))
+    assert expected in said.err
+    assert before == text.read_bytes()
+
+
+def test_a_newer_schema_is_left_alone(cli: Cli) -> None:
+    """An old program says so, and names the way out, whatever it was asked to do."""
+    cli.sql("UPDATE alembic_version SET version_num = '9999'")
+    for command in ("migrate", "status", "list"):
+        said = cli(command)
+        expected = f"has schema 9999, newer than this program's {SCHEMA}: install the newer program"
+        assert (78, f"valossa-ingest: database {cli.path} {expected}\n") == (said.code, said.err)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("list",),
+        ("show", "1"),
+        ("retry", "1"),
+        ("add", "https://e.org/a"),
+        ("check",),
+        ("drain",),
+    ],
+)
+def test_an_old_schema_is_refused_with_the_command_to_run(cli: Cli, words: tuple[str, ...]) -> None:
+    """No command works on tables that it does not know."""
+    cli.sql("UPDATE alembic_version SET version_num = '0000'")
+    said = cli(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    why = f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate"
+    assert (78, True) == (
+        said.code,
+        f"valossa-ingest: database {cli.path} {why}" in said.err.splitlines(),
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), ("list",), ("show", "1"), ("retry", "1"), ("drain",), ("check",)]
+)
+def test_a_missing_database_is_named_and_not_made(fresh: Cli, words: tuple[str, ...]) -> None:
+    """A cron job in the wrong folder does not look successful."""
+    said = fresh(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    expected = f"valossa-ingest: no database at {fresh.path}: run valossa-ingest migrate"
+    assert 78 == said.code
+    assert expected in said.err
+    assert not fresh.path.exists()
+
+
+@pytest.mark.parametrize("command", ["migrate", "status", "check"])
+def test_the_log_never_mixes_with_results(
+    cli: Cli, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Whatever waits or goes wrong is said on stderr; stdout holds what was asked for."""
+    cli(command, WORKER_API_URL=LOOPBACK)
+    logger().warning(Event.DATABASE_WAITED_FOR, purpose="to test")
+    out, err = capsys.readouterr()
+    assert ("", "database_waited_for") == (out, json.loads(err)["event"])
+
+
+# check
+
+
+def test_check_shows_every_setting_and_where_it_comes_from(cli: Cli, tmp_path: Path) -> None:
+    """One look says what a run would do and why."""
+    config = tmp_path / "worker.toml"
+    config.write_text("max_attempts = 3\n")
+    said = check(cli, "--config", config, VALOSSA_API_KEY=KEY, WORKER_RATE="5")
+    assert (0, "") == (said.code, said.err)
+    rows = [row for row in said.rows() if len(row) == 3]
+    assert ["setting", *NAMES] == [row[0] for row in rows]
+    shown = {name: (value, source) for name, value, source in rows}
+    assert {
+        "rate": ("5", "WORKER_RATE"),
+        "max_attempts": ("3", str(config)),
+        "database_url": (str(cli.path), "--database"),
+        "timeout_seconds": ("60.0", "default"),
+        "default_language": ("", "default"),
+    } == {name: shown[name] for name in shown if name in WANTED}
+    assert {
+        "database": f"{cli.path}, schema {SCHEMA}",
+        "address": f"{LOOPBACK} resolves",
+        "key": "from VALOSSA_API_KEY",
+    } == {name: value for name, value in said.pairs().items() if "\t" not in name}
+
+
+WANTED = ("rate", "max_attempts", "database_url", "timeout_seconds", "default_language")
+
+
+def test_check_is_json_where_it_is_asked_for(cli: Cli) -> None:
+    """A program can read the same facts."""
+    said = check(cli, "--json", VALOSSA_API_KEY=KEY)
+    told = said.json()
+    assert (0, "", []) == (said.code, said.err, told["problems"])
+    assert set(NAMES) == set(told["settings"]) == set(told["sources"])
+    assert ("WORKER_API_URL", LOOPBACK) == (told["sources"]["api_url"], told["settings"]["api_url"])
+    assert ["address", "database", "key"] == sorted(told["found"])
+
+
+EVERYTHING_WRONG = {
+    "WORKER_RATE": "0",
+    "WORKER_TIMEOUT": "5",
+    "WORKER_API_URL": "https://a..b/core",
+}
+
+
+def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
+    """One look is enough to learn everything that has to be mended; exit 78."""
+    said = fresh("check", **EVERYTHING_WRONG)
+    assert 78 == said.code
+    beginnings = [
+        "WORKER_TIMEOUT is no setting: did you mean WORKER_TIMEOUT_SECONDS?",
+        "rate = '0' (WORKER_RATE): must be 1 or more",
+        f"no database at {fresh.path}: run valossa-ingest migrate",
+        "api_url https://a..b/core (WORKER_API_URL): the host does not resolve (it is no host",
+        "no API key: set VALOSSA_API_KEY, or VALOSSA_API_KEY_FILE",
+    ]
+    lines = [line.removeprefix("valossa-ingest: ") for line in said.err.splitlines()]
+    assert beginnings == [line[: len(start)] for line, start in zip(lines, beginnings, strict=True)]
+    assert ["rate", "", "WORKER_RATE"] in said.rows()
+    told = fresh("check", "--json", **EVERYTHING_WRONG)
+    assert (78, "", lines) == (told.code, told.err, told.json()["problems"])
+    assert told.json()["settings"]["rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"WORKER_DATABASE_URL": ""}, "database_url = '' (WORKER_DATABASE_URL): must be text"),
+        ({"WORKER_API_URL": "http://a.example/"}, "api_url = 'http://a.example/' (WORKER_API_URL)"),
+        ({"VALOSSA_API_KEY": ""}, "VALOSSA_API_KEY is empty: put the API key in it"),
+        ({"VALOSSA_API_KEY_FILE": "/x"}, "VALOSSA_API_KEY and VALOSSA_API_KEY_FILE are both set"),
+    ],
+)
+def test_check_looks_at_nothing_else_for_a_setting_that_is_wrong(
+    cli: Cli, variables: dict[str, str], problem: str
+) -> None:
+    """A default in the place of a wrong value is not reported as if somebody had chosen it."""
+    given = {
+        "WORKER_API_URL": LOOPBACK,
+        "WORKER_DATABASE_URL": str(cli.path),
+        "VALOSSA_API_KEY": KEY,
+    }
+    said = cli.bare("check", "--json", **{**given, **variables})
+    told = said.json()
+    (only,) = told["problems"]
+    assert (78, problem) == (said.code, only[: len(problem)])
+    (wrong,) = {"database", "address", "key"} - set(told["found"])
+    assert wrong in {"WORKER_DATABASE_URL": "database", "WORKER_API_URL": "address"}.get(
+        next(iter(variables)), "key"
+    )
+
+
+def test_a_host_without_an_address_is_named(cli: Cli) -> None:
+    """A typing error in the host is found before a run wastes its time on it."""
+    said = check(cli, WORKER_API_URL="https://no.invalid/core", VALOSSA_API_KEY=KEY)
+    expected = "valossa-ingest: api_url https://no.invalid/core (WORKER_API_URL): the host does not"
+    assert (78, expected) == (said.code, said.err[: len(expected)])
+
+
+Start = Callable[[Options], Beside]
+
+
+def book(simulator: Simulator, count: int) -> list[str]:
+    """The ids of jobs that a worker bought."""
+    assert count == len(simulator.accepted)
+    return [job.job_id for job in simulator.accepted]
+
+
+def test_check_online_says_that_the_key_works(cli: Cli, beside: Start) -> None:
+    """Before any money is spent it is known that the API takes the key."""
+    with beside(Options(keys=frozenset({KEY}))) as simulator:
+        variables = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": KEY}
+        said = cli("check", "--online", "--json", **variables)
+        assert (0, "the key works; no jobs yet, so nothing shows whether it lists our ids") == (
+            said.code,
+            said.json()["found"]["online"].replace("identifiers", "ids"),
+        )
+        cli.insert(media_id="talk-1")
+        cli.insert(media_id="talk-2")
+        assert 0 == cli("drain", WORKER_RATE="100", **variables).code
+        said = cli("check", "--online", **variables)
+        assert (0, "") == (said.code, said.err)
+        expected = "the key works; it lists 2 jobs, 2 of them with our identifiers"
+        assert expected == said.pairs()["online"]
+        assert 2 == len(book(simulator, 2))
+    assert KEY not in said.out + said.err
+
+
+def test_check_online_says_that_the_key_does_not_work(cli: Cli, beside: Start) -> None:
+    """A wrong key is told from a wrong address, and not repeated."""
+    with beside(Options(keys=frozenset({"another"}))) as simulator:
+        said = cli("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
+        assert [] == simulator.accepted
+    expected = "valossa-ingest: the API does not list this key's jobs: HTTP 401: {"
+    assert (78, expected) == (said.code, said.err[: len(expected)])
+    assert KEY not in said.out + said.err
+
+
+def test_check_online_asks_though_the_database_is_missing(fresh: Cli, beside: Start) -> None:
+    """What is wrong on both sides is said at once."""
+    with beside(Options(keys=frozenset({"another"}))) as simulator:
+        said = fresh("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
+    words = ["no database at", "the API does not list this key's jobs"]
+    assert words == [
+        word for line, word in zip(said.err.splitlines(), words, strict=True) if word in line
+    ]
+
+
+def test_check_online_says_that_nobody_answers(cli: Cli) -> None:
+    """An address where nothing listens is a sentence without the key in it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/core"
+        said = cli("check", "--online", WORKER_API_URL=url, VALOSSA_API_KEY=KEY)
+    expected = "valossa-ingest: the API does not list this key's jobs: ClientConnector"
+    assert (78, expected) == (said.code, said.err[: len(expected)])
+    assert KEY not in said.out + said.err
+
+
+def test_the_key_stays_unseen_wherever_it_was_put(cli: Cli, tmp_path: Path) -> None:
+    """Law 11: neither the right place nor a wrong one makes check print it."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    for variables in (
+        {"VALOSSA_API_KEY": KEY},
+        {"VALOSSA_API_KEY_FILE": str(file)},
+        {"VALOSSA_API_KEY": f"{KEY} {KEY}"},
+        {"VALOSSA_API_KEY": KEY, "VALOSSA_API_KEY_FILE": str(file)},
+        {"WORKER_API_KEY": KEY},
+        {"WORKER_API_URL": f"https://a.invalid/core?api_key={KEY}"},
+        {"WORKER_API_URL": f"https://{KEY}@a.invalid/core"},
+    ):
+        for flag in ((), ("--json",), ("--online",)):
+            said = check(cli, *flag, **variables)
+            assert KEY not in said.out + said.err
+
+
+def test_check_is_a_table_on_a_terminal(path: Path, screen: Callable[..., Screen]) -> None:
+    """People see columns under a head."""
+    program = screen("check", "--database", path)
+    assert 78 == program.ended()
+    assert "─────" in program.shown
+    assert "retry_after_max_seconds" in program.shown
+    assert "valossa-ingest: no API key: set VALOSSA_API_KEY" in program.shown
