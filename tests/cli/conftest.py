@@ -96,6 +96,10 @@ class Cli:
                 [tuple(row.values()) for row in given],
             )
 
+    def row_names(self) -> list[str]:
+        """The columns of a video."""
+        return [name for _, name, *_ in self.sql("PRAGMA table_info(videos)")]
+
     def row(self, video_id: int) -> dict[str, Any]:
         """One video as it stands."""
         with closing(sqlite3.connect(self.path)) as plain:
@@ -177,8 +181,8 @@ class Screen:
 
 
 def surroundings() -> dict[str, str]:
-    """The variables of this process, without those that are the program's."""
-    ours = ("WORKER_", "VALOSSA_")
+    """The variables of this process, without those that change the program or its Python."""
+    ours = ("WORKER_", "VALOSSA_", "PYTHON")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 

@@ -1,5 +1,6 @@
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def type_(path: Path, *words: str) -> int:
 @pytest.fixture
 def filled(path: Path) -> Path:
     """One video in each state, with the history of a doubt."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO videos (url, media_id, state, job_id, claim_token, claimed_by,"
             " lease_until, claims, attempts, error) VALUES (?, ?, ?, ?, 't', 'w',"

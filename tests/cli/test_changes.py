@@ -1,5 +1,6 @@
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from worker.cli import run
 
 def rows(path: Path, *states: str) -> None:
     """One video in each state, in this order."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO videos (url, state, job_id, claims, attempts, error) VALUES (?,?,?,1,1,?)",
             [
@@ -26,7 +27,7 @@ def rows(path: Path, *states: str) -> None:
 
 def states(path: Path) -> list[str]:
     """The states by id."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         return [state for (state,) in connection.execute("SELECT state FROM videos ORDER BY id")]
 
 

@@ -2,6 +2,7 @@ import io
 import json
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ def type_(path: Path, *words: str) -> int:
 
 def videos(path: Path, *columns: str) -> list[tuple[object, ...]]:
     """These columns of every video, by id."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         return list(connection.execute(f"SELECT {', '.join(columns)} FROM videos ORDER BY id"))
 
 
@@ -97,7 +98,7 @@ def test_fresh_columns_reach_what_is_still_to_be_sent(
 ) -> None:
     """Corrected languages and fresh links would need SQL, or change what was sent."""
     states = ("pending", "failed", "cancelled", "submitting", "submitted", "in_doubt")
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
             "INSERT INTO videos (url, media_id, title, language, state, job_id, claim_token,"
             " claimed_by, lease_until, attempts, claims)"

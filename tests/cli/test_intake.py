@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
+from worker.cli.intake import Stop
 
 List = Callable[..., Path]
 
@@ -85,6 +86,7 @@ def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
     why = "same url as a video that is there already"
     assert (1, {"id": None, "skipped": why}) == (said.code, said.json())
     assert f"valossa-ingest: not added: {why} (--allow-duplicates adds it)\n" == said.err
+    assert (1, "") == ((said := cli("add", *words[:3])).code, said.out)
     said = cli("add", "https://example.org/b.mp4", "--media-id", "a", "--json")
     assert "same media_id as a video that is there already" == said.json()["skipped"]
     assert {"id": 2, "skipped": None} == cli("add", *words, "--allow-duplicates").json()
@@ -516,6 +518,16 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     stored = cli.sql("SELECT url FROM videos")
     assert rows[: len(stored)] == stored
     assert 1_000 == min(1_000, len(stored))
+
+
+def test_a_signal_lets_a_chunk_go_in_whole() -> None:
+    """While rows are written it only asks to stop; while a list is waited for it ends that."""
+    stop = Stop()
+    stop.ask()
+    assert stop.asked
+    stop.reading = True
+    with pytest.raises(KeyboardInterrupt):
+        stop.ask()
 
 
 def test_ctrl_c_ends_an_import_before_its_first_line(

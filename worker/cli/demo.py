@@ -28,7 +28,10 @@ KEY = "demo-key"
 def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
     """Import a sample list, drain it, and tell what became of it."""
     folder = Path(args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return exits.complain([f"{folder}: {error.strerror}"])
     return asyncio.run(_demo(folder / "videos.db"))
 
 
