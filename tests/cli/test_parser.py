@@ -3,12 +3,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import CHECKOUT, Cli, Screen, surroundings
+from tests.cli.conftest import CHECKOUT, Cli, surroundings
 from worker import __version__
 from worker.cli.parser import COMMANDS, FLAG_SETTINGS, parser
 from worker.core.model import State
@@ -180,14 +179,3 @@ def test_a_locale_without_the_letters_is_no_error(cli: Cli) -> None:
     done = python("-m", "worker", "list", "--database", cli.path, PYTHONIOENCODING="ascii")
     assert (0, "") == (done.returncode, done.stderr)
     assert "\\xc4 \\U0001f3ac" in done.stdout
-
-
-def test_ctrl_c_at_a_question_changes_nothing(cli: Cli, screen: Callable[..., Screen]) -> None:
-    """Who hesitates and leaves has left: exit 130 at once, and no row is different."""
-    cli.insert_many({"url": f"https://e.org/{n}", "state": "failed"} for n in range(10))
-    asked = screen("retry", "--state", "failed", "--database", cli.path)
-    asked.wait_for("retry 10 videos? [y/N]")
-    asked.type("\x03")
-    assert 130 == asked.ended()
-    assert "Traceback" not in asked.shown
-    assert [("failed", 10)] == cli.sql("SELECT state, count(*) FROM videos GROUP BY state")
