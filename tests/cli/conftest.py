@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,17 @@ class Screen:
         while text not in self.shown:
             assert time.monotonic() < give_up, self.shown
             assert self._read(), self.shown
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C until it ends, as people do: one that comes just before a read is heard
+        only after it. The exit code.
+        """
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while self._process.poll() is None and time.monotonic() < give_up:
+            self.type("\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.5)
+        return self.ended()
 
     def ended(self) -> int:
         """Its exit code, as soon as it has ended."""

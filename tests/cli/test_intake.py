@@ -427,6 +427,14 @@ def test_an_interrupted_import_goes_on_where_it_stopped(cli: Cli, listed: List) 
     assert [(2_100, 2_100)] == cli.sql("SELECT count(*), count(DISTINCT url) FROM videos")
 
 
+def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
+    """JSON Lines that lose their addresses later on are rejected row by row, not as a whole."""
+    rows = [{"url": f"https://e.org/{number}"} for number in range(1_000)]
+    said = cli("import", listed(*map(json.dumps, [*rows, {"title": "A"}])), "--json")
+    assert (1, (1_001, 1_000, 0, 0, 0, 1)) == (said.code, sums(said))
+    assert {"url: is empty; give the address of the video file": 1} == said.json()["rejected"]
+
+
 def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
     """A thousand bad cells are one number in the end, not a thousand lines."""
     said = cli("import", listed("url,priority", *(f"https://e.org/{n},p{n}" for n in range(1_000))))
@@ -512,8 +520,7 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     program = screen("import", pipe, "--database", cli.path)
     with pipe.open("w") as stream:
         print("url", *rows, sep="\n", file=stream, flush=True)  # returns when most was read
-        program.type("\x03")
-        assert 130 == program.ended()
+        assert 130 == program.interrupt()
     assert "stopped; what was read so far is in the queue" in program.shown
     stored = cli.sql("SELECT url FROM videos")
     assert rows[: len(stored)] == stored
@@ -538,6 +545,5 @@ def test_ctrl_c_ends_an_import_before_its_first_line(
     os.mkfifo(pipe)
     program = screen("import", pipe, "--database", path)
     with pipe.open("wb"):
-        program.type("\x03")
-        assert 130 == program.ended()
-    assert "^C" == program.shown.strip()
+        assert 130 == program.interrupt()
+    assert "" == program.shown.replace("^C", "").strip()

@@ -1,0 +1,69 @@
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cli.conftest import CHECKOUT, Cli, Screen, surroundings
+
+
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The demo in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "demo", "--keep", str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        env=surroundings(),
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
+    """A newcomer sees 40 films go in, 38 handed in, one refused and one in doubt, and what to do
+    about those two: in half a minute, without a key, and again.
+    """
+    began = time.monotonic()
+    done = demo(fresh.path.parent)
+    seconds = time.monotonic() - began
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 30 == max(30, seconds)
+    lines = done.stdout.splitlines()
+    table = lines[lines.index("state\tvideos") :][1:4]
+    assert ["failed\t1", "in_doubt\t1", "submitted\t38"] == table
+    assert ["rows read  40", "added      40"] == [line for line in lines if line[-4:] == "  40"]
+    assert "The imitation accepted 39 jobs; the lost answer hides one of them." in lines
+    rows = [line.split("\t") for line in lines if line.count("\t") == 3][1:]
+    assert {"failed", "in_doubt"} == {state for _, state, _, _ in rows}
+    shown = [line for line in lines if line.startswith("More about ")]
+    assert [f"--database {fresh.path}"] * 2 == [" ".join(line.split()[-2:]) for line in shown]
+    for number, state, title, why in rows:
+        said = fresh("show", number)
+        assert 0 == said.code
+        stored = fresh.row(int(number))
+        assert (state, title, why) == (stored["state"], stored["title"], stored["error"])
+    assert "import" in lines[-1]
+    assert 40 == len(fresh.sql("SELECT DISTINCT media_id FROM videos"))
+    again = demo(fresh.path.parent)
+    assert (0, table) == (again.returncode, [x for x in again.stdout.splitlines() if x in table])
+
+
+def test_the_demo_on_a_terminal_shows_its_progress(
+    tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A person sees the bar, and tables instead of tabs."""
+    program = screen("demo", "--keep", tmp_path / "demo")
+    assert 0 == program.ended()
+    assert "submitting" in program.shown
+    assert "What became of them" in program.shown
+    assert "The few that want a person" in program.shown
+    assert "\t" not in program.shown
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    """A slip in --keep is no traceback."""
+    taken = tmp_path / "file"
+    taken.write_text("")
+    said = cli.bare("demo", "--keep", taken)
+    assert (78, f"valossa-ingest: {taken}: File exists\n") == (said.code, said.err)
