@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from worker import log, wiring
 from worker.cli import exits, output
 from worker.cli.asking import person
+from worker.cli.patient import standard_input
 from worker.core.intake import COLUMNS, Plan, RejectedError, admit
 from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
@@ -195,7 +196,8 @@ def _next_chunk(reading: Reading, stop: Stop) -> list[Row | Reject]:
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
     if name == "-":
-        yield sys.stdin.buffer
+        with standard_input(sys.stdin.buffer) as stream:
+            yield stream
         return
     with Path(name).open("rb") as stream:
         yield stream
