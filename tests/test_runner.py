@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -205,7 +206,7 @@ ENDS: dict[str, tuple[str, int, int | None, bool, str | None]] = {
     "no-id": ("in_doubt", 1, 200, False, "success without a job id: HTTP 200: {}"),
     "not-json": ("in_doubt", 1, 200, False, "success without a job id: HTTP 200: accepted"),
     "400": ("failed", 1, 400, False, "HTTP 400: Bad Request"),
-    "422": ("failed", 1, 422, False, "HTTP 422: Unprocessable Entity"),
+    "422": ("failed", 1, 422, False, f"HTTP 422: {HTTPStatus(422).phrase}"),
     "401": ("pending", 0, 401, True, "HTTP 401: Unauthorized"),
     "404": ("pending", 0, 404, True, "HTTP 404: Not Found"),
     "redirect": ("pending", 0, 307, True, "HTTP 307, empty body"),
