@@ -512,6 +512,7 @@ def test_a_url_or_a_path_names_a_file(url: str, path: Path) -> None:
         ("sqlite:///videos.db?mode=ro", "is no SQLite file"),
         ("nonsense://videos.db", "is no SQLite file"),
         ("://videos.db", "cannot be read"),
+        ("sqlite://host:port/videos.db", "cannot be read"),
     ],
 )
 def test_what_names_no_file_is_refused(url: str, why: str) -> None:
@@ -519,6 +520,15 @@ def test_what_names_no_file_is_refused(url: str, why: str) -> None:
     with pytest.raises(DatabaseProblem, match=re.escape(why)) as raised:
         path_of(url)
     assert repr(url) in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["host", "host:port"])
+def test_a_password_in_the_url_is_not_told(host: str) -> None:
+    """A password for another engine would stand in a mail of cron."""
+    with pytest.raises(DatabaseProblem) as raised:
+        path_of(f"postgresql://user:secret@{host}/videos")
+    assert "secret" not in str(raised.value)
+    assert f"//…@{host}" in str(raised.value)
 
 
 @pytest.mark.parametrize(

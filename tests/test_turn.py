@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Connection, event, text, update
 
 from tests.conftest import START, Hands
 from tests.parts import TERMS, add, facts, later, let_start, row, take, transaction
@@ -655,3 +655,22 @@ async def test_an_old_lease_is_not_prolonged(database: Database, work: Transacti
     assert (later(START, 70), 1070.0) == (start.claim.lease_until, start.lease_ends)
     assert later(START, 70) == (await row(database, 1))["lease_until"]
     assert 1 == len(await database.write(lambda c: queue.expire(c, later(START, 70), "w"), "t"))
+
+
+async def test_law_4_a_lease_is_counted_from_before_its_claim(
+    database: Database, hands: Hands
+) -> None:
+    """A claim that took long would be sent on a lease that others see end sooner."""
+    await add(database, "https://a.example/1.mp4", due_at=hands.wall)
+    await let_start(database, hands.wall)
+    work = transaction(hands.clock)
+    before = hands.seconds
+
+    def slow(connection: Connection) -> Turn:
+        event.listen(
+            connection, "before_cursor_execute", lambda *_: hands.pass_seconds(1), once=True
+        )
+        return work.write(connection, [], 1).turn
+
+    (start,) = (await database.write(slow, "test")).starts
+    assert before + work.terms.lease.total_seconds() == start.lease_ends

@@ -1,6 +1,7 @@
 """Connections to one SQLite file, and transactions on them. Knows no verb of the queue."""
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -162,13 +163,16 @@ def path_of(url: str) -> Path:
     """The absolute path of ``sqlite:///file`` or of a bare path. Raises DatabaseProblem."""
     if "://" not in url:
         return Path(url).expanduser().absolute()
+    shown = re.sub(r"//[^@/]*@", "//…@", url)
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise DatabaseProblem(f"database_url {url!r} cannot be read: {error}") from error
+    except (ArgumentError, ValueError):  # whose texts may quote a password
+        raise DatabaseProblem(
+            f"database_url {shown!r} cannot be read: write sqlite:///videos.db or a path"
+        ) from None
     if parsed.get_backend_name() != "sqlite" or parsed.host or not parsed.database or parsed.query:
         raise DatabaseProblem(
-            f"database_url {url!r} is no SQLite file: write sqlite:///videos.db or a path"
+            f"database_url {shown!r} is no SQLite file: write sqlite:///videos.db or a path"
         )
     return Path(parsed.database).expanduser().absolute()
 

@@ -125,7 +125,7 @@ class Transaction:
 
     def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
-        now = self.clock.now()
+        began, now = self.clock.monotonic(), self.clock.now()
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
             self._account_for(connection, note, now)
@@ -134,7 +134,7 @@ class Transaction:
         turn = Turn(why=Why.PACE, until=now)
         if room > 0:
             self._repeat_doubts(connection, now)
-            turn = self._grant(connection, room, now, closed)
+            turn = self._grant(connection, room, (began, now), closed)
         return Done(settled=settled, closed=closed, expired=expired, turn=turn)
 
     def _settle(
@@ -202,9 +202,16 @@ class Transaction:
             )
 
     def _grant(
-        self, connection: Connection, room: int, now: datetime, closed: list[Settled]
+        self,
+        connection: Connection,
+        room: int,
+        moment: tuple[float, datetime],
+        closed: list[Settled],
     ) -> Turn:
-        """Reserve starts and claim exactly as many videos (law 12)."""
+        """Reserve starts and claim exactly as many videos (law 12), all counted from a ``moment``
+        before the claim, by the monotonic and by the wall clock (law 4).
+        """
+        began, now = moment
         known = account.read(connection)
         if known.paused_at is not None:
             return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
@@ -219,7 +226,7 @@ class Transaction:
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 account.brake(connection, brake)
-        return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, now))
+        return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
 
     def _plan(self, known: account.Account, now: datetime) -> pace.Grant | pace.Wait:
         brake = pace.resume(known.brake, known.next_start_at, now)
@@ -248,13 +255,14 @@ class Transaction:
                 break
         return ready
 
-    def _starts(self, claims: Sequence[Claim], planned: pace.Grant, now: datetime) -> list[Start]:
-        monotonic = self.clock.monotonic()
+    def _starts(
+        self, claims: Sequence[Claim], planned: pace.Grant, began: float, now: datetime
+    ) -> list[Start]:
         lead = (planned.first - now).total_seconds()
         gap = planned.spacing.total_seconds()
         lease = self.terms.lease.total_seconds()
         return [
-            Start(claim=claim, at=monotonic + lead + place * gap, lease_ends=monotonic + lease)
+            Start(claim=claim, at=began + lead + place * gap, lease_ends=began + lease)
             for place, claim in enumerate(claims)
         ]
 

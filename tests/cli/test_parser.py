@@ -179,3 +179,12 @@ def test_a_locale_without_the_letters_is_no_error(cli: Cli) -> None:
     done = python("-m", "worker", "list", "--database", cli.path, PYTHONIOENCODING="ascii")
     assert (0, "") == (done.returncode, done.stderr)
     assert "\\xc4 \\U0001f3ac" in done.stdout
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
+def test_a_time_that_never_ends_is_no_limit(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A drain that was given an end would go on for ever."""
+    with pytest.raises(SystemExit) as raised:
+        parser().parse_args(["drain", "--max-seconds", text])
+    assert 2 == raised.value.code
+    assert "--max-seconds" in capsys.readouterr().err

@@ -153,7 +153,7 @@ def _drain(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--limit", type=_positive, metavar="N", help="begin at most N requests")
     command.add_argument(
-        "--max-seconds", type=float, metavar="S", help="claim nothing more after S seconds"
+        "--max-seconds", type=_seconds, metavar="S", help="claim nothing more after S seconds"
     )
 
 
@@ -242,6 +242,13 @@ def _moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no moment; write 2026-01-31 or '2026-01-31 08:00' (UTC)"
         ) from None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
+    return seconds
 
 
 def _positive(text: str) -> int:
