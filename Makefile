@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test proof check format clean
 
 demo: .venv/ready                ## see the whole thing work, on this machine alone
 	$(BIN)/valossa-ingest demo
 
 test: .venv/ready                ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/proof
+
+proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: under a minute
+	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 -o timeout=3600
 
 check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/ruff format --check .
@@ -18,6 +21,7 @@ check: .venv/ready               ## everything that CI holds against a change
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report=term"
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
+	$(MAKE) proof QUICK=1
 
 format: .venv/ready              ## put the code in form
 	$(BIN)/ruff format .

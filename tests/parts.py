@@ -26,7 +26,8 @@ from worker.orders import Orders, Report
 from worker.runner import Runner
 from worker.store import account, queue
 from worker.tables import history, videos
-from worker.turn import Terms, Transaction
+from worker.terms import EVER, Terms
+from worker.turn import Transaction
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
 TERMS = Terms(
@@ -71,7 +72,7 @@ async def take(
     """Claim due videos as a worker does, under a lease of ``TERMS``."""
     lease_until = now + TERMS.lease
     return await database.write(
-        lambda connection: queue.claim(connection, limit, now, worker, lease_until), "test"
+        lambda connection: queue.claim(connection, limit, now, worker, lease_until, EVER), "test"
     )
 
 

@@ -27,7 +27,7 @@ from tests.wire import (
 )
 from worker.api import Api
 from worker.core import request
-from worker.core.listing import Listing
+from worker.core.listing import Listing, Unlisted
 from worker.core.model import (
     Accepted,
     AccountRefused,
@@ -458,15 +458,17 @@ async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
 
 async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
     """A request that found all connections busy makes a doubt."""
-    options = Options(script={1: "stall"})
+    options = Options(script={1: "stall", 2: "stall"})
     async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
         first = asyncio.create_task(post(api, numbered("first")))
-        await simulator.wait_for_requests(1)
-        second = await post(api, numbered("second"))
+        list_as_well = asyncio.create_task(post(api, numbered("on the connection for the list")))
+        await simulator.wait_for_requests(2)
+        last = await post(api, numbered("last"))
         simulator.release()
-        assert isinstance(second, NotSent)
+        assert isinstance(last, NotSent)
         assert isinstance(await first, Accepted)
-        assert ["first"] == [each.request_id for each in simulator.requests]
+        assert isinstance(await list_as_well, Accepted)
+        assert "last" not in {each.request_id for each in simulator.requests}
 
 
 async def test_a_body_that_cannot_be_written_is_not_sent() -> None:
@@ -934,19 +936,67 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
     async with Simulator(Options()) as simulator, client(simulator.url) as api:
         for number in range(1_000):
             await post(api, numbered(f"r-{number}"))
-        assert Listing(jobs=1_000, identified=1_000) == await api.list_jobs()
+        shown = await api.list_jobs()
+    assert isinstance(shown, Listing)
+    assert {job.job_id for job in simulator.accepted} == {e.job_id for e in shown.entries}
+    assert (1_000, 1_000) == (len(shown.entries), shown.identified)
 
 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        (answer(b"<html>"), "HTTP 200: <html>"),
-        (answer(b"no such key: demo-key", "401 No"), "HTTP 401: no such key: [key]"),
-        (answer(b"{}", "302 Found", Location="/"), "HTTP 302: {}"),
-        (b"garbage demo-key\r\n\r\n", "ClientResponseError"),
+        (answer(b"<html>"), Unlisted(reason="the answer is not JSON", lasting=True)),
+        (
+            answer(b"no such key: demo-key", "401 No"),
+            Unlisted(reason="HTTP 401: no such key: [key]", lasting=True),
+        ),
+        (answer(b"{}", "302 Found", Location="/"), Unlisted(reason="HTTP 302: {}", lasting=True)),
+        (answer(b"no", "404 No"), Unlisted(reason="HTTP 404: no", lasting=True)),
+        (
+            answer(b"slow", "429 No", Retry_After="9"),
+            Unlisted(reason="HTTP 429: slow", retry_after=9),
+        ),
+        (
+            answer(b"busy", "503 No", Retry_After="9"),
+            Unlisted(reason="HTTP 503: busy", retry_after=9),
+        ),
+        (answer(b"proxy", "502 No"), Unlisted(reason="HTTP 502: proxy")),
+        (answer(b"[]", Content_Length="99"), Unlisted(reason="ClientPayloadError")),
+        (b"garbage demo-key\r\n\r\n", Unlisted(reason="ClientResponseError: Bad status line")),
     ],
 )
-async def test_a_list_that_cannot_be_had_is_told_without_the_key(said: bytes, told: str) -> None:
+async def test_a_list_that_cannot_be_had_is_told_without_the_key(
+    said: bytes, told: Unlisted
+) -> None:
     """An answer that is no list shows the key, which is in the address, or passes for a list."""
     async with Wire(saying(said)) as wire, client(wire.url) as api:
         assert told == await api.list_jobs()
+
+
+async def test_a_list_takes_no_videos_place() -> None:
+    """With every slot in flight the list is asked for all the same."""
+    options = Options(script={1: "stall"})
+    async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
+        first = asyncio.create_task(post(api, numbered("first")))
+        await simulator.wait_for_requests(1)
+        assert isinstance(await api.list_jobs(), Listing)
+        simulator.release()
+        await first
+
+
+async def test_a_waiting_job_is_cancelled() -> None:
+    """A second job of a video is taken back while it waits, and a refusal is told."""
+    async with Simulator(Options()) as simulator, client(simulator.url) as api:
+        made = await post(api, numbered("r-1"))
+        assert isinstance(made, Accepted)
+        assert await api.cancel_job(made.job_id) is None
+        told = await api.cancel_job("no-such-job")
+    assert told is not None
+    assert told.startswith("HTTP 404")
+    assert await api_gone(simulator.url) is not None
+
+
+async def api_gone(url: str) -> str | None:
+    """Cancelling where nobody answers any more."""
+    async with client(url) as api:
+        return await api.cancel_job("job-1")

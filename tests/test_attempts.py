@@ -23,7 +23,7 @@ from worker.ledger import Ledger
 from worker.orders import Tally
 from worker.simulator import Options, Simulator
 from worker.store import account
-from worker.turn import Start
+from worker.terms import Start
 
 ENOUGH = DRAIN.timeout_seconds + 5
 """Seconds of a lease that allow to send (law 4)."""
@@ -153,19 +153,19 @@ async def test_a_lease_that_runs_short_while_connecting_is_seen(
     database: Database, hands: Hands
 ) -> None:
     """The lease is looked at before the wait for a connection only, and not after it (law 4)."""
-    claims = await claimed(database, hands, 5)
+    claims = await claimed(database, hands, 6)
     async with (
-        Simulator(Options(script={1: "stall", 2: "stall", 3: "stall", 4: "stall"})) as simulator,
+        Simulator(Options(script=dict.fromkeys(range(1, 6), "stall"))) as simulator,
         at_work(database, simulator.url, hands) as desk,
     ):
         carried = [asyncio.create_task(desk.carry(claim)) for claim in claims]
-        await simulator.wait_for_requests(4)  # all connections are busy, the fifth must wait
+        await simulator.wait_for_requests(5)  # all connections are busy, the sixth must wait
         hands.pass_seconds(60.0 - ENOUGH + 0.001)
         simulator.release()
         await asyncio.gather(*carried)
-        assert 4 == len(simulator.requests)
-        assert Tally(submitted=4) == desk.chronicle.tally
-    assert [(1, "released")] == await facts(database, 5)
+        assert 5 == len(simulator.requests)
+        assert Tally(submitted=5) == desk.chronicle.tally
+    assert [(1, "released")] == await facts(database, 6)
 
 
 async def test_after_the_gate_is_shut_a_claim_is_given_back(

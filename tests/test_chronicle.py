@@ -3,6 +3,8 @@ import pytest
 from tests.conftest import START
 from tests.parts import later, listener
 from worker.chronicle import Chronicle
+from worker.core.evidence import Absent, Ambiguous, Doubt, Found, Hope, NoEvidence, Verdict
+from worker.core.listing import Entry, Listing, Unlisted
 from worker.core.model import (
     Accepted,
     Claim,
@@ -15,10 +17,11 @@ from worker.core.model import (
     Video,
 )
 from worker.db import DatabaseProblem
+from worker.judgement import Finding
 from worker.orders import Tally
 from worker.store.queue import Expired
 from worker.store.settle import Ending
-from worker.turn import CoolDown, Settled
+from worker.terms import CoolDown, Settled
 
 SECRET = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"
 CLAIM = Claim(
@@ -188,3 +191,95 @@ def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) 
     ] == bench.said
     bench.chronicle.database(DatabaseProblem("again"))
     assert ["database_trouble", "again"] == [bench.said[-1][key] for key in ("event", "problem")]
+
+
+def finding(verdict: Verdict, *, look_up: bool = False, used_up: bool = False) -> Finding:
+    """What a list proved about the video."""
+    doubt = Doubt(
+        video_id=7,
+        attempt=3,
+        attempts=1,
+        url="https://example.org/a.mp4",
+        media_id=None,
+        request_id="ours-7",
+        unique=True,
+        began_at=START,
+        recorded_at=START,
+    )
+    return Finding(doubt=doubt, verdict=verdict, look_up=look_up, used_up=used_up)
+
+
+SHOWN = Listing(
+    entries=(Entry(job_id="j", status=None, identifiers=frozenset(), urls=frozenset()),),
+    paged="it says next",
+    shape="[{job_id: str}]",
+)
+LIST_READ = {"event": "list_read", "log_level": "info", "jobs": 1}
+FOUND_LINE = {"event": "doubt_found", "log_level": "info", "video": 7, "job_id": "job-7"}
+ABSENT_LINE = {"event": "doubt_absent", "log_level": "info", "video": 7, "attempt": 3}
+
+
+def doubtful(bench: Bench) -> None:
+    """The run leaves the video in doubt."""
+    bench.chronicle.settled(settled(InDoubt("no answer"), Transition.park("no answer")))
+    bench.tallies.clear()
+
+
+@pytest.mark.parametrize(
+    ("judged", "lines", "tally", "left"),
+    [
+        (finding(Found("job-7")), [FOUND_LINE], Tally(submitted=1), set()),
+        (finding(Absent()), [ABSENT_LINE], Tally(), set()),
+        (finding(Absent(), used_up=True), [ABSENT_LINE], Tally(in_doubt=1), {7}),
+        (finding(Ambiguous("two jobs")), [], Tally(in_doubt=1), {7}),
+        (finding(NoEvidence("too young", Hope.TIME)), [], Tally(in_doubt=1), {7}),
+    ],
+)
+def test_what_a_list_proves_is_told(
+    bench: Bench,
+    judged: Finding,
+    lines: list[dict[str, object]],
+    tally: Tally,
+    left: set[int],
+) -> None:
+    """A doubt of this run that the list settled is one no more, in the log as in the tally."""
+    doubtful(bench)
+    assert {7} == bench.chronicle.doubts
+    bench.chronicle.reconciled(SHOWN, [judged])
+    told = [line for line in bench.said if line["event"] not in {"list_read", "list_shape"}]
+    assert lines == told
+    assert (tally, left) == (bench.chronicle.tally, bench.chronicle.doubts)
+    assert [tally] == bench.tallies
+
+
+def test_a_doubt_of_another_run_is_found(bench: Bench) -> None:
+    """What an earlier run left in doubt and this one settles counts as submitted by it."""
+    bench.chronicle.reconciled(SHOWN, [finding(Found("job-7"))])
+    assert Tally(submitted=1) == bench.chronicle.tally
+
+
+def test_a_look_up_that_shows_something_is_a_doubt(bench: Bench) -> None:
+    """A video that a 500 turned away, and that perhaps has a job, is in doubt by this run."""
+    bench.chronicle.reconciled(SHOWN, [finding(Ambiguous("a job"), look_up=True)])
+    assert (Tally(in_doubt=1), {7}) == (bench.chronicle.tally, bench.chronicle.doubts)
+
+
+def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
+    """A maintainer sees how the undocumented list looks, and the log is not filled with it."""
+    for _ in range(2):
+        bench.chronicle.reconciled(SHOWN, [finding(Found("job-7")), finding(Absent())])
+    verdicts = {"Found": 1, "Absent": 1}
+    told = [line for line in bench.said if str(line["event"]).startswith("list")]
+    shape = {"event": "list_shape", "log_level": "info"}
+    assert [
+        {**LIST_READ, "verdicts": verdicts},
+        {**shape, "shape": "[{job_id: str}]", "paged": "it says next"},
+        {**LIST_READ, "verdicts": verdicts},
+    ] == told
+
+
+def test_a_list_that_cannot_be_had_is_told(bench: Bench) -> None:
+    """Whoever wonders why doubts stay reads what the API said."""
+    bench.chronicle.reconciled(Unlisted(reason="HTTP 404"), [])
+    read = {"event": "list_read", "log_level": "warning", "jobs": None, "reason": "HTTP 404"}
+    assert [read] == bench.said

@@ -30,7 +30,9 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def other(path: Path) -> Iterator[sqlite3.Connection]:
     """Another process' connection to the file."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    ) as connection:
         yield connection
 
 
@@ -131,7 +133,6 @@ async def test_a_read_sees_one_state(database: Database, other: sqlite3.Connecti
         other.execute("INSERT INTO videos (url) VALUES ('meanwhile')")
         return before, urls(connection)
 
-    # The other connection belongs to this thread, where run_sync runs the work.
     assert ([], []) == await database.read(twice)
     assert ["meanwhile"] == await database.read(urls)
 

@@ -105,3 +105,25 @@ async def test_no_sliding_period_holds_more_than_the_limit(
     await asyncio.gather(*(begin() for _ in range(count)))
     spans = [last - first for first, last in zip(began, began[rate:], strict=False)]
     assert period_seconds - 0.003 <= min(spans)
+
+
+async def test_a_second_is_waited_for_without_a_start() -> None:
+    """Who looks again later does not spend what is meant for a request."""
+    passage = gate(rate=1, period_seconds=EVER)
+    at = time.monotonic() + 0.03
+    assert await at_once(passage.wait_until(at))
+    assert at <= time.monotonic() + 0.001
+    assert await at_once(passage.wait_until(at))
+    assert await at_once(passage.begin(0.0))
+
+
+async def test_shutting_wakes_who_waits_for_a_second() -> None:
+    """A stop is not held up by somebody who waits for a pause to end."""
+    passage = gate()
+    waiting = asyncio.create_task(passage.wait_until(time.monotonic() + EVER))
+    await asyncio.sleep(0)
+    before = passage.is_shut
+    passage.shut()
+    assert (False, True) == (before, passage.is_shut)
+    assert not await at_once(waiting)
+    assert not await at_once(passage.wait_until(0.0))

@@ -17,7 +17,7 @@ from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
 from worker.db import Database, DatabaseProblem
 from worker.ledger import TRY_AGAIN_SECONDS, Ledger
 from worker.store.settle import Ending
-from worker.turn import CoolDown, Settled, Why
+from worker.terms import CoolDown, Settled, Why
 
 
 class Ticks:
@@ -484,3 +484,98 @@ async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, de
     with pytest.raises(ValueError, match="garbage"):
         await asyncio.wait_for(desk.ledger.run(), 5)
     asking.cancel()
+
+
+# --- Questions ------------------------------------------------------------------------------------
+
+
+def count(connection: Connection) -> int:
+    """How many videos there are."""
+    found: int = connection.execute(text("SELECT count(*) FROM videos")).scalar_one()
+    return found
+
+
+def insert_one(connection: Connection) -> str:
+    """Add a video."""
+    connection.execute(text("INSERT INTO videos (url) VALUES ('asked')"))
+    return "done"
+
+
+async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> None:
+    """What settles doubts writes through the one writing task, and knows that it is on disk."""
+    async with desk.open():
+        assert "done" == await asyncio.wait_for(desk.ledger.ask(insert_one, "test"), 5)
+        assert 1 == await database.read(count)
+        answers = await asyncio.gather(*(desk.ledger.ask(count, "test") for _ in range(3)))
+    assert [1, 1, 1] == answers
+
+
+async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -> None:
+    """Law 14: what fails for one who asks is rolled back, and stops nobody else."""
+
+    def fail(connection: Connection) -> None:
+        insert_one(connection)
+        raise ZeroDivisionError
+
+    (claim,) = await claimed(database, 1)
+    async with desk.open():
+        with pytest.raises(ZeroDivisionError):
+            await desk.ledger.ask(fail, "test")
+        settled = await desk.put(claim, accepted(claim))
+        assert settled.transition is not None
+        assert 1 == await desk.ledger.ask(count, "test")
+
+
+async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
+    database: Database, desk: Desk
+) -> None:
+    """A verdict that is being written when a stop comes is on disk, and nothing breaks."""
+    gone = [
+        asyncio.create_task(desk.ledger.ask(insert_one, "test")),
+        asyncio.create_task(desk.ledger.ask(lambda _: 1 / 0, "test")),
+    ]
+    await asyncio.sleep(0)
+    for asking in gone:
+        asking.cancel()
+    async with desk.open():
+        await asyncio.wait(gone)
+    assert 1 == await database.read(count)
+
+
+async def test_closing_answers_what_was_asked(database: Database, desk: Desk) -> None:
+    """Nobody who asked before the end waits for ever."""
+    asking = asyncio.create_task(desk.ledger.ask(insert_one, "test"))
+    await asyncio.sleep(0)
+    desk.ledger.close()
+    await asyncio.wait_for(desk.ledger.run(), 5)
+    assert "done" == await asking
+    assert 1 == await database.read(count)
+
+
+async def test_endings_go_before_questions(database: Database, desk: Desk) -> None:
+    """Who asks what is in doubt sees what has ended before."""
+    (claim,) = await claimed(database, 1)
+    settling = desk.put(claim, accepted(claim))
+    asking = asyncio.create_task(
+        desk.ledger.ask(lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test")
+    )
+    await asyncio.sleep(0)
+    async with desk.open():
+        assert "submitted" == await asking
+        await settling
+
+
+def move(path: Path, name: str) -> None:
+    """Give the file another name."""
+    path.rename(path.with_name(name))
+
+
+async def test_a_question_to_a_broken_database_is_told(path: Path, desk: Desk) -> None:
+    """Who asks is told that the database cannot be used, and does not wait for ever."""
+    async with desk.open():
+        assert 0 == await desk.ledger.ask(count, "test")
+        move(path, "elsewhere")
+        with pytest.raises(DatabaseProblem):
+            await asyncio.wait_for(desk.ledger.ask(count, "test"), 5)
+        move(path.with_name("elsewhere"), path.name)
+        assert 0 == await desk.ledger.ask(count, "test")

@@ -113,6 +113,19 @@ async def test_an_upgrade_that_fails_leaves_nothing_half_made(tmp_path: Path) ->
             assert await database.read(schema_problem) is None
 
 
+async def test_a_revision_that_nobody_knows_is_named(path: Path) -> None:
+    """A file that something else has marked is left as it is, and the way out is said."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        plain.execute("UPDATE alembic_version SET version_num = '0000'")
+        before = list(plain.iterdump())
+        async with open_database(path) as database:
+            with pytest.raises(DatabaseProblem, match=re.escape(str(path))) as told:
+                await migrate.upgrade(database)
+        assert before == list(plain.iterdump())
+    assert "'0000'" in str(told.value)
+    assert str(told.value).endswith(": restore a backup")
+
+
 async def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A folder that is not there is told as such, with the path that was meant."""
     path = tmp_path / "absent" / "videos.db"

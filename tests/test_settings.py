@@ -11,6 +11,7 @@ from worker import settings
 from worker.settings import NAMES, NO_KEY, Key, Loaded, Settings, SettingsError, load, read_key
 
 SECRET = "sk-0123456789abcdef"
+ANOTHER_FILE = "name a file that holds the key and that this user may read"
 CHECKOUT = Path(__file__).parent.parent
 
 
@@ -57,7 +58,7 @@ def test_nothing_said_is_the_contract() -> None:
         poll_seconds=0.1,
         grace_seconds=None,
         url_margin_seconds=21600,
-        on_doubt="hold",
+        on_doubt="reconcile",
         doubt_settle_seconds=300,
         default_language=None,
         default_callback_url=None,
@@ -182,7 +183,7 @@ NUMBER = "must be a number below 1,000,000,000"
         ("grace_seconds", "-1", "must be 0 or more"),
         ("grace_seconds", "", NUMBER),
         ("poll_seconds", "soon", NUMBER),
-        ("on_doubt", "reconcile", "must be one of hold, retry"),
+        ("on_doubt", "guess", "must be one of reconcile, hold, retry"),
         ("log_level", "INFO", "must be one of debug, info, warning, error"),
         ("log_format", "xml", "must be one of auto, console, json"),
         ("database_url", "", "must be text"),
@@ -339,7 +340,7 @@ def test_what_is_not_toml_is_one_problem(tmp_path: Path, content: bytes, reason:
     """Whatever stands in the file, the answer is a sentence with its path, and no traceback."""
     file = tmp_path / "worker.toml"
     file.write_bytes(content)
-    expected = f"the settings file {file} is not TOML: {reason}"
+    expected = f"the settings file {file} (--config) is not TOML: {reason}"
     (told,) = problems_of({}, {}, str(file))
     assert expected == told[: len(expected)]
 
@@ -350,9 +351,10 @@ def test_what_is_not_toml_is_one_problem(tmp_path: Path, content: bytes, reason:
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, reason: str) -> None:
     """A file that was named and is not there is never taken for no file."""
     file = os.path.normpath(tmp_path / name)
-    expected = [f"the settings file {file} cannot be read: {reason}"]
-    assert expected == problems_of({}, {}, file)
-    assert expected == problems_of({}, {"WORKER_CONFIG": file}, None)
+    what = f"cannot be read: {reason}: name another, or none"
+    assert [f"the settings file {file} (--config) {what}"] == problems_of({}, {}, file)
+    told = problems_of({}, {"WORKER_CONFIG": file}, None)
+    assert [f"the settings file {file} (WORKER_CONFIG) {what}"] == told
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=20)))
@@ -435,7 +437,10 @@ def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
     ("content", "problem"),
     [
         (b"", "the file {file} (VALOSSA_API_KEY_FILE) is empty: put the API key in it"),
-        (b"\xff\xfe", "VALOSSA_API_KEY_FILE={file} cannot be read: it is not text"),
+        (
+            b"\xff\xfe",
+            f"VALOSSA_API_KEY_FILE={{file}} cannot be read: it is not text: {ANOTHER_FILE}",
+        ),
         (
             b"key=" + SECRET.encode() + b"\nother=1\n",
             "the file {file} (VALOSSA_API_KEY_FILE) holds more than a key: one line, no spaces",
@@ -460,7 +465,16 @@ def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reas
     file = os.path.normpath(tmp_path / name)
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY_FILE": file})
-    assert [f"VALOSSA_API_KEY_FILE={file} cannot be read: {reason}"] == caught.value.problems
+    expected = f"VALOSSA_API_KEY_FILE={file} cannot be read: {reason}: {ANOTHER_FILE}"
+    assert [expected] == caught.value.problems
+
+
+def test_a_key_file_without_a_name_is_told_as_such() -> None:
+    """A variable that was emptied by mistake would look like a folder."""
+    with pytest.raises(SettingsError) as caught:
+        read_key({"VALOSSA_API_KEY_FILE": ""})
+    expected = "VALOSSA_API_KEY_FILE is empty: name the file that holds the key, or unset it"
+    assert [expected] == caught.value.problems
 
 
 def test_two_sources_of_a_key_are_one_too_many(tmp_path: Path) -> None:

@@ -29,16 +29,8 @@ from worker.store.account import Account
 from worker.store.queue import Expired
 from worker.store.settle import Ending
 from worker.tables import videos
-from worker.turn import (
-    INVALID_AT_ONCE,
-    LONGEST_COOL_DOWN_SECONDS,
-    CoolDown,
-    Done,
-    Note,
-    Transaction,
-    Turn,
-    Why,
-)
+from worker.terms import CoolDown, Done, Note, Turn, Why
+from worker.turn import INVALID_AT_ONCE, LONGEST_COOL_DOWN_SECONDS, Transaction
 
 GAP = timedelta(microseconds=1020)
 """Between two starts under ``TERMS``: a second and the margin, a thousandth of both."""
@@ -674,3 +666,116 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
 
     (start,) = (await database.write(slow, "test")).starts
     assert before + work.terms.lease.total_seconds() == start.lease_ends
+
+
+# --- The API's list of jobs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(hands: Hands) -> Transaction:
+    """The work of a process that has doubts settled by the list."""
+    return transaction(hands.clock, absent_after=300.0)
+
+
+async def reserve(database: Database, work: Transaction) -> float | datetime:
+    """Ask for one start."""
+    return await database.write(work.reserve_one, "test")
+
+
+async def test_a_question_spends_one_start(database: Database, work: Transaction) -> None:
+    """Law 10: a question takes the next start, and the one after it is a step later."""
+    assert 1000.0 == await reserve(database, work)
+    assert START + GAP == (await known(database)).next_start_at
+    assert 1000.00102 == pytest.approx(await reserve(database, work))
+    assert START + 2 * GAP == (await known(database)).next_start_at
+
+
+async def test_a_question_is_at_most_100_ms_ahead(database: Database, work: Transaction) -> None:
+    """A start that is further off is not taken yet, and nothing is charged."""
+    await let_start(database, later(START, 0.5))
+    assert later(START, 0.4) == await reserve(database, work)
+    assert later(START, 0.5) == (await known(database)).next_start_at
+
+
+async def test_a_question_waits_for_the_end_of_a_cool_down(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 10: a pause is for every request."""
+    await cool(database, later(START, 50))
+    assert later(START, 49.9) == await reserve(database, work)
+    hands.pass_seconds(49.95)
+    assert 1050.0 == pytest.approx(await reserve(database, work))
+
+
+async def test_a_question_goes_at_the_pace_that_429s_left(
+    database: Database, work: Transaction
+) -> None:
+    """After a cut, a question costs everybody as much as a video does."""
+    brake = Brake(low=100.0, ceiling=100.0, cut_at=START)
+    await database.write(lambda c: account.brake(c, brake), "test")
+    await reserve(database, work)
+    assert later(START, 0.0102) == (await known(database)).next_start_at
+
+
+async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
+    database: Database, work: Transaction
+) -> None:
+    """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
+    await let_start(database, later(START, 3600))
+    assert later(START, 0.1) == await reserve(database, work)
+    assert later(START, 0.1) == (await known(database)).next_start_at
+    assert 1000.1 == pytest.approx(await reserve(database, work))
+
+
+TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": START}
+
+
+async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
+    database: Database, asking: Transaction
+) -> None:
+    """A documented 500 may have made a job: its video waits for a list that was asked for since,
+    and the next one in the queue does not.
+    """
+    await due(database, 1, **TURNED_AWAY)
+    await add(database, "https://example.org/other.mp4", due_at=later(START, -1))
+    assert [2] == await claimed_by(database, asking)
+    await database.write(lambda c: account.list_read(c, later(START, -1)), "test")
+    assert [] == await claimed_by(database, asking)
+    await database.write(lambda c: account.list_read(c, START), "test")
+    assert [1] == await claimed_by(database, asking)
+
+
+async def claimed_by(database: Database, work: Transaction) -> list[int]:
+    """What a process gets when it asks for work."""
+    return [start.claim.video_id for start in (await write(database, work, room=5)).turn.starts]
+
+
+async def test_without_reconciliation_a_500_waits_for_no_list(
+    database: Database, work: Transaction
+) -> None:
+    """Where nobody asks for the list, nothing waits for it."""
+    await due(database, 1, **TURNED_AWAY)
+    assert 1 == len((await write(database, work, room=5)).turn.starts)
+
+
+async def test_a_look_tells_when_the_list_is_worth_asking_for(
+    database: Database, asking: Transaction, work: Transaction
+) -> None:
+    """A drain knows that it waits for the list, and a run that asks for none does not."""
+    await due(database, 1, **TURNED_AWAY)
+    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+    await database.write(lambda c: account.list_asked(c, START), "test")
+    assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
+    assert await database.read(work.look) is None
+
+
+async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
+    """Doubts are judged by the settings of the run, or left alone."""
+    judgement = transaction(hands.clock, absent_after=77.0).judgement
+    assert judgement is not None
+    assert ("worker-1", timedelta(seconds=77), TERMS.policy) == (
+        judgement.who,
+        judgement.settle,
+        judgement.policy,
+    )
+    assert transaction(hands.clock).judgement is None

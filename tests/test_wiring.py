@@ -253,7 +253,9 @@ async def test_the_timeout_is_that_of_the_settings(path: Path) -> None:
     async with open_database(path) as database:
         await add(database, "https://example.org/a.mp4")
     options = Options(script={1: "stall"})
-    seen = await drained(path, options, connect_timeout_seconds=0.2, timeout_seconds=0.2)
+    seen = await drained(
+        path, options, connect_timeout_seconds=0.2, timeout_seconds=0.2, on_doubt="hold"
+    )
     assert ("in_doubt", 1) == (seen["state"], seen["attempts"])
 
 

@@ -12,16 +12,23 @@ core/          the decisions, pure: values in, values out
   breaker      outcomes so far: go on, cool down, probe, stop
   pace         when starts may happen, and how a 429 slows them
   intake       a row of somebody's file as a row of ours
-  listing      what a list of jobs shows; redact: what may be shown at all
-tables         what is stored; clock: time as an argument
+  listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
+               does not fit between it and the table
+  redact       what may be shown at all; remedy: what helps
+tables         what is stored; clock: time as an argument; sqlite: a connection and its thread
 db             connections and transactions; settings, log; migrate: the way to the schema
-store/         the only SQL: queue, settle, account, intake, desk
+store/         the only SQL: queue, settle, account, evidence, audit, intake, desk, overview,
+               changes
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
+judgement      what one transaction of reconciliation does
+terms          what a transaction of the queue takes and gives, as values
 turn           what one transaction of the queue does
 orders         what a run is told to do; chronicle: what people get to know of it
 ledger         the one writing task
 attempts       one claim, one POST
+reconciler     one question for the list of jobs, when doubts are worth it
+closing        whether a run is over, and why
 runner         the loop: run and drain are one
 wiring         settings into running parts
 simulator/     the imitation of the API: it shares no code with what it judges

@@ -23,8 +23,8 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from worker.core.classify import Answer, Exchange, NoAnswer, Withheld, classify
-from worker.core.listing import Listing, listing
-from worker.core.model import Accepted, Outcome
+from worker.core.listing import Listing, Unlisted, listing
+from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean
 from worker.core.request import Json
 
@@ -35,7 +35,7 @@ LIST_LIMIT = 64 * 1024 * 1024
 """Bytes of a list of jobs that are read."""
 
 ERROR_LIMIT = 500
-"""Bytes of an unexpected answer that are shown."""
+"""Characters of an unexpected answer that are shown."""
 
 KEEP_ALIVE_SECONDS = 4.0
 """Shorter than a server's usual five: an idle connection that the server closes under a POST makes
@@ -115,7 +115,9 @@ class Api:
         trace.on_request_headers_sent.append(_first_byte)
         self._session = aiohttp.ClientSession(
             connector=_Connections(
-                limit=slots, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
+                limit=slots + 1,  # the list of jobs takes no video's place
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                socket_factory=_socket,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=timeout_seconds,
@@ -144,7 +146,7 @@ class Api:
             return replace(outcome, job_id=clean(blank(outcome.job_id, self._key)))
         return replace(outcome, message=clean(blank(outcome.message, self._key)))
 
-    async def list_jobs(self) -> Listing | str:
+    async def list_jobs(self) -> Listing | Unlisted:
         """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
         nothing. The key travels in the query, so no text of an error may show the address.
         """
@@ -156,15 +158,60 @@ class Api:
             ) as response:
                 while len(body) < LIST_LIMIT and (chunk := await response.content.readany()):
                     body += chunk
-                status = response.status
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            harmless = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientResponseError)
+            told = _told(error) if harmless else type(error).__name__
+            return Unlisted(reason=clean(blank(told, self._key)))
+        if response.status != HTTPStatus.OK:
+            return self._unlisted(response, bytes(body[:BODY_LIMIT]))
+        # In a thread: what is in flight must not wait while a huge list is read.
+        found = await asyncio.to_thread(self._read_list, bytes(body))
+        return found or Unlisted(reason="the answer is not JSON", lasting=True)
+
+    def _read_list(self, body: bytes) -> Listing | None:
+        """The list, with the key blanked wherever something of it is kept."""
+        found = listing(body)
+        if found is None:
+            return None
+        entries = tuple(
+            replace(
+                entry,
+                job_id=entry.job_id and blank(entry.job_id, self._key),
+                status=entry.status and blank(entry.status, self._key),
+            )
+            for entry in found.entries
+        )
+        paged = found.paged and blank(found.paged, self._key)
+        return Listing(entries=entries, paged=paged, shape=blank(found.shape, self._key))
+
+    def _unlisted(self, response: aiohttp.ClientResponse, body: bytes) -> Unlisted:
+        """An answer that is no list, in the words of the outcome table."""
+        outcome = classify(self._answered(response, body))
+        told = outcome.message or f"HTTP {response.status}"
+        later = outcome if isinstance(outcome, Throttled | TryLater) else None
+        return Unlisted(
+            reason=clean(blank(told, self._key))[:ERROR_LIMIT],
+            lasting=not isinstance(outcome, Throttled | TryLater | InDoubt),
+            retry_after=None if later is None else later.retry_after,
+        )
+
+    async def cancel_job(self, job_id: str) -> str | None:
+        """POST that a job which still waits is cancelled (valossa-api.md, section 7); why it was
+        not, or None if it was.
+        """
+        _PROGRESS.set(_Progress(lambda: None))
+        try:
+            async with self._session.post(
+                f"{self._url}/cancel_job",
+                json={"api_key": self._key, "job_id": job_id},
+                allow_redirects=False,
+            ) as response:
+                body = await response.content.read(BODY_LIMIT)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             return type(error).__name__
-        found = listing(bytes(body)) if status == HTTPStatus.OK else None
-        if found is not None:
-            return found
-        return clean(
-            blank(f"HTTP {status}: {body[:ERROR_LIMIT].decode(errors='replace')}", self._key)
-        )
+        if response.status == HTTPStatus.OK:
+            return None
+        return self._unlisted(response, body).reason
 
     async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> Exchange:
         progress = _Progress(may_send)
@@ -206,9 +253,12 @@ class Api:
         except Exception:  # noqa: BLE001 - the status stands, whatever became of the body
             progress.cut()
         response.release()
+        return self._answered(response, bytes(body))
+
+    def _answered(self, response: aiohttp.ClientResponse, body: bytes) -> Answer:
         return Answer(
             status=response.status,
-            body=bytes(body),
+            body=body,
             received_at=self._now(),
             retry_after=response.headers.get(hdrs.RETRY_AFTER),
             date=response.headers.get(hdrs.DATE),

@@ -16,7 +16,8 @@ from worker.gate import Gate
 from worker.ledger import Ledger
 from worker.orders import Orders
 from worker.store import settle
-from worker.turn import CoolDown, Settled, Start, Transaction
+from worker.terms import CoolDown, Settled, Start
+from worker.turn import Transaction
 
 
 class Attempts:

@@ -1,23 +1,31 @@
 """What people get to know of a run while it lasts: log lines, and a tally. Decides nothing."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from worker.core.model import Accepted, Claim, Outcome, Released
+from worker.core.evidence import Absent, Ambiguous, Found
+from worker.core.listing import Listing, Unlisted
+from worker.core.model import Accepted, Claim, Outcome, Released, State
 from worker.core.redact import without_secrets
 from worker.db import DatabaseProblem
+from worker.judgement import Finding
 from worker.log import Event, Log
 from worker.orders import Tally
 from worker.store.queue import Expired
-from worker.turn import CoolDown, Settled
+from worker.terms import CoolDown, Settled
 
 
 class Chronicle:
-    """One run's story. ``watch`` is called after each change of the tally."""
+    """One run's story. ``watch`` is called after each change of the tally; ``doubts`` are the
+    videos that this run has left in doubt so far.
+    """
 
     def __init__(self, log: Log, watch: Callable[[Tally], None]) -> None:
         self.log = log
         self.tally = Tally()
+        self.doubts: set[int] = set()
         self._watch = watch
+        self._shape_told = False
         self._database_works = True
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
@@ -40,6 +48,10 @@ class Chronicle:
         if settled.transition is None:
             claim = settled.ending.claim
             self.log.warning(Event.CLAIM_LOST, video=claim.video_id, attempt=claim.attempt)
+        elif settled.transition.state is State.IN_DOUBT:
+            self.doubts.add(settled.ending.claim.video_id)
+        else:
+            self.doubts.discard(settled.ending.claim.video_id)
         self.tally.count(settled)
         self._watch(self.tally)
 
@@ -58,8 +70,42 @@ class Chronicle:
             attempt=expired.attempt,
             claimed_by=expired.claimed_by,
         )
+        self.doubts.add(expired.video_id)
         self.tally.in_doubt += 1
         self._watch(self.tally)
+
+    def reconciled(self, shown: Listing | Unlisted, findings: Sequence[Finding]) -> None:
+        """A list was read, and what it proves is on disk."""
+        self._tell_list(shown, findings)
+        for finding in findings:
+            self._tell_finding(finding)
+        self._watch(self.tally)
+
+    def _tell_list(self, shown: Listing | Unlisted, findings: Sequence[Finding]) -> None:
+        verdicts = Counter(type(finding.verdict).__name__ for finding in findings)
+        if isinstance(shown, Unlisted):
+            self.log.warning(Event.LIST_READ, jobs=None, reason=shown.reason)
+            return
+        self.log.info(Event.LIST_READ, jobs=len(shown.entries), verdicts=dict(verdicts))
+        if not self._shape_told:
+            self._shape_told = True
+            self.log.info(Event.LIST_SHAPE, shape=shown.shape, paged=shown.paged)
+
+    def _tell_finding(self, finding: Finding) -> None:
+        doubt, verdict = finding.doubt, finding.verdict
+        own = doubt.video_id in self.doubts
+        match verdict:
+            case Found(job_id):
+                self.log.info(Event.DOUBT_FOUND, video=doubt.video_id, job_id=job_id)
+                self.tally.submitted += 1
+            case Absent():
+                self.log.info(Event.DOUBT_ABSENT, video=doubt.video_id, attempt=doubt.attempt)
+            case Ambiguous() if finding.look_up:
+                self.doubts.add(doubt.video_id)
+                self.tally.in_doubt += 1
+        if own and finding.hope is None:
+            self.doubts.discard(doubt.video_id)
+            self.tally.in_doubt -= 1
 
     def cool_down(self, asked: CoolDown) -> None:
         """Everybody waits."""

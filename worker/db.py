@@ -4,16 +4,15 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from sqlalchemy import URL, Connection, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from worker.sqlite import LockedError, Side, transaction, unlocked
 from worker.tables import SCHEMA
 
 PATIENCE_SECONDS = 5.0
@@ -54,15 +53,8 @@ class Database:
         self._dice = dice
         self._waiting = waiting
         self._patience_seconds = patience_seconds
-        self._engine: AsyncEngine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(self.path)),
-            poolclass=NullPool,
-            isolation_level="AUTOCOMMIT",  # BEGIN IMMEDIATE is said by write(), not by the driver
-            connect_args={"timeout": 0},
-        )
-        event.listen(self._engine.sync_engine, "connect", _tolerate_bad_text)
         self._turn = {"write": asyncio.Lock(), "read": asyncio.Lock()}
-        self._open: dict[str, AsyncConnection] = {}
+        self._open: dict[str, Side] = {}
         self._file: tuple[int, int] | None = None
 
     async def __aenter__(self) -> Self:
@@ -87,38 +79,29 @@ class Database:
         """
         async with self._turn["read"]:
             try:
-                connection = await self._connection("read", "to look for changes")
-                found = await connection.exec_driver_sql("PRAGMA data_version")
+                side = await self._side("read", "to look for changes")
+                return await side.run(_data_version)
             except DBAPIError as error:
                 raise _explained(error, self.path) from error
-            version: int = found.scalar_one()
-            return version
 
     async def close(self) -> None:
         """Close both connections."""
-        for connection in self._open.values():
-            await connection.close()
+        for side in self._open.values():
+            await side.close()
         self._open.clear()
-        await self._engine.dispose()
 
     async def _transaction(
         self, role: str, begin: str, work: Callable[[Connection], T], purpose: str
     ) -> T:
         async with self._turn[role]:
             try:
-                connection = await self._connection(role, purpose)
-                await self._locked(lambda: connection.exec_driver_sql(begin), purpose)
-                try:
-                    result = await connection.run_sync(work)
-                    await connection.commit()
-                except BaseException:
-                    await connection.rollback()
-                    raise
+                side = await self._side(role, purpose)
+                step = partial(transaction, begin, work)
+                return await self._locked(lambda: side.run(step), purpose)
             except DBAPIError as error:
                 raise _explained(error, self.path) from error
-            return result
 
-    async def _connection(self, role: str, purpose: str) -> AsyncConnection:
+    async def _side(self, role: str, purpose: str) -> Side:
         """The open connection. SQLite goes on writing to a file that has been removed or replaced:
         an intent in it would be on disk for nobody (laws 1 and 9).
         """
@@ -129,17 +112,17 @@ class Database:
             )
         if role not in self._open:
             _probe(self.path)
-            connection = await self._engine.connect()
+            side = await Side.open(self.path)
             try:
-                await self._locked(lambda: connection.run_sync(_prepare, self.path), purpose)
+                await self._locked(lambda: side.run(partial(_prepare, path=self.path)), purpose)
             except BaseException:
-                await connection.close()
+                await side.close()
                 raise
-            self._open[role] = connection
+            self._open[role] = side
             self._file = _file_at(self.path)
         return self._open[role]
 
-    async def _locked(self, step: Callable[[], Awaitable[object]], purpose: str) -> None:
+    async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:
         """Take ``step`` as soon as the lock is free, polling in small random steps: the busy
         handler's own sleeps grow to 100 ms. Says once what waits.
         """
@@ -147,12 +130,9 @@ class Database:
         give_word = clock.time() + self._patience_seconds
         while True:
             try:
-                await step()
-            except DBAPIError as error:
-                if not _is_busy(error):
-                    raise
-            else:
-                return
+                return await step()
+            except LockedError:
+                pass
             if clock.time() > give_word:
                 self._waiting(purpose)
                 give_word = float("inf")
@@ -177,6 +157,12 @@ def path_of(url: str) -> Path:
     return Path(parsed.database).expanduser().absolute()
 
 
+def rewrite(connection: Connection) -> None:
+    """Write what stands there already: this fails where a claim would, and changes nothing."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+
 def schema_of(connection: Connection) -> str | None:
     """The revision that the database is at, None where it has no tables of this program."""
     known = text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
@@ -198,12 +184,9 @@ def schema_problem(connection: Connection) -> str | None:
     return None
 
 
-def _tolerate_bad_text(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    """Read text that is not UTF-8 as lone surrogates, so that one such row is told apart instead
-    of stopping everybody (law 14).
-    """
-    driver = connection.driver_connection
-    driver.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+def _data_version(connection: Connection) -> int:
+    version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    return version
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
@@ -227,17 +210,12 @@ def _probe(path: Path) -> None:
 
 def _prepare(connection: Connection, path: Path) -> None:
     """Every commit on disk before the next step (law 1); a database that is not WAL is refused."""
-    mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar_one()
+    mode = unlocked(connection, "PRAGMA journal_mode=WAL").scalar_one()
     if mode != "wal":
         raise DatabaseProblem(
             f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
         )
     connection.exec_driver_sql("PRAGMA synchronous=FULL")
-
-
-def _is_busy(error: DBAPIError) -> bool:
-    code = getattr(error.driver_exception, "sqlite_errorcode", 0)
-    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _explained(error: DBAPIError, path: Path) -> Exception:

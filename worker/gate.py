@@ -32,6 +32,11 @@ class Gate:
         """Free one slot."""
         self.taken -= 1
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody may begin any more."""
+        return self._shut.is_set()
+
     def shut(self) -> None:
         """Let nobody begin any more; who waits is told so at once."""
         if not self._shut.is_set():
@@ -43,7 +48,7 @@ class Gate:
         """Wait for the start at the monotonic second ``at``, then for the hard limit; False if the
         gate was shut before. One at a time stands at the limit: more waiters would poll it.
         """
-        await self._wait_until(at)
+        await self.wait_until(at)
         async with self._line:
             if self._shut.is_set():
                 return False
@@ -56,10 +61,12 @@ class Gate:
                 self._at_limit = None
         return not self._shut.is_set()
 
-    async def _wait_until(self, at: float) -> None:
+    async def wait_until(self, at: float) -> bool:
+        """Wait for the monotonic second ``at``; False if the gate was shut before."""
         seconds = at - self._monotonic()
         if seconds > 0:
             try:
                 await asyncio.wait_for(self._shut.wait(), seconds)
             except TimeoutError:
-                return
+                return True
+        return not self._shut.is_set()

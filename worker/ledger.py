@@ -8,14 +8,19 @@ futures. Knows neither HTTP nor SQL.
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
 from worker.chronicle import Chronicle
 from worker.core.model import InDoubt, Released
 from worker.db import Database, DatabaseProblem
 from worker.store.settle import Ending
-from worker.turn import CoolDown, Done, Note, Settled, Transaction, Turn
+from worker.terms import CoolDown, Done, Note, Settled, Turn
+from worker.turn import Transaction
+
+T = TypeVar("T")
 
 TRY_AGAIN_SECONDS = 1.0
 """Between tries to write while the database cannot be written."""
@@ -29,6 +34,13 @@ class _Waiting:
     note: Note
     future: asyncio.Future[Settled]
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    work: Callable[[Connection], object]
+    purpose: str
+    future: asyncio.Future[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,7 @@ class Ledger:
         self._try_again_seconds = try_again_seconds
         self._ready: list[_Waiting] = []
         self._wanted: _Wanted | None = None
+        self._asked: list[_Asked] = []
         self._news = asyncio.Event()
         self._closing = False
         self._giving_up = asyncio.Event()
@@ -84,6 +97,15 @@ class Ledger:
                 self._release(future.result())
             raise
 
+    async def ask(self, work: Callable[[Connection], T], purpose: str) -> T:
+        """``work``'s result, in a transaction of its own that ends whatever becomes of the caller.
+        Raises what ``work`` raises, or DatabaseProblem.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(work, purpose, cast("asyncio.Future[object]", future)))
+        self._news.set()
+        return await future
+
     def close(self) -> None:
         """End ``run`` when everything put down is on disk."""
         self._closing = True
@@ -96,11 +118,12 @@ class Ledger:
 
     async def run(self) -> None:
         """Write until closed."""
-        while self._ready or self._wanted or not self._closing:
+        while self._ready or self._wanted or self._asked or not self._closing:
             await self._news.wait()
             self._news.clear()
             await self._gather()
             await self._turn()
+            await self._serve()
             if self._giving_up.is_set():
                 return
 
@@ -127,6 +150,19 @@ class Ledger:
                 raise
             self._wanted = wanted
             await self._one_by_one(ready)
+
+    async def _serve(self) -> None:
+        """What was asked for beside endings and claims, one after the other."""
+        asked, self._asked = self._asked, []
+        for question in asked:
+            try:
+                answer = await self._database.write(question.work, question.purpose)
+            except Exception as error:  # noqa: BLE001 - the asker's work, the asker's error
+                if not question.future.cancelled():
+                    question.future.set_exception(error)
+            else:
+                if not question.future.cancelled():
+                    question.future.set_result(answer)
 
     async def _write(self, ready: Sequence[_Waiting], wanted: _Wanted | None) -> Done:
         notes = [waiting.note for waiting in ready]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from worker.db import Database
+from worker.db import Database, DatabaseProblem
 
 _PACKAGED = Path(__file__).parent / "migrations"
 _CHECKOUT = Path(__file__).parent.parent / "migrations"
@@ -15,11 +16,14 @@ _CHECKOUT = Path(__file__).parent.parent / "migrations"
 async def upgrade(database: Database, revision: str = "head") -> None:
     """Bring ``database`` up to ``revision`` in one transaction, making the file if it is missing.
 
-    Raises DatabaseProblem if the file cannot be written.
+    Raises DatabaseProblem if the file cannot be written, or is at a revision that nobody knows.
     """
-    await database.write(
-        lambda connection: command.upgrade(_config(connection), revision), "migrate"
-    )
+    try:
+        await database.write(
+            lambda connection: command.upgrade(_config(connection), revision), "migrate"
+        )
+    except CommandError as error:
+        raise DatabaseProblem(f"database {database.path}: {error}: restore a backup") from error
 
 
 async def downgrade(database: Database, revision: str) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from worker.core.breaker import Stop
 from worker.core.model import Accepted, Released, State
 from worker.core.request import Defaults
-from worker.turn import Settled
+from worker.terms import Settled
 
 
 class End(StrEnum):
@@ -67,9 +67,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """How a run ended."""
+    """How a run ended. ``hopeless``: the videos that it left in doubt for a person to settle."""
 
     end: End
     detail: str
     tally: Tally
     stop: Stop | None
+    hopeless: frozenset[int] = frozenset()

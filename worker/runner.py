@@ -6,21 +6,20 @@ given its parts, and told to stop.
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, assert_never
+from typing import Any
 
 from worker.api import Api
 from worker.attempts import Attempts
 from worker.chronicle import Chronicle
-from worker.core.breaker import Stop, Trouble
+from worker.closing import Closing
 from worker.db import Database, DatabaseProblem
 from worker.gate import Gate
 from worker.ledger import Ledger
 from worker.log import Event
 from worker.orders import End, Orders, Report
-from worker.turn import Start, Transaction, Turn, Why
-
-PATIENCE_SECONDS = 60.0
-"""How long a drain that does not wait sits out an API that gives no clear answer."""
+from worker.reconciler import Reconciler
+from worker.terms import Start, Turn, Why
+from worker.turn import Transaction
 
 LONGEST_SLEEP_SECONDS = 30.0
 """Between looks at the table when nothing calls: a wall clock may have jumped."""
@@ -33,12 +32,6 @@ LAST_WORDS_SECONDS = 0.1
 
 LAST_WRITE_SECONDS = 5.0
 """What a stop gives a database that cannot be written, after the grace."""
-
-_END_OF_TROUBLE = {
-    Trouble.ACCOUNT: End.ACCOUNT,
-    Trouble.ADDRESS: End.ADDRESS,
-    Trouble.EQUAL_REFUSALS: End.EQUAL_REFUSALS,
-}
 
 
 class Runner:
@@ -66,10 +59,8 @@ class Runner:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._given_up = False
-        self._stop: Stop | None = None
         self._seen: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started = self._clock.monotonic()
         self._attempts = Attempts(
             api=api,
             gate=gate,
@@ -79,6 +70,28 @@ class Runner:
             chronicle=chronicle,
             ended=self._wake.set,
         )
+        judgement = transaction.judgement
+        self._reconciler = (
+            Reconciler(
+                api=api,
+                gate=gate,
+                write=self._ledger.ask,
+                transaction=transaction,
+                judgement=judgement,
+                chronicle=chronicle,
+                news=self._wake.set,
+            )
+            if judgement
+            else None
+        )
+        self._closing = Closing(
+            orders=orders,
+            clock=self._clock,
+            gate=gate,
+            attempts=self._attempts,
+            reconciler=self._reconciler,
+            chronicle=chronicle,
+        )
 
     async def run(self) -> Report:
         """Work until the orders say that it is over, or until told to stop."""
@@ -86,8 +99,11 @@ class Runner:
         log.info(Event.RUN_STARTED, slots=self._gate.slots, drain=self._orders.drain)
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._ledger.run())
+            settling = self._reconciler and group.create_task(self._reconciler.run())
             try:
                 end, detail = await self._fed(group, writing)
+                if settling:  # it waits for the ledger or the API, which both bear to be left
+                    settling.cancel()
                 await self._wind_down()
                 if self._given_up and self._ledger.problem and not self._stopping.is_set():
                     end, detail = End.DATABASE, str(self._ledger.problem)
@@ -99,12 +115,13 @@ class Runner:
                 self._ledger.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=end, detail=detail)
-        return Report(end=end, detail=detail, tally=self._chronicle.tally, stop=self._trouble())
-
-    def _trouble(self) -> Stop | None:
-        """What ended the run, with the videos that failed by it while the rest came in."""
-        known, last = self._stop, self._attempts.breaker.stop
-        return last if known and last and last.trouble is known.trouble else known
+        return Report(
+            end=end,
+            detail=detail,
+            tally=self._chronicle.tally,
+            stop=self._closing.trouble(),
+            hopeless=self._closing.hopeless(),
+        )
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight gets its grace."""
@@ -118,23 +135,29 @@ class Runner:
         self._hurrying.set()
 
     async def _fed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> tuple[End, str]:
-        """The feeding loop's end. A ledger that died ends it at once, and so does a stop while
-        the loop waits for a database that somebody else holds.
+        """The feeding loop's end. A ledger that died ends it at once, and so does a stop, or the
+        end of its time, while the loop waits for a database that somebody else holds.
         """
         feeding = asyncio.create_task(self._feed(group))
         stopping = asyncio.create_task(self._stopping.wait())
+        left = self._closing.deadline - self._clock.monotonic() + LAST_WRITE_SECONDS
         try:
-            await asyncio.wait({writing, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {writing, feeding, stopping},
+                timeout=None if left == float("inf") else left,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
             if stopping.done() and not writing.done():
                 await _all_ended({feeding}, LAST_WRITE_SECONDS, self._hurrying)
+            end = End.STOPPED if self._stopping.is_set() else End.TIME
         finally:
             stopping.cancel()
             await self._fed_up(feeding)
         if writing.done():
             writing.result()
-        if feeding.done():
+        if feeding.done() and not feeding.cancelled():
             return feeding.result()
-        return End.STOPPED, "the database was held by somebody else"
+        return end, "the database was held by somebody else"
 
     async def _fed_up(self, feeding: asyncio.Task[tuple[End, str]]) -> None:
         """End the loop where it has not ended by itself; but a question to the database, which is
@@ -169,9 +192,8 @@ class Runner:
                 for start in turn.starts:
                     self._begin(start, group)
                 if not turn.starts:
-                    end = self._ended(turn)
-                    if end is not None:
-                        return end, turn.detail or (self._stop.message if self._stop else "")
+                    if (ended := self._closing.ended(turn)) is not None:
+                        return ended
                     await self._idle(turn)
             except DatabaseProblem as problem:
                 if self._orders.drain:
@@ -180,32 +202,7 @@ class Runner:
         return over
 
     def _over(self) -> tuple[End, str] | None:
-        """Why nothing more may be claimed, whatever the table holds."""
-        orders, stop, now = self._orders, self._attempts.breaker.stop, self._clock.monotonic()
-        if self._stopping.is_set():
-            return End.STOPPED, ""
-        if self._at_limit() and not self._gate.taken:
-            return End.LIMIT, ""
-        if orders.max_seconds is not None and now >= self._started + orders.max_seconds:
-            return End.TIME, ""
-        if orders.drain and stop is not None:
-            self._stop = stop
-            return _END_OF_TROUBLE[stop.trouble], stop.message
-        if self._impatient(max(now, self._attempts.breaker.cool_until)):
-            return End.UNREACHABLE, self._attempts.last_unclear
-        return None
-
-    def _at_limit(self) -> bool:
-        """Whether all requests are begun or about to; one that is not sent makes room again."""
-        return self._orders.limit is not None and self._attempts.spent >= self._orders.limit
-
-    def _impatient(self, until: float) -> bool:
-        """Whether a drain that does not wait has no reason to sit out a trouble that lasts until
-        that monotonic second.
-        """
-        gives_up = self._orders.drain and not self._orders.wait
-        troubled = self._attempts.breaker.blanks > 0 and not self._attempts.breaker.trusted
-        return gives_up and troubled and until > self._attempts.clear_at + PATIENCE_SECONDS
+        return (End.STOPPED, "") if self._stopping.is_set() else self._closing.over()
 
     def _cooling(self) -> bool:
         return self._clock.monotonic() < self._attempts.breaker.cool_until
@@ -220,44 +217,13 @@ class Runner:
             room = min(room, self._orders.limit - self._attempts.spent)
         return room
 
-    def _ended(self, turn: Turn) -> End | None:
-        """Whether a turn that brought no start is the end of a drain."""
-        if not self._orders.drain or self._gate.taken:
-            return None
-        match turn.why:
-            case Why.PACE:
-                return None
-            case Why.PAUSE:
-                return End.PAUSED
-            case Why.NOTHING:
-                return self._emptied()
-            case Why.COOL_DOWN:
-                return self._ended_by_cool_down(turn)
-            case Why.LATER | Why.OTHERS | Why.DOUBTS:
-                return None if self._orders.wait else self._emptied()
-            case _:
-                assert_never(turn.why)
-
-    def _emptied(self) -> End:
-        """Nothing is left to ask with: a refusal that no other video could confirm counts."""
-        suspicion = self._attempts.breaker.suspicion
-        if suspicion is None:
-            return End.EMPTY
-        self._stop = suspicion.stop
-        return _END_OF_TROUBLE[suspicion.stop.trouble]
-
-    def _ended_by_cool_down(self, turn: Turn) -> End | None:
-        """A pause is sat out where it is short enough for these orders."""
-        until = self._clock.until(turn.until) if turn.until else self._clock.monotonic()
-        longest = self._clock.monotonic() + self._orders.retry_after_max_seconds
-        patience = longest if self._orders.wait else self._attempts.clear_at + PATIENCE_SECONDS
-        return End.COOL_DOWN if until > min(longest, patience) else None
-
     async def _idle(self, turn: Turn) -> None:
         """Sleep until the turn's moment, or until anybody writes to the database."""
         now = self._clock.monotonic()
-        until = now + min(LONGEST_SLEEP_SECONDS, self._orders.max_seconds or LONGEST_SLEEP_SECONDS)
-        if turn.until is not None:
+        until = min(now + LONGEST_SLEEP_SECONDS, self._closing.deadline)
+        if turn.why is Why.LIST and turn.until is not None and turn.until <= self._clock.now():
+            self._call_for_list()
+        elif turn.until is not None:
             until = min(until, self._clock.until(turn.until))
         if turn.why is Why.PACE:
             await self._sleep(until)
@@ -270,16 +236,18 @@ class Runner:
             if await self._database.data_version() != self._seen:
                 return
 
+    def _call_for_list(self) -> None:
+        """It is asked for meanwhile; new videos are not kept waiting by that."""
+        if self._reconciler is not None:
+            self._reconciler.call()
+
     async def _sleep(self, until: float | None) -> None:
         """Wait for an attempt's end, a stop, or the monotonic second ``until``; never past the
         end of the orders.
         """
         now = self._clock.monotonic()
-        seconds = (
-            LONGEST_SLEEP_SECONDS if until is None else min(LONGEST_SLEEP_SECONDS, until - now)
-        )
-        if self._orders.max_seconds is not None:
-            seconds = min(seconds, self._started + self._orders.max_seconds - now)
+        end = min(self._closing.deadline, now + LONGEST_SLEEP_SECONDS)
+        seconds = (end if until is None else min(end, until)) - now
         try:
             await asyncio.wait_for(self._wake.wait(), seconds)
         except TimeoutError:

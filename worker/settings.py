@@ -111,10 +111,12 @@ class Settings:
         21600.0, "a signed link that ends sooner is not sent", _at_least(0)
     )
     on_doubt: str = _setting(
-        "hold", "hold for a person, or retry (may buy twice)", _one_of("hold", "retry")
+        "reconcile",
+        "reconcile by the API's list, hold for a person, or retry (may buy twice)",
+        _one_of("reconcile", "hold", "retry"),
     )
     doubt_settle_seconds: float = _setting(
-        300.0, "before on_doubt = retry repeats a doubt", _at_least(0)
+        300.0, "before an absent job counts as absent, or on_doubt = retry repeats", _at_least(0)
     )
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")
@@ -182,11 +184,11 @@ def survey(
     what else is wrong.
     """
     problems: list[str] = []
-    path = config or environment.get(CONFIG)
+    path, source = (config, "--config") if config else (environment.get(CONFIG), CONFIG)
     layers = (
         _from_flags(flags),
         _from_environment(environment, problems),
-        _from_file(path, problems) if path else {},
+        _from_file(path, source, problems) if path else {},
     )
     said: dict[str, _Said] = {}
     for layer in layers:
@@ -211,6 +213,8 @@ def read_key(environment: Mapping[str, str]) -> Key:
     SettingsError, which never shows a key.
     """
     value, file = environment.get(KEY), environment.get(KEY_FILE)
+    if file == "":
+        raise SettingsError([f"{KEY_FILE} is empty: name the file that holds the key, or unset it"])
     if value is not None and file is not None:
         raise SettingsError([f"{KEY} and {KEY_FILE} are both set: unset one of them"])
     if file is not None:
@@ -226,7 +230,8 @@ def _key_in(file: str) -> str:
             return stream.read(KEY_FILE_LIMIT)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}"]) from None
+        remedy = "name a file that holds the key and that this user may read"
+        raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}: {remedy}"]) from None
 
 
 def _checked_key(value: str, source: str) -> Key:
@@ -262,15 +267,16 @@ def _from_environment(environment: Mapping[str, str], problems: list[str]) -> di
     return said
 
 
-def _from_file(path: str, problems: list[str]) -> dict[str, _Said]:
+def _from_file(path: str, source: str, problems: list[str]) -> dict[str, _Said]:
+    told = f"the settings file {path} ({source})"
     try:
         with Path(path).open("rb") as stream:
             table = tomllib.load(stream)
     except OSError as error:
-        problems.append(f"the settings file {path} cannot be read: {error.strerror}")
+        problems.append(f"{told} cannot be read: {error.strerror}: name another, or none")
         return {}
     except (ValueError, RecursionError) as error:
-        problems.append(f"the settings file {path} is not TOML: {error}")
+        problems.append(f"{told} is not TOML: {error}: write it like config/worker.toml")
         return {}
     for name in sorted(table.keys() - set(NAMES)):
         near = _nearest(name)

@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The revision that this program works on; the head of ``migrations/``."""
 
 
@@ -118,6 +118,12 @@ _pending = videos.c.state == text("'pending'")
 Index("videos_due", desc(videos.c.priority), videos.c.due_at, videos.c.id, sqlite_where=_pending)
 Index("videos_leases", videos.c.lease_until, sqlite_where=videos.c.state == text("'submitting'"))
 Index("videos_doubts", videos.c.updated_at, sqlite_where=videos.c.state == text("'in_doubt'"))
+Index(
+    "videos_look_ups",
+    videos.c.updated_at,
+    sqlite_where=_pending & (videos.c.http_status == text("500")),
+)
+Index("videos_request_id", videos.c.request_id)
 Index("videos_url", videos.c.url)
 Index("videos_media_id", videos.c.media_id, sqlite_where=videos.c.media_id.is_not(None))
 Index("videos_job_id", videos.c.job_id, unique=True, sqlite_where=videos.c.job_id.is_not(None))
@@ -159,6 +165,8 @@ account = Table(
     Column("pace_low", REAL),
     Column("pace_ceiling", REAL),
     Column("pace_cut_at", Moment),
+    Column("list_asked_at", Moment),
+    Column("list_read_at", Moment),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )

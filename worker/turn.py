@@ -7,16 +7,17 @@ for it, is the ledger's business.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from sqlalchemy import Connection
 
 from worker.clock import Clock
 from worker.core import pace
-from worker.core.decide import Policy, decide
-from worker.core.model import Claim, Invalid, Throttled, Transition, TryLater
+from worker.core.decide import decide
+from worker.core.model import Claim, Invalid, Throttled, TryLater
 from worker.core.request import problem
+from worker.judgement import Judgement, next_list_at
 from worker.store import account, queue, settle
+from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
 INVALID_AT_ONCE = 500
 """Unsendable rows that one transaction closes before it lets others have the lock."""
@@ -29,99 +30,24 @@ LONGEST_COOL_DOWN_SECONDS = 31_536_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What the settings say to a ledger; times in seconds."""
-
-    worker: str
-    rate: int
-    period_seconds: float
-    timeout_seconds: float
-    url_margin_seconds: float
-    policy: Policy
-    repeat_doubts_after: float | None = None
-
-    @property
-    def lease(self) -> timedelta:
-        """How long a claim may go unsettled (law 4)."""
-        return timedelta(seconds=2 * self.timeout_seconds + 60)
-
-
-class Why(StrEnum):
-    """What there is to wait for."""
-
-    PACE = "the pace"
-    COOL_DOWN = "a cool-down"
-    PAUSE = "a pause"
-    LATER = "videos that are due later"
-    OTHERS = "claims that are not settled yet"
-    DOUBTS = "doubts that may be repeated later"
-    NOTHING = "new videos"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """A claim and the monotonic seconds at which its request may begin and its lease ends."""
-
-    claim: Claim
-    at: float
-    lease_ends: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one look or one transaction brought. ``starts`` are claimed; ``until`` (UTC) is the next
-    moment at which there can be more, None where only somebody else can bring it.
-    """
-
-    why: Why
-    until: datetime | None = None
-    detail: str = ""
-    starts: Sequence[Start] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class CoolDown:
-    """Everybody's pause, asked for by an ending: seconds from now."""
-
-    seconds: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """An ending to write, with the pause that the breaker asks for."""
-
-    ending: settle.Ending
-    cool_down: CoolDown | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """An ending as it was written. ``transition`` is None where its claim was lost."""
-
-    ending: settle.Ending
-    transition: Transition | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What a transaction did, told to nobody before it is on disk: the endings in their order, the
-    rows that were closed without a request, the leases that ran out, the claims.
-    """
-
-    settled: Sequence[Settled]
-    closed: Sequence[Settled]
-    expired: Sequence[queue.Expired]
-    turn: Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
     """The work of one process on a connection that is inside a transaction."""
 
     terms: Terms
     clock: Clock
     dice: Callable[[], float]
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """How doubts are judged, None if they are left alone."""
+        if self.terms.absent_after is None:
+            return None
+        return Judgement(
+            who=self.terms.worker,
+            settle=timedelta(seconds=self.terms.absent_after),
+            policy=self.terms.policy,
+            dice=self.dice,
+        )
 
     def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
@@ -173,17 +99,17 @@ class Transaction:
             until = now + timedelta(seconds=note.cool_down.seconds)
             account.cool_down(connection, until, note.cool_down.reason)
         if isinstance(outcome, TryLater) and outcome.retry_after is not None:
-            account.cool_down(connection, self._after(now, outcome.retry_after), outcome.message)
+            account.cool_down(connection, self.after(now, outcome.retry_after), outcome.message)
         if isinstance(outcome, Throttled) and started_at is not None:
             told = outcome.retry_after
-            hold = self._after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
+            hold = self.after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
             account.cool_down(connection, hold, outcome.message)
             known = account.read(connection).brake
             account.brake(connection, pace.cut(self.terms.rate, known, started_at, hold))
 
-    def _after(self, now: datetime, seconds: float) -> datetime:
-        """Never earlier than told, and a little later, so that a crowd does not come back as one.
-        An absurd number of seconds is a year.
+    def after(self, now: datetime, seconds: float) -> datetime:
+        """That long from ``now`` and a little later, so that a crowd does not come back as one; an
+        absurd number of seconds is a year.
         """
         return now + timedelta(
             seconds=min(seconds, LONGEST_COOL_DOWN_SECONDS) * (1 + self.dice() / 10)
@@ -220,7 +146,7 @@ class Transaction:
             if planned.repair is not None:
                 account.reserve(connection, planned.repair)
             return _held(known, planned, now)
-        claims = self._take(connection, min(room, planned.room), now, closed)
+        claims = self._take(connection, min(room, planned.room), now, known, closed)
         if claims:
             account.reserve(connection, planned.first + len(claims) * planned.spacing)
             brake = pace.resume(known.brake, known.next_start_at, now)
@@ -229,20 +155,34 @@ class Transaction:
         return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
 
     def _plan(self, known: account.Account, now: datetime) -> pace.Grant | pace.Wait:
-        brake = pace.resume(known.brake, known.next_start_at, now)
-        rate = pace.rate_in_force(self.terms.rate, brake, now)
-        gap = pace.spacing(rate, self.terms.period_seconds)
+        gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
         return pace.plan(now, known.next_start_at, known.cool_down_until, gap)
 
+    def _rate(self, known: account.Account, now: datetime) -> float:
+        brake = pace.resume(known.brake, known.next_start_at, now)
+        return pace.rate_in_force(self.terms.rate, brake, now)
+
     def _take(
-        self, connection: Connection, count: int, now: datetime, closed: list[Settled]
+        self,
+        connection: Connection,
+        count: int,
+        now: datetime,
+        known: account.Account,
+        closed: list[Settled],
     ) -> list[Claim]:
         """Claim ``count`` videos that can be sent; what cannot be is refused on the way."""
         ready: list[Claim] = []
         margin = timedelta(seconds=self.terms.url_margin_seconds)
         while len(ready) < count and len(closed) < INVALID_AT_ONCE:
             wanted = count - len(ready)
-            claims = queue.claim(connection, wanted, now, self.terms.worker, now + self.terms.lease)
+            claims = queue.claim(
+                connection,
+                wanted,
+                now,
+                self.terms.worker,
+                now + self.terms.lease,
+                self._looked_up_to(known, now),
+            )
             faults = {c.video_id: problem(c.video, now, margin) for c in claims}
             refused = [
                 settle.Ending(claim=c, outcome=Invalid(why), started_at=None)
@@ -254,6 +194,27 @@ class Transaction:
             if len(claims) < wanted:
                 break
         return ready
+
+    def _looked_up_to(self, known: account.Account, now: datetime) -> datetime | None:
+        """Up to when a documented 500 needs no look at the API's list before the next send."""
+        return EVER if self.terms.absent_after is None else known.looked_up_to(now)
+
+    def reserve_one(self, connection: Connection) -> float | datetime:
+        """Spend one start on a question to the API: the monotonic second at which it may begin, or
+        the moment (UTC) at which to try again.
+        """
+        began, now = self.clock.monotonic(), self.clock.now()
+        known = account.read(connection)
+        planned = self._plan(known, now)
+        if isinstance(planned, pace.Wait) and planned.repair is not None:
+            account.reserve(connection, planned.repair)
+            return planned.until
+        first = max(now, known.next_start_at, known.cool_down_until or now)
+        if first > now + pace.LEAD:
+            return first - pace.LEAD
+        gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
+        account.reserve(connection, first + gap)
+        return began + (first - now).total_seconds()
 
     def _starts(
         self, claims: Sequence[Claim], planned: pace.Grant, began: float, now: datetime
@@ -270,7 +231,7 @@ class Transaction:
         """Why nothing can be claimed now, None if a claim is worth the write lock."""
         now = self.clock.now()
         known = account.read(connection)
-        ahead = queue.ahead(connection, now)
+        ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if known.paused_at is not None:
@@ -279,11 +240,15 @@ class Transaction:
         if repeat_at is not None and repeat_at <= now:
             return None
         if not ahead.due:
-            return _nothing_due(ahead, repeat_at)
+            return _nothing_due(ahead, repeat_at, self._list_at(connection, now))
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
         return None
+
+    def _list_at(self, connection: Connection, now: datetime) -> datetime | None:
+        """When the API's list is worth asking for."""
+        return None if self.terms.absent_after is None else next_list_at(connection, now)
 
     def _repeat_at(self, connection: Connection) -> datetime | None:
         """When the next doubt may be repeated, under ``on_doubt = retry``."""
@@ -301,11 +266,12 @@ def _held(known: account.Account, planned: pace.Wait, now: datetime) -> Turn:
     return Turn(why=Why.PACE, until=planned.until)
 
 
-def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None) -> Turn:
+def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None) -> Turn:
     """The nearest moment at which something can become due, and what it is."""
     moments = (
         (ahead.next_due_at, Why.LATER),
         (repeat_at, Why.DOUBTS),
+        (list_at, Why.LIST),
         (ahead.next_lease_end, Why.OTHERS),
     )
     known = [(moment, why) for moment, why in moments if moment is not None]

@@ -1,5 +1,6 @@
 """Settings into running parts. The only place that reads a clock, rolls dice or names a process."""
 
+import dataclasses
 import random
 import secrets
 import time
@@ -18,10 +19,12 @@ from worker.db import Database, DatabaseProblem, path_of, schema_of, schema_prob
 from worker.gate import Gate
 from worker.log import Event, Log, logger
 from worker.orders import Orders, Tally
+from worker.reconciler import Reconciler
 from worker.runner import Runner
 from worker.settings import Key, Settings
 from worker.tables import SCHEMA
-from worker.turn import Terms, Transaction
+from worker.terms import Terms
+from worker.turn import Transaction
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
 
@@ -100,24 +103,50 @@ async def runner(
     """A runner with everything that it needs, ready to run once."""
     worker = secrets.token_hex(8)
     log: Log = logger().bind(worker=worker)
-    gate = Gate(
+    async with api(settings, key) as client:
+        yield Runner(
+            database=database,
+            transaction=_transaction(settings, worker),
+            api=client,
+            gate=_gate(settings),
+            orders=orders,
+            chronicle=Chronicle(log, watch),
+            turned=_nothing if orders.drain else _heartbeat(database.path),
+        )
+
+
+@asynccontextmanager
+async def reconciler(
+    settings: Settings, key: Key, database: Database, who: str
+) -> AsyncIterator[Reconciler]:
+    """What settles doubts for a person, whatever ``on_doubt`` says, ready to ask once."""
+    asking = dataclasses.replace(settings, on_doubt="reconcile")
+    transaction = _transaction(asking, who)
+    judgement = transaction.judgement
+    assert judgement is not None  # noqa: S101 - as just asked for
+    async with api(settings, key) as client:
+        yield Reconciler(
+            api=client,
+            gate=_gate(settings),
+            write=database.write,
+            transaction=transaction,
+            judgement=judgement,
+            chronicle=Chronicle(logger(), lambda _: None),
+            news=_nothing,
+        )
+
+
+def _gate(settings: Settings) -> Gate:
+    return Gate(
         slots=settings.concurrency,
         rate=settings.rate,
         period_seconds=settings.period_seconds,
         monotonic=CLOCK.monotonic,
     )
-    async with api(settings, key) as client:
-        yield Runner(
-            database=database,
-            transaction=Transaction(
-                terms=_terms(settings, worker), clock=CLOCK, dice=random.random
-            ),
-            api=client,
-            gate=gate,
-            orders=orders,
-            chronicle=Chronicle(log, watch),
-            turned=_nothing if orders.drain else _heartbeat(database.path),
-        )
+
+
+def _transaction(settings: Settings, worker: str) -> Transaction:
+    return Transaction(terms=_terms(settings, worker), clock=CLOCK, dice=random.random)
 
 
 def heartbeat_of(database: Path) -> Path:
@@ -190,7 +219,7 @@ def defaults(settings: Settings) -> Defaults:
 
 
 def _terms(settings: Settings, worker: str) -> Terms:
-    repeats = settings.on_doubt == "retry"
+    settle, on_doubt = settings.doubt_settle_seconds, settings.on_doubt
     return Terms(
         worker=worker,
         rate=settings.rate,
@@ -202,5 +231,6 @@ def _terms(settings: Settings, worker: str) -> Terms:
             backoff_base_seconds=settings.backoff_base_seconds,
             backoff_max_seconds=settings.backoff_max_seconds,
         ),
-        repeat_doubts_after=settings.doubt_settle_seconds if repeats else None,
+        repeat_doubts_after=settle if on_doubt == "retry" else None,
+        absent_after=settle if on_doubt == "reconcile" else None,
     )

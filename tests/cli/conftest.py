@@ -132,7 +132,7 @@ PATIENCE_SECONDS = 30.0
 class Screen:
     """The program on a terminal of its own; ``shown`` is everything that stood on it so far."""
 
-    def __init__(self, arguments: Sequence[object]) -> None:
+    def __init__(self, arguments: Sequence[object], columns: int = 200) -> None:
         self._master, slave = pty.openpty()
         self.shown = ""
         self._process = subprocess.Popen(
@@ -142,7 +142,7 @@ class Screen:
             stderr=slave,
             start_new_session=True,
             cwd=CHECKOUT,
-            env={**surroundings(), "TERM": "xterm-256color", "COLUMNS": "200"},
+            env={**surroundings(), "TERM": "xterm-256color", "COLUMNS": str(columns)},
         )
         os.close(slave)
 
@@ -159,13 +159,14 @@ class Screen:
 
     def interrupt(self) -> int:
         """Press Ctrl-C until it ends, as people do: one that comes just before a read is heard
-        only after it. The exit code.
+        only after it. Not so soon again that it hits a busy machine's process in its ending. The
+        exit code.
         """
         give_up = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < give_up:
             self.type("\x03")
             with suppress(subprocess.TimeoutExpired):
-                self._process.wait(0.5)
+                self._process.wait(5)
         return self.ended()
 
     def ended(self) -> int:
@@ -202,8 +203,8 @@ def screen() -> Iterator[Callable[..., Screen]]:
     """A way to start the program on a terminal."""
     with ExitStack() as stack:
 
-        def start(*arguments: object) -> Screen:
-            return stack.enter_context(closing(Screen(arguments)))
+        def start(*arguments: object, columns: int = 200) -> Screen:
+            return stack.enter_context(closing(Screen(arguments, columns)))
 
         yield start
 

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,9 +64,11 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     said = cli("status", "--json")
     assert (0, "") == (said.code, said.err)
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
-    expected: dict[str, object] = {str(name): 0 for name in (*zeros, "possibly_bought_twice")}
+    zeros = (*zeros, "due_later", "possibly_bought_twice")
+    expected: dict[str, object] = {str(name): 0 for name in zeros}
     nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
-    expected |= dict.fromkeys((*nothing, "all_handed_in_by"))
+    expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
+    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
 
 
@@ -95,7 +98,7 @@ def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> No
     )
     failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
     assert "2 failed: valossa-ingest " == failed[:25]
-    assert "1 in doubt, perhaps bought: valossa-ingest list --state in_doubt" == doubts[:64]
+    assert "1 in doubt, perhaps bought: valossa-ingest reconcile asks" == doubts[:57]
     assert "retry ID --may-buy-twice" in doubts
 
 
@@ -143,6 +146,41 @@ def test_the_end_is_estimated_from_pace_and_backoffs(
     slack = timedelta(seconds=1)
     span = timedelta(seconds=seconds)
     assert min(max(end, before + span - slack), after + span + slack) == end
+
+
+def test_status_says_how_long_it_takes_also_in_a_pause(cli: Cli) -> None:
+    """A person decides by it whether to wait, or to come back tomorrow; --rate says it of another
+    pace.
+    """
+    cli.insert_many({"url": f"https://e.org/{number}"} for number in range(7_200))
+    cli("pause")
+    told = cli("status", "--json").json()
+    assert (None, True) == (told["all_handed_in_by"], 7_200 <= told["time_left"] <= 7_400)
+    assert re.fullmatch(r"2 h( \d min)?", cli("status").pairs()["time left"])
+    assert 720 <= cli("status", "--json", "--rate", 10).json()["time_left"] <= 740
+
+
+@pytest.mark.parametrize(
+    ("fact", "word"),
+    [("account_refused", "refuses the key"), ("wrong_address", "is not the API"), ("accepted", "")],
+)
+def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: str) -> None:
+    """After a night in which nothing was sent, the morning's status would show no trouble."""
+    cli.insert()
+    tell(cli, 1, 1, "account_refused", message="HTTP 401: Invalid API key")
+    tell(cli, 1, 2, fact, message="what was said")
+    said = cli("status")
+    assert word in said.out
+    assert ("VALOSSA_API_KEY" in said.out) == (fact == "account_refused")
+    assert f"{fact}: what was said" == said.pairs()["last answer"][20:]
+    assert cli("status", "--json").json()["today"]["account_refused"]
+
+
+def test_status_shows_when_a_daemon_turned(cli: Cli) -> None:
+    """Whether anybody works on the queue would have to be asked of another command."""
+    cli.path.with_name(f"{cli.path.name}.alive").touch()
+    seen = moment(cli("status", "--json").json()["daemon_turned_at"])
+    assert abs(datetime.now(UTC) - seen) < timedelta(seconds=60)
 
 
 def test_an_end_beyond_the_calendar_is_none(cli: Cli) -> None:
@@ -193,7 +231,8 @@ def test_a_list_as_json_has_every_column(cli: Cli) -> None:
         ((), ["1", "2", "3", "4", "5", "6"]),
         (("--state", "failed"), ["4"]),
         (("--state", "failed", "--state", "in_doubt"), ["4", "5"]),
-        (("2", "4", "99"), ["2", "4"]),
+        (("2", "4"), ["2", "4"]),
+        (("talk-submitted", "request-failed", "job-1", "1"), ["1", "3", "4"]),
         (("2", "4", "--state", "failed"), ["4"]),
         (("--error-like", "OF FAIL"), ["4"]),
         (("--error-like", "of%d"), []),
@@ -231,6 +270,47 @@ def test_a_list_on_a_terminal_is_a_table(cli: Cli, screen: Callable[..., Screen]
     assert 0 == program.ended()
     assert "\\[/bold]\ufffd[2J[red]x" in program.shown
     assert "─────" in program.shown
+
+
+def test_a_list_on_a_narrow_terminal_is_a_line_a_video(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """At 80 columns ten lines a video would scroll away, and a cut job id cannot be copied."""
+    job_id = "246dd397-3300-4aaf-9adb-4af3d70b3110"
+    cli.insert(state="submitted", job_id=job_id, title="A long title " * 9)
+    cli.insert(state="failed", error="HTTP 502: <html><head><title>502 Bad Gateway</title>" * 9)
+    program = screen("list", "--database", cli.path, columns=80)
+    assert 0 == program.ended()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", program.shown).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert ["id", "────", "1", "2"] == [line.split()[0][:4] for line in lines if line.strip()]
+    (first,) = (line for line in lines if line.split()[:2] == ["1", "submitted"])
+    (second,) = (line for line in lines if line.split()[:2] == ["2", "failed"])
+    assert job_id == first.split()[-1]
+    assert "A long title" == first[first.index("A") :][:12]
+    assert "HTTP 502: <html>" == second[second.index("HTTP") :][:16]
+
+
+def test_why_and_show_are_read_on_a_narrow_terminal(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """Columns of ten letters would make a message that nobody can read."""
+    message = "HTTP 502: " + "the gateway said something long " * 6
+    url = f"https://example.org/{'long/' * 30}.mp4"
+    cli.insert(url=url, state="in_doubt", error=message, claims=1)
+    tell(cli, 1, 1, "in_doubt", http_status=502, message=message)
+    tell(cli, 1, 1, "late_answer", job_id="job-9")
+    for words, told in (
+        (("why",), "what helps: valossa-ingest reconcile"),
+        (("show", 1), "attempt 1: in_doubt, HTTP 502: the gateway said"),
+        (("show", 1), "attempt 1: late_answer, job job-9 (w-1)"),
+    ):
+        program = screen(*words, "--database", cli.path, columns=80)
+        assert 0 == program.ended()
+        assert told in " ".join(program.shown.split())
+        long = [line for line in program.shown.splitlines() if len(line) > 80 and url not in line]
+        assert [] == long
+    assert url in program.shown.split("next:")[0]
 
 
 # show
@@ -302,7 +382,7 @@ NEXT: dict[str, tuple[dict[str, object], str]] = {
     "cancelled": ({"state": "cancelled"}, "nothing by itself; valossa-ingest retry 1 takes it up"),
     "in doubt": (
         {"state": "in_doubt", "request_id": "r-1"},
-        "nothing by itself: look for r-1 or its address in the Valossa Portal",
+        "a run asks the API's list for it, as valossa-ingest reconcile does now; by hand: look for",
     ),
 }
 
@@ -323,6 +403,8 @@ def test_what_happens_to_a_doubt_depends_on_the_settings(cli: Cli) -> None:
     again = "it is sent again after 300 s (on_doubt = retry)"
     retrying = {"WORKER_ON_DOUBT": "retry"}
     assert again == cli("show", 1, "--json", **retrying).json()[0]["next"]
+    held = cli("show", 1, "--json", WORKER_ON_DOUBT="hold").json()[0]["next"]
+    assert "nothing by itself: look for" == held[:27]
     used_up = cli("show", 1, "--json", WORKER_MAX_ATTEMPTS="2", **retrying).json()[0]["next"]
     assert "retry 1 --may-buy-twice" in used_up
 
@@ -392,7 +474,8 @@ def test_a_retry_takes_failed_and_cancelled_and_reports_the_rest(cli: Cli) -> No
     """A person learns how many are due again, and which were left as they are."""
     in_each_state(cli)
     said = cli("retry", *range(1, 7))
-    assert (0, "") == (said.code, said.err)
+    hint = "valossa-ingest: doubts are retried only with --may-buy-twice: it may cost twice\n"
+    assert (0, hint) == (said.code, said.err)
     expected = {"retried": "2", "left, pending": "1", "left, submitting": "1"}
     assert {**expected, "left, submitted": "1", "left, in_doubt": "1"} == said.pairs()
     assert ["pending", "submitting", "submitted", "pending", "in_doubt", "pending"] == states(cli)
@@ -440,6 +523,7 @@ def test_a_doubt_stays_one_when_its_retry_is_refused(cli: Cli, beside: Start) ->
     cli("retry", 1, "--may-buy-twice")
     with beside(Options(script={1: "400"})) as simulator:
         variables = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": "demo-key"}
+        variables["WORKER_ON_DOUBT"] = "hold"
         assert 1 == cli("drain", **variables).code
     assert ["in_doubt"] == states(cli)
 
@@ -459,8 +543,8 @@ def test_many_are_not_retried_unasked(cli: Cli, count: int, code: int) -> None:
     said = cli("retry", "--error-like", "language")
     assert code == said.code
     if code:
-        why = "valossa-ingest: nothing was changed; --yes does it unasked\n"
-        assert (why, ["failed"] * count) == (said.err, states(cli))
+        why = "valossa-ingest: nothing was changed; --yes does it unasked: "
+        assert (f"{why}retry {count} videos\n", ["failed"] * count) == (said.err, states(cli))
         assert 0 == cli("retry", "--error-like", "language", "--yes").code
     assert ["pending"] * count == states(cli)
 
@@ -504,6 +588,6 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     in_each_state(cli)
     before = states(cli)
     said = cli("retry", "--yes")
-    expected = "valossa-ingest: retry what? give ids, --state, --error-like or --since\n"
+    expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)

@@ -12,25 +12,63 @@ def health(path: Path) -> int:
     return run(["health", "--database", str(path)], {})
 
 
-def test_a_daemon_that_turned_just_now_is_alive(path: Path) -> None:
+def turned(path: Path, seconds_ago: float) -> None:
+    """A daemon's sign of life, so old."""
+    sign = path.with_name("videos.db.alive")
+    sign.touch()
+    os.utime(sign, (time.time() - seconds_ago, time.time() - seconds_ago))
+
+
+def test_a_daemon_that_turned_just_now_is_alive(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A healthy container would be restarted."""
-    path.with_name("videos.db.alive").touch()
+    turned(path, 0)
+    assert 0 == health(path)
+    assert "alive, 0 s ago\n" == capsys.readouterr().out
+
+
+def test_a_daemon_that_waits_is_alive(path: Path) -> None:
+    """A daemon with nothing to do, which turns twice a minute, would look dead."""
+    turned(path, 55)
     assert 0 == health(path)
 
 
 def test_a_daemon_that_hangs_is_not(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A loop that stands still would look healthy."""
-    sign = path.with_name("videos.db.alive")
-    sign.touch()
-    os.utime(sign, (time.time() - 61, time.time() - 61))
+    turned(path, 61)
     assert 1 == health(path)
-    assert "no turn for 61 s" in capsys.readouterr().err
+    assert "no turn for 61 s: see its log" in capsys.readouterr().err
+
+
+def test_a_clock_that_was_set_back_hides_no_dead_daemon(path: Path) -> None:
+    """After it, a loop that stands still would look healthy until the old time came again."""
+    turned(path, -3600)
+    assert 1 == health(path)
 
 
 def test_no_daemon_is_no_health(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A container whose daemon never began would look healthy."""
     assert 1 == health(path)
-    assert "no daemon has run here" in capsys.readouterr().err
+    expected = f"valossa-ingest: no daemon has run here: {path}.alive is missing: start valossa"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_database_that_is_missing_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever asks in the wrong folder would take a living daemon for a dead one."""
+    missing = tmp_path / "videos.db"
+    assert 78 == health(missing)
+    expected = f"valossa-ingest: no database at {missing} (database_url: --database): name the"
+    assert expected in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_file_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong path would end in a traceback."""
+    assert 78 == health(path / "videos.db")
+    expected = f"{path}/videos.db.alive cannot be looked at: Not a directory: ask as the daemon's"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_database_of_another_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
-from worker.cli.intake import Stop
+from worker.cli.lists import Stop
 
 List = Callable[..., Path]
 
@@ -472,11 +473,56 @@ def test_an_empty_address_leaves_the_old_one(cli: Cli, listed: List) -> None:
     assert [("https://e.org/old", "fi-FI")] == cli.sql("SELECT url, language FROM videos")
 
 
-def test_a_correction_for_nobody_is_counted(cli: Cli, listed: List) -> None:
-    """A media id that is not there is not lost without a word."""
-    said = cli("import", listed("media_id,language", "a,fi-FI"), "--update", "--json")
-    assert {"media_id is not there, and the row brings no url": 1} == said.json()["left"]
-    assert (1, 0, 0, 0, 1, 0) == sums(said)
+def test_a_correction_for_nobody_is_a_reject(cli: Cli, listed: List, tmp_path: Path) -> None:
+    """A job, or a correction, whose video is not there would be lost without a word."""
+    file = listed("media_id,job_id", "a,job-1")
+    said = cli("import", file, "--update", "--json", "--rejects", tmp_path / "rejects.jsonl")
+    assert (1, (1, 0, 0, 0, 0, 1)) == (said.code, sums(said))
+    told = json.loads((tmp_path / "rejects.jsonl").read_text(encoding="utf-8"))
+    assert (2, {"media_id": "a", "job_id": "job-1"}) == (told["line"], told["row"])
+    assert (
+        "media_id: 'a' is not there, and the row brings no url; import the list" in told["reason"]
+    )
+
+
+def test_a_second_job_of_a_video_is_a_reject(cli: Cli, listed: List) -> None:
+    """After a restore, a list of jobs that names a video twice would hide what was bought twice."""
+    cli.insert(media_id="a")
+    said = cli("import", listed("media_id,job_id", "a,job-1", "a,job-1", "a,job-2"), "--update")
+    assert (1, "job-1") == (said.code, cli.row(1)["job_id"])
+    assert (
+        "list.csv:4: job_id: video 1 has job 'job-1' already, so it may be bought twice" in said.err
+    )
+    assert "1" == said.pairs()["left, media_id is there already, submitted"]
+
+
+def test_a_list_of_jobs_settles_doubts(cli: Cli, listed: List) -> None:
+    """Thirty doubts that were found in the Portal would be thirty commands; a video without a media
+    id is known by the name that its request had.
+    """
+    doubt: dict[str, object] = {"state": "in_doubt", "claims": 1, "attempts": 1, "error": "lost"}
+    cli.insert(media_id="a", title="as it was sent", **doubt)
+    cli.insert(request_id="random", **doubt)
+    cli.insert(media_id="given-up", **{**doubt, "state": "failed"})
+    for video_id in (1, 2, 3):
+        cli.sql(
+            "INSERT INTO history (video_id, attempt, at, who, fact)"
+            " VALUES (?, 1, '2026-01-01 00:00:00', 'w', 'in_doubt')",
+            video_id,
+        )
+    file = listed("media_id,job_id,title", "a,job-1,new", "random,job-2,new", "given-up,job-3,new")
+    assert 0 == cli("import", file, "--update").code
+    assert [
+        ("submitted", "job-1", None),
+        ("submitted", "job-2", None),
+        ("submitted", "job-3", None),
+    ] == (cli.sql("SELECT state, job_id, error FROM videos ORDER BY id"))
+    assert "as it was sent" == cli.row(1)["title"]
+    assert ["job brought by import --update"] * 3 == cli.sql(
+        "SELECT message FROM history WHERE fact = 'resolve' AND job_id IS NOT NULL"
+    )
+    told = cli("status", "--json").json()
+    assert (3, 0) == (told["accepted_in_all"], told["possibly_bought_twice"])
 
 
 def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> None:
@@ -530,11 +576,11 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
 def test_a_signal_lets_a_chunk_go_in_whole() -> None:
     """While rows are written it only asks to stop; while a list is waited for it ends that."""
     stop = Stop()
-    stop.ask()
-    assert stop.asked
+    stop.ask(signal.SIGTERM, None)
+    assert signal.SIGTERM == stop.signal
     stop.reading = True
     with pytest.raises(KeyboardInterrupt):
-        stop.ask()
+        stop.ask(signal.SIGTERM, None)
 
 
 def test_ctrl_c_ends_an_import_before_its_first_line(

@@ -1,7 +1,7 @@
 import json
 import re
 from contextlib import redirect_stdout
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
@@ -101,3 +101,25 @@ def test_without_a_terminal_nobody_is_asked(capsys: pytest.CaptureFixture[str]) 
     """In a script the answer is no, and nothing waits for one."""
     assert not output.ask("sure?")
     assert "" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.6, "1 min"),
+        (100, "1 min 40 s"),
+        (3_600, "1 h"),
+        (3_661, "1 h 1 min"),
+        (86_400 * 3 + 7_200, "3 d 2 h"),
+    ],
+)
+def test_a_span_is_its_two_largest_units(seconds: float, text: str) -> None:
+    """Nobody divides 12,840 seconds by sixty in the head."""
+    assert text == output.text(timedelta(seconds=seconds))
+
+
+def test_counts_are_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Numbers by kind are one readable line, and an object for programs."""
+    output.pairs({"today": {"accepted": 3, "in_doubt": 1}})
+    assert "today  3 accepted, 1 in doubt\n" == capsys.readouterr().out

@@ -64,8 +64,27 @@ def test_every_command_says_what_it_is_for_and_how(cli: Cli, name: str) -> None:
     lines = said.out.splitlines()
     assert command.purpose[0].upper() + command.purpose[1:] + "." in lines
     assert f"  valossa-ingest {command.example}" == lines[lines.index("example:") + 1]
+    codes = [int(line.split()[0]) for line in lines[lines.index("exits:") + 1 :]]
+    assert {0, 2, 78} - ({0} if name == "run" else set()) <= set(codes)
+    assert sorted(codes) == codes
     assert command.name == command.example.split()[0]
     assert {"--config", "--database"} <= set(said.out.replace(",", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"), [("drain", {0, 1, 2, 75, 77, 78, 130, 143}), ("run", {2, 78, 130, 143})]
+)
+def test_the_help_of_a_run_names_every_exit_code(name: str, codes: set[int]) -> None:
+    """Whoever writes a cron line would have to find the codes elsewhere."""
+    (command,) = (each for each in COMMANDS if each.name == name)
+    told = command.epilog.split("exits:\n")[1]
+    assert codes == {int(line.split()[0]) for line in told.splitlines()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_flag_says_what_it_is_for(name: str) -> None:
+    """A flag without a word of help has to be guessed."""
+    assert [] == [a.dest for a in subparsers()[name]._actions if not a.help]  # noqa: SLF001
 
 
 def test_help_loads_nothing_that_is_slow() -> None:
@@ -115,13 +134,13 @@ def test_flags_that_are_settings_are_settings() -> None:
     ("words", "why"),
     [
         (("frobnicate",), "invalid choice: 'frobnicate'"),
-        (("list", "abc"), "'abc' is no number from 1 on"),
-        (("list", "0"), "'0' is no number from 1 on"),
-        (("list", "٣"), "'٣' is no number from 1 on"),
-        (("list", "9" * 30), f"'{'9' * 30}' is no number from 1 on"),
+        (("list", "--limit", "abc"), "'abc' is no number from 1 on"),
+        (("list", "--limit", "٣"), "'٣' is no number from 1 on"),
+        (("list", "--limit", "9" * 30), f"'{'9' * 30}' is no number from 1 on"),
         (("list", "--limit", "0"), "'0' is no number from 1 on"),
         (("list", "--state", "lost"), "invalid choice: 'lost'"),
-        (("list", "--since", "yesterday"), "'yesterday' is no moment; write 2026-01-31"),
+        (("list", "--since", "tomorrow"), "'tomorrow' is no moment; write 2026-01-31"),
+        (("list", "--until", "2w"), "'2w' is no moment; write 2026-01-31"),
         (("list", "--since", "0001-01-01T00:00+05:00"), "is no moment; write 2026-01-31"),
         (("show",), "the following arguments are required: ID"),
         (("add",), "the following arguments are required: URL"),

@@ -74,7 +74,8 @@ def test_a_newer_schema_is_left_alone(cli: Cli) -> None:
     for command in ("migrate", "status", "list"):
         said = cli(command)
         expected = f"has schema 9999, newer than this program's {SCHEMA}: install the newer program"
-        assert (78, f"valossa-ingest: database {cli.path} {expected}\n") == (said.code, said.err)
+        told = f"valossa-ingest: database {cli.path} {expected} (database_url: --database)\n"
+        assert (78, told) == (said.code, said.err)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,8 @@ def test_an_old_schema_is_refused_with_the_command_to_run(cli: Cli, words: tuple
     why = f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate"
     assert (78, True) == (
         said.code,
-        f"valossa-ingest: database {cli.path} {why}" in said.err.splitlines(),
+        f"valossa-ingest: database {cli.path} {why} (database_url: --database)"
+        in said.err.splitlines(),
     )
 
 
@@ -246,7 +248,7 @@ def test_check_online_says_that_the_key_works(cli: Cli, beside: Start) -> None:
         assert 0 == cli("drain", WORKER_RATE="100", **variables).code
         said = cli("check", "--online", **variables)
         assert (0, "") == (said.code, said.err)
-        expected = "the key works; it lists 2 jobs, 2 of them with our identifiers"
+        expected = "the key works; it lists 2 jobs, 2 with an identifier"
         assert expected == said.pairs()["online"]
         assert 2 == len(book(simulator, 2))
     assert KEY not in said.out + said.err
@@ -257,7 +259,8 @@ def test_check_online_says_that_the_key_does_not_work(cli: Cli, beside: Start) -
     with beside(Options(keys=frozenset({"another"}))) as simulator:
         said = cli("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
         assert [] == simulator.accepted
-    expected = "valossa-ingest: the API does not list this key's jobs: HTTP 401: {"
+    told = f"valossa-ingest: api_url {simulator.url} (WORKER_API_URL) does not list the jobs of "
+    expected = f"{told}the key from VALOSSA_API_KEY: HTTP 401: "
     assert (78, expected) == (said.code, said.err[: len(expected)])
     assert KEY not in said.out + said.err
 
@@ -266,7 +269,7 @@ def test_check_online_asks_though_the_database_is_missing(fresh: Cli, beside: St
     """What is wrong on both sides is said at once."""
     with beside(Options(keys=frozenset({"another"}))) as simulator:
         said = fresh("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
-    words = ["no database at", "the API does not list this key's jobs"]
+    words = ["no database at", "does not list the jobs of the key"]
     assert words == [
         word for line, word in zip(said.err.splitlines(), words, strict=True) if word in line
     ]
@@ -278,7 +281,8 @@ def test_check_online_says_that_nobody_answers(cli: Cli) -> None:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/core"
         said = cli("check", "--online", WORKER_API_URL=url, VALOSSA_API_KEY=KEY)
-    expected = "valossa-ingest: the API does not list this key's jobs: ClientConnector"
+    told = f"valossa-ingest: api_url {url} (WORKER_API_URL) does not list the jobs of the key "
+    expected = f"{told}from VALOSSA_API_KEY: ClientConnectorError: Cannot connect to host 127.0.0.1"
     assert (78, expected) == (said.code, said.err[: len(expected)])
     assert KEY not in said.out + said.err
 

@@ -1,8 +1,12 @@
 import socket
+from pathlib import Path
 
 import pytest
 
 from worker.cli import run
+from worker.cli.parser import parser
+from worker.cli.simulate import ordered
+from worker.simulator import Limit, Options
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -11,8 +15,21 @@ def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert "stall" in capsys.readouterr().out
 
 
+def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody would know what can be ordered."""
+    assert 0 == run(["simulate", "--list", "help"], {})
+    assert "two-arrays" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--fail", "nonsense=0.1"), ("--fail", "lost=2"), ("--limit", "many")]
+    ("flag", "value"),
+    [
+        ("--fail", "nonsense=0.1"),
+        ("--fail", "lost=2"),
+        ("--limit", "many"),
+        ("--list", "nonsense"),
+        ("--finish", "2"),
+    ],
 )
 def test_an_order_that_cannot_be_read_is_named(
     capsys: pytest.CaptureFixture[str], flag: str, value: str
@@ -28,3 +45,29 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
         port = taken.getsockname()[1]
         assert 78 == run(["simulate", "--port", str(port)], {})
     assert f"valossa-ingest: port {port}: " in capsys.readouterr().err
+
+
+def test_what_is_typed_is_what_is_done() -> None:
+    """A flag that went astray would make an imitation without the trouble that was ordered."""
+    typed = (
+        "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
+        "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
+        "--book jobs.jsonl"
+    )
+    assert Options(
+        keys=frozenset({"a", "b"}),
+        latency_seconds=0.3,
+        failures={"lost": 0.02, "429": 0.1},
+        limit=Limit(20, 1),
+        seed=7,
+        book=Path("jobs.jsonl"),
+        listing=["newest-7", "total"],
+        list_delay_seconds=2,
+        finished_share=0.5,
+        finish_seconds=60,
+    ) == ordered(parser().parse_args(typed.split()))
+
+
+def test_nothing_typed_is_no_trouble() -> None:
+    """Who orders nothing gets an API that works, and the key that the second line prints."""
+    assert Options(listing=[]) == ordered(parser().parse_args(["simulate"]))

@@ -7,6 +7,7 @@ from worker.cli.verdict import Left, advice, of_run
 from worker.core.breaker import Stop, Trouble
 from worker.orders import End, Report, Tally
 
+LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)
 
 
@@ -86,13 +87,13 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
             report(End.ACCOUNT, "HTTP 401"),
             [
                 "the API refuses the key or the account (HTTP 401): no video was charged",
-                "put the right key in VALOSSA_API_KEY, or settle it with Valossa, and run it again",
+                "put the right key in the key's file, or settle it with Valossa, and run it again",
             ],
         ),
         (
             report(End.ADDRESS, "HTTP 404"),
             [
-                "what answers at api_url is not the API (HTTP 404): no video was charged",
+                "what answers at api_url u (env) is not the API (HTTP 404): no video was charged",
                 "correct api_url, look with valossa-ingest check --online, and run it again",
             ],
         ),
@@ -104,13 +105,24 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
             ],
         ),
         (report(End.DATABASE, "database x: make room"), ["database x: make room"]),
-        (report(End.PAUSED), ["ended early: paused; run it again later"]),
+        (
+            report(End.PAUSED, "wrong list"),
+            ["paused (wrong list): valossa-ingest resume, then run it again"],
+        ),
+        (
+            report(End.COOL_DOWN, "HTTP 429"),
+            ["ended early: the API asked for a longer pause (HTTP 429); run it again later"],
+        ),
         (
             report(End.UNREACHABLE, "refused"),
-            ["ended early: no clear answer from the API (refused); run it again later"],
+            [f"no clear answer from api_url u (env) (refused): {LOOK}"],
+        ),
+        (
+            report(End.EMPTY, postponed=2),
+            ["2 postponed: valossa-ingest list --state pending says why"],
         ),
     ],
 )
 def test_an_end_that_wants_something_says_what(run: Report, lines: list[str]) -> None:
     """The last lines of a run are what to do next; where all is well there are none."""
-    assert lines == advice(run)
+    assert lines == advice(run, "api_url u (env)", "the key's file")

@@ -1,13 +1,15 @@
 import pytest
 
 from worker.core.model import State
-from worker.core.remedy import kind, remedy
+from worker.core.remedy import GIVEN_UP, kind, remedy
 
 
 @pytest.mark.parametrize(
     ("state", "status", "message", "word"),
     [
         (State.IN_DOUBT, None, "sent, but no answer was read", "Portal"),
+        (State.IN_DOUBT, 502, "HTTP 502: no", "retry ID --may-buy-twice"),
+        (State.FAILED, 502, GIVEN_UP, "cancel ID puts it away"),
         (State.FAILED, None, "url: signed link ended 2013-05-03", "sign the links anew"),
         (State.FAILED, 401, "HTTP 401: no", "ask Valossa"),
         (State.FAILED, 500, "HTTP 500: no", "retry"),

@@ -14,7 +14,9 @@ from worker.simulator import Simulator
 
 @pytest.fixture
 async def worker(simulator: Simulator, path: Path, tmp_path: Path) -> AsyncIterator[Programs]:
-    """Processes that share a database and an API, fast enough for a test."""
+    """Processes that share a database and an API, fast enough for a test, which leave doubts alone:
+    what the API's list settles is the proof's business.
+    """
     programs = Programs(
         tmp_path,
         {"VALOSSA_API_KEY": "demo-key"},
@@ -24,6 +26,7 @@ async def worker(simulator: Simulator, path: Path, tmp_path: Path) -> AsyncItera
         concurrency=4,
         timeout_seconds=20,
         backoff_base_seconds=900,
+        on_doubt="hold",
     )
     yield programs
     await programs.put_away()

@@ -65,7 +65,7 @@ async def test_a_failure_and_a_doubt_need_a_person(
     assert (1, 1, 1, 0) == tuple(
         done.told[name] for name in ("submitted", "failed", "in_doubt", "waiting")
     )
-    assert any("valossa-ingest list --state failed" in line for line in done.sentences)
+    assert any("see valossa-ingest why" in line for line in done.sentences)
 
 
 async def test_a_backoff_is_work_for_later(

@@ -31,6 +31,8 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
             paused_at=None,
             pause_reason=None,
             brake=None,
+            list_asked_at=None,
+            list_read_at=None,
         )
         == fresh
     )
@@ -91,3 +93,11 @@ async def test_the_end_of_a_pause_is_not_the_end_of_a_cool_down(database: Databa
     await database.write(account.resume, "test")
     known = await read(database)
     assert (later(START, 10), "too fast") == (known.cool_down_until, known.cool_down_reason)
+
+
+async def test_when_the_list_was_asked_for_and_read_is_known(database: Database) -> None:
+    """All processes together ask for the list of jobs once a minute, also after a restart."""
+    await database.write(lambda c: account.list_asked(c, later(START, 2)), "test")
+    await database.write(lambda c: account.list_read(c, START), "test")
+    known = await read(database)
+    assert (later(START, 2), START) == (known.list_asked_at, known.list_read_at)

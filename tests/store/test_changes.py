@@ -6,7 +6,7 @@ from tests.conftest import START
 from tests.parts import add, facts, row
 from worker.core.model import Fact, State
 from worker.db import Database
-from worker.store import changes, desk, intake
+from worker.store import changes, desk, intake, overview
 
 ONE = desk.Filter(ids=(1,))
 
@@ -66,7 +66,7 @@ async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Da
         settled["job_id"],
         settled["submitted_at"],
     )
-    found = await database.read(lambda c: desk.overview(c, START + timedelta(days=1)))
+    found = await database.read(lambda c: overview.overview(c, START + timedelta(days=1)))
     assert 0 == found.possibly_twice
 
 

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, update
+from sqlalchemy import Connection, create_engine, insert, update
 
 from tests.conftest import START, Hands
 from tests.parts import TERMS, add, facts, later, plans, row, take
@@ -14,7 +15,8 @@ from worker.core.model import Claim, Video
 from worker.db import Database
 from worker.store import queue
 from worker.store.queue import Ahead, Expired
-from worker.tables import videos
+from worker.tables import history, videos
+from worker.terms import EVER
 
 LEASE_END = START + TERMS.lease
 
@@ -186,13 +188,41 @@ async def test_the_first_claim_takes_the_media_id(
     assert request_id == (await row(database, 1))["request_id"]
 
 
-async def test_the_request_id_stays_after_the_first_claim(database: Database) -> None:
-    """What may be at the API already is found there, whatever the row is called meanwhile."""
+@pytest.mark.parametrize(
+    ("fact", "started_at", "sent_as"),
+    [
+        (None, None, "new"),
+        ("invalid", None, "new"),
+        ("not_sent", START, "old"),
+        ("try_later", START, "old"),
+        ("in_doubt", None, "old"),
+    ],
+)
+async def test_the_request_id_stays_once_it_was_perhaps_sent(
+    database: Database, fact: str | None, started_at: datetime | None, sent_as: str
+) -> None:
+    """What may be at the API already is found there, whatever the row is called meanwhile; what was
+    never sent takes a mended name.
+    """
     await add(database, "u", due_at=START, media_id="old")
     await take(database, START)
+    if fact:
+        told = {"video_id": 1, "attempt": 1, "at": START, "who": "w", "started_at": started_at}
+        await database.write(lambda c: c.execute(insert(history).values(fact=fact, **told)), "test")
     await change(database, 1, state="pending", media_id="new")
     (claim,) = await take(database, START)
-    assert ("old", "new") == (claim.request_id, claim.video.media_id)
+    assert (sent_as, "new") == (claim.request_id, claim.video.media_id)
+
+
+async def test_a_name_that_was_never_sent_and_is_taken_away_gives_way_to_a_random_one(
+    database: Database,
+) -> None:
+    """A row whose media id could not be sent can be, without it."""
+    await add(database, "u", due_at=START, media_id="old")
+    await take(database, START)
+    await change(database, 1, state="pending", media_id=None)
+    (claim,) = await take(database, START)
+    assert re.fullmatch("[0-9a-f]{32}", claim.request_id)
 
 
 async def test_a_lease_that_ran_out_is_a_doubt(database: Database, hands: Hands) -> None:
@@ -298,7 +328,7 @@ async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -
 
 def due(connection: Connection) -> Ahead:
     """What lies ahead at the start."""
-    return queue.ahead(connection, START)
+    return queue.ahead(connection, START, EVER)
 
 
 async def test_an_empty_queue_has_nothing_ahead(database: Database) -> None:
@@ -337,6 +367,38 @@ async def test_the_next_lease_end_is_the_nearest(database: Database) -> None:
     )
 
 
+TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "due_at": START}
+
+
+@pytest.mark.parametrize(
+    ("columns", "looked_up_to", "claimed"),
+    [
+        ({}, None, False),
+        ({}, later(START, -0.000001), False),
+        ({}, START, True),
+        ({"http_status": 503}, None, True),
+        ({"http_status": None}, None, True),
+    ],
+)
+async def test_what_a_500_turned_away_waits_for_a_look_at_the_list(
+    database: Database,
+    columns: dict[str, object],
+    looked_up_to: datetime | None,
+    *,
+    claimed: bool,
+) -> None:
+    """A documented 500 may have made a job: its video is not sent again before a list was read
+    that was asked for since.
+    """
+    await add(database, "u", **{**TURNED_AWAY, "updated_at": START, **columns})
+    ahead = await database.read(lambda c: queue.ahead(c, START, looked_up_to))
+    assert claimed == ahead.due
+    taken = await database.write(
+        lambda c: queue.claim(c, 9, START, "worker-1", LEASE_END, looked_up_to), "test"
+    )
+    assert claimed == bool(taken)
+
+
 @pytest.fixture
 def crowded(path: Path) -> Iterator[Connection]:
     """A queue with thousands of rows in each state, and as many due later at other priorities."""
@@ -363,7 +425,7 @@ FROM (SELECT i, CASE i / 2000 WHEN 0 THEN 'pending' WHEN 1 THEN 'submitting'
 
 def claim_ten(connection: Connection) -> list[Claim]:
     """Claim ten as a worker does."""
-    return queue.claim(connection, 10, START, "worker-1", LEASE_END)
+    return queue.claim(connection, 10, START, "worker-1", LEASE_END, START)
 
 
 @pytest.mark.parametrize(
@@ -376,6 +438,8 @@ def claim_ten(connection: Connection) -> list[Claim]:
                 "SEARCH videos USING INDEX videos_due (priority<?)",
                 "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
                 "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
+                "CORRELATED SCALAR SUBQUERY 1",
+                "SEARCH history USING INDEX history_of_video (video_id=?)",
             },
         ),
         (

@@ -358,7 +358,9 @@ async def test_a_job_that_another_video_holds_is_a_doubt(database: Database) -> 
     stored = await row(database, 2)
     found = (stored["state"], stored["job_id"], stored["error"], stored["attempts"])
     assert ("in_doubt", None, HELD.format(1), 1) == found
-    assert "job-1" == (await stories(database))[-1]["job_id"]
+    story = (await stories(database))[-1]
+    assert ("in_doubt", None) == (story["fact"], story["job_id"])
+    assert "answered with job job-1, which video 1 holds" == story["message"]
 
 
 async def test_two_videos_that_bring_one_job_at_once(database: Database) -> None:
@@ -385,7 +387,9 @@ async def test_a_lost_claim_takes_no_job_from_another(database: Database) -> Non
     before = await row(database, 1)
     await write(database, AFTER, ending(first, Accepted("job-1", 200)))
     assert before == await row(database, 1)
-    assert "job-1" == (await stories(database))[-1]["job_id"]
+    story = (await stories(database))[-1]
+    assert ("in_doubt", 1, None) == (story["fact"], story["attempt"], story["job_id"])
+    assert "answered with job job-1, which video 2 holds" == story["message"]
     await write(database, AFTER, ending(second, Accepted("job-2", 200)))
     assert "job-2" == (await row(database, 1))["job_id"]
 

@@ -3,6 +3,7 @@
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +11,14 @@ from worker.cli import exits
 from worker.cli.parser import FLAG_SETTINGS, parser
 from worker.settings import SettingsError, load, survey
 
+WHOLE = {"check", "drain", "run"}
+"""Commands that name what else is wrong beside a wrong setting."""
+
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
+    if os.getpid() == 1:  # a container's has no default: a stop before the loop would be lost
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a title that the terminal cannot show
@@ -24,7 +30,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         args = parser().parse_args(arguments or ["--help"])
         flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
-        read = survey if args.function == "check" else load
+        read = survey if args.function in WHOLE else load
         loaded = read(flags, environment, args.config)
         command = importlib.import_module(f"worker.cli.{args.module}")
         code: int = getattr(command, args.function)(args, loaded, environment)

@@ -7,14 +7,17 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, filter_of, person
+from worker.cli.asking import ask, filter_of, nobody, person
 from worker.core.model import State
+from worker.core.redact import clean
 from worker.db import Database
 from worker.settings import Loaded
 from worker.store import account, changes, desk
 
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
+
+MOVED_ON = "changed meanwhile, or given up in doubt"
 
 Changed = tuple[int, dict[str, int]]
 
@@ -47,7 +50,7 @@ def _change(
     """Change what the filters mean, after asking where it is many; report what was left."""
     verb, wanted = args.function, filter_of(args)
     if not wanted.clauses():
-        problem = f"{verb} what? give ids, --state, --error-like or --since"
+        problem = f"{verb} what? give ids, --state, --error-like, --since or --until"
         return exits.complain([problem], exits.USAGE)
 
     async def changed(database: Database) -> Changed:
@@ -56,45 +59,68 @@ def _change(
         done = await database.write(change, f"to {verb}")
         left = {str(state): n for state, n in found.items() if state not in accepted}
         if number > done:
-            left["changed meanwhile, or given up in doubt"] = number - done
+            left[MOVED_ON] = number - done
         return done, left
 
-    def tell(done: Changed) -> int:
-        number, left = done
-        past = {"retry": "retried", "cancel": "cancelled"}[verb]
-        if args.json:
-            output.document({past: number, "left": left})
-        else:
-            output.pairs({past: number, **{f"left, {s}": n for s, n in left.items()}})
-        return exits.OK if number else exits.PROBLEMS
+    def agree(seen: tuple[Mapping[str, int], list[str]]) -> int:
+        found, missing = seen
+        exits.complain(nobody(missing))
+        number, meant = _meant(verb, found, accepted)
+        if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
+            why = f"nothing was changed; --yes does it unasked: {meant}"
+            return exits.complain([why], exits.PROBLEMS)
+        return ask(loaded, changed, lambda done: _tell(args, done))
 
-    def agree(found: Mapping[str, int]) -> int:
-        number = sum(found[state] for state in accepted)
-        if number >= ASK_FROM and not args.yes and not output.ask(f"{verb} {number} videos?"):
-            return exits.complain(["nothing was changed; --yes does it unasked"], exits.PROBLEMS)
-        return ask(loaded, changed, tell)
+    def look(connection: Connection) -> tuple[Mapping[str, int], list[str]]:
+        return desk.count(connection, wanted), desk.unknown(connection, wanted)
 
-    return ask(loaded, lambda database: database.read(lambda c: desk.count(c, wanted)), agree)
+    return ask(loaded, lambda database: database.read(look), agree)
+
+
+def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tuple[int, str]:
+    """How many videos a command would change, and what to say of it beforehand."""
+    number = sum(found.get(state, 0) for state in accepted)
+    doubts = found.get(State.IN_DOUBT, 0) if State.IN_DOUBT in accepted else 0
+    cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
+    return number, f"{verb} {number} videos{cost}"
+
+
+def _tell(args: argparse.Namespace, done: Changed) -> int:
+    """What was changed, and what was left as it is."""
+    number, left = done
+    past = {"retry": "retried", "cancel": "cancelled"}[args.function]
+    if args.json:
+        output.document({past: number, "left": left})
+    else:
+        output.pairs({past: number, **{f"left, {s}": n for s, n in left.items()}})
+    if args.function == "retry" and {State.IN_DOUBT, MOVED_ON} & {*left}:
+        exits.complain(["doubts are retried only with --may-buy-twice: it may cost twice"])
+    return exits.OK if number else exits.PROBLEMS
 
 
 def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Settle one doubt by a person's word."""
     now, who = wiring.CLOCK.now(), person()
 
-    def settle(connection: Connection) -> str | None:
+    def settle(connection: Connection) -> tuple[str, bool]:
         holder = args.job_id and changes.holder_of(connection, args.job_id)
         if holder:
-            return f"video {holder} has job {args.job_id} already"
-        if changes.resolve(connection, args.id, args.job_id, now, who):
-            return None
-        found = desk.matching(connection, desk.Filter(ids=(args.id,)), 0, 1)
-        state = found[0]["state"] if found else "not there"
-        return f"video {args.id} is {state}, not in_doubt: nothing was changed"
+            return f"video {holder} has job {args.job_id} already", False
+        named = desk.find(connection, clean(args.reference))
+        if len(named) != 1:
+            ids = " and ".join(f"video {row['id']}" for row in named)
+            problem = f"{args.reference!r} names {ids}: say which, by its id"
+            return problem if named else nobody([args.reference])[0], False
+        number, state = named[0]["id"], named[0]["state"]
+        if not changes.resolve(connection, number, args.job_id, now, who):
+            return f"video {number} is {state}, not in_doubt: nothing was changed", False
+        return f"{number} is {'submitted' if args.job_id else 'failed'}", True
 
-    def tell(problem: str | None) -> int:
-        if problem:
-            return exits.complain([problem], exits.PROBLEMS)
-        print(f"{args.id} is {'submitted' if args.job_id else 'failed'}")
+    def tell(done: tuple[str, bool]) -> int:
+        sentence, settled = done
+        if not settled:
+            return exits.complain([sentence], exits.PROBLEMS)
+        print(sentence)
         return exits.OK
 
     return ask(loaded, lambda database: database.write(settle, "to resolve"), tell)
@@ -102,22 +128,35 @@ def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
 
 def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Nobody on this database claims any more."""
-    now, reason = wiring.CLOCK.now(), args.reason or f"by {person()}"
-    return _switch(
-        loaded,
-        lambda c: account.pause(c, now, reason),
-        "paused: what is in flight ends, nothing more is claimed until valossa-ingest resume",
-    )
+    now = wiring.CLOCK.now()
+
+    def stop(connection: Connection) -> str:
+        before = account.read(connection).pause_reason
+        account.pause(connection, now, args.reason or before or f"by {person()}")
+        found = desk.count(connection, desk.Filter())
+        return (
+            f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
+            "nothing more is claimed until valossa-ingest resume"
+        )
+
+    return _switch(loaded, stop)
 
 
 def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     """Go on."""
-    return _switch(loaded, account.resume, "resumed")
+
+    def go_on(connection: Connection) -> str:
+        paused = account.read(connection).paused_at
+        account.resume(connection)
+        since = f"resumed; it was paused since {output.text(paused)} UTC"
+        return since if paused else "it was not paused"
+
+    return _switch(loaded, go_on)
 
 
-def _switch(loaded: Loaded, change: Callable[[Connection], None], told: str) -> int:
-    def tell(_: None) -> int:
-        print(told)
+def _switch(loaded: Loaded, change: Callable[[Connection], str]) -> int:
+    def tell(done: str) -> int:
+        print(done)
         return exits.OK
 
     return ask(loaded, lambda database: database.write(change, "to pause or resume"), tell)

@@ -73,7 +73,7 @@ async def _tell(settings: Settings, accepted: int) -> None:
         rows = await database.read(lambda c: desk.matching(c, wanting, 0, 10))
         path = database.path
     output.table(("state", "videos"), sorted(states.items()), title="What became of them")
-    print(f"\nThe imitation accepted {accepted} jobs; the lost answer hides one of them.\n")
+    print(f"\nThe imitation accepted {accepted} jobs; {_lost(accepted)}.\n")
     output.table(
         ("id", "state", "title", "why"),
         ((row["id"], row["state"], row["title"], row["error"]) for row in rows),
@@ -82,6 +82,13 @@ async def _tell(settings: Settings, accepted: int) -> None:
     for row in rows:
         print(f"More about {row['id']}:  {_program()} show {row['id']} --database {path}")
     print(f"Next, try:  {_program()} import YOUR-LIST.csv")
+
+
+def _lost(accepted: int) -> str:
+    """What became of the answer that was lost."""
+    if accepted:
+        return "the one whose answer was lost was found in its list"
+    return "what is handed in is not handed in again"
 
 
 def _program() -> str:

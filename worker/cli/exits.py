@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 
 from worker.core.redact import clean
+from worker.settings import Loaded
 
 OK = 0
 PROBLEMS = 1
@@ -23,6 +24,16 @@ def complain(problems: Iterable[str], code: int = CONFIG) -> int:
     for problem in problems:
         print(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
     return code
+
+
+def no_database(problem: Exception, loaded: Loaded) -> int:
+    """Say that the database cannot be used, and what named it; the code to exit with."""
+    return complain([sourced(problem, loaded)])
+
+
+def sourced(problem: Exception, loaded: Loaded) -> str:
+    """A problem with the database, and where its name came from."""
+    return f"{problem} (database_url: {loaded.sources['database_url']})"
 
 
 def one_line(text: str) -> str:

@@ -1,19 +1,16 @@
-"""``add`` and ``import``: lists of videos into the queue."""
+"""``import``: lists of videos into the queue."""
 
 import argparse
 import asyncio
 import json
 import re
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
-from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
@@ -22,33 +19,16 @@ from sqlalchemy import Connection
 from worker import log, wiring
 from worker.cli import exits, output
 from worker.cli.asking import person
-from worker.cli.patient import standard_input
+from worker.cli.lists import Stop, begun, must_have_url, next_chunk, opened, stoppable, written
 from worker.core.intake import COLUMNS, Plan, RejectedError, admit
 from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
-from worker.formats import FormatError, Reading, Reject, Row, read
+from worker.formats import FormatError, Reading, Reject, Row
 from worker.settings import Loaded, Settings
 from worker.store import intake
 from worker.store.intake import Intake
 
-CHUNK = 1_000
-"""Rows that one write transaction checks and inserts."""
-
 REASONS_SHOWN = 10
-
-
-@dataclass(slots=True)
-class Stop:
-    """Whether a signal came. What was read until then is brought in, the next chunk not begun."""
-
-    reading: bool = False
-    asked: bool = False
-
-    def ask(self, *_: object) -> None:
-        """A signal came; it also ends the waiting for a list. Raises KeyboardInterrupt."""
-        self.asked = True
-        if self.reading:
-            raise KeyboardInterrupt
 
 
 @dataclass(slots=True)
@@ -67,45 +47,6 @@ class Import:
     unused: dict[str, str | None] = field(default_factory=dict)
 
 
-def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
-    """Enqueue one video, print its id."""
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
-    given = {column: getattr(args, column) for column in COLUMNS}
-    plan = Plan(theirs={}, fixed={}, margin=_margin(loaded))
-    try:
-        row = admit(given, plan, wiring.CLOCK.now())
-        video_id, skipped = asyncio.run(_add(loaded, row, allow=args.allow_duplicates))
-    except RejectedError as error:
-        return exits.complain([str(error)], exits.USAGE)
-    except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
-    if args.json:
-        output.document({"id": video_id, "skipped": skipped})
-    elif video_id is not None:
-        print(video_id)
-    if skipped:
-        return exits.complain(
-            [f"not added: {skipped} (--allow-duplicates adds it)"], exits.PROBLEMS
-        )
-    return exits.OK
-
-
-async def _add(
-    loaded: Loaded, row: Mapping[str, object], *, allow: bool
-) -> tuple[int | None, str | None]:
-    """The new video's id, or why it was skipped."""
-    now = wiring.CLOCK.now()
-
-    def put(connection: Connection) -> tuple[int | None, str | None]:
-        done = (intake.add_all if allow else intake.add_new)(connection, [row], now)
-        if not done.inserted:
-            return None, next(iter(done.skipped))
-        return intake.newest_id(connection), None
-
-    async with wiring.made_database(loaded.settings) as database:
-        return await database.write(put, "to add a video")
-
-
 def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Enqueue lists; what cannot be taken is named with line and reason."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
@@ -113,7 +54,7 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         plan = Plan(
             theirs=_split(args.map),
             fixed=_split(args.set),
-            margin=_margin(loaded),
+            margin=timedelta(seconds=loaded.settings.url_margin_seconds),
             partial=args.update,
         )
         done = asyncio.run(import_all(args, loaded.settings, plan))
@@ -123,18 +64,14 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         name = error.filename or "reading or writing"
         return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
     except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
+        return exits.no_database(problem, loaded)
     report(done, as_json=args.json)
-    if done.stop.asked:
+    if done.stop.signal:
         return exits.complain(
             ["stopped; what was read so far is in the queue, the same command goes on"],
-            exits.INTERRUPTED,
+            128 + done.stop.signal,
         )
     return exits.PROBLEMS if done.reasons else exits.OK
-
-
-def _margin(loaded: Loaded) -> timedelta:
-    return timedelta(seconds=loaded.settings.url_margin_seconds)
 
 
 def _split(pairs: Sequence[str]) -> dict[str, str]:
@@ -153,74 +90,17 @@ async def import_all(args: argparse.Namespace, settings: Settings, plan: Plan) -
     ValueError, OSError, DatabaseProblem.
     """
     with ExitStack() as stack:
-        stop = stack.enter_context(_stoppable())
+        stop = stack.enter_context(stoppable())
         stop.reading = True
-        lists = [_begun(name, stack.enter_context(_opened(name)), plan) for name in args.files]
+        lists = [begun(name, stack.enter_context(opened(name)), plan) for name in args.files]
         stop.reading = False
-        rejects = stack.enter_context(_written(args.rejects, args.files)) if args.rejects else None
+        rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with wiring.made_database(settings) as database:
             going = Import(args, plan, database, rejects, person(), stop)
             with _display() as shown:
                 for name, reading in lists:
                     await _import_one(going, name, reading, shown)
     return going
-
-
-@contextmanager
-def _stoppable() -> Iterator[Stop]:
-    """Listen to signals. No handlers of the event loop: they would not run while a terminal or a
-    pipe is waited for.
-    """
-    stop = Stop()
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _next_chunk(reading: Reading, stop: Stop) -> list[Row | Reject]:
-    """The next records; fewer where a signal came, none after it."""
-    chunk: list[Row | Reject] = []
-    try:
-        stop.reading = True
-        for record in islice(reading.records, 0 if stop.asked else CHUNK):
-            chunk.append(record)  # noqa: PERF402 - a signal must not take what was read
-        stop.reading = False
-    except KeyboardInterrupt:
-        stop.reading = False
-    return chunk
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        with standard_input(sys.stdin.buffer) as stream:
-            yield stream
-        return
-    with Path(name).open("rb") as stream:
-        yield stream
-
-
-def _written(name: str, files: Sequence[str]) -> TextIO:
-    path = Path(name)
-    if path.exists() and any(path.samefile(file) for file in files if file != "-"):
-        raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
-    return path.open("w", encoding="utf-8")
-
-
-def _begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
-    """The reading of one list. Raises FormatError, or ValueError where it has no addresses."""
-    try:
-        reading = read(stream)
-    except FormatError as error:
-        raise FormatError(f"{name}: {error}") from error
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, name) from error
-    if reading.columns is not None:
-        _must_have_url(name, reading.columns, plan)
-    return name, reading
 
 
 @contextmanager
@@ -237,12 +117,12 @@ async def _import_one(going: Import, name: str, reading: Reading, shown: Progres
         going.unused |= going.plan.unused(reading.columns)
     looked = reading.columns is not None
     task = shown.add_task(name)
-    while chunk := _next_chunk(reading, going.stop):
+    while chunk := next_chunk(reading, going.stop):
         rows = [record for record in chunk if isinstance(record, Row)]
         if reading.columns is None:
             columns = list(dict.fromkeys(column for row in rows for column in row.values))
             if rows and not looked:
-                _must_have_url(name, columns, going.plan)
+                must_have_url(name, columns, going.plan)
                 looked = True
             going.unused |= going.plan.unused(columns)
         await _import_chunk(going, name, chunk)
@@ -255,21 +135,11 @@ async def _import_one(going: Import, name: str, reading: Reading, shown: Progres
         )
 
 
-def _must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
-    """A list without addresses is none, unless it brings new values for known media ids. Raises
-    ValueError.
-    """
-    named = plan.named(columns)
-    if "url" not in named and not (plan.partial and "media_id" in named):
-        raise ValueError(
-            f"{name} has no column {plan.source('url')!r} for url; it has "
-            f"{', '.join(columns) or 'none'}: name it with --map url=THEIRS"
-        )
-
-
 async def _import_chunk(going: Import, name: str, chunk: Sequence[Row | Reject]) -> None:
     going.rows += len(chunk)
-    now, ready = wiring.CLOCK.now(), []
+    now = wiring.CLOCK.now()
+    read: list[Row] = []
+    ready: list[intake.Row] = []
     for record in chunk:
         if isinstance(record, Reject):
             _reject(going, name, record.line, record.reason, record.text)
@@ -277,13 +147,15 @@ async def _import_chunk(going: Import, name: str, chunk: Sequence[Row | Reject])
         try:
             named = dict.fromkeys(going.plan.named(record.values))
             ready.append({**named, **admit(record.values, going.plan, now)})
+            read.append(record)
         except RejectedError as error:
             _reject(going, name, record.line, str(error), record.values)
-    going.done.add(
-        await going.database.write(
-            lambda connection: _put(connection, going, ready, now), "to import a chunk"
-        )
+    done = await going.database.write(
+        lambda connection: _put(connection, going, ready, now), "to import a chunk"
     )
+    going.done.add(done)
+    for place, reason in done.rejected.items():
+        _reject(going, name, read[place].line, reason, read[place].values)
 
 
 def _put(

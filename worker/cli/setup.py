@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from worker import log, wiring
 from worker.cli import exits, output
-from worker.core.listing import Listing
+from worker.core.listing import Listing, Unlisted
 from worker.core.redact import without_query
-from worker.db import DatabaseProblem, path_of
-from worker.settings import NAMES, Loaded, SettingsError, read_key
+from worker.db import DatabaseProblem, path_of, rewrite
+from worker.settings import NAMES, Key, Loaded, SettingsError, read_key
 from worker.tables import SCHEMA
 
 
@@ -21,7 +21,7 @@ def migrate(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int
         asyncio.run(wiring.migrate(loaded.settings))
         print(f"{path_of(loaded.settings.database_url)} is at schema {SCHEMA}")
     except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
+        return exits.no_database(problem, loaded)
     return exits.OK
 
 
@@ -33,6 +33,7 @@ def check(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
     known = {
         name: None if name in loaded.faulty else getattr(loaded.settings, name) for name in NAMES
     }
+    known["grace_seconds"] = loaded.settings.grace
     if args.json:
         output.document(
             {
@@ -54,47 +55,80 @@ async def _look(
     loaded: Loaded, environment: Mapping[str, str], found: dict[str, str], *, online: bool
 ) -> list[str]:
     """What is wrong, setting by setting; what is well goes to ``found``."""
-    problems = list(loaded.problems)
-    if "database_url" not in loaded.faulty:
-        try:
-            async with wiring.existing_database(loaded.settings) as database:
-                found["database"] = f"{database.path}, schema {SCHEMA}"
-        except DatabaseProblem as problem:
-            problems.append(str(problem))
+    problems = [*loaded.problems, *await _look_at_database(loaded, found)]
     if "api_url" not in loaded.faulty:
         problems += await _look_up(loaded, found)
+    key, missing = _look_for_key(environment, found)
+    problems += missing
+    if online and key and "address" in found:
+        problems += await _ask(loaded, key, found)
+    return problems
+
+
+async def unready(loaded: Loaded, environment: Mapping[str, str]) -> list[str]:
+    """What keeps a run from beginning, as far as this machine can tell: all of it."""
+    found: dict[str, str] = {}
+    problems = [*loaded.problems, *await _look_at_database(loaded, found)]
+    return problems + _look_for_key(environment, found)[1]
+
+
+async def _look_at_database(loaded: Loaded, found: dict[str, str]) -> list[str]:
+    """Whether it is there, of this schema, and can be written."""
+    if "database_url" in loaded.faulty:
+        return []
+    try:
+        async with wiring.existing_database(loaded.settings) as database:
+            await database.write(rewrite, "to check")
+            found["database"] = f"{database.path}, schema {SCHEMA}"
+    except DatabaseProblem as problem:
+        return [exits.sourced(problem, loaded)]
+    return []
+
+
+def _look_for_key(
+    environment: Mapping[str, str], found: dict[str, str]
+) -> tuple[Key | None, list[str]]:
+    """The key, or what is wrong with it."""
     try:
         key = read_key(environment)
-        found["key"] = f"from {key.source}"
     except SettingsError as error:
-        return problems + error.problems
-    if online and "address" in found:
-        async with wiring.api(loaded.settings, key) as api:
-            listing = await api.list_jobs()
-        if isinstance(listing, str):
-            problems.append(f"the API does not list this key's jobs: {listing}")
-        else:
-            found["online"] = f"the key works; {_evidence(listing)}"
-    return problems
+        return None, error.problems
+    found["key"] = f"from {key.source}"
+    return key, []
+
+
+async def _ask(loaded: Loaded, key: Key, found: dict[str, str]) -> list[str]:
+    """Whether the API lists this key's jobs."""
+    async with wiring.api(loaded.settings, key) as api:
+        listing = await api.list_jobs()
+    if not isinstance(listing, Unlisted):
+        found["online"] = f"the key works; {_evidence(listing)}"
+        return []
+    told = f"{address_of(loaded)} does not list the jobs of the key from {key.source}"
+    return [f"{told}: {listing.reason}: correct the address, or put the right key there"]
 
 
 async def _look_up(loaded: Loaded, found: dict[str, str]) -> list[str]:
     """Whether the API's host has an address."""
     url = urlsplit(loaded.settings.api_url)
-    shown = without_query(loaded.settings.api_url)
     try:
         await asyncio.get_running_loop().getaddrinfo(url.hostname, url.port or 443)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        source = loaded.sources["api_url"]
         remedy = "check the name and the network"
-        return [f"api_url {shown} ({source}): the host does not resolve ({reason}): {remedy}"]
-    found["address"] = f"{shown} resolves"
+        return [f"{address_of(loaded)}: the host does not resolve ({reason}): {remedy}"]
+    found["address"] = f"{without_query(loaded.settings.api_url)} resolves"
     return []
+
+
+def address_of(loaded: Loaded) -> str:
+    """The API's address as people are told of it: the setting, its value, where it came from."""
+    return f"api_url {without_query(loaded.settings.api_url)} ({loaded.sources['api_url']})"
 
 
 def _evidence(listing: Listing) -> str:
     """Whether doubts could be settled by what the API shows."""
-    if not listing.jobs:
+    if not listing.entries:
         return "no jobs yet, so nothing shows whether it lists our identifiers"
-    return f"it lists {listing.jobs} jobs, {listing.identified} of them with our identifiers"
+    part = f"; it may be a part only: {listing.paged}" if listing.paged else ""
+    return f"it lists {len(listing.entries)} jobs, {listing.identified} with an identifier{part}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.cli import exits, output
 from worker.settings import Loaded
-from worker.simulator import KINDS, Options, Simulator, parse_failure, parse_limit
+from worker.simulator import KINDS, LIST_KINDS, Options, Simulator, parse_failure, parse_limit
 
 
 def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
@@ -16,21 +16,32 @@ def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
     if any(failure.endswith("=help") or failure == "help" for failure in args.fail):
         output.pairs(KINDS)
         return exits.OK
+    if "help" in args.list:
+        output.pairs(LIST_KINDS)
+        return exits.OK
     try:
-        options = Options(
-            keys=frozenset(args.key or ["demo-key"]),
-            latency_seconds=args.latency,
-            failures=dict(map(parse_failure, args.fail)),
-            limit=parse_limit(args.limit) if args.limit else None,
-            seed=args.seed,
-            book=Path(args.book) if args.book else None,
-        )
-        asyncio.run(_serve(options, args.port))
+        asyncio.run(_serve(ordered(args), args.port))
     except ValueError as error:
         return exits.complain([str(error)], exits.USAGE)
     except OSError as error:
         return exits.complain([f"port {args.port}: {error.strerror or error}"], exits.CONFIG)
     return exits.OK
+
+
+def ordered(args: argparse.Namespace) -> Options:
+    """What the flags order. Raises ValueError with the way out."""
+    return Options(
+        keys=frozenset(args.key or ["demo-key"]),
+        latency_seconds=args.latency,
+        failures=dict(map(parse_failure, args.fail)),
+        limit=parse_limit(args.limit) if args.limit else None,
+        seed=args.seed,
+        book=Path(args.book) if args.book else None,
+        listing=args.list,
+        list_delay_seconds=args.list_delay,
+        finished_share=args.finish,
+        finish_seconds=args.finish_after,
+    )
 
 
 async def _serve(options: Options, port: int) -> None:

@@ -36,17 +36,19 @@ def of_run(report: Report, left: Left, signal_number: int | None) -> int:
     return OK
 
 
-def advice(report: Report) -> list[str]:
-    """What to do about the end of a run, a sentence a line; nothing where all is well."""
+def advice(report: Report, address: str, key: str) -> list[str]:
+    """What to do about the end of a run, a sentence a line; nothing where all is well. ``address``
+    and ``key`` say which ones were used, and where they came from.
+    """
     match report.end:
         case End.ACCOUNT:
             return [
                 f"the API refuses the key or the account ({report.detail}): no video was charged",
-                "put the right key in VALOSSA_API_KEY, or settle it with Valossa, and run it again",
+                f"put the right key in {key}, or settle it with Valossa, and run it again",
             ]
         case End.ADDRESS:
             return [
-                f"what answers at api_url is not the API ({report.detail}): no video was charged",
+                f"what answers at {address} is not the API ({report.detail}): no video was charged",
                 "correct api_url, look with valossa-ingest check --online, and run it again",
             ]
         case End.EQUAL_REFUSALS:
@@ -57,8 +59,16 @@ def advice(report: Report) -> list[str]:
             ]
         case End.DATABASE:
             return [report.detail]
-        case End.UNREACHABLE | End.COOL_DOWN | End.PAUSED:
-            why = f"{report.end} ({report.detail})" if report.detail else str(report.end)
-            return [f"ended early: {why}; run it again later"]
+        case End.UNREACHABLE:
+            remedy = "look with valossa-ingest check --online, or run it again later"
+            return [f"no clear answer from {address} ({report.detail}): {remedy}"]
+        case End.EMPTY if report.tally.postponed:
+            return [
+                f"{report.tally.postponed} postponed: valossa-ingest list --state pending says why"
+            ]
+        case End.PAUSED:
+            return [f"paused ({report.detail}): valossa-ingest resume, then run it again"]
+        case End.COOL_DOWN:
+            return [f"ended early: {report.end} ({report.detail}); run it again later"]
         case _:
             return []

@@ -15,13 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import Connection
 
 from worker import log, wiring
-from worker.cli import exits, output
+from worker.cli import exits, output, setup
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
 from worker.db import Database, DatabaseProblem
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
-from worker.settings import Key, Loaded, Settings, read_key
+from worker.settings import Key, Loaded, Settings, SettingsError, read_key
 from worker.store import desk, queue
 
 Watch = Callable[[Tally], None]
@@ -51,13 +51,22 @@ def _work(loaded: Loaded, environment: Mapping[str, str], orders: Orders, *, as_
     settings = loaded.settings
     progress = orders.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
-    key = read_key(environment)
     try:
+        key = _key_if_all_is_set(loaded, environment)
         done = asyncio.run(perform(settings, key, orders, progress=progress))
+    except SettingsError:
+        return exits.complain(asyncio.run(setup.unready(loaded, environment)))
     except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
-    _tell(done, as_json=as_json)
+        return exits.no_database(problem, loaded)
+    _tell(done, advice(done.report, setup.address_of(loaded), key.source), as_json=as_json)
     return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
+
+
+def _key_if_all_is_set(loaded: Loaded, environment: Mapping[str, str]) -> Key:
+    """The key. Raises SettingsError where any setting is wrong."""
+    if loaded.problems:
+        raise SettingsError(list(loaded.problems))
+    return read_key(environment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,7 @@ async def perform(settings: Settings, key: Key, orders: Orders, *, progress: boo
                 with _Signals(runner) as signals:
                     report = await runner.run()
         try:
-            left = await _left(database, settings, began)
+            left = await _left(database, settings, report, began)
         except DatabaseProblem as problem:
             lost = replace(report, end=End.DATABASE, detail=str(problem))
             return Performed(lost, None, signals.first)
@@ -137,27 +146,31 @@ def _display(due: int, *, shown: bool) -> Iterator[Watch]:
         yield watch
 
 
-async def _left(database: Database, settings: Settings, began: datetime) -> Left:
+async def _left(database: Database, settings: Settings, report: Report, began: datetime) -> Left:
     """What remains in the queue when a run is over."""
     now = wiring.CLOCK.now()
-    repeats = settings.max_attempts if settings.on_doubt == "retry" else 0
-    return await database.read(lambda c: _counted(c, now, began, repeats))
+    return await database.read(lambda c: _counted(c, settings, report, began, now))
 
 
-def _counted(connection: Connection, now: datetime, began: datetime, repeats: int) -> Left:
+def _counted(
+    connection: Connection, settings: Settings, report: Report, began: datetime, now: datetime
+) -> Left:
     states = desk.count(connection, desk.Filter())
     due = desk.count_due(connection, now)
-    doubts = desk.count(connection, desk.Filter(states=(State.IN_DOUBT,), since=began))
-    repeatable = queue.count_repeatable(connection, repeats)
-    later = states[State.PENDING] - due
+    doubts = desk.count(connection, desk.Filter(states=(State.IN_DOUBT,), since=began)).total()
+    hopeful = {
+        "retry": queue.count_repeatable(connection, settings.max_attempts),
+        "reconcile": max(0, doubts - len(report.hopeless)),
+        "hold": 0,
+    }[settings.on_doubt]
     return Left(
         due=due,
-        waiting=later + states[State.SUBMITTING] + repeatable,
-        for_people=max(0, doubts[State.IN_DOUBT] - repeatable),
+        waiting=states[State.PENDING] - due + states[State.SUBMITTING] + hopeful,
+        for_people=max(0, doubts - hopeful),
     )
 
 
-def _tell(done: Performed, *, as_json: bool) -> None:
+def _tell(done: Performed, advised: list[str], *, as_json: bool) -> None:
     """What this run did and what is left, then what to do about it."""
     report, left = done.report, done.left or NOTHING_LEFT
     told = {**asdict(report.tally), "due": left.due, "waiting": left.waiting}
@@ -167,10 +180,7 @@ def _tell(done: Performed, *, as_json: bool) -> None:
         output.document({**told, "end": report.end})
     else:
         output.pairs({name.replace("_", " "): number for name, number in told.items()})
-    for line in advice(report):
+    for line in advised:
         print(f"valossa-ingest: {line}", file=sys.stderr)
     if report.tally.failed or left.for_people:
-        print(
-            "valossa-ingest: see valossa-ingest list --state failed --state in_doubt, then show ID",
-            file=sys.stderr,
-        )
+        print("valossa-ingest: see valossa-ingest why, then show ID", file=sys.stderr)

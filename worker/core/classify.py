@@ -28,6 +28,7 @@ _ACCOUNT = {401, 402, 403}
 _ADDRESS = {404, 405, 407, 421, 426}
 _THROTTLED = {425, 429}
 _UNDECIDED = {101, 303, 408, 409}
+_TAG = re.compile(r"<[^<>]*>")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -116,7 +117,8 @@ def _clearly_later(answer: Answer) -> bool:
 def _message(answer: Answer) -> str:
     """``HTTP 400: Invalid value``: the documented messages, else the start of whatever came."""
     errors = _documented_errors(_parsed(answer.body))
-    text = errors or " ".join(answer.body.decode("utf-8", "replace").split())
+    page = _TAG.sub(" ", answer.body.decode("utf-8", "replace"))
+    text = errors or " ".join(page.split())
     return f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
 
 

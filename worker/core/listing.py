@@ -1,46 +1,246 @@
-"""What a list of jobs shows, read leniently: its shape is undocumented (valossa-api.md, section 6).
+"""What a list of jobs shows, read leniently: its shape is undocumented (valossa-api.md, sections 1,
+6 and 15).
 
-Knows no HTTP. An array of objects with a job id is taken for the list, wherever it is nested.
+Knows no HTTP and judges nothing. Whatever stands in an array is taken for a job, wherever the array
+is nested, so that a job which hides its identifier is counted rather than overlooked.
 """
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from worker.core.redact import clean
+
+PAGE_SIZES = {10, 20, 25, 30, 40, 60, 75, 80}
+"""Numbers of entries that are likelier a full page than the end of a list, beside the multiples of
+50 and the powers of two from 16 on."""
+
+_NEXT = ("next", "cursor", "continu", "more", "truncat")
+_TOTAL = ("total", "count")
+_SIZE = {"limit", "page_size", "per_page", "n_jobs"}
+_BEGIN = {"offset", "start", "skip"}
+_PAGES = {"page", "pages"}
+_IDENTIFIERS = {"customer_media_info_id", "customer_media_id"}
+_NAME = re.compile(r"[A-Za-z_]{1,40}")
+_DEEPEST = 6
+
+SHAPE_LIMIT = 2_000
+"""Characters of a shape that are worth a line in a log."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One job as it is shown: its ``identifiers`` are what customers gave it
+    (``customer_media_info.id``), ``urls`` all the addresses that stand in it.
+    """
+
+    job_id: str | None
+    status: str | None
+    identifiers: frozenset[str]
+    urls: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """How many jobs were shown, and in how many of them the customer's own id stands somewhere."""
+    """All that a list shows. ``paged`` says what makes it look like a part only, None if nothing
+    does; ``shape`` are its names and types without a value.
+    """
 
-    jobs: int
-    identified: int
+    entries: tuple[Entry, ...]
+    paged: str | None
+    shape: str
+
+    @property
+    def identified(self) -> int:
+        """How many of the jobs carry an identifier."""
+        return sum(1 for entry in self.entries if entry.identifiers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlisted:
+    """Why there is no list. ``lasting``: another question will not bring one by itself;
+    ``retry_after``: seconds that the API asked for, if it did.
+    """
+
+    reason: str
+    lasting: bool = False
+    retry_after: float | None = None
 
 
 def listing(body: bytes) -> Listing | None:
     """The list in this body, None where it is not JSON."""
     try:
-        document = json.loads(body)
-        entries = list(_entries(document))
-        identified = sum(1 for entry in entries if _names_customer_id(entry))
+        document = json.loads(body, object_pairs_hook=_unambiguous)
+        entries = _united(map(_entry, _jobs(document)))
+        return Listing(
+            entries=entries,
+            paged=next(_signs_of_paging(document, len(entries)), None),
+            shape=_shape(document)[:SHAPE_LIMIT],
+        )
     except (ValueError, RecursionError):
         return None
-    return Listing(jobs=len(entries), identified=identified)
 
 
-def _entries(value: object) -> Iterator[dict[str, object]]:
-    if isinstance(value, dict):
-        if isinstance(value.get("job_id"), str):
-            yield value
-            return
-        value = list(value.values())
+def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object; one that says a name twice would hide what stands under the first."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice in one object")
+    return found
+
+
+def _jobs(value: object) -> Iterator[object]:
+    """Every job: what has a ``job_id`` or an identifier, and every member of an array. What stands
+    within a job is its own, and yet another job where it has a ``job_id``.
+    """
     if isinstance(value, list):
         for part in value:
-            yield from _entries(part)
+            yield from _members(part)
+    elif isinstance(value, dict):
+        nested = (part for part in value.values() if isinstance(part, dict | list))
+        inside = (job for part in nested for job in _jobs(part))
+        if _is_named(value) or any(_identifier(*field) for field in value.items()):
+            yield value
+            yield from filter(_is_named, inside)
+        else:
+            yield from inside
 
 
-def _names_customer_id(value: object) -> bool:
+def _members(part: object) -> Iterator[object]:
+    """A member of an array is a job, unless it only holds jobs that have a ``job_id``."""
+    if isinstance(part, list):
+        yield from _jobs(part)
+        return
+    jobs = list(_jobs(part))
+    inside = [job for job in jobs if job is not part]
+    holds = any(map(_is_named, inside))
+    if not holds or len(inside) < len(jobs) or (isinstance(part, dict) and _text(part.get("id"))):
+        yield part
+    if holds:
+        yield from inside
+
+
+def _is_named(job: object) -> bool:
+    return isinstance(job, dict) and _text(job.get("job_id")) is not None
+
+
+def _entry(job: object) -> Entry:
+    if not isinstance(job, dict):
+        return Entry(job_id=_cleaned(job), status=None, identifiers=frozenset(), urls=frozenset())
+    inside = list(_fields(job))
+    identifiers = frozenset(filter(None, (_identifier(*field) for field in inside)))
+    own_id = _text(job.get("id"))
+    return Entry(
+        job_id=_cleaned(job.get("job_id")) or _cleaned(None if own_id in identifiers else own_id),
+        status=_cleaned(job.get("status")) or _cleaned(job.get("job_status")),
+        identifiers=identifiers,
+        urls=frozenset(v for _, v in inside if isinstance(v, str) and "://" in v),
+    )
+
+
+def _fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every value within, with the name that it has."""
+    yield name, value
     if isinstance(value, dict):
-        named = value.get("customer_media_info")
-        inside = isinstance(named, dict) and isinstance(named.get("id"), str)
-        return inside or any(map(_names_customer_id, value.values()))
-    return isinstance(value, list) and any(map(_names_customer_id, value))
+        for inner, part in value.items():
+            yield from _fields(part, inner)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _fields(part, name)
+
+
+def _identifier(name: str, value: object) -> str | None:
+    if name == "customer_media_info" and isinstance(value, dict):
+        return _text(value.get("id"))
+    return _text(value) if name in _IDENTIFIERS else None
+
+
+def _text(value: object) -> str | None:
+    """A text or a whole number as text; nothing for what is empty or anything else."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole or (isinstance(value, str) and value) else None
+
+
+def _cleaned(value: object) -> str | None:
+    """The same as the table keeps it."""
+    text = _text(value)
+    return text and clean(text)
+
+
+def _united(entries: Iterator[Entry]) -> tuple[Entry, ...]:
+    """One entry for each job id, with all that any of its mentions shows; those without one stay
+    apart.
+    """
+    nameless: list[Entry] = []
+    named: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.job_id is None:
+            nameless.append(entry)
+            continue
+        known = named.get(entry.job_id, entry)
+        named[entry.job_id] = Entry(
+            job_id=entry.job_id,
+            status=known.status or entry.status,
+            identifiers=known.identifiers | entry.identifiers,
+            urls=known.urls | entry.urls,
+        )
+    return (*named.values(), *nameless)
+
+
+def _signs_of_paging(document: object, shown: int) -> Iterator[str]:
+    """What suggests that there is more than these ``shown`` entries. Each array counts by itself
+    too: it may be cut off, and the others not.
+    """
+    if _is_full_page(shown):
+        yield f"it shows {shown} jobs, a full page"
+    for name, value in _outside(document):
+        if isinstance(value, list) and _is_full_page(len(value)):
+            yield f"it shows {len(value)} jobs in one place, a full page"
+        if _is_sign(name.lower(), value, shown):
+            yield f"it says {name}" + (f" {value}" if isinstance(value, int) else "")
+
+
+def _is_full_page(count: int) -> bool:
+    power = count >= 16 and count & (count - 1) == 0  # noqa: PLR2004 - see PAGE_SIZES
+    return count in PAGE_SIZES or power or (count > 0 and count % 50 == 0)
+
+
+def _outside(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """The values that stand outside of all jobs, with their names."""
+    yield name, value
+    if isinstance(value, list):
+        for part in value:
+            yield from _outside(part)
+    elif isinstance(value, dict) and not (_is_named(value) or _text(value.get("id"))):
+        for inner, part in value.items():
+            yield from _outside(part, inner)
+
+
+def _is_sign(name: str, value: object, shown: int) -> bool:
+    if any(part in name for part in _NEXT):
+        return value not in (None, False, "", 0, [], {}, "false")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    except OverflowError:  # a number of hundreds of digits
+        number = math.inf
+    if name in _PAGES or name in _BEGIN:
+        return number > (1 if name in _PAGES else 0)
+    if name in _SIZE:
+        return number <= shown
+    return any(part in name for part in _TOTAL) and number > shown
+
+
+def _shape(value: object, depth: int = 0) -> str:
+    """Names and types, without a value: what a maintainer has to know of a list never seen."""
+    if isinstance(value, dict):
+        if depth == _DEEPEST:
+            return "{…}"
+        named = {k if _NAME.fullmatch(k) else "…": v for k, v in value.items()}
+        return "{" + ", ".join(f"{k}: {_shape(v, depth + 1)}" for k, v in named.items()) + "}"
+    if isinstance(value, list):
+        return f"[{_shape(value[0], depth + 1)}]" if value and depth < _DEEPEST else "[]"
+    return "null" if value is None else type(value).__name__

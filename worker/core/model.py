@@ -34,6 +34,8 @@ class Fact(StrEnum):
     NOT_SENT = "not_sent"
     RELEASED = "released"
     LATE_ANSWER = "late_answer"
+    FOUND = "found"
+    ABSENT = "absent"
     RETRY = "retry"
     RESOLVE = "resolve"
     CANCEL = "cancel"

@@ -7,6 +7,9 @@ import re
 
 from worker.core.model import State
 
+GIVEN_UP = "given up by a person while in doubt: perhaps bought"
+"""The error of a doubt that a person has given up."""
+
 _BY_STATUS = {
     400: "correct the values that the message names (import --update brings them in), then retry",
     413: "shorten the description, then retry",
@@ -17,7 +20,13 @@ _BY_STATUS = {
 def remedy(state: State, status: int | None, message: str) -> str:
     """What a person can do about a video in this state with this last result."""
     if state is State.IN_DOUBT:
-        return "look it up in the Valossa Portal, then: resolve ID --job-id X, or --give-up"
+        return (
+            "valossa-ingest reconcile asks the API for it; what that leaves, look up in the "
+            "Valossa Portal, then: resolve ID --job-id X, or --give-up, or, if you are sure that "
+            "there is no job, retry ID --may-buy-twice"
+        )
+    if message == GIVEN_UP:
+        return "nothing; cancel ID puts it away, retry ID --may-buy-twice sends it again"
     if "signed link" in message:
         return "sign the links anew and bring them in with import --update"
     if status in {401, 402, 403}:

@@ -80,9 +80,9 @@ class Book:
         """Take the job out of the waiting queue."""
         self._cancelled.add(job.job_id)
 
-    def is_queued(self, job: Job) -> bool:
-        """Tell whether the job still waits in the queue; no job is ever worked on here."""
-        return job.job_id not in self._cancelled
+    def is_cancelled(self, job: Job) -> bool:
+        """Tell whether the job was taken out of the waiting queue."""
+        return job.job_id in self._cancelled
 
     def _keep(self, job: Job) -> None:
         self.jobs.append(job)

@@ -1,11 +1,11 @@
 """What a simulator is told to do. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.simulator import faults
+from worker.simulator import faults, lists
 from worker.simulator.limit import Limit
 
 
@@ -18,8 +18,11 @@ class Options:
     request since the start, from 1, -> its kind; wins over `failures`. `limit`: beyond it, 429
     with Retry-After; requests answered 429 do not count against it. `seed`: of dice and job ids.
     `book`: the file of accepted jobs; job ids are then random, so that a restart repeats none.
-    `list_delay_seconds`: how long a new job is missing from list_jobs (valossa-api.md, section
-    15, line 6). Seed (for job ids) and book count as they were when the simulator was made.
+    `listing`: the kinds of list that list_jobs shows, all at once; none is a whole one.
+    `list_delay_seconds`: how long a new job is missing from it (valossa-api.md, section 15, line
+    6). `finished_share`: of the jobs, this share (0 to 1) is finished at once, `finish_seconds`:
+    and every job is at that age; the others wait in the queue. Seed (for job ids) and book count
+    as they were when the simulator was made.
     """
 
     keys: frozenset[str] = frozenset({"demo-key"})
@@ -29,11 +32,16 @@ class Options:
     limit: Limit | None = None
     seed: int = 0
     book: Path | None = None
+    listing: Sequence[str] = ()
     list_delay_seconds: float = 0.0
+    finished_share: float = 0.0
+    finish_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for kind in (*self.failures, *self.script.values()):
             faults.check_kind(kind)
-        for share in self.failures.values():
+        for kind in self.listing:
+            lists.check_kind(kind)
+        for share in (*self.failures.values(), self.finished_share):
             faults.check_share(share)
         faults.check_share(round(math.fsum(self.failures.values()), 9))

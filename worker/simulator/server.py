@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from worker.simulator import answers, faults, fields
+from worker.simulator import answers, faults, fields, lists
 from worker.simulator.book import Book, Job
 from worker.simulator.limit import Window
 from worker.simulator.options import Options
@@ -222,18 +222,15 @@ class Simulator:
         key = request.query.get("api_key")
         if key not in self.options.keys:
             return _invalid_key()
+        failure = lists.failure(self.options.listing)
+        if failure is not None:
+            return answers.turned_away(failure, None)
         until = time.time() - self.options.list_delay_seconds  # noqa: TID251 - as in _buy
-        jobs = self._book.seen_by(key, until=until)
-        return answers.success({"jobs": [self._listed(job) for job in jobs]})
-
-    def _listed(self, job: Job) -> Body:
-        customer = {} if job.request_id is None else {"customer_media_info": {"id": job.request_id}}
-        return {
-            "job_id": job.job_id,
-            "status": self._status(job),
-            **customer,
-            "media": {"video": {"url": job.url}},
-        }
+        jobs = [
+            lists.Listed(job.job_id, self._status(job), job.request_id, job.url)
+            for job in self._book.seen_by(key, until=until)
+        ]
+        return answers.success(lists.document(self.options.listing, jobs, self.options.seed))
 
     async def _job_status(self, request: web.Request) -> web.StreamResponse:
         key, job_id = request.query.get("api_key"), request.query.get("job_id")
@@ -244,19 +241,28 @@ class Simulator:
         job = self._book.find(job_id, key)
         if job is None:
             return answers.refusal(404, "Job not found")
-        queued = self._book.is_queued(job)
+        status = self._status(job)
         return answers.success(
             {
                 "job_id": job.job_id,
-                "status": self._status(job),
-                "media_transfer_status": self._status(job),
-                "details": None if queued else "cancelled",
-                "poll_again_after_seconds": _POLL_AGAIN_SECONDS if queued else None,
+                "status": status,
+                "media_transfer_status": status,
+                "details": "cancelled" if status == lists.CANCELLED else None,
+                "poll_again_after_seconds": _POLL_AGAIN_SECONDS if status == lists.QUEUED else None,
             }
         )
 
     def _status(self, job: Job) -> str:
-        return "queued" if self._book.is_queued(job) else "error"
+        if self._book.is_cancelled(job):
+            return lists.CANCELLED
+        finished = lists.is_finished(
+            job.url,
+            time.time() - job.accepted_at,  # noqa: TID251 - as in _buy
+            share=self.options.finished_share,
+            after_seconds=self.options.finish_seconds,
+            seed=self.options.seed,
+        )
+        return lists.FINISHED if finished else lists.QUEUED
 
     async def _cancel_job(self, request: web.Request) -> web.StreamResponse:
         body = await _read_object(request)
@@ -266,7 +272,7 @@ class Simulator:
         job = self._book.find(str(fields.dig(body, "job_id")), str(fields.dig(body, "api_key")))
         if job is None:
             return answers.refusal(404, "Job not found")
-        if not self._book.is_queued(job):
+        if self._status(job) != lists.QUEUED:
             return answers.refusal(400, "Job is not waiting in the queue")
         self._book.cancel(job)
         return answers.success({})

@@ -12,7 +12,9 @@ from worker.tables import account
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """The row as a value; moments are UTC."""
+    """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
+    for; ``list_read_at``: when the last one was asked for whose verdicts are written.
+    """
 
     next_start_at: datetime
     cool_down_until: datetime | None
@@ -20,6 +22,15 @@ class Account:
     paused_at: datetime | None
     pause_reason: str | None
     brake: Brake | None
+    list_asked_at: datetime | None
+    list_read_at: datetime | None
+
+    def looked_up_to(self, now: datetime) -> datetime | None:
+        """The answers that came before then have been looked up; a moment to come is a clock that
+        stepped back, and says nothing.
+        """
+        known = self.list_read_at
+        return known if known is not None and known <= now else None
 
 
 def read(connection: Connection) -> Account:
@@ -35,6 +46,8 @@ def read(connection: Connection) -> Account:
         paused_at=row.paused_at,
         pause_reason=row.pause_reason,
         brake=brake,
+        list_asked_at=row.list_asked_at,
+        list_read_at=row.list_read_at,
     )
 
 
@@ -64,6 +77,16 @@ def brake(connection: Connection, value: Brake | None) -> None:
             pace_cut_at=value and value.cut_at,
         )
     )
+
+
+def list_asked(connection: Connection, now: datetime) -> None:
+    """The API's list is being asked for."""
+    connection.execute(update(account).values(list_asked_at=now))
+
+
+def list_read(connection: Connection, asked_at: datetime) -> None:
+    """What the list that was asked for then proves is written."""
+    connection.execute(update(account).values(list_read_at=asked_at))
 
 
 def pause(connection: Connection, now: datetime, reason: str) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select, update
 
 from worker.core.model import Fact, State
+from worker.core.remedy import GIVEN_UP
 from worker.store.desk import Filter
 from worker.store.queue import UNCLAIMED
 from worker.tables import history, videos
@@ -56,7 +57,7 @@ def resolve(
             state=State.SUBMITTED if found else State.FAILED,
             job_id=job_id,
             submitted_at=now if found else None,
-            error=None if found else "given up by a person while in doubt: perhaps bought",
+            error=None if found else GIVEN_UP,
             updated_at=now,
             **UNCLAIMED,
         )

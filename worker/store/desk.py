@@ -6,7 +6,7 @@ Each change names the states that it accepts in its own UPDATE (design.md, secti
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,23 +23,28 @@ from sqlalchemy import (
 
 from worker.core.model import Fact, State
 from worker.store.queue import UNCLAIMED
-from worker.store.settle import IS_DOUBT, IS_OPEN_DOUBT, open_doubts
+from worker.store.settle import IS_OPEN_DOUBT, open_doubts
 from worker.tables import history, videos
 
-BATCH = 500
 PAGE = 1_000
+
+
+_handed_in_or_changed = type_coerce(func.coalesce(videos.c.submitted_at, videos.c.updated_at), Text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
     """Which videos are meant: all that satisfy everything that is given. ``error_like`` is a part
-    of the error, ``since`` the earliest last change.
+    of the error; ``since`` and ``until`` bound the moment of handing in, or else of the last
+    change; a video is meant by one of ``ids``, or by one of ``names``: media, request or job id.
     """
 
     states: tuple[State, ...] = ()
     error_like: str | None = None
     since: datetime | None = None
+    until: datetime | None = None
     ids: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     def clauses(self) -> list[ColumnElement[bool]]:
         """The filter as SQL."""
@@ -49,27 +54,24 @@ class Filter:
         if self.error_like is not None:
             clauses.append(videos.c.error.contains(self.error_like, autoescape=True))
         if self.since is not None:
-            # As short as can be: in text 12:00:00 is before 12:00:00.000000.
-            moment = self.since.astimezone(UTC).replace(tzinfo=None)
-            since = moment.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
-            clauses.append(type_coerce(videos.c.updated_at, Text) >= since)
-        if self.ids:
-            clauses.append(videos.c.id.in_(self.ids))
+            clauses.append(_handed_in_or_changed >= _shortest(self.since))
+        if self.until is not None:
+            clauses.append(_handed_in_or_changed < _shortest(self.until))
+        if self.ids or self.names:
+            numbered = [videos.c.id.in_(self.ids)] if self.ids else []
+            clauses.append(or_(*numbered, *(_named(self.names) if self.names else ())))
         return clauses
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
-    """The queue in numbers."""
+def _shortest(moment: datetime) -> str:
+    """A moment in as few characters as can be: in text 12:00:00 is before 12:00:00.000000."""
+    plain = moment.astimezone(UTC).replace(tzinfo=None)
+    return plain.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
 
-    states: dict[str, int]
-    due: int
-    oldest_due_at: datetime | None
-    last_due_at: datetime | None
-    accepted_today: int
-    accepted_this_month: int
-    accepted: int
-    possibly_twice: int
+
+def _named(names: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Whatever else than its number people call a video by."""
+    return [c.in_(names) for c in (videos.c.media_id, videos.c.job_id, videos.c.request_id)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +85,17 @@ class Story:
 
 def find(connection: Connection, reference: str) -> list[RowMapping]:
     """The videos that an id, a media id, a request id or a job id names."""
-    named = [
-        videos.c.media_id == reference,
-        videos.c.job_id == reference,
-        videos.c.request_id == reference,
-    ]
+    named = _named([reference])
     if reference.isascii() and reference.isdecimal() and len(reference) < 19:  # noqa: PLR2004 - fits 63 bits
         named.append(videos.c.id == int(reference))
     return list(connection.execute(select(videos).where(or_(*named))).mappings())
+
+
+def unknown(connection: Connection, wanted: Filter) -> list[str]:
+    """Which ids and names of a filter no video has."""
+    there = set(connection.scalars(select(videos.c.id).where(videos.c.id.in_(wanted.ids))))
+    missing = [str(number) for number in wanted.ids if number not in there]
+    return missing + [name for name in wanted.names if not find(connection, name)]
 
 
 def story(connection: Connection, video: RowMapping) -> Story:
@@ -168,59 +173,3 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
     if facts:
         connection.execute(insert(history), facts)
     return len(facts)
-
-
-def overview(connection: Connection, now: datetime) -> Overview:
-    """The queue in numbers at ``now``."""
-    pending = videos.c.state == State.PENDING
-    moment = videos.c.due_at.type
-    due, oldest = connection.execute(
-        select(func.count(), func.min(videos.c.due_at, type_=moment)).where(
-            pending, videos.c.due_at <= now
-        )
-    ).one()
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return Overview(
-        states={**dict.fromkeys(State, 0), **count(connection, Filter())},
-        due=due,
-        oldest_due_at=oldest,
-        last_due_at=connection.scalar(
-            select(func.max(videos.c.due_at, type_=moment)).where(pending)
-        ),
-        accepted_today=_accepted_since(connection, day),
-        accepted_this_month=_accepted_since(connection, day.replace(day=1)),
-        accepted=_accepted_since(connection, day - timedelta(days=36_500)),
-        possibly_twice=_possibly_twice(connection),
-    )
-
-
-def _accepted_since(connection: Connection, since: datetime) -> int:
-    """Jobs that this queue's attempts brought, late ones included."""
-    jobs = select(func.count()).where(history.c.job_id.is_not(None), history.c.at >= since)
-    return connection.execute(jobs).scalar_one()
-
-
-def _possibly_twice(connection: Connection) -> int:
-    """The most that may have been bought beyond one job a video: its jobs and its open doubts,
-    less one. Only a video that was in doubt once can have more than one.
-    """
-    doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
-    ids = list(connection.scalars(doubted))
-    extra = 0
-    for place in range(0, len(ids), BATCH):
-        batch = ids[place : place + BATCH]
-        bought = Counter(_jobs_of(connection, batch))
-        bought.update(
-            {video: len(open_) for video, open_ in open_doubts(connection, batch).items()}
-        )
-        extra += sum(number - 1 for number in bought.values() if number > 1)
-    return extra
-
-
-def _jobs_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, int]:
-    jobs = (
-        select(history.c.video_id, func.count())
-        .where(history.c.video_id.in_(video_ids), history.c.job_id.is_not(None))
-        .group_by(history.c.video_id)
-    )
-    return dict(connection.execute(jobs).all())

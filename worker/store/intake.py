@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
 from worker.core.intake import COLUMNS
 from worker.core.model import Fact, State
+from worker.store.queue import UNCLAIMED
 from worker.store.settle import open_doubts
 from worker.tables import history, videos
 
@@ -20,7 +21,13 @@ Row = Mapping[str, object]
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"
-UNKNOWN_MEDIA_ID = "media_id is not there, and the row brings no url"
+UNKNOWN_MEDIA_ID = (
+    "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
+)
+SECOND_JOB = (
+    "job_id: video {} has job {!r} already, so it may be bought twice; look for both in the "
+    "Valossa Portal"
+)
 SAME_JOB_ID = "same job_id as a video that is there already"
 
 
@@ -30,6 +37,7 @@ class Video(NamedTuple):
     id: int
     state: str
     claims: int
+    job_id: str | None
 
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
@@ -37,15 +45,18 @@ _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
 @dataclass(slots=True)
 class Intake:
-    """What became of the rows; ``skipped`` and ``left`` count by reason."""
+    """What became of the rows; ``skipped`` and ``left`` count by reason, ``rejected`` says why for
+    the place of a row in its chunk.
+    """
 
     inserted: int = 0
     updated: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
+    rejected: dict[int, str] = field(default_factory=dict)
 
     def add(self, other: "Intake") -> None:
-        """Add another chunk's counts."""
+        """Add another chunk's counts; its rejects stay its own."""
         self.inserted += other.inserted
         self.updated += other.updated
         self.skipped += other.skipped
@@ -89,38 +100,50 @@ def _add(
 def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, who: str) -> Intake:
     """Rows whose media_id is there already give it their columns anew, those that they name as
     empty included, as long as it is pending, failed (then pending again) or cancelled; others are
-    inserted as by ``add_new``.
+    inserted as by ``add_new``. A job_id settles a doubt as well, as a person's word.
 
     One row at a time in the file's order, so that of two rows with one media_id the later wins.
     """
     intake = Intake()
-    for row in rows:
+    for place, row in enumerate(rows):
         found = _by_media_id(connection, row.get("media_id"))
         if not found and row.get("url") is None:
-            intake.left[UNKNOWN_MEDIA_ID] += 1
+            intake.rejected[place] = UNKNOWN_MEDIA_ID.format(row.get("media_id"))
         elif not found:
             intake.add(add_new(connection, [row], now))
         for video in found:
-            reason = _closed(connection, video, row)
-            if reason is not None:
-                intake.left[reason] += 1
+            if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
+                intake.rejected[place] = SECOND_JOB.format(video.id, video.job_id)
                 continue
-            _refresh(connection, video.id, row, now)
-            intake.updated += 1
-            if video.state == State.FAILED:
-                _tell_retry(connection, video, now, who)
+            reason = _closed(connection, video, row)
+            if reason is None:
+                _update(connection, video, row, now, who)
+                intake.updated += 1
+            else:
+                intake.left[reason] += 1
     return intake
 
 
 def _closed(connection: Connection, video: Video, row: Row) -> str | None:
     """Why this video takes no new columns."""
-    if video.state not in _OPEN:
+    brings_job = row.get("job_id") is not None
+    if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
         return f"media_id is there already, {video.state}"
-    if open_doubts(connection, [video.id]):
+    if not brings_job and open_doubts(connection, [video.id]):
         return "media_id is there already, given up in doubt"
     if row.get("job_id") in _known(connection, "job_id", [row]):
         return SAME_JOB_ID
     return None
+
+
+def _update(connection: Connection, video: Video, row: Row, now: datetime, who: str) -> None:
+    """The columns anew, and the facts that this makes."""
+    job_id = row.get("job_id")
+    _refresh(connection, video, row, now)
+    if job_id is not None:
+        _tell(connection, video, now, who, Fact.RESOLVE, job_id)
+    elif video.state == State.FAILED:
+        _tell(connection, video, now, who, Fact.RETRY)
 
 
 def newest_id(connection: Connection) -> int:
@@ -151,16 +174,25 @@ def _known(connection: Connection, column: str, rows: Iterable[Row]) -> set[obje
 
 
 def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
+    """The videos of this media id, or, where they have none, of this request id: that is what the
+    API was given for it.
+    """
     if media_id is None:
         return []
+    nameless = func.coalesce(videos.c.media_id, "") == ""
+    columns = (videos.c.id, videos.c.state, videos.c.claims, videos.c.job_id)
     rows = connection.execute(
-        select(videos.c.id, videos.c.state, videos.c.claims).where(videos.c.media_id == media_id)
+        select(*columns).where(
+            or_(videos.c.media_id == media_id, and_(videos.c.request_id == media_id, nameless))
+        )
     )
-    return [Video(row.id, row.state, row.claims) for row in rows]
+    return [Video(*row) for row in rows]
 
 
-def _refresh(connection: Connection, video_id: int, row: Row, now: datetime) -> None:
-    """The columns anew; a failed video begins again, one with a job is submitted."""
+def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> None:
+    """The columns anew; a failed video begins again, one with a job is submitted and claimed by
+    nobody. What was sent of a doubt stays as it was sent.
+    """
     failed = videos.c.state == State.FAILED
     moment = videos.c.due_at.type
     again = {
@@ -172,22 +204,34 @@ def _refresh(connection: Connection, video_id: int, row: Row, now: datetime) -> 
     }
     kept = {"url", "priority", "due_at", "job_id"}  # an empty value of these says nothing
     fresh = {name: row[name] for name in row if name not in kept or row[name] is not None}
-    begun = _begin(row, now) if row.get("job_id") is not None else {}
+    if video.state == State.IN_DOUBT:
+        fresh = {"job_id": row["job_id"]}
+    handed_in = {**_begin(row, now), "error": None, **UNCLAIMED}
+    begun = handed_in if row.get("job_id") is not None else {}
     connection.execute(
         update(videos)
-        .where(videos.c.id == video_id)
+        .where(videos.c.id == video.id)
         .values(**{**again, **fresh, **begun, "updated_at": now})
     )
 
 
-def _tell_retry(connection: Connection, video: Video, now: datetime, who: str) -> None:
+def _tell(
+    connection: Connection,
+    video: Video,
+    now: datetime,
+    who: str,
+    fact: Fact,
+    job_id: object = None,
+) -> None:
+    brought = "columns brought anew" if job_id is None else "job brought"
     connection.execute(
         insert(history).values(
             video_id=video.id,
             attempt=video.claims,
             at=now,
             who=who,
-            fact=Fact.RETRY,
-            message="columns brought anew by import --update",
+            fact=fact,
+            message=f"{brought} by import --update",
+            job_id=job_id,
         )
     )

@@ -11,9 +11,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    bindparam,
     case,
+    exists,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -53,27 +56,34 @@ class Ahead:
 
 
 def claim(
-    connection: Connection, limit: int, now: datetime, worker: str, lease_until: datetime
+    connection: Connection,
+    limit: int,
+    now: datetime,
+    worker: str,
+    lease_until: datetime,
+    looked_up_to: datetime | None,
 ) -> list[Claim]:
     """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
-    the transaction's commit puts on disk (law 1).
+    the transaction's commit puts on disk (law 1). What a 500 has turned away after
+    ``looked_up_to`` waits until it is looked up in the API's list.
     """
-    ids = _due(connection, limit, now)
+    ids = _due(connection, limit, now, looked_up_to)
     if not ids:
         return []
-    first_name = func.nullif(videos.c.media_id, "")
+    name = func.nullif(videos.c.media_id, "")
     taken = connection.execute(
         update(videos)
         .where(videos.c.id.in_(ids))
         .values(
             state=State.SUBMITTING,
             claims=videos.c.claims + 1,
-            claim_token=func.lower(func.hex(func.randomblob(16))),
+            claim_token=_RANDOM,
             claimed_by=worker,
             lease_until=lease_until,
             request_id=case(
-                (videos.c.claims == 0, func.coalesce(first_name, videos.c.request_id)),
-                else_=videos.c.request_id,
+                (videos.c.claims == 0, func.coalesce(name, videos.c.request_id)),
+                (_was_sent, videos.c.request_id),
+                else_=func.coalesce(name, _RANDOM),
             ),
             updated_at=now,
         )
@@ -82,6 +92,13 @@ def claim(
     claims = {row.id: _claim(row, lease_until) for row in taken}
     return [claims[video_id] for video_id in ids]
 
+
+_RANDOM = func.lower(func.hex(func.randomblob(16)))
+_was_sent = exists().where(
+    history.c.video_id == videos.c.id,
+    or_(history.c.started_at.is_not(None), history.c.fact == Fact.IN_DOUBT),
+)
+"""Whether the API may know the identifier. Where it cannot, a mended media id takes its place."""
 
 _CLAIM_COLUMNS = [
     videos.c.id,
@@ -106,7 +123,9 @@ def _claim(row: Row[tuple[object, ...]], lease_until: datetime) -> Claim:
     )
 
 
-def _due(connection: Connection, limit: int, now: datetime) -> list[int]:
+def _due(
+    connection: Connection, limit: int, now: datetime, looked_up_to: datetime | None
+) -> list[int]:
     """The next ids, walking the distinct priorities: in plain order of priority, a million rows
     that are due later at a higher one would all be passed over at each claim.
     """
@@ -115,12 +134,25 @@ def _due(connection: Connection, limit: int, now: datetime) -> list[int]:
     while level is not None and len(ids) < limit:
         ids += connection.scalars(
             select(videos.c.id)
-            .where(_is_pending, videos.c.priority == level, videos.c.due_at <= now)
+            .where(
+                _is_pending,
+                videos.c.priority == level,
+                videos.c.due_at <= now,
+                _looked_up(looked_up_to),
+            )
             .order_by(videos.c.due_at, videos.c.id)
             .limit(limit - len(ids))
         )
         level = _next_priority(connection, level) if len(ids) < limit else None
     return ids
+
+
+def _looked_up(looked_up_to: datetime | None) -> ColumnElement[bool]:
+    """Whether a video may be sent as far as its last answer goes: a 500 may have made a job after
+    all (valossa-api.md, section 15, line 8).
+    """
+    known = bindparam("looked_up_to", looked_up_to, videos.c.updated_at.type)
+    return or_(videos.c.http_status.is_distinct_from(text("500")), videos.c.updated_at <= known)
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:
@@ -133,12 +165,18 @@ def _next_priority(connection: Connection, below: int | None) -> int | None:
 
 def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
     """Put every video whose lease ran out in doubt (law 4). The token stays, so that the attempt's
-    own late answer can still settle it; a video that has a job id by now is submitted.
+    own late answer can still settle it; a video that has a job id by now is submitted. The attempt
+    counts as started when it was claimed: nobody knows it better.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
+    gone = _is_submitting & (videos.c.lease_until <= now)
+    held = connection.execute(select(videos.c.id, videos.c.updated_at).where(gone))
+    claimed = {row.id: row.updated_at for row in held}
+    if not claimed:
+        return []
     rows = connection.execute(
         update(videos)
-        .where(_is_submitting, videos.c.lease_until <= now)
+        .where(gone)
         .values(
             state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
             attempts=videos.c.attempts + 1,
@@ -149,19 +187,19 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
         .returning(videos.c.id, videos.c.claims, videos.c.claimed_by)
     )
     expired = [Expired(video_id=r.id, attempt=r.claims, claimed_by=r.claimed_by) for r in rows]
-    if expired:
-        facts = [
-            {
-                "video_id": e.video_id,
-                "attempt": e.attempt,
-                "at": now,
-                "who": worker,
-                "fact": Fact.IN_DOUBT,
-                "message": why,
-            }
-            for e in expired
-        ]
-        connection.execute(insert(history), facts)
+    facts = [
+        {
+            "video_id": e.video_id,
+            "attempt": e.attempt,
+            "at": now,
+            "who": worker,
+            "fact": Fact.IN_DOUBT,
+            "started_at": claimed[e.video_id],
+            "message": why,
+        }
+        for e in expired
+    ]
+    connection.execute(insert(history), facts)
     return expired
 
 
@@ -193,14 +231,15 @@ def repeat_doubts(
     return [row["video_id"] for row in repeated]
 
 
-def ahead(connection: Connection, now: datetime) -> Ahead:
-    """Whether anything is due, and the next moments at which that can change."""
+def ahead(connection: Connection, now: datetime, looked_up_to: datetime | None) -> Ahead:
+    """Whether anything may be claimed, and the next moments at which that can change."""
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
         first = connection.scalar(
-            select(func.min(videos.c.due_at, type_=videos.c.due_at.type)).where(
-                _is_pending, videos.c.priority == level
-            )
+            select(videos.c.due_at)
+            .where(_is_pending, videos.c.priority == level, _looked_up(looked_up_to))
+            .order_by(videos.c.due_at, videos.c.id)
+            .limit(1)
         )
         if first is not None and first <= now:
             due = True

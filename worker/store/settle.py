@@ -28,7 +28,7 @@ from worker.core.redact import clean
 from worker.store.queue import UNCLAIMED
 from worker.tables import history, videos
 
-CLOSING_FACTS = (Fact.LATE_ANSWER,)
+CLOSING_FACTS = (Fact.LATE_ANSWER, Fact.FOUND, Fact.ABSENT)
 """Facts that settle the doubt about the attempt that they name. A person who finds the job settles
 the doubts about all attempts up to then; one who gives up settles none."""
 
@@ -38,6 +38,7 @@ IS_DOUBT = history.c.fact == text("'in_doubt'")
 _closing = history.alias()
 _closed = exists().where(
     _closing.c.video_id == history.c.video_id,
+    _closing.c.id > history.c.id,
     or_(
         and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
         and_(
@@ -241,9 +242,13 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
 
 
 def _fact(settlement: Settlement, fact: Fact, now: datetime, worker: str) -> dict[str, object]:
-    ending = settlement.ending
+    ending, holder = settlement.ending, settlement.standing.around.holder
     outcome = ending.outcome
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
+    job_id = outcome.job_id if isinstance(outcome, Accepted) else None
+    if holder is not None:  # another video's job says nothing about this one
+        fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
+        job_id = None
     return {
         "video_id": ending.claim.video_id,
         "attempt": ending.claim.attempt,
@@ -253,5 +258,5 @@ def _fact(settlement: Settlement, fact: Fact, now: datetime, worker: str) -> dic
         "started_at": ending.started_at,
         "http_status": outcome.status,
         "message": message and clean(message),
-        "job_id": outcome.job_id if isinstance(outcome, Accepted) else None,
+        "job_id": job_id,
     }

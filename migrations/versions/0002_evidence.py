@@ -1,0 +1,30 @@
+"""What the settling of doubts needs: when the API's list was asked for and read, and two indexes.
+
+Safe while workers of the version before run: they see none of it, and stop at their next start.
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the columns and the indexes."""
+    op.execute("ALTER TABLE account ADD COLUMN list_asked_at TEXT")
+    op.execute("ALTER TABLE account ADD COLUMN list_read_at TEXT")
+    op.execute(
+        "CREATE INDEX videos_look_ups ON videos (updated_at) "
+        "WHERE state = 'pending' AND http_status = 500"
+    )
+    op.execute("CREATE INDEX videos_request_id ON videos (request_id)")
+
+
+def downgrade() -> None:
+    """Take them away."""
+    op.execute("DROP INDEX videos_request_id")
+    op.execute("DROP INDEX videos_look_ups")
+    op.execute("ALTER TABLE account DROP COLUMN list_read_at")
+    op.execute("ALTER TABLE account DROP COLUMN list_asked_at")

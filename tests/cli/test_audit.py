@@ -1,0 +1,293 @@
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.cli.conftest import Beside, Cli, Said
+from worker.simulator import Options, Simulator
+
+KEY = "sk-0123456789abcdef"
+HEAD = ["what", "video", "state", "job_id", "its own job", "job is", "sure"]
+
+Start = Callable[[Options], Beside]
+
+
+def options(*listing: str) -> Options:
+    """A simulator that takes the key, with these kinds of list."""
+    return Options(keys=frozenset({KEY}), listing=listing)
+
+
+def say(cli: Cli, url: str, command: str, *words: str) -> Said:
+    """A command with the API at ``url``; what it says never holds the key (law 11)."""
+    variables = {"WORKER_API_URL": url, "VALOSSA_API_KEY": KEY, "WORKER_RATE": "1000"}
+    said = cli(command, *words, WORKER_LOG_LEVEL="error", **variables)
+    assert KEY not in said.out + said.err
+    return said
+
+
+def buy(cli: Cli, simulator: Simulator, count: int = 1) -> list[str]:
+    """That many more videos are submitted; all jobs so far."""
+    for _ in range(count):
+        cli.insert()
+    assert 0 == say(cli, simulator.url, "drain").code
+    return [job.job_id for job in simulator.accepted]
+
+
+FORGET = "UPDATE videos SET state = 'pending', job_id = NULL, submitted_at = NULL WHERE id = ?"
+
+
+def bought(cli: Cli, simulator: Simulator) -> str:
+    """Video 1 has a job of which a restored backup knows nothing."""
+    (job,) = buy(cli, simulator)
+    cli.sql(FORGET, 1)
+    return job
+
+
+def twice(cli: Cli, simulator: Simulator) -> tuple[str, str]:
+    """Video 1 was bought once more after that: the forgotten job, and its own."""
+    bought(cli, simulator)
+    first, second = buy(cli, simulator, 0)
+    return first, second
+
+
+def everything(cli: Cli) -> list[object]:
+    """All that is known of the videos."""
+    return [cli.sql(f"SELECT * FROM {table}") for table in ("videos", "history")]
+
+
+def status(simulator: Simulator, job_id: str) -> str:
+    """What the API says of a job."""
+    address = f"{simulator.url}/job_status?api_key={KEY}&job_id={job_id}"
+    with urllib.request.urlopen(address) as answer:
+        told = json.load(answer)["status"]
+    assert isinstance(told, str)
+    return told
+
+
+def test_what_fits_is_clean(cli: Cli, beside: Start) -> None:
+    """Exit 0 and one line where each video has its job, and nothing to do about it."""
+    with beside(options()) as simulator:
+        buy(cli, simulator, 2)
+        cli.insert()
+        said = say(cli, simulator.url, "audit")
+        told = "2 jobs in the API's list: 0 bought, 0 twice, 0 unknown; gone: 0\n"
+        assert (0, told, "") == (said.code, said.out, said.err)
+        for words in (("--adopt", "--yes"), ("--cancel-duplicates", "--yes")):
+            said = say(cli, simulator.url, "audit", *words)
+            assert (0, told, "") == (said.code, said.out, said.err)
+
+
+def test_a_pending_video_with_a_job_is_told(cli: Cli, beside: Start) -> None:
+    """A restored backup would buy it again; the command alone changes nothing."""
+    with beside(options()) as simulator:
+        job = bought(cli, simulator)
+        before = everything(cli)
+        said = say(cli, simulator.url, "audit")
+    assert (1, "", before) == (said.code, said.err, everything(cli))
+    head, row, summary, advice = said.rows()
+    assert [HEAD, ["bought", "1", "pending", job, "", "queued", "yes"]] == [head, row]
+    assert ["1 jobs in the API's list: 1 bought, 0 twice, 0 unknown; gone: 0"] == summary
+    assert "bought: pending, but the API has a job of it; audit --adopt takes it over" in advice
+
+
+def test_a_job_is_adopted_where_it_is_agreed_to(cli: Cli, beside: Start) -> None:
+    """The video keeps the job that was paid for, and is not sent again."""
+    with beside(options()) as simulator:
+        job = bought(cli, simulator)
+        said = say(cli, simulator.url, "audit", "--adopt", "--yes")
+        assert (0, "", "adopted 1") == (said.code, said.err, said.out.splitlines()[-1])
+        row = cli.row(1)
+        assert ("submitted", job) == (row["state"], row["job_id"])
+        ((who, message),) = cli.sql("SELECT who, message FROM history WHERE fact = 'found'")
+        assert (True, "adopted from the API's list") == (who.startswith("person"), message)
+        assert [job] == buy(cli, simulator, 0)
+        assert 0 == say(cli, simulator.url, "audit").code
+
+
+@pytest.mark.parametrize("flag", ["--adopt", "--cancel-duplicates"])
+def test_without_a_yes_nothing_is_changed(cli: Cli, beside: Start, flag: str) -> None:
+    """A cron job that nobody can answer neither adopts nor cancels."""
+    with beside(options()) as simulator:
+        jobs = twice(cli, simulator)
+        cli.insert()
+        buy(cli, simulator, 0)
+        cli.sql(FORGET, 2)
+        before = everything(cli)
+        said = say(cli, simulator.url, "audit", flag)
+        assert {"queued"} == {status(simulator, job) for job in jobs}
+    told = "valossa-ingest: nothing was changed; --yes does it unasked\n"
+    assert (1, told, before) == (said.code, said.err, everything(cli))
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind"), [("--adopt", "bought"), ("--cancel-duplicates", "twice")]
+)
+def test_what_is_not_sure_is_not_changed(cli: Cli, beside: Start, flag: str, kind: str) -> None:
+    """Which of two jobs is the right one is left to a person, whatever was agreed to."""
+    with beside(options()) as simulator:
+        twice(cli, simulator)
+        cli.sql(FORGET, 1)
+        jobs = buy(cli, simulator, 0) if kind == "twice" else []
+        before = everything(cli)
+        said = say(cli, simulator.url, "audit", flag, "--yes")
+        assert {"queued"} >= {status(simulator, job) for job in jobs}
+    told = "valossa-ingest: nothing is sure enough to change; see the table above\n"
+    assert (1, told, before) == (said.code, said.err, everything(cli))
+    assert [(kind, "perhaps")] * 2 == [(row[0], row[-1]) for row in said.rows()[1:3]]
+
+
+def test_a_second_job_is_cancelled_where_it_is_agreed_to(cli: Cli, beside: Start) -> None:
+    """The money for the second analysis is saved, the video keeps its own job, and its story
+    tells what was done.
+    """
+    with beside(options()) as simulator:
+        first, own = twice(cli, simulator)
+        said = say(cli, simulator.url, "audit")
+        assert ["twice", "1", "submitted", first, own, "queued", "yes"] == said.rows()[1]
+        assert "audit --cancel-duplicates cancels what still waits" in said.out
+        before = cli.row(1)
+        said = say(cli, simulator.url, "audit", "--cancel-duplicates", "--yes")
+        assert (0, "", "cancelled 1") == (said.code, said.err, said.out.splitlines()[-1])
+        assert ("error", "queued") == (status(simulator, first), status(simulator, own))
+    assert before == cli.row(1)
+    ((video, message),) = cli.sql("SELECT video_id, message FROM history WHERE fact = 'cancel'")
+    assert (1, f"its second job {first} was cancelled") == (video, message)
+
+
+def test_a_second_job_that_is_finished_is_only_told(cli: Cli, beside: Start) -> None:
+    """What is analysed already cannot be taken back, and the API is not asked to."""
+    given = Options(keys=frozenset({KEY}), finished_share=1)
+    with beside(given) as simulator:
+        twice(cli, simulator)
+        said = say(cli, simulator.url, "audit", "--cancel-duplicates", "--yes")
+    assert (1, True) == (said.code, "nothing is sure enough to change" in said.err)
+    assert "finished" in said.rows()[1]
+    assert [] == cli.sql("SELECT * FROM history WHERE fact = 'cancel'")
+
+
+@contextmanager
+def moved_on(listed: Mapping[str, object]) -> Iterator[str]:
+    """An API whose list is as given, and which cancels nothing any more; its address."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(200, listed)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(400, {"errors": [{"message": "Job is not waiting in the queue"}]})
+
+        def say(self, code: int, document: object) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/core/1.0"
+        server.shutdown()
+        serving.join()
+
+
+def test_a_cancellation_that_is_refused_is_told(cli: Cli) -> None:
+    """A job that began a moment before is not called cancelled, neither here nor in the story."""
+    cli.insert(state="submitted", claims=1, job_id="own", request_id="0" * 32)
+    named = {"customer_media_info": {"id": "0" * 32}, "status": "queued"}
+    jobs = [{"job_id": "own", **named}, {"job_id": "second", **named}]
+    with moved_on({"jobs": jobs}) as url:
+        said = say(cli, url, "audit", "--cancel-duplicates", "--yes")
+    why = "HTTP 400: Job is not waiting in the queue"
+    told = f"valossa-ingest: job second was not cancelled: {why}\n"
+    assert (1, told, "cancelled 0") == (said.code, said.err, said.out.splitlines()[-1])
+    assert [] == cli.sql("SELECT * FROM history")
+
+
+def test_a_job_of_another_video_is_unknown(cli: Cli, beside: Start) -> None:
+    """A doubt or a failure that has a job is told, with what settles it."""
+    with beside(options()) as simulator:
+        (job,) = buy(cli, simulator)
+        cli.sql("UPDATE videos SET state = 'failed', job_id = NULL")
+        said = say(cli, simulator.url, "audit", "--adopt", "--yes")
+    assert ["unknown", "1", "failed", job, "", "queued", "yes"] == said.rows()[1]
+    assert "unknown: a job that the video does not know; valossa-ingest reconcile" in said.out
+    assert (1, "failed") == (said.code, cli.row(1)["state"])
+
+
+def test_a_job_that_is_gone_is_told(cli: Cli, beside: Start) -> None:
+    """Somebody deleted it, and its result will never come."""
+    with beside(options("hide-1")) as simulator:
+        first, _ = buy(cli, simulator, 2)
+        (hidden,) = cli.sql("SELECT id FROM videos WHERE job_id = ?", first)
+        assert 0 == say(cli, simulator.url, "audit").code  # it may only be late
+        cli.sql("UPDATE videos SET submitted_at = datetime('now', '-1 hour')")
+        said = say(cli, simulator.url, "audit")
+    assert (1, "") == (said.code, said.err)
+    assert ["gone", str(hidden), "submitted", "", first, "", "yes"] == said.rows()[1]
+    assert "0 unknown; gone: 1" in said.out
+    assert "gone: submitted, but its job is in the list no more" in said.out
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_part_of_a_list_says_so(cli: Cli, beside: Start, words: tuple[str, ...]) -> None:
+    """A cut-off list does not look as if jobs were deleted."""
+    with beside(options("newest-1", "total")) as simulator:
+        buy(cli, simulator, 2)
+        said = say(cli, simulator.url, "audit", *words)
+    assert (0, "") == (said.code, said.err)
+    if words:
+        assert ("it says total 2", []) == (said.json()["paged"], said.json()["found"])
+    else:
+        assert said.out.endswith("0 unknown; gone: not known, it says total 2\n")
+
+
+def test_jobs_of_others_are_counted(cli: Cli, beside: Start) -> None:
+    """Another queue with the same key is no fault, but no surprise either."""
+    with beside(options("strangers-3")) as simulator:
+        buy(cli, simulator)
+        said = say(cli, simulator.url, "audit")
+    assert (0, "") == (said.code, said.err)
+    assert "3 of no video here: another queue with this key, or lists that" in said.out
+
+
+def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) -> None:
+    """A program reads the same facts, and stdout is one document whatever else was done."""
+    with beside(options("strangers-3")) as simulator:
+        job = bought(cli, simulator)
+        expected = {
+            "jobs": 4,
+            "paged": None,
+            "of no video here": 3,
+            "found": [
+                dict(zip(HEAD, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
+            ],
+        }
+        said = say(cli, simulator.url, "audit", "--json")
+        assert (1, "", expected) == (said.code, said.err, said.json())
+        said = say(cli, simulator.url, "audit", "--json", "--adopt", "--yes")
+        assert (0, "adopted 1\n", expected) == (said.code, said.err, said.json())
+        said = say(cli, simulator.url, "audit", "--json")
+        assert (0, []) == (said.code, said.json()["found"])
+
+
+@pytest.mark.parametrize("given", [options("503"), Options(keys=frozenset({"another"}))])
+def test_no_list_is_a_sentence(cli: Cli, beside: Start, given: Options) -> None:
+    """Exit 1, why there is none, where to look; and the key is not repeated (law 11)."""
+    with beside(given) as simulator:
+        said = say(cli, simulator.url, "audit")
+    first, second = said.err.splitlines()
+    number = "503" if given.listing else "401"
+    assert (1, "") == (said.code, said.out)
+    expected = f"valossa-ingest: the API does not list this key's jobs: HTTP {number}"
+    assert first.startswith(expected)
+    assert "valossa-ingest: valossa-ingest check --online says whether key" in second

@@ -1,0 +1,221 @@
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from worker.core import audit
+from worker.core.audit import Audit, Match, Row
+from worker.core.listing import Entry, Listing
+from worker.core.model import State
+
+URL = "https://example.org/1.mp4"
+SETTLED = datetime(2026, 1, 1, tzinfo=UTC)
+OTHER_URL = "https://example.org/other.mp4"
+
+
+def entry(job_id: str | None = "job-a", *identifiers: str, **shown: str | None) -> Entry:
+    """A job of the list; ``url`` and ``status`` as they are given."""
+    url = shown.get("url")
+    return Entry(
+        job_id=job_id,
+        status=shown.get("status", "queued"),
+        identifiers=frozenset(identifiers),
+        urls=frozenset() if url is None else frozenset({url}),
+    )
+
+
+def listing(*entries: Entry, paged: str | None = None) -> Listing:
+    """A list of these jobs."""
+    return Listing(entries=entries, paged=paged, shape="")
+
+
+def compare(shown: Listing, rows: Sequence[Row]) -> Audit:
+    """The list against the rows; what was submitted before SETTLED has to be in it."""
+    return audit.compare(shown, rows, SETTLED)
+
+
+def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> Row:
+    """A video that was, or would be, sent as ``r-<id>``."""
+    values: dict[str, object] = {
+        "claims": 1,
+        "url": f"https://example.org/{video_id}.mp4",
+        "identifier": f"r-{video_id}",
+        "made": True,
+        "job_id": None,
+        "submitted_at": None,
+        **known,
+    }
+    return Row(video_id=video_id, state=state, **values)  # type: ignore[arg-type]
+
+
+def found(matches: object) -> list[tuple[int, str | None, bool]]:
+    """Matches as video, job, and whether they are sure."""
+    assert isinstance(matches, list)
+    return [(match.row.video_id, match.entry.job_id, match.sure) for match in matches]
+
+
+def test_a_list_that_fits_is_clean() -> None:
+    """Nobody is bothered where each job has its video and each video its job."""
+    held = video(1, State.SUBMITTED, job_id="job-a")
+    result = compare(listing(entry("job-a", "r-1")), [held, video(2)])
+    assert Audit(bought=[], twice=[], unknown=[], gone=[], strangers=0) == result
+    assert result.clean
+
+
+def test_a_pending_video_that_has_a_job_is_bought() -> None:
+    """After a restored backup it would be paid for again."""
+    result = compare(listing(entry("job-a", "r-1")), [video(1), video(2)])
+    assert [(1, "job-a", True)] == found(result.bought)
+    assert ([], [], [], 0) == (result.twice, result.unknown, result.gone, result.strangers)
+    assert not result.clean
+
+
+def test_a_second_job_of_a_video_is_twice() -> None:
+    """What was paid for twice is seen, and its own job is not what is cancelled."""
+    held = video(1, State.SUBMITTED, job_id="job-own")
+    result = compare(listing(entry("job-own", "r-1"), entry("job-b", "r-1")), [held])
+    assert [(1, "job-b", True)] == found(result.twice)
+    assert ([], [], [], 0) == (result.bought, result.unknown, result.gone, result.strangers)
+    assert not result.clean
+
+
+@pytest.mark.parametrize("state", [State.IN_DOUBT, State.FAILED, State.CANCELLED, State.SUBMITTING])
+def test_a_job_of_any_other_video_is_unknown(state: State) -> None:
+    """A job that the table knows nothing of is told, and not called a pending video's."""
+    result = compare(listing(entry("job-a", "r-1")), [video(1, state)])
+    assert [(1, "job-a", True)] == found(result.unknown)
+    assert ([], [], [], 0) == (result.bought, result.twice, result.gone, result.strangers)
+    assert not result.clean
+
+
+def test_a_video_whose_job_is_not_shown_is_gone() -> None:
+    """A job that was deleted behind our back is noticed."""
+    rows = [video(n, State.SUBMITTED, job_id=f"job-{n}") for n in (1, 2)]
+    result = compare(listing(entry("job-1", "r-1")), [*rows, video(3)])
+    assert [rows[1]] == result.gone
+    assert not result.clean
+
+
+@pytest.mark.parametrize(("seconds", "gone"), [(-1, True), (0, False), (1, False)])
+def test_a_job_that_was_made_just_now_is_not_gone(seconds: int, *, gone: bool) -> None:
+    """A worker goes on beside the audit, and a list may show a new job late."""
+    made = SETTLED + timedelta(seconds=seconds)
+    row = video(1, State.SUBMITTED, job_id="job-1", submitted_at=made)
+    assert ([row] if gone else []) == compare(listing(), [row]).gone
+
+
+def test_a_part_of_a_list_takes_no_job_away() -> None:
+    """Of a list that goes on somewhere else, what it does not show says nothing."""
+    held = video(1, State.SUBMITTED, job_id="job-1")
+    result = compare(listing(paged="it says next"), [held])
+    assert result.gone is None
+    assert result.clean
+
+
+def test_jobs_of_no_video_are_counted() -> None:
+    """Another queue with the same key is no fault of this one, but is told."""
+    result = compare(listing(entry("a", "x"), entry("b"), entry(None, url=URL)), [])
+    assert (3, True) == (result.strangers, result.clean)
+
+
+def test_a_job_that_a_video_has_is_no_other_videos() -> None:
+    """A video added a second time on purpose does not lose its turn to the first one's job."""
+    held = video(1, State.SUBMITTED, job_id="job-a", url=URL)
+    result = compare(listing(entry("job-a", "r-1", "r-2", url=URL)), [held, video(2, url=URL)])
+    assert ([], 0) == (result.bought, result.strangers)
+
+
+@pytest.mark.parametrize(
+    ("made", "urls", "expected"),
+    [
+        (True, None, [(1, "job-a", True)]),
+        (True, OTHER_URL, [(1, "job-a", True)]),
+        (False, URL, [(1, "job-a", True)]),
+        (False, None, [(1, "job-a", False)]),
+        (False, OTHER_URL, []),
+    ],
+)
+def test_an_identifier_that_others_may_send_needs_the_address(
+    made: bool,  # noqa: FBT001 - a parameter of the test
+    urls: str | None,
+    expected: list[tuple[int, str | None, bool]],
+) -> None:
+    """Two databases may both send media id 1: only a random one of ours proves it alone."""
+    result = compare(listing(entry("job-a", "r-1", url=urls)), [video(1, made=made)])
+    assert expected == found(result.bought)
+    assert (0 if expected else 1) == result.strangers
+
+
+@pytest.mark.parametrize(
+    ("entries", "rows"),
+    [
+        ([entry("a", "r-1"), entry("b", "r-1")], [video(1)]),
+        ([entry("a", "r-1", "r-2")], [video(1), video(2)]),
+        ([entry("a", "r-1", "theirs")], [video(1)]),
+        ([entry("a", "r-1")], [video(1), video(2, identifier="r-1")]),
+        ([entry(None, "r-1")], [video(1)]),
+        ([entry("a", url=URL), entry("b", url=URL)], [video(1)]),
+        ([entry("a", url=URL)], [video(1), video(2, url=URL)]),
+        ([entry(None, url=URL)], [video(1)]),
+    ],
+)
+def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[Row]) -> None:
+    """Nothing is taken over or cancelled where a job could be another video's."""
+    result = compare(listing(*entries), rows)
+    assert len(result.bought) == max(len(entries), len(rows))
+    assert not any(match.sure for match in result.bought)
+    assert 0 == result.strangers
+
+
+def test_a_pending_video_is_known_by_its_address_too() -> None:
+    """What an older script handed in under other identifiers is not bought again."""
+    result = compare(listing(entry("job-a", "theirs", url=URL)), [video(1), video(2)])
+    assert [(1, "job-a", True)] == found(result.bought)
+
+
+@pytest.mark.parametrize("state", [State.SUBMITTED, State.FAILED, State.IN_DOUBT])
+def test_the_address_speaks_of_pending_videos_only(state: State) -> None:
+    """A second purchase of one address by another program is no second job of this video."""
+    job_id = "job-own" if state is State.SUBMITTED else None
+    known = video(1, state, job_id=job_id)
+    result = compare(listing(entry("job-own", "r-1"), entry("b", url=URL)), [known])
+    named = [] if job_id else [(1, "job-own", True)]
+    assert ([], [], named, 1) == (
+        result.bought,
+        result.twice,
+        found(result.unknown),
+        result.strangers,
+    )
+
+
+def test_an_identifier_says_more_than_an_address() -> None:
+    """A job that names its video is not offered to another one with the same address."""
+    rows = [video(1, url=URL), video(2, url=URL)]
+    result = compare(listing(entry("job-a", "r-2", url=URL)), rows)
+    assert [(2, "job-a", True)] == found(result.bought)
+
+
+@pytest.mark.parametrize(
+    ("job", "waits"),
+    [
+        (entry("a", status="queued"), True),
+        (entry("a", status="on_hold"), True),
+        (entry("a", status="processing"), False),
+        (entry("a", status="finished"), False),
+        (entry("a", status=None), False),
+        (entry(None, status="queued"), False),
+    ],
+)
+def test_only_what_waits_can_be_cancelled(job: Entry, waits: bool) -> None:  # noqa: FBT001
+    """A job that is being analysed, or cannot be named, is not asked about."""
+    assert waits is Match(row=video(), entry=job, sure=True).waits
+
+
+@pytest.mark.parametrize("kind", ["bought", "twice", "unknown", "gone"])
+def test_each_kind_of_difference_is_one(kind: str) -> None:
+    """No kind of finding hides behind exit code 0."""
+    nothing: dict[str, object] = {"bought": [], "twice": [], "unknown": [], "gone": []}
+    something = [video()] if kind == "gone" else [Match(row=video(), entry=entry(), sure=False)]
+    result = Audit(**{**nothing, kind: something}, strangers=0)  # type: ignore[arg-type]
+    assert not result.clean
+    assert Audit(**nothing, strangers=9).clean  # type: ignore[arg-type]

@@ -1,0 +1,195 @@
+"""The commands of the README as they stand there, and what each needs to be run as it is.
+
+The README is the only list of commands: one that the tables below cannot run is an error that
+names it.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.cli.parser import COMMANDS
+
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PROGRAM = "valossa-ingest"
+NAMES = frozenset(command.name for command in COMMANDS)
+
+SHELL, SQL = "sh", "sql"
+"""The fenced blocks that are typed."""
+
+PROGRAMS = (PROGRAM, "sqlite3", "make")
+"""With these begin the commands within the text."""
+
+TYPED_AS = {
+    "add": "add URL",
+    "cancel": "cancel --state pending",
+    "import": "import FILE…",
+    "resolve": "resolve ID --give-up",
+    "resolve ID": "resolve ID --give-up",
+    "retry": "retry --state failed",
+    "show": "show ID",
+}
+"""What a reader types for a name that does nothing alone, where the README shows nothing else."""
+
+COMPLETED = {
+    "--fail": "simulate",
+    "--job-id": "resolve ID",
+    "--map": "import foreign.csv",
+    "--rejects": "import videos.csv",
+}
+"""The command to which a reader adds flags that the README shows with a value, by the first."""
+
+STOPPED = {"run": 143, "simulate": 0}
+"""Commands that go on until SIGTERM, and what they exit with then."""
+
+FINDING = {f"{PROGRAM} audit": 1}
+"""What a command exits with that finds something in the prepared queue. All others exit with 0."""
+
+RUN = (PROGRAM, "sqlite3", "export")
+"""Lines that begin so are run as they are, in a folder of their own."""
+
+INSTEAD: Mapping[str, Callable[[str], str]] = {
+    # builds the environment of this checkout, or runs this very test: does make know the target?
+    "make": lambda line: re.sub("^make", f"make --dry-run -C {shlex.quote(str(CHECKOUT))}", line),
+    # downloads, and test_installed.py installs: can a shell read it?
+    "python3 -m venv": lambda line: f"sh -n -c {shlex.quote(line)}",
+}
+"""What is run for lines that begin so and cannot be run inside a test."""
+
+DAY = "a day"
+"""The name of the value that stands for the days in the README, which are not the test's."""
+
+CELLS = {
+    "url": "https://videos.example/new-{n}.mp4",
+    "media_id": "new-{n}",
+    "language": "en-US",
+    "transcript_url": "https://videos.example/new-{n}.srt",
+    "face_min_relative_height": "0.1",
+    "callback_url": "https://hooks.example/{n}",
+    "priority": "1",
+    "due_at": "2020-01-01 00:00:00",
+}
+"""What a list of new videos says in each column; anything will do in the others."""
+
+_SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
+_DATE = r"\d{4}-\d\d-\d\d"
+_PLACEHOLDER = r"""\S*…\S*|<[^>]+>|(?<![\w$'"-])[A-Z][A-Z_0-9-]*(?:\.[a-z]+)?(?![\w=])"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """Lines that a reader types one after the other into one shell."""
+
+    lines: tuple[str, ...]
+
+    @property
+    def installs(self) -> bool:
+        """Whether it is a newcomer's, who has a list and nothing else."""
+        return any(line.startswith("python3 -m venv") for line in self.lines)
+
+    @property
+    def endless(self) -> str | None:
+        """The command that has to be stopped, where it is one."""
+        words = self.lines[0].split()
+        stays = words[0] == PROGRAM and set(words[1:2]) & set(STOPPED) and "--help" not in words
+        return words[1] if stays else None
+
+
+def sessions(text: str) -> list[Session]:
+    """Every shell block, and every command in the text; what has to be stopped, by itself."""
+    found = [session for block in blocks(text, SHELL) for session in _of_block(block)]
+    found += [Session((command,)) for span in spans(text) for command in _commands(span)]
+    shown = {line for session in found for line in session.lines}
+    for name, instead in TYPED_AS.items():
+        if name in spans(text) and not any(line.startswith(f"{PROGRAM} {name} ") for line in shown):
+            found.append(Session((f"{PROGRAM} {instead}",)))
+    return list(dict.fromkeys(found))
+
+
+def _of_block(block: str) -> list[Session]:
+    lines = [_COMMENT.sub("", line).strip() for line in block.replace("\\\n", " ").splitlines()]
+    alone = [Session((line,)) for line in lines if line]
+    together = Session(tuple(one.lines[0] for one in alone if not one.endless))
+    return [one for one in alone if one.endless] + [together] * bool(together.lines)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks that say they are ``language``."""
+    return [block for named, block in _FENCE.findall(text) if named == language]
+
+
+def hidden(text: str) -> list[str]:
+    """Lines that look like commands, in blocks that are not typed."""
+    others = [block for named, block in _FENCE.findall(text) if named not in {SHELL, SQL}]
+    lines = [line.strip() for block in others for line in block.splitlines()]
+    return [line for line in lines if line.split(" ")[0] in {"$", *PROGRAMS}]
+
+
+def spans(text: str) -> list[str]:
+    """The code within sentences and tables, each on one line."""
+    return [" ".join(span.split()) for span in _SPAN.findall(_FENCE.sub("", text))]
+
+
+def flags(text: str) -> set[str]:
+    """The flags that are named alone."""
+    return {span for span in spans(text) if re.fullmatch(r"--[a-z-]+", span)}
+
+
+def columns(text: str) -> list[str]:
+    """What the README says a list may have for columns: in the sentence that begins so."""
+    said = re.search(r"^`videos\.csv` .*?\.\s", text, re.MULTILINE | re.DOTALL)
+    assert said, "the README has no sentence that begins with `videos.csv` and names the columns"
+    return list(dict.fromkeys(re.findall(r"`([a-z_]+)`", said[0])))
+
+
+def lists(text: str) -> dict[str, str]:
+    """The files that a reader has; ``first.csv`` is in the table already."""
+    named = columns(text)
+    rows = [named, *([CELLS.get(c, "1").format(n=n) for c in named] for n in (1, 2))]
+    first = [f"https://videos.example/{n}.mp4,video-{n}" for n in (1, 2, 3)]
+    return {
+        "first.csv": "\n".join(["url,media_id", *first]),
+        "videos.csv": "\n".join(",".join(row) for row in rows),
+        "foreign.csv": "url,id\nhttps://videos.example/foreign.mp4,foreign",
+        "fresh.csv": "media_id,language\nvideo-2,fi-FI\nvideo-4,fi-FI",
+        "jobs.csv": "media_id,job_id\nvideo-5,7f1d3a90-0000-4000-8000-000000000005",
+    }
+
+
+def typed(line: str, values: Mapping[str, str]) -> str:
+    """What is really run for a line; ``values`` are those of the words that the reader replaces.
+    Raises AssertionError where it is not known how to run it, or what to write for such a word.
+    """
+    for beginning, instead in INSTEAD.items():
+        if line.startswith(f"{beginning} "):
+            return instead(line)
+    assert line.split(maxsplit=1)[0] in RUN, f"{line}: name in {__name__} what is run for it"
+    known = "|".join(
+        rf"(?<!\S){re.escape(name)}(?!\S)" for name in sorted(values, key=len, reverse=True)
+    )
+
+    def value(found: re.Match[str]) -> str:
+        if re.fullmatch(_DATE, found[0]):
+            return values[DAY]
+        assert found[0] in values, f"{line}: no value is known for {found[0]}; name one"
+        return values[found[0]]
+
+    filled = re.sub(rf"{known}|{_DATE}|{_PLACEHOLDER}", value, line)
+    taken = filled.split()[:2] != [PROGRAM, "simulate"] or "--port" in filled
+    return filled if taken else f"{filled} --port 0"
+
+
+def _commands(span: str) -> Iterator[str]:
+    """The line to type for a span, if it is a command, the name of one, or flags for one."""
+    first = span.split(maxsplit=1)[0]
+    if span == PROGRAM or (first in PROGRAMS and first != span):
+        yield span
+    elif first in NAMES and span not in TYPED_AS:
+        yield f"{PROGRAM} {span}"
+    elif first.startswith("--") and first != span:
+        yield f"{PROGRAM} {COMPLETED.get(first, 'COMMAND-WITH-THESE-FLAGS')} {span}"

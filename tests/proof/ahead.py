@@ -1,0 +1,121 @@
+"""A worker whose clock is ahead of this machine's, made of the product's own parts.
+
+`python -m tests.proof.ahead SECONDS DATABASE…` drains one database after the other. Nobody can wait
+for a lease to run out; to this worker it has.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import secrets
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from worker import log, wiring
+from worker.api import Api
+from worker.chronicle import Chronicle
+from worker.clock import Clock
+from worker.core.decide import Policy
+from worker.db import Database
+from worker.gate import Gate
+from worker.orders import Orders, Report
+from worker.runner import Runner
+from worker.settings import Key, Settings, load, read_key
+from worker.terms import Terms
+from worker.turn import Transaction
+
+
+def clock_ahead(seconds: float) -> Clock:
+    """The clocks of this machine, the wall clock so many seconds ahead."""
+    ahead = timedelta(seconds=seconds)
+    return Clock(now=lambda: datetime.now(UTC) + ahead, monotonic=time.monotonic)
+
+
+def configured() -> tuple[Settings, Key]:
+    """The settings and the key of this process' environment; the log as they say."""
+    settings = load({}, os.environ, None).settings
+    log.configure(settings.log_level, settings.log_format)
+    return settings, read_key(os.environ)
+
+
+async def work(
+    settings: Settings,
+    key: Key,
+    database: Database,
+    orders: Orders,
+    *,
+    clock: Clock,
+    connections: int | None = None,
+) -> Report:
+    """Run a worker with this clock once; with fewer connections than slots where they are told."""
+    worker = secrets.token_hex(8)
+    async with Api(
+        url=settings.api_url,
+        key=key.value,
+        slots=connections or settings.concurrency,
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        now=clock.now,
+        agent="proof",
+    ) as api:
+        runner = Runner(
+            database=database,
+            transaction=Transaction(
+                terms=_terms(settings, worker), clock=clock, dice=random.random
+            ),
+            api=api,
+            gate=Gate(
+                slots=settings.concurrency,
+                rate=settings.rate,
+                period_seconds=settings.period_seconds,
+                monotonic=clock.monotonic,
+            ),
+            orders=orders,
+            chronicle=Chronicle(log.logger().bind(worker=worker), lambda _: None),
+        )
+        return await runner.run()
+
+
+def _terms(settings: Settings, worker: str) -> Terms:
+    return Terms(
+        worker=worker,
+        rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        timeout_seconds=settings.timeout_seconds,
+        url_margin_seconds=settings.url_margin_seconds,
+        policy=Policy(
+            max_attempts=settings.max_attempts,
+            backoff_base_seconds=settings.backoff_base_seconds,
+            backoff_max_seconds=settings.backoff_max_seconds,
+        ),
+        absent_after=settings.doubt_settle_seconds if settings.on_doubt == "reconcile" else None,
+    )
+
+
+async def _drain(arguments: argparse.Namespace) -> None:
+    settings, key = configured()
+    orders = wiring.orders(settings, drain=True, wait=arguments.wait)
+    for path in arguments.databases:
+        async with wiring.existing_database(replace(settings, database_url=path)) as database:
+            clock = clock_ahead(arguments.seconds)
+            report = await work(
+                settings, key, database, orders, clock=clock, connections=arguments.connections
+            )
+        sys.stdout.write(f"{path}: {report.end}\n")
+
+
+def main() -> None:
+    """Drain what the command line names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seconds", type=float)
+    parser.add_argument("databases", nargs="+")
+    parser.add_argument("--wait", action="store_true", help="also for what is due later")
+    parser.add_argument("--connections", type=int, help="where they are fewer than the slots")
+    asyncio.run(_drain(parser.parse_args(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The proof: real workers against `simulate`, judged by its book, told in one table.
+
+`pytest tests/proof` tries everything a few times; PROOF=full tries it as often as `make proof`.
+"""
+
+import pickle
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
+
+from tests.processes.programs import Programs
+from tests.proof.ground import FULL, Ground
+from tests.proof.judge import Tried, as_table
+
+TRIED = pytest.StashKey[list[Tried]]()
+
+
+@pytest.fixture
+async def ground(
+    tmp_path: Path, migrated: Path, pytestconfig: pytest.Config
+) -> AsyncIterator[Ground]:
+    """A place for one scenario, with a worker that is fast, and leaves its doubts alone."""
+    programs = Programs(
+        tmp_path,
+        {"VALOSSA_API_KEY": "demo-key"},
+        rate=1_000,
+        concurrency=4,
+        connect_timeout_seconds=1,
+        timeout_seconds=20,
+        backoff_base_seconds=900,
+        on_doubt="hold",
+    )
+    yield Ground(tmp_path, migrated, programs, pytestconfig.stash.setdefault(TRIED, []))
+    await programs.put_away()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that plays a part of the scenarios hands its verdicts to the one that asked."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["tried"] = pickle.dumps(session.config.stash.get(TRIED, []))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    """Those verdicts."""
+    tried = node.config.stash.setdefault(TRIED, [])
+    tried += pickle.loads(node.workeroutput["tried"])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table, whether all promises were kept or not."""
+    tried = config.stash.get(TRIED, [])
+    if tried:
+        terminalreporter.section(f"the proof, {'in full' if FULL else 'quick'}")
+        ordered = sorted(tried, key=lambda each: each.scenario)
+        terminalreporter.write_line("\n".join(as_table(ordered)))

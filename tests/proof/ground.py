@@ -1,0 +1,132 @@
+"""Where a scenario is played: databases, processes, the book, and the table for its verdicts."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Collection, Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from tests.processes.programs import Ended, Program, Programs
+from tests.proof.judge import Tried, Verdict, judge
+
+T = TypeVar("T")
+
+FULL = os.environ.get("PROOF") == "full"
+"""Whether the counts are those of `make proof`."""
+
+ROOT = Path(__file__).parents[2]
+"""Where every process is started, so that a changed copy of the project proves the copy."""
+
+HOUR_SECONDS = 3600
+"""Longer than any lease and any backoff of a scenario."""
+
+
+def times(quick: int, full: int) -> int:
+    """How often to try: seconds of it, or minutes."""
+    return full if FULL else quick
+
+
+def addresses(kind: str, count: int) -> list[str]:
+    """So many addresses of videos that tell what they are for."""
+    return [f"https://videos.example/{kind}/{number}.mp4" for number in range(count)]
+
+
+def among_served(urls: Iterable[str]) -> list[str]:
+    """Each address behind one that meets no trouble: the API stays trusted by its worker (law 13),
+    and a request without trouble leaves a kept connection to the next.
+    """
+    return [each for url in urls for each in (served(url), url)]
+
+
+def served(url: str) -> str:
+    """The address of its neighbour that meets no trouble."""
+    return url.replace("videos.example/", "videos.example/served/")
+
+
+def hand_in(database: Path, urls: Collection[str], **columns: object) -> None:
+    """Put videos in the queue with plain SQL, in this order, all with these columns."""
+    names = ("url", *columns)
+    marks = ", ".join("?" * len(names))
+    with closing(sqlite3.connect(database)) as plain, plain:
+        plain.executemany(
+            f"INSERT INTO videos ({', '.join(names)}) VALUES ({marks})",
+            [(url, *columns.values()) for url in urls],
+        )
+
+
+async def together(*parts: Awaitable[T]) -> list[T]:
+    """What all of them came to; the failure of one is told when the others have ended."""
+    ended = await asyncio.gather(*parts, return_exceptions=True)
+    results: list[T] = []
+    for each in ended:
+        if isinstance(each, BaseException):
+            raise each
+        results.append(each)
+    return results
+
+
+class Ground:
+    """One scenario's files and processes. ``book`` is the file of every job that was accepted."""
+
+    def __init__(
+        self, folder: Path, migrated: Path, programs: Programs, tried: list[Tried]
+    ) -> None:
+        self.folder = folder
+        self.book = folder / "book.jsonl"
+        self._migrated = migrated
+        self._programs = programs
+        self._tried = tried
+        self._databases: list[Path] = []
+
+    def database(self, name: str, urls: Collection[str] = (), **columns: object) -> Path:
+        """A new database that holds these videos."""
+        path = Path(shutil.copy(self._migrated, self.folder / f"{name}.db"))
+        hand_in(path, urls, **columns)
+        self._databases.append(path)
+        return path
+
+    async def imitate(self, *arguments: str) -> str:
+        """Start `simulate` with the book; its address."""
+        program = await self.start("simulate", "--port", "0", "--book", str(self.book), *arguments)
+        printed = await program.printed("use it with: ")
+        return printed.split("imitating the API at ")[1].split()[0]
+
+    async def start(
+        self, *arguments: str, program: Sequence[str] = ("-m", "worker"), **settings: object
+    ) -> Program:
+        """Start a process of the program, or another, with these settings."""
+        return await self._programs.start(
+            *arguments,
+            program=program,
+            cwd=ROOT,
+            measured=False,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    async def run(self, *arguments: str, **more: object) -> Ended:
+        """Start a process and wait for its end."""
+        started = await self.start(*arguments, **more)  # type: ignore[arg-type]
+        return await started.ended()
+
+    async def finish(self, *databases: Path, seconds: int = HOUR_SECONDS, **more: object) -> Ended:
+        """Drain these databases by a worker whose clock is so far ahead: every lease is over."""
+        program = ("-m", "tests.proof.ahead")
+        paths = map(str, databases)
+        done = await self.run(str(seconds), *paths, program=program, **more)
+        assert 0 == done.code, done.err
+        return done
+
+    def judged(
+        self, scenario: int, what: str, handed_in: Collection[str], *, count: int = 0
+    ) -> Verdict:
+        """Enter what the book says of these videos in the table, ``count`` times tried (once for
+        each video if not told); fails where a promise was broken.
+        """
+        verdict = judge(self.book, handed_in, self._databases)
+        tries = count or len(handed_in)
+        self._tried.append(Tried(scenario=scenario, what=what, times=tries, verdict=verdict))
+        assert [] == verdict.broken, what
+        return verdict

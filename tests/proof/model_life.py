@@ -1,0 +1,239 @@
+"""What can happen in the model test: each method is a step of somebody, possible at any moment."""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import event
+from sqlalchemy import Connection
+
+from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
+from tests.proof.model_laws import broken, open_doubts, unlawful
+from tests.proof.model_workers import Attempt, World
+from worker.core.listing import Listing, Unlisted
+from worker.judgement import Finding
+from worker.store import changes, desk
+from worker.store.desk import Filter
+from worker.turn import Transaction
+
+T = TypeVar("T")
+
+
+class Life:
+    """Workers, an API, people and clocks around a new queue."""
+
+    def __init__(self, path: Path) -> None:
+        self.world = World(path)
+        self.shown: list[tuple[Listing | Unlisted, datetime]] = []
+        self.actor = "work"
+
+    # People and other programs
+
+    def insert(self, count: int, name: str | None, *, again: bool) -> None:
+        """Plain SQL of anybody, perhaps an address that is known."""
+        for _ in range(count):
+            number = 1 if again else len(self.world.rows()) + 1
+            self.world.plain.execute(
+                "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
+                [f"https://videos.example/{number}.mp4", name, "2026-01-01 00:00:00"],
+            )
+
+    def retry(self, pick: int, *, may: bool) -> None:
+        """A person wants a video again."""
+        self.actor = "retry, may buy twice" if may else "retry"
+        video = self._video(pick, "failed", "cancelled", *(["in_doubt"] if may else []))
+        doubted = {v for v, attempts in open_doubts(self._facts()).items() if attempts}
+        done = self.world.ask(
+            lambda c: desk.retry(
+                c, Filter(ids=(video,)), doubts=may, now=self.world.time.wall, who="ann"
+            )
+        )
+        if done and may and video in doubted:
+            self.world.words.may_buy_twice.add(video)
+
+    def cancel(self, pick: int) -> None:
+        """A person does not want a video."""
+        self.actor, ids = "cancel", Filter(ids=(self._video(pick),))
+        self.world.ask(lambda c: changes.cancel(c, ids, self.world.time.wall, "ann"))
+
+    def resolve(self, pick: int, how: str) -> None:
+        """A person decides a doubt: rightly, or wrongly, or not at all."""
+        self.actor, words, video = "resolve", self.world.words, self._video(pick, "in_doubt")
+        own = [job.job_id for job in self.world.book.of(video)]
+        job_id = {"gives up": None, "looks": next(iter(own), None), "errs": f"word-{video}"}[how]
+        if how == "looks" and (job_id is None or self._holder(job_id) is not None):
+            return
+        if self._holder(job_id) is not None:
+            return
+        if self.world.ask(lambda c: changes.resolve(c, video, job_id, self.world.time.wall, "ann")):
+            (words.given_up if job_id is None else words.named).add(video)
+
+    def buy_elsewhere(self, name: str | None) -> None:
+        """Another program uses the same key."""
+        jobs = self.world.book.jobs
+        self.world.book.make(
+            None, name, f"https://else.example/{len(jobs)}.mp4", self.world.time.seconds
+        )
+
+    # Workers
+
+    def work(self, worker: int, room: int) -> None:
+        """A transaction: settle, expire, claim."""
+        self.actor = "work"
+        self.world.work(worker, room)
+
+    def die(self, worker: int, room: int | None) -> None:
+        """A kill -9, between two transactions or within one."""
+        self.world.die(worker, room)
+
+    def send(self, pick: int) -> None:
+        """A request begins, unless its claim is too old."""
+        if held := self.world.begun(yet=False):
+            self.world.send(_any(held, pick))
+
+    def move(self, pick: int, answer: int | None, *, arrives: bool, spent: bool) -> None:
+        """A request is accepted, or answered, or both, or its answer is lost."""
+        flying = self.world.begun(yet=True)
+        if not flying:
+            return
+        attempt = _any(flying, pick)
+        if arrives and attempt.job is None:
+            self.world.arrive(attempt)
+        if answer is not None:
+            self._answer(attempt, answer, spent=spent)
+
+    def serve(self, worker: int, room: int) -> None:
+        """The usual: claimed, sent, accepted, settled."""
+        self._serve(worker, room)
+
+    def attempt(self, worker: int, answer: int, *, made: bool, lonely: bool) -> None:
+        """A request that ends in any way, alone or among others that are served."""
+        self.actor = "work"
+        if not lonely:
+            self._serve(worker, 1)
+        for attempt in self.world.work(worker, 1):
+            self.world.send(attempt)
+            if made:
+                self.world.arrive(attempt)
+            self._answer(attempt, answer)
+        self.world.work(worker, 0)
+        if not lonely:
+            self._serve(worker, 1)
+
+    # Time
+
+    def wait(self, seconds: int) -> None:
+        """Time passes."""
+        self.world.pass_seconds(seconds)
+
+    def jump(self, hours: int) -> None:
+        """The wall clock is set; forward not twice within a quarter of an hour."""
+        world = self.world
+        calm = world.jumped_at is None or world.time.seconds - world.jumped_at > 900
+        if abs(world.hours + hours) <= 1 and (hours < 0 or calm):
+            world.jump(hours)
+
+    # The list
+
+    def ask(self, shown: Shown) -> None:
+        """Somebody asks for the list; what it proves is written later, or never."""
+        if self.world.jumped_at is not None:  # then its seconds cannot be told from the clock's
+            shown = replace(shown, late=min(shown.late, 150), last=0, staggered=False)
+        listed = self.world.book.listed(shown, self.world.time.seconds)
+        self.shown.append((listed, self.world.time.wall))
+
+    def judge(self, pick: int) -> None:
+        """What a list proves is written."""
+        self.actor = "judge"
+        if not self.shown:
+            return
+        listed, asked_at = self.shown.pop(pick % len(self.shown))
+
+        def write(transaction: Transaction, connection: Connection) -> list[Finding]:
+            assert transaction.judgement is not None
+            now = self.world.time.wall
+            return transaction.judgement.write(connection, listed, asked_at, now)
+
+        for finding in self.world.judge(write):
+            event(f"{type(finding.verdict).__name__}{', look-up' if finding.look_up else ''}")
+
+    def reconcile(self, shown: Shown, *, settled: bool) -> None:
+        """Both at once, perhaps when doubts are old enough."""
+        if settled:
+            self.world.pass_seconds(SETTLE_SECONDS)
+        self.ask(shown)
+        self.judge(len(self.shown) - 1)
+
+    def hold(self) -> None:
+        """After each step, by the book and the rows."""
+        world = self.world
+        steps = world.rows("SELECT * FROM steps")
+        world.plain.execute("DELETE FROM steps")
+        found = [
+            *unlawful(steps, self.actor),
+            *broken(world.rows(), self._facts(), world.book, world.words),
+        ]
+        assert [] == found, found
+
+    def come_to_rest(self) -> None:
+        """Every worker dies, and one new one works everything off against an API that is well."""
+        world = self.world
+        for worker in range(3):
+            world.die(worker, None)
+        unfinished = "SELECT * FROM videos WHERE state IN ('pending', 'submitting')"
+        for _ in range(4):
+            world.pass_seconds(4_000)
+            self.reconcile(WHOLE, settled=False)
+            self.hold()
+            while world.rows(f"{unfinished} AND due_at <= '{self._now()}'") and self._serve(0, 3):
+                world.pass_seconds(1)
+            self.hold()
+        left = [dict(row) for row in world.rows(unfinished)]
+        assert [] == left, "lost: nothing will ever work it off"
+        hidden = "SELECT id FROM videos WHERE state = 'in_doubt' AND media_id IS NULL"
+        shown = [row["id"] for row in world.rows(hidden) if len(world.book.of(row["id"])) == 1]
+        assert [] == shown, (
+            f"videos {shown} are in doubt, though the list shows their jobs and no others"
+        )
+
+    def _serve(self, worker: int, room: int) -> int:
+        """Let so many be accepted at most; how many were."""
+        self.actor = "work"
+        attempts = self.world.work(worker, room)
+        for attempt in attempts:
+            self.world.send(attempt)
+            self.world.arrive(attempt)
+            self._answer(attempt, 0)
+        self.world.work(worker, 0)
+        return len(attempts)
+
+    def _answer(self, attempt: Attempt, answer: int, *, spent: bool = True) -> None:
+        """Any answer that the truth allows."""
+        if attempt.job is not None:
+            said = _any((accepted(attempt.job.job_id), *UNCLEAR, DENIAL), answer)
+        else:
+            others = self.world.rows("SELECT job_id FROM videos WHERE job_id LIKE 'job-%'")
+            wrong = (accepted(row["job_id"]) for row in others[:1])
+            said = _any((*CLEAR, *UNCLEAR, *wrong), answer)
+        self.world.end(attempt, said, spent=spent)
+
+    def _video(self, pick: int, *states: str) -> int:
+        """A video, in one of these states if there is any."""
+        rows = self.world.rows()
+        return int(_any([row for row in rows if row["state"] in states] or rows, pick)["id"])
+
+    def _holder(self, job_id: str | None) -> int | None:
+        return None if job_id is None else self.world.ask(lambda c: changes.holder_of(c, job_id))
+
+    def _facts(self) -> list[sqlite3.Row]:
+        return self.world.rows("SELECT * FROM history ORDER BY id")
+
+    def _now(self) -> str:
+        return f"{self.world.time.wall:%Y-%m-%d %H:%M:%S}"
+
+
+def _any(choices: Sequence[T], pick: int) -> T:
+    return choices[pick % len(choices)]

@@ -1,0 +1,240 @@
+"""The workers of the model test: transactions on one real file, and the attempts in their hands.
+
+Each verb is one step that a process can take between two transactions of others, or its death.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import NullPool
+
+from tests.conftest import Hands
+from tests.parts import transaction
+from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
+from tests.proof.model_laws import WATCH, Words, miscounted
+from worker.core.classify import Withheld, classify
+from worker.core.model import Accepted, Claim, Outcome, TryLater
+from worker.store.settle import Ending
+from worker.terms import Done, Note, Start
+from worker.turn import Transaction
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 60.0
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A claim in a worker's hands: not begun, on its way, or over. ``job``: what it made."""
+
+    start: Start
+    sent_at: float | None = None
+    started_at: datetime | None = None
+    job: Job | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """Whose it is."""
+        return self.start.claim
+
+    @property
+    def waits(self) -> bool:
+        """It has not begun."""
+        return self.sent_at is None and self.outcome is None
+
+    @property
+    def flies(self) -> bool:
+        """It is on its way."""
+        return self.sent_at is not None and self.outcome is None
+
+
+class Dying(Exception):  # noqa: N818 - no error but a death
+    """A process ends before its transaction does."""
+
+
+@dataclass
+class World:
+    """Everything at one moment. ``hands``: the attempts of each worker that lives; ``orphans``:
+    requests on their way whose worker has died.
+    """
+
+    path: Path
+    time: Hands = field(default_factory=Hands)
+    book: Book = field(default_factory=Book)
+    words: Words = field(default_factory=Words)
+    orphans: list[Attempt] = field(default_factory=list)
+    hours: int = 0
+    jumped_at: float | None = None
+    born: int = 0
+
+    def __post_init__(self) -> None:
+        self._engine = create_engine(
+            f"sqlite:///{self.path}", poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        self._connections = [self._connect() for _ in range(4)]
+        self.people = self._connections.pop()
+        self.plain = sqlite3.connect(self.path, isolation_level=None)
+        self.plain.row_factory = sqlite3.Row
+        self.plain.executescript(WATCH)
+        self._workers = [self._worker() for _ in self._connections]
+        self.hands: list[list[Attempt]] = [[] for _ in self._connections]
+        self._claimed: set[tuple[int, int]] = set()
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect()
+        # A process dies here, never the machine: what it has committed is not lost by that.
+        connection.exec_driver_sql("PRAGMA synchronous=OFF")
+        return connection
+
+    def _worker(self) -> Transaction:
+        self.born += 1
+        return transaction(
+            self.time.clock,
+            worker=f"worker-{self.born}",
+            timeout_seconds=TIMEOUT_SECONDS,
+            absent_after=float(SETTLE_SECONDS),
+        )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for connection in (*self._connections, self.people):
+            connection.close()
+        self.plain.close()
+        self._engine.dispose()
+
+    @contextmanager
+    def _transacting(self, connection: Connection) -> Iterator[Connection]:
+        """As the product does it."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def ask(self, work: Callable[[Connection], T]) -> T:
+        """A person's transaction."""
+        with self._transacting(self.people) as connection:
+            return work(connection)
+
+    def judge(self, work: Callable[[Transaction, Connection], T]) -> T:
+        """A transaction of the first worker's reconciler."""
+        with self._transacting(self._connections[0]) as connection:
+            return work(self._workers[0], connection)
+
+    def work(self, worker: int, room: int) -> list[Attempt]:
+        """Write what is over and claim; the attempts that this put into the worker's hands."""
+        over = [attempt for attempt in self.hands[worker] if attempt.outcome]
+        before = {row["id"]: row for row in self.rows()}
+        done = self._written(worker, over, room)
+        after = {row["id"]: row for row in self.rows()}
+        self.hands[worker] = [each for each in self.hands[worker] if not each.outcome]
+        for attempt in over:
+            self._remember(attempt)
+            its = attempt.claim.video_id
+            assert attempt.outcome is not None
+            wrong = [*miscounted(attempt.claim, attempt.outcome, before[its], after[its])]
+            assert [] == wrong, wrong
+        new = [Attempt(start) for start in done.turn.starts]
+        for attempt in new:
+            number = (attempt.claim.video_id, attempt.claim.attempt)
+            assert number not in self._claimed, f"law 2: {number} was claimed twice"
+            self._claimed.add(number)
+        self.hands[worker] += new
+        left = "SELECT id FROM videos WHERE state = 'submitting' AND lease_until <= ?"
+        now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
+        assert [] == self.plain.execute(left, [now]).fetchall(), "law 4: a lease ran out unseen"
+        return new
+
+    def _written(self, worker: int, over: list[Attempt], room: int, *, dying: bool = False) -> Done:
+        notes = [
+            Note(Ending(claim=each.claim, outcome=each.outcome, started_at=each.started_at))
+            for each in over
+            if each.outcome is not None
+        ]
+        # The pace and its pauses have tests of their own; here everybody may claim.
+        free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
+        self.plain.execute(free, [f"{self.time.wall:%Y-%m-%d %H:%M:%S}"])
+        with self._transacting(self._connections[worker]) as connection:
+            done = self._workers[worker].write(connection, notes, room)
+            if dying:
+                raise Dying
+            return done
+
+    def _remember(self, attempt: Attempt) -> None:
+        """What the worker was told is on disk now."""
+        if isinstance(attempt.outcome, Accepted):
+            self.words.told.add(attempt.outcome.job_id)
+        if isinstance(attempt.outcome, TryLater) and attempt.job is not None:
+            attempt.job.denied = True
+
+    def die(self, worker: int, room: int | None) -> None:
+        """End a process, within its next transaction where it has room for one."""
+        if room is not None:
+            over = [attempt for attempt in self.hands[worker] if attempt.outcome]
+            with suppress(Dying):
+                self._written(worker, over, room, dying=True)
+        self.orphans += [attempt for attempt in self.hands[worker] if attempt.flies]
+        self.hands[worker] = []
+        self._workers[worker] = self._worker()
+
+    def send(self, attempt: Attempt) -> None:
+        """Begin, unless too little of the lease is left by one of the clocks (law 4)."""
+        left = min(
+            attempt.start.lease_ends - self.time.seconds,
+            (attempt.claim.lease_until - self.time.wall).total_seconds(),
+        )
+        if left < TIMEOUT_SECONDS + 5:
+            attempt.outcome = classify(Withheld("too few seconds of the lease were left"))
+        else:
+            attempt.sent_at, attempt.started_at = self.time.seconds, self.time.wall
+
+    def arrive(self, attempt: Attempt) -> None:
+        """The API makes the job."""
+        claim = attempt.claim
+        attempt.job = self.book.make(
+            claim.video_id, claim.request_id, claim.video.url, self.time.seconds
+        )
+
+    def end(self, attempt: Attempt, said: Say, *, spent: bool = True) -> None:
+        """The answer is there; nothing of the exchange arrives any more."""
+        assert attempt.job is None or said not in CLEAR or said.status == 500
+        outcome = classify(said.exchange(self.time.wall))
+        if isinstance(outcome, TryLater) and not spent:
+            outcome = replace(outcome, spent=False)
+        attempt.outcome = outcome
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Time passes; what is on its way for too long is given up by its worker."""
+        self.time.pass_seconds(seconds)
+        for attempt in self.begun(yet=True):
+            if attempt.sent_at is not None and self._aged(attempt.sent_at):
+                self.end(attempt, Say(0))
+        self.orphans = [attempt for attempt in self.orphans if attempt.flies]
+
+    def _aged(self, sent_at: float) -> bool:
+        return self.time.seconds - sent_at >= TIMEOUT_SECONDS
+
+    def jump(self, hours: int) -> None:
+        """The wall clock is set."""
+        self.time.wall += timedelta(hours=hours)
+        self.hours += hours
+        if hours > 0:
+            self.jumped_at = self.time.seconds
+
+    def begun(self, *, yet: bool) -> list[Attempt]:
+        """Every attempt on its way, or every claim that has not begun."""
+        held = [attempt for hand in (*self.hands, self.orphans) for attempt in hand]
+        return [attempt for attempt in held if (attempt.flies if yet else attempt.waits)]
+
+    def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[sqlite3.Row]:
+        """Rows as any program sees them."""
+        return self.plain.execute(sql).fetchall()

@@ -1,0 +1,215 @@
+"""One law taken out at a time: what to change in the code, and which test has to notice.
+
+Where the code has moved on, the text is found no more, and that is a failure of its own.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """``old``, which stands once in ``file``, becomes ``new``; each of ``tests`` must go red.
+    ``quick``: it is tried in every run.
+    """
+
+    law: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    quick: bool = False
+
+
+SETTLE = "worker/store/settle.py"
+QUEUE = "worker/store/queue.py"
+DECIDE = "worker/core/decide.py"
+DOUBTS = "worker/store/evidence.py"
+BREAKER = "worker/core/breaker.py"
+TURN = "worker/turn.py"
+API = "worker/api.py"
+
+LAWS = (
+    Mutation(
+        law="1: the intent is committed before its request",
+        file="worker/sqlite.py",
+        old="connection.commit()",
+        new='(connection.rollback if hasattr(result, "turn") else connection.commit)()',
+        tests=("tests/test_runner.py::test_the_intent_is_on_disk_before_the_request",),
+    ),
+    Mutation(
+        law="1: a commit is on disk",
+        file="worker/db.py",
+        old='"PRAGMA synchronous=FULL"',
+        new='"PRAGMA synchronous=NORMAL"',
+        tests=("tests/test_db.py::test_commits_are_on_disk_on_both_connections",),
+    ),
+    Mutation(
+        law="2: no redirect is followed",
+        file=API,
+        old='"application/json"},\n                allow_redirects=False',
+        new='"application/json"},\n                allow_redirects=True',
+        tests=("tests/test_api.py::test_a_clear_answer_is_read_as_it_is",),
+    ),
+    Mutation(
+        law="3: what was perhaps sent is not sent again",
+        file="worker/core/classify.py",
+        old='return InDoubt(f"sent, but no answer was read: {error}")',
+        new='return NotSent(f"sent, but no answer was read: {error}")',
+        tests=("tests/core/test_classify.py::test_a_lost_exchange_is_in_doubt_once_sent",),
+    ),
+    Mutation(
+        law="3: an error that nobody documented tells nothing",
+        file="worker/core/classify.py",
+        old="(answer.status in {500, 503} and documented) or told_when",
+        new="answer.status >= 500",
+        tests=("tests/core/test_classify.py::test_an_undocumented_server_error_is_in_doubt",),
+    ),
+    Mutation(
+        law="3: a 500 is looked up before the next send",
+        file=QUEUE,
+        old='or_(videos.c.http_status.is_distinct_from(text("500")), videos.c.updated_at <= known)',
+        new="videos.c.updated_at <= videos.c.updated_at",
+        tests=(
+            "tests/test_turn.py::test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read",
+        ),
+    ),
+    Mutation(
+        law="4: a lease that ran out is a doubt",
+        file=QUEUE,
+        old="state=case((videos.c.job_id.is_(None), State.IN_DOUBT)",
+        new="state=case((videos.c.job_id.is_(None), State.PENDING)",
+        tests=("tests/store/test_queue.py::test_a_lease_that_ran_out_is_a_doubt",),
+        quick=True,
+    ),
+    Mutation(
+        law="4: nothing is sent on an old claim",
+        file="worker/attempts.py",
+        old="if left >= self._orders.timeout_seconds + 5:",
+        new="if left >= 0:",
+        tests=("tests/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",),
+    ),
+    Mutation(
+        law="4: the last check withholds the first byte",
+        file=API,
+        old="raise WithheldError(reason)",
+        new="return",
+        tests=("tests/test_api.py::test_a_withheld_request_leaves_nothing_on_the_wire",),
+    ),
+    Mutation(
+        law="4: a lease is counted from before its claim",
+        file=TURN,
+        old="lease_ends=began + lease)",
+        new="lease_ends=self.clock.monotonic() + lease)",
+        tests=("tests/test_turn.py::test_law_4_a_lease_is_counted_from_before_its_claim",),
+    ),
+    Mutation(
+        law="5: a doubt outlives a later clean answer",
+        file=DECIDE,
+        old="if not around.doubt:",
+        new="if True:",
+        tests=("tests/core/test_decide.py::test_law_5_no_clean_ending_closes_an_earlier_doubt",),
+    ),
+    Mutation(
+        law="5: every attempt's doubt is known",
+        file=SETTLE,
+        old="doubt=bool(attempts - {ending.claim.attempt})",
+        new="doubt=False",
+        tests=("tests/store/test_settle.py::test_a_clear_answer_leaves_an_earlier_doubt",),
+    ),
+    Mutation(
+        law="6: a settle needs its claim",
+        file=SETTLE,
+        old="holds=row is not None and row.claim_token == ending.claim.token",
+        new="holds=row is not None",
+        tests=("tests/store/test_settle.py::test_a_lost_claim_changes_nothing",),
+        quick=True,
+    ),
+    Mutation(
+        law="6: a late job id is written down",
+        file=SETTLE,
+        old="        _adopt(connection, settlement, now)",
+        new="        pass",
+        tests=("tests/store/test_settle.py::test_a_late_job_is_always_written_down",),
+    ),
+    Mutation(
+        law="6: expiry keeps the token",
+        file=QUEUE,
+        old="            attempts=videos.c.attempts + 1,\n            http_status=None,",
+        new="            attempts=videos.c.attempts + 1,\n            claim_token=None,",
+        tests=("tests/store/test_settle.py::test_a_late_answer_settles_its_own_doubt",),
+    ),
+    Mutation(
+        law="6: a verdict is about the last attempt",
+        file=DOUBTS,
+        old=".where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)\n"
+        "        .where(or_(",
+        new=".where(videos.c.id == doubt.video_id)\n        .where(or_(",
+        tests=("tests/store/test_evidence.py::test_a_verdict_that_comes_too_late_is_dropped",),
+    ),
+    Mutation(
+        law="7: what is not the video's fault is not counted",
+        file=DECIDE,
+        old="Transition.postpone(outcome.message, now + policy.wait(1, dice))",
+        new="Transition.retry(outcome.message, now + policy.wait(1, dice))",
+        tests=("tests/core/test_decide.py::test_law_7_not_the_videos_fault_is_not_its_attempt",),
+    ),
+    Mutation(
+        law="8: one stray refusal does not stop the run",
+        file=BREAKER,
+        old="if suspicion is None or ending.started_at < suspicion.seen_at:\n        return False",
+        new="if suspicion is None or ending.started_at < suspicion.seen_at:\n        return True",
+        tests=("tests/core/test_breaker.py::test_law_8_one_stray_refusal_does_not_stop",),
+    ),
+    Mutation(
+        law="8: a refused account stops the run",
+        file=BREAKER,
+        old="return another or breaker.blanks >= CROWD",
+        new="return False",
+        tests=("tests/core/test_breaker.py::test_law_8_a_second_videos_refusal_stops",),
+    ),
+    Mutation(
+        law="9: an intent in a file that is gone is none",
+        file="worker/db.py",
+        old="if self._file not in {None, _file_at(self.path)}:",
+        new="if self._file in {()}:",
+        tests=("tests/test_db.py::test_a_file_that_goes_away_in_use_is_told",),
+    ),
+    Mutation(
+        law="10: starts are reserved for everybody",
+        file=TURN,
+        old="account.reserve(connection, planned.first + len(claims) * planned.spacing)",
+        new="pass",
+        tests=("tests/test_turn.py::test_two_processes_share_one_spacing",),
+    ),
+    Mutation(
+        law="11: the key is blanked in what the API says",
+        file=API,
+        old="message=clean(blank(outcome.message, self._key))",
+        new="message=clean(outcome.message)",
+        tests=("tests/test_api.py::test_the_key_is_in_no_outcome",),
+    ),
+    Mutation(
+        law="12: only what can be sent now is claimed",
+        file=TURN,
+        old="min(room, planned.room)",
+        new="room",
+        tests=("tests/test_turn.py::test_starts_are_at_most_100_ms_ahead",),
+    ),
+    Mutation(
+        law="13: a crowd of doubts makes everybody wait",
+        file=BREAKER,
+        old="return self.blanks >= CROWD or self.stop is not None",
+        new="return self.stop is not None",
+        tests=(
+            "tests/core/test_breaker.py::test_law_13_eight_unclear_endings_make_everybody_wait",
+        ),
+    ),
+    Mutation(
+        law="14: one bad value stops nobody",
+        file="worker/ledger.py",
+        old="            await self._one_by_one(ready)",
+        new="            self._news.set()\n"
+        "            [self._refuse(each, ValueError()) for each in ready]",
+        tests=("tests/test_ledger.py::test_one_bad_value_stops_nobody",),
+    ),
+)

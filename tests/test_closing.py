@@ -1,0 +1,182 @@
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from tests.conftest import START, Hands
+from tests.parts import DAEMON, DRAIN, DRAIN_ALL, RUN_TERMS, Worker, add, later, let_start, row
+from tests.store.test_evidence import accept, doubt
+from tests.test_reconciler import Bench
+from worker.attempts import Attempts
+from worker.closing import PATIENCE_SECONDS, Closing
+from worker.core.evidence import Hope
+from worker.db import Database
+from worker.ledger import Ledger
+from worker.orders import End, Orders, Tally
+from worker.simulator import Options, Simulator
+from worker.terms import Turn, Why
+
+TERMS = replace(RUN_TERMS, absent_after=300.0)
+OVERDUE = Turn(why=Why.LIST, until=START)
+EMPTY = (End.EMPTY, "")
+
+
+@pytest.fixture
+async def bench(database: Database, simulator: Simulator, hands: Hands) -> AsyncIterator[Bench]:
+    """What settles doubts, and what people get to know of it."""
+    await let_start(database, START)
+    async with Worker().api(simulator.url) as api:
+        yield Bench(database, api, hands, database.write)
+
+
+def closing(bench: Bench, orders: Orders, *, reconciles: bool = True) -> Closing:
+    """The end of a run under these orders."""
+    transaction = Worker(terms=TERMS, clock=bench.hands.clock).transaction()
+    attempts = Attempts(
+        api=bench.api,
+        gate=bench.gate,
+        ledger=Ledger(bench.database, transaction, bench.chronicle),
+        orders=orders,
+        transaction=transaction,
+        chronicle=bench.chronicle,
+        ended=bench.news.set,
+    )
+    return Closing(
+        orders=orders,
+        clock=bench.hands.clock,
+        gate=bench.gate,
+        attempts=attempts,
+        reconciler=bench.reconciler if reconciles else None,
+        chronicle=bench.chronicle,
+    )
+
+
+def awaited(bench: Bench) -> Turn:
+    """A list that is worth asking for in a minute."""
+    return Turn(why=Why.LIST, until=later(bench.hands.wall, 60))
+
+
+async def test_a_drain_leaves_young_doubts(bench: Bench) -> None:
+    """A cron job ends, and the doubts that it made are left for the next one."""
+    bench.chronicle.doubts.add(5)
+    assert EMPTY == closing(bench, DRAIN).ended(awaited(bench))
+
+
+async def test_a_drain_that_waits_does_so_for_its_own_young_doubts(bench: Bench) -> None:
+    """``--wait`` ends with every video settled that time alone can settle, and does not stay for
+    the doubts of others.
+    """
+    ending = closing(bench, DRAIN_ALL)
+    assert EMPTY == ending.ended(awaited(bench))
+    bench.chronicle.doubts.add(5)
+    assert ending.ended(awaited(bench)) is None
+    assert EMPTY == closing(bench, DRAIN_ALL, reconciles=False).ended(awaited(bench))
+
+
+async def test_a_drain_that_waits_does_not_wait_for_a_person(
+    bench: Bench, database: Database
+) -> None:
+    """What the list has shown to be a person's business, or the next acceptance's, ends the wait,
+    and the report says which.
+    """
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, -1, 0)
+    await doubt(database, 6, -1, 0)
+    await database.write(
+        lambda c: c.exec_driver_sql("UPDATE history SET started_at = NULL WHERE video_id = 6"),
+        "test",
+    )
+    bench.chronicle.doubts |= {5, 6}
+    ending = closing(bench, DRAIN_ALL)
+    assert ending.ended(awaited(bench)) is None
+    bench.hands.pass_seconds(300)
+    await bench.reconciler.settle()
+    assert [Hope.NEWS, Hope.NONE] == [bench.reconciler.hope(video) for video in (5, 6)]
+    assert EMPTY == ending.ended(awaited(bench))
+    assert frozenset({6}) == ending.hopeless()
+
+
+async def test_a_drain_is_patient_while_the_list_is_asked_for(bench: Bench) -> None:
+    """A drain has the list asked for once before it leaves its doubts, but does not hang on it."""
+    ending = closing(bench, DRAIN)
+    assert ending.ended(OVERDUE) is None
+    bench.hands.pass_seconds(PATIENCE_SECONDS - 0.1)
+    assert ending.ended(OVERDUE) is None
+    bench.hands.pass_seconds(0.1)
+    assert EMPTY == ending.ended(OVERDUE)
+
+
+async def test_patience_begins_anew_with_each_question(bench: Bench) -> None:
+    """A second look at the list gets as long as the first."""
+    ending = closing(bench, DRAIN)
+    assert ending.ended(OVERDUE) is None
+    bench.hands.pass_seconds(PATIENCE_SECONDS)
+    assert EMPTY == ending.ended(awaited(bench))
+    assert ending.ended(Turn(why=Why.LIST, until=bench.hands.wall)) is None
+
+
+@pytest.mark.parametrize("orders", [DAEMON, DRAIN])
+async def test_what_is_in_flight_comes_first(bench: Bench, orders: Orders) -> None:
+    """Nothing ends while requests are under way, and a daemon not at all."""
+    bench.gate.take(1)
+    assert closing(bench, orders).ended(awaited(bench)) is None
+    bench.gate.give_back()
+    ended = closing(bench, orders).ended(awaited(bench))
+    assert (None if orders is DAEMON else EMPTY) == ended
+
+
+async def test_without_the_list_every_doubt_is_for_a_person(bench: Bench) -> None:
+    """With ``on_doubt = hold`` nothing but a person settles a doubt, and the exit code says so."""
+    bench.chronicle.doubts |= {5, 6}
+    assert frozenset({5, 6}) == closing(bench, DRAIN, reconciles=False).hopeless()
+    assert frozenset() == closing(bench, DRAIN).hopeless()
+
+
+LOST_FIRST = Options(script={1: "lost"})
+NEVER_MADE = Options(script={1: "502"})
+LATE_LIST = Options(script={1: "lost"}, list_delay_seconds=3_600)
+
+
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+async def test_a_drain_finds_what_it_lost(database: Database, orders: Orders) -> None:
+    """An accepted video whose answer was lost ends the run submitted, under its own job."""
+    async with Simulator(LOST_FIRST) as simulator:
+        await add(database, "https://example.org/a.mp4", "https://example.org/b.mp4")
+        report = await Worker(orders=orders, terms=TERMS).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=2)) == (report.end, report.tally)
+    jobs = {job.request_id: job.job_id for job in simulator.accepted}
+    for video_id in (1, 2):
+        stored = await row(database, video_id)
+        assert jobs[str(stored["request_id"])] == stored["job_id"]
+    assert frozenset() == report.hopeless
+
+
+async def test_a_drain_that_does_not_wait_leaves_what_the_list_may_show_yet(
+    database: Database,
+) -> None:
+    """A late list neither loses the video nor holds up a drain."""
+    async with Simulator(LATE_LIST) as simulator:
+        await add(database, "https://example.org/a.mp4")
+        report = await Worker(terms=TERMS).run(database, simulator.url)
+    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
+    assert frozenset() == report.hopeless
+    assert "it counts as absent from" in str((await row(database, 1))["error"])
+
+
+async def test_a_drain_that_waits_waits_for_what_the_list_may_show_yet(database: Database) -> None:
+    """``--wait`` stays while a late list may still settle the doubt that the run made."""
+    orders = replace(DRAIN_ALL, max_seconds=0.5)
+    async with Simulator(LATE_LIST) as simulator:
+        await add(database, "https://example.org/a.mp4")
+        report = await Worker(orders=orders, terms=TERMS).run(database, simulator.url)
+    assert (End.TIME, Tally(in_doubt=1)) == (report.end, report.tally)
+
+
+async def test_a_drain_that_waits_leaves_what_only_a_person_can_settle(database: Database) -> None:
+    """A doubt that no list can settle does not keep ``--wait`` waiting, and is reported."""
+    terms = replace(TERMS, absent_after=0.0)
+    async with Simulator(NEVER_MADE) as simulator:
+        await add(database, "https://example.org/a.mp4")
+        report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
+    assert frozenset({1}) == report.hopeless

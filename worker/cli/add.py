@@ -1,0 +1,54 @@
+"""``add``: one video into the queue."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from worker import log, wiring
+from worker.cli import exits, output
+from worker.core.intake import COLUMNS, Plan, RejectedError, admit
+from worker.db import DatabaseProblem
+from worker.settings import Loaded
+from worker.store import intake
+
+
+def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """Enqueue one video, print its id."""
+    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    given = {column: getattr(args, column) for column in COLUMNS}
+    plan = Plan(theirs={}, fixed={}, margin=timedelta(seconds=loaded.settings.url_margin_seconds))
+    try:
+        row = admit(given, plan, wiring.CLOCK.now())
+        video_id, skipped = asyncio.run(_add(loaded, row, allow=args.allow_duplicates))
+    except RejectedError as error:
+        return exits.complain([str(error)], exits.USAGE)
+    except DatabaseProblem as problem:
+        return exits.no_database(problem, loaded)
+    if args.json:
+        output.document({"id": video_id, "skipped": skipped})
+    elif video_id is not None:
+        print(video_id)
+    if skipped:
+        return exits.complain(
+            [f"not added: {skipped} (--allow-duplicates adds it)"], exits.PROBLEMS
+        )
+    return exits.OK
+
+
+async def _add(
+    loaded: Loaded, row: Mapping[str, object], *, allow: bool
+) -> tuple[int | None, str | None]:
+    """The new video's id, or why it was skipped."""
+    now = wiring.CLOCK.now()
+
+    def put(connection: Connection) -> tuple[int | None, str | None]:
+        done = (intake.add_all if allow else intake.add_new)(connection, [row], now)
+        if not done.inserted:
+            return None, next(iter(done.skipped))
+        return intake.newest_id(connection), None
+
+    async with wiring.made_database(loaded.settings) as database:
+        return await database.write(put, "to add a video")

@@ -1,0 +1,104 @@
+"""The lists that an import reads: opened, looked at, read by the chunk until a signal comes."""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from worker.cli.patient import standard_input
+from worker.core.intake import Plan
+from worker.formats import FormatError, Reading, Reject, Row, read
+
+CHUNK = 1_000
+"""Rows that one write transaction checks and inserts."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """The ``signal`` that came, 0 if none has. What was read until then is brought in, the next
+    chunk is not begun.
+    """
+
+    reading: bool = False
+    signal: int = 0
+
+    def ask(self, number: int, _: object) -> None:
+        """A signal came; it also ends the waiting for a list. Raises KeyboardInterrupt."""
+        self.signal = number
+        if self.reading:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Listen to signals. No handlers of the event loop: they would not run while a terminal or a
+    pipe is waited for.
+    """
+    stop = Stop()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def next_chunk(reading: Reading, stop: Stop) -> list[Row | Reject]:
+    """The next records; fewer where a signal came, none after it."""
+    chunk: list[Row | Reject] = []
+    try:
+        stop.reading = True
+        for record in islice(reading.records, 0 if stop.signal else CHUNK):
+            chunk.append(record)  # noqa: PERF402 - a signal must not take what was read
+        stop.reading = False
+    except KeyboardInterrupt:
+        stop.reading = False
+    return chunk
+
+
+@contextmanager
+def opened(name: str) -> Iterator[BinaryIO]:
+    """The bytes of a list; ``-`` is standard input."""
+    if name == "-":
+        with standard_input(sys.stdin.buffer) as stream:
+            yield stream
+        return
+    with Path(name).open("rb") as stream:
+        yield stream
+
+
+def written(name: str, files: Sequence[str]) -> TextIO:
+    """The file for rejects. Raises ValueError where it is one of the lists."""
+    path = Path(name)
+    if path.exists() and any(path.samefile(file) for file in files if file != "-"):
+        raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
+    return path.open("w", encoding="utf-8")
+
+
+def begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
+    """The reading of one list. Raises FormatError, or ValueError where it has no addresses."""
+    try:
+        reading = read(stream)
+    except FormatError as error:
+        raise FormatError(f"{name}: {error}") from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+    if reading.columns is not None:
+        must_have_url(name, reading.columns, plan)
+    return name, reading
+
+
+def must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
+    """A list without addresses is none, unless it brings new values for known media ids. Raises
+    ValueError.
+    """
+    named = plan.named(columns)
+    if "url" not in named and not (plan.partial and "media_id" in named):
+        raise ValueError(
+            f"{name} has no column {plan.source('url')!r} for url; it has "
+            f"{', '.join(columns) or 'none'}: name it with --map url=THEIRS"
+        )

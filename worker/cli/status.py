@@ -1,0 +1,122 @@
+"""``status``: what is left and by when, what was bought, what moves or not, what wants a person."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+
+from worker import wiring
+from worker.cli import exits, output
+from worker.cli.asking import ask
+from worker.core import pace
+from worker.core.model import Fact, State
+from worker.db import path_of
+from worker.settings import Loaded, Settings
+from worker.store import account, overview
+from worker.store.account import Account
+from worker.store.overview import Overview
+
+_REFUSED = {
+    Fact.ACCOUNT_REFUSED: "the API refuses the key or the account: put the right key in "
+    "VALOSSA_API_KEY or settle it with Valossa, then drain again or restart the daemon",
+    Fact.WRONG_ADDRESS: "what answers at api_url is not the API: correct it, look with "
+    "valossa-ingest check --online, then drain again or restart the daemon",
+}
+
+
+def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """The queue in numbers, and what needs a person."""
+    now = wiring.CLOCK.now()
+
+    def look(connection: Connection) -> tuple[Overview, Account]:
+        return overview.overview(connection, now), account.read(connection)
+
+    def tell(found: tuple[Overview, Account]) -> int:
+        seen, known = found
+        facts = _facts(seen, known, loaded.settings, now)
+        if args.json:
+            names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
+            output.document({names[name]: value for name, value in facts.items()})
+            return exits.OK
+        output.pairs(facts)
+        for sentence in _needs_a_person(seen):
+            print()
+            output.paragraph(sentence)
+        return exits.OK
+
+    return ask(loaded, lambda database: database.read(look), tell)
+
+
+def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) -> dict[str, object]:
+    rate = pace.rate_in_force(settings.rate, known.brake, now)
+    cooling = known.cool_down_until is not None and known.cool_down_until > now
+    left = _left(seen, known, settings, now)
+    return {
+        **{state.replace("_", " "): number for state, number in seen.states.items()},
+        "due now": seen.due,
+        "due later": seen.states[State.PENDING] - seen.due,
+        "oldest due": seen.oldest_due_at,
+        "pace": f"{rate:g} per {settings.period_seconds:g} s"
+        + (f", lowered from {settings.rate} by the API" if rate < settings.rate else ""),
+        "paused since": known.paused_at,
+        "pause reason": known.pause_reason,
+        "cool-down until": known.cool_down_until if cooling else None,
+        "cool-down reason": known.cool_down_reason if cooling else None,
+        "time left": left,
+        "all handed in by": now + left if left is not None and not known.paused_at else None,
+        "daemon turned at": _turned_at(settings),
+        "last answer": _heard(seen),
+        "today": seen.today or None,
+        "accepted today": seen.accepted_today,
+        "accepted this month": seen.accepted_this_month,
+        "accepted in all": seen.accepted,
+        "possibly bought twice": seen.possibly_twice,
+    }
+
+
+def _left(seen: Overview, known: Account, settings: Settings, now: datetime) -> timedelta | None:
+    """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
+    nobody knows when it ends.
+    """
+    pending = seen.states[State.PENDING]
+    if not pending:
+        return None
+    rate = pace.rate_in_force(settings.rate, known.brake, now)
+    begins = max(now, known.next_start_at, known.cool_down_until or now)
+    try:
+        paced = begins + pending * pace.spacing(rate, settings.period_seconds)
+    except OverflowError:  # in no calendar
+        return None
+    return max(paced, seen.last_due_at or now) - now
+
+
+def _turned_at(settings: Settings) -> datetime | None:
+    """When a daemon's loop on this database has turned last, to within some seconds."""
+    try:
+        turned = wiring.heartbeat_of(path_of(settings.database_url)).stat().st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(turned, UTC)
+
+
+def _heard(seen: Overview) -> str | None:
+    if seen.heard is None:
+        return None
+    told = f"{output.text(seen.heard['at'])} {seen.heard['fact']}"
+    return f"{told}: {seen.heard['message']}" if seen.heard["message"] else told
+
+
+def _needs_a_person(seen: Overview) -> Iterator[str]:
+    failed, doubts = seen.states[State.FAILED], seen.states[State.IN_DOUBT]
+    if seen.heard is not None and seen.heard["fact"] in _REFUSED:
+        yield _REFUSED[seen.heard["fact"]]
+    if failed:
+        yield f"{failed} failed: valossa-ingest why says what helps"
+    if doubts:
+        yield (
+            f"{doubts} in doubt, perhaps bought: valossa-ingest reconcile asks the API for them;"
+            " what that leaves (valossa-ingest list --state in_doubt), look up in the Valossa"
+            " Portal, then: resolve ID --job-id X, or resolve ID --give-up, or retry ID"
+            " --may-buy-twice"
+        )

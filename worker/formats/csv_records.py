@@ -1,0 +1,103 @@
+"""CSV as rows: a header, then a record a row, of one line or of several."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from worker.formats.lines import MOST_BYTES, FormatError, Line, Lines, Reject, Row, is_blank, reject
+
+_MOST_LINES = 1_000
+
+# The csv module has one limit for the whole process, and its default is below that of a record.
+csv.field_size_limit(MOST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    lines: list[Line]
+    cells: list[str]
+    flaw: str = ""
+
+
+def delimiter_of(header: str) -> str:
+    """What stands between the cells: most of comma, semicolon and tab."""
+    outside_quotes = re.sub(r'"[^"]*"?', "", header)
+    return max(",;\t", key=outside_quotes.count)
+
+
+def header_of(record: _Record) -> list[str]:
+    """The names of the columns. Raises FormatError where they can be none."""
+    if record.flaw:
+        raise FormatError(
+            f"The CSV header cannot be read ({record.flaw}): "
+            "save the list as CSV in UTF-8, with the column names in the first line"
+        )
+    names = [cell.strip() for cell in record.cells]
+    repeated = [repr(name[:50]) for name, count in Counter(names).items() if name and count > 1]
+    if repeated:
+        raise FormatError(
+            f"The CSV header has more than one column {', '.join(repeated[:5])}: "
+            "give each column a name of its own"
+        )
+    if not any(names):
+        raise FormatError("The CSV header names no column: put the column names in the first line")
+    return names
+
+
+def csv_records(lines: Lines, header: list[str], delimiter: str) -> Iterator[Row | Reject]:
+    """The records after the header."""
+    for first in lines:
+        if not is_blank(first):
+            yield _row(record_of(first, lines, delimiter), header)
+
+
+def _row(record: _Record, header: list[str]) -> Row | Reject:
+    if record.flaw:
+        return reject(record.lines, record.flaw)
+    if len(record.cells) != len(header):
+        counts = f"the header has {len(header)} cells, this record {len(record.cells)}"
+        return reject(record.lines, counts + _reach(record.lines))
+    cells = zip(header, record.cells, strict=True)
+    return Row(record.lines[0].number, {name: cell for name, cell in cells if name})
+
+
+def record_of(first: Line, lines: Lines, delimiter: str) -> _Record:
+    """Read the record that begins with ``first``; what is not CSV takes only that line."""
+    taken = [first]
+    if first.size > MOST_BYTES:
+        return _Record(taken, [], first.flaw)
+    texts = _texts(first, lines, taken)
+    try:
+        cells = next(csv.reader(texts, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        lines.hand_back(taken[1:])
+        return _Record([first], [], first.flaw or _csv_flaw(error, taken))
+    return _Record(taken, cells, next((line.flaw for line in taken if line.flaw), ""))
+
+
+def _csv_flaw(error: csv.Error, taken: list[Line]) -> str:
+    # What follows the dash is advice to programmers.
+    reason = str(error).partition(" - ")[0]
+    return f"not CSV: {reason}{_reach(taken)}"
+
+
+def _reach(lines: list[Line]) -> str:
+    return f" (read as far as line {lines[-1].number})" if len(lines) > 1 else ""
+
+
+def _texts(first: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
+    """Give the lines of one record as long as a quoted cell in it is open, into ``taken`` too."""
+    yield first.text
+    size = first.size
+    # A line that was handed back was inside an open quote before, and so was the next one. When the
+    # quote is open after it again, the look-ahead that failed would only be repeated.
+    more: Iterable[Line] = () if lines.again else lines
+    for line in more:
+        taken.append(line)
+        size += line.size
+        if size > MOST_BYTES or len(taken) > _MOST_LINES:
+            break
+        yield line.text
+    raise csv.Error(f"a quoted cell is not closed within {_MOST_LINES:,} lines and 1 MiB")

@@ -1,0 +1,158 @@
+"""The lists of jobs that list_jobs may show, from a whole one to one that misleads. Pure.
+
+No readable page says what the list looks like, or that it is whole, in order or fresh
+(valossa-api.md, sections 1, 6 and 15): every kind is one that a client has to be ready for.
+"""
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from types import MappingProxyType
+from typing import Final
+
+from worker.simulator import faults
+
+QUEUED: Final = "queued"
+FINISHED: Final = "finished"
+CANCELLED: Final = "error"
+"""What a job's status can be here (valossa-api.md, section 4)."""
+
+STRANGERS: Final = 100_000
+"""Jobs of other programs in a huge list."""
+
+LIST_KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "STATUS": "a number from 100 to 599: no list, but that status with the documented errors",
+        "bare": "nothing of a job but job_id and job_status",
+        "hide-N": "the N-th accepted job, from 1, is missing",
+        "huge": f"the same as strangers-{STRANGERS}",
+        "ids-when-finished": "only finished jobs carry their identifier",
+        "nested": "what a job was made from stands deeper, under job_info.request",
+        "newest-N": "only the N newest jobs",
+        "next": "where a job is missing, the address of a next page",
+        "no-ids": "no job carries its identifier",
+        "oldest-N": "only the N oldest jobs",
+        "proxy-STATUS": "no list, but that status with a proxy's HTML page; 200 too",
+        "retry-after-STATUS": "the same as STATUS, with Retry-After: 1",
+        "shuffled": "in no order",
+        "strangers-N": "N jobs of other programs around, with identifiers 1, 2, 3 and so on",
+        "total": "the number of all jobs is told, those that are missing included",
+        "two-arrays": "the older half of the jobs in an array of its own",
+    }
+)
+"""Every kind of list with its meaning in one line, for help texts. STATUS stands for three digits,
+N for a number; what is cut off is cut by age, whatever the order."""
+
+_COUNTED = re.compile(r"(newest|oldest|hide|strangers)-([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job with all that a list could show of it."""
+
+    job_id: str
+    status: str
+    request_id: str | None
+    url: str
+
+
+def check_kind(kind: str) -> None:
+    """Raise ValueError, with the way out, unless `kind` is a kind of list."""
+    plain = LIST_KINDS.keys() - {name for name in LIST_KINDS if "STATUS" in name or "-N" in name}
+    if kind in plain or _COUNTED.fullmatch(kind) or faults.status_of(kind):
+        return
+    near = difflib.get_close_matches(kind, LIST_KINDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"{kind!r} is no kind of list; {hint}take one of: {', '.join(LIST_KINDS)}")
+
+
+def failure(kinds: Iterable[str]) -> str | None:
+    """Return the kind of answer that takes the list's place, None if there is a list."""
+    return next((kind for kind in kinds if faults.status_of(kind)), None)
+
+
+def is_finished(
+    url: str, age_seconds: float, *, share: float, after_seconds: float | None, seed: int
+) -> bool:
+    """Tell whether the job of this address is finished: as one of a share of all (0 to 1) from its
+    beginning, or by its age. The dice hang on seed and address alone.
+    """
+    if after_seconds is not None and age_seconds >= after_seconds:
+        return True
+    return Random(f"{seed}/finished/{url}").random() < share
+
+
+def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[str, object]:
+    """Return the list of these jobs, which come oldest first, in all of these kinds at once."""
+    shown = _cut(kinds, jobs)
+    missing = len(jobs) - len(shown)
+    strangers = _strangers(_count(kinds), seed)
+    shown = [*strangers[::2], *shown, *strangers[1::2]]
+    total = len(shown) + missing
+    if "shuffled" in kinds:
+        Random(seed).shuffle(shown)
+    told: dict[str, object] = {"total": total} if "total" in kinds else {}
+    if "next" in kinds:
+        told["next"] = f"list_jobs?offset={len(shown)}" if missing else None
+    return {**told, **_arrays(kinds, [_entry(kinds, job) for job in shown])}
+
+
+def _cut(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
+    """What is left when all that cut have cut; hidden ones are counted among all jobs."""
+    counted = _counted(kinds)
+    first = max((len(jobs) - count for way, count in counted if way == "newest"), default=0)
+    last = min((count for way, count in counted if way == "oldest"), default=len(jobs))
+    hidden = {count for way, count in counted if way == "hide"}
+    return [
+        job
+        for number, job in enumerate(jobs, start=1)
+        if first < number <= last and number not in hidden
+    ]
+
+
+def _count(kinds: Collection[str]) -> int:
+    """How many strangers there are."""
+    asked = (count for way, count in _counted(kinds) if way == "strangers")
+    return max(asked, default=STRANGERS if "huge" in kinds else 0)
+
+
+def _counted(kinds: Iterable[str]) -> list[tuple[str, int]]:
+    return [(match[1], int(match[2])) for match in map(_COUNTED.fullmatch, kinds) if match]
+
+
+def _arrays(kinds: Collection[str], entries: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    if "two-arrays" not in kinds:
+        return {"jobs": entries}
+    half = len(entries) // 2
+    return {"older": {"jobs": entries[:half]}, "jobs": entries[half:]}
+
+
+def _entry(kinds: Collection[str], job: Listed) -> Mapping[str, object]:
+    if "bare" in kinds:
+        return {"job_id": job.job_id, "job_status": job.status}
+    named = job.request_id is not None and "no-ids" not in kinds
+    if "ids-when-finished" in kinds and job.status != FINISHED:
+        named = False
+    customer = {"customer_media_info": {"id": job.request_id}} if named else {}
+    video = {"video": {"url": job.url}}
+    if "nested" in kinds:
+        request = {"request": {"media": {**customer, **video}}}
+        return {"job_id": job.job_id, "job_status": job.status, "job_info": request}
+    return {"job_id": job.job_id, "status": job.status, **customer, "media": video}
+
+
+@lru_cache(maxsize=1)
+def _strangers(count: int, seed: int) -> Sequence[Listed]:
+    dice = Random(f"{seed}/strangers")
+    return [
+        Listed(
+            f"{dice.getrandbits(128):032x}",
+            QUEUED,
+            str(number),
+            f"https://strangers.example/{number}.mp4",
+        )
+        for number in range(1, count + 1)
+    ]
