@@ -70,20 +70,7 @@ class Runner:
             chronicle=chronicle,
             ended=self._wake.set,
         )
-        judgement = transaction.judgement
-        self._reconciler = (
-            Reconciler(
-                api=api,
-                gate=gate,
-                write=self._ledger.ask,
-                transaction=transaction,
-                judgement=judgement,
-                chronicle=chronicle,
-                news=self._wake.set,
-            )
-            if judgement
-            else None
-        )
+        self._reconciler = self._made_reconciler(api, transaction)
         self._closing = Closing(
             orders=orders,
             clock=self._clock,
@@ -91,6 +78,21 @@ class Runner:
             attempts=self._attempts,
             reconciler=self._reconciler,
             chronicle=chronicle,
+        )
+
+    def _made_reconciler(self, api: Api, transaction: Transaction) -> Reconciler | None:
+        """What settles doubts by evidence, where the terms want it."""
+        judgement = transaction.judgement
+        if judgement is None:
+            return None
+        return Reconciler(
+            api=api,
+            gate=self._gate,
+            write=self._ledger.ask,
+            transaction=transaction,
+            judgement=judgement,
+            chronicle=self._chronicle,
+            news=self._wake.set,
         )
 
     async def run(self) -> Report:

@@ -146,7 +146,7 @@ def _gate(settings: Settings) -> Gate:
 
 
 def _transaction(settings: Settings, worker: str) -> Transaction:
-    return Transaction(terms=_terms(settings, worker), clock=CLOCK, dice=random.random)
+    return Transaction(terms=terms(settings, worker), clock=CLOCK, dice=random.random)
 
 
 def heartbeat_of(database: Path) -> Path:
@@ -218,7 +218,8 @@ def defaults(settings: Settings) -> Defaults:
     )
 
 
-def _terms(settings: Settings, worker: str) -> Terms:
+def terms(settings: Settings, worker: str) -> Terms:
+    """What the settings say to a ledger."""
     settle, on_doubt = settings.doubt_settle_seconds, settings.on_doubt
     return Terms(
         worker=worker,

@@ -212,6 +212,7 @@ def test_any_text_can_be_shown_as_a_url(text: str) -> None:
 
 # Errors that quote a URL.
 
+LOGIN = "https://me:hunter22@host.example/v.mp4"
 SIGNED = (
     "https://host.example/v.mp4?X-Amz-Signature=0123456789abcdef&X-Amz-Expires=3600&t=a%2fb%2Bc+d"
 )
@@ -252,6 +253,12 @@ def test_an_error_does_not_quote_a_signature(text: str, expected: str) -> None:
 def test_a_short_query_does_not_riddle_an_error(url: str, expected: str) -> None:
     """What is too short to be a secret is not cut out of the words of a message."""
     assert expected == without_secrets("a v=1 ?t title", url)
+
+
+def test_a_password_is_a_secret() -> None:
+    """A server quotes the link whole, and the log would keep what opens somebody's storage."""
+    text = without_secrets("not found: https://me:hunter22@host.example/v.mp4", LOGIN)
+    assert "not found: https://me:…@host.example/v.mp4" == text
 
 
 def test_a_bare_token_is_a_secret() -> None:

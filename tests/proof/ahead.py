@@ -18,13 +18,11 @@ from worker import log, wiring
 from worker.api import Api
 from worker.chronicle import Chronicle
 from worker.clock import Clock
-from worker.core.decide import Policy
 from worker.db import Database
 from worker.gate import Gate
 from worker.orders import Orders, Report
 from worker.runner import Runner
 from worker.settings import Key, Settings, load, read_key
-from worker.terms import Terms
 from worker.turn import Transaction
 
 
@@ -64,7 +62,7 @@ async def work(
         runner = Runner(
             database=database,
             transaction=Transaction(
-                terms=_terms(settings, worker), clock=clock, dice=random.random
+                terms=wiring.terms(settings, worker), clock=clock, dice=random.random
             ),
             api=api,
             gate=Gate(
@@ -77,22 +75,6 @@ async def work(
             chronicle=Chronicle(log.logger().bind(worker=worker), lambda _: None),
         )
         return await runner.run()
-
-
-def _terms(settings: Settings, worker: str) -> Terms:
-    return Terms(
-        worker=worker,
-        rate=settings.rate,
-        period_seconds=settings.period_seconds,
-        timeout_seconds=settings.timeout_seconds,
-        url_margin_seconds=settings.url_margin_seconds,
-        policy=Policy(
-            max_attempts=settings.max_attempts,
-            backoff_base_seconds=settings.backoff_base_seconds,
-            backoff_max_seconds=settings.backoff_max_seconds,
-        ),
-        absent_after=settings.doubt_settle_seconds if settings.on_doubt == "reconcile" else None,
-    )
 
 
 async def _drain(arguments: argparse.Namespace) -> None:

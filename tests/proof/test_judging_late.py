@@ -116,7 +116,8 @@ async def test_a_verdict_that_comes_too_late_is_dropped(ground: Ground) -> None:
             await judge_late(ground, queue, api.url)
         await ground.finish(queue, api_url=api.url)
     verdict = ground.judged(12, "a verdict too late: attempt 2 in doubt by then", ended)
-    assert (ended, ended) == (verdict.once, verdict.in_doubt)
+    # What the second attempts bought is found by the question of the next round.
+    assert (ended, ended[-1:]) == (verdict.once, verdict.in_doubt)
     verdict = ground.judged(12, "a verdict too late: attempt 2 on its way", on_its_way)
     assert (on_its_way, []) == (verdict.once, verdict.in_doubt)
 

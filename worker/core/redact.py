@@ -51,14 +51,17 @@ def without_query(url: str) -> str:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """``text``, which may quote ``url`` or parts of it, without its query and the values in it."""
+    """``text``, which may quote ``url`` or parts of it, without its query, the values in it, and
+    its password.
+    """
     try:
-        query = urlsplit(url).query
+        parts = urlsplit(url)
+        query, password = parts.query, parts.password or ""
     except ValueError:
         return text
     if query:
         text = text.replace(f"?{query}", "?…")
-    written = [query, *(part.split("=", 1)[-1] for part in query.split("&"))]
+    written = [query, password, *(part.split("=", 1)[-1] for part in query.split("&"))]
     values = {*written, *map(unquote_plus, written)}
     values |= {quote(value, safe, errors="surrogatepass") for value in values for safe in ("/", "")}
     for value in sorted(values, key=len, reverse=True):
