@@ -11,7 +11,7 @@ test: .venv/ready                ## run the tests
 	$(BIN)/pytest --ignore=tests/proof
 
 proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: under a minute
-	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 -o timeout=3600
+	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600
 
 check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/ruff format --check .

@@ -156,9 +156,9 @@ class Reconciler:
             account.list_asked(connection, asked_at)
             return True
 
+        self.asking = True
         if not await self._write(note, "to ask for the list"):
             return None
-        self.asking = True
         return await self._api.list_jobs(), asked_at
 
     async def cancel(self, job_id: str) -> str | None:

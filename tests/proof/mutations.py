@@ -79,7 +79,6 @@ LAWS = (
         old="state=case((videos.c.job_id.is_(None), State.IN_DOUBT)",
         new="state=case((videos.c.job_id.is_(None), State.PENDING)",
         tests=("tests/store/test_queue.py::test_a_lease_that_ran_out_is_a_doubt",),
-        quick=True,
     ),
     Mutation(
         law="4: nothing is sent on an old claim",

@@ -55,7 +55,7 @@ async def test_what_ails_the_api_is_no_row_s_fault(ground: Ground) -> None:
 
 async def behind_a_proxy(ground: Ground) -> None:
     """A crowd of answers that say nothing makes a handful of doubts."""
-    urls = addresses("behind-a-proxy", times(60, 1_000))
+    urls = addresses("behind-a-proxy", times(40, 1_000))
     queue, probes = ground.database("behind-a-proxy", urls[:1]), times(1, 2)
     async with imitation(ground) as api:
         worker: dict[str, Any] = {"database_url": queue, "api_url": api.url, "concurrency": SLOTS}

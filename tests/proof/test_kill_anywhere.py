@@ -12,8 +12,8 @@ from tests.processes.programs import Program, states
 from tests.proof.ground import HOUR_SECONDS, Ground, addresses, times
 from worker.simulator import KINDS
 
-RESTARTS = times(6, 200)
-VIDEOS = times(150, 5_000)
+RESTARTS = times(5, 200)
+VIDEOS = times(100, 5_000)
 
 STATUSES = (
     *("400", "401", "404", "408", "409", "429", "500", "503"),

@@ -129,7 +129,7 @@ def test_the_laws_hold_whatever_happens(migrated: Path, tmp_path: Path) -> None:
     run_state_machine_as_test(
         type("Machine", (Machine,), {"source": source}),
         settings=settings(
-            max_examples=times(30, 2_000),
+            max_examples=times(15, 2_000),
             stateful_step_count=50,
             phases=tuple(Phase) if FULL else (Phase.generate,),
             derandomize=not FULL,

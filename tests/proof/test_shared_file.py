@@ -54,7 +54,7 @@ async def test_six_processes_share_one_file(ground: Ground) -> None:
     """Six workers on one file, among faults and a writer that keeps them all waiting, send no
     video twice and lose no answer, and not one of them breaks.
     """
-    urls = addresses("shared", times(120, 5_000))
+    urls = addresses("shared", times(60, 5_000))
     queue = ground.database("shared", urls)
     async with imitation(ground, latency_seconds=0.05, failures=FAULTS) as api:
         worker: dict[str, Any] = {
