@@ -962,7 +962,7 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
         ),
         (answer(b"proxy", "502 No"), Unlisted(reason="HTTP 502: proxy")),
         (answer(b"[]", Content_Length="99"), Unlisted(reason="ClientPayloadError")),
-        (b"garbage demo-key\r\n\r\n", Unlisted(reason="ClientResponseError: Bad status line")),
+        (b"garbage demo-key\r\n\r\n", Unlisted(reason="HttpProcessingError: Bad status line")),
     ],
 )
 async def test_a_list_that_cannot_be_had_is_told_without_the_key(

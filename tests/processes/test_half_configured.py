@@ -203,7 +203,7 @@ PAGE = b"HTTP/1.1 %s\r\nContent-Length: 9\r\nConnection: close\r\n\r\nIt works!"
     [
         (PAGE % b"404 Not Found", "HTTP 404: It works!"),
         (PAGE % b"200 OK", "the answer is not JSON"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "ClientResponseError: "),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "HttpProcessingError: "),
     ],
 )
 async def test_a_port_where_something_else_answers_is_named(

@@ -79,9 +79,10 @@ def classify(exchange: Exchange) -> Outcome:
 
 
 def _answered(answer: Answer) -> Outcome:
-    status, message = answer.status, _message(answer)
+    status = answer.status
     if 200 <= status <= 299:
-        return _success(answer, message)
+        return _success(answer)
+    message = _message(answer)
     if status in _UNDECIDED or not 100 <= status <= 599:
         return InDoubt(message, status)
     if status in _ACCOUNT:
@@ -97,12 +98,12 @@ def _answered(answer: Answer) -> Outcome:
     return InDoubt(message, status)
 
 
-def _success(answer: Answer, message: str) -> Outcome:
+def _success(answer: Answer) -> Outcome:
     body = _parsed(answer.body)
     job_id = body.get("job_id") if isinstance(body, dict) else None
     if isinstance(job_id, str) and job_id.strip():
         return Accepted(job_id, answer.status)
-    return InDoubt(f"success without a job id: {message}", answer.status)
+    return InDoubt(f"success without a job id: {_message(answer)}", answer.status)
 
 
 def _clearly_later(answer: Answer) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import lru_cache
 from html import escape
 from urllib.parse import quote, unquote_plus, urlsplit
 
@@ -28,7 +29,13 @@ def blank(text: str, key: str) -> str:
     """``text`` without the API key, in whatever mixture of spellings a server echoes it: which
     characters are escaped, and in which case, differs from library to library.
     """
-    return re.sub("".join(map(_spelled, key)), "[key]", text) if key else text
+    return _pattern(key).sub("[key]", text) if key else text
+
+
+@lru_cache(maxsize=1)
+def _pattern(key: str) -> re.Pattern[str]:
+    """Every spelling of the key; to make it takes longer than a request, and there is one key."""
+    return re.compile("".join(map(_spelled, key)))
 
 
 def _spelled(character: str) -> str:
