@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, event, func, insert, select
+from sqlalchemy import Connection, func, insert, select
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
@@ -108,18 +108,15 @@ def listener() -> tuple[Log, list[EventDict]]:
 
 def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
     """How SQLite finds its rows for everything that ``action`` says, whether covering or not."""
-    said: list[tuple[str, Any]] = []
-
-    def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:  # noqa: ANN401
-        said.append((statement, values))
-
-    event.listen(connection, "before_cursor_execute", note)
+    said: list[str] = []
+    driver: Any = connection.connection.driver_connection
+    driver.set_trace_callback(said.append)
     action(connection)
-    event.remove(connection, "before_cursor_execute", note)
+    driver.set_trace_callback(None)
     found: set[str] = set()
-    for statement, values in said:
-        if "INSERT" not in statement:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+    for statement in said:
+        if statement.lstrip().startswith(("SELECT", "UPDATE", "WITH", "DELETE")):
+            rows = driver.execute(f"EXPLAIN QUERY PLAN {statement}")
             found |= {detail.replace("COVERING ", "") for *_, detail in rows}
     return found
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, text, update
+from sqlalchemy import Connection, text, update
 
 from tests.conftest import START, Hands
 from tests.parts import TERMS, add, facts, later, let_start, row, take, transaction
@@ -659,12 +659,16 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
     before = hands.seconds
 
     def slow(connection: Connection) -> Turn:
-        event.listen(
-            connection, "before_cursor_execute", lambda *_: hands.pass_seconds(1), once=True
-        )
-        return work.write(connection, [], 1).turn
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_trace_callback(lambda _: hands.pass_seconds(1))
+        try:
+            return work.write(connection, [], 1).turn
+        finally:
+            driver.set_trace_callback(None)
 
     (start,) = (await database.write(slow, "test")).starts
+    assert hands.seconds > before
     assert before + work.terms.lease.total_seconds() == start.lease_ends
 
 

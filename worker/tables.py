@@ -18,11 +18,25 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     desc,
+    or_,
     text,
 )
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The revision that this program works on; the head of ``migrations/``."""
+
+
+_LENGTH = len("2026-01-31 08:00:00.000000")
+
+
+def as_text(moment: datetime) -> str:
+    """An aware datetime as the tables keep it."""
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:_LENGTH]
+
+
+def as_moment(text: str) -> datetime:
+    """The inverse of ``as_text``."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -33,13 +47,11 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
         """An aware datetime as text."""
-        if value is None:
-            return None
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        return None if value is None else as_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Text as an aware datetime."""
-        return None if value is None else datetime.fromisoformat(value).replace(tzinfo=UTC)
+        return None if value is None else as_moment(value)
 
 
 def _readable_moment(column: str) -> CheckConstraint:
@@ -115,13 +127,25 @@ videos = Table(
 
 _pending = videos.c.state == text("'pending'")
 
-Index("videos_due", desc(videos.c.priority), videos.c.due_at, videos.c.id, sqlite_where=_pending)
+Index(
+    "videos_due",
+    desc(videos.c.priority),
+    videos.c.due_at,
+    videos.c.id,
+    videos.c.state,  # always the same, but with it the index alone says how many there are
+    sqlite_where=_pending,
+)
 Index("videos_leases", videos.c.lease_until, sqlite_where=videos.c.state == text("'submitting'"))
 Index("videos_doubts", videos.c.updated_at, sqlite_where=videos.c.state == text("'in_doubt'"))
 Index(
     "videos_look_ups",
     videos.c.updated_at,
     sqlite_where=_pending & (videos.c.http_status == text("500")),
+)
+Index(
+    "videos_closed",
+    videos.c.state,
+    sqlite_where=or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),
 )
 Index("videos_request_id", videos.c.request_id)
 Index("videos_url", videos.c.url)
@@ -151,7 +175,20 @@ Index(
     history.c.attempt,
     sqlite_where=history.c.fact == text("'in_doubt'"),
 )
-Index("history_jobs", history.c.at, sqlite_where=history.c.job_id.is_not(None))
+Index(
+    "history_jobs",
+    history.c.at,
+    history.c.id,
+    history.c.fact,
+    sqlite_where=history.c.job_id.is_not(None),
+)
+Index(
+    "history_others",
+    history.c.at,
+    history.c.fact,
+    history.c.job_id,  # always NULL, as above
+    sqlite_where=history.c.job_id.is_(None),
+)
 
 account = Table(
     "account",

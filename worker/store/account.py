@@ -7,7 +7,8 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from worker.core.pace import Brake
 from worker.core.redact import clean
-from worker.tables import account
+from worker.prepared import Prepared
+from worker.tables import account, as_moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,25 +36,44 @@ class Account:
 
 def read(connection: Connection) -> Account:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
-    row = connection.execute(select(account)).one()
-    brake = None
-    if row.pace_cut_at is not None:
-        brake = Brake(low=row.pace_low, ceiling=row.pace_ceiling, cut_at=row.pace_cut_at)
+    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_),) = _READ(connection)
+    brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=as_moment(cut))
     return Account(
-        next_start_at=row.next_start_at,
-        cool_down_until=row.cool_down_until,
-        cool_down_reason=row.cool_down_reason,
-        paused_at=row.paused_at,
-        pause_reason=row.pause_reason,
+        next_start_at=as_moment(start),
+        cool_down_until=cool_down and as_moment(cool_down),
+        cool_down_reason=cool,
+        paused_at=paused and as_moment(paused),
+        pause_reason=why,
         brake=brake,
-        list_asked_at=row.list_asked_at,
-        list_read_at=row.list_read_at,
+        list_asked_at=asked and as_moment(asked),
+        list_read_at=read_ and as_moment(read_),
     )
+
+
+_READ = Prepared(
+    select(
+        account.c.next_start_at,
+        account.c.cool_down_until,
+        account.c.cool_down_reason,
+        account.c.paused_at,
+        account.c.pause_reason,
+        account.c.pace_low,
+        account.c.pace_ceiling,
+        account.c.pace_cut_at,
+        account.c.list_asked_at,
+        account.c.list_read_at,
+    )
+)
 
 
 def reserve(connection: Connection, next_start_at: datetime) -> None:
     """Move the next start on, by what was really claimed."""
-    connection.execute(update(account).values(next_start_at=next_start_at))
+    _RESERVE(connection, at=next_start_at)
+
+
+_RESERVE = Prepared(
+    update(account).values(next_start_at=bindparam("at", type_=account.c.next_start_at.type))
+)
 
 
 def cool_down(connection: Connection, until: datetime, reason: str) -> None:

@@ -6,11 +6,12 @@ transaction, so what it reads holds until it has written.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
+    Text,
     bindparam,
     case,
     exists,
@@ -29,7 +30,12 @@ from worker.core.model import (
     State,
     Video,
 )
-from worker.tables import history, videos
+from worker.prepared import Prepared
+from worker.store import batch
+from worker.tables import as_moment, history, videos
+
+HIGHEST, LOWEST = 2**63 - 1, -(2**63)
+"""Priorities that no other one passes."""
 
 UNCLAIMED = {"claim_token": None, "claimed_by": None, "lease_until": None}
 _is_pending = videos.c.state == text("'pending'")
@@ -70,27 +76,11 @@ def claim(
     ids = _due(connection, limit, now, looked_up_to)
     if not ids:
         return []
-    name = func.nullif(videos.c.media_id, "")
-    taken = connection.execute(
-        update(videos)
-        .where(videos.c.id.in_(ids))
-        .values(
-            state=State.SUBMITTING,
-            claims=videos.c.claims + 1,
-            claim_token=_RANDOM,
-            claimed_by=worker,
-            lease_until=lease_until,
-            request_id=case(
-                (videos.c.claims == 0, func.coalesce(name, videos.c.request_id)),
-                (_was_sent, videos.c.request_id),
-                else_=func.coalesce(name, _RANDOM),
-            ),
-            updated_at=now,
-        )
-        .returning(*_CLAIM_COLUMNS)
-    )
-    claims = {row.id: _claim(row, lease_until) for row in taken}
-    return [claims[video_id] for video_id in ids]
+    wanted = batch.encoded(ids)
+    _NAME(connection, ids=wanted)
+    _CLAIM(connection, ids=wanted, now=now, lease_until=lease_until, worker=worker)
+    ((taken,),) = _CLAIMED(connection, ids=wanted)
+    return [_claim(fields, lease_until) for fields in batch.decoded(taken)]
 
 
 _RANDOM = func.lower(func.hex(func.randomblob(16)))
@@ -100,25 +90,61 @@ _was_sent = exists().where(
 )
 """Whether the API may know the identifier. Where it cannot, a mended media id takes its place."""
 
-_CLAIM_COLUMNS = [
-    videos.c.id,
-    videos.c.claims,
-    videos.c.attempts,
-    videos.c.claim_token,
-    videos.c.request_id,
-    *(videos.c[name] for name in REQUEST_COLUMNS),
-]
+_ids = batch.rows("ids")
+_taken = videos.c.id.in_(select(_ids.c.value))
+_name = func.nullif(videos.c.media_id, "")
+_NAME = Prepared(
+    update(videos)
+    .where(_taken, or_(_name.is_not(None), videos.c.claims > 0))
+    .values(
+        request_id=case(
+            (videos.c.claims == 0, _name),
+            (_was_sent, videos.c.request_id),
+            else_=func.coalesce(_name, _RANDOM),
+        )
+    )
+)
+"""Only where it may change: to write an identifier anew costs its place in an index, which is a
+page somewhere in the file.
+"""
+_CLAIM = Prepared(
+    update(videos)
+    .where(_taken)
+    .values(
+        state=State.SUBMITTING,
+        claims=videos.c.claims + 1,
+        claim_token=_RANDOM,
+        claimed_by=bindparam("worker", type_=videos.c.claimed_by.type),
+        lease_until=bindparam("lease_until", type_=videos.c.lease_until.type),
+        updated_at=bindparam("now", type_=videos.c.updated_at.type),
+    )
+)
+_CLAIMED = Prepared(
+    select(
+        batch.gathered(
+            (
+                videos.c.id,
+                videos.c.claims,
+                videos.c.attempts,
+                videos.c.claim_token,
+                videos.c.request_id,
+                *(videos.c[name] for name in REQUEST_COLUMNS),
+            )
+        )
+    ).select_from(_ids.outerjoin(videos, videos.c.id == _ids.c.value))
+)
+"""In the order of the ids: an outer join is walked from its left side."""
 
 
-def _claim(row: Row[tuple[object, ...]], lease_until: datetime) -> Claim:
-    fields = row._mapping  # noqa: SLF001 - the public name of this view of a row
+def _claim(fields: list[Any], lease_until: datetime) -> Claim:
+    video_id, claims, attempts, token, request_id, *request = fields
     return Claim(
-        video_id=fields["id"],
-        video=Video(**{name: fields[name] for name in REQUEST_COLUMNS}),
-        attempt=fields["claims"],
-        attempts=fields["attempts"],
-        token=fields["claim_token"],
-        request_id=fields["request_id"],
+        video_id=video_id,
+        video=Video(**dict(zip(REQUEST_COLUMNS, request, strict=True))),
+        attempt=claims,
+        attempts=attempts,
+        token=token,
+        request_id=request_id,
         lease_until=lease_until,
     )
 
@@ -130,29 +156,45 @@ def _due(
     that are due later at a higher one would all be passed over at each claim.
     """
     ids: list[int] = []
-    level = _next_priority(connection, None)
-    while level is not None and len(ids) < limit:
-        ids += connection.scalars(
-            select(videos.c.id)
-            .where(
-                _is_pending,
-                videos.c.priority == level,
-                videos.c.due_at <= now,
-                _looked_up(looked_up_to),
-            )
-            .order_by(videos.c.due_at, videos.c.id)
-            .limit(limit - len(ids))
-        )
-        level = _next_priority(connection, level) if len(ids) < limit else None
+    below = HIGHEST
+    while len(ids) < limit:
+        wanted = {"level": below, "now": now, "looked_up_to": looked_up_to}
+        ((level, found),) = _DUE(connection, **wanted, limit=limit - len(ids))
+        if level is None:
+            break
+        ids += batch.decoded(found)
+        if level == LOWEST:
+            break
+        below = level - 1
     return ids
 
 
-def _looked_up(looked_up_to: datetime | None) -> ColumnElement[bool]:
-    """Whether a video may be sent as far as its last answer goes: a 500 may have made a job after
-    all (valossa-api.md, section 15, line 8).
-    """
-    known = bindparam("looked_up_to", looked_up_to, videos.c.updated_at.type)
-    return or_(videos.c.http_status.is_distinct_from(text("500")), videos.c.updated_at <= known)
+_looked_up = or_(
+    videos.c.http_status.is_distinct_from(text("500")),
+    videos.c.updated_at <= bindparam("looked_up_to", type_=videos.c.updated_at.type),
+)
+"""Whether a video may be sent as far as its last answer goes: a 500 may have made a job after all
+(valossa-api.md, section 15, line 8).
+"""
+
+_level = (
+    select(func.max(videos.c.priority))
+    .where(_is_pending, videos.c.priority <= bindparam("level"))
+    .scalar_subquery()
+)
+_next_due = (
+    select(videos.c.id)
+    .where(
+        _is_pending,
+        videos.c.priority == _level,
+        videos.c.due_at <= bindparam("now", type_=videos.c.due_at.type),
+        _looked_up,
+    )
+    .order_by(videos.c.due_at, videos.c.id)
+    .limit(bindparam("limit"))
+    .subquery("next_due")
+)
+_DUE = Prepared(select(_level, func.json_group_array(_next_due.c.id, type_=Text)))
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:
@@ -169,14 +211,12 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
     counts as started when it was claimed: nobody knows it better.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    gone = _is_submitting & (videos.c.lease_until <= now)
-    held = connection.execute(select(videos.c.id, videos.c.updated_at).where(gone))
-    claimed = {row.id: row.updated_at for row in held}
+    claimed = {video_id: as_moment(at) for video_id, at in _GONE(connection, now=now)}
     if not claimed:
         return []
     rows = connection.execute(
         update(videos)
-        .where(gone)
+        .where(_is_submitting, videos.c.lease_until <= now)
         .values(
             state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
             attempts=videos.c.attempts + 1,
@@ -201,6 +241,13 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
     ]
     connection.execute(insert(history), facts)
     return expired
+
+
+_GONE = Prepared(
+    select(videos.c.id, videos.c.updated_at).where(
+        _is_submitting, videos.c.lease_until <= bindparam("now", type_=videos.c.lease_until.type)
+    )
+)
 
 
 def repeat_doubts(
@@ -235,12 +282,8 @@ def ahead(connection: Connection, now: datetime, looked_up_to: datetime | None) 
     """Whether anything may be claimed, and the next moments at which that can change."""
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
-        first = connection.scalar(
-            select(videos.c.due_at)
-            .where(_is_pending, videos.c.priority == level, _looked_up(looked_up_to))
-            .order_by(videos.c.due_at, videos.c.id)
-            .limit(1)
-        )
+        wanted = {"level": level, "looked_up_to": looked_up_to}
+        first = connection.scalar(_FIRST, wanted)
         if first is not None and first <= now:
             due = True
             break
@@ -253,6 +296,12 @@ def ahead(connection: Connection, now: datetime, looked_up_to: datetime | None) 
     )
 
 
+_FIRST = (
+    select(videos.c.due_at)
+    .where(_is_pending, videos.c.priority == bindparam("level"), _looked_up)
+    .order_by(videos.c.due_at, videos.c.id)
+    .limit(1)
+)
 _NEXT_LEASE_END = select(func.min(videos.c.lease_until, type_=videos.c.lease_until.type)).where(
     _is_submitting
 )

@@ -4,9 +4,10 @@ Knows no HTTP and no clock, and decides nothing: it writes only what a transitio
 under the claim. Called inside a write transaction, so what is read holds until it has written.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -25,6 +26,8 @@ from sqlalchemy import (
 from worker.core.decide import Circumstances
 from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
 from worker.core.redact import clean
+from worker.prepared import Prepared
+from worker.store import batch
 from worker.store.queue import UNCLAIMED
 from worker.tables import history, videos
 
@@ -91,34 +94,56 @@ class Settlement:
 
 def standings(connection: Connection, endings: Sequence[Ending]) -> list[Standing]:
     """Where each claim stands now, with the circumstances that its transition depends on."""
-    ids = [ending.claim.video_id for ending in endings]
-    rows = {
-        row.id: row
-        for row in connection.execute(
-            select(videos.c.id, videos.c.state, videos.c.claim_token, videos.c.job_id).where(
-                videos.c.id.in_(ids)
-            )
-        )
-    }
+    ((found,),) = _STANDINGS(connection, endings=batch.encoded(map(_asked, endings)))
+    known = {place: fields for place, *fields in batch.decoded(found)}
     doubts = open_doubts(connection, [e.claim.video_id for e in endings if e.claim.attempt > 1])
-    holders = _holders(connection, endings)
-    found = []
-    for ending in endings:
-        row = rows.get(ending.claim.video_id)
-        attempts = doubts.get(ending.claim.video_id, set())
-        around = Circumstances(
-            doubt=bool(attempts - {ending.claim.attempt}),
-            holder=_other_holder(holders, ending),
-            job_id=row.job_id if row else None,
-        )
-        found.append(
-            Standing(
-                state=State(row.state) if row else None,
-                holds=row is not None and row.claim_token == ending.claim.token,
-                around=around,
+    holders = _holders(endings, known)
+    return [
+        _standing(ending, known[place], doubts.get(ending.claim.video_id, set()), holders)
+        for place, ending in enumerate(endings)
+    ]
+
+
+def _asked(ending: Ending) -> tuple[int, str | None]:
+    outcome = ending.outcome
+    return ending.claim.video_id, outcome.job_id if isinstance(outcome, Accepted) else None
+
+
+_endings = batch.rows("endings", "video_id", "job_id")
+_holder = videos.alias("holder")
+_STANDINGS = Prepared(
+    select(
+        batch.gathered(
+            (
+                _endings.c.place,
+                videos.c.state,
+                videos.c.claim_token,
+                videos.c.job_id,
+                _holder.c.id,
             )
         )
-    return found
+    ).select_from(
+        _endings.outerjoin(videos, videos.c.id == _endings.c.video_id).outerjoin(
+            _holder, _holder.c.job_id == _endings.c.job_id
+        )
+    )
+)
+
+
+def _standing(
+    ending: Ending, fields: Sequence[Any], doubts: set[int], holders: dict[str, int]
+) -> Standing:
+    state, token, job_id, _ = fields
+    around = Circumstances(
+        doubt=bool(doubts - {ending.claim.attempt}),
+        holder=_other_holder(holders, ending),
+        job_id=job_id,
+    )
+    return Standing(
+        state=None if state is None else State(state),
+        holds=token == ending.claim.token,
+        around=around,
+    )
 
 
 def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, set[int]]:
@@ -136,21 +161,16 @@ def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, s
     return doubts
 
 
-def _holders(connection: Connection, endings: Iterable[Ending]) -> dict[str, int]:
+def _holders(endings: Sequence[Ending], known: Mapping[int, Sequence[Any]]) -> dict[str, int]:
     """Which video holds each of the job ids that just came: those in the table, then the first to
     bring it.
     """
-    brought = [(e.outcome.job_id, e) for e in endings if isinstance(e.outcome, Accepted)]
-    if not brought:
-        return {}
-    known = connection.execute(
-        select(videos.c.job_id, videos.c.id).where(
-            videos.c.job_id.in_([job_id for job_id, _ in brought])
-        )
-    )
-    holders: dict[str, int] = {row.job_id: row.id for row in known}
-    for job_id, ending in brought:
-        holders.setdefault(job_id, ending.claim.video_id)
+    holders: dict[str, int] = {}
+    for place, ending in enumerate(endings):
+        if isinstance(ending.outcome, Accepted):
+            holder = known[place][-1]
+            first = ending.claim.video_id if holder is None else holder
+            holders.setdefault(ending.outcome.job_id, first)
     return holders
 
 
@@ -173,15 +193,16 @@ def settle(
         s for s in settlements if not (s.standing.own or s.standing.late) and not _still_unclear(s)
     ]
     if own or late:
-        connection.execute(_SETTLE, [_values(s, now) for s in (*own, *late)])
+        written = batch.encoded(_values(s, now) for s in (*own, *late))
+        _SETTLE(connection, settled=written, now=now)
     for settlement in lost:
         _adopt(connection, settlement, now)
     facts = [
-        *(_fact(s, s.ending.outcome.fact, now, worker) for s in own),
-        *(_fact(s, Fact.LATE_ANSWER, now, worker) for s in (*late, *lost)),
+        *(_fact(s, s.ending.outcome.fact) for s in own),
+        *(_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)),
     ]
     if facts:
-        connection.execute(insert(history), facts)
+        _TELL(connection, facts=batch.encoded(facts), now=now, who=worker)
 
 
 def _still_unclear(settlement: Settlement) -> bool:
@@ -189,37 +210,39 @@ def _still_unclear(settlement: Settlement) -> bool:
     return isinstance(settlement.ending.outcome, InDoubt)
 
 
-_SETTLE = (
+_settled = batch.rows(
+    "settled", "id", "state", "spent", "due_at", "job_id", "submitted_at", "http_status", "error"
+)
+_SETTLE = Prepared(
     update(videos)
-    .where(videos.c.id == bindparam("video_id"))
+    .where(videos.c.id == _settled.c.id)
     .values(
-        state=bindparam("new_state"),
-        attempts=videos.c.attempts + bindparam("spent"),
-        due_at=func.coalesce(bindparam("new_due_at", type_=videos.c.due_at.type), videos.c.due_at),
-        job_id=func.coalesce(videos.c.job_id, bindparam("new_job_id")),
-        submitted_at=bindparam("new_submitted_at", type_=videos.c.submitted_at.type),
-        http_status=bindparam("status"),
-        error=bindparam("why"),
+        state=_settled.c.state,
+        attempts=videos.c.attempts + _settled.c.spent,
+        due_at=func.coalesce(_settled.c.due_at, videos.c.due_at),
+        job_id=func.coalesce(videos.c.job_id, _settled.c.job_id),
+        submitted_at=_settled.c.submitted_at,
+        http_status=_settled.c.http_status,
+        error=_settled.c.error,
         updated_at=bindparam("now", type_=videos.c.updated_at.type),
         **UNCLAIMED,
     )
 )
 
 
-def _values(settlement: Settlement, now: datetime) -> dict[str, object]:
-    """The parameters of ``_SETTLE``. Expiry has counted a late one's attempt already."""
+def _values(settlement: Settlement, now: datetime) -> tuple[object, ...]:
+    """A row of ``_SETTLE``. Expiry has counted a late one's attempt already."""
     transition = settlement.transition
-    return {
-        "video_id": settlement.ending.claim.video_id,
-        "new_state": transition.state,
-        "spent": int(transition.spent) - int(settlement.standing.late),
-        "new_due_at": transition.due_at,
-        "new_job_id": transition.job_id,
-        "new_submitted_at": now if transition.state is State.SUBMITTED else None,
-        "status": settlement.ending.outcome.status,
-        "why": transition.error and clean(transition.error),
-        "now": now,
-    }
+    return (
+        settlement.ending.claim.video_id,
+        transition.state,
+        int(transition.spent) - int(settlement.standing.late),
+        transition.due_at,
+        transition.job_id,
+        now if transition.state is State.SUBMITTED else None,
+        settlement.ending.outcome.status,
+        transition.error and clean(transition.error),
+    )
 
 
 def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> None:
@@ -241,7 +264,22 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
     )
 
 
-def _fact(settlement: Settlement, fact: Fact, now: datetime, worker: str) -> dict[str, object]:
+_TOLD = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
+_facts = batch.rows("facts", *_TOLD)
+_TELL = Prepared(
+    insert(history).from_select(
+        [*_TOLD, "at", "who"],
+        select(
+            *(_facts.c[name] for name in _TOLD),
+            bindparam("now", type_=history.c.at.type),
+            bindparam("who", type_=history.c.who.type),
+        ),
+    )
+)
+
+
+def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
+    """A row of ``_TELL``."""
     ending, holder = settlement.ending, settlement.standing.around.holder
     outcome = ending.outcome
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
@@ -249,14 +287,12 @@ def _fact(settlement: Settlement, fact: Fact, now: datetime, worker: str) -> dic
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None
-    return {
-        "video_id": ending.claim.video_id,
-        "attempt": ending.claim.attempt,
-        "at": now,
-        "who": worker,
-        "fact": fact,
-        "started_at": ending.started_at,
-        "http_status": outcome.status,
-        "message": message and clean(message),
-        "job_id": job_id,
-    }
+    return (
+        ending.claim.video_id,
+        ending.claim.attempt,
+        fact,
+        ending.started_at,
+        outcome.status,
+        message and clean(message),
+        job_id,
+    )
