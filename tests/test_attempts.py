@@ -44,7 +44,7 @@ class Desk:
     ends: asyncio.Queue[int]
 
     async def carry(self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0) -> None:
-        """One attempt with that many seconds of its lease left, by each of the clocks."""
+        """One attempt with that much of its lease left, by each of the clocks, and its row."""
         lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
         self.attempts.take()
         await self.attempts.carry(
@@ -54,6 +54,7 @@ class Desk:
                 lease_ends=self.hands.seconds + left,
             )
         )
+        await self.ledger.written()
 
 
 @asynccontextmanager

@@ -127,3 +127,28 @@ async def test_shutting_wakes_who_waits_for_a_second() -> None:
     assert (False, True) == (before, passage.is_shut)
     assert not await at_once(waiting)
     assert not await at_once(passage.wait_until(0.0))
+
+
+async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
+    """A cancellation at the limit is taken for a shut gate, and its task lives on."""
+    passage = gate(rate=1, period_seconds=EVER)
+    assert await at_once(passage.begin(0.0))
+    gone, waiting = (asyncio.create_task(passage.begin(0.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await at_once(gone)
+    passage.shut()
+    assert not await at_once(waiting)
+
+
+async def test_a_shut_gate_swallows_no_cancellation() -> None:
+    """Who is cancelled in the moment of the shutting lives on."""
+    passage = gate(rate=1, period_seconds=EVER)
+    assert await at_once(passage.begin(0.0))
+    gone = asyncio.create_task(passage.begin(0.0))
+    await asyncio.sleep(0)
+    passage.shut()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await at_once(gone)

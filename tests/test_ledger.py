@@ -16,6 +16,7 @@ from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
 from worker.db import Database, DatabaseProblem
 from worker.ledger import TRY_AGAIN_SECONDS, Ledger
+from worker.log import Log
 from worker.store.settle import Ending
 from worker.terms import CoolDown, Settled, Why
 
@@ -34,12 +35,26 @@ class Ticks:
         return later(START, self.shown)
 
 
+class Told(Chronicle):
+    """What is told of an ending comes to whoever put it down."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log, lambda _: None)
+        self.awaited: dict[str, asyncio.Future[Settled]] = {}
+
+    def settled(self, settled: Settled) -> None:
+        """It is on disk."""
+        super().settled(settled)
+        if (future := self.awaited.pop(settled.ending.claim.token, None)) is not None:
+            future.set_result(settled)
+
+
 class Desk:
     """A ledger on a database, with what its chronicle says."""
 
     def __init__(self, database: Database, try_again_seconds: float = TRY_AGAIN_SECONDS) -> None:
         log, self.said = listener()
-        self.chronicle = Chronicle(log, lambda _: None)
+        self.chronicle = Told(log)
         self.ticks = Ticks()
         self.ledger = Ledger(
             database,
@@ -62,7 +77,16 @@ class Desk:
 
     def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Settled]":
         """Put an ending down."""
-        return self.ledger.settle(Ending(claim=claim, outcome=outcome, started_at=START))
+        return self.settle(Ending(claim=claim, outcome=outcome, started_at=START))
+
+    def settle(
+        self, ending: Ending, cool_down: CoolDown | None = None
+    ) -> "asyncio.Future[Settled]":
+        """Put an ending down, with the pause that it asks for."""
+        future = asyncio.get_running_loop().create_future()
+        self.chronicle.awaited[ending.claim.token] = future
+        self.ledger.settle(ending, cool_down)
+        return future
 
     def events(self) -> list[str]:
         """What was said, by name."""
@@ -205,7 +229,7 @@ async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) 
     (claim,) = await claimed(database, 1, due=1)
     ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
     async with desk.open():
-        await desk.ledger.settle(ending, CoolDown(30.0, "a crowd of doubts"))
+        await desk.settle(ending, CoolDown(30.0, "a crowd of doubts"))
         turn = await desk.ledger.claim(lambda: 1)
     assert (Why.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
 
@@ -272,15 +296,20 @@ async def test_what_can_never_be_written_is_left_to_its_lease(
     assert 3 == dropped.video_id
 
 
-async def test_nobody_need_wait_for_an_ending(database: Database, desk: Desk) -> None:
-    """An ending whose caller has gone is written all the same, and disturbs nobody."""
+async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Desk) -> None:
+    """A stop waits for ever for an ending that cannot be stored, or not for one that can."""
     bad, good = await claimed(database, 2)
     await picky(database)
-    for future in (desk.put(bad, accepted(bad)), desk.put(good, accepted(good))):
-        future.cancel()
-    async with desk.open():
-        pass
-    assert ["submitting", "submitted"] == await states(database, 1, 2)
+    async with asyncio.timeout(5):
+        await desk.ledger.written()
+    desk.put(bad, accepted(bad))
+    desk.put(good, accepted(good))
+    assert 2 == desk.ledger.unwritten
+    async with desk.open(), asyncio.timeout(5):
+        await desk.ledger.written()
+        assert 0 == desk.ledger.unwritten
+        assert ["submitting", "submitted"] == await states(database, 1, 2)
+    assert ["claim_lost"] == [name for name in desk.events() if name == "claim_lost"]
 
 
 async def test_a_claim_whose_caller_has_gone_is_released(

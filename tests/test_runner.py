@@ -215,7 +215,7 @@ ENDS: dict[str, tuple[str, int, int | None, bool, str | None]] = {
     "500": ("pending", 1, 500, True, "HTTP 500: Internal Server Error"),
     "retry-after-503": ("pending", 1, 503, True, "HTTP 503: Service Unavailable"),
     "502": ("in_doubt", 1, 502, False, "HTTP 502: Bad Gateway"),
-    "garbage": ("in_doubt", 1, None, False, "sent, but no answer was read: ClientResponseError"),
+    "garbage": ("in_doubt", 1, None, False, "sent, but no answer was read: HttpProcessingError"),
     "lost": ("in_doubt", 1, None, False, "sent, but no answer was read: ClientOSError"),
     "stall": ("in_doubt", 1, None, False, "sent, but no answer was read: TimeoutError"),
 }

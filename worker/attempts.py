@@ -16,7 +16,7 @@ from worker.gate import Gate
 from worker.ledger import Ledger
 from worker.orders import Orders
 from worker.store import settle
-from worker.terms import CoolDown, Settled, Start
+from worker.terms import CoolDown, Start
 from worker.turn import Transaction
 
 
@@ -64,15 +64,14 @@ class Attempts:
         self.spent += 1
 
     async def carry(self, start: Start) -> None:
-        """From the claim to its settling."""
+        """From the claim to the ledger."""
         began = self._clock.monotonic()
         outcome: Outcome = Released("our own stop")
         started_at = None
         if await self._gate.begin(start.at):
             began, started_at = self._clock.monotonic(), self._clock.now()
             outcome = await self._send(start)
-        settling = self._end(start.claim, outcome, began, started_at)
-        self._chronicle.settled(await settling)
+        self._end(start.claim, outcome, began, started_at)
 
     async def _send(self, start: Start) -> Outcome:
         """The exchange, which a stop may cut short from here on."""
@@ -99,13 +98,12 @@ class Attempts:
 
     def _end(
         self, claim: Claim, outcome: Outcome, began: float, started_at: datetime | None
-    ) -> asyncio.Future[Settled]:
+    ) -> None:
         """From the answer to the ledger's queue, without an await."""
         now = self._clock.monotonic()
         before = self.breaker
-        seen = Ending(
-            video_id=claim.video_id, started_at=began, outcome=outcome, own=_own_values(claim)
-        )
+        own = _own_values(claim) if isinstance(outcome, Refused) else ()
+        seen = Ending(video_id=claim.video_id, started_at=began, outcome=outcome, own=own)
         self.breaker, outcome = observe(before, seen, now, self._dice())
         if isinstance(outcome, Accepted | Refused):
             self.clear_at = now
@@ -114,11 +112,10 @@ class Attempts:
         if isinstance(outcome, Released):
             self.spent -= 1
         ending = settle.Ending(claim=claim, outcome=outcome, started_at=started_at)
-        settling = self._ledger.settle(ending, self._new_cool_down(before, outcome, now))
+        self._ledger.settle(ending, self._new_cool_down(before, outcome, now))
         self._gate.give_back()
         self._ended()
         self._chronicle.ended(claim, outcome, now - began)
-        return settling
 
     def _new_cool_down(self, before: Breaker, outcome: Outcome, now: float) -> CoolDown | None:
         """The pause that this ending made the breaker ask for, for everybody."""

@@ -22,7 +22,7 @@ class Gate:
         self._throttle = Throttler(rate, period_seconds, retry_interval=0.002)
         self._line = asyncio.Lock()
         self._shut = asyncio.Event()
-        self._at_limit: asyncio.Timeout | None = None
+        self._at_limit: asyncio.Task[object] | None = None
 
     def take(self, count: int) -> None:
         """Occupy ``count`` slots."""
@@ -42,23 +42,29 @@ class Gate:
         if not self._shut.is_set():
             self._shut.set()
             if self._at_limit is not None:
-                self._at_limit.reschedule(asyncio.get_running_loop().time())
+                self._at_limit.cancel()
 
     async def begin(self, at: float) -> bool:
         """Wait for the start at the monotonic second ``at``, then for the hard limit; False if the
         gate was shut before. One at a time stands at the limit: more waiters would poll it.
         """
-        await self.wait_until(at)
+        if at > self._monotonic():
+            await self.wait_until(at)
         async with self._line:
-            if self._shut.is_set():
-                return False
-            try:
-                async with asyncio.timeout(None) as self._at_limit:
-                    await self._throttle.acquire()
-            except TimeoutError:
-                return False
-            finally:
-                self._at_limit = None
+            return not self._shut.is_set() and await self._within_limit()
+
+    async def _within_limit(self) -> bool:
+        """Wait for the hard limit, unless the gate is shut meanwhile: a period may be long."""
+        self._at_limit = task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in a task
+        try:
+            await self._throttle.acquire()
+        except asyncio.CancelledError:
+            if not self._shut.is_set() or task.uncancel():
+                raise
+            return False
+        finally:
+            self._at_limit = None
         return not self._shut.is_set()
 
     async def wait_until(self, at: float) -> bool:

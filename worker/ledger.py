@@ -25,6 +25,9 @@ T = TypeVar("T")
 TRY_AGAIN_SECONDS = 1.0
 """Between tries to write while the database cannot be written."""
 
+QUIET_TURNS = 12
+"""Turns of the event loop without a new ending, after which no more are waited for."""
+
 BAD_VALUE = (StatementError, ValueError, OverflowError)
 """What a value that cannot be stored raises, in the driver or on the way to it (law 14)."""
 
@@ -32,7 +35,6 @@ BAD_VALUE = (StatementError, ValueError, OverflowError)
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     note: Note
-    future: asyncio.Future[Settled]
     refused: bool = False
 
 
@@ -52,7 +54,8 @@ class _Wanted:
 class Ledger:
     """The writing side of one process: run it as a task, close it last.
 
-    ``troubled`` is set while the database cannot be used, and ``problem`` says why.
+    ``troubled`` is set while the database cannot be used, and ``problem`` says why; ``unwritten``
+    counts the endings that are not on disk yet.
     """
 
     def __init__(
@@ -71,17 +74,26 @@ class Ledger:
         self._wanted: _Wanted | None = None
         self._asked: list[_Asked] = []
         self._news = asyncio.Event()
+        self._written = asyncio.Event()
+        self._written.set()
         self._closing = False
         self._giving_up = asyncio.Event()
         self.troubled = asyncio.Event()
         self.problem: DatabaseProblem | None = None
+        self.unwritten = 0
 
-    def settle(self, ending: Ending, cool_down: CoolDown | None = None) -> asyncio.Future[Settled]:
-        """Put an ending down for the next transaction, at once and without an await."""
-        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self._ready.append(_Waiting(Note(ending, cool_down), future))
+    def settle(self, ending: Ending, cool_down: CoolDown | None = None) -> None:
+        """Put an ending down for the next transaction, at once and without an await. The chronicle
+        is told when it is on disk.
+        """
+        self._ready.append(_Waiting(Note(ending, cool_down)))
+        self.unwritten += 1
+        self._written.clear()
         self._news.set()
-        return future
+
+    async def written(self) -> None:
+        """Wait until every ending that was put down is on disk."""
+        await self._written.wait()
 
     async def claim(self, room: Callable[[], int]) -> Turn:
         """Ask for as many starts as ``room()`` says when the transaction begins. One caller at a
@@ -128,9 +140,10 @@ class Ledger:
                 return
 
     async def _gather(self) -> None:
-        """Let the event loop turn until no more endings arrive: half the transactions."""
-        seen = -1
-        while seen != len(self._ready):
+        """Let the event loop turn until no more endings arrive: a quarter of the transactions."""
+        seen, quiet = -1, 0
+        while quiet < QUIET_TURNS:
+            quiet = quiet + 1 if seen == len(self._ready) else 0
             seen = len(self._ready)
             await asyncio.sleep(0)
 
@@ -142,7 +155,7 @@ class Ledger:
             if wanted and not ready and (seen := await self._database.read(self._work.look)):
                 self._answer(wanted, seen)
             elif wanted or ready:
-                self._tell(ready, wanted, await self._write(ready, wanted))
+                self._tell(wanted, await self._write(ready, wanted))
         except DatabaseProblem as problem:
             await self._wait_for_database(ready, wanted, problem)
         except BAD_VALUE:
@@ -177,7 +190,7 @@ class Ledger:
         self._news.set()
         for place, waiting in enumerate(ready):
             try:
-                self._tell([waiting], None, await self._write([waiting], None))
+                self._tell(None, await self._write([waiting], None))
             except DatabaseProblem as problem:
                 await self._wait_for_database(ready[place:], None, problem)
                 return
@@ -189,8 +202,8 @@ class Ledger:
         if not waiting.refused:
             note = _unwritable(waiting.note, error)
             self._ready.append(replace(waiting, note=note, refused=True))
-        elif not waiting.future.cancelled():
-            waiting.future.set_result(Settled(ending=waiting.note.ending, transition=None))
+        else:
+            self._told(Settled(ending=waiting.note.ending, transition=None))
 
     async def _wait_for_database(
         self, ready: Sequence[_Waiting], wanted: _Wanted | None, problem: DatabaseProblem
@@ -206,19 +219,24 @@ class Ledger:
             self._news.set()
             await _unless(self._giving_up, self._try_again_seconds)
 
-    def _tell(self, ready: Sequence[_Waiting], wanted: _Wanted | None, done: Done) -> None:
+    def _tell(self, wanted: _Wanted | None, done: Done) -> None:
         self._chronicle.database(None)
         self.problem = None
         self.troubled.clear()
-        for waiting, settled in zip(ready, done.settled, strict=True):
-            if not waiting.future.cancelled():
-                waiting.future.set_result(settled)
+        for settled in done.settled:
+            self._told(settled)
         for closed in done.closed:
             self._chronicle.closed(closed)
         for expired in done.expired:
             self._chronicle.expired(expired)
         if wanted:
             self._answer(wanted, done.turn)
+
+    def _told(self, settled: Settled) -> None:
+        self._chronicle.settled(settled)
+        self.unwritten -= 1
+        if not self.unwritten:
+            self._written.set()
 
     def _answer(self, wanted: _Wanted, turn: Turn) -> None:
         """Hand the claims over; claims whose caller has gone are released."""

@@ -1,5 +1,6 @@
 """How events look, and the list of their names. Knows no business."""
 
+import json
 import logging
 import sys
 from enum import StrEnum
@@ -8,7 +9,7 @@ import structlog
 from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 Log = FilteringBoundLogger
 
@@ -48,11 +49,10 @@ def configure(level: str, form: str) -> None:
     renderer: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)]
         if console
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, _as_json]
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderer,
@@ -60,9 +60,18 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+_LINE = json.JSONEncoder(default=repr)
+"""Made once: to make it takes longer than to use it."""
+
+
+def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
+    """A line for machines."""
+    return _LINE.encode(event)
 
 
 def logger() -> Log:

@@ -6,6 +6,7 @@ given its parts, and told to stop.
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 from worker.api import Api
@@ -230,12 +231,12 @@ class Runner:
         if turn.why is Why.PACE:
             await self._sleep(until)
             return
-        before, self._seen = self._seen, await self._database.data_version()
+        before, self._seen = self._seen, self._database.data_version()
         if self._seen != before:
             return  # somebody has written, perhaps after the look: look again
         while self._clock.monotonic() < until and not self._wake.is_set():
             await self._sleep(min(until, self._clock.monotonic() + self._orders.poll_seconds))
-            if await self._database.data_version() != self._seen:
+            if self._database.data_version() != self._seen:
                 return
 
     def _call_for_list(self) -> None:
@@ -250,10 +251,9 @@ class Runner:
         now = self._clock.monotonic()
         end = min(self._closing.deadline, now + LONGEST_SLEEP_SECONDS)
         seconds = (end if until is None else min(end, until)) - now
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for would make a task each time
+                await self._wake.wait()
 
     def _begin(self, start: Start, group: asyncio.TaskGroup) -> None:
         self._attempts.take()
@@ -266,17 +266,28 @@ class Runner:
         written, leaves it the grace; what outlives that is cut short.
         """
         self._gate.shut()
-        await _all_ended(self._tasks, None, self._stopping, self._ledger.troubled)
-        await _all_ended(self._tasks, self._orders.grace_seconds, self._hurrying)
+        settled = asyncio.create_task(self._settled())
+        await _all_ended({settled}, None, self._stopping, self._ledger.troubled)
+        await _all_ended({settled}, self._orders.grace_seconds, self._hurrying)
+        settled.cancel()
         await self._cut_short(LAST_WRITE_SECONDS)
+
+    async def _settled(self) -> None:
+        """Wait until every attempt has ended, and what it came to is on disk."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        await self._ledger.written()
 
     async def _cut_short(self, seconds: float) -> None:
         """End what is under way, and give what it came to that long to be written."""
         self._attempts.cut_short()
         self._hurrying.clear()
-        await _all_ended(self._tasks, seconds, self._hurrying)
-        if self._tasks:
-            self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=len(self._tasks))
+        settled = asyncio.create_task(self._settled())
+        await _all_ended({settled}, seconds, self._hurrying)
+        if not settled.done():
+            settled.cancel()
+            open_ = len(self._tasks) + self._ledger.unwritten
+            self._chronicle.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._ledger.give_up()
             self._given_up = True
             for task in tuple(self._tasks):
@@ -287,8 +298,6 @@ async def _all_ended(
     tasks: Collection[asyncio.Task[Any]], seconds: float | None, *unless: asyncio.Event
 ) -> None:
     """Wait for all of the tasks, no longer than ``seconds``, nor than until one of the events."""
-    if not tasks:
-        return
     called = [asyncio.create_task(event.wait()) for event in unless]
     ended = asyncio.create_task(asyncio.wait(tuple(tasks)))
     await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

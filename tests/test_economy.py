@@ -1,0 +1,40 @@
+"""What a run costs in ways that no noise changes: transactions and statements, not seconds."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from tests.parts import RUN_TERMS, Worker, add
+from worker.db import Database
+from worker.simulator import Options, Simulator
+
+VIDEOS = 1_000
+STATEMENTS = 12
+"""Of a transaction that settles and claims, its BEGIN and its COMMIT included."""
+
+
+@pytest.mark.parametrize(("slots", "transactions"), [(16, 90), (64, 30)])
+async def test_a_thousand_videos_take_few_transactions(
+    database: Database, slots: int, transactions: int
+) -> None:
+    """Endings and claims no longer share a transaction, or something is asked for each video: a
+    commit for each step would be two thousand.
+    """
+    await add(database, *(f"https://v.example/{number}" for number in range(VIDEOS)))
+    said: list[str] = []
+
+    def listen(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(said.append)
+
+    await database.write(listen, "test")
+    said.clear()
+    async with Simulator(Options()) as simulator:
+        worker = Worker(slots=slots, terms=replace(RUN_TERMS, rate=100_000))
+        report = await worker.run(database, simulator.url)
+    assert VIDEOS == report.tally.submitted
+    begun = sum(each.startswith("BEGIN") for each in said)
+    assert begun <= transactions
+    assert len(said) <= STATEMENTS * begun
