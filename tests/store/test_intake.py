@@ -1,4 +1,5 @@
 import asyncio
+import random
 from datetime import datetime
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from tests.conftest import START, open_database
 from tests.parts import add, facts, later, row, take
+from worker.core.evidence import is_made
 from worker.db import Database
 from worker.store import intake
 from worker.store.intake import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake, Row
@@ -157,6 +159,29 @@ async def test_two_imports_at_once_insert_nothing_twice(path: Path, database: Da
         sum(each.skipped.total() for each in done),
     )
     assert sorted(str(each["url"]) for each in rows) == sorted(await urls(database))
+
+
+async def test_many_rows_go_in_whole(database: Database) -> None:
+    """More rows than one statement takes: each number to its last digit, each double found, and no
+    two with one request id.
+    """
+    dice = random.Random(1)
+    heights = [dice.random() for _ in range(2_500)] + [5e-324, 2**-70, 1.0]
+    rows = [
+        talk(number, face_min_relative_height=height, priority=number - 2**63 + 1)
+        for number, height in enumerate(heights)
+    ]
+    twice: list[Row] = [row for row in rows for _ in range(2)]
+    assert (2_503, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *twice))
+    assert (0, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *rows))
+    columns = (videos.c.face_min_relative_height, videos.c.priority, videos.c.request_id)
+    stored = await database.read(lambda c: c.execute(select(*columns).order_by(videos.c.id)).all())
+    assert [(row["face_min_relative_height"], row["priority"]) for row in rows] == [
+        (height, priority) for height, priority, _ in stored
+    ]
+    ids = {request_id for *_, request_id in stored}
+    assert len(stored) == len(ids)
+    assert all(is_made(request_id, None) for request_id in ids)
 
 
 async def test_the_newest_id_is_that_of_the_row_just_added(database: Database) -> None:

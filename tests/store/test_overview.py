@@ -7,7 +7,6 @@ from tests.conftest import START
 from tests.parts import add, later
 from worker.core.model import State
 from worker.db import Database
-from worker.store import desk
 from worker.store import overview as numbers
 from worker.store.overview import Overview
 from worker.tables import history
@@ -60,7 +59,6 @@ async def test_what_is_due_is_counted_to_the_moment(database: Database) -> None:
     await add(database, "https://example.org/f", state="failed", due_at=later(NOW, -999))
     seen = await overview(database)
     assert (2, later(NOW, -60), later(NOW, 900)) == (seen.due, seen.oldest_due_at, seen.last_due_at)
-    assert 2 == await database.read(lambda c: desk.count_due(c, NOW))
     assert (4, 1) == (seen.states[State.PENDING], seen.states[State.FAILED])
 
 

@@ -12,7 +12,7 @@ from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database
 from worker.settings import Loaded
-from worker.store import account, changes, desk
+from worker.store import account, changes, counts, desk
 
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
@@ -133,7 +133,7 @@ def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
     def stop(connection: Connection) -> str:
         before = account.read(connection).pause_reason
         account.pause(connection, now, args.reason or before or f"by {person()}")
-        found = desk.count(connection, desk.Filter())
+        found = counts.by_state(connection)
         return (
             f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
             "nothing more is claimed until valossa-ingest resume"

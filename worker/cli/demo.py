@@ -15,7 +15,7 @@ from worker.core.intake import Plan
 from worker.core.model import State
 from worker.settings import Key, Loaded, Settings
 from worker.simulator import Options, Simulator
-from worker.store import desk
+from worker.store import counts, desk
 
 SAMPLE = Path(__file__).parent / "sample.csv"
 
@@ -68,11 +68,12 @@ async def _demo(database: Path) -> int:
 async def _tell(settings: Settings, accepted: int) -> None:
     """The states, then the few that want a person, then what to try next."""
     async with wiring.existing_database(settings) as database:
-        states = await database.read(lambda c: desk.count(c, desk.Filter()))
+        states = await database.read(counts.by_state)
         wanting = desk.Filter(states=(State.FAILED, State.IN_DOUBT))
         rows = await database.read(lambda c: desk.matching(c, wanting, 0, 10))
         path = database.path
-    output.table(("state", "videos"), sorted(states.items()), title="What became of them")
+    there = sorted((state, number) for state, number in states.items() if number)
+    output.table(("state", "videos"), there, title="What became of them")
     print(f"\nThe imitation accepted {accepted} jobs; {_lost(accepted)}.\n")
     output.table(
         ("id", "state", "title", "why"),

@@ -5,8 +5,9 @@ Each change names the states that it accepts in its own UPDATE (design.md, secti
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,11 +18,13 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    text,
     type_coerce,
     update,
 )
 
 from worker.core.model import Fact, State
+from worker.store.counts import IN_STATE
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import IS_OPEN_DOUBT, open_doubts
 from worker.tables import history, videos
@@ -50,7 +53,7 @@ class Filter:
         """The filter as SQL."""
         clauses: list[ColumnElement[bool]] = []
         if self.states:
-            clauses.append(videos.c.state.in_(self.states))
+            clauses.append(or_(*(IN_STATE[state] for state in self.states)))
         if self.error_like is not None:
             clauses.append(videos.c.error.contains(self.error_like, autoescape=True))
         if self.since is not None:
@@ -111,13 +114,30 @@ def story(connection: Connection, video: RowMapping) -> Story:
 
 def matching(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
     """The next ``limit`` videos of a filter in the order of their ids, from ``after`` on."""
-    page = (
-        select(videos)
-        .where(*wanted.clauses(), videos.c.id > after)
-        .order_by(videos.c.id)
-        .limit(limit)
-    )
+    kinds = [replace(wanted, states=(state,)) for state in dict.fromkeys(wanted.states)]
+    pages = [_page(connection, kind, after, limit) for kind in kinds or [wanted]]
+    return sorted(chain(*pages), key=_number)[:limit]
+
+
+def _page(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
+    """As ``matching``, of one state or of all."""
+    number = _unordered if wanted.states in _SMALL else videos.c.id
+    page = select(videos).where(*wanted.clauses(), number > after).order_by(number).limit(limit)
     return list(connection.execute(page).mappings())
+
+
+_SMALL = {(State.SUBMITTING,), (State.IN_DOUBT,)}
+"""States of few videos, with indexes in another order than that of the ids."""
+
+_unordered = videos.c.id + text("0")
+"""A video's number in a form that the table is not ordered by: its few are found by their index and
+sorted, where SQLite would walk the table in order to save that.
+"""
+
+
+def _number(row: RowMapping) -> int:
+    number: int = row["id"]
+    return number
 
 
 def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
@@ -132,12 +152,6 @@ def count(connection: Connection, wanted: Filter) -> Counter[str]:
     """How many videos a filter means, by state."""
     grouped = select(videos.c.state, func.count()).where(*wanted.clauses()).group_by(videos.c.state)
     return Counter(dict(connection.execute(grouped).all()))
-
-
-def count_due(connection: Connection, now: datetime) -> int:
-    """How many videos are due."""
-    due = select(func.count()).where(videos.c.state == State.PENDING, videos.c.due_at <= now)
-    return connection.execute(due).scalar_one()
 
 
 def retried_states(*, doubts: bool) -> tuple[State, ...]:

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
 
 from worker.core.model import Fact, State
-from worker.store.desk import Filter, count
+from worker.store import counts
 from worker.store.settle import IS_DOUBT, open_doubts
-from worker.tables import history, videos
+from worker.tables import history
 
 BATCH = 500
 
@@ -47,42 +47,40 @@ class Overview:
 
 def overview(connection: Connection, now: datetime) -> Overview:
     """The queue in numbers at ``now``."""
-    pending = videos.c.state == State.PENDING
-    moment = videos.c.due_at.type
-    due, oldest = connection.execute(
-        select(func.count(), func.min(videos.c.due_at, type_=moment)).where(
-            pending, videos.c.due_at <= now
-        )
-    ).one()
+    states = counts.by_state(connection)
+    first, last = counts.span(connection)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    bought = _facts(connection, _brought_a_job, history.c.at >= day)
+    others = _facts(connection, _brought_none, history.c.at >= day)
     return Overview(
-        states={**dict.fromkeys(State, 0), **count(connection, Filter())},
-        due=due,
-        oldest_due_at=oldest,
-        last_due_at=connection.scalar(
-            select(func.max(videos.c.due_at, type_=moment)).where(pending)
-        ),
-        accepted_today=_accepted_since(connection, day),
-        accepted_this_month=_accepted_since(connection, day.replace(day=1)),
-        accepted=_accepted_since(connection, day - timedelta(days=36_500)),
+        states=states,
+        due=counts.due(connection, states[State.PENDING], now),
+        oldest_due_at=first if first is not None and first <= now else None,
+        last_due_at=last,
+        accepted_today=bought.total(),
+        accepted_this_month=_number(connection, _brought_a_job, history.c.at >= day.replace(day=1)),
+        accepted=_number(connection) - _number(connection, _brought_none),
         possibly_twice=_possibly_twice(connection),
-        today=_answers_since(connection, day),
+        today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
         heard=_heard(connection),
     )
 
 
-def _accepted_since(connection: Connection, since: datetime) -> int:
-    """Jobs that this queue's attempts brought, late ones included."""
-    jobs = select(func.count()).where(history.c.job_id.is_not(None), history.c.at >= since)
-    return connection.execute(jobs).scalar_one()
+_brought_a_job = history.c.job_id.is_not(None)
+_brought_none = history.c.job_id.is_(None)
+"""There is an index for either, and none for both."""
 
 
-def _answers_since(connection: Connection, since: datetime) -> dict[str, int]:
-    facts = select(history.c.fact, func.count()).where(
-        history.c.at >= since, history.c.fact.in_(ANSWERS)
-    )
-    most = facts.group_by(history.c.fact).order_by(func.count().desc(), history.c.fact)
-    return dict(connection.execute(most).all())
+def _number(connection: Connection, *wanted: ColumnElement[bool]) -> int:
+    """How many facts there are of a kind."""
+    facts = select(func.count()).select_from(history).where(*wanted)
+    return connection.execute(facts).scalar_one()
+
+
+def _facts(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
+    """How many facts of a kind say what."""
+    facts = select(history.c.fact, func.count()).where(*wanted).group_by(history.c.fact)
+    return Counter(dict(connection.execute(facts).all()))
 
 
 def _heard(connection: Connection) -> RowMapping | None:

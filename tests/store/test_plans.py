@@ -1,0 +1,158 @@
+"""How status, list and a drain's counts find their rows; claim and expiry: see test_queue."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine
+
+from tests.conftest import START
+from tests.parts import plans
+from worker.core.model import State
+from worker.store import account, counts, desk, overview
+from worker.store.desk import Filter
+
+
+@pytest.fixture
+def crowded(path: Path) -> Iterator[Connection]:
+    """Thousands of rows in each state, and of each kind of fact."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(VIDEOS)
+        connection.exec_driver_sql(HISTORY)
+        yield connection
+    engine.dispose()
+
+
+VIDEOS = """
+INSERT INTO videos (url, state, priority, due_at, media_id, job_id, claim_token, claimed_by,
+                    lease_until)
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 11999)
+SELECT 'u' || i, state, i % 3,
+       CASE i % 3 WHEN 0 THEN '2026-01-01 11:00:00' ELSE '2026-02-01 12:00:00' END,
+       'm' || i, CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w', '2026-01-02 00:00:00'
+FROM (SELECT i, CASE i / 2000 WHEN 0 THEN 'pending' WHEN 1 THEN 'submitting'
+     WHEN 2 THEN 'submitted' WHEN 3 THEN 'failed' WHEN 4 THEN 'in_doubt' ELSE 'cancelled' END
+     AS state FROM n)
+"""
+HISTORY = """
+INSERT INTO history (video_id, attempt, at, who, fact, job_id)
+SELECT id, 1, CASE id % 2 WHEN 0 THEN '2026-01-01 11:00:00' ELSE '2025-12-01 11:00:00' END, 'w',
+       CASE state WHEN 'submitted' THEN 'accepted' WHEN 'failed' THEN 'refused'
+       ELSE 'throttled' END, job_id
+FROM videos
+"""
+
+BY_STATE = {
+    "SCAN videos USING INDEX videos_request_id",
+    "SCAN videos USING INDEX videos_due",
+    "SCAN videos USING INDEX videos_leases",
+    "SCAN videos USING INDEX videos_doubts",
+    "SEARCH videos USING INDEX videos_closed (state=?)",
+    "SCAN CONSTANT ROW",
+}
+"""A count of everything, which takes the narrowest index, and of the states that have their own."""
+
+LEVELS = {
+    "SEARCH videos USING INDEX videos_due",
+    "SEARCH videos USING INDEX videos_due (priority<?)",
+    "SCAN levels",
+}
+DUE = {"SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)", "SCAN counted"}
+SPAN = {"SEARCH videos USING INDEX videos_due (priority=?)"}
+FACTS = {
+    "SEARCH history USING INDEX history_jobs (at>?)",
+    "SEARCH history USING INDEX history_others (at>?)",
+    "SCAN history USING INDEX history_of_video",
+    "SCAN history USING INDEX history_others",
+    "SCAN history USING INDEX history_doubts",
+    "SCAN history",
+    "USE TEMP B-TREE FOR GROUP BY",
+}
+"""The last but one ends at the first answer that it meets, from the newest fact on."""
+
+SORTED = "USE TEMP B-TREE FOR ORDER BY"
+BY_NAME = {
+    "SEARCH videos USING INDEX videos_media_id (media_id=? AND rowid>?)",
+    "SEARCH videos USING INDEX videos_job_id (job_id=? AND rowid>?)",
+    "SEARCH videos USING INDEX videos_request_id (request_id=? AND rowid>?)",
+    SORTED,
+}
+BY_NUMBER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)"}
+IN_ORDER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid>?)"}
+CLOSED = {"SEARCH videos USING INDEX videos_closed (state=? AND rowid>?)"}
+DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
+
+
+def status(connection: Connection) -> None:
+    """Ask all that ``status`` asks."""
+    overview.overview(connection, START)
+    account.read(connection)
+
+
+def left(connection: Connection) -> None:
+    """Count as a drain does."""
+    counts.due(connection, counts.in_state(connection, State.PENDING), START)
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
+        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | {"SCAN account"}),
+    ],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_what_is_counted_is_counted_in_indexes(
+    crowded: Connection,
+    action: Callable[[Connection], object],
+    expected: set[str],
+    *,
+    analysed: bool,
+) -> None:
+    """No number of status, nor of what a drain leaves, is had by walking a table."""
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    assert expected == looks(crowded, action)
+
+
+def test_what_was_bought_twice_is_looked_up_by_video(crowded: Connection) -> None:
+    """Doubts of the past add no walk."""
+    before = looks(crowded, status)
+    crowded.exec_driver_sql("UPDATE history SET fact = 'in_doubt' WHERE video_id < 2000")
+    added = looks(crowded, status) - before
+    assert "SEARCH history USING INDEX history_of_video (video_id=?)" in added
+    assert [] == [each for each in added if not each.startswith("SEARCH ")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Filter(), IN_ORDER),
+        (Filter(states=(State.FAILED,)), CLOSED),
+        (Filter(states=(State.CANCELLED,)), CLOSED),
+        (Filter(states=(State.IN_DOUBT,)), DOUBTS),
+        (Filter(states=(State.SUBMITTING,)), {"SCAN videos USING INDEX videos_leases", SORTED}),
+        (Filter(states=(State.FAILED, State.IN_DOUBT)), CLOSED | DOUBTS),
+        (Filter(states=(State.FAILED,), error_like="e"), CLOSED),
+        (Filter(states=(State.FAILED,), since=START, until=START), CLOSED),
+        (Filter(states=(State.IN_DOUBT,), since=START), DOUBTS),
+        (Filter(ids=(1, 2)), BY_NUMBER),
+        (Filter(names=("m7", "job-4001")), BY_NAME),
+        (Filter(ids=(1,), names=("m7",)), BY_NAME | BY_NUMBER),
+    ],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_a_list_finds_its_videos_by_an_index(
+    crowded: Connection, wanted: Filter, expected: set[str], *, analysed: bool
+) -> None:
+    """A state of few videos, a name or a number is not looked for in the whole table."""
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    assert expected == looks(crowded, lambda c: desk.matching(c, wanted, 0, 100))
+
+
+def looks(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
+    """Where rows are looked for, and what is sorted."""
+    said = plans(connection, action)
+    return {each for each in said if each.startswith(("SCAN ", "SEARCH ", "USE "))}
