@@ -354,6 +354,28 @@ def test_what_csv_writes_is_read_back(
     assert expected == rows(sink.getvalue().encode(encoding))
 
 
+UNQUOTED = st.text(
+    st.characters(codec="utf-8", exclude_characters='"\n') | st.sampled_from("\r\0 ")
+)
+
+
+@given(UNQUOTED, UNQUOTED, st.sampled_from(",;\t"), st.sampled_from(["", "\n", "\r\n"]))
+def test_a_line_without_quotes_is_what_the_csv_module_makes_of_it(
+    first: str, second: str, delimiter: str, end: str
+) -> None:
+    """That such a line is split without that module changes nothing in cells and rejects."""
+    line = f"a{first}{delimiter}{second}{end}"
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error:
+        cells = []
+    header = [f"c{number}" for number in range(len(cells) or 2)]
+    (found,) = records(f"{delimiter.join(header)}\n{line}".encode())
+    assert isinstance(found, Row) == bool(cells)
+    if isinstance(found, Row):
+        assert (2, dict(zip(header, cells, strict=True))) == (found.line, found.values)
+
+
 VALUES = st.recursive(
     st.none()
     | st.booleans()

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
-from worker.cli.lists import Stop
+from worker.cli.lists import Stop, next_chunk
+from worker.formats import read
 
 List = Callable[..., Path]
 
@@ -428,6 +430,36 @@ def test_an_interrupted_import_goes_on_where_it_stopped(cli: Cli, listed: List) 
     assert [(2_100, 2_100)] == cli.sql("SELECT count(*), count(DISTINCT url) FROM videos")
 
 
+def test_rejects_are_told_in_the_order_of_the_list(cli: Cli, listed: List, tmp_path: Path) -> None:
+    """Those that the table makes and those that are seen in the list itself, over all chunks: the
+    next one is looked at while one is written.
+    """
+    rows = (f"m-{n},fi-FI," if n % 2 else f"m-{n},,ftp://e.org/" for n in range(2_500))
+    rejects = tmp_path / "rejects.jsonl"
+    said = cli("import", listed("media_id,language,url", *rows), "--update", "--rejects", rejects)
+    told = told_rejects(rejects)
+    assert (1, 2_500) == (said.code, len({line for line, _ in told}))
+    chunks = [[line for line, _ in told[start : start + 1_000]] for start in (0, 1_000, 2_000)]
+    assert list(range(2, 2_502)) == [line for chunk in chunks for line in sorted(chunk)]
+
+
+def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
+    cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A slow program's rows do not wait for its next ones."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = [f"https://e.org/{number}" for number in range(1_000)]
+    program = screen("import", pipe, "--database", cli.path)
+    with pipe.open("w") as stream:
+        print("url", *rows, sep="\n", file=stream, flush=True)
+        give_up = time.monotonic() + 30
+        while [1_000] != cli.sql("SELECT count(*) FROM videos"):
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+    assert 0 == program.ended()
+
+
 def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
     """JSON Lines that lose their addresses later on are rejected row by row, not as a whole."""
     rows = [{"url": f"https://e.org/{number}"} for number in range(1_000)]
@@ -571,6 +603,14 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     stored = cli.sql("SELECT url FROM videos")
     assert rows[: len(stored)] == stored
     assert 1_000 == min(1_000, len(stored))
+
+
+def test_a_chunk_of_long_rows_is_a_short_one() -> None:
+    """A thousand rows of nearly 1 MiB, twice over, would be more memory than many machines have."""
+    line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"
+    reading = read(io.BytesIO(b"url,title\n" + 40 * line))
+    sizes = [len(next_chunk(reading, Stop())) for _ in range(4)]
+    assert [16, 16, 8, 0] == sizes
 
 
 def test_a_signal_lets_a_chunk_go_in_whole() -> None:

@@ -1,13 +1,14 @@
 import base64
 import json
+import re
 from datetime import UTC, datetime, timedelta
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.link import ends_at
+from worker.core.link import ends_at, is_common
 
 HOST = "https://host.example/video.mp4"
 
@@ -174,3 +175,59 @@ def test_every_signer_agrees_on_one_end(end: datetime) -> None:
         f"X-Goog-Date={day_before}&X-Goog-Expires=86400",
     ]
     assert [end] * len(queries) == [ends_at(f"{HOST}?{query}") for query in queries]
+
+
+PIECES = st.sampled_from("aB9.-_:@/?#[]%&=+; \t\n\x7f\0ä\ud800") | st.sampled_from(
+    (
+        "//",
+        "http://",
+        "https://",
+        "HTTPS://",
+        ":80",
+        "%3F",
+        "Signature=S",
+        "sig=S",
+        "Expires=9",
+        "%45xpires=%39",
+        "se=2026-08-01",
+        "+se=2026-08-01",
+        "X-Amz-Expires=9",
+    )
+)
+SCRAPS = st.lists(PIECES).map("".join)
+
+
+@given(st.sampled_from(["", "http://", "https://", "https://a.b/"]), SCRAPS)
+def test_in_a_common_link_nothing_can_be_wrong(beginning: str, scraps: str) -> None:
+    """What is called common at a glance is an address by every rule there is."""
+    url = beginning + scraps
+    if is_common(url):
+        parts = urlsplit(url)
+        assert parts.scheme in {"http", "https"}
+        assert parts.hostname
+        assert parts.port is None
+        assert None is re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host.example", f"{HOST}?Signature=%2B%3D&Expires=1#t=1,2", "https://1.2.3.4/?a[]"],
+)
+def test_links_as_lists_have_them_are_common(url: str) -> None:
+    """The glance would be of no use if it missed them."""
+    assert is_common(url)
+
+
+@given(SCRAPS)
+def test_a_common_link_ends_when_any_other_does(scraps: str) -> None:
+    """A host with a port is looked at more closely; the end in the query is the same."""
+    common, other = (f"https://host.example{port}/?{scraps}" for port in ("", ":443"))
+    assert ends_at(other) == ends_at(common)
+
+
+@given(SCRAPS.filter(lambda text: "\ud800" not in text))
+def test_parameters_are_read_as_the_standard_library_reads_them(scraps: str) -> None:
+    """The same parameters, taken apart by it and put together again, end at the same moment."""
+    query = f"{scraps}&sig=S&Signature=S".replace("#", "").translate(dict.fromkeys(range(32)))
+    again = "&".join(f"{quote_plus(n)}={quote_plus(v)}" for n, v in parse_qsl(query))
+    assert ends_at(f"{HOST}?{again}") == ends_at(f"{HOST}?{query}")

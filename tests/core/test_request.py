@@ -252,6 +252,16 @@ def test_unreadable_text_is_found_in_every_column(column: str) -> None:
         assert (fault(video) or "").startswith(f"{column}: holds ")
 
 
+@given(st.lists(ANY_TEXT, min_size=3, max_size=3))
+def test_unreadable_text_is_told_of_the_first_column_that_holds_it(texts: list[str]) -> None:
+    """Looking at all columns at once finds what looking at each would have found."""
+    columns = dict(zip(("media_id", "title", "description"), texts, strict=True))
+    bad = [name for name, text in columns.items() if any(c in text for c in "\0\ud800\udfff")]
+    video = Video(url=URL, **columns)  # type: ignore[arg-type]
+    told = fault(video) or ""
+    assert (bad[:1] or [""]) == [told.partition(":")[0]]
+
+
 @pytest.mark.parametrize(
     "video",
     [

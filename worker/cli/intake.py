@@ -19,11 +19,22 @@ from sqlalchemy import Connection
 from worker import log, wiring
 from worker.cli import exits, output
 from worker.cli.asking import person
-from worker.cli.lists import Stop, begun, must_have_url, next_chunk, opened, stoppable, written
-from worker.core.intake import COLUMNS, Plan, RejectedError, admit
+from worker.cli.lists import (
+    Admitted,
+    Chunk,
+    Stop,
+    admit_all,
+    begun,
+    must_have_url,
+    next_chunk,
+    opened,
+    stoppable,
+    written,
+)
+from worker.core.intake import COLUMNS, Plan
 from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
-from worker.formats import FormatError, Reading, Reject, Row
+from worker.formats import FormatError, Reading, Row
 from worker.settings import Loaded, Settings
 from worker.store import intake
 from worker.store.intake import Intake
@@ -45,6 +56,7 @@ class Import:
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     unused: dict[str, str | None] = field(default_factory=dict)
+    looked: set[str] = field(default_factory=set)
 
 
 def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -113,49 +125,69 @@ def _display() -> Iterator[Progress]:
 
 
 async def _import_one(going: Import, name: str, reading: Reading, shown: Progress) -> None:
+    """Read and look at a chunk while the one before it is written: not before its transaction has
+    begun, since from then on it needs nothing of this thread, which may wait long for a pipe.
+    """
+    task = shown.add_task(name)
     if reading.columns is not None:
         going.unused |= going.plan.unused(reading.columns)
-    looked = reading.columns is not None
-    task = shown.add_task(name)
-    while chunk := next_chunk(reading, going.stop):
-        rows = [record for record in chunk if isinstance(record, Row)]
-        if reading.columns is None:
-            columns = list(dict.fromkeys(column for row in rows for column in row.values))
-            if rows and not looked:
-                must_have_url(name, columns, going.plan)
-                looked = True
-            going.unused |= going.plan.unused(columns)
-        await _import_chunk(going, name, chunk)
-        done = going.done
-        told = f"{done.inserted:,} added, {done.updated:,} updated"
-        skipped = done.skipped.total() + done.left.total()
-        rejected = going.reasons.total()
-        shown.update(
-            task, description=f"{name}: {told}, {skipped:,} skipped, {rejected:,} rejected"
-        )
+    writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
+    try:
+        while chunk := next_chunk(reading, going.stop):
+            if reading.columns is None:
+                _look(going, name, chunk)
+            admitted = admit_all(chunk, going.plan, wiring.CLOCK.now())
+            await writing
+            shown.update(task, description=f"{name}: {_told(going)}")
+            begun = asyncio.Event()
+            writing = asyncio.create_task(_bring(going, name, admitted, begun))
+            await begun.wait()
+    finally:
+        await writing
+        shown.update(task, description=f"{name}: {_told(going)}")
 
 
-async def _import_chunk(going: Import, name: str, chunk: Sequence[Row | Reject]) -> None:
-    going.rows += len(chunk)
-    now = wiring.CLOCK.now()
-    read: list[Row] = []
-    ready: list[intake.Row] = []
-    for record in chunk:
-        if isinstance(record, Reject):
-            _reject(going, name, record.line, record.reason, record.text)
-            continue
-        try:
-            named = dict.fromkeys(going.plan.named(record.values))
-            ready.append({**named, **admit(record.values, going.plan, now)})
-            read.append(record)
-        except RejectedError as error:
-            _reject(going, name, record.line, str(error), record.values)
-    done = await going.database.write(
-        lambda connection: _put(connection, going, ready, now), "to import a chunk"
+def _look(going: Import, name: str, chunk: Chunk) -> None:
+    """Know the columns of rows that bring their own. Raises ValueError where they are no list."""
+    rows = [record for record in chunk if isinstance(record, Row)]
+    columns = list(dict.fromkeys(column for row in rows for column in row.values))
+    if rows and name not in going.looked:
+        must_have_url(name, columns, going.plan)
+        going.looked.add(name)
+    going.unused |= going.plan.unused(columns)
+
+
+def _told(going: Import) -> str:
+    """The counts so far."""
+    done = going.done
+    skipped = done.skipped.total() + done.left.total()
+    return (
+        f"{done.inserted:,} added, {done.updated:,} updated, {skipped:,} skipped, "
+        f"{going.reasons.total():,} rejected"
     )
-    going.done.add(done)
-    for place, reason in done.rejected.items():
-        _reject(going, name, read[place].line, reason, read[place].values)
+
+
+async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event) -> None:
+    """Write down what is rejected, and write what is not into the queue. Sets ``begun`` with the
+    transaction, or where there is to be none.
+    """
+    loop = asyncio.get_running_loop()
+
+    def put(connection: Connection) -> Intake:
+        loop.call_soon_threadsafe(begun.set)
+        return _put(connection, going, chunk.rows, chunk.at)
+
+    try:
+        going.rows += len(chunk.rows) + len(chunk.rejected)
+        for line, reason, row in chunk.rejected:
+            _reject(going, name, line, reason, row)
+        done = await going.database.write(put, "to import a chunk")
+        going.done.add(done)
+        for place, reason in done.rejected.items():
+            record = chunk.records[place]
+            _reject(going, name, record.line, reason, record.values)
+    finally:
+        begun.set()
 
 
 def _put(

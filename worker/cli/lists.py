@@ -4,17 +4,23 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from worker.cli.patient import standard_input
-from worker.core.intake import Plan
+from worker.core.intake import Plan, RejectedError, admit
 from worker.formats import FormatError, Reading, Reject, Row, read
+
+Chunk = list[Row | Reject]
 
 CHUNK = 1_000
 """Rows that one write transaction checks and inserts."""
+
+CHUNK_BYTES = 8 << 20
+"""From how much of a list on no more rows are added to a chunk: rows may be of 1 MiB."""
 
 
 @dataclass(slots=True)
@@ -47,17 +53,51 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def next_chunk(reading: Reading, stop: Stop) -> list[Row | Reject]:
+def next_chunk(reading: Reading, stop: Stop) -> Chunk:
     """The next records; fewer where a signal came, none after it."""
-    chunk: list[Row | Reject] = []
+    chunk: Chunk = []
+    enough = reading.lines.bytes_read + CHUNK_BYTES
     try:
         stop.reading = True
         for record in islice(reading.records, 0 if stop.signal else CHUNK):
-            chunk.append(record)  # noqa: PERF402 - a signal must not take what was read
+            chunk.append(record)
+            if reading.lines.bytes_read >= enough:
+                break
         stop.reading = False
     except KeyboardInterrupt:
         stop.reading = False
     return chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A chunk that was looked at ``at`` this moment: its rows as ours, each with the record that it
+    was, and of what cannot become one the line, the reason, and what stands there.
+    """
+
+    at: datetime
+    rows: list[dict[str, object]] = field(default_factory=list)
+    records: list[Row] = field(default_factory=list)
+    rejected: list[tuple[int, str, object]] = field(default_factory=list)
+
+
+def admit_all(chunk: Chunk, plan: Plan, now: datetime) -> Admitted:
+    """The rows of a chunk, and its rejects, in the order of the file."""
+    admitted = Admitted(now)
+    for record in chunk:
+        if isinstance(record, Reject):
+            admitted.rejected.append((record.line, record.reason, record.text))
+            continue
+        try:
+            row = admit(record.values, plan, now)
+        except RejectedError as error:
+            admitted.rejected.append((record.line, str(error), record.values))
+            continue
+        if plan.partial:  # an update also takes what the row names as empty
+            row = dict.fromkeys(plan.named(record.values)) | row
+        admitted.rows.append(row)
+        admitted.records.append(record)
+    return admitted
 
 
 @contextmanager

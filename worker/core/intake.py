@@ -4,13 +4,14 @@ Knows no file format and no table.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
-from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.model import REQUEST_COLUMNS
 from worker.core.redact import clean
-from worker.core.request import problem
+from worker.core.request import problem_of
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
 """What an import may fill. A row with a job id was handed in by other means."""
@@ -44,13 +45,14 @@ KNOWN = "https://known.invalid/"
 """Stands for the address of a video that is there, while the rest of a row is looked at."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
+_NO_TEXT = (bool, list, dict)
 
 
 class RejectedError(Exception):
     """The row cannot become a video; the message names the column and the way out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
     value for all; ``margin``: how long a signed link must live; ``partial``: a row may bring no url
@@ -61,6 +63,11 @@ class Plan:
     fixed: Mapping[str, str]
     margin: timedelta
     partial: bool = False
+
+    @cached_property
+    def taken(self) -> tuple[tuple[str, str, str | None, "Form"], ...]:
+        """Of each column of ours: its name, theirs, the value for all if there is one, its form."""
+        return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c, _text)) for c in COLUMNS)
 
     def source(self, column: str) -> str:
         """Their name of our ``column``."""
@@ -92,33 +99,38 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
     """One row of ours, by column, without the columns that it leaves empty. Raises RejectedError
     if a value has the wrong form, or if it could not be sent at ``now`` (UTC).
     """
-    row: dict[str, object] = {}
-    for column in COLUMNS:
-        given = plan.fixed.get(column, values.get(plan.source(column)))
-        value = _FORMS.get(column, _text)(column, given)
-        if value is not None:
-            row[column] = value
+    row = _filled(values, plan)
     if "url" not in row and not (plan.partial and "media_id" in row):
         raise RejectedError("url: is empty; give the address of the video file")
-    video = Video(**{"url": KNOWN, **{n: row[n] for n in REQUEST_COLUMNS if n in row}})  # type: ignore[arg-type]
+    asked = row if "url" in row else {**row, "url": KNOWN}
     if "job_id" in row:  # handed in: its links may have ended
         if clean(str(row["job_id"])) != row["job_id"]:
             raise RejectedError("job_id: is no job id of theirs; copy it again")
-        fault = problem(video, _EARLIEST, timedelta())
+        fault = problem_of(asked, _EARLIEST, timedelta())
     elif values.get("state") in UNSETTLED:
         fault = f"state: {values['state']}, perhaps bought; settle it where it was exported first"
     else:
-        fault = problem(video, now, plan.margin)
+        fault = problem_of(asked, now, plan.margin)
     if fault is not None:
         raise RejectedError(fault)
     return row
 
 
+def _filled(values: Mapping[str, object], plan: Plan) -> dict[str, object]:
+    """Our columns that the row fills, each in its form. Raises RejectedError."""
+    filled = {}
+    for column, source, fixed, form in plan.taken:
+        given = values.get(source) if fixed is None else fixed
+        value = None if given is None else form(column, given)
+        if value is not None:
+            filled[column] = value
+    return filled
+
+
 def _text(column: str, value: object) -> str | None:
-    if isinstance(value, bool | list | dict):
+    if isinstance(value, _NO_TEXT):
         raise RejectedError(f"{column}: must be text, not {type(value).__name__}; correct it")
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return str(value).strip() or None
 
 
 def _number(column: str, value: object) -> float | None:
@@ -162,4 +174,10 @@ def _shown(text: str | None) -> str:
     return repr(text if text is None or len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
-_FORMS = {"face_min_relative_height": _number, "priority": _whole, "due_at": _moment}
+Form = Callable[[str, object], object]
+
+_FORMS: Mapping[str, Form] = {
+    "face_min_relative_height": _number,
+    "priority": _whole,
+    "due_at": _moment,
+}

@@ -2,9 +2,12 @@
 
 import base64
 import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
+_COMMON = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[!-\"$->@-~]*)?(?:\?([!-\"$-~]*))?(?:#[!-~]*)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNERS = frozenset({"signature", "awsaccesskeyid", "key-pair-id", "googleaccessid"})
 _CLOUDFRONT_BASE64 = str.maketrans("-_~", "+=/")
@@ -17,20 +20,47 @@ def ends_at(url: str) -> datetime | None:
     SAS), and for one whose end cannot be read. Raises nothing, whatever the string.
     """
     try:
-        query = urlsplit(url).query
-        return _end({name.lower(): value for name, value in parse_qsl(query)})
+        query = _query(url)
+        return _end(_parameters(query)) if query else None
     except (ValueError, OverflowError, RecursionError):
         return None
 
 
-def _end(parameters: dict[str, str]) -> datetime | None:
+def is_common(url: str) -> bool:
+    """Whether ``url`` is a link to a file on the web as most are, with a host that is a plain name:
+    nothing in it can be wrong. Of others nothing is said.
+    """
+    return _COMMON.fullmatch(url) is not None
+
+
+def _query(url: str) -> str:
+    """What stands between the question mark and the fragment. Raises ValueError."""
+    common = _COMMON.fullmatch(url)
+    return (common[1] or "") if common else urlsplit(url).query
+
+
+def _parameters(query: str) -> dict[str, str]:
+    """The parameters that have a value, by lower-case name; the values as they are written."""
+    parameters = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if value:
+            parameters[_decoded(name).lower()] = value
+    return parameters
+
+
+def _decoded(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+def _end(parameters: Mapping[str, str]) -> datetime | None:
     match parameters:
         case {"x-amz-date": start, "x-amz-expires": seconds}:
-            return _instant(start) + timedelta(seconds=int(seconds))
+            return _instant(start) + _seconds(seconds)
         case {"x-goog-date": start, "x-goog-expires": seconds}:
-            return _instant(start) + timedelta(seconds=int(seconds))
+            return _instant(start) + _seconds(seconds)
         case {"expires": epoch} if not _SIGNERS.isdisjoint(parameters):
-            return _EPOCH + timedelta(seconds=int(epoch))
+            return _EPOCH + _seconds(epoch)
         case {"se": end, "sig": _}:
             return _instant(end)
         case {"policy": policy}:
@@ -38,14 +68,18 @@ def _end(parameters: dict[str, str]) -> datetime | None:
     return None
 
 
+def _seconds(text: str) -> timedelta:
+    return timedelta(seconds=int(_decoded(text)))
+
+
 def _instant(text: str) -> datetime:
     # A "+" that nobody escaped has become a space on the way through the query string.
-    moment = datetime.fromisoformat(text.replace(" ", "+"))
+    moment = datetime.fromisoformat(_decoded(text).replace(" ", "+"))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _policy_end(policy: str) -> datetime | None:
-    document: object = json.loads(base64.b64decode(policy.translate(_CLOUDFRONT_BASE64)))
+    document: object = json.loads(base64.b64decode(_decoded(policy).translate(_CLOUDFRONT_BASE64)))
     match document:
         case {"Statement": [{"Condition": {"DateLessThan": {"AWS:EpochTime": int(epoch)}}}, *_]}:
             return _EPOCH + timedelta(seconds=epoch)

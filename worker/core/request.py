@@ -4,15 +4,23 @@ The key is no part of it: the one who sends adds it.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from urllib.parse import urlsplit
 
-from worker.core.link import ends_at
+from worker.core.link import ends_at, is_common
 from worker.core.model import REQUEST_COLUMNS, Video
 
 Json = dict[str, object]
 
+_SCHEMES = {
+    "url": ("http", "https", "valossaupload"),
+    "transcript_url": ("http", "https"),
+    "callback_url": ("http", "https"),
+}
+_values = attrgetter(*REQUEST_COLUMNS)
 _UNREADABLE = re.compile("[\ud800-\udfff]")
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -59,30 +67,45 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     it can. A signed link must live ``margin`` longer: the API downloads later
     (valossa-api.md, section 3).
     """
+    return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
+
+
+def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
+    """The problem of a video by column, of which those that it does not have may be left out; text
+    of other columns must be readable too.
+    """
     return (
-        _unreadable_text(video)
-        or _bad_link("url", video.url, ("http", "https", "valossaupload"))
-        or _bad_link("transcript_url", video.transcript_url, ("http", "https"))
-        or _bad_link("callback_url", video.callback_url, ("http", "https"))
-        or _bad_height(video.face_min_relative_height)
-        or _ending("url", video.url, now, margin)
-        or _ending("transcript_url", video.transcript_url, now, margin)
+        _unreadable_text(given)
+        or _bad_links(given)
+        or _bad_height(given.get("face_min_relative_height"))
+        or _endings(given, now, margin)
     )
 
 
-def _unreadable_text(video: Video) -> str | None:
-    for column in REQUEST_COLUMNS:
-        value = getattr(video, column)
-        if isinstance(value, str) and _UNREADABLE.search(value):
-            return f"{column}: holds bytes that are not UTF-8; write the value again as UTF-8"
-        if isinstance(value, str) and "\0" in value:
-            return f"{column}: holds a NUL character; take it out"
+def _unreadable_text(given: Mapping[str, object]) -> str | None:
+    texts = {column: text for column, text in given.items() if isinstance(text, str)}
+    together = "".join(texts.values())
+    if "\0" not in together and (together.isascii() or not _UNREADABLE.search(together)):
+        return None
+    column, text = next((c, t) for c, t in texts.items() if "\0" in t or _UNREADABLE.search(t))
+    if _UNREADABLE.search(text):
+        return f"{column}: holds bytes that are not UTF-8; write the value again as UTF-8"
+    return f"{column}: holds a NUL character; take it out"
+
+
+def _bad_links(given: Mapping[str, object]) -> str | None:
+    if not given.get("url"):
+        return "url: is empty; give the address of the video file"
+    for column, schemes in _SCHEMES.items():
+        link = given.get(column)
+        if isinstance(link, str) and link and not is_common(link):
+            bad = _bad_link(column, link, schemes)
+            if bad is not None:
+                return bad
     return None
 
 
-def _bad_link(column: str, link: str | None, schemes: tuple[str, ...]) -> str | None:
-    if not link:
-        return "url: is empty; give the address of the video file" if column == "url" else None
+def _bad_link(column: str, link: str, schemes: tuple[str, ...]) -> str | None:
     if _NO_PART_OF_A_URL.search(link):
         return f"{column}: holds a space or a control character; percent-encode it"
     try:
@@ -95,16 +118,22 @@ def _bad_link(column: str, link: str | None, schemes: tuple[str, ...]) -> str | 
     return None if host else f"{column}: names no host; give the whole address"
 
 
-def _bad_height(height: float | None) -> str | None:
-    if height is None or 0 <= height <= 1:
+def _bad_height(height: object) -> str | None:
+    if height is None or (isinstance(height, int | float) and 0 <= height <= 1):
         return None
     return f"face_min_relative_height: {height} is not a share from 0 to 1; correct it"
 
 
-def _ending(column: str, link: str | None, now: datetime, margin: timedelta) -> str | None:
-    end = ends_at(link) if link else None
-    if end is None or end >= now + margin:
-        return None
+def _endings(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
+    for column in ("url", "transcript_url"):
+        link = given.get(column)
+        end = ends_at(link) if isinstance(link, str) else None
+        if end is not None and end < now + margin:
+            return _ending(column, end, now, margin)
+    return None
+
+
+def _ending(column: str, end: datetime, now: datetime, margin: timedelta) -> str:
     when = end.strftime("%Y-%m-%d %H:%M:%S UTC")
     verb = "ended" if end <= now else "ends too soon,"
     hours = margin.total_seconds() / 3600

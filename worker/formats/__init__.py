@@ -23,10 +23,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file under way; ``columns`` is None where they come with the rows (JSON Lines)."""
+    """A file under way: its records, and the lines that they are made of. ``columns`` is None where
+    they come with the rows (JSON Lines).
+    """
 
     columns: tuple[str, ...] | None
     records: Iterator[Row | Reject]
+    lines: Lines
 
 
 def read(stream: BinaryIO) -> Reading:
@@ -47,7 +50,7 @@ def read(stream: BinaryIO) -> Reading:
             "convert it with jq -c '.[]' FILE"
         )
     if opening == "{":
-        return Reading(None, json_records(chain([first], lines)))
+        return Reading(None, json_records(chain([first], lines)), lines)
     delimiter = delimiter_of(first.text)
     header = header_of(record_of(first, lines, delimiter))
-    return Reading(tuple(filter(None, header)), csv_records(lines, header, delimiter))
+    return Reading(tuple(filter(None, header)), csv_records(lines, header, delimiter), lines)

@@ -4,7 +4,7 @@ import codecs
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 MOST_BYTES = 1 << 20
 MOST_TEXT = 2_000
@@ -17,8 +17,7 @@ _FOREIGN = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A record: its first physical line, from 1, and its values by the file's own column names.
 
     Every value of a CSV file is a ``str``; those of JSON Lines are as parsed.
@@ -41,8 +40,7 @@ class FormatError(Exception):
     """The file as a whole cannot be read; the message names the reason and the way out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A physical line as text; ``size`` in bytes, ``flaw``: why it can be no part of a row."""
 
     number: int
@@ -52,9 +50,12 @@ class Line:
 
 
 class Lines:
-    """The physical lines of a stream, of which some can be handed back."""
+    """The physical lines of a stream, of which some can be handed back; ``bytes_read`` tells how
+    far it has come.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
+        self.bytes_read = 0
         self._stream = stream
         self._number = 0
         self._returned: deque[Line] = deque()
@@ -68,6 +69,7 @@ class Lines:
         raw = self._stream.readline(MOST_BYTES + 1)
         if not raw:
             raise StopIteration
+        self.bytes_read += len(raw)
         self._number += 1
         line = _without_bom(raw) if self._number == 1 else raw
         if len(raw) > MOST_BYTES:

@@ -4,10 +4,10 @@ Check and insert are one transaction, so that two imports at once cannot both pa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
@@ -15,9 +15,10 @@ from worker.core.intake import COLUMNS
 from worker.core.model import Fact, State
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import open_doubts
-from worker.tables import history, videos
+from worker.tables import as_text, history, videos
 
 Row = Mapping[str, object]
+T = TypeVar("T")
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"
@@ -41,6 +42,20 @@ class Video(NamedTuple):
 
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
+
+_AT_ONCE = 1_000
+"""Rows that one statement takes; SQLite has parameters for twice as many."""
+
+_FILLED = {
+    "priority": "coalesce(priority, 0)",
+    "due_at": "coalesce(due_at, ?)",
+    "state": f"iif(job_id IS NULL, '{State.PENDING}', '{State.SUBMITTED}')",
+    "submitted_at": "iif(job_id IS NULL, NULL, ?)",
+    # As random as by default; that the rows of one statement begin alike keeps them together in the
+    # index, which would otherwise be rewritten as a whole for each chunk.
+    "request_id": "(SELECT lower(hex(randomblob(4)))) || lower(hex(randomblob(12)))",
+}
+"""What an insert makes of columns that rows may leave empty, or do not have."""
 
 
 @dataclass(slots=True)
@@ -83,16 +98,17 @@ def _add(
     intake, fresh = Intake(), []
     known = {column: _known(connection, column, rows) for column, _ in distinct}
     for row in rows:
-        reason = next((why for column, why in distinct if row.get(column) in known[column]), None)
-        if reason is not None:
-            intake.skipped[reason] += 1
-            continue
-        fresh.append(_complete(row, now))
-        for column, values in known.items():
-            if row.get(column) is not None:
-                values.add(row[column])
-    if fresh:
-        connection.execute(insert(videos), fresh)
+        for column, why in distinct:
+            if row.get(column) in known[column]:
+                intake.skipped[why] += 1
+                break
+        else:
+            fresh.append(row)
+            for column, values in known.items():
+                if row.get(column) is not None:
+                    values.add(row[column])
+    for some in _batches(fresh):
+        _insert(connection, some, now)
     intake.inserted = len(fresh)
     return intake
 
@@ -152,10 +168,37 @@ def newest_id(connection: Connection) -> int:
     return newest
 
 
-def _complete(row: Row, now: datetime) -> dict[str, object]:
-    """All columns that an insert of many rows must name alike."""
-    given = {name: value for name, value in row.items() if value is not None}
-    return {**dict.fromkeys(COLUMNS), "priority": 0, "due_at": now, **_begin(row, now), **given}
+def _insert(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
+    """New videos: due now where they do not say when, submitted where they bring a job."""
+    named = set().union(*rows)
+    columns = [column for column in COLUMNS if column in named]
+    given = (value for row in rows for value in map(row.get, columns))
+    values = [as_text(value) if isinstance(value, datetime) else value for value in given]
+    at = as_text(now)
+    connection.exec_driver_sql(_insertion(columns, len(rows)), (*values, at, at))
+
+
+def _insertion(columns: Sequence[str], count: int) -> str:
+    """One statement for many rows: a statement of its own for each would also read and write the
+    last id each time. Its last two parameters are the moment.
+    """
+    filled = {column: column for column in columns} | _FILLED
+    absent = (f", NULL AS {column}" for column in COLUMNS if column not in columns)
+    return (
+        f"WITH given ({', '.join(columns)}) AS (VALUES {_marks(len(columns), count)}) "  # noqa: S608
+        f"INSERT INTO videos ({', '.join(filled)}) SELECT {', '.join(filled.values())} "
+        f"FROM (SELECT *{''.join(absent)} FROM given)"
+    )
+
+
+def _marks(columns: int, count: int) -> str:
+    """The parameters of so many rows."""
+    return ", ".join([f"({', '.join('?' * columns)})"] * count)
+
+
+def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at once as one statement takes."""
+    return (things[start : start + _AT_ONCE] for start in range(0, len(things), _AT_ONCE))
 
 
 def _begin(row: Row, now: datetime) -> dict[str, object]:
@@ -167,10 +210,14 @@ def _begin(row: Row, now: datetime) -> dict[str, object]:
 
 def _known(connection: Connection, column: str, rows: Iterable[Row]) -> set[object]:
     """Which of the rows' values of a column are in the table already."""
-    values = {row[column] for row in rows if row.get(column) is not None}
-    if not values:
-        return set()
-    return set(connection.scalars(select(videos.c[column]).where(videos.c[column].in_(values))))
+    values = [row[column] for row in rows if row.get(column) is not None]
+    known: set[object] = set()
+    for some in _batches(values):
+        # The order of a cross join is kept: each value is looked up as it comes, none is sorted.
+        sought = f"SELECT {column} FROM (VALUES {_marks(1, len(some))}) CROSS JOIN videos "  # noqa: S608
+        found = connection.exec_driver_sql(f"{sought} ON {column} = column1", tuple(some))
+        known.update(found.scalars())
+    return known
 
 
 def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
