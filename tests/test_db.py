@@ -421,20 +421,28 @@ async def test_the_data_version_tells_a_foreign_commit(
     database: Database, other: sqlite3.Connection
 ) -> None:
     """A cheap look shows whether anybody has written, our own writing side included."""
-    seen = [await database.data_version(), await database.data_version()]
+    seen = [database.data_version(), database.data_version()]
     other.execute("INSERT INTO videos (url) VALUES ('theirs')")
-    seen += [await database.data_version(), await database.data_version()]
+    seen += [database.data_version(), database.data_version()]
     await add(database, "ours")
-    seen += [await database.data_version(), await database.data_version()]
+    seen += [database.data_version(), database.data_version()]
     assert seen[0::2] == seen[1::2]
     assert 3 == len(set(seen))
+
+
+async def test_a_look_holds_nothing(database: Database, other: sqlite3.Connection) -> None:
+    """The log could never begin anew beside an idle daemon, and would grow without end."""
+    other.execute("INSERT INTO videos (url) VALUES ('theirs')")
+    database.data_version()
+    (held, *_) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not held
 
 
 async def test_a_look_at_what_is_no_database_is_told(tmp_path: Path) -> None:
     """The cheap look tells a trouble in the same words."""
     async with open_database(tmp_path / "absent" / "videos.db") as database:
         with pytest.raises(DatabaseProblem, match="it cannot be opened"):
-            await database.data_version()
+            database.data_version()
 
 
 async def test_a_closed_database_can_be_used_again(path: Path) -> None:
@@ -442,8 +450,10 @@ async def test_a_closed_database_can_be_used_again(path: Path) -> None:
     database = open_database(path)
     await add(database, "u")
     await database.read(urls)
+    database.data_version()
     await database.close()
     assert ["videos.db"] == files(path.parent)
+    database.data_version()
     assert ["u"] == await database.read(urls)
     await database.close()
 
@@ -456,6 +466,10 @@ async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: boo
     kept, others = path.with_name("kept.db"), path.with_name("others.db")
     shutil.copy(path, others)
     async with open_database(path) as database:
+
+        async def look() -> int:
+            return database.data_version()
+
         await add(database, "u")
         assert ["u"] == await database.read(urls)
         move(path, kept)
@@ -464,7 +478,7 @@ async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: boo
         for use in (
             lambda: database.read(urls),
             lambda: database.write(urls, "test"),
-            database.data_version,
+            look,
         ):
             with pytest.raises(DatabaseProblem, match="removed or replaced while") as raised:
                 await use()

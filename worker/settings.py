@@ -5,9 +5,7 @@ its value.
 """
 
 import dataclasses
-import difflib
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,6 +266,8 @@ def _from_environment(environment: Mapping[str, str], problems: list[str]) -> di
 
 
 def _from_file(path: str, source: str, problems: list[str]) -> dict[str, _Said]:
+    import tomllib  # noqa: PLC0415 - most command lines name no file
+
     told = f"the settings file {path} ({source})"
     try:
         with Path(path).open("rb") as stream:
@@ -286,6 +286,8 @@ def _from_file(path: str, source: str, problems: list[str]) -> dict[str, _Said]:
 
 
 def _nearest(name: str) -> str | None:
+    import difflib  # noqa: PLC0415 - only who mistyped a name needs it
+
     return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
 
 

@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import shtab
 
 from tests.cli.conftest import CHECKOUT, Cli, surroundings
 from worker import __version__
-from worker.cli.parser import COMMANDS, FLAG_SETTINGS, parser
+from worker.cli.parser import COMMANDS, FLAG_SETTINGS, SHELLS, parser
 from worker.core.model import State
 
 NAMES = [command.name for command in COMMANDS]
-SLOW = ("aiohttp", "sqlalchemy", "alembic", "rich", "structlog")
+SLOW = ("aiohttp", "sqlalchemy", "alembic", "rich", "structlog", "shtab")
 
 
 def python(
@@ -102,6 +103,27 @@ for name in {[[], *([n] for n in NAMES)]!r}:
 print(json.dumps([codes, [name for name in {SLOW!r} if name in sys.modules]]))
 """
     assert [[0] * (len(NAMES) + 1), []] == json.loads(python("-c", code).stdout)
+
+
+def test_a_drain_off_a_terminal_loads_what_it_uses_alone(path: Path) -> None:
+    """A cron job pays each minute for what draws on terminals, migrates, imitates or completes."""
+    idle = ("rich.progress", "worker.cli.drawn", "alembic", "shtab", "worker.simulator")
+    code = f"""
+import json, sys
+from worker.cli import run
+code = run(["drain", "--json", "--database", sys.argv[1]], {{"VALOSSA_API_KEY": "demo-key"}})
+print(json.dumps([code, [name for name in {idle!r} if name in sys.modules]]))
+"""
+    assert [0, []] == json.loads(python("-c", code, path).stdout.splitlines()[-1])
+
+
+def test_every_shell_can_complete_the_command_line(cli: Cli) -> None:
+    """A shell is offered that shtab does not know, or one that it knows is kept back."""
+    assert set(shtab.SUPPORTED_SHELLS) == set(SHELLS)
+    for shell in SHELLS:
+        said = cli.bare("--print-completion", shell)
+        assert (0, "") == (said.code, said.err)
+        assert "max-seconds" in said.out
 
 
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:

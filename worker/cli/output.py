@@ -7,11 +7,6 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from worker.cli.exits import one_line
 
 _NARROWEST = 40
@@ -42,13 +37,9 @@ def table(
         for row in rows:
             print("\t".join(text(cell) for cell in row))
         return
+    from worker.cli import drawn  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    for name in columns:
-        drawn.add_column(name, no_wrap=name in whole)
-    for row in rows:
-        drawn.add_row(*(Text(text(cell), no_wrap=True, overflow="ellipsis") for cell in row))
-    Console().print(drawn)
+    drawn.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
 
 
 def paragraph(told: str, indent: str = "") -> None:

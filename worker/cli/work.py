@@ -2,16 +2,15 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
 
 from worker import log, wiring
@@ -22,7 +21,7 @@ from worker.db import Database, DatabaseProblem
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
-from worker.store import desk, queue
+from worker.store import counts, desk, queue
 
 Watch = Callable[[Tally], None]
 
@@ -84,10 +83,11 @@ async def perform(settings: Settings, key: Key, orders: Orders, *, progress: boo
     """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
     began = wiring.CLOCK.now()
     async with wiring.existing_database(settings) as database:
-        due = await database.read(lambda c: desk.count_due(c, began))
-        with _display(due, shown=progress) as watch:
+        display = await _display(database, began) if progress else nullcontext(_unwatched)
+        with display as watch:
             async with wiring.runner(settings, key, database, orders, watch) as runner:
                 with _Signals(runner) as signals:
+                    _spare_the_collector()
                     report = await runner.run()
         try:
             left = await _left(database, settings, report, began)
@@ -95,6 +95,14 @@ async def perform(settings: Settings, key: Key, orders: Orders, *, progress: boo
             lost = replace(report, end=End.DATABASE, detail=str(problem))
             return Performed(lost, None, signals.first)
         return Performed(report, left, signals.first)
+
+
+def _spare_the_collector() -> None:
+    """What has been loaded stays, and what a run makes is freed without the collector, which by
+    default looks through all of it again and again (tests/benchmarks/test_overhead.py).
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class _Signals:
@@ -122,28 +130,20 @@ class _Signals:
             self._runner.hurry()
 
 
-@contextmanager
-def _display(due: int, *, shown: bool) -> Iterator[Watch]:
-    """A bar of what was due when the run began, on a terminal."""
-    if not shown:
-        yield lambda _: None
-        return
-    columns = (
-        TextColumn("submitting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=due)
+async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
+    """A bar of what was due when the run began."""
+    from worker.cli import drawn  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-        def watch(tally: Tally) -> None:
-            ended = tally.submitted + tally.failed + tally.in_doubt
-            told = f"{tally.failed} failed, {tally.in_doubt} in doubt, {tally.postponed} postponed"
-            progress.update(task, completed=ended, total=max(due, ended), description=told)
+    return drawn.bar(await database.read(lambda c: _due(c, began)))
 
-        yield watch
+
+def _due(connection: Connection, now: datetime) -> int:
+    """How many videos are due."""
+    return counts.due(connection, counts.in_state(connection, State.PENDING), now)
+
+
+def _unwatched(_: Tally) -> None:
+    """Off a terminal, the log says how it goes."""
 
 
 async def _left(database: Database, settings: Settings, report: Report, began: datetime) -> Left:
@@ -155,8 +155,8 @@ async def _left(database: Database, settings: Settings, report: Report, began: d
 def _counted(
     connection: Connection, settings: Settings, report: Report, began: datetime, now: datetime
 ) -> Left:
-    states = desk.count(connection, desk.Filter())
-    due = desk.count_due(connection, now)
+    pending = counts.in_state(connection, State.PENDING)
+    due = counts.due(connection, pending, now)
     doubts = desk.count(connection, desk.Filter(states=(State.IN_DOUBT,), since=began)).total()
     hopeful = {
         "retry": queue.count_repeatable(connection, settings.max_attempts),
@@ -165,7 +165,7 @@ def _counted(
     }[settings.on_doubt]
     return Left(
         due=due,
-        waiting=states[State.PENDING] - due + states[State.SUBMITTING] + hopeful,
+        waiting=pending - due + counts.in_state(connection, State.SUBMITTING) + hopeful,
         for_people=max(0, doubts - hopeful),
     )
 
