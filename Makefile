@@ -2,16 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test proof check format clean
+.PHONY: demo test proof bench check format clean
 
 demo: .venv/ready                ## see the whole thing work, on this machine alone
 	$(BIN)/valossa-ingest demo
 
 test: .venv/ready                ## run the tests
-	$(BIN)/pytest --ignore=tests/proof
+	$(BIN)/pytest --ignore=tests/proof --ignore=tests/benchmarks
 
 proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: under a minute
 	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600
+
+bench: .venv/ready               ## what is said of speed, measured on this machine
+	$(BIN)/pytest tests/benchmarks -p no:randomly
 
 check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/ruff format --check .
@@ -28,7 +31,7 @@ format: .venv/ready              ## put the code in form
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 
 .venv/ready: pyproject.toml requirements.lock
 	$(PYTHON) -m venv .venv

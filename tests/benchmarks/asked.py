@@ -1,0 +1,49 @@
+"""What people ask of a queue, timed inside the process: ``python asked.py DATABASE``."""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from worker.core.model import State
+from worker.db import Database
+from worker.store import account, counts, desk, overview
+
+NOW = datetime.now(UTC)
+
+
+def status(connection: Connection) -> None:
+    """All that ``status`` asks."""
+    overview.overview(connection, NOW)
+    account.read(connection)
+
+
+def left(connection: Connection) -> None:
+    """What a drain counts when it is over."""
+    counts.due(connection, counts.in_state(connection, State.PENDING), NOW)
+
+
+def failed(connection: Connection) -> None:
+    """The first page of ``list --state failed``."""
+    desk.matching(connection, desk.Filter(states=(State.FAILED,)), 0, desk.PAGE)
+
+
+async def seconds(path: str, question: Callable[[Connection], None]) -> float:
+    """How long an answer takes on a connection that has read the schema and nothing else."""
+    async with Database(path, dice=random.random, waiting=print) as database:
+        await database.read(account.read)
+        began = time.perf_counter()
+        await database.read(question)
+        return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    took = {
+        each.__name__: asyncio.run(seconds(sys.argv[1], each)) for each in (status, left, failed)
+    }
+    sys.stdout.write(json.dumps(took))

@@ -1,0 +1,119 @@
+"""What the benchmarks share: the yardstick's server, long queues, and measured processes."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+HERE = Path(__file__).parent
+KEY = "abcdef0123456789abcdef0123456789"
+FASTEST = 100_000
+"""The highest ``rate`` there is: no pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running ``server.py``."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The ``api_url`` of it."""
+        return f"http://127.0.0.1:{self.port}/core/1.0"
+
+    def book(self) -> list[float]:
+        """When jobs were made since the last look, in seconds of its clock."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/book") as answer:
+            moments: list[float] = json.load(answer)
+        return moments
+
+
+@contextmanager
+def server(latency_seconds: float = 0.0) -> Iterator[Server]:
+    """A server of its own process, which answers at once, or after that long."""
+    command = [sys.executable, str(HERE / "server.py"), str(latency_seconds)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield Server(int(process.stdout.readline()))
+        process.stdin.close()
+
+
+def rate(moments: Sequence[float]) -> float:
+    """Jobs per second, from the first to the last."""
+    return (len(moments) - 1) / (moments[-1] - moments[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a process took: processor seconds, and bytes of memory at its highest."""
+
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def run(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Usage:
+    """Run a command to its end, with its output in ``log``. Raises AssertionError if it fails."""
+    with NamedTemporaryFile() as usage, log.open("wb") as output:
+        measured = [sys.executable, "-I", "-S", str(HERE / "usage.py"), usage.name, *command]
+        code = subprocess.call(measured, env=environment, stdout=output, stderr=output)
+        assert code == 0, log.read_text()[-2000:]
+        return Usage(**json.load(usage))
+
+
+def settings(**told: object) -> dict[str, str]:
+    """The environment of this process, with these settings of the program."""
+    named = {f"WORKER_{name.upper()}": str(value) for name, value in told.items()}
+    return {**os.environ, **named}
+
+
+def program_command(*arguments: str) -> list[str]:
+    """The command line of the program."""
+    return [sys.executable, "-m", "worker", *arguments]
+
+
+def program(arguments: Sequence[str], log: Path, **told: object) -> Usage:
+    """Run a command of the program, with settings."""
+    return run(program_command(*arguments), log, {**settings(**told), "VALOSSA_API_KEY": KEY})
+
+
+def drain(queue: Path, at: Server, *arguments: str, slots: int, **settings: object) -> Usage:
+    """Drain a queue as a person would, with all that is recorded and logged."""
+    return program(
+        ["drain", *arguments],
+        queue.with_suffix(".log"),
+        **{
+            "database_url": queue,
+            "api_url": at.url,
+            "concurrency": slots,
+            "rate": FASTEST,
+            **settings,
+        },
+    )
+
+
+def bare_loop(at: Server, count: int, slots: int, log: Path) -> Usage:
+    """The yardstick: the same POSTs by aiohttp alone."""
+    command = [sys.executable, str(HERE / "bare.py"), f"{at.url}/new_job", str(count), str(slots)]
+    return run(command, log)
+
+
+def make_queue(path: Path, count: int) -> Path:
+    """A database with ``count`` due videos."""
+    program(["migrate"], path.with_suffix(".log"), database_url=path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO videos (url) VALUES (?)",
+            ((f"https://example.com/videos/{number}.mp4",) for number in range(count)),
+        )
+    return path

@@ -1,0 +1,36 @@
+"""What the worker's own work costs beside the requests: a drain against aiohttp alone."""
+
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.benchmarks.conftest import Tell
+from tests.benchmarks.kit import bare_loop, drain, make_queue, rate, server
+
+VIDEOS = 20_000
+ROUNDS = 5
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("slots", "wanted"), [(256, 0.95), (64, 0.80), (16, 0.60)])
+def test_a_drain_keeps_up_with_a_bare_loop(
+    tmp_path: Path, tell: Tell, slots: int, wanted: float
+) -> None:
+    """In turns on the same server; each drain has a new queue, ``synchronous=FULL``, its log."""
+    ratios, bare, drained = [], [], []
+    with server() as at:
+        for turn in range(ROUNDS):
+            bare_loop(at, VIDEOS, slots, tmp_path / "bare.log")
+            bare.append(rate(at.book()))
+            queue = make_queue(tmp_path / f"{turn}.db", VIDEOS)
+            drain(queue, at, slots=slots)
+            moments = at.book()
+            assert len(moments) == VIDEOS
+            drained.append(rate(moments))
+            ratios.append(drained[-1] / bare[-1])
+    tell(
+        f"overhead, {slots} slots: {median(ratios):.2f} [{min(ratios):.2f}-{max(ratios):.2f}] of a "
+        f"bare loop (wanted {wanted}); {median(drained):,.0f} of {median(bare):,.0f} videos/s"
+    )
+    assert median(ratios) >= wanted
