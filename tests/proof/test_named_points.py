@@ -173,11 +173,11 @@ async def kill(ground: Ground, point: Point, url: str, api: str) -> Path:
     """Kill a worker at the point with this video; the queue that it leaves."""
     queue = ground.database(url.split("/", 3)[3].replace("/", "-"))
     hand_in(queue, [url], description=LONG)
-    hand_in(queue, [served(url)])
     async with point.at(Scene(ground=ground, queue=queue, api=api)) as program:
         program.kill()
         assert -signal.SIGKILL == (await program.ended()).code
-    assert [point.left, "pending"] == states(queue), point.name
+    assert [point.left] == states(queue), point.name
+    hand_in(queue, [served(url)])  # not before: its claim may go into the transaction that settles
     return queue
 
 
