@@ -312,6 +312,23 @@ async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Des
     assert ["claim_lost"] == [name for name in desk.events() if name == "claim_lost"]
 
 
+async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: Desk) -> None:
+    """A stop hangs on what nobody will write."""
+    (claim,) = await claimed(database, 1)
+
+    def broken() -> datetime:
+        raise ZeroDivisionError
+
+    clock = Clock(now=broken, monotonic=lambda: 0.0)
+    ledger = Ledger(database, transaction(clock), desk.chronicle)
+    ledger.settle(Ending(claim=claim, outcome=accepted(claim), started_at=START))
+    with pytest.raises(ZeroDivisionError):
+        await ledger.run()
+    async with asyncio.timeout(5):
+        await ledger.written()
+    assert 1 == ledger.unwritten
+
+
 async def test_a_claim_whose_caller_has_gone_is_released(
     path: Path, database: Database, other: sqlite3.Connection
 ) -> None:

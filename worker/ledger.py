@@ -92,7 +92,7 @@ class Ledger:
         self._news.set()
 
     async def written(self) -> None:
-        """Wait until every ending that was put down is on disk."""
+        """Wait until every ending that was put down is on disk, or nobody writes any more."""
         await self._written.wait()
 
     async def claim(self, room: Callable[[], int]) -> Turn:
@@ -130,14 +130,17 @@ class Ledger:
 
     async def run(self) -> None:
         """Write until closed."""
-        while self._ready or self._wanted or self._asked or not self._closing:
-            await self._news.wait()
-            self._news.clear()
-            await self._gather()
-            await self._turn()
-            await self._serve()
-            if self._giving_up.is_set():
-                return
+        try:
+            while self._ready or self._wanted or self._asked or not self._closing:
+                await self._news.wait()
+                self._news.clear()
+                await self._gather()
+                await self._turn()
+                await self._serve()
+                if self._giving_up.is_set():
+                    return
+        finally:
+            self._written.set()
 
     async def _gather(self) -> None:
         """Let the event loop turn until no more endings arrive: a quarter of the transactions."""
