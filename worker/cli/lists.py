@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from worker.cli.patient import standard_input
+from worker.cli.patient import interruptible
 from worker.core.intake import Plan, RejectedError, admit
 from worker.formats import FormatError, Reading, Reject, Row, read
 
@@ -104,11 +104,15 @@ def admit_all(chunk: Chunk, plan: Plan, now: datetime) -> Admitted:
 def opened(name: str) -> Iterator[BinaryIO]:
     """The bytes of a list; ``-`` is standard input."""
     if name == "-":
-        with standard_input(sys.stdin.buffer) as stream:
+        with interruptible(sys.stdin.buffer) as stream:
             yield stream
         return
     with Path(name).open("rb") as stream:
-        yield stream
+        if not Path(name).is_fifo():
+            yield stream
+            return
+        with interruptible(stream) as patient:
+            yield patient
 
 
 def written(name: str, files: Sequence[str]) -> TextIO:
