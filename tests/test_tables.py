@@ -272,4 +272,4 @@ def test_there_is_one_account(plain: sqlite3.Connection) -> None:
 def test_only_the_url_must_be_given() -> None:
     """Every other column of the interface has a default or may be absent."""
     needed = [c.name for c in videos.c if not c.nullable and c.server_default is None]
-    assert ["id", "url"] == needed
+    assert ["url"] == needed

@@ -1,16 +1,23 @@
 """The tables as values: columns, defaults, CHECKs, indexes. Opens nothing and asks nothing.
 
 ``videos`` is an interface (design.md, section 5): any program may insert a URL with plain SQL, so
-every other column has a server default, and CHECKs keep out what the worker could not read.
+every other column has a server default, and CHECKs keep out what the worker could not read. What
+SQLite and PostgreSQL say differently stands beside one another, as ``Said``.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     REAL,
+    TIMESTAMP,
+    BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
+    Double,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -21,8 +28,11 @@ from sqlalchemy import (
     or_,
     text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The revision that this program works on; the head of ``migrations/``."""
 
 
@@ -40,58 +50,103 @@ def as_moment(text: str) -> datetime:
 
 
 class Moment(TypeDecorator[datetime]):
-    """A UTC moment, kept as ``YYYY-MM-DD HH:MM:SS[.ffffff]`` text that sorts by time."""
+    """A UTC moment. SQLite has no type for it: there it is ``YYYY-MM-DD HH:MM:SS[.ffffff]`` text,
+    which sorts by time. PostgreSQL keeps ``timestamptz``.
+    """
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """An aware datetime as text."""
-        return None if value is None else as_text(value)
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """What the database keeps."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(Text())
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Text as an aware datetime."""
-        return None if value is None else as_moment(value)
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
+        """An aware datetime as the database takes it."""
+        return value if value is None or dialect.name == "postgresql" else as_text(value)
+
+    def process_result_value(
+        self,
+        value: str | datetime | None,
+        dialect: Dialect,  # noqa: ARG002
+    ) -> datetime | None:
+        """What the database gives as an aware datetime."""
+        return as_moment(value) if isinstance(value, str) else value
+
+
+class Said(ColumnElement[object]):
+    """An expression that each database says in its own words."""
+
+    inherit_cache = False
+
+    def __init__(self, *, sqlite: str, postgresql: str) -> None:
+        self.sqlite = sqlite
+        self.postgresql = postgresql
+
+
+@compiles(Said, "sqlite")
+def _said_to_sqlite(said: Said, _: SQLCompiler, **__: object) -> str:
+    return said.sqlite
+
+
+@compiles(Said, "postgresql")
+def _said_to_postgresql(said: Said, _: SQLCompiler, **__: object) -> str:
+    return said.postgresql
 
 
 def _readable_moment(column: str) -> CheckConstraint:
-    """Only what ``datetime('now')`` could have written, with up to six digits of a fraction. In
-    bytes, since the length of a text ends at a NUL.
+    """Only what a datetime can be; in SQLite, only what ``datetime('now')`` could have written, up
+    to six digits of a fraction: in bytes, since the length of a text ends at a NUL.
     """
     return CheckConstraint(
-        f"{column} >= '1970-01-01' AND "
-        f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
-        f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
-        f"length(CAST({column} AS BLOB)) BETWEEN 21 AND 26 AND "
-        f"substr({column}, 21) NOT GLOB '*[^0-9]*'))",
+        Said(
+            sqlite=f"{column} >= '1970-01-01' AND "
+            f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
+            f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
+            f"length(CAST({column} AS BLOB)) BETWEEN 21 AND 26 AND "
+            f"substr({column}, 21) NOT GLOB '*[^0-9]*'))",
+            postgresql=f"{column} >= '1970-01-01 00:00:00+00' AND "
+            f"{column} < '9999-12-31 00:00:00+00'",
+        ),
         name=f"{column}_is_utc_text",
     )
 
 
-_NOW = text("(datetime('now'))")
+_NOW = Said(sqlite="(datetime('now'))", postgresql="clock_timestamp()")
+
+RANDOM = Said(
+    sqlite="(lower(hex(randomblob(16))))",
+    postgresql="replace(gen_random_uuid()::text, '-', '')",
+)
+"""32 hex digits, other ones for each row."""
+
+_Big = BigInteger().with_variant(Integer, "sqlite")
+_Number: TypeEngine[float] = REAL().with_variant(Double, "postgresql")
 
 metadata = MetaData()
 
 videos = Table(
     "videos",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _Big, Identity(), primary_key=True),
     Column("url", Text, nullable=False),
     Column("media_id", Text),
     Column("title", Text),
     Column("description", Text),
     Column("language", Text),
     Column("transcript_url", Text),
-    Column("face_min_relative_height", REAL),
+    Column("face_min_relative_height", _Number),
     Column("face_gallery_id", Text),
     Column("email_group", Text),
     Column("callback_url", Text),
-    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("priority", _Big, nullable=False, server_default=text("0")),
     Column("due_at", Moment, nullable=False, server_default=_NOW),
     Column("state", Text, nullable=False, server_default=text("'pending'")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("claims", Integer, nullable=False, server_default=text("0")),
-    Column("request_id", Text, nullable=False, server_default=text("(lower(hex(randomblob(16))))")),
+    Column("request_id", Text, nullable=False, server_default=RANDOM),
     Column("claim_token", Text),
     Column("claimed_by", Text),
     Column("lease_until", Moment),
@@ -125,38 +180,50 @@ videos = Table(
     sqlite_autoincrement=True,  # history outlives a deleted row, so its id must not come back
 )
 
+
+def _partial(
+    name: str, where: ColumnElement[bool], *columns: ColumnElement[object], unique: bool = False
+) -> None:
+    """An index of the rows that satisfy ``where``."""
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
 _pending = videos.c.state == text("'pending'")
 
-Index(
+_partial(
     "videos_due",
+    _pending,
     desc(videos.c.priority),
     videos.c.due_at,
     videos.c.id,
     videos.c.state,  # always the same, but with it the index alone says how many there are
-    sqlite_where=_pending,
 )
-Index("videos_leases", videos.c.lease_until, sqlite_where=videos.c.state == text("'submitting'"))
-Index("videos_doubts", videos.c.updated_at, sqlite_where=videos.c.state == text("'in_doubt'"))
-Index(
-    "videos_look_ups",
-    videos.c.updated_at,
-    sqlite_where=_pending & (videos.c.http_status == text("500")),
-)
-Index(
+_partial("videos_leases", videos.c.state == text("'submitting'"), videos.c.lease_until)
+_partial("videos_doubts", videos.c.state == text("'in_doubt'"), videos.c.updated_at)
+_partial("videos_look_ups", _pending & (videos.c.http_status == text("500")), videos.c.updated_at)
+_partial(
     "videos_closed",
+    or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),
     videos.c.state,
-    sqlite_where=or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),
 )
-Index("videos_request_id", videos.c.request_id)
-Index("videos_url", videos.c.url)
-Index("videos_media_id", videos.c.media_id, sqlite_where=videos.c.media_id.is_not(None))
-Index("videos_job_id", videos.c.job_id, unique=True, sqlite_where=videos.c.job_id.is_not(None))
+
+# PostgreSQL's usual index refuses texts of more than 2,704 bytes; signed links can be longer.
+Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
+Index("videos_url", videos.c.url, postgresql_using="hash")
+Index(
+    "videos_media_id",
+    videos.c.media_id,
+    sqlite_where=videos.c.media_id.is_not(None),
+    postgresql_where=videos.c.media_id.is_not(None),
+    postgresql_using="hash",
+)
+_partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
 
 history = Table(
     "history",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("video_id", Integer, nullable=False),
+    Column("id", _Big, Identity(), primary_key=True),
+    Column("video_id", _Big, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("at", Moment, nullable=False),
     Column("who", Text, nullable=False),
@@ -169,41 +236,48 @@ history = Table(
 )
 
 Index("history_of_video", history.c.video_id, history.c.attempt)
-Index(
+_partial(
     "history_doubts",
+    history.c.fact == text("'in_doubt'"),
     history.c.video_id,
     history.c.attempt,
-    sqlite_where=history.c.fact == text("'in_doubt'"),
 )
-Index(
-    "history_jobs",
-    history.c.at,
-    history.c.id,
-    history.c.fact,
-    sqlite_where=history.c.job_id.is_not(None),
-)
-Index(
+_partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
+_partial(
     "history_others",
+    history.c.job_id.is_(None),
     history.c.at,
     history.c.fact,
     history.c.job_id,  # always NULL, as above
-    sqlite_where=history.c.job_id.is_(None),
 )
 
 account = Table(
     "account",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("next_start_at", Moment, nullable=False, server_default=_NOW),
     Column("cool_down_until", Moment),
     Column("cool_down_reason", Text),
     Column("paused_at", Moment),
     Column("pause_reason", Text),
-    Column("pace_low", REAL),
-    Column("pace_ceiling", REAL),
+    Column("pace_low", _Number),
+    Column("pace_ceiling", _Number),
     Column("pace_cut_at", Moment),
     Column("list_asked_at", Moment),
     Column("list_read_at", Moment),
+    Column("moved_to", Text),
     CheckConstraint("id = 1", name="one_row"),
+    sqlite_strict=True,
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, nullable=False, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
     sqlite_strict=True,
 )

@@ -11,15 +11,20 @@ branch_labels = None
 depends_on = None
 
 
+MOMENT = {"sqlite": "TEXT", "postgresql": "TIMESTAMP WITH TIME ZONE"}
+LONG = {"sqlite": "", "postgresql": "USING hash "}
+
+
 def upgrade() -> None:
     """Add the columns and the indexes."""
-    op.execute("ALTER TABLE account ADD COLUMN list_asked_at TEXT")
-    op.execute("ALTER TABLE account ADD COLUMN list_read_at TEXT")
+    dialect = op.get_context().dialect.name
+    op.execute(f"ALTER TABLE account ADD COLUMN list_asked_at {MOMENT[dialect]}")
+    op.execute(f"ALTER TABLE account ADD COLUMN list_read_at {MOMENT[dialect]}")
     op.execute(
         "CREATE INDEX videos_look_ups ON videos (updated_at) "
         "WHERE state = 'pending' AND http_status = 500"
     )
-    op.execute("CREATE INDEX videos_request_id ON videos (request_id)")
+    op.execute(f"CREATE INDEX videos_request_id ON videos {LONG[dialect]}(request_id)")
 
 
 def downgrade() -> None:

