@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import structlog
 
+from tests import postgres
 from worker import migrate
 from worker.clock import Clock
 from worker.db import Database
 from worker.simulator import Options, Simulator
+from worker.wiring import CLOCK
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -35,34 +37,79 @@ class Hands:
         self.seconds += seconds
 
 
-def open_database(path: Path, waiting: Callable[[str], None] = lambda _: None) -> Database:
-    """A database on ``path``; the dice always show a half."""
-    return Database(str(path), dice=lambda: 0.5, waiting=waiting)
+def open_database(url: Path | str, waiting: Callable[[str], None] = lambda _: None) -> Database:
+    """The database of a path or an address; the dice always show a half."""
+    return Database(str(url), dice=lambda: 0.5, now=CLOCK.now, waiting=waiting)
+
+
+KINDS = ("sqlite", "postgresql")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What asks for a database runs on each kind, but for what asks for SQLite's file itself."""
+    if "kind" in metafunc.fixturenames:
+        kinds = KINDS[:1] if "path" in metafunc.fixturenames else KINDS
+        metafunc.parametrize("kind", kinds, indirect=True)
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of database that this test runs on."""
+    found: str = request.param
+    return found
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One migrated file; tests copy it."""
     path = tmp_path_factory.mktemp("migrated") / "videos.db"
-
-    async def make() -> None:
-        async with open_database(path) as database:
-            await migrate.upgrade(database)
-
-    asyncio.run(make())
+    asyncio.run(_migrate(str(path)))
     return path
+
+
+async def _migrate(url: str) -> None:
+    async with open_database(url) as database:
+        await migrate.upgrade(database)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """A PostgreSQL server."""
+    with postgres.served() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def shared(server: str) -> str:
+    """One migrated database of it, which tests use one after the other."""
+    url = asyncio.run(postgres.made(server))
+    asyncio.run(_migrate(url))
+    return url
+
+
+@pytest.fixture
+def served(shared: str) -> str:
+    """A migrated PostgreSQL database that nobody else uses, with nothing in it."""
+    asyncio.run(postgres.emptied(shared))
+    return shared
 
 
 @pytest.fixture
 def path(migrated: Path, tmp_path: Path) -> Path:
-    """A migrated database file of this test's own."""
+    """A migrated SQLite file of this test's own."""
     return Path(shutil.copy(migrated, tmp_path / "videos.db"))
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    """That file, open."""
-    async with open_database(path) as opened:
+def url(kind: str, request: pytest.FixtureRequest) -> str:
+    """The address of a migrated database of this test's own."""
+    return str(request.getfixturevalue("path" if kind == "sqlite" else "served"))
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """That database, open."""
+    async with open_database(url) as opened:
         yield opened
 
 

@@ -1,5 +1,4 @@
 import asyncio
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -18,11 +17,11 @@ from worker.db import (
     PATIENCE_SECONDS,
     Database,
     DatabaseProblem,
-    path_of,
     schema_of,
     schema_problem,
 )
 from worker.tables import SCHEMA
+from worker.wiring import CLOCK
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,9 +70,10 @@ library.sqlite3_vfs_find.restype = ctypes.c_void_p
 library.sqlite3_vfs_register.argtypes = [ctypes.c_void_p, ctypes.c_int]
 library.sqlite3_vfs_register(library.sqlite3_vfs_find(b"unix-dotfile"), 1)
 from worker.db import Database, DatabaseProblem
+from worker.wiring import CLOCK
 
 async def main():
-    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+    async with Database(sys.argv[1], dice=lambda: 0.5, now=CLOCK.now, waiting=print) as database:
         for use in (database.read, lambda work: database.write(work, "test")):
             try:
                 await use(lambda connection: print("worked"))
@@ -165,7 +165,7 @@ async def test_a_lock_is_waited_for_and_told_once(
     other.execute("BEGIN IMMEDIATE")
     other.execute("INSERT INTO videos (url) VALUES ('theirs')")
     async with Database(
-        str(path), dice=polls, waiting=said.append, patience_seconds=patience_seconds
+        str(path), dice=polls, now=CLOCK.now, waiting=said.append, patience_seconds=patience_seconds
     ) as database:
         await database.write(
             lambda c: c.execute(text("INSERT INTO videos (url) VALUES ('ours')")), "to settle one"
@@ -189,7 +189,9 @@ async def test_the_word_comes_after_the_patience(path: Path, other: sqlite3.Conn
         other.execute("COMMIT")
 
     other.execute("BEGIN IMMEDIATE")
-    async with Database(str(path), dice=dice, waiting=waiting, patience_seconds=0.05) as database:
+    async with Database(
+        str(path), dice=dice, now=CLOCK.now, waiting=waiting, patience_seconds=0.05
+    ) as database:
         await database.write(urls, "test")
     assert 1 == len(said)
     assert 0.05 <= said[0] - asked[0] + 0.02
@@ -202,7 +204,9 @@ async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
         other.execute("CREATE TABLE theirs (x)")
         other.execute("BEGIN EXCLUSIVE")
         polls = Polls(3, lambda: other.execute("COMMIT"))
-        async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+        async with Database(
+            str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None
+        ) as database:
             assert ("wal", 2) == await database.read(pragmas)
         assert 3 == polls.count
 
@@ -225,7 +229,7 @@ async def test_another_process_is_waited_for(path: Path) -> None:
     assert process.stdout is not None
     await process.stdout.readline()
     polls = Polls(2, process.stdin.close)
-    async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+    async with Database(str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None) as database:
         assert ["theirs"] == await database.write(urls, "test")
     assert 2 <= polls.count
     assert 0 == await process.wait()
@@ -235,7 +239,7 @@ async def test_readers_do_not_wait_for_a_writer(path: Path, other: sqlite3.Conne
     """Whoever looks at the table is not held up by whoever writes."""
     other.execute("BEGIN IMMEDIATE")
     polls = Polls(1, lambda: None)
-    async with Database(str(path), dice=polls, waiting=lambda _: None) as database:
+    async with Database(str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None) as database:
         assert [] == await database.read(urls)
     assert 0 == polls.count
 
@@ -251,7 +255,7 @@ async def test_our_readers_do_not_wait_for_our_writer(
         return 0.0
 
     other.execute("BEGIN IMMEDIATE")
-    async with Database(str(path), dice=dice, waiting=lambda _: None) as database:
+    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as database:
         writing = asyncio.create_task(database.write(urls, "test"))
         await locked.wait()
         assert [] == await asyncio.wait_for(database.read(urls), 5)
@@ -345,9 +349,10 @@ async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(
 ABSENT = """
 import asyncio, sys
 from worker.db import Database, DatabaseProblem
+from worker.wiring import CLOCK
 
 async def main():
-    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+    async with Database(sys.argv[1], dice=lambda: 0.5, now=CLOCK.now, waiting=print) as database:
         try:
             await database.read(print)
         except DatabaseProblem as problem:
@@ -375,10 +380,11 @@ FULL = """
 import asyncio, resource, sys
 from sqlalchemy import text
 from worker.db import Database, DatabaseProblem
+from worker.wiring import CLOCK
 
 async def main():
     insert = text("INSERT INTO videos (url, title) VALUES ('u', hex(randomblob(:size)))")
-    async with Database(sys.argv[1], dice=lambda: 0.5, waiting=print) as database:
+    async with Database(sys.argv[1], dice=lambda: 0.5, now=CLOCK.now, waiting=print) as database:
         await database.write(lambda c: c.execute(insert, {"size": 1}), "test")
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
         try:
@@ -497,53 +503,6 @@ async def test_a_path_is_taken_as_it_is(tmp_path: Path, name: str) -> None:
 
 
 HERE = Path.cwd()
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("videos.db", HERE / "videos.db"),
-        ("./some/videos.db", HERE / "some/videos.db"),
-        ("/var/lib/videos.db", Path("/var/lib/videos.db")),
-        ("~/videos.db", Path.home() / "videos.db"),
-        ("sqlite:///videos.db", HERE / "videos.db"),
-        ("sqlite:////var/lib/videos.db", Path("/var/lib/videos.db")),
-        ("sqlite+aiosqlite:///videos.db", HERE / "videos.db"),
-        ("sqlite:///~/videos.db", Path.home() / "videos.db"),
-    ],
-)
-def test_a_url_or_a_path_names_a_file(url: str, path: Path) -> None:
-    """Every way to write the setting means one absolute path."""
-    assert path == path_of(url)
-
-
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("postgresql://host/videos", "is no SQLite file: write sqlite:///videos.db or a path"),
-        ("sqlite://", "is no SQLite file"),
-        ("sqlite:///", "is no SQLite file"),
-        ("sqlite://var/videos.db", "is no SQLite file"),
-        ("sqlite:///videos.db?mode=ro", "is no SQLite file"),
-        ("nonsense://videos.db", "is no SQLite file"),
-        ("://videos.db", "cannot be read"),
-        ("sqlite://host:port/videos.db", "cannot be read"),
-    ],
-)
-def test_what_names_no_file_is_refused(url: str, why: str) -> None:
-    """A mistyped setting is told with what was written, and makes no file elsewhere."""
-    with pytest.raises(DatabaseProblem, match=re.escape(why)) as raised:
-        path_of(url)
-    assert repr(url) in str(raised.value)
-
-
-@pytest.mark.parametrize("host", ["host", "host:port"])
-def test_a_password_in_the_url_is_not_told(host: str) -> None:
-    """A password for another engine would stand in a mail of cron."""
-    with pytest.raises(DatabaseProblem) as raised:
-        path_of(f"postgresql://user:secret@{host}/videos")
-    assert "secret" not in str(raised.value)
-    assert f"//…@{host}" in str(raised.value)
 
 
 @pytest.mark.parametrize(

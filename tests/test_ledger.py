@@ -19,6 +19,7 @@ from worker.ledger import TRY_AGAIN_SECONDS, Ledger
 from worker.log import Log
 from worker.store.settle import Ending
 from worker.terms import CoolDown, Settled, Why
+from worker.wiring import CLOCK
 
 
 class Ticks:
@@ -154,7 +155,7 @@ async def test_what_comes_meanwhile_goes_into_the_next(
         locked.set()
         return 0.0
 
-    async with Database(str(path), dice=dice, waiting=lambda _: None) as slow:
+    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as slow:
         desk = Desk(slow)
         other.execute("BEGIN IMMEDIATE")
         futures = [desk.put(first, accepted(first))]
@@ -340,7 +341,7 @@ async def test_a_claim_whose_caller_has_gone_is_released(
         locked.set()
         return 0.0
 
-    async with Database(str(path), dice=dice, waiting=lambda _: None) as slow:
+    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as slow:
         desk = Desk(slow)
         other.execute("BEGIN IMMEDIATE")
         async with desk.open():

@@ -2,14 +2,14 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import Text, bindparam, insert, select, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.sql import Executable
 
 from tests.conftest import START
 from tests.parts import add, later, row
 from worker.db import Database
 from worker.prepared import Prepared
-from worker.tables import as_text, videos
+from worker.tables import videos
 
 SAID = select(bindparam("value", type_=Text))
 ADD = insert(videos).values(url=bindparam("value", type_=Text), due_at=bindparam("at"))
@@ -31,20 +31,20 @@ async def test_a_value_of_the_statement_may_be_given_another(database: Database)
 
 
 @pytest.mark.parametrize("moment", [START, later(START, 0.000001)])
-async def test_moments_go_in_as_datetimes_and_come_out_as_text(
+async def test_moments_go_in_and_come_out_as_datetimes(
     database: Database, moment: datetime
 ) -> None:
     """A moment is written in another form than SQLAlchemy's, and compares wrongly."""
     await add(database, "u", due_at=moment)
     of_moment = Prepared(select(videos.c.due_at).where(videos.c.due_at == bindparam("at")))
     found = await database.read(lambda c: of_moment(c, at=moment))
-    assert [(as_text(moment),)] == found
+    assert [[moment]] == [list(row) for row in found]
 
 
 async def test_what_it_writes_is_there(database: Database) -> None:
     """A statement that writes is not part of the transaction, or its moment is read as another."""
     statement = Prepared(ADD)
-    assert [] == await database.write(lambda c: statement(c, value="u", at=START), "test")
+    assert not await database.write(lambda c: statement(c, value="u", at=START), "test")
     stored = await row(database, 1)
     assert ("u", START) == (stored["url"], stored["due_at"])
 
@@ -60,7 +60,7 @@ async def test_what_it_writes_is_there(database: Database) -> None:
     ids=["no value", "refused by a rule", "missing", "no such thing"],
 )
 async def test_an_error_is_raised_as_sqlalchemy_would(
-    database: Database, statement: ClauseElement, values: dict[str, object]
+    database: Database, statement: Executable, values: dict[str, object]
 ) -> None:
     """Law 14: what one bad value raises is taken for something worse, and ends the run."""
     told = []
@@ -83,11 +83,11 @@ async def test_what_the_driver_cannot_take_is_refused(
 ) -> None:
     """Law 14: what cannot be stored is stored as something else."""
     statement = Prepared(SAID)
-    with pytest.raises(error):
+    with pytest.raises((error, StatementError)):
         await database.read(lambda c: statement(c, value=value))
 
 
 async def test_a_forgotten_value_is_told(database: Database) -> None:
     """A parameter that nobody gave goes in as NULL, and is found nowhere."""
-    with pytest.raises(KeyError, match="value"):
+    with pytest.raises((KeyError, StatementError), match="value"):
         await database.read(Prepared(SAID))

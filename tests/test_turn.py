@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text, update
 
-from tests.conftest import START, Hands
+from tests.conftest import START, Hands, open_database
 from tests.parts import TERMS, add, facts, later, let_start, row, take, transaction
 from worker.core.model import (
     Accepted,
@@ -167,7 +167,7 @@ async def test_two_processes_share_one_spacing(
     await due(database, 60)
     works = [transaction(hands.clock, worker=f"worker-{n}", rate=100) for n in range(2)]
     starts: list[tuple[float, int]] = []
-    async with Database(str(path), dice=lambda: 0.5, waiting=lambda _: None) as other:
+    async with open_database(path) as other:
         for place in range(40):
             done = await write((database, other)[place % 2], works[place % 2], room=8)
             starts += [(start.at, place % 2) for start in done.turn.starts]

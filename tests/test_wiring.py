@@ -38,7 +38,7 @@ async def test_the_database_that_is_there_is_opened(path: Path) -> None:
     """What was migrated can be used as it is, by a bare path or by a URL."""
     for spelled in (str(path), f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}"):
         async with wiring.existing_database(Settings(database_url=spelled)) as database:
-            assert path == database.path
+            assert str(path) == str(database.address)
             assert 0 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
 
 

@@ -15,12 +15,14 @@ core/          the decisions, pure: values in, values out
   listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
                does not fit between it and the table
   redact       what may be shown at all; remedy: what helps
-tables         what is stored; clock: time as an argument; sqlite: a connection and its thread;
+tables         what is stored; clock: time as an argument; address: where a database is;
                wire: one HTTP request on one connection
-db             connections and transactions; prepared: a statement compiled once; settings, log;
-               migrate: the way to the schema
-store/         the only SQL: batch, queue, settle, account, evidence, audit, intake, counts, desk,
-               overview, changes
+sqlite         an engine for a file; threaded: its connections
+postgres       an engine for a server; listening: what it says by itself
+db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
+               way to the schema
+store/         the only SQL: batch, queue, settle, account, evidence, audit, insertion, intake,
+               counts, desk, overview, changes
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does

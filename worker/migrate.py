@@ -23,7 +23,7 @@ async def upgrade(database: Database, revision: str = "head") -> None:
             lambda connection: command.upgrade(_config(connection), revision), "migrate"
         )
     except CommandError as error:
-        raise DatabaseProblem(f"database {database.path}: {error}: restore a backup") from error
+        raise DatabaseProblem(f"database {database.address}: {error}: restore a backup") from error
 
 
 async def downgrade(database: Database, revision: str) -> None:

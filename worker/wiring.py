@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from worker import __version__
+from worker.address import File, Server, address_of
 from worker.api import Api
 from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.request import Defaults
-from worker.db import Database, DatabaseProblem, path_of, schema_of, schema_problem
+from worker.db import Database, DatabaseProblem, schema_of, schema_problem
 from worker.gate import Gate
 from worker.log import Event, Log, logger
 from worker.orders import Orders, Tally
@@ -38,16 +39,16 @@ async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, open; one that is missing or of another schema is refused with the way out.
     Raises DatabaseProblem.
     """
-    path = path_of(settings.database_url)
-    if not _is_there(path):
+    address = address_of(settings.database_url)
+    if not _is_there(address):
         raise DatabaseProblem(
-            f"no database at {path}: run valossa-ingest migrate to make one, or name another with "
-            "--database or WORKER_DATABASE_URL"
+            f"no database at {address}: run valossa-ingest migrate to make one, or name another "
+            "with --database or WORKER_DATABASE_URL"
         )
     async with _database(settings) as database:
         problem = await database.read(schema_problem)
         if problem:
-            raise DatabaseProblem(f"database {path} {problem}")
+            raise DatabaseProblem(f"database {address} {problem}")
         yield database
 
 
@@ -56,20 +57,31 @@ async def made_database(settings: Settings) -> AsyncIterator[Database]:
     """The database, open; a missing one is made, an old schema is not touched. Raises
     DatabaseProblem.
     """
-    if not _is_there(path_of(settings.database_url)):
+    address = address_of(settings.database_url)
+    if not _is_there(address) or (isinstance(address, Server) and await _is_empty(settings)):
         await migrate(settings)
     async with existing_database(settings) as database:
         yield database
 
 
-def _is_there(path: Path) -> bool:
-    """Whether the file exists; a path that cannot even be asked for is a DatabaseProblem."""
+def _is_there(address: File | Server) -> bool:
+    """Whether the file exists, of a server only whoever connects can tell; a path that cannot even
+    be asked for is a DatabaseProblem.
+    """
+    if isinstance(address, Server):
+        return True
     try:
-        return path.exists()
+        return address.path.exists()
     except OSError as error:
         raise DatabaseProblem(
-            f"database {path}: {error.strerror}: name another with --database"
+            f"database {address}: {error.strerror}: name another with --database"
         ) from error
+
+
+async def _is_empty(settings: Settings) -> bool:
+    """Whether the database has no tables of this program."""
+    async with _database(settings) as database:
+        return await database.read(schema_of) is None
 
 
 async def migrate(settings: Settings) -> None:
@@ -79,7 +91,8 @@ async def migrate(settings: Settings) -> None:
     async with _database(settings) as database:
         found = await database.read(schema_of)
         if found is not None and found > SCHEMA:
-            raise DatabaseProblem(f"database {database.path} {await database.read(schema_problem)}")
+            problem = await database.read(schema_problem)
+            raise DatabaseProblem(f"database {database.address} {problem}")
         await upgrade(database)
 
 
@@ -88,6 +101,7 @@ def _database(settings: Settings) -> Database:
     return Database(
         settings.database_url,
         dice=random.random,
+        now=CLOCK.now,
         waiting=lambda purpose: log.warning(Event.DATABASE_WAITED_FOR, purpose=purpose),
     )
 
@@ -106,12 +120,12 @@ async def runner(
     async with api(settings, key) as client:
         yield Runner(
             database=database,
-            transaction=_transaction(settings, worker),
+            transaction=_transaction(settings, worker, database),
             api=client,
             gate=_gate(settings),
             orders=orders,
             chronicle=Chronicle(log, watch),
-            turned=_nothing if orders.drain else _heartbeat(database.path),
+            turned=_turned(database.address, orders),
         )
 
 
@@ -121,7 +135,7 @@ async def reconciler(
 ) -> AsyncIterator[Reconciler]:
     """What settles doubts for a person, whatever ``on_doubt`` says, ready to ask once."""
     asking = dataclasses.replace(settings, on_doubt="reconcile")
-    transaction = _transaction(asking, who)
+    transaction = _transaction(asking, who, database)
     judgement = transaction.judgement
     assert judgement is not None  # noqa: S101 - as just asked for
     async with api(settings, key) as client:
@@ -145,8 +159,9 @@ def _gate(settings: Settings) -> Gate:
     )
 
 
-def _transaction(settings: Settings, worker: str) -> Transaction:
-    return Transaction(terms=terms(settings, worker), clock=CLOCK, dice=random.random)
+def _transaction(settings: Settings, worker: str, database: Database) -> Transaction:
+    clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
+    return Transaction(terms=terms(settings, worker), clock=clock, dice=random.random)
 
 
 def heartbeat_of(database: Path) -> Path:
@@ -170,8 +185,15 @@ def _heartbeat(database: Path) -> Callable[[], None]:
     return touch
 
 
+def _turned(address: File | Server, orders: Orders) -> Callable[[], None]:
+    """What a run does at each turn: a drain shows no sign of life but its end."""
+    if orders.drain or isinstance(address, Server):
+        return _nothing
+    return _heartbeat(address.path)
+
+
 def _nothing() -> None:
-    """A drain shows no sign of life but its end."""
+    """Nobody asks for news."""
 
 
 def api(settings: Settings, key: Key) -> Api:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from worker.core.model import State
 from worker.db import Database
 from worker.store import account, counts, desk, overview
+from worker.wiring import CLOCK
 
 NOW = datetime.now(UTC)
 
@@ -35,7 +36,7 @@ def failed(connection: Connection) -> None:
 
 async def seconds(path: str, question: Callable[[Connection], None]) -> float:
     """How long an answer takes on a connection that has read the schema and nothing else."""
-    async with Database(path, dice=random.random, waiting=print) as database:
+    async with Database(path, dice=random.random, now=CLOCK.now, waiting=print) as database:
         await database.read(account.read)
         began = time.perf_counter()
         await database.read(question)

@@ -33,14 +33,14 @@ WIRE = "worker/wire.py"
 LAWS = (
     Mutation(
         law="1: the intent is committed before its request",
-        file="worker/sqlite.py",
+        file="worker/threaded.py",
         old="connection.commit()",
         new='(connection.rollback if hasattr(result, "turn") else connection.commit)()',
         tests=("tests/test_runner.py::test_the_intent_is_on_disk_before_the_request",),
     ),
     Mutation(
         law="1: a commit is on disk",
-        file="worker/db.py",
+        file="worker/sqlite.py",
         old='"PRAGMA synchronous=FULL"',
         new='"PRAGMA synchronous=NORMAL"',
         tests=("tests/test_db.py::test_commits_are_on_disk_on_both_connections",),

@@ -32,7 +32,7 @@ class PausingDatabase(Database):
     """A database whose writing stops at ``point``."""
 
     def __init__(self, url: str, point: str) -> None:
-        super().__init__(url, dice=random.random, waiting=lambda _: None)
+        super().__init__(url, dice=random.random, now=wiring.CLOCK.now, waiting=lambda _: None)
         self._point = point
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:

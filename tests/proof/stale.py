@@ -61,7 +61,7 @@ class FreezingDatabase(Database):
     """A database after whose commit of a certain claim the process stands still."""
 
     def __init__(self, url: str, word: str | None) -> None:
-        super().__init__(url, dice=random.random, waiting=lambda _: None)
+        super().__init__(url, dice=random.random, now=wiring.CLOCK.now, waiting=lambda _: None)
         self._word = word
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:

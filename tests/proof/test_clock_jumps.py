@@ -24,6 +24,7 @@ from tests.wire import Line
 from worker.clock import Clock
 from worker.db import Database
 from worker.simulator import Options, Simulator
+from worker.wiring import CLOCK
 
 SETTLE_SECONDS = 300.0
 """Before an absence counts; less than a jump."""
@@ -75,7 +76,9 @@ async def drain(
         worker=secrets.token_hex(8),
         absent_after=SETTLE_SECONDS if reconcile else None,
     )
-    async with Database(str(path), dice=lambda: 0.5, waiting=lambda _: None) as database:
+    async with Database(
+        str(path), dice=lambda: 0.5, now=CLOCK.now, waiting=lambda _: None
+    ) as database:
         await within(Worker(orders=SHORT, terms=terms, clock=times_of.clock).run(database, api.url))
 
 

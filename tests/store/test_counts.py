@@ -2,13 +2,14 @@ from datetime import datetime
 from functools import partial
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, text
 
 from tests.conftest import START
 from tests.parts import add, later
 from worker.core.model import State
 from worker.db import Database
 from worker.store import counts
+from worker.tables import Moment
 
 NOW = START
 LONG_AGO, FAR_AHEAD = later(NOW, -86_400), later(NOW, 86_400)
@@ -16,13 +17,13 @@ LONG_AGO, FAR_AHEAD = later(NOW, -86_400), later(NOW, 86_400)
 
 async def crowd(database: Database, number: int, due_at: datetime, priority: int) -> None:
     """Many pending videos."""
-    sql = (
+    sql = text(
         "INSERT INTO videos (url, due_at, priority) "
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-        "SELECT 'u' || i, ?, ? FROM n"
-    )
-    values = (number, due_at.strftime("%Y-%m-%d %H:%M:%S"), priority)
-    await database.write(lambda c: c.exec_driver_sql(sql, values), "test")
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :number) "
+        "SELECT 'u' || i, :due_at, :priority FROM n"
+    ).bindparams(bindparam("due_at", type_=Moment))
+    values = {"number": number, "due_at": due_at, "priority": priority}
+    await database.write(lambda c: c.execute(sql, values), "test")
 
 
 def due(connection: Connection) -> int:

@@ -11,7 +11,8 @@ from tests.parts import add, facts, later, row, take
 from worker.core.evidence import is_made
 from worker.db import Database
 from worker.store import intake
-from worker.store.intake import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake, Row
+from worker.store.insertion import Row
+from worker.store.intake import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake
 from worker.tables import history, videos
 
 NOW = START

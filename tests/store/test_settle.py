@@ -518,6 +518,7 @@ def test_a_standing_is_one_thing_at_most() -> None:
             assert (holds and state is State.IN_DOUBT) == standing.late
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_settle_searches_nothing_row_by_row(database: Database) -> None:
     """However long the table and its history, a settle finds what it needs by index."""
     _, second = await repeated(database)
@@ -526,4 +527,4 @@ async def test_a_settle_searches_nothing_row_by_row(database: Database) -> None:
     assert "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN" in found
     assert "SEARCH holder USING INDEX videos_job_id (job_id=?) LEFT-JOIN" in found
     scanned = [each for each in found if "SCAN" in each]
-    assert ["SCAN each_of_endings VIRTUAL TABLE INDEX 1:"] == scanned
+    assert ["SCAN json_each VIRTUAL TABLE INDEX 1:"] == scanned

@@ -71,7 +71,7 @@ async def _tell(settings: Settings, accepted: int) -> None:
         states = await database.read(counts.by_state)
         wanting = desk.Filter(states=(State.FAILED, State.IN_DOUBT))
         rows = await database.read(lambda c: desk.matching(c, wanting, 0, 10))
-        path = database.path
+        path = database.address
     there = sorted((state, number) for state, number in states.items() if number)
     output.table(("state", "videos"), there, title="What became of them")
     print(f"\nThe imitation accepted {accepted} jobs; {_lost(accepted)}.\n")

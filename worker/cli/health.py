@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Mapping
 
 from worker import wiring
+from worker.address import DatabaseProblem, Server, address_of
 from worker.cli import exits
-from worker.db import DatabaseProblem, path_of
 from worker.settings import Loaded
 
 STALE_SECONDS = 60.0
@@ -16,7 +16,10 @@ def health(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     no such database. Opens nothing: a lock that somebody holds must not look like a dead daemon.
     """
     try:
-        database = path_of(loaded.settings.database_url)
+        address = address_of(loaded.settings.database_url)
+        if isinstance(address, Server):
+            return exits.complain([f"{address} keeps no sign of life: ask valossa-ingest workers"])
+        database = address.path
         sign = wiring.heartbeat_of(database)
         age = wiring.CLOCK.now().timestamp() - sign.stat().st_mtime
     except DatabaseProblem as problem:

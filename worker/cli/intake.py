@@ -36,7 +36,7 @@ from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Loaded, Settings
-from worker.store import intake
+from worker.store import insertion, intake
 from worker.store.intake import Intake
 
 REASONS_SHOWN = 10
@@ -191,7 +191,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
 
 
 def _put(
-    connection: Connection, going: Import, rows: Sequence[intake.Row], now: datetime
+    connection: Connection, going: Import, rows: Sequence[insertion.Row], now: datetime
 ) -> Intake:
     if going.args.update:
         return intake.add_or_update(connection, rows, now, going.who)

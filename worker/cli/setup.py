@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from worker import log, wiring
+from worker.address import address_of as database_of
+from worker.address import shown_url
 from worker.cli import exits, output
 from worker.core.listing import Listing, Unlisted
 from worker.core.redact import without_query
-from worker.db import DatabaseProblem, path_of, rewrite
+from worker.db import DatabaseProblem, rewrite
 from worker.settings import NAMES, Key, Loaded, SettingsError, read_key
 from worker.tables import SCHEMA
 
@@ -19,7 +21,7 @@ def migrate(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
         asyncio.run(wiring.migrate(loaded.settings))
-        print(f"{path_of(loaded.settings.database_url)} is at schema {SCHEMA}")
+        print(f"{database_of(loaded.settings.database_url)} is at schema {SCHEMA}")
     except DatabaseProblem as problem:
         return exits.no_database(problem, loaded)
     return exits.OK
@@ -34,6 +36,7 @@ def check(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
         name: None if name in loaded.faulty else getattr(loaded.settings, name) for name in NAMES
     }
     known["grace_seconds"] = loaded.settings.grace
+    known["database_url"] = shown_url(loaded.settings.database_url)
     if args.json:
         output.document(
             {
@@ -79,7 +82,7 @@ async def _look_at_database(loaded: Loaded, found: dict[str, str]) -> list[str]:
     try:
         async with wiring.existing_database(loaded.settings) as database:
             await database.write(rewrite, "to check")
-            found["database"] = f"{database.path}, schema {SCHEMA}"
+            found["database"] = f"{database.address}, schema {SCHEMA}"
     except DatabaseProblem as problem:
         return [exits.sourced(problem, loaded)]
     return []

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection
 
 from worker import wiring
+from worker.address import Server, address_of
 from worker.cli import exits, output
 from worker.cli.asking import ask
 from worker.core import pace
 from worker.core.model import Fact, State
-from worker.db import path_of
 from worker.settings import Loaded, Settings
 from worker.store import account, overview
 from worker.store.account import Account
@@ -93,8 +93,11 @@ def _left(seen: Overview, known: Account, settings: Settings, now: datetime) -> 
 
 def _turned_at(settings: Settings) -> datetime | None:
     """When a daemon's loop on this database has turned last, to within some seconds."""
+    address = address_of(settings.database_url)
+    if isinstance(address, Server):
+        return None
     try:
-        turned = wiring.heartbeat_of(path_of(settings.database_url)).stat().st_mtime
+        turned = wiring.heartbeat_of(address.path).stat().st_mtime
     except OSError:
         return None
     return datetime.fromtimestamp(turned, UTC)

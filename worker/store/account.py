@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 from worker.core.pace import Brake
 from worker.core.redact import clean
 from worker.prepared import Prepared
-from worker.tables import account, as_moment
+from worker.tables import account
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +37,16 @@ class Account:
 def read(connection: Connection) -> Account:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
     ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_),) = _READ(connection)
-    brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=as_moment(cut))
+    brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=cut)
     return Account(
-        next_start_at=as_moment(start),
-        cool_down_until=cool_down and as_moment(cool_down),
+        next_start_at=start,
+        cool_down_until=cool_down,
         cool_down_reason=cool,
-        paused_at=paused and as_moment(paused),
+        paused_at=paused,
         pause_reason=why,
         brake=brake,
-        list_asked_at=asked and as_moment(asked),
-        list_read_at=read_ and as_moment(read_),
+        list_asked_at=asked,
+        list_read_at=read_,
     )
 
 

@@ -1,6 +1,7 @@
 """Many rows as one parameter and as one result: a statement a batch, whatever its size.
 
-Each row that a driver is handed, or hands over, costs a change of threads. Knows no table.
+Each row that a driver is handed, or hands over, costs a change of threads or a message. What the
+databases say differently of it stands here side by side. Knows no table.
 """
 
 import json
@@ -9,18 +10,27 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    REAL,
+    BindParameter,
     ColumnElement,
     Subquery,
     Text,
+    TextClause,
     bindparam,
     case,
+    column,
     func,
     literal_column,
-    select,
+    text,
 )
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import REAL, TypeEngine
 
 from worker.tables import as_text
+
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def encoded(rows: Iterable[object]) -> str:
@@ -36,29 +46,116 @@ def decoded(text: str) -> list[Any]:
     return found
 
 
-def rows(parameter: str, *columns: str) -> Subquery:
-    """The rows of ``encoded`` as a table: their ``place`` from 0, and columns by these names."""
-    each = func.json_each(bindparam(parameter, type_=Text)).table_valued(
-        "key", "value", name=f"each_of_{parameter}"
+def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
+    """The rows of ``encoded`` as a table: their ``place`` from 0, and columns of these names."""
+    fields = [(f"$[{n}]", f"->> {n}", name, t) for n, (name, t) in enumerate(types.items())]
+    return _unpacked(parameter, fields)
+
+
+def values(parameter: str, type_: TypeEngine[Any]) -> Subquery:
+    """The single values of ``encoded`` as a table: their ``place`` from 0, and ``value``."""
+    return _unpacked(parameter, [("$", "#>> '{}'", "value", type_)])
+
+
+def _unpacked(parameter: str, fields: Sequence[tuple[str, str, str, TypeEngine[Any]]]) -> Subquery:
+    to_sqlite = (f"json_extract(value, '{path}') AS {name}" for path, _, name, _ in fields)
+    to_postgresql = (
+        f"CAST(value {path} AS {type_.compile(_POSTGRESQL)}) AS {name}"
+        for _, path, name, type_ in fields
     )
-    fields = (
-        func.json_extract(each.c.value, literal_column(f"'$[{place}]'")).label(name)
-        for place, name in enumerate(columns)
+    bound = bindparam(parameter, type_=Text)
+    both = _Unpacking(
+        text(f"SELECT key AS place, {', '.join(to_sqlite)} FROM json_each(:{parameter})"),  # noqa: S608
+        text(
+            f"SELECT place - 1 AS place, {', '.join(to_postgresql)} "  # noqa: S608 - our own names
+            f"FROM json_array_elements(CAST(:{parameter} AS JSON)) "
+            "WITH ORDINALITY AS each (value, place)"
+        ).bindparams(bound),
+        bound,
     )
-    return select(each.c.key.label("place"), each.c.value, *fields).subquery(parameter)
+    shown = (column(name, type_) for _, _, name, type_ in fields)
+    return both.columns(column("place"), *shown).subquery(parameter)
 
 
-def gathered(columns: Sequence[ColumnElement[object]]) -> ColumnElement[str]:
-    """All rows of a statement as one text that ``decoded`` reads."""
-    return func.json_group_array(func.json_array(*map(_exact, columns)), type_=Text)
+class _Unpacking(TextClause):
+    """A query of the elements of a parameter, in the words of either database."""
+
+    inherit_cache = True
+
+    def __init__(
+        self, to_sqlite: TextClause, to_postgresql: TextClause, bound: BindParameter[str]
+    ) -> None:
+        super().__init__(to_sqlite.text)
+        self._bindparams = dict(to_sqlite.bindparams(bound)._bindparams)  # noqa: SLF001 - its own
+        self.to_postgresql = to_postgresql
 
 
-def _exact(column: ColumnElement[object]) -> ColumnElement[object]:
+@compiles(_Unpacking, "postgresql")
+def _to_postgresql(unpacking: _Unpacking, compiler: SQLCompiler, **how: object) -> str:
+    return compiler.process(unpacking.to_postgresql, **how)
+
+
+def gathered(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+    """All rows of a statement as one text that ``decoded`` reads; in no order that is promised."""
+    return _Gathered(_Row(*map(_exact, columns)))
+
+
+def gathered_values(value: ColumnElement[Any]) -> ColumnElement[str]:
+    """The same of single values."""
+    return _Gathered(value)
+
+
+class _Gathered(FunctionElement[str]):
+    type = Text()
+    inherit_cache = True
+
+
+class _Row(FunctionElement[str]):
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(_Gathered, "sqlite")
+def _gathered_by_sqlite(one: _Gathered, compiler: SQLCompiler, **how: object) -> str:
+    return f"json_group_array({compiler.process(one.clauses, **how)})"
+
+
+@compiles(_Gathered, "postgresql")
+def _gathered_by_postgresql(one: _Gathered, compiler: SQLCompiler, **how: object) -> str:
+    return f"coalesce(json_agg({compiler.process(one.clauses, **how)}), '[]')::text"
+
+
+@compiles(_Row, "sqlite")
+def _row_of_sqlite(row: _Row, compiler: SQLCompiler, **how: object) -> str:
+    return f"json_array({compiler.process(row.clauses, **how)})"
+
+
+@compiles(_Row, "postgresql")
+def _row_of_postgresql(row: _Row, compiler: SQLCompiler, **how: object) -> str:
+    return f"json_build_array({compiler.process(row.clauses, **how)})"
+
+
+class _Exact(FunctionElement[float]):
     """A number with every digit that tells it from its neighbours: json_array shows 15 of 17."""
-    if not isinstance(column.type, REAL):
-        return column
-    digits = func.printf(literal_column("'%!.17g'"), column)
-    return func.json(case((column.is_(None), literal_column("'null'")), else_=digits))
+
+    inherit_cache = True
+
+
+@compiles(_Exact, "sqlite")
+def _exact_in_sqlite(one: _Exact, compiler: SQLCompiler, **how: object) -> str:
+    (number,) = one.clauses
+    digits = func.printf(literal_column("'%!.17g'"), number)
+    shown = func.json(case((number.is_(None), literal_column("'null'")), else_=digits))
+    return compiler.process(shown, **how)
+
+
+@compiles(_Exact, "postgresql")
+def _exact_in_postgresql(one: _Exact, compiler: SQLCompiler, **how: object) -> str:
+    return compiler.process(one.clauses, **how)
+
+
+def _exact(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return _Exact(column) if isinstance(column.type, REAL) else column
 
 
 def _moment(value: object) -> str:

@@ -6,20 +6,19 @@ Each change names the states that it accepts in its own UPDATE (design.md, secti
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Text,
     func,
     insert,
+    literal,
     or_,
     select,
     text,
-    type_coerce,
     update,
 )
 
@@ -27,12 +26,12 @@ from worker.core.model import Fact, State
 from worker.store.counts import IN_STATE
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import IS_OPEN_DOUBT, open_doubts
-from worker.tables import history, videos
+from worker.tables import Bound, history, videos
 
 PAGE = 1_000
 
 
-_handed_in_or_changed = type_coerce(func.coalesce(videos.c.submitted_at, videos.c.updated_at), Text)
+_handed_in_or_changed = func.coalesce(videos.c.submitted_at, videos.c.updated_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,21 +54,15 @@ class Filter:
         if self.states:
             clauses.append(or_(*(IN_STATE[state] for state in self.states)))
         if self.error_like is not None:
-            clauses.append(videos.c.error.contains(self.error_like, autoescape=True))
+            clauses.append(videos.c.error.icontains(self.error_like, autoescape=True))
         if self.since is not None:
-            clauses.append(_handed_in_or_changed >= _shortest(self.since))
+            clauses.append(_handed_in_or_changed >= literal(self.since, Bound))
         if self.until is not None:
-            clauses.append(_handed_in_or_changed < _shortest(self.until))
+            clauses.append(_handed_in_or_changed < literal(self.until, Bound))
         if self.ids or self.names:
             numbered = [videos.c.id.in_(self.ids)] if self.ids else []
             clauses.append(or_(*numbered, *(_named(self.names) if self.names else ())))
         return clauses
-
-
-def _shortest(moment: datetime) -> str:
-    """A moment in as few characters as can be: in text 12:00:00 is before 12:00:00.000000."""
-    plain = moment.astimezone(UTC).replace(tzinfo=None)
-    return plain.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
 
 
 def _named(names: Sequence[str]) -> list[ColumnElement[bool]]:

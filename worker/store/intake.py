@@ -4,21 +4,18 @@ Check and insert are one transaction, so that two imports at once cannot both pa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
 
-from worker.core.intake import COLUMNS
 from worker.core.model import Fact, State
+from worker.store.insertion import Row, begun, insert_all, known
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import open_doubts
-from worker.tables import as_text, history, videos
-
-Row = Mapping[str, object]
-T = TypeVar("T")
+from worker.tables import history, videos
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"
@@ -42,20 +39,6 @@ class Video(NamedTuple):
 
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
-
-_AT_ONCE = 1_000
-"""Rows that one statement takes; SQLite has parameters for twice as many."""
-
-_FILLED = {
-    "priority": "coalesce(priority, 0)",
-    "due_at": "coalesce(due_at, ?)",
-    "state": f"iif(job_id IS NULL, '{State.PENDING}', '{State.SUBMITTED}')",
-    "submitted_at": "iif(job_id IS NULL, NULL, ?)",
-    # As random as by default; that the rows of one statement begin alike keeps them together in the
-    # index, which would otherwise be rewritten as a whole for each chunk.
-    "request_id": "(SELECT lower(hex(randomblob(4)))) || lower(hex(randomblob(12)))",
-}
-"""What an insert makes of columns that rows may leave empty, or do not have."""
 
 
 @dataclass(slots=True)
@@ -96,19 +79,18 @@ def _add(
     distinct: Sequence[tuple[str, str]],
 ) -> Intake:
     intake, fresh = Intake(), []
-    known = {column: _known(connection, column, rows) for column, _ in distinct}
+    there = {column: known(connection, column, rows) for column, _ in distinct}
     for row in rows:
         for column, why in distinct:
-            if row.get(column) in known[column]:
+            if row.get(column) in there[column]:
                 intake.skipped[why] += 1
                 break
         else:
             fresh.append(row)
-            for column, values in known.items():
+            for column, values in there.items():
                 if row.get(column) is not None:
                     values.add(row[column])
-    for some in _batches(fresh):
-        _insert(connection, some, now)
+    insert_all(connection, fresh, now)
     intake.inserted = len(fresh)
     return intake
 
@@ -147,7 +129,7 @@ def _closed(connection: Connection, video: Video, row: Row) -> str | None:
         return f"media_id is there already, {video.state}"
     if not brings_job and open_doubts(connection, [video.id]):
         return "media_id is there already, given up in doubt"
-    if row.get("job_id") in _known(connection, "job_id", [row]):
+    if row.get("job_id") in known(connection, "job_id", [row]):
         return SAME_JOB_ID
     return None
 
@@ -166,58 +148,6 @@ def newest_id(connection: Connection) -> int:
     """The id of the video inserted last."""
     newest: int = connection.execute(select(func.max(videos.c.id))).scalar_one()
     return newest
-
-
-def _insert(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
-    """New videos: due now where they do not say when, submitted where they bring a job."""
-    named = set().union(*rows)
-    columns = [column for column in COLUMNS if column in named]
-    given = (value for row in rows for value in map(row.get, columns))
-    values = [as_text(value) if isinstance(value, datetime) else value for value in given]
-    at = as_text(now)
-    connection.exec_driver_sql(_insertion(columns, len(rows)), (*values, at, at))
-
-
-def _insertion(columns: Sequence[str], count: int) -> str:
-    """One statement for many rows: a statement of its own for each would also read and write the
-    last id each time. Its last two parameters are the moment.
-    """
-    filled = {column: column for column in columns} | _FILLED
-    absent = (f", NULL AS {column}" for column in COLUMNS if column not in columns)
-    return (
-        f"WITH given ({', '.join(columns)}) AS (VALUES {_marks(len(columns), count)}) "  # noqa: S608
-        f"INSERT INTO videos ({', '.join(filled)}) SELECT {', '.join(filled.values())} "
-        f"FROM (SELECT *{''.join(absent)} FROM given)"
-    )
-
-
-def _marks(columns: int, count: int) -> str:
-    """The parameters of so many rows."""
-    return ", ".join([f"({', '.join('?' * columns)})"] * count)
-
-
-def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many at once as one statement takes."""
-    return (things[start : start + _AT_ONCE] for start in range(0, len(things), _AT_ONCE))
-
-
-def _begin(row: Row, now: datetime) -> dict[str, object]:
-    """The state of a new row: one with a job was handed in by other means."""
-    if row.get("job_id") is None:
-        return {"state": State.PENDING, "submitted_at": None}
-    return {"state": State.SUBMITTED, "submitted_at": now}
-
-
-def _known(connection: Connection, column: str, rows: Iterable[Row]) -> set[object]:
-    """Which of the rows' values of a column are in the table already."""
-    values = [row[column] for row in rows if row.get(column) is not None]
-    known: set[object] = set()
-    for some in _batches(values):
-        # The order of a cross join is kept: each value is looked up as it comes, none is sorted.
-        sought = f"SELECT {column} FROM (VALUES {_marks(1, len(some))}) CROSS JOIN videos "  # noqa: S608
-        found = connection.exec_driver_sql(f"{sought} ON {column} = column1", tuple(some))
-        known.update(found.scalars())
-    return known
 
 
 def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
@@ -253,12 +183,12 @@ def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> N
     fresh = {name: row[name] for name in row if name not in kept or row[name] is not None}
     if video.state == State.IN_DOUBT:
         fresh = {"job_id": row["job_id"]}
-    handed_in = {**_begin(row, now), "error": None, **UNCLAIMED}
-    begun = handed_in if row.get("job_id") is not None else {}
+    handed_in = {**begun(row, now), "error": None, **UNCLAIMED}
+    settled = handed_in if row.get("job_id") is not None else {}
     connection.execute(
         update(videos)
         .where(videos.c.id == video.id)
-        .values(**{**again, **fresh, **begun, "updated_at": now})
+        .values(**{**again, **fresh, **settled, "updated_at": now})
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Text,
     bindparam,
     case,
     exists,
@@ -32,7 +31,7 @@ from worker.core.model import (
 )
 from worker.prepared import Prepared
 from worker.store import batch
-from worker.tables import as_moment, history, videos
+from worker.tables import RANDOM, history, videos
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
@@ -80,17 +79,16 @@ def claim(
     _NAME(connection, ids=wanted)
     _CLAIM(connection, ids=wanted, now=now, lease_until=lease_until, worker=worker)
     ((taken,),) = _CLAIMED(connection, ids=wanted)
-    return [_claim(fields, lease_until) for fields in batch.decoded(taken)]
+    return [_claim(fields, lease_until) for _, *fields in sorted(batch.decoded(taken))]
 
 
-_RANDOM = func.lower(func.hex(func.randomblob(16)))
 _was_sent = exists().where(
     history.c.video_id == videos.c.id,
     or_(history.c.started_at.is_not(None), history.c.fact == Fact.IN_DOUBT),
 )
 """Whether the API may know the identifier. Where it cannot, a mended media id takes its place."""
 
-_ids = batch.rows("ids")
+_ids = batch.values("ids", videos.c.id.type)
 _taken = videos.c.id.in_(select(_ids.c.value))
 _name = func.nullif(videos.c.media_id, "")
 _NAME = Prepared(
@@ -100,7 +98,7 @@ _NAME = Prepared(
         request_id=case(
             (videos.c.claims == 0, _name),
             (_was_sent, videos.c.request_id),
-            else_=func.coalesce(_name, _RANDOM),
+            else_=func.coalesce(_name, RANDOM),
         )
     )
 )
@@ -113,7 +111,7 @@ _CLAIM = Prepared(
     .values(
         state=State.SUBMITTING,
         claims=videos.c.claims + 1,
-        claim_token=_RANDOM,
+        claim_token=RANDOM,
         claimed_by=bindparam("worker", type_=videos.c.claimed_by.type),
         lease_until=bindparam("lease_until", type_=videos.c.lease_until.type),
         updated_at=bindparam("now", type_=videos.c.updated_at.type),
@@ -123,6 +121,7 @@ _CLAIMED = Prepared(
     select(
         batch.gathered(
             (
+                _ids.c.place,
                 videos.c.id,
                 videos.c.claims,
                 videos.c.attempts,
@@ -131,9 +130,8 @@ _CLAIMED = Prepared(
                 *(videos.c[name] for name in REQUEST_COLUMNS),
             )
         )
-    ).select_from(_ids.outerjoin(videos, videos.c.id == _ids.c.value))
+    ).select_from(_ids.join(videos, videos.c.id == _ids.c.value))
 )
-"""In the order of the ids: an outer join is walked from its left side."""
 
 
 def _claim(fields: list[Any], lease_until: datetime) -> Claim:
@@ -192,9 +190,11 @@ _next_due = (
     )
     .order_by(videos.c.due_at, videos.c.id)
     .limit(bindparam("limit"))
+    .with_for_update(skip_locked=True)
     .subquery("next_due")
 )
-_DUE = Prepared(select(_level, func.json_group_array(_next_due.c.id, type_=Text)))
+"""PostgreSQL locks what it finds, and passes over what another program is changing just now."""
+_DUE = Prepared(select(_level, batch.gathered_values(_next_due.c.id)))
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:
@@ -211,7 +211,7 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
     counts as started when it was claimed: nobody knows it better.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    claimed = {video_id: as_moment(at) for video_id, at in _GONE(connection, now=now)}
+    claimed: dict[int, datetime] = {video_id: at for video_id, at in _GONE(connection, now=now)}  # noqa: C416 - rows are no pairs
     if not claimed:
         return []
     rows = connection.execute(

@@ -109,7 +109,7 @@ def _asked(ending: Ending) -> tuple[int, str | None]:
     return ending.claim.video_id, outcome.job_id if isinstance(outcome, Accepted) else None
 
 
-_endings = batch.rows("endings", "video_id", "job_id")
+_endings = batch.rows("endings", video_id=videos.c.id.type, job_id=videos.c.job_id.type)
 _holder = videos.alias("holder")
 _STANDINGS = Prepared(
     select(
@@ -210,8 +210,9 @@ def _still_unclear(settlement: Settlement) -> bool:
     return isinstance(settlement.ending.outcome, InDoubt)
 
 
+_WRITTEN = ("id", "state", "due_at", "job_id", "submitted_at", "http_status", "error")
 _settled = batch.rows(
-    "settled", "id", "state", "spent", "due_at", "job_id", "submitted_at", "http_status", "error"
+    "settled", spent=videos.c.attempts.type, **{name: videos.c[name].type for name in _WRITTEN}
 )
 _SETTLE = Prepared(
     update(videos)
@@ -234,9 +235,9 @@ def _values(settlement: Settlement, now: datetime) -> tuple[object, ...]:
     """A row of ``_SETTLE``. Expiry has counted a late one's attempt already."""
     transition = settlement.transition
     return (
+        int(transition.spent) - int(settlement.standing.late),
         settlement.ending.claim.video_id,
         transition.state,
-        int(transition.spent) - int(settlement.standing.late),
         transition.due_at,
         transition.job_id,
         now if transition.state is State.SUBMITTED else None,
@@ -265,7 +266,7 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
 
 
 _TOLD = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
-_facts = batch.rows("facts", *_TOLD)
+_facts = batch.rows("facts", **{name: history.c[name].type for name in _TOLD})
 _TELL = Prepared(
     insert(history).from_select(
         [*_TOLD, "at", "who"],

@@ -1,0 +1,296 @@
+"""A PostgreSQL database as an engine: its connections, lock and time, and what its errors mean.
+
+Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from worker.address import DatabaseProblem, Server, Unreachable
+from worker.listening import Listener
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 10.0
+AGAIN_SECONDS = 0.5
+"""Between tries to learn what became of a transaction."""
+
+SESSION = {
+    "application_name": "valossa-ingest",
+    "timezone": "UTC",
+    # The intent is on disk before its request (law 1), whatever the database's default is.
+    "synchronous_commit": "on",
+    # A worker that is frozen, or cut off, in a transaction does not hold the others up for ever.
+    "idle_in_transaction_session_timeout": "30s",
+    # Nor does one whose machine is gone.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    # A plan for one batch is not worth compiling.
+    "jit": "off",
+}
+
+_ROLES: dict[str, dict[str, Any]] = {
+    "write": {"isolation_level": "READ COMMITTED"},
+    "read": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
+    "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
+    "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true)"
+)
+"""One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
+written. The time is read after the lock is held; the row locks of other programs are not waited for
+without an end.
+"""
+
+_BAD_VALUE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+_PASSING = {
+    "08": "the connection is lost",
+    "40": "it made way for another transaction",
+    "53": "it is out of room, memory or connections: give it more, or run fewer workers",
+    "55": "a row is held by another session: end that session's transaction",
+    "57": "it is stopping or starting, or somebody has ended this session",
+    "25P03": "this worker stood still for too long in a transaction",
+}
+_LASTING = {
+    "25006": "it is read-only: name the primary server",
+    "28": "it refuses the user or the password: correct database_url, or PGPASSWORD",
+    "3D": "there is no such database: make it with CREATE DATABASE, or name another",
+    "42501": "the user may not do this: grant it what it needs, or make it the tables' owner",
+    "53100": "the disk is full: make room",
+}
+"""By the beginning of SQLSTATE; the longest that fits says it."""
+
+
+class _UnsureError(Exception):
+    """The connection broke while transaction ``number`` was being committed."""
+
+    def __init__(self, number: str, result: object, cause: Exception) -> None:
+        super().__init__(number)
+        self.number = number
+        self.result = result
+        self.cause = cause
+
+
+class Postgres:
+    """The connections to one database: one that writes, one that reads, one that listens."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        now: Callable[[], datetime],
+        waiting: Callable[[str], None],
+        patience_seconds: float,
+    ) -> None:
+        self._server = server
+        self._here = now
+        self._ahead = timedelta(0)
+        self._waiting = waiting
+        self._patience_seconds = patience_seconds
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+        )
+        self._turn = {role: asyncio.Lock() for role in _ROLES}
+        self._open: dict[str, AsyncConnection] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = asyncio.Event()
+        self._listener = Listener(self._connect)
+
+    def now(self) -> datetime:
+        """The server's time (UTC) as the last transaction has told it, later by what this machine's
+        clock has gone on since.
+        """
+        return self._here() + self._ahead
+
+    async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
+        """``work``'s result, committed to disk; ``role`` is "write" or "read". Goes on to its end,
+        whatever becomes of the caller.
+        """
+        task = asyncio.create_task(self._transaction(role, work, purpose))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def version(self) -> int:
+        """A number that changes when somebody has said that there is something new, and once a
+        second, since not everything is said and a word may be lost.
+        """
+        return self._listener.heard()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._closed.set()
+        await self._listener.close()
+        for role in tuple(self._open):
+            await self._drop(role)
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._engine.dispose()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller, where there is one still, gets it
+
+    async def _transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
+        async with self._turn[role]:
+            try:
+                connection = await self._connection(role)
+                return await connection.run_sync(self._step(role, work, purpose))
+            except _UnsureError as unsure:
+                await self._drop(role)
+                await self._learn(unsure, purpose)
+                return cast("T", unsure.result)
+            except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                explained = _explained(error, self._server)
+                if isinstance(explained, DatabaseProblem):
+                    await self._drop(role)
+                raise explained from error
+
+    def _step(
+        self, role: str, work: Callable[[Connection], T], purpose: str
+    ) -> Callable[[Connection], T]:
+        if role == "read":
+            return lambda connection: _whole(connection, work)
+        return lambda connection: self._write(connection, work, purpose)
+
+    def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
+        begun = connection.begin()
+        try:
+            number = self._lock(connection, purpose)
+            result = work(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        try:
+            begun.commit()
+        except (DBAPIError, OSError) as error:
+            if isinstance(error, DBAPIError) and _state(error)[:2] not in {"", "08", "57"}:
+                raise
+            raise _UnsureError(number, result, error) from error
+        return result
+
+    def _lock(self, connection: Connection, purpose: str) -> str:
+        """Take the queue's lock, and with it the time; the transaction's number."""
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            _, now, number, _ = connection.execute(_LOCK).one()
+        finally:
+            late.cancel()
+        self._ahead = now - self._here()
+        return str(number)
+
+    async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
+        """Wait until the server says whether it has committed. Raises Unreachable where it has not,
+        or where it is not asked any more.
+        """
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            while (status := await self._status(unsure.number)) in {None, "in progress"}:
+                if self._closed.is_set():
+                    raise Unreachable(
+                        f"database {self._server}: the connection broke in a commit, and nobody "
+                        "could learn whether it was done"
+                    ) from unsure.cause
+                await _unless(self._closed, AGAIN_SECONDS)
+        finally:
+            late.cancel()
+        if status != "committed":
+            raise _explained(unsure.cause, self._server) from unsure.cause
+
+    async def _status(self, number: str) -> str | None:
+        """What became of a transaction, None where the server does not answer."""
+        try:
+            connection = await self._connect()
+            try:
+                found: str = await connection.fetchval(
+                    "SELECT coalesce(pg_xact_status($1::text::xid8), 'aborted')", number
+                )
+            finally:
+                connection.terminate()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return None
+        return found
+
+    async def _connection(self, role: str) -> AsyncConnection:
+        """The open connection."""
+        if self._closed.is_set():
+            raise DatabaseProblem(f"database {self._server} is closed")
+        if role not in self._open:
+            connection = await self._engine.connect()
+            self._open[role] = await connection.execution_options(**_ROLES[role])
+        return self._open[role]
+
+    async def _drop(self, role: str) -> None:
+        """Break the connection off: the next transaction makes its own."""
+        connection = self._open.pop(role, None)
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
+
+    async def _connect(self) -> asyncpg.Connection:
+        return await asyncpg.connect(
+            self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
+        )
+
+
+def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """``work``'s result on one state."""
+    with connection.begin():
+        return work(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    """Undo; on a connection that is lost the server does so by itself."""
+    try:
+        connection.rollback()
+    except (DBAPIError, OSError):
+        connection.invalidate()
+
+
+def _state(error: BaseException) -> str:
+    """SQLSTATE, "" where the server has not spoken."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(found := getattr(cause, "sqlstate", None), str):
+            return found
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return ""
+
+
+def _explained(error: Exception, server: Server) -> Exception:
+    """A database that cannot be used as a sentence; a bad value stays what it was."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    if isinstance(cause, _BAD_VALUE):
+        return error
+    state, said = _state(error), f"({cause or error})"
+    for remedies, kind in ((_LASTING, DatabaseProblem), (_PASSING, Unreachable)):
+        for length in (5, 2):
+            if remedy := remedies.get(state[:length]):
+                return kind(f"database {server}: {remedy} {said}")
+    if state:
+        return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
+    return Unreachable(
+        f"database {server} cannot be reached: start it, or correct database_url {said}"
+    )
+
+
+async def _unless(event: asyncio.Event, seconds: float) -> None:
+    """Wait, but no longer than until ``event``."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
