@@ -47,13 +47,13 @@ KINDS = ("sqlite", "postgresql")
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What asks for a database runs on each kind, but for what asks for SQLite's file itself."""
-    if "kind" in metafunc.fixturenames:
+    if "dialect" in metafunc.fixturenames:
         kinds = KINDS[:1] if "path" in metafunc.fixturenames else KINDS
-        metafunc.parametrize("kind", kinds, indirect=True)
+        metafunc.parametrize("dialect", kinds, indirect=True)
 
 
 @pytest.fixture
-def kind(request: pytest.FixtureRequest) -> str:
+def dialect(request: pytest.FixtureRequest) -> str:
     """The kind of database that this test runs on."""
     found: str = request.param
     return found
@@ -101,9 +101,9 @@ def path(migrated: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def url(kind: str, request: pytest.FixtureRequest) -> str:
+def url(dialect: str, request: pytest.FixtureRequest) -> str:
     """The address of a migrated database of this test's own."""
-    return str(request.getfixturevalue("path" if kind == "sqlite" else "served"))
+    return str(request.getfixturevalue("path" if dialect == "sqlite" else "served"))
 
 
 @pytest.fixture
