@@ -43,14 +43,18 @@ class Desk:
     said: Sequence[EventDict]
     ends: asyncio.Queue[int]
 
-    async def carry(self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0) -> None:
-        """One attempt with that much of its lease left, by each of the clocks, and its row."""
+    async def carry(
+        self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0, late: float = 0.0
+    ) -> None:
+        """One attempt with that much of its lease left, by each of the clocks, and its row; begun
+        so many seconds after its start.
+        """
         lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
         self.attempts.take()
         await self.attempts.carry(
             Start(
                 claim=replace(claim, lease_until=lease_until),
-                at=self.hands.seconds,
+                at=self.hands.seconds - late,
                 lease_ends=self.hands.seconds + left,
             )
         )
