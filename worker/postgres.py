@@ -36,9 +36,7 @@ SESSION = {
     "timezone": "UTC",
     # The intent is on disk before its request (law 1), whatever the database's default is.
     "synchronous_commit": "on",
-    # A worker that is frozen, or cut off, in a transaction does not hold the others up for ever.
-    "idle_in_transaction_session_timeout": "30s",
-    # Nor does one whose machine is gone.
+    # A worker whose machine is gone does not hold the others up for ever.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
@@ -54,11 +52,12 @@ _ROLES: dict[str, dict[str, Any]] = {
 LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
-    "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true)"
+    "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true), "
+    "set_config('idle_in_transaction_session_timeout', '30s', true)"
 )
 """One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
-written. The time is read after the lock is held; the row locks of other programs are not waited for
-without an end.
+written. The time is read after the lock is held. The row locks of other programs are not waited for
+without an end, and a worker that is frozen or cut off gives the lock back.
 """
 
 _TIME = text("SELECT clock_timestamp()")
@@ -199,7 +198,7 @@ class Postgres:
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            _, now, number, _ = connection.execute(text(LOCK)).one()
+            _, now, number, *_ = connection.execute(text(LOCK)).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()

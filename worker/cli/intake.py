@@ -136,7 +136,7 @@ async def _import_one(going: Import, name: str, reading: Reading, shown: Progres
         while chunk := next_chunk(reading, going.stop):
             if reading.columns is None:
                 _look(going, name, chunk)
-            admitted = admit_all(chunk, going.plan, wiring.CLOCK.now())
+            admitted = admit_all(chunk, going.plan, going.database.now())
             await writing
             shown.update(task, description=f"{name}: {_told(going)}")
             begun = asyncio.Event()
