@@ -84,7 +84,9 @@ def _setting(default: T, help_text: str, check: Check = _anything) -> T:
 class Settings:
     """Every setting with its default; times in seconds (design.md, section 7)."""
 
-    database_url: str = _setting("sqlite:///videos.db", "the queue; a bare path works too")
+    database_url: str = _setting(
+        "sqlite:///videos.db", "the queue: an SQLite file, or postgresql://user@host/database"
+    )
     api_url: str = _setting(
         "https://api-eu.valossa.com/core/1.0", "where the Valossa Core API answers", _address
     )
