@@ -19,8 +19,8 @@ tables         what is stored; clock: time as an argument; sqlite: a connection 
                wire: one HTTP request on one connection
 db             connections and transactions; prepared: a statement compiled once; settings, log;
                migrate: the way to the schema
-store/         the only SQL: batch, queue, settle, account, evidence, audit, intake, counts, desk,
-               overview, changes
+store/         the only SQL: batch, queue, settle, account, caps, evidence, audit, intake, counts,
+               desk, overview, changes
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does

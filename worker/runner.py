@@ -192,6 +192,7 @@ class Runner:
                 continue
             try:
                 turn = await self._ledger.claim(self._room)
+                self._chronicle.turned(turn)
                 for start in turn.starts:
                     self._begin(start, group)
                 if not turn.starts:

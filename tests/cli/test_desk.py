@@ -66,7 +66,15 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
     zeros = (*zeros, "due_later", "possibly_bought_twice")
     expected: dict[str, object] = {str(name): 0 for name in zeros}
-    nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
+    unset = ("max_per_day", "max_per_day_opens", "max_total")
+    nothing = (
+        *unset,
+        "oldest_due",
+        "paused_since",
+        "pause_reason",
+        "cool_down_until",
+        "cool_down_reason",
+    )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
