@@ -292,7 +292,9 @@ def cap(submitting: int = 0) -> Turn:
 
 def test_a_full_cap_is_told_once(bench: Bench) -> None:
     """A daemon says at each look, for a day, that it waits; or not at all."""
-    for turn in (cap(1), cap(), cap(), Turn(why=Why.PACE), cap()):
+    bench.chronicle.turned(cap(submitting=1))
+    assert [] == bench.said
+    for turn in (cap(), cap(), Turn(why=Why.PACE), cap()):
         bench.chronicle.turned(turn)
     told = {
         "event": "cap_reached",

@@ -969,11 +969,30 @@ async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Si
 
 
 async def test_what_another_process_claimed_is_waited_for(
+    database: Database, simulator: Simulator, path: Path
+) -> None:
+    """A drain ends for a cap although the claim of another process holds the room, which may be
+    released yet.
+    """
+    await add(database, *urls(20))
+    await take(database, datetime.now(UTC) + timedelta(seconds=60), worker="other")
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    async with (
+        Worker(terms=terms).on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: 4 == len(ask(path, "SELECT 1 FROM history")), run)
+        await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
+        await say(path, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
+        report = await run
+    assert (End.CAP, Tally(submitted=5)) == (report.end, report.tally)
+
+
+async def test_a_cap_does_not_outlast_a_dead_process(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain ends for a cap although the claim of a dead process holds the room: only the end
-    of its lease says whether that is used.
-    """
+    """A drain waits for ever for the claim of a process that is gone."""
     await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
     nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
     await take(database, nearly_over, worker="dead")

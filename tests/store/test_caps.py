@@ -194,7 +194,7 @@ async def test_each_attempt_of_a_video_counts(database: Database) -> None:
     assert (1, 0) == await used(database)
     (again,) = await take(database, START)
     assert (1, 1) == await used(database)
-    await end(database, again, ACCEPTED)
+    await end(database, again, UNCLEAR)
     assert (2, 0) == await used(database)
 
 
@@ -215,6 +215,16 @@ async def test_a_job_after_the_proof_of_absence_counts(database: Database) -> No
     assert (0, 0) == await used(database)
     await end(database, late, ACCEPTED)
     assert (1, 0) == await used(database)
+
+
+async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> None:
+    """An answer that is unclear and late is closed by a proof that is older than it."""
+    await ended(database, ACCEPTED)
+    late = await expired(database)
+    await database.write(lambda c: evidence.free(c, doubt(late), START, START, "w"), "test")
+    assert (1, 0) == await used(database)
+    await end(database, late, ACCEPTED)
+    assert (2, 0) == await used(database)
 
 
 async def test_a_500_that_made_a_job_counts_when_it_is_found(database: Database) -> None:

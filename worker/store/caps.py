@@ -136,14 +136,10 @@ def _same_attempt(*wanted: ColumnElement[bool]) -> Exists:
 _is_late = _other.c.fact == text("'late_answer'")
 _is_absent = _other.c.fact == text("'absent'")
 _is_found = _other.c.fact == text("'found'")
-_made_none = _same_attempt(
-    _other.c.id > history.c.id, _other.c.job_id.is_(None), or_(_is_absent, _is_late)
-)
-_made_one = _same_attempt(
-    _other.c.id > history.c.id, _other.c.job_id.is_not(None), or_(_is_found, _is_late)
-)
+_made_none = _same_attempt(_other.c.id > history.c.id, or_(_is_absent, _is_late))
+_made_one = _same_attempt(_other.c.job_id.is_not(None), or_(_is_found, _is_late))
 _may_be_a_job = or_(~_made_none, _made_one)
-"""An answer that comes after the proof of absence counts again."""
+"""A job that comes after the proof of absence counts again."""
 _was_turned_away = and_(
     _same_attempt(_other.c.fact == text("'try_later'")),
     ~_same_attempt(_other.c.fact == text("'in_doubt'")),
