@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.cli import exits, output
@@ -25,16 +25,24 @@ _REFUSED = {
 }
 
 
+_Seen = tuple[Overview, Account, RowMapping | None]
+"""With the 429 that lowered the pace last, None where it is not lowered."""
+
+
 def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """The queue in numbers, and what needs a person."""
     now = wiring.CLOCK.now()
 
-    def look(connection: Connection) -> tuple[Overview, Account]:
-        return overview.overview(connection, now), account.read(connection)
+    def look(connection: Connection) -> _Seen:
+        known = account.read(connection)
+        known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
+        lowered = _rate(known, loaded.settings, now) < loaded.settings.rate
+        throttled = overview.last_throttled(connection) if lowered else None
+        return overview.overview(connection, now), known, throttled
 
-    def tell(found: tuple[Overview, Account]) -> int:
-        seen, known = found
-        facts = _facts(seen, known, loaded.settings, now)
+    def tell(found: _Seen) -> int:
+        seen, known, throttled = found
+        facts = _facts(seen, known, throttled, loaded.settings, now)
         if args.json:
             names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
             output.document({names[name]: value for name, value in facts.items()})
@@ -48,8 +56,10 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
     return ask(loaded, lambda database: database.read(look), tell)
 
 
-def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) -> dict[str, object]:
-    rate = pace.rate_in_force(settings.rate, known.brake, now)
+def _facts(
+    seen: Overview, known: Account, throttled: RowMapping | None, settings: Settings, now: datetime
+) -> dict[str, object]:
+    rate = _rate(known, settings, now)
     cooling = known.cool_down_until is not None and known.cool_down_until > now
     left = _left(seen, known, settings, now)
     return {
@@ -59,6 +69,8 @@ def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) ->
         "oldest due": seen.oldest_due_at,
         "pace": f"{rate:g} per {settings.period_seconds:g} s"
         + (f", lowered from {settings.rate} by the API" if rate < settings.rate else ""),
+        "lowered at": throttled and throttled["at"],
+        "lowered reason": throttled and throttled["message"],
         "paused since": known.paused_at,
         "pause reason": known.pause_reason,
         "cool-down until": known.cool_down_until if cooling else None,
@@ -75,6 +87,12 @@ def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) ->
     }
 
 
+def _rate(known: Account, settings: Settings, now: datetime) -> float:
+    """Starts per period that a worker would allow now: it counts no time without starts as calm."""
+    brake = pace.resume(known.brake, known.next_start_at, now)
+    return pace.rate_in_force(settings.rate, brake, now)
+
+
 def _left(seen: Overview, known: Account, settings: Settings, now: datetime) -> timedelta | None:
     """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
     nobody knows when it ends.
@@ -82,7 +100,7 @@ def _left(seen: Overview, known: Account, settings: Settings, now: datetime) -> 
     pending = seen.states[State.PENDING]
     if not pending:
         return None
-    rate = pace.rate_in_force(settings.rate, known.brake, now)
+    rate = _rate(known, settings, now)
     begins = max(now, known.next_start_at, known.cool_down_until or now)
     try:
         paced = begins + pending * pace.spacing(rate, settings.period_seconds)
