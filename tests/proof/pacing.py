@@ -1,8 +1,103 @@
-"""What the judge of the pace counts: the moments at which requests came, by the API's own log."""
+"""A fleet at one pace, and what the judge of it counts: when requests came, by the API's own log.
 
+Quick, the workers of a fleet are tasks of the test, each with a database connection of its own; in
+full they are processes. Where they share a wall clock that a test sets, they are tasks in both.
+"""
+
+import secrets
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from worker.simulator import LIMITED, Request
+from tests.parts import DRAIN, RUN_TERMS, Worker
+from tests.processes.programs import Program
+from tests.proof.ground import FULL, Ground, addresses, together
+from worker.clock import Clock
+from worker.db import Database
+from worker.simulator import LIMITED, Request, Simulator
+
+JITTER = 1
+"""What the wire may push from one period into the next."""
+
+LONG_AGO = "2000-01-01 00:00:00"
+"""Due by any clock."""
+
+SLOTS = 8
+
+
+@dataclass
+class OneClock:
+    """The clocks of this machine; a test sets the wall clock ahead by ``seconds``."""
+
+    seconds: float = 0.0
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(now=self._now, monotonic=time.monotonic)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Drains on one queue that never ends, at ``rate`` per ``period`` seconds."""
+
+    ground: Ground
+    queue: Path
+    api: Simulator
+    rate: int
+    period: float = 1.0
+
+    async def work(self, workers: int, seconds: float) -> None:
+        """Let so many start at once and drain for so long."""
+        drain = self.process if FULL else self.task
+        await together(*(drain(seconds) for _ in range(workers)))
+
+    async def process(self, seconds: float) -> None:
+        """A real one."""
+        program = await self._start("drain", "--max-seconds", str(seconds))
+        done = await program.ended(patience=seconds + 60)
+        assert {done.code} <= {0, 75}, done.err
+
+    async def daemon(self) -> Program:
+        """One that works until it is killed."""
+        return await self._start("run")
+
+    async def _start(self, *arguments: str) -> Program:
+        return await self.ground.start(
+            *arguments,
+            database_url=self.queue,
+            api_url=self.api.url,
+            rate=self.rate,
+            period_seconds=self.period,
+            concurrency=SLOTS,
+            log_level="error",
+        )
+
+    async def task(self, seconds: float, clock: Clock | None = None) -> None:
+        """A worker of this loop."""
+        terms = replace(
+            RUN_TERMS,
+            worker=secrets.token_hex(8),
+            rate=self.rate,
+            period_seconds=self.period,
+        )
+        worker = Worker(
+            orders=replace(DRAIN, max_seconds=seconds),
+            terms=terms,
+            clock=clock or OneClock().clock,
+            slots=SLOTS,
+        )
+        async with Database(str(self.queue), dice=lambda: 0.5, waiting=lambda _: None) as database:
+            await worker.run(database, self.api.url)
+
+
+def endless(ground: Ground, name: str, count: int = 2_000) -> Path:
+    """A queue that no test empties."""
+    return ground.database(name, addresses(name, count), due_at=LONG_AGO)
 
 
 def moments(requests: Sequence[Request]) -> list[float]:
@@ -21,9 +116,9 @@ def fullest(arrivals: Sequence[float], period: float) -> int:
     return most
 
 
-def within(arrivals: Sequence[float], begin: float, end: float) -> int:
-    """How many arrived from ``begin`` on and before ``end``."""
-    return sum(begin <= at < end for at in arrivals)
+def used(arrivals: Sequence[float], rate: int, period: float, begin: float, end: float) -> float:
+    """The share of the allowed starts that came from ``begin`` on and before ``end``."""
+    return sum(begin <= at < end for at in arrivals) / (rate * (end - begin) / period)
 
 
 def let_through(requests: Sequence[Request]) -> Iterator[tuple[float, bool]]:

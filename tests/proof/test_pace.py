@@ -1,0 +1,169 @@
+"""One pace and one cool-down for everybody (law 10), by the log of the imitation."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import cycle, pairwise
+
+import pytest
+
+from tests.processes.programs import within
+from tests.proof.ground import FULL, Ground, times, together
+from tests.proof.pacing import (
+    JITTER,
+    Fleet,
+    OneClock,
+    endless,
+    fullest,
+    moments,
+    used,
+)
+from worker.simulator import Options, Simulator
+
+RATE = 10
+"""A second; a start that a busy machine holds up for a tenth of it is one too many, not more."""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", [1, 2, 4, 8] if FULL else [1, 8])
+@pytest.mark.parametrize(
+    ("rate", "period", "seconds"),
+    [(RATE, 1.0, 30.0), (50, 1.0, 30.0), (100, 60.0, 130.0)] if FULL else [(RATE, 1.0, 4.0)],
+)
+async def test_all_start_at_once_and_keep_one_pace(
+    ground: Ground, workers: int, rate: int, period: float, seconds: float
+) -> None:
+    """However many begin in the same moment, no sliding period holds more than is allowed, and
+    nearly all of it is used.
+    """
+    async with Simulator(Options()) as api:
+        queue = endless(ground, "shared", 5_000)
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
+        await fleet.work(workers, seconds + 1)
+        came = moments(api.requests)
+    assert fullest(came, period) <= rate + JITTER
+    assert used(came, rate, period, min(period, seconds / 4), seconds - 1) >= 0.95
+
+
+@pytest.mark.timeout(300)
+async def test_a_restart_begins_no_new_period(ground: Ground) -> None:
+    """20 per 4 s, or 100 a minute, are that in any sliding period, however often the worker is
+    killed and started again; what a killed one had reserved is lost, and not made up for.
+    """
+    rate, period = (100, 60.0) if FULL else (20, 4.0)
+    async with Simulator(Options()) as api:
+        queue = endless(ground, "restarted")
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
+        for _ in range(times(4, 40)):
+            program = await fleet.daemon()
+            await within(api.wait_for_requests(len(api.requests) + random.randint(1, 4)))
+            program.kill()
+            await program.ended()
+        came = moments(api.requests)
+    assert fullest(came, period) <= rate + JITTER
+    gaps = [after - before for before, after in pairwise(came)]
+    assert min(gaps) > 0.5 * period / rate
+
+
+@pytest.mark.timeout(300)
+async def test_what_killed_workers_had_reserved_is_not_made_up_for(ground: Ground) -> None:
+    """With several starts reserved by each, kill -9 of some leaves the rest at the pace of all; in
+    four seconds, what a busy machine held up evens out.
+    """
+    rate, seconds = 40, times(3, 60)
+    async with Simulator(Options(latency_seconds=0.05)) as api:
+        queue = endless(ground, "killed", 5_000)
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate)
+        killed = [await fleet.daemon() for _ in range(times(2, 4))]
+        staying = asyncio.create_task(fleet.work(times(2, 4), seconds + 2.0))
+        for program in killed:
+            await within(api.wait_for_requests(len(api.requests) + rate))
+            program.kill()
+        await staying
+        came = moments(api.requests)
+    assert fullest(came, 4.0) <= 4 * rate + JITTER
+    assert used(came, rate, 1.0, came[-1] - seconds / 2, came[-1]) >= 0.95
+
+
+@pytest.mark.timeout(300)
+async def test_a_lowered_rate_holds_when_the_last_has_it(ground: Ground) -> None:
+    """While some workers have the old rate and some the new, no period holds more than the higher
+    one; as soon as the last has the lower one, that holds, and is used.
+    """
+    high, seconds = 4 * RATE, times(2, 30)
+    async with Simulator(Options()) as api:
+        queue = endless(ground, "lowered", 5_000)
+        before = Fleet(ground=ground, queue=queue, api=api, rate=high)
+        after = replace(before, rate=RATE)
+        old = asyncio.create_task(before.work(2, seconds))
+        await within(api.wait_for_requests(high // 2))
+        new = asyncio.create_task(after.work(2, 3.0 * seconds))
+        await old
+        lowered = asyncio.get_running_loop().time() - api.requests[0].arrived_at
+        await new
+        came = moments(api.requests)
+    assert fullest(came, 1.0) <= high + JITTER
+    later = [at for at in came if at > lowered + 0.1]
+    assert fullest(later, 1.0) <= RATE + JITTER
+    assert used(came, RATE, 1.0, lowered + 0.1, came[-1]) >= 0.95
+
+
+@pytest.mark.parametrize("hours", [1, -1], ids=["forward", "back"])
+async def test_a_clock_that_is_set_by_an_hour_changes_no_pace(ground: Ground, hours: int) -> None:
+    """Four workers on a machine whose clock is set in mid-run start nothing early, and lose one
+    distance at most.
+    """
+    seconds, period = times(5, 30), 2.0
+    async with Simulator(Options(latency_seconds=0.05)) as api:
+        queue, clocks = endless(ground, "set"), OneClock()
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE, period=period)
+        drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
+        await within(api.wait_for_requests(RATE))
+        clocks.seconds += hours * 3600  # before the answer lets its worker look for more
+        await together(*drains)
+        came = moments(api.requests)
+    assert fullest(came, period) <= RATE + JITTER
+    assert min(after - before for before, after in pairwise(came)) > 0.5 * period / RATE
+    assert used(came, RATE, period, 0.5, seconds - 0.5) >= 0.95
+
+
+async def set_at_each(clocks: OneClock, api: Simulator, steps: Iterator[float]) -> None:
+    """Set the clock at every second request."""
+    for step in steps:
+        await api.wait_for_requests(len(api.requests) + 2)
+        clocks.seconds += step
+
+
+async def test_a_clock_that_is_set_again_and_again_makes_nothing_early(ground: Ground) -> None:
+    """Half a minute is less than a lease: what was reserved before is sent, and still nothing
+    comes before its turn.
+    """
+    seconds, steps = times(4, 60), cycle((30.0, 30.0, -30.0, 30.0, -30.0))
+    async with Simulator(Options()) as api:
+        queue, clocks = endless(ground, "unsteady"), OneClock()
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE)
+        drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
+        setting = asyncio.create_task(set_at_each(clocks, api, steps))
+        await together(*drains)
+        setting.cancel()
+        came = moments(api.requests)
+    assert fullest(came, 1.0) <= RATE + JITTER
+    assert used(came, RATE, 1.0, 0.5, seconds - 0.5) >= 0.6
+
+
+@pytest.mark.parametrize("kind", ["429", "retry-after-503"])
+async def test_what_one_is_told_holds_all(ground: Ground, kind: str) -> None:
+    """A request to wait that one of four workers gets is kept by all: nothing begins until it is
+    over, but what had its turn within the next 100 ms.
+    """
+    async with Simulator(Options(script={30: kind, 60: kind})) as api:
+        queue = endless(ground, "told")
+        fleet = Fleet(ground=ground, queue=queue, api=api, rate=4 * RATE)
+        await fleet.work(4, times(5, 15))
+        came = [request.arrived_at for request in api.requests]
+        told = [request.arrived_at for request in api.requests if request.kind == kind]
+    assert 2 == len(told)
+    for at in told:
+        assert [] == [other - at for other in came if at + 0.2 < other < at + 1.0]
+        assert [] != [other for other in came if at + 1.0 <= other < at + 1.4]
