@@ -19,7 +19,9 @@ class Clock:
 
 @dataclass(slots=True)
 class Steps:
-    """Whether the wall clock was set: how far it was ahead of the monotonic one when last noted."""
+    """Whether the wall clock was set: how far it was ahead of the monotonic one when last noted.
+    A machine that slept looks like one whose clock was set forward.
+    """
 
     apart: timedelta | None = None
 

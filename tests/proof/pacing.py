@@ -4,11 +4,14 @@ Quick, the workers of a fleet are tasks of the test, each with a database connec
 full they are processes. Where they share a wall clock that a test sets, they are tasks in both.
 """
 
+import asyncio
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from tests.parts import DRAIN, RUN_TERMS, Worker
@@ -20,6 +23,11 @@ from worker.simulator import LIMITED, Request, Simulator
 
 JITTER = 1
 """What the wire may push from one period into the next."""
+
+BEAT_SECONDS = 0.01
+
+NOTICED_SECONDS = 0.02
+"""A beat that is later than this is one at which the machine held everybody up."""
 
 LONG_AGO = "2000-01-01 00:00:00"
 """Due by any clock."""
@@ -93,6 +101,59 @@ class Fleet:
         )
         async with Database(str(self.queue), dice=lambda: 0.5, waiting=lambda _: None) as database:
             await worker.run(database, self.api.url)
+
+
+@dataclass
+class Metronome:
+    """How late this machine wakes who sleeps, in seconds: at worst, and in all. A start that it
+    held up comes later than the worker wanted, and no worker can help that.
+    """
+
+    worst: float = 0.0
+    total: float = 0.0
+
+    async def beat(self) -> None:
+        """Measure until cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(BEAT_SECONDS)
+            late = time.monotonic() - began - BEAT_SECONDS
+            self.worst = max(self.worst, late)
+            self.total += late if late > NOTICED_SECONDS else 0.0
+
+
+@asynccontextmanager
+async def metronome() -> AsyncIterator[Metronome]:
+    """One that beats meanwhile."""
+    measured = Metronome()
+    beating = asyncio.create_task(measured.beat())
+    yield measured
+    beating.cancel()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """When requests arrived, in seconds from the first one on; how late the machine was."""
+
+    came: Sequence[float]
+    late: Metronome
+
+    def keeps(self, rate: int, period: float) -> None:
+        """Fails where a sliding period holds more than ``rate``, jitter and late starts apart."""
+        allowed = rate + JITTER + int(self.late.worst * rate / period)
+        assert fullest(self.came, period) <= allowed, self.late
+
+    def spaces(self, seconds: float) -> None:
+        """Fails where two came within less than so long, but for what held up the first of them."""
+        shortest = min(after - before for before, after in pairwise(self.came))
+        assert shortest >= seconds - self.late.worst, self.late
+
+    def uses(self, share: float, rate: int, period: float, begin: float, end: float) -> None:
+        """Fails where less than a share of the allowed starts came from ``begin`` to ``end``, but
+        for the time for which the machine held everybody up.
+        """
+        found = used(self.came, rate, period, begin, end)
+        assert found >= share - self.late.total / (end - begin), self.late
 
 
 def endless(ground: Ground, name: str, count: int = 2_000) -> Path:

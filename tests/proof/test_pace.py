@@ -4,25 +4,17 @@ import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import cycle, pairwise
+from itertools import cycle
 
 import pytest
 
 from tests.processes.programs import within
 from tests.proof.ground import FULL, Ground, times, together
-from tests.proof.pacing import (
-    JITTER,
-    Fleet,
-    OneClock,
-    endless,
-    fullest,
-    moments,
-    used,
-)
+from tests.proof.pacing import Fleet, Log, OneClock, endless, metronome, moments
 from worker.simulator import Options, Simulator
 
 RATE = 10
-"""A second; a start that a busy machine holds up for a tenth of it is one too many, not more."""
+"""A second, where nothing else is told."""
 
 
 @pytest.mark.timeout(300)
@@ -37,13 +29,13 @@ async def test_all_start_at_once_and_keep_one_pace(
     """However many begin in the same moment, no sliding period holds more than is allowed, and
     nearly all of it is used.
     """
-    async with Simulator(Options()) as api:
+    async with Simulator(Options()) as api, metronome() as late:
         queue = endless(ground, "shared", 5_000)
         fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
         await fleet.work(workers, seconds + 1)
-        came = moments(api.requests)
-    assert fullest(came, period) <= rate + JITTER
-    assert used(came, rate, period, min(period, seconds / 4), seconds - 1) >= 0.95
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(rate, period)
+    log.uses(0.95, rate, period, min(period, seconds / 4), seconds - 1)
 
 
 @pytest.mark.timeout(300)
@@ -52,27 +44,24 @@ async def test_a_restart_begins_no_new_period(ground: Ground) -> None:
     killed and started again; what a killed one had reserved is lost, and not made up for.
     """
     rate, period = (100, 60.0) if FULL else (20, 4.0)
-    async with Simulator(Options()) as api:
+    async with Simulator(Options()) as api, metronome() as late:
         queue = endless(ground, "restarted")
         fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
-        for _ in range(times(4, 40)):
+        for _ in range(times(3, 30)):
             program = await fleet.daemon()
-            await within(api.wait_for_requests(len(api.requests) + random.randint(1, 4)))
+            await within(api.wait_for_requests(len(api.requests) + random.randint(5, 8)))
             program.kill()
             await program.ended()
-        came = moments(api.requests)
-    assert fullest(came, period) <= rate + JITTER
-    gaps = [after - before for before, after in pairwise(came)]
-    assert min(gaps) > 0.5 * period / rate
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(rate, period)
+    log.keeps(rate // 4, period / 4)
 
 
 @pytest.mark.timeout(300)
 async def test_what_killed_workers_had_reserved_is_not_made_up_for(ground: Ground) -> None:
-    """With several starts reserved by each, kill -9 of some leaves the rest at the pace of all; in
-    four seconds, what a busy machine held up evens out.
-    """
+    """With several starts reserved by each, kill -9 of some leaves the rest at the pace of all."""
     rate, seconds = 40, times(3, 60)
-    async with Simulator(Options(latency_seconds=0.05)) as api:
+    async with Simulator(Options(latency_seconds=0.05)) as api, metronome() as late:
         queue = endless(ground, "killed", 5_000)
         fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate)
         killed = [await fleet.daemon() for _ in range(times(2, 4))]
@@ -81,9 +70,9 @@ async def test_what_killed_workers_had_reserved_is_not_made_up_for(ground: Groun
             await within(api.wait_for_requests(len(api.requests) + rate))
             program.kill()
         await staying
-        came = moments(api.requests)
-    assert fullest(came, 4.0) <= 4 * rate + JITTER
-    assert used(came, rate, 1.0, came[-1] - seconds / 2, came[-1]) >= 0.95
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(rate, 1.0)
+    log.uses(0.95, rate, 1.0, log.came[-1] - seconds / 2, log.came[-1])
 
 
 @pytest.mark.timeout(300)
@@ -92,7 +81,7 @@ async def test_a_lowered_rate_holds_when_the_last_has_it(ground: Ground) -> None
     one; as soon as the last has the lower one, that holds, and is used.
     """
     high, seconds = 4 * RATE, times(2, 30)
-    async with Simulator(Options()) as api:
+    async with Simulator(Options()) as api, metronome() as late:
         queue = endless(ground, "lowered", 5_000)
         before = Fleet(ground=ground, queue=queue, api=api, rate=high)
         after = replace(before, rate=RATE)
@@ -102,11 +91,11 @@ async def test_a_lowered_rate_holds_when_the_last_has_it(ground: Ground) -> None
         await old
         lowered = asyncio.get_running_loop().time() - api.requests[0].arrived_at
         await new
-        came = moments(api.requests)
-    assert fullest(came, 1.0) <= high + JITTER
-    later = [at for at in came if at > lowered + 0.1]
-    assert fullest(later, 1.0) <= RATE + JITTER
-    assert used(came, RATE, 1.0, lowered + 0.1, came[-1]) >= 0.95
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(high, 1.0)
+    later = replace(log, came=[at for at in log.came if at > lowered + 0.1])
+    later.keeps(RATE, 1.0)
+    later.uses(0.95, RATE, 1.0, later.came[0], later.came[-1])
 
 
 @pytest.mark.parametrize("hours", [1, -1], ids=["forward", "back"])
@@ -114,18 +103,18 @@ async def test_a_clock_that_is_set_by_an_hour_changes_no_pace(ground: Ground, ho
     """Four workers on a machine whose clock is set in mid-run start nothing early, and lose one
     distance at most.
     """
-    seconds, period = times(5, 30), 2.0
-    async with Simulator(Options(latency_seconds=0.05)) as api:
+    seconds, period = times(6, 30), 4.0
+    async with Simulator(Options(latency_seconds=0.05)) as api, metronome() as late:
         queue, clocks = endless(ground, "set"), OneClock()
         fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE, period=period)
         drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
         await within(api.wait_for_requests(RATE))
         clocks.seconds += hours * 3600  # before the answer lets its worker look for more
         await together(*drains)
-        came = moments(api.requests)
-    assert fullest(came, period) <= RATE + JITTER
-    assert min(after - before for before, after in pairwise(came)) > 0.5 * period / RATE
-    assert used(came, RATE, period, 0.5, seconds - 0.5) >= 0.95
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(RATE, period)
+    log.spaces(0.6 * period / RATE)
+    log.uses(0.9, RATE, period, 0.5, seconds - 0.5)
 
 
 async def set_at_each(clocks: OneClock, api: Simulator, steps: Iterator[float]) -> None:
@@ -140,22 +129,22 @@ async def test_a_clock_that_is_set_again_and_again_makes_nothing_early(ground: G
     comes before its turn.
     """
     seconds, steps = times(4, 60), cycle((30.0, 30.0, -30.0, 30.0, -30.0))
-    async with Simulator(Options()) as api:
+    async with Simulator(Options()) as api, metronome() as late:
         queue, clocks = endless(ground, "unsteady"), OneClock()
         fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE)
         drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
         setting = asyncio.create_task(set_at_each(clocks, api, steps))
         await together(*drains)
         setting.cancel()
-        came = moments(api.requests)
-    assert fullest(came, 1.0) <= RATE + JITTER
-    assert used(came, RATE, 1.0, 0.5, seconds - 0.5) >= 0.6
+        log = Log(came=moments(api.requests), late=late)
+    log.keeps(RATE, 1.0)
+    log.uses(0.6, RATE, 1.0, 0.5, seconds - 0.5)
 
 
 @pytest.mark.parametrize("kind", ["429", "retry-after-503"])
 async def test_what_one_is_told_holds_all(ground: Ground, kind: str) -> None:
     """A request to wait that one of four workers gets is kept by all: nothing begins until it is
-    over, but what had its turn within the next 100 ms.
+    over, but what had been reserved when the answer was on disk.
     """
     async with Simulator(Options(script={30: kind, 60: kind})) as api:
         queue = endless(ground, "told")
@@ -165,5 +154,5 @@ async def test_what_one_is_told_holds_all(ground: Ground, kind: str) -> None:
         told = [request.arrived_at for request in api.requests if request.kind == kind]
     assert 2 == len(told)
     for at in told:
-        assert [] == [other - at for other in came if at + 0.2 < other < at + 1.0]
-        assert [] != [other for other in came if at + 1.0 <= other < at + 1.4]
+        assert [] == [other - at for other in came if at + 0.5 < other < at + 1.0]
+        assert [] != [other for other in came if at + 1.0 <= other < at + 2.0]
