@@ -1,7 +1,7 @@
 """Another program: plain SQL that both databases take, on a connection of its own.
 
-Values stand for ``?``, moments come as SQLite keeps them. Each call waits for its answer, so that one
-which has to wait for a transaction of the test's own event loop hangs.
+Values stand for ``?``, moments come as SQLite keeps them. Each call waits for its answer: one that
+has to wait for a transaction of the test's own event loop hangs.
 """
 
 import asyncio
