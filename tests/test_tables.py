@@ -3,6 +3,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import asyncpg
 import pytest
@@ -107,7 +108,7 @@ def test_claims_and_jobs_are_let_in(plain: Plain) -> None:
     assert [(3,)] == plain.execute("SELECT count(*) FROM videos")
 
 
-REFUSED: list[tuple[dict[str, object], str]] = [
+REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"url": ""}, "url_is_given"),
     ({"url": None}, r"videos\.url|null value in column .url"),
     ({"state": "done"}, "state_is_known"),
@@ -128,7 +129,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ({"request_id": None}, r"videos\.request_id|null value in column .request_id"),
 ]
 """What neither database takes."""
-REFUSED_BY_SQLITE: list[tuple[dict[str, object], str]] = [
+REFUSED_BY_SQLITE: list[tuple[dict[str, Any], str]] = [
     ({"face_min_relative_height": float("inf")}, "height_is_a_share"),
     ({"face_min_relative_height": "tall"}, "cannot store TEXT value in REAL column"),
     ({"priority": "high"}, "cannot store TEXT value in INTEGER column"),
@@ -136,7 +137,7 @@ REFUSED_BY_SQLITE: list[tuple[dict[str, object], str]] = [
     ({"title": b"bytes"}, "cannot store BLOB value in TEXT column"),
     ({"due_at": b"2026-01-01 00:00:00"}, "cannot store BLOB value in TEXT column"),
 ]
-REFUSED_BY_POSTGRESQL: list[tuple[dict[str, object], str]] = [
+REFUSED_BY_POSTGRESQL: list[tuple[dict[str, Any], str]] = [
     *(({"face_min_relative_height": each}, "height_is_a_share") for each in HEIGHTS),
     ({"face_min_relative_height": "tall"}, "invalid input syntax for type double precision"),
     ({"priority": "high"}, "invalid input syntax for type bigint"),
