@@ -1,12 +1,10 @@
 """What a run costs in ways that no noise changes: transactions and statements, not seconds."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
-from tests.parts import RUN_TERMS, Worker, add
+from tests.parts import RUN_TERMS, Worker, add, overhear
 from worker.db import Database
 from worker.simulator import Options, Simulator
 
@@ -25,11 +23,7 @@ async def test_a_thousand_videos_take_few_transactions(
     await add(database, *(f"https://v.example/{number}" for number in range(VIDEOS)))
     said: list[str] = []
 
-    def listen(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        driver.set_trace_callback(said.append)
-
-    await database.write(listen, "test")
+    await database.write(lambda connection: overhear(connection, said.append), "test")
     said.clear()
     async with Simulator(Options()) as simulator:
         worker = Worker(slots=slots, terms=replace(RUN_TERMS, rate=100_000))
