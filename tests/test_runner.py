@@ -30,7 +30,7 @@ from tests.parts import (
     states,
     take,
 )
-from tests.plain import execute, session
+from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
@@ -49,9 +49,9 @@ def urls(count: int) -> list[str]:
     return [f"https://videos.example/{number}.mp4" for number in range(1, count + 1)]
 
 
-async def say(url: str, statement: str) -> None:
+async def say(plain: Plain, statement: str) -> None:
     """Let another program say something to the database."""
-    await asyncio.to_thread(execute, url, statement)
+    await asyncio.to_thread(plain.execute, statement)
 
 
 async def agree(database: Database, simulator: Simulator) -> None:
@@ -88,9 +88,9 @@ async def until(true: Callable[[], object], what: asyncio.Task[Report] | None = 
             assert what is None or not what.done()
 
 
-def state_of(url: str, video_id: int) -> object:
+def state_of(plain: Plain, video_id: int) -> object:
     """The state of one video on disk."""
-    return execute(url, f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
+    return plain.execute(f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
 
 
 async def at_once() -> None:
@@ -319,7 +319,7 @@ async def test_attempts_are_used_up(database: Database, simulator: Simulator) ->
 # --- Laws 1, 4, 5, 6: claims and doubts -----------------------------------------------------------
 
 
-async def test_the_intent_is_on_disk_before_the_request(database: Database, url: str) -> None:
+async def test_the_intent_is_on_disk_before_the_request(database: Database, plain: Plain) -> None:
     """A request is under way of which the file knows nothing: after a crash it is lost (law 1)."""
     await add(database, *urls(1))
     async with (
@@ -329,7 +329,7 @@ async def test_the_intent_is_on_disk_before_the_request(database: Database, url:
     ):
         await simulator.wait_for_requests(1)
         columns = "state, claims, claimed_by, request_id, length(claim_token)"
-        seen = execute(url, f"SELECT {columns} FROM videos")
+        seen = plain.execute(f"SELECT {columns} FROM videos")
         assert [("submitting", 1, "worker-1", simulator.requests[0].request_id, 32)] == seen
         simulator.release()
 
@@ -390,7 +390,7 @@ async def test_doubts_stay_without_the_order_to_repeat(
     ],
 )
 async def test_an_answer_after_the_lease_settles_its_own_doubt(
-    database: Database, url: str, said: bytes, state: str, job_id: str | None, tally: Tally
+    database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, tally: Tally
 ) -> None:
     """A job id that comes after the lease has run out is forgotten, or a clear answer then is not
     believed (law 6).
@@ -413,7 +413,7 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
     ):
         await asked.wait()
         await database.write(lambda connection: other.write(connection, [], 0), "test")
-        assert "in_doubt" == state_of(url, 1)
+        assert "in_doubt" == state_of(plain, 1)
         may_answer.set()
         report = await run
     video = await row(database, 1)
@@ -514,7 +514,7 @@ async def test_a_video_that_is_always_refused_fails_alone(database: Database) ->
 
 
 async def test_a_daemon_goes_on_when_the_key_works_again(
-    database: Database, simulator: Simulator, url: str
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A daemon ends over a refused key, or hammers on with it, or never tries again (law 8)."""
     await add(database, *urls(4))
@@ -522,15 +522,14 @@ async def test_a_daemon_goes_on_when_the_key_works_again(
     worker = Worker(orders=DAEMON, dice=0.0)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await simulator.wait_for_requests(2)
-        await until(lambda: execute(url, "SELECT cool_down_reason FROM account") != [(None,)], run)
-        assert [("HTTP 401: Invalid API key",)] == execute(
-            url, "SELECT cool_down_reason FROM account"
-        )
+        await until(lambda: plain.execute("SELECT cool_down_reason FROM account") != [(None,)], run)
+        why = plain.execute("SELECT cool_down_reason FROM account")
+        assert [("HTTP 401: Invalid API key",)] == why
         simulator.options = Options()
         await simulator.wait_for_accepted(4)
         _, second, third, *_ = simulator.requests
         assert third.arrived_at - second.arrived_at >= 4.9
-        await until(lambda: [(4,)] == execute(url, "SELECT count(job_id) FROM videos"), run)
+        await until(lambda: [(4,)] == plain.execute("SELECT count(job_id) FROM videos"), run)
         await agree(database, simulator)
 
 
@@ -610,9 +609,10 @@ LONG_REFUSAL = answer(b"no " * 1_000, "400 Bad Request")
 """Too long for a page that is nearly full."""
 
 
-async def test_an_outcome_waits_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_an_outcome_waits_for_the_disk(database: Database, plain: Plain) -> None:
     """An answer that could not be written at once is forgotten, or asked for again."""
-    await nearly_full_history(path)
+    await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
     async with (
@@ -621,18 +621,18 @@ async def test_an_outcome_waits_for_the_disk(database: Database, path: Path) -> 
         going(runner) as run,
     ):
         await until(lambda: "database_trouble" in events(said), run)
-        assert "submitting" == state_of(str(path), 1)
+        assert "submitting" == state_of(plain, 1)
         await full(database, 1_000_000)
         await until(lambda: "database_works" in events(said), run)
-        assert "failed" == state_of(str(path), 1)
+        assert "failed" == state_of(plain, 1)
         assert 1 == len(wire.lines)
 
 
-async def nearly_full_history(path: Path) -> None:
+async def nearly_full_history(plain: Plain) -> None:
     """Leave less room on the last page of the history than a long message takes."""
     columns = "(video_id, attempt, at, who, fact, message)"
     values = "(0, 1, '2026-01-01 00:00:00', 'x', 'accepted', printf('%.3500c', 'x'))"
-    await say(str(path), f"INSERT INTO history {columns} VALUES {values}")
+    await say(plain, f"INSERT INTO history {columns} VALUES {values}")
 
 
 # --- Laws 10 and 12: the pace ---------------------------------------------------------------------
@@ -711,7 +711,7 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     assert {"pending": 2} == await states(database)
 
 
-async def test_only_what_can_be_sent_is_claimed(database: Database, url: str) -> None:
+async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain) -> None:
     """Videos are claimed ahead of slots, so that a crash leaves doubts that were never sent
     (law 12).
     """
@@ -723,13 +723,13 @@ async def test_only_what_can_be_sent_is_claimed(database: Database, url: str) ->
         going(runner) as run,
     ):
         await simulator.wait_for_requests(5)
-        counted = execute(url, "SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
+        counted = plain.execute("SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
         assert [("pending", 15), ("submitted", 1), ("submitting", 4)] == counted
         simulator.release()
         assert Tally(submitted=20) == (await run).tally
 
 
-async def test_only_what_is_near_is_claimed(database: Database, url: str) -> None:
+async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
     """Videos are claimed long before the pace lets them start (law 12)."""
     await add(database, *urls(4))
     terms = replace(RUN_TERMS, rate=1, period_seconds=0.4)
@@ -741,7 +741,7 @@ async def test_only_what_is_near_is_claimed(database: Database, url: str) -> Non
     ):
         for count in range(1, 5):
             await simulator.wait_for_requests(count)
-            (claims,) = execute(url, "SELECT sum(claims) FROM videos")[0]
+            (claims,) = plain.execute("SELECT sum(claims) FROM videos")[0]
             ahead.append(int(str(claims)) - count)
         assert [0, 0, 0, 0] == ahead
         assert Tally(submitted=4) == (await run).tally
@@ -765,7 +765,7 @@ async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Sim
     assert {"pending": 22, "in_doubt": 8} == await states(database)
 
 
-async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, url: str) -> None:
+async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, plain: Plain) -> None:
     """An API that comes back is met by everything at once, or never tried again (law 13)."""
     script = dict.fromkeys(range(1, 9), "proxy-502") | {9: "stall"}
     await add(database, *urls(20))
@@ -777,7 +777,7 @@ async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, ur
         await simulator.wait_for_requests(9)
         eighth, ninth = [each.arrived_at for each in simulator.requests[7:]]
         assert ninth - eighth >= 4.9
-        assert [(1,)] == execute(url, "SELECT count(*) FROM videos WHERE state = 'submitting'")
+        assert [(1,)] == plain.execute("SELECT count(*) FROM videos WHERE state = 'submitting'")
         simulator.release()
         report = await run
     assert (End.EMPTY, Tally(submitted=12, in_doubt=8)) == (report.end, report.tally)
@@ -888,7 +888,7 @@ async def test_a_limit_is_as_many_requests(
     "jump", [RealTime(wall=58), RealTime(monotonic=58)], ids=["wall", "monotonic"]
 )
 async def test_a_claim_that_has_grown_old_is_given_back(
-    database: Database, simulator: Simulator, url: str, jump: RealTime
+    database: Database, simulator: Simulator, plain: Plain, jump: RealTime
 ) -> None:
     """A request leaves on a lease that has run short by one of the clocks, so that its doubt is
     called before its answer can come (law 4); or what was given back counts against the limit.
@@ -901,7 +901,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
         terms=replace(RUN_TERMS, rate=1, period_seconds=0.15),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
-        await until(lambda: state_of(url, 2) == "submitting", run)
+        await until(lambda: state_of(plain, 2) == "submitting", run)
         assert 1 == len(simulator.requests)
         time_of_day.wall, time_of_day.monotonic = jump.wall, jump.monotonic
         report = await run
@@ -934,10 +934,10 @@ async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator
         assert End.TIME == (await Worker(orders=orders).run(database, simulator.url)).end
 
 
-async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, url: str) -> None:
+async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
     """A drain works on while everybody is paused, or hangs."""
     await add(database, *urls(2))
-    await say(url, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
     report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
     assert Report(end=End.PAUSED, detail="lunch", tally=Tally(), stop=None) == report
     assert [] == simulator.requests
@@ -946,7 +946,9 @@ async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, ur
 # --- The daemon -----------------------------------------------------------------------------------
 
 
-async def test_a_daemon_sees_a_new_row(database: Database, simulator: Simulator, url: str) -> None:
+async def test_a_daemon_sees_a_new_row(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
     """A row that another program inserts stays unseen for longer than the poll."""
     async with (
         Worker(orders=DAEMON).on(database, simulator.url) as runner,
@@ -955,13 +957,13 @@ async def test_a_daemon_sees_a_new_row(database: Database, simulator: Simulator,
     ):
         for count in range(1, 6):
             await say(
-                url, f"INSERT INTO videos (url) VALUES ('https://videos.example/{count}.mp4')"
+                plain, f"INSERT INTO videos (url) VALUES ('https://videos.example/{count}.mp4')"
             )
             await simulator.wait_for_accepted(count)
 
 
 async def test_a_row_is_seen_that_comes_right_after_the_look(
-    database: Database, simulator: Simulator, url: str
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A row that is inserted between the look at the table and the watch for changes stays unseen
     until something else happens.
@@ -975,7 +977,7 @@ async def test_a_row_is_seen_that_comes_right_after_the_look(
     def monotonic() -> float:
         if looked == ["the look begins"]:
             looked.append("the look is over")
-            execute(url, "INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
+            plain.execute("INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
         return time.monotonic()
 
     worker = Worker(orders=DAEMON, clock=Clock(now=now, monotonic=monotonic))
@@ -997,11 +999,11 @@ async def test_a_daemon_wakes_for_the_next_due_row(
 
 
 async def test_a_paused_daemon_goes_on_when_resumed(
-    database: Database, simulator: Simulator, url: str
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A pause ends a daemon, or its end is not noticed."""
     await add(database, *urls(2))
-    await say(url, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
     log, said = listener()
     worker = Worker(orders=DAEMON, log=log)
     async with (
@@ -1010,7 +1012,7 @@ async def test_a_paused_daemon_goes_on_when_resumed(
         asyncio.timeout(10),
     ):
         await until(lambda: said, run)
-        await say(url, "UPDATE account SET paused_at = NULL")
+        await say(plain, "UPDATE account SET paused_at = NULL")
         await simulator.wait_for_accepted(2)
 
 
@@ -1036,7 +1038,7 @@ async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simul
 
 
 async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
-    database: Database, url: str
+    database: Database, plain: Plain
 ) -> None:
     """A stop makes doubts of requests in flight, or sends what had not begun, or charges it."""
     await add(database, *urls(5))
@@ -1048,9 +1050,9 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
         going(runner) as run,
     ):
         await simulator.wait_for_requests(2)
-        await until(lambda: state_of(url, 3) == "submitting", run)
+        await until(lambda: state_of(plain, 3) == "submitting", run)
         runner.stop()
-        await until(lambda: state_of(url, 3) == "pending", run)
+        await until(lambda: state_of(plain, 3) == "pending", run)
         simulator.release()
         report = await run
         assert Report(end=End.STOPPED, detail="", tally=Tally(submitted=2), stop=None) == report
@@ -1086,7 +1088,7 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
         assert "sent, but no answer was read: cut short by our own stop" == video["error"]
 
 
-async def test_after_the_grace_what_was_not_sent_is_due(database: Database, url: str) -> None:
+async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plain: Plain) -> None:
     """A stop makes a doubt of a request that was still connecting."""
     await add(database, *urls(1))
     with full_backlog() as port:
@@ -1094,7 +1096,7 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, url:
             Worker(orders=DAEMON).on(database, f"http://{LOOPBACK}:{port}") as runner,
             going(runner) as run,
         ):
-            await until(lambda: state_of(url, 1) == "submitting", run)
+            await until(lambda: state_of(plain, 1) == "submitting", run)
             runner.stop()
             runner.hurry()
             report = await run
@@ -1114,10 +1116,10 @@ async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
 
 @asynccontextmanager
 async def an_outcome_that_does_not_fit(
-    database: Database, path: Path, worker: Worker
+    database: Database, plain: Plain, worker: Worker
 ) -> AsyncIterator[tuple[Runner, "asyncio.Task[Report]"]]:
     """A run whose one request was answered when there was no room any more to write that down."""
-    await nearly_full_history(path)
+    await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
     async with (
@@ -1128,21 +1130,25 @@ async def an_outcome_that_does_not_fit(
         await until(lambda: "database_trouble" in events(said), run)
         yield runner, run
     assert "settle_given_up" in events(said)
-    assert "submitting" == state_of(str(path), 1)
+    assert "submitting" == state_of(plain, 1)
 
 
-async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, plain: Plain) -> None:
     """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
     worker = Worker(orders=DAEMON)
-    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         report = await impatiently(runner, run)
         assert (End.STOPPED, Tally()) == (report.end, report.tally)
 
 
-async def test_a_drain_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_a_drain_does_not_wait_for_ever_for_the_disk(
+    database: Database, plain: Plain
+) -> None:
     """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
     worker = Worker(orders=replace(DRAIN, grace_seconds=0.1))
-    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
             runner.hurry()
             await asyncio.sleep(0)
@@ -1163,8 +1169,8 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
         going(runner) as run,
     ):
         await simulator.wait_for_requests(1 + in_flight)
-        await until(lambda: state_of(url, 1) == "submitted", run)
         with session(url) as other:
+            await until(lambda: state_of(other, 1) == "submitted", run)
             other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
             other.lock()
             report = await impatiently(runner, run)
@@ -1187,8 +1193,9 @@ async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
     assert {"pending": 2, "in_doubt": 1} == await states(database)
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_ledger_that_dies_ends_the_run(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A run whose writing side has failed for good hangs on what it cannot settle any more."""
     simulator.options = Options(script={2: "stall"})
@@ -1196,7 +1203,7 @@ async def test_a_ledger_that_dies_ends_the_run(
     async with Worker(orders=DAEMON).on(database, simulator.url) as runner:
         run = asyncio.create_task(runner.run())
         await simulator.wait_for_requests(2)
-        await say(str(path), "UPDATE account SET next_start_at = 'soon'")
+        await say(plain, "UPDATE account SET next_start_at = 'soon'")
         async with asyncio.timeout(5):
             with pytest.raises(ExceptionGroup) as raised:
                 await run
@@ -1232,12 +1239,13 @@ async def test_the_key_and_signatures_are_nowhere(
     assert [1, 2, 3, 4] == [each["video"] for each in said if each["event"] == "attempt_ended"]
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_poisoned_row_stops_nobody(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """One row that holds bytes that are no text stops the others, or is sent (law 14)."""
     await add(database, *urls(3))
-    await say(str(path), "UPDATE videos SET url = CAST(x'68747470733A2F2FFF' AS TEXT) WHERE id = 2")
+    await say(plain, "UPDATE videos SET url = CAST(x'68747470733A2F2FFF' AS TEXT) WHERE id = 2")
     report = await Worker().run(database, simulator.url)
     assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
     error = await database.read(
