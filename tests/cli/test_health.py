@@ -74,4 +74,10 @@ def test_a_folder_that_is_a_file_is_named(path: Path, capsys: pytest.CaptureFixt
 def test_a_database_of_another_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong setting would look like a dead daemon."""
     assert 78 == run(["health", "--database", "mysql://x/y"], {})
-    assert "no SQLite file" in capsys.readouterr().err
+    assert "is no database of this program" in capsys.readouterr().err
+
+
+def test_a_server_is_asked_in_another_way(served: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A container would be restarted for a file that no daemon on a server touches."""
+    assert 78 == run(["health", "--database", served], {})
+    assert "keeps no sign of life: ask valossa-ingest workers" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 import asyncio
 import random
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, select, update
@@ -145,12 +144,12 @@ async def test_a_job_belongs_to_one_video(database: Database) -> None:
     assert (1, 0, {SAME_JOB_ID: 1}, {}) == told(done)
 
 
-async def test_two_imports_at_once_insert_nothing_twice(path: Path, database: Database) -> None:
+async def test_two_imports_at_once_insert_nothing_twice(url: str, database: Database) -> None:
     """Check and insert are one transaction: of two processes with one list, each row has one
     winner.
     """
     rows = [talk(number) for number in range(200)]
-    async with open_database(path) as other:
+    async with open_database(url) as other:
         chunks = [rows[start : start + 20] for start in range(0, 200, 20)]
         done = await asyncio.gather(
             *(add_new(each, *chunk) for chunk in chunks for each in (database, other))

@@ -1,0 +1,152 @@
+"""Another program: plain SQL that both databases take, on a connection of its own.
+
+Values stand for ``?``, moments come as SQLite keeps them. Each call waits for its answer: one that
+has to wait for a transaction of the test's own event loop hangs.
+"""
+
+import asyncio
+import re
+import sqlite3
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+
+from worker.address import File, address_of
+
+PATIENCE_SECONDS = 30.0
+_AT_ONCE = 500
+
+T = TypeVar("T")
+Row = dict[str, Any]
+
+
+class Plain(Protocol):
+    """A session of another program."""
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """The rows of its result, by name."""
+        ...
+
+    def lock(self) -> None:
+        """Begin a transaction in which nobody else can write to the queue."""
+        ...
+
+    def close(self) -> None:
+        """Leave; what is not committed is undone."""
+        ...
+
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of its result."""
+        return [tuple(row.values()) for row in self.rows(statement, *values)]
+
+
+class _InFile(Plain):
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+        )
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        cursor = self._connection.execute(statement, values)
+        names = [name for name, *_ in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def lock(self) -> None:
+        self.execute("BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class _OnServer(Plain):
+    def __init__(self, url: str) -> None:
+        told = {"timezone": "UTC", "application_name": "another program"}
+        self._connection = _done(asyncpg.connect(url, server_settings=told))
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        found = _done(self._connection.fetch(filled(statement, values)))
+        return [{name: _shown(value) for name, value in row.items()} for row in found]
+
+    def lock(self) -> None:
+        self.execute("BEGIN")
+        self.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), hashtext(current_schema()))"
+        )
+
+    def close(self) -> None:
+        _done(_closed(self._connection))
+
+
+def opened(url: str) -> Plain:
+    """Another program's session on the database of an address."""
+    address = address_of(url)
+    return _InFile(address.path) if isinstance(address, File) else _OnServer(url)
+
+
+@contextmanager
+def session(url: str) -> Iterator[Plain]:
+    """The same, for a block."""
+    found = opened(url)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """One statement, committed."""
+    with session(url) as other:
+        return other.execute(statement, *values)
+
+
+def insert_all(url: str, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Many rows, all with the same columns."""
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    with session(url) as other:
+        other.execute("BEGIN")
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            values = ", ".join([marks] * len(some))
+            sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {values}"
+            other.execute(sql, *(value for row in some for value in row.values()))
+        other.execute("COMMIT")
+
+
+def filled(statement: str, values: Sequence[object]) -> str:
+    """A statement with its values in it, which the database takes for what the column needs."""
+    given = iter(values)
+    return re.sub(r"\?", lambda _: _literal(next(given)), statement)
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int | float):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _shown(value: object) -> object:
+    return str(value.replace(tzinfo=None)) if isinstance(value, datetime) else value
+
+
+async def _closed(connection: asyncpg.Connection) -> None:
+    connection.terminate()
+
+
+def _done(step: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(step, _beside()).result(PATIENCE_SECONDS)
+
+
+@cache
+def _beside() -> asyncio.AbstractEventLoop:
+    """An event loop in a thread of its own, so that a test's own loop may stand still meanwhile."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
