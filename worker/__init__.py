@@ -20,7 +20,7 @@ tables         what is stored; clock: time as an argument; sqlite: a connection 
 db             connections and transactions; prepared: a statement compiled once; settings, log;
                migrate: the way to the schema
 store/         the only SQL: batch, queue, settle, account, evidence, audit, intake, counts, desk,
-               overview, changes
+               overview, changes, fleet
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does
@@ -29,6 +29,7 @@ turn           what one transaction of the queue does
 orders         what a run is told to do; chronicle: what people get to know of it
 ledger         the one writing task
 attempts       one claim, one POST
+presence       tells the others that this run is alive
 reconciler     one question for the list of jobs, when doubts are worth it
 closing        whether a run is over, and why
 runner         the loop: run and drain are one

@@ -1,8 +1,10 @@
 """Settings into running parts. The only place that reads a clock, rolls dice or names a process."""
 
 import dataclasses
+import os
 import random
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,14 +16,17 @@ from worker.api import Api
 from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.decide import Policy
+from worker.core.redact import clean
 from worker.core.request import Defaults
 from worker.db import Database, DatabaseProblem, path_of, schema_of, schema_problem
 from worker.gate import Gate
 from worker.log import Event, Log, logger
 from worker.orders import Orders, Tally
+from worker.presence import Signs
 from worker.reconciler import Reconciler
 from worker.runner import Runner
 from worker.settings import Key, Settings
+from worker.store.fleet import Member
 from worker.tables import SCHEMA
 from worker.terms import Terms
 from worker.turn import Transaction
@@ -111,8 +116,26 @@ async def runner(
             gate=_gate(settings),
             orders=orders,
             chronicle=Chronicle(log, watch),
-            turned=_nothing if orders.drain else _heartbeat(database.path),
+            signs=Signs(
+                member(worker, orders), _nothing if orders.drain else _heartbeat(database.path)
+            ),
         )
+
+
+def member(worker: str, orders: Orders) -> Member:
+    """One run of this process, as the others will see it."""
+    return Member(
+        id=worker,
+        host=host(),
+        pid=os.getpid(),
+        command="drain" if orders.drain else "run",
+        started_at=CLOCK.now(),
+    )
+
+
+def host() -> str:
+    """The name of this machine."""
+    return clean(socket.gethostname())
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     said = cli("status", "--json")
     assert (0, "") == (said.code, said.err)
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
-    zeros = (*zeros, "due_later", "possibly_bought_twice")
+    zeros = (*zeros, "due_later", "possibly_bought_twice", "workers_alive")
     expected: dict[str, object] = {str(name): 0 for name in zeros}
     nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))

@@ -27,6 +27,7 @@ DOUBTS = "worker/store/evidence.py"
 BREAKER = "worker/core/breaker.py"
 TURN = "worker/turn.py"
 LEDGER = "worker/ledger.py"
+FLEET = "worker/store/fleet.py"
 API = "worker/api.py"
 WIRE = "worker/wire.py"
 
@@ -253,6 +254,36 @@ LAWS = (
         old="        if not self.unwritten:\n",
         new="        if True:\n",
         tests=("tests/test_ledger.py::test_all_that_was_put_down_is_waited_for",),
+    ),
+    Mutation(
+        law="what is in flight is told of, whoever holds it",
+        file=FLEET,
+        old="worker for worker in claims if worker not in known",
+        new="worker for worker in claims if worker in ()",
+        tests=("tests/store/test_fleet.py::test_claims_of_nobody_are_shown",),
+    ),
+    Mutation(
+        law="a worker that holds videos is not forgotten",
+        file=FLEET,
+        old="workers.c.seen_at < now - FORGOTTEN, ~holds",
+        new="workers.c.seen_at < now - FORGOTTEN",
+        tests=("tests/store/test_fleet.py::test_who_has_something_in_flight_is_not_forgotten",),
+    ),
+    Mutation(
+        law="a sign of life that cannot be written is told of",
+        file="worker/presence.py",
+        old="            self._chronicle.database(problem)\n",
+        new="            pass\n",
+        tests=(
+            "tests/test_presence.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
+        ),
+    ),
+    Mutation(
+        law="an orderly end is no death",
+        file="worker/runner.py",
+        old="                    self._presence.leave()\n",
+        new="                    pass\n",
+        tests=("tests/test_presence.py::test_a_run_is_seen_while_it_lasts",),
     ),
     Mutation(
         law="14: one bad value stops nobody",

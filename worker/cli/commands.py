@@ -109,6 +109,14 @@ COMMANDS = (
         arguments.status,
     ),
     Command(
+        "workers",
+        "workers",
+        "who works on the queue, and what is in flight",
+        "workers",
+        arguments.as_json,
+        {0: "done, also where nobody does"},
+    ),
+    Command(
         "list",
         "desk",
         "videos by state, error or time",

@@ -13,7 +13,7 @@ from worker.core import pace
 from worker.core.model import Fact, State
 from worker.db import path_of
 from worker.settings import Loaded, Settings
-from worker.store import account, overview
+from worker.store import account, fleet, overview
 from worker.store.account import Account
 from worker.store.overview import Overview
 
@@ -29,12 +29,14 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
     """The queue in numbers, and what needs a person."""
     now = wiring.CLOCK.now()
 
-    def look(connection: Connection) -> tuple[Overview, Account]:
-        return overview.overview(connection, now), account.read(connection)
+    def look(connection: Connection) -> tuple[Overview, Account, int]:
+        seen = overview.overview(connection, now)
+        return seen, account.read(connection), fleet.alive(connection, now)
 
-    def tell(found: tuple[Overview, Account]) -> int:
-        seen, known = found
+    def tell(found: tuple[Overview, Account, int]) -> int:
+        seen, known, alive = found
         facts = _facts(seen, known, loaded.settings, now)
+        facts["workers alive"] = alive
         if args.json:
             names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
             output.document({names[name]: value for name, value in facts.items()})
