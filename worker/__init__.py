@@ -10,7 +10,8 @@ core/          the decisions, pure: values in, values out
   classify     the facts of one exchange as an outcome: the table of what an answer means
   decide       a claim and its outcome as a transition; backoff: how long it waits
   breaker      outcomes so far: go on, cool down, probe, stop
-  pace         when starts may happen, and how a 429 slows them
+  pace         when starts may happen, and how a 429 slows them; moved: the mark of a queue that
+               is worked on elsewhere
   intake       a row of somebody's file as a row of ours
   listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
                does not fit between it and the table
@@ -20,7 +21,7 @@ tables         what is stored; clock: time as an argument; sqlite: a connection 
 db             connections and transactions; prepared: a statement compiled once; settings, log;
                migrate: the way to the schema
 store/         the only SQL: batch, queue, settle, account, evidence, audit, intake, counts, desk,
-               overview, changes, fleet
+               overview, changes, fleet, moving
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does
@@ -29,6 +30,7 @@ turn           what one transaction of the queue does
 orders         what a run is told to do; chronicle: what people get to know of it
 ledger         the one writing task
 attempts       one claim, one POST
+moving         a queue on its way to another database
 presence       tells the others that this run is alive
 reconciler     one question for the list of jobs, when doubts are worth it
 closing        whether a run is over, and why

@@ -68,7 +68,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     expected: dict[str, object] = {str(name): 0 for name in zeros}
     nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
-    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
+    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, person
+from worker.cli.asking import change, person
 from worker.cli.listed import ask_listed, no_list
 from worker.core.audit import Audit, Match, Row, compare
 from worker.core.listing import Listing, Unlisted
@@ -115,11 +115,10 @@ def _adopt(args: argparse.Namespace, loaded: Loaded, matches: Sequence[Match]) -
         _say(args, f"adopted {number}")
         return exits.OK if number == len(matches) else exits.PROBLEMS
 
-    return ask(
+    return change(
         loaded,
-        lambda database: database.write(
-            lambda c: sum(store.adopt(c, match, now, who) for match in matches), "to adopt jobs"
-        ),
+        lambda c: sum(store.adopt(c, match, now, who) for match in matches),
+        "to adopt jobs",
         tell,
     )
 
@@ -151,8 +150,8 @@ async def _cancel_one(reconciler: Reconciler, database: Database, match: Match) 
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
     now, who = wiring.CLOCK.now(), person()
-    await database.write(
-        lambda c: store.record_cancelled(c, match, now, who), "to record a cancelled job"
+    await wiring.change(
+        database, lambda c: store.record_cancelled(c, match, now, who), "to record a cancelled job"
     )
     return None
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, filter_of, nobody, person
+from worker.cli.asking import ask, change, filter_of, nobody, person
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database
@@ -45,7 +45,7 @@ def _change(
     args: argparse.Namespace,
     loaded: Loaded,
     accepted: Sequence[State],
-    change: Callable[[Connection], int],
+    work: Callable[[Connection], int],
 ) -> int:
     """Change what the filters mean, after asking where it is many; report what was left."""
     verb, wanted = args.function, filter_of(args)
@@ -56,7 +56,7 @@ def _change(
     async def changed(database: Database) -> Changed:
         found = await database.read(lambda c: desk.count(c, wanted))
         number = sum(found[state] for state in accepted)
-        done = await database.write(change, f"to {verb}")
+        done = await wiring.change(database, work, f"to {verb}")
         left = {str(state): n for state, n in found.items() if state not in accepted}
         if number > done:
             left[MOVED_ON] = number - done
@@ -123,7 +123,7 @@ def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         print(sentence)
         return exits.OK
 
-    return ask(loaded, lambda database: database.write(settle, "to resolve"), tell)
+    return change(loaded, settle, "to resolve", tell)
 
 
 def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -154,9 +154,9 @@ def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     return _switch(loaded, go_on)
 
 
-def _switch(loaded: Loaded, change: Callable[[Connection], str]) -> int:
+def _switch(loaded: Loaded, work: Callable[[Connection], str]) -> int:
     def tell(done: str) -> int:
         print(done)
         return exits.OK
 
-    return ask(loaded, lambda database: database.write(change, "to pause or resume"), tell)
+    return change(loaded, work, "to pause or resume", tell)

@@ -200,6 +200,14 @@ COMMANDS = (
     ),
     Command("resume", "changes", "end a pause", "resume"),
     Command(
+        "move",
+        "move",
+        "move the queue and its history to another database",
+        "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
+        arguments.move,
+        {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    ),
+    Command(
         "simulate",
         "simulate",
         "imitate the API on this machine, with faults to order",

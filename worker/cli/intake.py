@@ -181,7 +181,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
         going.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _reject(going, name, line, reason, row)
-        done = await going.database.write(put, "to import a chunk")
+        done = await wiring.change(going.database, put, "to import a chunk")
         going.done.add(done)
         for place, reason in done.rejected.items():
             record = chunk.records[place]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, nobody
+from worker.cli.asking import look, nobody
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
@@ -24,7 +24,7 @@ _TOLD = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """The story of one video."""
 
-    def look(connection: Connection) -> list[desk.Story]:
+    def seen(connection: Connection) -> list[desk.Story]:
         found = desk.find(connection, clean(args.reference))
         return [desk.story(connection, row) for row in found]
 
@@ -39,7 +39,7 @@ def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
             _print_story(story)
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return look(loaded, seen, tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

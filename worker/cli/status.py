@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask
+from worker.cli.asking import look
 from worker.core import pace
 from worker.core.model import Fact, State
 from worker.db import path_of
@@ -29,7 +29,7 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
     """The queue in numbers, and what needs a person."""
     now = wiring.CLOCK.now()
 
-    def look(connection: Connection) -> tuple[Overview, Account, int]:
+    def seen(connection: Connection) -> tuple[Overview, Account, int]:
         seen = overview.overview(connection, now)
         return seen, account.read(connection), fleet.alive(connection, now)
 
@@ -37,6 +37,7 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
         seen, known, alive = found
         facts = _facts(seen, known, loaded.settings, now)
         facts["workers alive"] = alive
+        facts["moved to"] = known.moved_to
         if args.json:
             names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
             output.document({names[name]: value for name, value in facts.items()})
@@ -47,7 +48,7 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
             output.paragraph(sentence)
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return look(loaded, seen, tell)
 
 
 def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) -> dict[str, object]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask
+from worker.cli.asking import look
 from worker.settings import Loaded
 from worker.store import fleet
 from worker.store.fleet import Fellow
@@ -48,7 +48,7 @@ def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
             output.paragraph(NOBODY)
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(fleet.everyone), tell)
+    return look(loaded, fleet.everyone, tell)
 
 
 def _row(fellow: Fellow, now: datetime) -> Sequence[object]:

@@ -14,7 +14,8 @@ from worker.tables import account, as_moment
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
-    for; ``list_read_at``: when the last one was asked for whose verdicts are written.
+    for; ``list_read_at``: when the last one was asked for whose verdicts are written; ``moved_to``:
+    the mark of a queue that is worked on elsewhere.
     """
 
     next_start_at: datetime
@@ -25,6 +26,7 @@ class Account:
     brake: Brake | None
     list_asked_at: datetime | None
     list_read_at: datetime | None
+    moved_to: str | None = None
 
     def looked_up_to(self, now: datetime) -> datetime | None:
         """The answers that came before then have been looked up; a moment to come is a clock that
@@ -36,7 +38,9 @@ class Account:
 
 def read(connection: Connection) -> Account:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
-    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_),) = _READ(connection)
+    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, to),) = _READ(
+        connection
+    )
     brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=as_moment(cut))
     return Account(
         next_start_at=as_moment(start),
@@ -47,6 +51,7 @@ def read(connection: Connection) -> Account:
         brake=brake,
         list_asked_at=asked and as_moment(asked),
         list_read_at=read_ and as_moment(read_),
+        moved_to=to,
     )
 
 
@@ -62,6 +67,7 @@ _READ = Prepared(
         account.c.pace_cut_at,
         account.c.list_asked_at,
         account.c.list_read_at,
+        account.c.moved_to,
     )
 )
 
