@@ -84,7 +84,7 @@ async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> N
     async with wiring.existing_database(settings(path)) as database:
         assert 1 == await wiring.change(database, lambda _: 1, "test")
         await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
-        with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b.db: name that one"):
+        with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
             await wiring.change(database, lambda _: 1, "test")
 
 
@@ -99,6 +99,14 @@ async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> N
 def test_a_database_is_named_without_its_password(url: str, told: str) -> None:
     """It would stand in the mark of the old queue, for everybody who can read that (law 11)."""
     assert told == wiring.shown(url)
+
+
+def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
+    """A password with a slash in it would stand on the terminal, or in a log."""
+    with pytest.raises(DatabaseProblem) as caught:
+        wiring.shown("postgresql://me:pa/ss@host:port/db")
+    assert "a URL cannot be read: write postgresql://user:pass" in str(caught.value)
+    assert "pa/ss" not in str(caught.value)
 
 
 async def test_a_missing_database_can_be_made(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from worker import __version__
 from worker.api import Api
@@ -170,10 +171,22 @@ def shown(url: str) -> str:
     """The URL of a database as it may be shown, the same from every folder. Raises
     DatabaseProblem.
     """
-    if url.startswith("postgresql"):
-        parts = make_url(url).set(drivername="postgresql", password=None, query={})
-        return parts.render_as_string()
-    return f"sqlite:///{path_of(url)}"
+    if not url.startswith("postgresql"):
+        return f"sqlite:///{path_of(url)}"
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):  # whose texts may quote a password
+        raise DatabaseProblem(
+            "a URL cannot be read: write postgresql://user:password@host/database"
+        ) from None
+    named = URL.create(
+        "postgresql",
+        username=parts.username,
+        host=parts.host,
+        port=parts.port,
+        database=parts.database,
+    )
+    return named.render_as_string()
 
 
 def _database(settings: Settings) -> Database:
