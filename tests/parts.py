@@ -23,8 +23,10 @@ from worker.db import Database
 from worker.gate import Gate
 from worker.log import Log
 from worker.orders import Orders, Report
+from worker.presence import Signs
 from worker.runner import Runner
 from worker.store import queue
+from worker.store.fleet import Member
 from worker.tables import account, history, videos
 from worker.terms import EVER, Terms
 from worker.turn import Transaction
@@ -197,6 +199,7 @@ class Worker:
                 gate=self.gate(),
                 orders=self.orders,
                 chronicle=Chronicle(self.log, lambda _: None),
+                signs=Signs(self.member()),
             )
 
     async def run(self, database: Database, url: str) -> Report:
@@ -214,6 +217,16 @@ class Worker:
             timeout_seconds=self.timeout_seconds,
             now=self.clock.now,
             agent="test",
+        )
+
+    def member(self) -> Member:
+        """It, as the others see it."""
+        return Member(
+            id=self.terms.worker,
+            host="here",
+            pid=17,
+            command="drain" if self.orders.drain else "run",
+            started_at=self.clock.now(),
         )
 
     def transaction(self) -> Transaction:

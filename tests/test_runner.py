@@ -39,6 +39,7 @@ from worker.db import Database
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.simulator import Limit, Options, Request, Simulator
+from worker.store import moving
 from worker.store.caps import Cap
 from worker.tables import as_text
 
@@ -1039,6 +1040,48 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
         await simulator.wait_for_accepted(6)
         await until(lambda: told() == 2, run)
     assert {"submitted": 6, "pending": 1} == await states(database)
+
+
+# --- A queue that moves ----
+
+
+@pytest.mark.parametrize("orders", [DRAIN_ALL, DAEMON])
+async def test_a_queue_that_has_moved_ends_a_run(
+    database: Database, simulator: Simulator, orders: Orders
+) -> None:
+    """Videos that are worked on elsewhere are bought here too, or a daemon idles for ever."""
+    await add(database, *urls(2))
+    await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+    async with asyncio.timeout(10):
+        report = await Worker(orders=orders).run(database, simulator.url)
+    assert Report(end=End.MOVED, detail="sqlite:///b.db", tally=Tally(), stop=None) == report
+    assert [] == simulator.requests
+
+
+async def test_an_idle_daemon_sees_that_its_queue_moves(
+    database: Database, simulator: Simulator
+) -> None:
+    """It sees the mark when something is due, which is never again."""
+    log, said = listener()
+    worker = Worker(orders=replace(DAEMON, poll_seconds=0.02), log=log)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: said, run)
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+        async with asyncio.timeout(10):
+            assert End.MOVED is (await run).end
+
+
+async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
+    """An answer that is on its way when the queue moves becomes a doubt."""
+    await add(database, *urls(2))
+
+    async def move() -> None:
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+
+    async with Wire(by_url({}, move)) as wire:
+        report = await Worker(orders=DAEMON, slots=1).run(database, wire.url)
+    assert (End.MOVED, Tally(submitted=1)) == (report.end, report.tally)
+    assert {"submitted": 1, "pending": 1} == await states(database)
 
 
 # --- The daemon -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from worker.core.model import (
 )
 from worker.core.pace import Brake
 from worker.db import Database
-from worker.store import account, queue
+from worker.store import account, moving, queue
 from worker.store.account import Account
 from worker.store.caps import Cap
 from worker.store.queue import Expired
@@ -186,6 +186,45 @@ async def test_a_pause_lets_nothing_be_claimed(database: Database, work: Transac
     assert Turn(why=Why.PAUSE, detail="lunch") == await database.read(work.look)
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
     assert START == (await known(database)).next_start_at
+
+
+async def moved(database: Database) -> None:
+    """Let the queue be elsewhere."""
+    await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+
+
+async def test_a_queue_that_has_moved_is_claimed_from_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """What is worked on elsewhere would be bought here too; what is under way is settled."""
+    await due(database, 2)
+    (claim,) = await take(database, START)
+    await moved(database)
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == done.turn
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == await database.read(work.look)
+    assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
+
+
+async def test_a_mark_between_look_and_claim_is_seen(database: Database, work: Transaction) -> None:
+    """An idle cron job that has just looked would drain the old file."""
+    await due(database, 1)
+    assert await database.read(work.look) is None
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    assert "pending" == (await row(database, 1))["state"]
+
+
+async def test_a_queue_that_has_moved_is_paused_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """A daemon would sit out a pause that nobody can end any more."""
+    await pause(database)
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    seen = await database.read(work.look)
+    assert seen is not None
+    assert Why.MOVED is seen.why
 
 
 async def test_a_pause_needs_no_reason(database: Database, work: Transaction) -> None:
@@ -757,6 +796,18 @@ async def test_a_repeatable_doubt_waits_for_the_pauses_end(
     assert Turn(why=Why.PAUSE, detail="lunch") == await look(database, work)
     assert Why.PAUSE is (await write(database, work, room=1)).turn.why
     assert [] == await take(database, later(START, -1))
+
+
+async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
+    database: Database, hands: Hands
+) -> None:
+    """It is repeated where the queue is, and would be here too."""
+    await _doubtful(database)
+    await moved(database)
+    hands.pass_seconds(10)
+    work = transaction(hands.clock, repeat_doubts_after=300.0)
+    assert Why.MOVED is (await write(database, work, room=1)).turn.why
+    assert "in_doubt" == (await row(database, 1))["state"]
 
 
 async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hands) -> None:

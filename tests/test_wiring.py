@@ -18,6 +18,7 @@ from worker.log import configure
 from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
+from worker.store import moving
 from worker.store.caps import Cap
 from worker.tables import SCHEMA, videos
 
@@ -77,6 +78,36 @@ async def test_another_schema_is_refused_with_the_way_out(
             async with opened(settings(path)):
                 raise AssertionError
         assert f"database {path} {problem}" == str(caught.value)
+
+
+async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> None:
+    """A video that is added while the queue moves would stay behind."""
+    async with wiring.existing_database(settings(path)) as database:
+        assert 1 == await wiring.change(database, lambda *_: 1, "test")
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+        with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
+            await wiring.change(database, lambda *_: 1, "test")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("/x/videos.db", "sqlite:////x/videos.db"),
+        ("sqlite+aiosqlite:////x/videos.db", "sqlite:////x/videos.db"),
+        ("postgresql+asyncpg://me:pw@host:5/db?password=pw", "postgresql://me@host:5/db"),
+    ],
+)
+def test_a_database_is_named_without_its_password(url: str, told: str) -> None:
+    """It would stand in the mark of the old queue, for everybody who can read that (law 11)."""
+    assert told == wiring.shown(url)
+
+
+def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
+    """A password with a slash in it would stand on the terminal, or in a log."""
+    with pytest.raises(DatabaseProblem) as caught:
+        wiring.shown("postgresql://me:pa/ss@host:port/db")
+    assert "cannot be read: write sqlite:///videos.db or a path" in str(caught.value)
+    assert "pa/ss" not in str(caught.value)
 
 
 async def test_a_missing_database_can_be_made(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     said = cli("status", "--json")
     assert (0, "") == (said.code, said.err)
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
-    zeros = (*zeros, "due_later", "possibly_bought_twice")
+    zeros = (*zeros, "due_later", "possibly_bought_twice", "workers_alive")
     expected: dict[str, object] = {str(name): 0 for name in zeros}
     unset = ("max_per_day", "max_per_day_opens", "max_total")
     nothing = (
@@ -77,7 +77,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
-    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
+    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
 
 

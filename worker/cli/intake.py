@@ -178,7 +178,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
     """
     loop = asyncio.get_running_loop()
 
-    def put(connection: Connection) -> Intake:
+    def put(connection: Connection, _: datetime) -> Intake:
         loop.call_soon_threadsafe(begun.set)
         return _put(connection, going, chunk.rows, chunk.at)
 
@@ -186,7 +186,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
         going.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _reject(going, name, line, reason, row)
-        done = await going.database.write(put, "to import a chunk")
+        done = await wiring.change(going.database, put, "to import a chunk")
         going.done.add(done)
         for place, reason in done.rejected.items():
             record = chunk.records[place]

@@ -84,7 +84,8 @@ def find(connection: Connection, reference: str) -> list[RowMapping]:
     named = _named([reference])
     if reference.isascii() and reference.isdecimal() and len(reference) < 19:  # noqa: PLR2004 - fits 63 bits
         named.append(videos.c.id == int(reference))
-    return list(connection.execute(select(videos).where(or_(*named))).mappings())
+    found = connection.execute(select(videos).where(or_(*named))).mappings()
+    return sorted(found, key=_number)
 
 
 def unknown(connection: Connection, wanted: Filter) -> list[str]:
