@@ -128,7 +128,7 @@ WAKING = {
     "videos.videos_due_again",
     ".valossa_ingest_wake",
 }
-"""What a server alone has, and only the migrations make."""
+"""What a server alone has, beside its table ``commits``, and only the migrations make."""
 
 
 async def test_migrated_and_declared_tables_are_the_same(
@@ -141,7 +141,8 @@ async def test_migrated_and_declared_tables_are_the_same(
         await other.write(metadata.create_all, "test")
         declared = await other.read(schema)
     migrated = ours(await database.read(schema))
-    assert (WAKING if dialect == "postgresql" else set()) == set(migrated) - set(declared)
+    more = {name for name in migrated.keys() - declared.keys() if not name.startswith("commits")}
+    assert (WAKING if dialect == "postgresql" else set()) == more
     assert declared == {name: migrated.get(name) for name in declared}
 
 

@@ -24,6 +24,7 @@ from worker.core.pace import Brake
 from worker.db import Database
 from worker.store import account, queue
 from worker.store.account import Account
+from worker.store.caps import Cap
 from worker.store.queue import Expired
 from worker.store.settle import Ending
 from worker.tables import videos
@@ -69,7 +70,7 @@ def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START)
 
 async def cool(database: Database, until: datetime, reason: str = "too fast") -> None:
     """Let everybody pause."""
-    await database.write(lambda c: account.cool_down(c, until, reason), "test")
+    await database.write(lambda c: account.cool_down(c, until, reason, START), "test")
 
 
 async def pause(database: Database, reason: str | None = "lunch") -> None:
@@ -405,8 +406,8 @@ async def test_a_clock_that_stepped_back_is_repaired(
     await let_start(database, later(START, 3600))
     assert await database.read(work.look) is None
     done = await write(database, work, room=1)
-    assert Turn(why=Why.PACE, until=later(START, 0.1)) == done.turn
-    assert later(START, 0.1) == (await known(database)).next_start_at
+    assert Turn(why=Why.PACE, until=later(START, 0.1) + GAP) == done.turn
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
     hands.pass_seconds(0.1)
     assert 1 == len((await write(database, work, room=1)).turn.starts)
 
@@ -419,7 +420,146 @@ async def test_a_clock_that_stepped_back_in_a_cool_down(
     await cool(database, later(START, 60))
     turn = (await write(database, work, room=1)).turn
     assert Why.COOL_DOWN is turn.why
-    assert later(START, 0.1) == (await known(database)).next_start_at
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+
+
+async def set_clock(database: Database, hands: Hands, seconds: float, *works: Transaction) -> None:
+    """Let these processes do a transaction, then set the wall clock."""
+    for work in works:
+        await write(database, work, room=1)
+    hands.wall += timedelta(seconds=seconds)
+
+
+HOURS = timedelta(hours=2)
+"""A cool-down that is longer than any drain sits out."""
+
+
+@pytest.mark.parametrize("back", [3600, 86_400])
+async def test_a_step_back_leaves_a_cool_down_its_length(
+    database: Database, hands: Hands, back: float
+) -> None:
+    """A pause that was told lasts what it was told, by the clock of whoever comes first, and is
+    the same for everybody after; one that is long by right is not cut.
+    """
+    await due(database, 1, due_at=later(START, -2 * back))
+    await cool(database, START + HOURS)
+    first = transaction(hands.clock)
+    assert START + HOURS == (await write(database, first, room=1)).turn.until
+    hands.wall -= timedelta(seconds=back)
+    fresh = [transaction(hands.clock) for _ in range(2)]
+    for each in (first, *fresh):
+        assert hands.wall + HOURS == (await write(database, each, room=1)).turn.until
+    hands.pass_seconds(60)
+    assert hands.wall + HOURS == later((await known(database)).cool_down_until or START, 60)
+    hands.pass_seconds(HOURS.total_seconds() - 60)
+    assert 1 == len((await write(database, fresh[0], room=1)).turn.starts)
+
+
+async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
+    """A start reserved by a clock that ran ahead keeps its distance, and a climb that was half
+    done is; the pace is neither stuck nor begun anew.
+    """
+    await due(database, 9)
+    work, other = transaction(hands.clock, rate=1), transaction(hands.clock, rate=1)
+    await write(database, work, room=1)
+    brake = Brake(low=0.5, ceiling=1.0, cut_at=later(START, -20))
+    await database.write(lambda c: account.brake(c, brake), "test")
+    hands.wall -= timedelta(hours=1)
+    turn = (await write(database, other, room=1)).turn
+    assert later(hands.wall, 1.02 - 0.1) == turn.until
+    found = await known(database)
+    assert (later(hands.wall, 1.02), hands.wall) == (found.next_start_at, found.written_at)
+    assert later(hands.wall, -20) == (found.brake and found.brake.cut_at)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3600])
+async def test_a_step_forward_is_followed_once(
+    database: Database, hands: Hands, seconds: float
+) -> None:
+    """Law 10: what was reserved, and a pause, are as far off as before, however many processes
+    see the clock jump; what they wrote after it is not moved.
+    """
+    await due(database, 9)
+    works = [transaction(hands.clock, rate=1) for _ in range(3)]
+    await set_clock(database, hands, seconds, *works)
+    await cool_later(database, hands, seconds)
+    for work in works:
+        turn = (await write(database, work, room=1)).turn
+        assert (Why.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+    hands.pass_seconds(1.02)
+    assert 1 == len((await write(database, works[2], room=1)).turn.starts)
+    assert [] == list((await write(database, works[0], room=1)).turn.starts)
+
+
+async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
+    """A pause of half a second, asked for just before the clock was set by so many seconds."""
+    before = later(hands.wall, -seconds)
+    until = later(before, 0.5)
+    await database.write(lambda c: account.cool_down(c, until, "too fast", before), "test")
+
+
+async def test_a_step_that_was_rolled_back_is_followed_again(
+    database: Database, hands: Hands
+) -> None:
+    """A transaction that failed has moved nothing, so the next one does."""
+    await due(database, 9)
+    work = transaction(hands.clock, rate=1)
+    await set_clock(database, hands, 3600, work)
+
+    def fail(connection: Connection) -> None:
+        work.write(connection, [], 1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail, "test")
+    assert [] == list((await write(database, work, room=1)).turn.starts)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+
+
+async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands: Hands) -> None:
+    """A look at a pause that ends an hour later than it should does not wait for it."""
+    await due(database, 1)
+    work = transaction(hands.clock)
+    await cool(database, later(START, 60))
+    for seconds in (-3600, 7200):
+        await write(database, work, room=1)
+        assert isinstance(await database.read(work.look), Turn)
+        hands.wall += timedelta(seconds=seconds)
+        assert await database.read(work.look) is None
+        await write(database, work, room=1)
+        assert later(hands.wall, 60) == (await known(database)).cool_down_until
+
+
+async def test_a_question_follows_the_clock(database: Database, hands: Hands) -> None:
+    """A question for the list, and the pause that its answer asks for, go by the clock as it is."""
+    await cool(database, later(START, 60))
+    hands.wall -= timedelta(hours=1)
+    assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
+    hands.wall -= timedelta(hours=1)
+    work = transaction(hands.clock)
+    await database.write(lambda c: work.hold(c, 10.0, "busy"), "test")
+    assert later(hands.wall, 60) == (await known(database)).cool_down_until
+    await database.write(lambda c: work.hold(c, 100.0, "busy"), "test")
+    found = await known(database)
+    assert (later(hands.wall, 105), "busy") == (found.cool_down_until, found.cool_down_reason)
+
+
+async def test_a_request_from_before_a_step_back_is_no_calm_time(
+    database: Database, work: Transaction
+) -> None:
+    """A 429 to a request that began an hour ahead cuts what is in force now, not what an hour of
+    calm would have made of it.
+    """
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    brake = Brake(low=20.0, ceiling=20.0, cut_at=later(START, -10))
+    await database.write(lambda c: account.brake(c, brake), "test")
+    late = note(claim, Throttled("slow down", 429, 1.0), started_at=later(START, 3600))
+    await write(database, work, late)
+    found = (await known(database)).brake
+    assert found
+    assert pytest.approx(18.0) == found.low
 
 
 async def test_an_ending_is_settled_before_claims_are_made(
@@ -723,9 +863,9 @@ async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
 ) -> None:
     """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
     await let_start(database, later(START, 3600))
-    assert later(START, 0.1) == await reserve(database, work)
-    assert later(START, 0.1) == (await known(database)).next_start_at
-    assert 1000.1 == pytest.approx(await reserve(database, work))
+    assert later(START, 0.1) + GAP == await reserve(database, work)
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+    assert START + GAP == await reserve(database, work)
 
 
 TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": START}
@@ -780,3 +920,158 @@ async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
         judgement.policy,
     )
     assert transaction(hands.clock).judgement is None
+
+
+# --- Caps -----------------------------------------------------------------------------------------
+
+TOTAL = Cap(name="max_total", most=3, window=None)
+DAILY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
+TOTAL_TOLD = "max_total = 3 is reached: raise or unset it to go on"
+DAILY_TOLD = "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"
+
+
+async def settle(database: Database, work: Transaction, turn: Turn, *outcomes: Outcome) -> Done:
+    """Settle the starts of a turn in their order, and claim again."""
+    notes = [
+        note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
+    ]
+    return await write(database, work, *notes, room=9)
+
+
+def accepted(count: int) -> list[Outcome]:
+    """So many jobs."""
+    return [Accepted(f"job-{number}", 200) for number in range(count)]
+
+
+@pytest.mark.parametrize("cap", [TOTAL, DAILY])
+async def test_no_more_is_claimed_than_a_cap_leaves(
+    database: Database, hands: Hands, cap: Cap
+) -> None:
+    """Law of caps: what is under way is reserved, and what is bought stays counted."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(cap,))
+    turn = (await write(database, work, room=9)).turn
+    assert [1, 2, 3] == [start.claim.video_id for start in turn.starts]
+    assert START + 3 * GAP == (await known(database)).next_start_at
+    held = (await settle(database, work, turn, *accepted(3))).turn
+    told = TOTAL_TOLD if cap is TOTAL else DAILY_TOLD
+    until = None if cap is TOTAL else later(START, 86_400)
+    assert Turn(why=Why.CAP, until=until, detail=told) == held
+    assert held == await look(database, work)
+
+
+async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> None:
+    """What somebody else has claimed may be refused yet: the turn says so, and when its lease ends
+    at the latest; a release makes room at once.
+    """
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=2)).turn
+    (other,) = await take(database, START, worker="worker-2")
+    held = Turn(why=Why.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
+    hands.pass_seconds(1)
+    assert held == (await write(database, work, room=9)).turn
+    assert held == await look(database, work)
+    done = await settle(database, work, turn, Accepted("job-1", 200), Refused("no", 400))
+    assert [4] == [start.claim.video_id for start in done.turn.starts]
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), room=9)
+    assert [5] == [start.claim.video_id for start in more.turn.starts]
+
+
+async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Hands) -> None:
+    """A dead worker's attempts were perhaps bought."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    await take(database, START, limit=3, worker="dead")
+    hands.pass_seconds(70)
+    assert await look(database, work) is None
+    done = await write(database, work, room=9)
+    assert (3, Turn(why=Why.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
+
+
+async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
+    """A daemon sleeps too long, or buys within 24 hours what it was not allowed to."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    assert Why.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
+    hands.pass_seconds(86_399.999999)
+    assert Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
+        await look(database, work)
+    )
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    hands.pass_seconds(0.000001)
+    assert await look(database, work) is None
+    assert 3 == len((await write(database, work, room=9)).turn.starts)
+
+
+async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: Hands) -> None:
+    """Purchases that lie in its future are forgotten, and made again."""
+    await due(database, 9, due_at=later(START, -900_000))
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    hands.wall = later(START, -90_000)
+    await let_start(database, hands.wall)
+    expected = Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
+    assert expected == (await write(database, work, room=9)).turn
+    assert expected == await look(database, work)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first: bool) -> None:
+    """Of two caps one is forgotten; of two full ones that is told which opens first."""
+    await due(database, 9)
+    wide = (Cap(name="max_total", most=5, window=None), DAILY)
+    work = transaction(hands.clock, caps=wide if first else wide[::-1])
+    turn = (await write(database, work, room=9)).turn
+    assert 3 == len(turn.starts)
+    held = await settle(database, work, turn, *accepted(3))
+    assert DAILY_TOLD == held.turn.detail
+    both = transaction(hands.clock, caps=(TOTAL, DAILY) if first else (DAILY, TOTAL))
+    assert Turn(why=Why.CAP, detail=TOTAL_TOLD) == (await write(database, both, room=9)).turn
+
+
+async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Rows that were closed without a request keep others from being bought."""
+    await add(database, *["not a url"] * 5, due_at=later(START, -1))
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    done = await write(database, work, room=9)
+    assert (5, 3) == (len(done.closed), len(done.turn.starts))
+
+
+async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Doubts could not be settled under a full cap, which only that may open."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,), absent_after=300.0)
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    assert isinstance(await reserve(database, work), float)
+
+
+async def test_a_full_cap_holds_nothing_where_nothing_is_due(
+    database: Database, hands: Hands
+) -> None:
+    """A drain that has done everything ends as if a cap had kept it from it."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    done = await settle(database, work, turn, *accepted(3))
+    assert Turn(why=Why.PACE, until=START) == done.turn
+    assert Turn(why=Why.NOTHING) == await look(database, work)
+
+
+async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
+    database: Database, hands: Hands
+) -> None:
+    """What ends by itself, or by a word, hides behind what does not."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    await cool(database, later(START, 7))
+    assert Why.COOL_DOWN is (await write(database, work, room=9)).turn.why
+    await pause(database)
+    assert Why.PAUSE is (await write(database, work, room=9)).turn.why

@@ -10,7 +10,7 @@ core/          the decisions, pure: values in, values out
   classify     the facts of one exchange as an outcome: the table of what an answer means
   decide       a claim and its outcome as a transition; backoff: how long it waits
   breaker      outcomes so far: go on, cool down, probe, stop
-  pace         when starts may happen, and how a 429 slows them
+  pace         when starts may happen, how a 429 slows them, how both follow a clock that is set
   intake       a row of somebody's file as a row of ours
   listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
                does not fit between it and the table
@@ -21,8 +21,8 @@ sqlite         an engine for a file; threaded: its connections
 postgres       an engine for a server; listening: what it says by itself
 db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
                way to the schema
-store/         the only SQL: batch, queue, settle, account, evidence, audit, insertion, intake,
-               counts, desk, overview, changes
+store/         the only SQL: batch, queue, settle, account, caps, evidence, audit, insertion,
+               intake, counts, desk, overview, changes
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does

@@ -10,13 +10,16 @@ from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
 from worker.core.evidence import Hope
+from worker.db import DatabaseProblem, Unreachable
 from worker.gate import Gate
 from worker.orders import End, Orders
 from worker.reconciler import Reconciler
 from worker.terms import Turn, Why
 
 PATIENCE_SECONDS = 60.0
-"""How long a drain that does not wait sits out an API that gives no clear answer."""
+"""How long a drain sits out a database that is gone, and one that does not wait an API that gives
+no clear answer.
+"""
 
 _END_OF_TROUBLE = {
     Trouble.ACCOUNT: End.ACCOUNT,
@@ -46,6 +49,7 @@ class Closing:
         self._chronicle = chronicle
         self._began = clock.monotonic()
         self._list_awaited: float | None = None
+        self._lost_at: float | None = None
         self.stop: Stop | None = None
 
     @property
@@ -80,6 +84,20 @@ class Closing:
         troubled = self._attempts.breaker.blanks > 0 and not self._attempts.breaker.trusted
         return gives_up and troubled and until > self._attempts.clear_at + PATIENCE_SECONDS
 
+    def found(self) -> None:
+        """The database works."""
+        self._lost_at = None
+
+    def lost(self, problem: DatabaseProblem) -> tuple[End, str] | None:
+        """Whether a claim that failed ends the run: a daemon waits for its database, and a drain
+        sits out for a while what may pass by itself.
+        """
+        now = self._clock.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+        passing = isinstance(problem, Unreachable) and now < self._lost_at + PATIENCE_SECONDS
+        return (End.DATABASE, str(problem)) if self._orders.drain and not passing else None
+
     def ended(self, turn: Turn) -> tuple[End, str] | None:
         """Whether a turn that brought no start is the end of a drain. An answer that is on its way
         is waited for, be it to a video or to a question for the list.
@@ -102,6 +120,8 @@ class Closing:
                 return self._emptied()
             case Why.COOL_DOWN:
                 return self._ended_by_cool_down(turn)
+            case Why.CAP:
+                return self._ended_by_cap(turn)
             case Why.LIST:
                 return None if self._awaits_list(turn) else self._emptied()
             case Why.LATER | Why.OTHERS | Why.DOUBTS:
@@ -141,6 +161,15 @@ class Closing:
         longest = self._clock.monotonic() + self._orders.retry_after_max_seconds
         patience = longest if self._orders.wait else self._attempts.clear_at + PATIENCE_SECONDS
         return End.COOL_DOWN if until > min(longest, patience) else None
+
+    def _ended_by_cap(self, turn: Turn) -> End | None:
+        """What anybody has claimed may make room again, and is waited for; then a cap that opens
+        by time is sat out as a pause is.
+        """
+        if turn.submitting:
+            return None
+        opens_soon = turn.until is not None and self._ended_by_cool_down(turn) is None
+        return None if opens_soon else End.CAP
 
     def trouble(self) -> Stop | None:
         """What ended the run, with the videos that failed by it while the rest came in."""

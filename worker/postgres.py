@@ -4,6 +4,7 @@ Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -19,7 +20,15 @@ from worker.listening import Listener
 
 T = TypeVar("T")
 
+OLDEST = 14
+"""The oldest version of the server that is worked with."""
+
 CONNECT_SECONDS = 10.0
+LAST_SECONDS = 1.0
+"""What a transaction gets to notice that its connection was closed."""
+NET_SECONDS = 3.0
+"""After so long there may be something new although nobody has said so."""
+
 AGAIN_SECONDS = 0.5
 """Between tries to learn what became of a transaction."""
 
@@ -28,9 +37,7 @@ SESSION = {
     "timezone": "UTC",
     # The intent is on disk before its request (law 1), whatever the database's default is.
     "synchronous_commit": "on",
-    # A worker that is frozen, or cut off, in a transaction does not hold the others up for ever.
-    "idle_in_transaction_session_timeout": "30s",
-    # Nor does one whose machine is gone.
+    # A worker whose machine is gone does not hold the others up for ever.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
@@ -43,15 +50,29 @@ _ROLES: dict[str, dict[str, Any]] = {
     "read": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
 
-_LOCK = text(
+LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
-    "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true)"
+    "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
+    "set_config('idle_in_transaction_session_timeout', '30s', true)"
 )
 """One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
-written. The time is read after the lock is held; the row locks of other programs are not waited for
-without an end.
+written. The time is read after the lock is held. The row locks of other programs are not waited for
+without an end, and a worker that is frozen or cut off gives the lock back.
 """
+
+_NUMBER = text(
+    "INSERT INTO commits (session, number) VALUES (:session, :number) ON CONFLICT (session) "
+    "DO UPDATE SET number = excluded.number, at = excluded.at"
+)
+_NUMBERED = "SELECT number FROM commits WHERE session = $1"
+"""What a transaction leaves with what it writes, so that it can be asked for where the connection
+broke in its commit. The server's own number of it would not do: what a crash takes back has its
+number given to another.
+"""
+_FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 days'")
+
+_TIME = text("SELECT clock_timestamp()")
 
 _BAD_VALUE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
@@ -74,11 +95,10 @@ _LASTING = {
 
 
 class _UnsureError(Exception):
-    """The connection broke while transaction ``number`` was being committed."""
+    """The connection broke while a transaction was being committed."""
 
-    def __init__(self, number: str, result: object, cause: Exception) -> None:
-        super().__init__(number)
-        self.number = number
+    def __init__(self, result: object, cause: Exception) -> None:
+        super().__init__()
         self.result = result
         self.cause = cause
 
@@ -102,11 +122,13 @@ class Postgres:
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
         )
+        self._session = secrets.token_hex(8)
+        self._number = 0
         self._turn = {role: asyncio.Lock() for role in _ROLES}
         self._open: dict[str, AsyncConnection] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = asyncio.Event()
-        self._listener = Listener(self._connect)
+        self._listener = Listener(self._connect, NET_SECONDS)
 
     def now(self) -> datetime:
         """The server's time (UTC) as the last transaction has told it, later by what this machine's
@@ -135,7 +157,10 @@ class Postgres:
         await self._listener.close()
         for role in tuple(self._open):
             await self._drop(role)
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=LAST_SECONDS)
+            for task in late:
+                task.cancel()  # it waits for a server that does not answer, and has nothing there
         await self._engine.dispose()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -153,10 +178,10 @@ class Postgres:
                 await self._learn(unsure, purpose)
                 return cast("T", unsure.result)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                explained = _explained(error, self._server)
-                if isinstance(explained, DatabaseProblem):
+                problem = explained(error, self._server)
+                if isinstance(problem, DatabaseProblem):
                     await self._drop(role)
-                raise explained from error
+                raise problem from error
 
     def _step(
         self, role: str, work: Callable[[Connection], T], purpose: str
@@ -168,7 +193,7 @@ class Postgres:
     def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
         begun = connection.begin()
         try:
-            number = self._lock(connection, purpose)
+            self._lock(connection, purpose)
             result = work(connection)
         except BaseException:
             _roll_back(connection)
@@ -178,28 +203,33 @@ class Postgres:
         except (DBAPIError, OSError) as error:
             if isinstance(error, DBAPIError) and _state(error)[:2] not in {"", "08", "57"}:
                 raise
-            raise _UnsureError(number, result, error) from error
+            raise _UnsureError(result, error) from error
         return result
 
-    def _lock(self, connection: Connection, purpose: str) -> str:
-        """Take the queue's lock, and with it the time; the transaction's number."""
+    def _lock(self, connection: Connection, purpose: str) -> None:
+        """Take the queue's lock, and with it the time; leave this transaction's number."""
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            _, now, number, _ = connection.execute(_LOCK).one()
+            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
-        return str(number)
+        if not numbered:  # there are no tables yet
+            return
+        if not self._number:
+            connection.execute(_FORGET)
+        self._number += 1
+        connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
     async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
-        """Wait until the server says whether it has committed. Raises Unreachable where it has not,
-        or where it is not asked any more.
+        """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
+        where nobody asks any more.
         """
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            while (status := await self._status(unsure.number)) in {None, "in progress"}:
+            while (done := await self._committed()) is None:
                 if self._closed.is_set():
                     raise Unreachable(
                         f"database {self._server}: the connection broke in a commit, and nobody "
@@ -208,22 +238,26 @@ class Postgres:
                 await _unless(self._closed, AGAIN_SECONDS)
         finally:
             late.cancel()
-        if status != "committed":
-            raise _explained(unsure.cause, self._server) from unsure.cause
+        if not done:
+            raise explained(unsure.cause, self._server) from unsure.cause
 
-    async def _status(self, number: str) -> str | None:
-        """What became of a transaction, None where the server does not answer."""
+    async def _committed(self) -> bool | None:
+        """Whether the last transaction was, None where the server does not answer. It held the
+        queue's lock: whoever has that asks after its end.
+        """
         try:
             connection = await self._connect()
             try:
-                found: str = await connection.fetchval(
-                    "SELECT coalesce(pg_xact_status($1::text::xid8), 'aborted')", number
-                )
+                async with connection.transaction():
+                    await connection.execute(LOCK)
+                    found: int | None = await connection.fetchval(_NUMBERED, self._session)
             finally:
                 connection.terminate()
+        except asyncpg.UndefinedTableError:  # it would have made the tables
+            return False
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return None
-        return found
+        return found == self._number
 
     async def _connection(self, role: str) -> AsyncConnection:
         """The open connection."""
@@ -232,7 +266,18 @@ class Postgres:
         if role not in self._open:
             connection = await self._engine.connect()
             self._open[role] = await connection.execution_options(**_ROLES[role])
+            await connection.run_sync(self._greet)
         return self._open[role]
+
+    def _greet(self, connection: Connection) -> None:
+        """See that the server can be worked with, and what time it goes by."""
+        version = int((connection.dialect.server_version_info or (0,))[0])
+        if version < OLDEST:
+            raise DatabaseProblem(
+                f"database {self._server}: PostgreSQL {version} is too old: name one of version "
+                f"{OLDEST} or newer"
+            )
+        self._ahead = _whole(connection, lambda c: c.scalar(_TIME)) - self._here()
 
     async def _drop(self, role: str) -> None:
         """Break the connection off: the next transaction makes its own."""
@@ -271,7 +316,7 @@ def _state(error: BaseException) -> str:
     return ""
 
 
-def _explained(error: Exception, server: Server) -> Exception:
+def explained(error: Exception, server: Server) -> Exception:
     """A database that cannot be used as a sentence; a bad value stays what it was."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     if isinstance(cause, _BAD_VALUE):

@@ -5,18 +5,18 @@ for it, is the ledger's business.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker.clock import Clock
+from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import Claim, Invalid, Throttled, TryLater
 from worker.core.request import problem
 from worker.judgement import Judgement, next_list_at
-from worker.store import account, queue, settle
+from worker.store import account, caps, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
 INVALID_AT_ONCE = 500
@@ -36,6 +36,7 @@ class Transaction:
     terms: Terms
     clock: Clock
     dice: Callable[[], float]
+    steps: Steps = field(default_factory=Steps)
 
     @property
     def judgement(self) -> Judgement | None:
@@ -52,6 +53,7 @@ class Transaction:
     def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
         began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
             self._account_for(connection, note, now)
@@ -62,6 +64,19 @@ class Transaction:
             self._repeat_doubts(connection, now)
             turn = self._grant(connection, room, (began, now), closed)
         return Done(settled=settled, closed=closed, expired=expired, turn=turn)
+
+    def _follow(self, connection: Connection, began: float, now: datetime) -> None:
+        """Move pace and cool-down along with a clock that was set since they were written, for
+        everybody. A step is noted only when they are seen to follow it: this may be rolled back.
+        """
+        step = self.steps.since(now, began)
+        if step is None or abs(step) > pace.LEAD:
+            known = account.read(connection)
+            by = pace.moved(now, known.written_at, step or timedelta(0))
+            if by:
+                account.move(connection, known.moved(by), now)
+                return
+        self.steps.note(now, began)
 
     def _settle(
         self, connection: Connection, endings: Sequence[settle.Ending], now: datetime
@@ -97,17 +112,24 @@ class Transaction:
         outcome, started_at = note.ending.outcome, note.ending.started_at
         if note.cool_down:
             until = now + timedelta(seconds=note.cool_down.seconds)
-            account.cool_down(connection, until, note.cool_down.reason)
+            account.cool_down(connection, until, note.cool_down.reason, now)
         if isinstance(outcome, TryLater) and outcome.retry_after is not None:
-            account.cool_down(connection, self.after(now, outcome.retry_after), outcome.message)
+            until = self._after(now, outcome.retry_after)
+            account.cool_down(connection, until, outcome.message, now)
         if isinstance(outcome, Throttled) and started_at is not None:
             told = outcome.retry_after
-            hold = self.after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
-            account.cool_down(connection, hold, outcome.message)
-            known = account.read(connection).brake
-            account.brake(connection, pace.cut(self.terms.rate, known, started_at, hold))
+            hold = self._after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
+            account.cool_down(connection, hold, outcome.message, now)
+            known, began = account.read(connection).brake, min(started_at, now)
+            account.brake(connection, pace.cut(self.terms.rate, known, began, hold))
 
-    def after(self, now: datetime, seconds: float) -> datetime:
+    def hold(self, connection: Connection, seconds: float, reason: str) -> None:
+        """Let everybody wait, because an answer to a question asked for it."""
+        began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
+        account.cool_down(connection, self._after(now, seconds), reason, now)
+
+    def _after(self, now: datetime, seconds: float) -> datetime:
         """That long from ``now`` and a little later, so that a crowd does not come back as one; an
         absurd number of seconds is a year.
         """
@@ -144,15 +166,27 @@ class Transaction:
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait):
             if planned.repair is not None:
-                account.reserve(connection, planned.repair)
+                account.reserve(connection, planned.repair, now)
             return _held(known, planned, now)
-        claims = self._take(connection, min(room, planned.room), now, known, closed)
+        level = self._tightest(connection, now)
+        if level is not None and not level.room:
+            ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
+            return _full(level, ahead) if ahead.due else Turn(why=Why.PACE, until=now)
+        room = min(room, planned.room, room if level is None else level.room)
+        claims = self._take(connection, room, now, known, closed)
         if claims:
-            account.reserve(connection, planned.first + len(claims) * planned.spacing)
+            account.reserve(connection, planned.first + len(claims) * planned.spacing, now)
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 account.brake(connection, brake)
         return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
+
+    def _tightest(self, connection: Connection, now: datetime) -> caps.Level | None:
+        """The cap that leaves the least room, for the longest time; None where none is set."""
+        levels = [caps.level(connection, cap, now) for cap in self.terms.caps]
+        return min(
+            levels, key=lambda each: (each.room, EVER - (each.opens_at or EVER)), default=None
+        )
 
     def _plan(self, known: account.Account, now: datetime) -> pace.Grant | pace.Wait:
         gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
@@ -204,16 +238,17 @@ class Transaction:
         the moment (UTC) at which to try again.
         """
         began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
         known = account.read(connection)
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is not None:
-            account.reserve(connection, planned.repair)
+            account.reserve(connection, planned.repair, now)
             return planned.until
         first = max(now, known.next_start_at, known.cool_down_until or now)
         if first > now + pace.LEAD:
             return first - pace.LEAD
         gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
-        account.reserve(connection, first + gap)
+        account.reserve(connection, first + gap, now)
         return began + (first - now).total_seconds()
 
     def _starts(
@@ -229,8 +264,10 @@ class Transaction:
 
     def look(self, connection: Connection) -> Turn | None:
         """Why nothing can be claimed now, None if a claim is worth the write lock."""
-        now = self.clock.now()
+        began, now = self.clock.monotonic(), self.clock.now()
         known = account.read(connection)
+        if pace.moved(now, known.written_at, self.steps.since(now, began) or timedelta(0)):
+            return None
         ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
@@ -244,7 +281,8 @@ class Transaction:
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
-        return None
+        level = self._tightest(connection, now)
+        return _full(level, ahead) if level is not None and not level.room else None
 
     def _list_at(self, connection: Connection, now: datetime) -> datetime | None:
         """When the API's list is worth asking for."""
@@ -264,6 +302,19 @@ def _held(known: account.Account, planned: pace.Wait, now: datetime) -> Turn:
     if cooling:
         return Turn(why=Why.COOL_DOWN, until=planned.until, detail=known.cool_down_reason or "")
     return Turn(why=Why.PACE, until=planned.until)
+
+
+def _full(level: caps.Level, ahead: queue.Ahead) -> Turn:
+    """What a cap without room says; a lease that ends can make a doubt of what is reserved, and
+    tells who waits for it that it is so.
+    """
+    moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
+    return Turn(
+        why=Why.CAP,
+        until=min(moments, default=None),
+        detail=level.told,
+        submitting=level.submitting,
+    )
 
 
 def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None) -> Turn:

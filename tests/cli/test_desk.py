@@ -67,8 +67,17 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
     zeros = (*zeros, "due_later", "possibly_bought_twice")
     expected: dict[str, object] = {str(name): 0 for name in zeros}
-    nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
+    unset = ("max_per_day", "max_per_day_opens", "max_total")
+    nothing = (
+        *unset,
+        "oldest_due",
+        "paused_since",
+        "pause_reason",
+        "cool_down_until",
+        "cool_down_reason",
+    )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
+    expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
 
@@ -87,6 +96,39 @@ def test_status_counts_what_there_is(cli: Cli) -> None:
     expected |= {"accepted_today": 1, "accepted_this_month": 1, "accepted_in_all": 2}
     expected |= {"possibly_bought_twice": 1}
     assert expected == {name: told[name] for name in expected}
+
+
+def test_status_shows_the_caps(cli: Cli) -> None:
+    """Nobody would know how much a cap leaves, or when it opens."""
+    bought = stamp(-3600)
+    for number in range(3):
+        tell(cli, 1 + number, 1, "accepted", job_id=f"job-{number}", at=bought)
+    cli.insert()
+    room = {"WORKER_MAX_PER_DAY": "4", "WORKER_MAX_TOTAL": "9"}
+    told = cli("status", "--json", **room).json()
+    assert ({"used": 3, "allowed": 4}, {"used": 3, "allowed": 9}, None) == (
+        told["max_per_day"],
+        told["max_total"],
+        told["max_per_day_opens"],
+    )
+    assert told["time_left"] is not None
+    said = cli("status", WORKER_MAX_PER_DAY="3")
+    assert "3 used, 3 allowed" == said.pairs()["max per day"]
+    opens = datetime.fromisoformat(bought) + timedelta(days=1)
+    assert f"{opens:%Y-%m-%d %H:%M:%S}" == said.pairs()["max per day opens"]
+    assert ("-", "-") == (said.pairs()["max total"], said.pairs()["time left"])
+    until = f"until {opens:%Y-%m-%d %H:%M:%S} UTC: wait, or raise it"
+    assert f"max_per_day = 3 is reached {until}" in said.out.splitlines()
+
+
+def test_status_asks_nobody_to_raise_what_is_only_reserved(cli: Cli) -> None:
+    """A claim that may be released yet would be taken for a purchase."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": stamp(60)}
+    cli.insert(state="submitting", claims=1, **claim)
+    cli.insert()
+    said = cli("status", WORKER_MAX_TOTAL="1")
+    assert "1 used, 1 allowed" == said.pairs()["max total"]
+    assert "is reached" not in said.out
 
 
 def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> None:
@@ -116,6 +158,7 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
     told = cli("status", "--json", WORKER_RATE="10").json()
     assert ("HTTP 429", until) == (told["cool_down_reason"], told["cool_down_until"][:26])
     assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+    assert (None, None) == (told["lowered_at"], told["lowered_reason"])
     assert moment(told["all_handed_in_by"]) == max(
         moment(told["all_handed_in_by"]), moment(f"{until}+00:00")
     )
@@ -123,6 +166,42 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
     paused = cli("status", "--json").json()
     assert ("wrong list", None) == (paused["pause_reason"], paused["all_handed_in_by"])
     assert paused["paused_since"]
+
+
+def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
+    """A person sees which answer slowed the queue down, and when; not what is long forgotten."""
+    video, cut = cli.insert(), stamp(-10)
+    for at, message in ((stamp(-3600), "HTTP 429: long ago"), (cut, "HTTP 429: slower")):
+        tell(cli, video, 1, "throttled", at=at, message=message)
+    tell(cli, video, 2, "try_later", message="HTTP 503: busy")
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", cut)
+    cli.sql("UPDATE account SET next_start_at = ?", stamp(0))
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert (cut, "HTTP 429: slower") == (told["lowered_at"][:26], told["lowered_reason"])
+    assert 5 < float(told["pace"].split()[0]) < 6
+    told = cli("status", "--json", WORKER_RATE="1").json()
+    assert ("1 per 1 s", None, None) == (told["pace"], told["lowered_at"], told["lowered_reason"])
+
+
+def test_a_lowered_pace_that_nobody_used_is_still_lowered(cli: Cli) -> None:
+    """A night without starts is no reason to promise a quick morning: a worker would not."""
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", stamp(-9_000))
+    cli.sql("UPDATE account SET next_start_at = pace_cut_at")
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+
+
+def test_status_goes_by_a_clock_that_was_set(cli: Cli) -> None:
+    """A pause that a clock an hour ahead wrote is shown as the next worker will keep it."""
+    cli.insert()
+    cli.sql(
+        "UPDATE account SET written_at = ?, cool_down_until = ?, cool_down_reason = 'HTTP 429'",
+        stamp(3600),
+        stamp(3660),
+    )
+    told = cli("status", "--json").json()
+    left = moment(told["cool_down_until"]) - datetime.now(UTC)
+    assert timedelta(seconds=30) < left <= timedelta(seconds=61)
 
 
 def test_a_cool_down_that_is_over_is_not_shown(cli: Cli) -> None:
