@@ -24,13 +24,14 @@ _AT_ONCE = 500
 
 T = TypeVar("T")
 Row = dict[str, Any]
+Answer = tuple[list[str], list[tuple[Any, ...]]]
 
 
 class Plain(Protocol):
     """A session of another program."""
 
-    def rows(self, statement: str, *values: object) -> list[Row]:
-        """The rows of its result, by name."""
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
+        """The names of the columns of a result, and its rows."""
         ...
 
     def lock(self) -> None:
@@ -42,8 +43,13 @@ class Plain(Protocol):
         ...
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of its result."""
-        return [tuple(row.values()) for row in self.rows(statement, *values)]
+        """The rows of a result."""
+        return self.answer(statement, values)[1]
+
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """The same, by name."""
+        names, rows = self.answer(statement, values)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 class _InFile(Plain):
@@ -52,10 +58,9 @@ class _InFile(Plain):
             path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
         )
 
-    def rows(self, statement: str, *values: object) -> list[Row]:
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
         cursor = self._connection.execute(statement, values)
-        names = [name for name, *_ in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        return [name for name, *_ in cursor.description or ()], cursor.fetchall()
 
     def lock(self) -> None:
         self.execute("BEGIN IMMEDIATE")
@@ -69,9 +74,10 @@ class _OnServer(Plain):
         told = {"timezone": "UTC", "application_name": "another program"}
         self._connection = _done(asyncpg.connect(url, server_settings=told))
 
-    def rows(self, statement: str, *values: object) -> list[Row]:
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
         found = _done(self._connection.fetch(filled(statement, values)))
-        return [{name: _shown(value) for name, value in row.items()} for row in found]
+        names = [*found[0].keys()] if found else []
+        return names, [tuple(map(_shown, row)) for row in found]
 
     def lock(self) -> None:
         self.execute("BEGIN")

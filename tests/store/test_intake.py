@@ -324,6 +324,17 @@ async def test_an_update_can_hand_in(database: Database) -> None:
     assert "pending" == (await row(database, 2))["state"]
 
 
+async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> None:
+    """Of two videos with one name the one with the lower number gets the job, whichever was changed
+    last; the other would be taken for the one that was bought.
+    """
+    await add(database, "u-1", "u-2", media_id="talk-1")
+    await change(database, 1, title="changed")
+    done = await bring(database, talk(1, job_id="job-1"))
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert ["job-1", None] == [(await row(database, number))["job_id"] for number in (1, 2)]
+
+
 def test_chunks_add_up() -> None:
     """The report of an import is the sum of its transactions, reason by reason."""
     whole, part = Intake(inserted=1), Intake(inserted=2, updated=3)
