@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
@@ -17,6 +18,9 @@ from worker.clock import Clock
 from worker.db import Database
 from worker.simulator import Options, Simulator
 from worker.wiring import CLOCK
+
+hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine too
+hypothesis.settings.load_profile("patient")
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -538,24 +538,6 @@ async def test_text_that_is_not_utf_8_is_read_as_surrogates(
     assert ["a\udcffb", "äöü"] == await database.write(urls, "test")
 
 
-async def test_a_word_of_a_server_is_heard(served: str) -> None:
-    """A new row would wait for the next second, when a look is worth it in any case."""
-    clock = asyncio.get_running_loop()
-    async with open_database(served) as database, asyncio.timeout(10):
-
-        async def heard(wanted: int) -> None:
-            """Wait until so much has been said, leaving out the seconds that have passed."""
-            while True:
-                before, version = int(clock.time()), database.data_version()
-                if before == int(clock.time()) and version - before >= wanted:
-                    return
-                await asyncio.sleep(0)
-
-        await heard(1)  # it listens
-        execute(served, "INSERT INTO videos (url) VALUES ('theirs')")
-        await heard(2)
-
-
 async def test_the_data_version_tells_a_foreign_commit(
     database: Database, other: sqlite3.Connection
 ) -> None:
