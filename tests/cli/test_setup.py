@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 
 from tests.cli.conftest import CHECKOUT, Beside, Cli, Said, Screen, surroundings
 from worker.address import address_of, shown_url
+from worker.cli.parser import COMMANDS
 from worker.log import Event, logger
 from worker.settings import NAMES
 from worker.simulator import Options, Simulator
@@ -361,6 +362,7 @@ EVERY = (
     ("drain",),
     ("run",),
     ("status",),
+    ("workers",),
     ("list",),
     ("show", "1"),
     ("why",),
@@ -373,6 +375,26 @@ EVERY = (
     ("pause",),
     ("resume",),
 )
+
+
+def test_every_command_that_opens_a_database_is_tried() -> None:
+    """A new command would be the one that shows a password."""
+    named = {command.name for command in COMMANDS}
+    others = {"health", "simulate", "demo"}  # which open none, or one of their own
+    assert named - others == {"move", *(words[0] for words in EVERY)}
+
+
+@pytest.mark.parametrize("unusable", WHY, indirect=True)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_move_that_cannot_be_made_shows_no_password(
+    cli: Cli, unusable: tuple[str, str], *, backwards: bool
+) -> None:
+    """A move names two databases, and either may be the one that is not there."""
+    url, why = unusable
+    ends = (url, cli.url) if backwards else (cli.url, url)
+    said = cli.bare("move", "--from", ends[0], "--to", ends[1])
+    assert (78, True) == (said.code, why in said.err)
+    assert PASSWORD not in said.out + said.err
 
 
 @pytest.fixture
