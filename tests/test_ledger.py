@@ -283,7 +283,7 @@ WHEN (OLD.id = 1 AND NEW.state <> 'submitting') EXECUTE FUNCTION refuse()
 }
 REFUSE = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'not this one'; END $$
+BEGIN RAISE EXCEPTION 'not this one'; END $$
 """
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -195,7 +196,14 @@ async def test_the_time_is_read_after_the_lock_is_held(
 
 async def test_a_bad_value_stays_what_it_is(served: str) -> None:
     """Law 14: one bad value is taken for a broken database, and stops everybody."""
-    bad = ({"url": ""}, {"url": "\ud800"}, {"url": "\0"}, {"url": "u", "priority": 2**70})
+    long = random.Random(1).randbytes(3000).hex()  # longer than an index takes, also compressed
+    bad = (
+        {"url": ""},
+        {"url": "\ud800"},
+        {"url": "\0"},
+        {"url": "u", "priority": 2**70},
+        {"url": "u", "state": "submitted", "job_id": long},
+    )
     async with open_database(served) as database:
         for values in bad:
             adding = partial(Connection.execute, statement=insert(videos).values(**values))
@@ -216,6 +224,7 @@ async def test_a_bad_value_stays_what_it_is(served: str) -> None:
         (asyncpg.TooManyConnectionsError("no"), Unreachable, "run fewer workers"),
         (asyncpg.CannotConnectNowError("no"), Unreachable, "stopping or starting"),
         (asyncpg.IdleInTransactionSessionTimeoutError("no"), Unreachable, "stood still"),
+        (asyncpg.exceptions.ClientConfigurationError("no"), DatabaseProblem, "cannot be used: no"),
         (ConnectionRefusedError("no"), Unreachable, "start it, or correct database_url"),
     ],
 )

@@ -74,7 +74,12 @@ _FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 
 
 _TIME = text("SELECT clock_timestamp()")
 
-_BAD_VALUE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_BAD_VALUE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,  # too long for an index
+    asyncpg.RaiseError,  # somebody's trigger
+)
 
 _PASSING = {
     "08": "the connection is lost",
@@ -326,7 +331,7 @@ def explained(error: Exception, server: Server) -> Exception:
         for length in (5, 2):
             if remedy := remedies.get(state[:length]):
                 return kind(f"database {server}: {remedy} {said}")
-    if state:
+    if state or isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
         return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
     return Unreachable(
         f"database {server} cannot be reached: start it, or correct database_url {said}"
