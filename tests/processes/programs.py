@@ -5,25 +5,21 @@ import fcntl
 import json
 import os
 import pty
-import sqlite3
 import struct
 import sys
 import termios
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.plain import PATIENCE_SECONDS, Row, plain
 from worker.simulator.book import Job
-
-PATIENCE_SECONDS = 30.0
-"""Longer than anything here may take; whoever waits longer has found a hang."""
 
 T = TypeVar("T")
 Line = Mapping[str, object]
-Row = Mapping[str, object]
 
 LIMIT_FILES = """\
 import os, resource, sys
@@ -297,11 +293,10 @@ async def within(waiting: Awaitable[T]) -> T:
     return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
-def execute(path: Path, sql: str, *values: object) -> list[Row]:
+def execute(address: Path | str, sql: str, *values: object) -> list[Row]:
     """One statement of plain SQL, committed, as any program may send it."""
-    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as plain:
-        plain.row_factory = sqlite3.Row
-        return [dict(row) for row in plain.execute(sql, values)]
+    with plain(address) as connection:
+        return connection.execute(sql, *values)
 
 
 def add_videos(path: Path, count: int) -> None:
@@ -315,14 +310,14 @@ def add_videos(path: Path, count: int) -> None:
     )
 
 
-def videos(path: Path) -> list[Row]:
+def videos(address: Path | str) -> list[Row]:
     """Every row, in the order of the ids."""
-    return execute(path, "SELECT * FROM videos ORDER BY id")
+    return execute(address, "SELECT * FROM videos ORDER BY id")
 
 
-def states(path: Path) -> dict[str, int]:
+def states(address: Path | str) -> dict[str, int]:
     """How many videos are in each state."""
-    return dict(Counter(str(row["state"]) for row in videos(path)))
+    return dict(Counter(str(row["state"]) for row in videos(address)))
 
 
 def let_leases_end(path: Path) -> None:

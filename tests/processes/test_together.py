@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from tests.plain import PATIENCE_SECONDS
 from tests.processes.programs import (
-    PATIENCE_SECONDS,
     Programs,
     add_videos,
     bought_twice,
