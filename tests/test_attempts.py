@@ -12,7 +12,7 @@ from structlog.typing import EventDict
 from tests.conftest import Hands
 from tests.parts import DRAIN, RUN_TERMS, Worker, add, facts, listener, row, take
 from tests.wire import LOOPBACK, free_port
-from worker.attempts import Attempts
+from worker.attempts import MISSED_SECONDS, Attempts
 from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
@@ -43,14 +43,18 @@ class Desk:
     said: Sequence[EventDict]
     ends: asyncio.Queue[int]
 
-    async def carry(self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0) -> None:
-        """One attempt with that much of its lease left, by each of the clocks, and its row."""
+    async def carry(
+        self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0, late: float = 0.0
+    ) -> None:
+        """One attempt with that much of its lease left, by each of the clocks, and its row; begun
+        so many seconds after its start.
+        """
         lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
         self.attempts.take()
         await self.attempts.carry(
             Start(
                 claim=replace(claim, lease_until=lease_until),
-                at=self.hands.seconds,
+                at=self.hands.seconds - late,
                 lease_ends=self.hands.seconds + left,
             )
         )
@@ -148,6 +152,19 @@ async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
     assert ("submitted" if sent else "pending", int(sent)) == (video["state"], video["attempts"])
     assert [(1, "accepted" if sent else "released")] == await facts(database, 1)
     assert sent or video["due_at"] == hands.wall - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(("late", "sent"), [(MISSED_SECONDS, True), (MISSED_SECONDS + 1, False)])
+async def test_a_start_that_is_long_past_is_given_back(
+    database: Database, simulator: Simulator, hands: Hands, late: float, *, sent: bool
+) -> None:
+    """What a process, or its database, slept through comes in a burst beside everybody's pace."""
+    await add(database, "https://videos.example/1.mp4", due_at=hands.wall)
+    (claim,) = await take(database, hands.wall)
+    async with at_work(database, simulator.url, hands) as desk:
+        await desk.carry(claim, late=late)
+    assert sent == bool(simulator.accepted)
+    assert [(1, "accepted" if sent else "released")] == await facts(database, 1)
 
 
 async def test_a_lease_that_runs_short_while_connecting_is_seen(

@@ -10,7 +10,7 @@ from tests.test_reconciler import Bench
 from worker.attempts import Attempts
 from worker.closing import PATIENCE_SECONDS, Closing
 from worker.core.evidence import Hope
-from worker.db import Database
+from worker.db import Database, DatabaseProblem, Unreachable
 from worker.ledger import Ledger
 from worker.orders import End, Orders, Tally
 from worker.simulator import Options, Simulator
@@ -180,3 +180,25 @@ async def test_a_drain_that_waits_leaves_what_only_a_person_can_settle(database:
         report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
     assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
     assert frozenset({1}) == report.hopeless
+
+
+async def test_a_drain_sits_out_a_lost_database_for_a_minute(bench: Bench) -> None:
+    """A restart of the server ends every drain, or one that does not come back hangs them."""
+    gone, broken = Unreachable("gone"), DatabaseProblem("broken")
+    ending = closing(bench, DRAIN)
+    assert (End.DATABASE, "broken") == ending.lost(broken)
+    assert ending.lost(gone) is None
+    bench.hands.pass_seconds(PATIENCE_SECONDS - 1)
+    assert ending.lost(gone) is None
+    bench.hands.pass_seconds(1)
+    assert (End.DATABASE, "gone") == ending.lost(gone)
+    ending.found()
+    assert ending.lost(gone) is None
+
+
+async def test_a_daemon_waits_for_its_database(bench: Bench) -> None:
+    """A daemon ends with a disk that is full for an hour."""
+    ending = closing(bench, DAEMON)
+    assert ending.lost(DatabaseProblem("full")) is None
+    bench.hands.pass_seconds(10 * PATIENCE_SECONDS)
+    assert ending.lost(Unreachable("gone")) is None

@@ -19,6 +19,11 @@ from worker.store import settle
 from worker.terms import CoolDown, Start
 from worker.turn import Transaction
 
+MISSED_SECONDS = 5.0
+"""A start that is so long past, because the process or its database stood still, was somebody
+else's meanwhile: the pace has gone on.
+"""
+
 
 class Attempts:
     """The attempts of one run, and what they have taught the breaker.
@@ -68,7 +73,9 @@ class Attempts:
         began = self._clock.monotonic()
         outcome: Outcome = Released("our own stop")
         started_at = None
-        if await self._gate.begin(start.at):
+        if self._clock.monotonic() > start.at + MISSED_SECONDS:
+            outcome = Released("its start was missed")
+        elif await self._gate.begin(start.at):
             began, started_at = self._clock.monotonic(), self._clock.now()
             outcome = await self._send(start)
         self._end(start.claim, outcome, began, started_at)

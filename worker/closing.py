@@ -10,13 +10,16 @@ from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
 from worker.core.evidence import Hope
+from worker.db import DatabaseProblem, Unreachable
 from worker.gate import Gate
 from worker.orders import End, Orders
 from worker.reconciler import Reconciler
 from worker.terms import Turn, Why
 
 PATIENCE_SECONDS = 60.0
-"""How long a drain that does not wait sits out an API that gives no clear answer."""
+"""How long a drain sits out a database that is gone, and one that does not wait an API that gives
+no clear answer.
+"""
 
 _END_OF_TROUBLE = {
     Trouble.ACCOUNT: End.ACCOUNT,
@@ -46,6 +49,7 @@ class Closing:
         self._chronicle = chronicle
         self._began = clock.monotonic()
         self._list_awaited: float | None = None
+        self._lost_at: float | None = None
         self.stop: Stop | None = None
 
     @property
@@ -79,6 +83,20 @@ class Closing:
         gives_up = self._orders.drain and not self._orders.wait
         troubled = self._attempts.breaker.blanks > 0 and not self._attempts.breaker.trusted
         return gives_up and troubled and until > self._attempts.clear_at + PATIENCE_SECONDS
+
+    def found(self) -> None:
+        """The database works."""
+        self._lost_at = None
+
+    def lost(self, problem: DatabaseProblem) -> tuple[End, str] | None:
+        """Whether a claim that failed ends the run: a daemon waits for its database, and a drain
+        sits out for a while what may pass by itself.
+        """
+        now = self._clock.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+        passing = isinstance(problem, Unreachable) and now < self._lost_at + PATIENCE_SECONDS
+        return (End.DATABASE, str(problem)) if self._orders.drain and not passing else None
 
     def ended(self, turn: Turn) -> tuple[End, str] | None:
         """Whether a turn that brought no start is the end of a drain. An answer that is on its way

@@ -11,24 +11,29 @@ import asyncpg
 
 CHANNEL = "valossa_ingest"
 
-NET_SECONDS = 1.0
-"""After so long something may be new although nobody has said so."""
+AGAIN_SECONDS = 1.0
+"""Between tries to connect."""
 
 
 class Listener:
-    """A connection that only listens, made when it is first asked."""
+    """A connection that only listens, made when it is first asked. After ``net_seconds`` there may
+    be something new although nobody has said so: a word may be lost.
+    """
 
-    def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
+    def __init__(
+        self, connect: Callable[[], Awaitable[asyncpg.Connection]], net_seconds: float
+    ) -> None:
         self._connect = connect
+        self._net_seconds = net_seconds
         self._heard = 0
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def heard(self) -> int:
-        """A number that changes with each word, and each second."""
+        """A number that changes with each word, and each ``net_seconds``."""
         if self._task is None:
             self._task = asyncio.create_task(self._listen())
-        return self._heard + int(asyncio.get_running_loop().time() / NET_SECONDS)
+        return self._heard + int(asyncio.get_running_loop().time() / self._net_seconds)
 
     async def close(self) -> None:
         """Listen no more."""
@@ -38,12 +43,12 @@ class Listener:
                 await self._task
 
     async def _listen(self) -> None:
-        """Keep a connection; while there is none, the seconds alone are told."""
+        """Keep a connection; while there is none, the time alone tells."""
         while True:
             try:
                 connection = await self._connect()
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await asyncio.sleep(NET_SECONDS)
+                await asyncio.sleep(AGAIN_SECONDS)
                 continue
             try:
                 await self._keep(connection)

@@ -19,7 +19,15 @@ from worker.listening import Listener
 
 T = TypeVar("T")
 
+OLDEST = 14
+"""The oldest version of the server that is worked with."""
+
 CONNECT_SECONDS = 10.0
+LAST_SECONDS = 1.0
+"""What a transaction gets to notice that its connection was closed."""
+NET_SECONDS = 1.0
+"""After so long there may be something new although nobody has said so."""
+
 AGAIN_SECONDS = 0.5
 """Between tries to learn what became of a transaction."""
 
@@ -43,7 +51,7 @@ _ROLES: dict[str, dict[str, Any]] = {
     "read": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
 
-_LOCK = text(
+LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
     "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true)"
@@ -52,6 +60,8 @@ _LOCK = text(
 written. The time is read after the lock is held; the row locks of other programs are not waited for
 without an end.
 """
+
+_TIME = text("SELECT clock_timestamp()")
 
 _BAD_VALUE = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
@@ -106,7 +116,7 @@ class Postgres:
         self._open: dict[str, AsyncConnection] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = asyncio.Event()
-        self._listener = Listener(self._connect)
+        self._listener = Listener(self._connect, NET_SECONDS)
 
     def now(self) -> datetime:
         """The server's time (UTC) as the last transaction has told it, later by what this machine's
@@ -135,7 +145,10 @@ class Postgres:
         await self._listener.close()
         for role in tuple(self._open):
             await self._drop(role)
-        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=LAST_SECONDS)
+            for task in late:
+                task.cancel()  # it waits for a server that does not answer, and has nothing there
         await self._engine.dispose()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
@@ -153,10 +166,10 @@ class Postgres:
                 await self._learn(unsure, purpose)
                 return cast("T", unsure.result)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-                explained = _explained(error, self._server)
-                if isinstance(explained, DatabaseProblem):
+                problem = explained(error, self._server)
+                if isinstance(problem, DatabaseProblem):
                     await self._drop(role)
-                raise explained from error
+                raise problem from error
 
     def _step(
         self, role: str, work: Callable[[Connection], T], purpose: str
@@ -186,7 +199,7 @@ class Postgres:
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            _, now, number, _ = connection.execute(_LOCK).one()
+            _, now, number, _ = connection.execute(text(LOCK)).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
@@ -209,7 +222,7 @@ class Postgres:
         finally:
             late.cancel()
         if status != "committed":
-            raise _explained(unsure.cause, self._server) from unsure.cause
+            raise explained(unsure.cause, self._server) from unsure.cause
 
     async def _status(self, number: str) -> str | None:
         """What became of a transaction, None where the server does not answer."""
@@ -232,7 +245,18 @@ class Postgres:
         if role not in self._open:
             connection = await self._engine.connect()
             self._open[role] = await connection.execution_options(**_ROLES[role])
+            await connection.run_sync(self._greet)
         return self._open[role]
+
+    def _greet(self, connection: Connection) -> None:
+        """See that the server can be worked with, and what time it goes by."""
+        version = int((connection.dialect.server_version_info or (0,))[0])
+        if version < OLDEST:
+            raise DatabaseProblem(
+                f"database {self._server}: PostgreSQL {version} is too old: name one of version "
+                f"{OLDEST} or newer"
+            )
+        self._ahead = _whole(connection, lambda c: c.scalar(_TIME)) - self._here()
 
     async def _drop(self, role: str) -> None:
         """Break the connection off: the next transaction makes its own."""
@@ -271,7 +295,7 @@ def _state(error: BaseException) -> str:
     return ""
 
 
-def _explained(error: Exception, server: Server) -> Exception:
+def explained(error: Exception, server: Server) -> Exception:
     """A database that cannot be used as a sentence; a bad value stays what it was."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     if isinstance(cause, _BAD_VALUE):

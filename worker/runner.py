@@ -26,7 +26,7 @@ LONGEST_SLEEP_SECONDS = 30.0
 """Between looks at the table when nothing calls: a wall clock may have jumped."""
 
 DATABASE_SECONDS = 1.0
-"""Between a daemon's claims while the database cannot be used."""
+"""Between claims while the database cannot be used."""
 
 LAST_WORDS_SECONDS = 0.1
 """What gets this long to end by itself, before it is cancelled."""
@@ -192,6 +192,7 @@ class Runner:
                 continue
             try:
                 turn = await self._ledger.claim(self._room)
+                self._closing.found()
                 for start in turn.starts:
                     self._begin(start, group)
                 if not turn.starts:
@@ -199,8 +200,8 @@ class Runner:
                         return ended
                     await self._idle(turn)
             except DatabaseProblem as problem:
-                if self._orders.drain:
-                    return End.DATABASE, str(problem)
+                if (ended := self._closing.lost(problem)) is not None:
+                    return ended
                 await self._sleep(self._clock.monotonic() + DATABASE_SECONDS)
         return over
 
