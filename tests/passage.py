@@ -13,12 +13,14 @@ class Passage:
     """Forwards every connection to the server of ``url``, and stands still while ``open`` is not
     set; lets nobody in who comes while ``closed``, which sets ``refused``. Cuts a connection at the
     first message to the server that holds ``word``, which is still delivered where ``delivers``;
-    the answer is not. ``words`` counts how often it did.
+    the answer is not; where it ``stops``, it stands still instead. ``words`` counts how often.
+    While it stands still, no end of a connection is heard of at its other end either.
     """
 
     server: str
     word: bytes | None = None
     delivers: bool = True
+    stops: bool = False
     words: int = 0
     closed: bool = False
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -39,7 +41,11 @@ class Passage:
             return
         url = make_url(self.server)
         host = str(url.query["host"])
-        there, back = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{url.port or 5432}")
+        try:
+            there, back = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{url.port or 5432}")
+        except OSError:  # it is stopped
+            writer.transport.abort()
+            return
         self._writers |= {writer, back}
         ways = [
             asyncio.create_task(self._forward(reader, back, to_server=True)),
@@ -57,15 +63,19 @@ class Passage:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
-                await self.open.wait()
                 found = to_server and self.word is not None and self.word in data
-                if not found or self.delivers:
-                    target.write(data)
-                    await target.drain()
                 if found:
                     self.word = None
                     self.words += 1
+                    if self.stops:
+                        self.open.clear()
+                await self.open.wait()
+                if not found or self.delivers:
+                    target.write(data)
+                    await target.drain()
+                if found and not self.stops:
                     return
+        await self.open.wait()
 
 
 @asynccontextmanager

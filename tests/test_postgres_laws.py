@@ -1,18 +1,17 @@
 """The laws where PostgreSQL could break them: its locks, its commits, its crashes."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Connection, insert
 
 from tests import postgres
-from tests.cable import Cable
 from tests.conftest import migrate_to, open_database
 from tests.parts import add
+from tests.passage import passage
+from tests.plain import PATIENCE_SECONDS
 from tests.processes.programs import videos, within
 from worker.db import Unreachable
-from worker.tables import videos as table
 
 
 @pytest.fixture(scope="module")
@@ -35,38 +34,30 @@ def urls(address: str) -> list[object]:
     return [row["url"] for row in videos(address)]
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait, but not for ever, until it is so."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - the word comes from a server, by no event of ours
+            await asyncio.sleep(0.01)
+
+
 async def test_a_commit_that_a_crash_took_back_is_not_taken_for_done(
     crashing: postgres.Server,
 ) -> None:
     """A crash gives the numbers of transactions that were not on disk to others: whoever asks by
     number alone hears that an intent is on disk that is not, sends it, and so does another.
     """
-    held = asyncio.Event()
-
-    def hold(said: bytes) -> None:
-        if armed and b"COMMIT;" in said:
-            cable.hold()
-            held.set()
-
-    def write(connection: Connection) -> None:
-        connection.execute(insert(table), {"url": "lost"})
-
-    armed = False
-    async with (
-        Cable(crashing.socket, hold) as cable,
-        open_database(cable.url("postgres")) as database,
-    ):
+    async with passage(crashing.url) as way, open_database(way.url) as database:
         await add(database, "before")
-        armed = True
-        writing = asyncio.create_task(database.write(write, "test"))
-        await within(held.wait())
+        way.word, way.stops = b"COMMIT;", True
+        writing = asyncio.create_task(add(database, "lost"))
+        await until(lambda: way.words == 1)
         await asyncio.to_thread(crashing.crash)
         await asyncio.to_thread(crashing.start)
-        cable.cut()
-        armed = False
+        way.cut()
         async with open_database(crashing.url) as other:
             await add(other, "other")
-        cable.go_on()
+        way.open.set()
         with pytest.raises(Unreachable):
             await within(writing)
     assert ["before", "other"] == urls(crashing.url)
