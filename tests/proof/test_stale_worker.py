@@ -3,15 +3,14 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.plain import plain
 from tests.processes.programs import Program, execute, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.commands import commands
@@ -74,8 +73,8 @@ class Stage:
         told = (str(self.seconds), jumps, *freeze)
         program = await self.ground.start(*told, program=STALE, **{**self.worker, **settings})
         await program.logged("attempt_ended", outcome="accepted")
-        with closing(sqlite3.connect(self.queue)) as plain, plain:
-            plain.executemany(
+        with plain(self.queue) as connection:
+            connection.repeat(
                 "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
                 [
                     (url, self._changeable if fate == "left-in-doubt" else None, LONG_AGO)
@@ -146,11 +145,11 @@ async def before_the_first_byte(stage: Stage, jumps: str) -> None:
 
 async def after_the_answer(stage: Stage, jumps: str) -> None:
     """Frozen with every job id in its hands; the list hides all of the jobs but one."""
-    with closing(sqlite3.connect(stage.queue, isolation_level=None)) as other:
+    with plain(stage.queue) as other:
 
         async def lock(line: Line, forward: Forward) -> None:
-            if not other.in_transaction:
-                other.execute("BEGIN IMMEDIATE")
+            if not other.locked:
+                other.lock()
             await serve(line, forward)
 
         async with Between(stage.simulator.url, {"stale": (lock,)}) as between:
@@ -158,7 +157,7 @@ async def after_the_answer(stage: Stage, jumps: str) -> None:
             await stale.logged("attempt_ended", 1 + len(FATES), outcome="accepted")
             stale.signal(signal.SIGSTOP)
             await frozen(stale)
-            other.execute("ROLLBACK")
+            other.unlock()
             jobs = enumerate(stage.simulator.accepted, start=1)
             hidden = {url for fate, url in stage.urls.items() if fate != "found"}
             hide = [f"hide-{number}" for number, job in jobs if job.url in hidden]
