@@ -122,7 +122,8 @@ class _Server:
         return [dict(row) for row in self._aside.run(self._connection.fetch(_filled(sql, values)))]
 
     def repeat(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        self.script(";".join(_filled(sql, each) for each in values))
+        if statements := ";".join(_filled(sql, each) for each in values):
+            self.script(statements)
 
     def script(self, sql: str) -> None:
         self._aside.run(self._connection.execute(sql))

@@ -40,6 +40,7 @@ POISON: Mapping[str, Sequence[tuple[str, bytes]]] = {
     "postgresql": (
         ("title", b"\x01\x7f\xef\xbf\xbe"),
         ("media_id", b"m" * 100_000),
+        ("callback_url", b"http://\x7f"),
         ("due_at", b"9999-12-30 23:59:59.999999+00"),
         ("due_at", b"1970-01-01 05:00:00+05"),
         ("priority", str(2**63 - 1).encode()),
@@ -64,8 +65,8 @@ TURNED_AWAY: dict[str, tuple[Trouble, ...]] = {
 }
 
 MEND = (
-    "UPDATE videos SET title = 'A', media_id = 'mended-' || id, due_at = CURRENT_TIMESTAMP "
-    "WHERE state IN ('pending', 'failed')"
+    "UPDATE videos SET title = 'A', callback_url = NULL, media_id = 'mended-' || id, "
+    "due_at = CURRENT_TIMESTAMP WHERE state IN ('pending', 'failed')"
 )
 
 
