@@ -1,7 +1,7 @@
 """The laws where PostgreSQL could break them: its locks, its commits, its crashes."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,8 +9,7 @@ from tests import postgres
 from tests.conftest import migrate_to, open_database
 from tests.parts import add
 from tests.passage import passage
-from tests.plain import PATIENCE_SECONDS
-from tests.processes.programs import videos, within
+from tests.processes.programs import until, videos, within
 from worker.db import Unreachable
 
 
@@ -32,13 +31,6 @@ def crashing(own: postgres.Server) -> postgres.Server:
 def urls(address: str) -> list[object]:
     """The videos there are."""
     return [row["url"] for row in videos(address)]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait, but not for ever, until it is so."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - the word comes from a server, by no event of ours
-            await asyncio.sleep(0.01)
 
 
 async def test_a_commit_that_a_crash_took_back_is_not_taken_for_done(

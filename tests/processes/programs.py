@@ -293,6 +293,13 @@ async def within(waiting: Awaitable[T]) -> T:
     return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
+async def until(reached: Callable[[], bool]) -> None:
+    """Wait until it is so, where nobody says so by himself."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not reached():  # noqa: ASYNC110 - it is so elsewhere, by no event of this loop
+            await asyncio.sleep(0.05)
+
+
 def execute(address: Path | str, sql: str, *values: object) -> list[Row]:
     """One statement of plain SQL, committed, as any program may send it."""
     with plain(address) as connection:

@@ -6,6 +6,7 @@
 import asyncio
 import pickle
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,17 @@ async def ground(
     tmp_path: Path, databases: Databases, pytestconfig: pytest.Config
 ) -> AsyncIterator[Ground]:
     """A place for one scenario, with a worker that is fast, and leaves its doubts alone."""
+    async with played(tmp_path, databases, pytestconfig) as ground:
+        yield ground
+
+
+@asynccontextmanager
+async def played(
+    folder: Path, databases: Databases, config: pytest.Config
+) -> AsyncIterator[Ground]:
+    """That place; what is left of its processes is put away."""
     programs = Programs(
-        tmp_path,
+        folder,
         {"VALOSSA_API_KEY": "demo-key"},
         rate=1_000,
         concurrency=4,
@@ -65,7 +75,7 @@ async def ground(
         backoff_base_seconds=900,
         on_doubt="hold",
     )
-    yield Ground(tmp_path, databases, programs, pytestconfig.stash.setdefault(TRIED, []))
+    yield Ground(folder, databases, programs, config.stash.setdefault(TRIED, []))
     await programs.put_away()
 
 

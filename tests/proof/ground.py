@@ -23,7 +23,7 @@ HOUR_SECONDS = 3600
 """Longer than any lease and any backoff of a scenario."""
 
 
-def times(quick: int, full: int) -> int:
+def times(quick: T, full: T) -> T:
     """How often to try: seconds of it, or minutes."""
     return full if FULL else quick
 
