@@ -21,7 +21,7 @@ from worker.judgement import Finding
 from worker.orders import Tally
 from worker.store.queue import Expired
 from worker.store.settle import Ending
-from worker.terms import CoolDown, Settled
+from worker.terms import CoolDown, Settled, Start, Turn, Why
 
 SECRET = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"
 CLAIM = Claim(
@@ -283,3 +283,26 @@ def test_a_list_that_cannot_be_had_is_told(bench: Bench) -> None:
     bench.chronicle.reconciled(Unlisted(reason="HTTP 404"), [])
     read = {"event": "list_read", "log_level": "warning", "jobs": None, "reason": "HTTP 404"}
     assert [read] == bench.said
+
+
+def cap(submitting: int = 0) -> Turn:
+    """A look at a full cap."""
+    return Turn(why=Why.CAP, detail="max_total = 3 is reached", submitting=submitting)
+
+
+def test_a_full_cap_is_told_once(bench: Bench) -> None:
+    """A daemon says at each look, for a day, that it waits; or not at all."""
+    bench.chronicle.turned(cap(submitting=1))
+    assert [] == bench.said
+    for turn in (cap(), cap(), Turn(why=Why.PACE), cap()):
+        bench.chronicle.turned(turn)
+    told = {
+        "event": "cap_reached",
+        "log_level": "warning",
+        "reason": "max_total = 3 is reached",
+    }
+    assert [told] == bench.said
+    start = Start(claim=CLAIM, at=0.0, lease_ends=0.0)
+    bench.chronicle.turned(Turn(why=Why.PACE, starts=[start]))
+    bench.chronicle.turned(cap())
+    assert [told, told] == bench.said

@@ -202,3 +202,45 @@ async def test_a_daemon_waits_for_its_database(bench: Bench) -> None:
     assert ending.lost(DatabaseProblem("full")) is None
     bench.hands.pass_seconds(10 * PATIENCE_SECONDS)
     assert ending.lost(Unreachable("gone")) is None
+
+
+CAPPED = "max_per_day = 3 is reached"
+
+
+def capped(seconds: float | None = None, *, submitting: int = 0) -> Turn:
+    """A cap that opens after that many seconds."""
+    until = None if seconds is None else later(START, seconds)
+    return Turn(why=Why.CAP, until=until, detail=CAPPED, submitting=submitting)
+
+
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+async def test_a_cap_that_no_time_opens_ends_a_drain(bench: Bench, orders: Orders) -> None:
+    """A drain waits for a person, with or without ``--wait``."""
+    assert (End.CAP, CAPPED) == closing(bench, orders).ended(capped())
+
+
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+@pytest.mark.parametrize("seconds", [None, 10, 86_400])
+async def test_what_is_submitting_is_waited_for(
+    bench: Bench, orders: Orders, seconds: float | None
+) -> None:
+    """A drain ends for a cap although a refusal of another process may make room yet."""
+    assert closing(bench, orders).ended(capped(seconds, submitting=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("orders", "longest"),
+    [(DRAIN, PATIENCE_SECONDS), (DRAIN_ALL, DRAIN_ALL.retry_after_max_seconds)],
+)
+async def test_a_cap_that_opens_soon_is_sat_out(
+    bench: Bench, orders: Orders, longest: float
+) -> None:
+    """A drain ends just before there is room again, or waits for a day."""
+    ending = closing(bench, orders)
+    assert ending.ended(capped(longest)) is None
+    assert (End.CAP, CAPPED) == ending.ended(capped(longest + 0.001))
+
+
+async def test_a_daemon_waits_for_a_cap_to_open(bench: Bench) -> None:
+    """A daemon ends at its first full cap."""
+    assert closing(bench, DAEMON).ended(capped()) is None

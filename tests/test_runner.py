@@ -36,9 +36,10 @@ from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
 from worker.core.decide import Policy
 from worker.db import Database
-from worker.orders import End, Report, Tally
+from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.simulator import Limit, Options, Request, Simulator
+from worker.store.caps import Cap
 
 MUCH_LATER = Policy(max_attempts=3, backoff_base_seconds=7_200, backoff_max_seconds=7_200)
 """A backoff of an hour, with dice that show a half."""
@@ -931,6 +932,99 @@ async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, pa
     report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
     assert Report(end=End.PAUSED, detail="lunch", tally=Tally(), stop=None) == report
     assert [] == simulator.requests
+
+
+# --- Caps -----------------------------------------------------------------------------------------
+
+TOTAL = Cap(name="max_total", most=5, window=None)
+DAILY = Cap(name="max_per_day", most=5, window=timedelta(hours=24))
+
+
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+@pytest.mark.parametrize("cap", [TOTAL, DAILY])
+async def test_a_cap_ends_a_drain(
+    database: Database, simulator: Simulator, orders: Orders, cap: Cap
+) -> None:
+    """One more is bought than was allowed, or one less, or a drain waits for a day."""
+    simulator.options = Options(script={1: "400", 3: "lost", 4: "400"})
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(cap,))
+    report = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=4, failed=2, in_doubt=1)) == (report.end, report.tally)
+    assert f"{cap.name} = 5 is reached" in report.detail
+    assert 5 == len(simulator.accepted)
+    again = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally()) == (again.end, again.tally)
+
+
+async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Simulator) -> None:
+    """``--limit`` forgets the cap, or the cap the limit."""
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    first = replace(DRAIN, limit=3)
+    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
+    assert (End.LIMIT, Tally(submitted=3)) == (report.end, report.tally)
+    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=2)) == (report.end, report.tally)
+
+
+async def test_what_another_process_claimed_is_waited_for(
+    database: Database, simulator: Simulator, path: Path
+) -> None:
+    """A drain ends for a cap although the claim of another process holds the room, which may be
+    released yet.
+    """
+    await add(database, *urls(20))
+    await take(database, datetime.now(UTC) + timedelta(seconds=60), worker="other")
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    async with (
+        Worker(terms=terms).on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: 4 == len(ask(path, "SELECT 1 FROM history")), run)
+        await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
+        await say(path, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
+        report = await run
+    assert (End.CAP, Tally(submitted=5)) == (report.end, report.tally)
+
+
+async def test_a_cap_does_not_outlast_a_dead_process(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain waits for ever for the claim of a process that is gone."""
+    await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
+    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
+    await take(database, nearly_over, worker="dead")
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    report = await Worker(terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=4, in_doubt=1)) == (report.end, report.tally)
+
+
+async def test_a_daemon_sits_out_a_cap_and_says_so_once(
+    database: Database, simulator: Simulator, path: Path
+) -> None:
+    """A daemon ends at a cap, fills its log while it waits, or does not see that it has opened."""
+    await add(database, *urls(6))
+    log, said = listener()
+    terms = replace(RUN_TERMS, caps=(DAILY,))
+    worker = Worker(orders=DAEMON, terms=terms, log=log)
+
+    def told() -> int:
+        return sum(each["event"] == "cap_reached" for each in said)
+
+    async with (
+        worker.on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: told() == 1, run)
+        await say(path, "INSERT INTO videos (url) VALUES ('https://videos.example/7.mp4')")
+        await say(path, "UPDATE history SET at = datetime('now', '-1 day') WHERE video_id = 1")
+        await simulator.wait_for_accepted(6)
+        await until(lambda: told() == 2, run)
+    assert {"submitted": 6, "pending": 1} == await states(database)
 
 
 # --- The daemon -----------------------------------------------------------------------------------

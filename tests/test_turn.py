@@ -26,6 +26,7 @@ from worker.core.pace import Brake
 from worker.db import Database
 from worker.store import account, queue
 from worker.store.account import Account
+from worker.store.caps import Cap
 from worker.store.queue import Expired
 from worker.store.settle import Ending
 from worker.tables import videos
@@ -783,3 +784,158 @@ async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
         judgement.policy,
     )
     assert transaction(hands.clock).judgement is None
+
+
+# --- Caps -----------------------------------------------------------------------------------------
+
+TOTAL = Cap(name="max_total", most=3, window=None)
+DAILY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
+TOTAL_TOLD = "max_total = 3 is reached: raise or unset it to go on"
+DAILY_TOLD = "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"
+
+
+async def settle(database: Database, work: Transaction, turn: Turn, *outcomes: Outcome) -> Done:
+    """Settle the starts of a turn in their order, and claim again."""
+    notes = [
+        note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
+    ]
+    return await write(database, work, *notes, room=9)
+
+
+def accepted(count: int) -> list[Outcome]:
+    """So many jobs."""
+    return [Accepted(f"job-{number}", 200) for number in range(count)]
+
+
+@pytest.mark.parametrize("cap", [TOTAL, DAILY])
+async def test_no_more_is_claimed_than_a_cap_leaves(
+    database: Database, hands: Hands, cap: Cap
+) -> None:
+    """Law of caps: what is under way is reserved, and what is bought stays counted."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(cap,))
+    turn = (await write(database, work, room=9)).turn
+    assert [1, 2, 3] == [start.claim.video_id for start in turn.starts]
+    assert START + 3 * GAP == (await known(database)).next_start_at
+    held = (await settle(database, work, turn, *accepted(3))).turn
+    told = TOTAL_TOLD if cap is TOTAL else DAILY_TOLD
+    until = None if cap is TOTAL else later(START, 86_400)
+    assert Turn(why=Why.CAP, until=until, detail=told) == held
+    assert held == await look(database, work)
+
+
+async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> None:
+    """What somebody else has claimed may be refused yet: the turn says so, and when its lease ends
+    at the latest; a release makes room at once.
+    """
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=2)).turn
+    (other,) = await take(database, START, worker="worker-2")
+    held = Turn(why=Why.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
+    hands.pass_seconds(1)
+    assert held == (await write(database, work, room=9)).turn
+    assert held == await look(database, work)
+    done = await settle(database, work, turn, Accepted("job-1", 200), Refused("no", 400))
+    assert [4] == [start.claim.video_id for start in done.turn.starts]
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), room=9)
+    assert [5] == [start.claim.video_id for start in more.turn.starts]
+
+
+async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Hands) -> None:
+    """A dead worker's attempts were perhaps bought."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    await take(database, START, limit=3, worker="dead")
+    hands.pass_seconds(70)
+    assert await look(database, work) is None
+    done = await write(database, work, room=9)
+    assert (3, Turn(why=Why.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
+
+
+async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
+    """A daemon sleeps too long, or buys within 24 hours what it was not allowed to."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    assert Why.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
+    hands.pass_seconds(86_399.999999)
+    assert Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
+        await look(database, work)
+    )
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    hands.pass_seconds(0.000001)
+    assert await look(database, work) is None
+    assert 3 == len((await write(database, work, room=9)).turn.starts)
+
+
+async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: Hands) -> None:
+    """Purchases that lie in its future are forgotten, and made again."""
+    await due(database, 9, due_at=later(START, -900_000))
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    hands.wall = later(START, -90_000)
+    await let_start(database, hands.wall)
+    expected = Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
+    assert expected == (await write(database, work, room=9)).turn
+    assert expected == await look(database, work)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first: bool) -> None:
+    """Of two caps one is forgotten; of two full ones that is told which opens first."""
+    await due(database, 9)
+    wide = (Cap(name="max_total", most=5, window=None), DAILY)
+    work = transaction(hands.clock, caps=wide if first else wide[::-1])
+    turn = (await write(database, work, room=9)).turn
+    assert 3 == len(turn.starts)
+    held = await settle(database, work, turn, *accepted(3))
+    assert DAILY_TOLD == held.turn.detail
+    both = transaction(hands.clock, caps=(TOTAL, DAILY) if first else (DAILY, TOTAL))
+    assert Turn(why=Why.CAP, detail=TOTAL_TOLD) == (await write(database, both, room=9)).turn
+
+
+async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Rows that were closed without a request keep others from being bought."""
+    await add(database, *["not a url"] * 5, due_at=later(START, -1))
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    done = await write(database, work, room=9)
+    assert (5, 3) == (len(done.closed), len(done.turn.starts))
+
+
+async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Doubts could not be settled under a full cap, which only that may open."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,), absent_after=300.0)
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    assert isinstance(await reserve(database, work), float)
+
+
+async def test_a_full_cap_holds_nothing_where_nothing_is_due(
+    database: Database, hands: Hands
+) -> None:
+    """A drain that has done everything ends as if a cap had kept it from it."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    done = await settle(database, work, turn, *accepted(3))
+    assert Turn(why=Why.PACE, until=START) == done.turn
+    assert Turn(why=Why.NOTHING) == await look(database, work)
+
+
+async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
+    database: Database, hands: Hands
+) -> None:
+    """What ends by itself, or by a word, hides behind what does not."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    await cool(database, later(START, 7))
+    assert Why.COOL_DOWN is (await write(database, work, room=9)).turn.why
+    await pause(database)
+    assert Why.PAUSE is (await write(database, work, room=9)).turn.why

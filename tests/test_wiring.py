@@ -18,6 +18,7 @@ from worker.log import configure
 from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
+from worker.store.caps import Cap
 from worker.tables import SCHEMA, videos
 
 KEY = Key("demo-key", "a test")
@@ -160,6 +161,16 @@ def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:
     assert expected == wiring.orders(chosen, drain=True, wait=True, limit=5, max_seconds=9.0)
     ours = wiring.orders(settings(path, timeout_seconds=20), drain=False)
     assert (False, None, None, 25) == (ours.wait, ours.limit, ours.max_seconds, ours.grace_seconds)
+
+
+def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
+    """A cap that a person set is kept, and none that nobody set."""
+    assert () == wiring.terms(settings(path), "w").caps
+    expected = (
+        Cap(name="max_per_day", most=7, window=timedelta(hours=24)),
+        Cap(name="max_total", most=9, window=None),
+    )
+    assert expected == wiring.terms(settings(path, max_per_day=7, max_total=9), "w").caps
 
 
 async def test_the_parts_run_together(path: Path) -> None:

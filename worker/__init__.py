@@ -21,8 +21,8 @@ sqlite         an engine for a file; threaded: its connections
 postgres       an engine for a server; listening: what it says by itself
 db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
                way to the schema
-store/         the only SQL: batch, queue, settle, account, evidence, audit, insertion, intake,
-               counts, desk, overview, changes
+store/         the only SQL: batch, queue, settle, account, caps, evidence, audit, insertion,
+               intake, counts, desk, overview, changes
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does

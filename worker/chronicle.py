@@ -12,7 +12,7 @@ from worker.judgement import Finding
 from worker.log import Event, Log
 from worker.orders import Tally
 from worker.store.queue import Expired
-from worker.terms import CoolDown, Settled
+from worker.terms import CoolDown, Settled, Turn, Why
 
 
 class Chronicle:
@@ -27,6 +27,7 @@ class Chronicle:
         self._watch = watch
         self._shape_told = False
         self._database_works = True
+        self._capped = False
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """The closing line of an attempt; with a full disk it is the only copy."""
@@ -110,6 +111,14 @@ class Chronicle:
     def cool_down(self, asked: CoolDown) -> None:
         """Everybody waits."""
         self.log.warning(Event.COOL_DOWN, seconds=round(asked.seconds, 1), reason=asked.reason)
+
+    def turned(self, turn: Turn) -> None:
+        """One line when a cap begins to hold everybody, the next when it does so after a start."""
+        if turn.why is Why.CAP and not turn.submitting and not self._capped:
+            self.log.warning(Event.CAP_REACHED, reason=turn.detail)
+            self._capped = True
+        elif turn.starts:
+            self._capped = False
 
     def database(self, problem: DatabaseProblem | None) -> None:
         """One line when the database stops working, one when it works again."""

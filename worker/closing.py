@@ -120,6 +120,8 @@ class Closing:
                 return self._emptied()
             case Why.COOL_DOWN:
                 return self._ended_by_cool_down(turn)
+            case Why.CAP:
+                return self._ended_by_cap(turn)
             case Why.LIST:
                 return None if self._awaits_list(turn) else self._emptied()
             case Why.LATER | Why.OTHERS | Why.DOUBTS:
@@ -159,6 +161,15 @@ class Closing:
         longest = self._clock.monotonic() + self._orders.retry_after_max_seconds
         patience = longest if self._orders.wait else self._attempts.clear_at + PATIENCE_SECONDS
         return End.COOL_DOWN if until > min(longest, patience) else None
+
+    def _ended_by_cap(self, turn: Turn) -> End | None:
+        """What anybody has claimed may make room again, and is waited for; then a cap that opens
+        by time is sat out as a pause is.
+        """
+        if turn.submitting:
+            return None
+        opens_soon = turn.until is not None and self._ended_by_cool_down(turn) is None
+        return None if opens_soon else End.CAP
 
     def trouble(self) -> Stop | None:
         """What ended the run, with the videos that failed by it while the rest came in."""

@@ -30,6 +30,7 @@ class Event(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     SETTLE_GIVEN_UP = "settle_given_up"
     COOL_DOWN = "cool_down"
+    CAP_REACHED = "cap_reached"
     DOUBT_FOUND = "doubt_found"
     DOUBT_ABSENT = "doubt_absent"
     LIST_READ = "list_read"

@@ -17,6 +17,7 @@ class End(StrEnum):
     TIME = "the time is over"
     STOPPED = "stopped by a signal"
     PAUSED = "paused"
+    CAP = "a cap is reached"
     COOL_DOWN = "the API asked for a longer pause"
     UNREACHABLE = "no clear answer from the API"
     ACCOUNT = "the API refuses the account"

@@ -4,6 +4,7 @@ Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -36,9 +37,7 @@ SESSION = {
     "timezone": "UTC",
     # The intent is on disk before its request (law 1), whatever the database's default is.
     "synchronous_commit": "on",
-    # A worker that is frozen, or cut off, in a transaction does not hold the others up for ever.
-    "idle_in_transaction_session_timeout": "30s",
-    # Nor does one whose machine is gone.
+    # A worker whose machine is gone does not hold the others up for ever.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
@@ -54,12 +53,24 @@ _ROLES: dict[str, dict[str, Any]] = {
 LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
-    "pg_current_xact_id()::text AS number, set_config('lock_timeout', '5s', true)"
+    "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
+    "set_config('idle_in_transaction_session_timeout', '30s', true)"
 )
 """One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
-written. The time is read after the lock is held; the row locks of other programs are not waited for
-without an end.
+written. The time is read after the lock is held. The row locks of other programs are not waited for
+without an end, and a worker that is frozen or cut off gives the lock back.
 """
+
+_NUMBER = text(
+    "INSERT INTO commits (session, number) VALUES (:session, :number) ON CONFLICT (session) "
+    "DO UPDATE SET number = excluded.number, at = excluded.at"
+)
+_NUMBERED = "SELECT number FROM commits WHERE session = $1"
+"""What a transaction leaves with what it writes, so that it can be asked for where the connection
+broke in its commit. The server's own number of it would not do: what a crash takes back has its
+number given to another.
+"""
+_FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 days'")
 
 _TIME = text("SELECT clock_timestamp()")
 
@@ -84,11 +95,10 @@ _LASTING = {
 
 
 class _UnsureError(Exception):
-    """The connection broke while transaction ``number`` was being committed."""
+    """The connection broke while a transaction was being committed."""
 
-    def __init__(self, number: str, result: object, cause: Exception) -> None:
-        super().__init__(number)
-        self.number = number
+    def __init__(self, result: object, cause: Exception) -> None:
+        super().__init__()
         self.result = result
         self.cause = cause
 
@@ -112,6 +122,8 @@ class Postgres:
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
         )
+        self._session = secrets.token_hex(8)
+        self._number = 0
         self._turn = {role: asyncio.Lock() for role in _ROLES}
         self._open: dict[str, AsyncConnection] = {}
         self._running: set[asyncio.Task[Any]] = set()
@@ -181,7 +193,7 @@ class Postgres:
     def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
         begun = connection.begin()
         try:
-            number = self._lock(connection, purpose)
+            self._lock(connection, purpose)
             result = work(connection)
         except BaseException:
             _roll_back(connection)
@@ -191,28 +203,33 @@ class Postgres:
         except (DBAPIError, OSError) as error:
             if isinstance(error, DBAPIError) and _state(error)[:2] not in {"", "08", "57"}:
                 raise
-            raise _UnsureError(number, result, error) from error
+            raise _UnsureError(result, error) from error
         return result
 
-    def _lock(self, connection: Connection, purpose: str) -> str:
-        """Take the queue's lock, and with it the time; the transaction's number."""
+    def _lock(self, connection: Connection, purpose: str) -> None:
+        """Take the queue's lock, and with it the time; leave this transaction's number."""
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            _, now, number, _ = connection.execute(text(LOCK)).one()
+            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
-        return str(number)
+        if not numbered:  # there are no tables yet
+            return
+        if not self._number:
+            connection.execute(_FORGET)
+        self._number += 1
+        connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
     async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
-        """Wait until the server says whether it has committed. Raises Unreachable where it has not,
-        or where it is not asked any more.
+        """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
+        where nobody asks any more.
         """
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            while (status := await self._status(unsure.number)) in {None, "in progress"}:
+            while (done := await self._committed()) is None:
                 if self._closed.is_set():
                     raise Unreachable(
                         f"database {self._server}: the connection broke in a commit, and nobody "
@@ -221,22 +238,26 @@ class Postgres:
                 await _unless(self._closed, AGAIN_SECONDS)
         finally:
             late.cancel()
-        if status != "committed":
+        if not done:
             raise explained(unsure.cause, self._server) from unsure.cause
 
-    async def _status(self, number: str) -> str | None:
-        """What became of a transaction, None where the server does not answer."""
+    async def _committed(self) -> bool | None:
+        """Whether the last transaction was, None where the server does not answer. It held the
+        queue's lock: whoever has that asks after its end.
+        """
         try:
             connection = await self._connect()
             try:
-                found: str = await connection.fetchval(
-                    "SELECT coalesce(pg_xact_status($1::text::xid8), 'aborted')", number
-                )
+                async with connection.transaction():
+                    await connection.execute(LOCK)
+                    found: int | None = await connection.fetchval(_NUMBERED, self._session)
             finally:
                 connection.terminate()
+        except asyncpg.UndefinedTableError:  # it would have made the tables
+            return False
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
             return None
-        return found
+        return found == self._number
 
     async def _connection(self, role: str) -> AsyncConnection:
         """The open connection."""

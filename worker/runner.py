@@ -193,6 +193,7 @@ class Runner:
             try:
                 turn = await self._ledger.claim(self._room)
                 self._closing.found()
+                self._chronicle.turned(turn)
                 for start in turn.starts:
                     self._begin(start, group)
                 if not turn.starts:

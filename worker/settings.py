@@ -84,12 +84,22 @@ def _setting(default: T, help_text: str, check: Check = _anything) -> T:
 class Settings:
     """Every setting with its default; times in seconds (design.md, section 7)."""
 
-    database_url: str = _setting("sqlite:///videos.db", "the queue; a bare path works too")
+    database_url: str = _setting(
+        "sqlite:///videos.db", "the queue: an SQLite file, or postgresql://user@host/database"
+    )
     api_url: str = _setting(
         "https://api-eu.valossa.com/core/1.0", "where the Valossa Core API answers", _address
     )
     rate: int = _setting(1, "starts per period, for all processes together", _at_least(1))
     period_seconds: float = _setting(1.0, "the period that rate counts in", _at_least(0.01))
+    max_per_day: int | None = _setting(
+        None,
+        "at most so many accepted or in doubt within 24 hours; a drain ends (75)",
+        _at_least(1),
+    )
+    max_total: int | None = _setting(
+        None, "at most so many accepted or in doubt in all; a drain ends (75)", _at_least(1)
+    )
     concurrency: int = _setting(8, "requests in flight at once, per process", _at_least(1))
     connect_timeout_seconds: float = _setting(10.0, "until a connection stands", _above(0))
     timeout_seconds: float = _setting(60.0, "until an answer is there", _above(0))
@@ -313,13 +323,13 @@ def _without_secrets(url: str) -> str:
 
 
 def _converted(value: object, wanted: object) -> object:
-    if wanted == str | None and value == "":
+    if wanted in (str | None, int | None) and value == "":
         return None
     if wanted in (str, str | None):
         if isinstance(value, str) and value:
             return value
         raise ValueError("must be text")
-    if wanted is int:
+    if wanted in (int, int | None):
         return _whole(value)
     return _number(value)
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from worker.core.decide import Policy
 from worker.core.model import Claim, Transition
 from worker.store import queue, settle
+from worker.store.caps import Cap
 
 EVER = datetime.max.replace(tzinfo=UTC)
 """Later than any moment."""
@@ -27,6 +28,7 @@ class Terms:
     policy: Policy
     repeat_doubts_after: float | None = None
     absent_after: float | None = None
+    caps: tuple[Cap, ...] = ()
 
     @property
     def lease(self) -> timedelta:
@@ -40,6 +42,7 @@ class Why(StrEnum):
     PACE = "the pace"
     COOL_DOWN = "a cool-down"
     PAUSE = "a pause"
+    CAP = "a cap"
     LATER = "videos that are due later"
     OTHERS = "claims that are not settled yet"
     DOUBTS = "doubts that may be repeated later"
@@ -59,12 +62,14 @@ class Start:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one look or one transaction brought. ``starts`` are claimed; ``until`` (UTC) is the next
-    moment at which there can be more, None where only somebody else can bring it.
+    moment at which there can be more, None where only somebody else can bring it. ``submitting``:
+    how many claims of anybody a cap holds room for.
     """
 
     why: Why
     until: datetime | None = None
     detail: str = ""
+    submitting: int = 0
     starts: Sequence[Start] = ()
 
 

@@ -16,7 +16,7 @@ from worker.core.decide import decide
 from worker.core.model import Claim, Invalid, Throttled, TryLater
 from worker.core.request import problem
 from worker.judgement import Judgement, next_list_at
-from worker.store import account, queue, settle
+from worker.store import account, caps, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
 INVALID_AT_ONCE = 500
@@ -146,13 +146,25 @@ class Transaction:
             if planned.repair is not None:
                 account.reserve(connection, planned.repair)
             return _held(known, planned, now)
-        claims = self._take(connection, min(room, planned.room), now, known, closed)
+        level = self._tightest(connection, now)
+        if level is not None and not level.room:
+            ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
+            return _full(level, ahead) if ahead.due else Turn(why=Why.PACE, until=now)
+        room = min(room, planned.room, room if level is None else level.room)
+        claims = self._take(connection, room, now, known, closed)
         if claims:
             account.reserve(connection, planned.first + len(claims) * planned.spacing)
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 account.brake(connection, brake)
         return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
+
+    def _tightest(self, connection: Connection, now: datetime) -> caps.Level | None:
+        """The cap that leaves the least room, for the longest time; None where none is set."""
+        levels = [caps.level(connection, cap, now) for cap in self.terms.caps]
+        return min(
+            levels, key=lambda each: (each.room, EVER - (each.opens_at or EVER)), default=None
+        )
 
     def _plan(self, known: account.Account, now: datetime) -> pace.Grant | pace.Wait:
         gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
@@ -244,7 +256,8 @@ class Transaction:
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
-        return None
+        level = self._tightest(connection, now)
+        return _full(level, ahead) if level is not None and not level.room else None
 
     def _list_at(self, connection: Connection, now: datetime) -> datetime | None:
         """When the API's list is worth asking for."""
@@ -264,6 +277,19 @@ def _held(known: account.Account, planned: pace.Wait, now: datetime) -> Turn:
     if cooling:
         return Turn(why=Why.COOL_DOWN, until=planned.until, detail=known.cool_down_reason or "")
     return Turn(why=Why.PACE, until=planned.until)
+
+
+def _full(level: caps.Level, ahead: queue.Ahead) -> Turn:
+    """What a cap without room says; a lease that ends can make a doubt of what is reserved, and
+    tells who waits for it that it is so.
+    """
+    moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
+    return Turn(
+        why=Why.CAP,
+        until=min(moments, default=None),
+        detail=level.told,
+        submitting=level.submitting,
+    )
 
 
 def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None) -> Turn:

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from worker import __version__
@@ -23,6 +23,7 @@ from worker.orders import Orders, Tally
 from worker.reconciler import Reconciler
 from worker.runner import Runner
 from worker.settings import Key, Settings
+from worker.store.caps import Cap
 from worker.tables import SCHEMA
 from worker.terms import Terms
 from worker.turn import Transaction
@@ -256,4 +257,16 @@ def terms(settings: Settings, worker: str) -> Terms:
         ),
         repeat_doubts_after=settle if on_doubt == "retry" else None,
         absent_after=settle if on_doubt == "reconcile" else None,
+        caps=caps(settings),
+    )
+
+
+def caps(settings: Settings) -> tuple[Cap, ...]:
+    """The caps that are set."""
+    set_ = (
+        ("max_per_day", settings.max_per_day, timedelta(hours=24)),
+        ("max_total", settings.max_total, None),
+    )
+    return tuple(
+        Cap(name=name, most=most, window=window) for name, most, window in set_ if most is not None
     )

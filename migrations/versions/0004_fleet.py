@@ -27,6 +27,14 @@ WORDS = {
     "postgresql": {"moment": "TIMESTAMP WITH TIME ZONE", "options": ""},
 }
 
+# A connection may break while it commits: this is how its owner learns whether that was done.
+COMMITS = """\
+CREATE TABLE commits (
+    session TEXT NOT NULL PRIMARY KEY,
+    number BIGINT NOT NULL,
+    at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL
+)"""
+
 # SQLite shows every commit to whoever looks; PostgreSQL has to be told what is worth a word.
 WAKING = (
     """\
@@ -56,6 +64,7 @@ UNWAKING = (
     "DROP TRIGGER videos_due_again ON videos",
     "DROP TRIGGER videos_added ON videos",
     "DROP FUNCTION valossa_ingest_wake()",
+    "DROP TABLE commits",
 )
 
 
@@ -64,7 +73,7 @@ def upgrade() -> None:
     dialect = op.get_context().dialect.name
     op.execute(WORKERS.format(**WORDS[dialect]))
     op.execute("ALTER TABLE account ADD COLUMN moved_to TEXT")
-    for statement in WAKING if dialect == "postgresql" else ():
+    for statement in (COMMITS, *WAKING) if dialect == "postgresql" else ():
         op.execute(statement)
 
 

@@ -66,7 +66,15 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
     zeros = (*zeros, "due_later", "possibly_bought_twice")
     expected: dict[str, object] = {str(name): 0 for name in zeros}
-    nothing = ("oldest_due", "paused_since", "pause_reason", "cool_down_until", "cool_down_reason")
+    unset = ("max_per_day", "max_per_day_opens", "max_total")
+    nothing = (
+        *unset,
+        "oldest_due",
+        "paused_since",
+        "pause_reason",
+        "cool_down_until",
+        "cool_down_reason",
+    )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
@@ -86,6 +94,39 @@ def test_status_counts_what_there_is(cli: Cli) -> None:
     expected |= {"accepted_today": 1, "accepted_this_month": 1, "accepted_in_all": 2}
     expected |= {"possibly_bought_twice": 1}
     assert expected == {name: told[name] for name in expected}
+
+
+def test_status_shows_the_caps(cli: Cli) -> None:
+    """Nobody would know how much a cap leaves, or when it opens."""
+    bought = stamp(-3600)
+    for number in range(3):
+        tell(cli, 1 + number, 1, "accepted", job_id=f"job-{number}", at=bought)
+    cli.insert()
+    room = {"WORKER_MAX_PER_DAY": "4", "WORKER_MAX_TOTAL": "9"}
+    told = cli("status", "--json", **room).json()
+    assert ({"used": 3, "allowed": 4}, {"used": 3, "allowed": 9}, None) == (
+        told["max_per_day"],
+        told["max_total"],
+        told["max_per_day_opens"],
+    )
+    assert told["time_left"] is not None
+    said = cli("status", WORKER_MAX_PER_DAY="3")
+    assert "3 used, 3 allowed" == said.pairs()["max per day"]
+    opens = datetime.fromisoformat(bought) + timedelta(days=1)
+    assert f"{opens:%Y-%m-%d %H:%M:%S}" == said.pairs()["max per day opens"]
+    assert ("-", "-") == (said.pairs()["max total"], said.pairs()["time left"])
+    until = f"until {opens:%Y-%m-%d %H:%M:%S} UTC: wait, or raise it"
+    assert f"max_per_day = 3 is reached {until}" in said.out.splitlines()
+
+
+def test_status_asks_nobody_to_raise_what_is_only_reserved(cli: Cli) -> None:
+    """A claim that may be released yet would be taken for a purchase."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": stamp(60)}
+    cli.insert(state="submitting", claims=1, **claim)
+    cli.insert()
+    said = cli("status", WORKER_MAX_TOTAL="1")
+    assert "1 used, 1 allowed" == said.pairs()["max total"]
+    assert "is reached" not in said.out
 
 
 def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> None:

@@ -35,6 +35,9 @@ def left(**numbers: int) -> Left:
         (report(End.PAUSED), left(due=9), 75),
         (report(End.PAUSED), NOTHING, 0),
         (report(End.COOL_DOWN), left(due=9), 75),
+        (report(End.CAP, submitted=5), left(due=9), 75),
+        (report(End.CAP, failed=1), left(due=9), 1),
+        (report(End.CAP), left(due=9, for_people=1), 1),
         (report(End.UNREACHABLE), left(waiting=9), 75),
         (report(End.UNREACHABLE, in_doubt=1), left(for_people=1), 1),
         (report(End.LIMIT, submitted=5), left(due=9, waiting=9), 0),
@@ -105,6 +108,10 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
             ],
         ),
         (report(End.DATABASE, "database x: make room"), ["database x: make room"]),
+        (
+            report(End.CAP, "max_total = 5 is reached: raise or unset it to go on"),
+            ["max_total = 5 is reached: raise or unset it to go on"],
+        ),
         (
             report(End.PAUSED, "wrong list"),
             ["paused (wrong list): valossa-ingest resume, then run it again"],

@@ -187,3 +187,36 @@ async def test_the_simulator_is_a_program_too(worker: Programs, path: Path, tmp_
     jobs = read_book(book)
     assert [] == bought_twice(jobs)
     assert {row["job_id"] for row in videos(path)} == {job.job_id for job in jobs}
+
+
+async def test_a_reached_cap_is_work_for_later(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """A cap ends a drain with 75; the setting, its value and the time when it opens are named."""
+    add_videos(path, 5)
+    done = await worker.run("drain", "--json", max_per_day=2)
+    assert (75, "a cap is reached", 2, 3) == (
+        done.code,
+        done.told["end"],
+        done.told["submitted"],
+        done.told["due"],
+    )
+    [(opens)] = execute(path, "SELECT datetime(min(at), '+1 day') AS at FROM history")
+    told = f"max_per_day = 2 is reached until {opens['at']} UTC: wait, or raise it"
+    assert [f"valossa-ingest: {told}"] == done.sentences
+    done = await worker.run("drain", max_per_day=2, max_total=4)
+    assert (75, 2) == (done.code, len(simulator.accepted))
+    done = await worker.run("drain", max_total=4)
+    told = "max_total = 4 is reached: raise or unset it to go on"
+    assert (75, 4) == (done.code, len(simulator.accepted))
+    assert [f"valossa-ingest: {told}"] == done.sentences
+
+
+async def test_a_cap_that_keeps_nothing_back_is_no_trouble(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """Where all is handed in, a full cap is not worth a word."""
+    add_videos(path, 2)
+    done = await worker.run("drain", "--json", max_total=2)
+    assert (0, [], "nothing is due") == (done.code, done.sentences, done.told["end"])
+    assert 2 == len(simulator.accepted)

@@ -262,4 +262,48 @@ LAWS = (
         "            [self._refuse(each, ValueError()) for each in ready]",
         tests=("tests/test_ledger.py::test_one_bad_value_stops_nobody",),
     ),
+    Mutation(
+        law="caps: what is under way is reserved",
+        file="worker/store/caps.py",
+        old="return self.settled + self.submitting",
+        new="return self.settled",
+        tests=("tests/test_turn.py::test_reserved_room_is_waited_for",),
+    ),
+    Mutation(
+        law="caps: a doubt counts",
+        file="worker/store/caps.py",
+        old="settled[0] + settled[1] + settled[2]",
+        new="settled[0] + settled[2]",
+        tests=(
+            "tests/store/test_caps.py::test_a_dead_workers_attempt_counts",
+            "tests/test_runner.py::test_a_cap_ends_a_drain",
+        ),
+    ),
+    Mutation(
+        law="caps: no more is claimed than is left",
+        file=TURN,
+        old="room if level is None else level.room",
+        new="room",
+        tests=("tests/test_turn.py::test_no_more_is_claimed_than_a_cap_leaves",),
+    ),
+    Mutation(
+        law="caps: what is bought in a clock's future counts",
+        file="worker/store/caps.py",
+        old="(history.c.at > since,)",
+        new="(history.c.at.between(since, since + timedelta(hours=24)),)",
+        tests=(
+            "tests/store/test_caps.py::test_a_clock_that_stepped_back_opens_no_cap",
+            "tests/test_turn.py::test_a_clock_that_steps_back_opens_no_cap",
+        ),
+    ),
+    Mutation(
+        law="caps: a drain ends only when nothing is submitting",
+        file="worker/closing.py",
+        old="        if turn.submitting:\n            return None\n",
+        new="",
+        tests=(
+            "tests/test_closing.py::test_what_is_submitting_is_waited_for",
+            "tests/test_runner.py::test_what_another_process_claimed_is_waited_for",
+        ),
+    ),
 )

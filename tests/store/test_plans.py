@@ -1,6 +1,7 @@
 """How status, list and a drain's counts find their rows; claim and expiry: see test_queue."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy import Connection, create_engine
 from tests.conftest import START
 from tests.parts import plans
 from worker.core.model import State
-from worker.store import account, counts, desk, overview
+from worker.store import account, caps, counts, desk, overview
+from worker.store.caps import Cap
 from worker.store.desk import Filter
 
 
@@ -150,6 +152,39 @@ def test_a_list_finds_its_videos_by_an_index(
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     assert expected == looks(crowded, lambda c: desk.matching(c, wanted, 0, 100))
+
+
+JOBS = "history USING INDEX history_jobs"
+COUNTED = {
+    "SCAN history USING INDEX history_doubts",
+    "SEARCH other USING INDEX history_of_video (video_id=? AND attempt=? AND rowid>?)",
+    "SEARCH other USING INDEX history_of_video (video_id=? AND attempt=?)",
+    "SCAN videos USING INDEX videos_leases",
+    "SCAN CONSTANT ROW",
+    "SCAN counted",
+}
+"""The attempts in doubt, what became of them, and those that are submitting."""
+BY_DOUBT = "SEARCH other USING INDEX history_doubts (video_id=? AND attempt=?)"
+
+
+@pytest.mark.parametrize(
+    ("window", "jobs"),
+    [
+        (None, {f"SCAN {JOBS}"}),
+        (timedelta(hours=24), {f"SEARCH {JOBS} (at>?)", "USE TEMP B-TREE FOR ORDER BY"}),
+    ],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_what_a_cap_counts_is_found_by_indexes(
+    crowded: Connection, window: timedelta | None, jobs: set[str], *, analysed: bool
+) -> None:
+    """A cap makes each claim walk a table; the time when it opens, everything that was bought."""
+    crowded.exec_driver_sql("UPDATE history SET fact = 'in_doubt' WHERE video_id < 2000")
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    cap = Cap(name="cap", most=2_100, window=window)
+    said = looks(crowded, lambda c: caps.level(c, cap, START))
+    assert COUNTED | jobs == said - {BY_DOUBT}
 
 
 def looks(connection: Connection, action: Callable[[Connection], object]) -> set[str]:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -42,13 +42,12 @@ async def _add(
     loaded: Loaded, row: Mapping[str, object], *, allow: bool
 ) -> tuple[int | None, str | None]:
     """The new video's id, or why it was skipped."""
-    now = wiring.CLOCK.now()
 
-    def put(connection: Connection) -> tuple[int | None, str | None]:
+    def put(connection: Connection, now: datetime) -> tuple[int | None, str | None]:
         done = (intake.add_all if allow else intake.add_new)(connection, [row], now)
         if not done.inserted:
             return None, next(iter(done.skipped))
         return intake.newest_id(connection), None
 
     async with wiring.made_database(loaded.settings) as database:
-        return await database.write(put, "to add a video")
+        return await database.write(lambda c: put(c, database.now()), "to add a video")

@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from worker import wiring
+from sqlalchemy import Connection
+
 from worker.cli import exits, output
 from worker.cli.asking import ask, person
 from worker.cli.listed import ask_listed, no_list
@@ -109,19 +110,16 @@ def _adopt(args: argparse.Namespace, loaded: Loaded, matches: Sequence[Match]) -
     """Take the jobs over, after asking."""
     if not _agreed(args, f"adopt {len(matches)} jobs", matches):
         return exits.PROBLEMS
-    now, who = wiring.CLOCK.now(), person()
+    who = person()
+
+    def adopt(connection: Connection, now: datetime) -> int:
+        return sum(store.adopt(connection, match, now, who) for match in matches)
 
     def tell(number: int) -> int:
         _say(args, f"adopted {number}")
         return exits.OK if number == len(matches) else exits.PROBLEMS
 
-    return ask(
-        loaded,
-        lambda database: database.write(
-            lambda c: sum(store.adopt(c, match, now, who) for match in matches), "to adopt jobs"
-        ),
-        tell,
-    )
+    return ask(loaded, lambda d: d.write(lambda c: adopt(c, d.now()), "to adopt jobs"), tell)
 
 
 def _cancel(
@@ -150,9 +148,9 @@ async def _cancel_one(reconciler: Reconciler, database: Database, match: Match) 
     refused = await reconciler.cancel(match.entry.job_id or "")
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
-    now, who = wiring.CLOCK.now(), person()
+    who = person()
     await database.write(
-        lambda c: store.record_cancelled(c, match, now, who), "to record a cancelled job"
+        lambda c: store.record_cancelled(c, match, database.now(), who), "to record a cancelled job"
     )
     return None
 

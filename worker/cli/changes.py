@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker import wiring
 from worker.cli import exits, output
 from worker.cli.asking import ask, filter_of, nobody, person
 from worker.core.model import State
@@ -24,20 +24,20 @@ Changed = tuple[int, dict[str, int]]
 
 def retry(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Make failed and cancelled videos due again; doubts only by --may-buy-twice."""
-    wanted, now, who = filter_of(args), wiring.CLOCK.now(), person()
+    wanted, who = filter_of(args), person()
     return _change(
         args,
         loaded,
         desk.retried_states(doubts=args.may_buy_twice),
-        lambda c: desk.retry(c, wanted, doubts=args.may_buy_twice, now=now, who=who),
+        lambda c, now: desk.retry(c, wanted, doubts=args.may_buy_twice, now=now, who=who),
     )
 
 
 def cancel(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Take pending and failed videos out."""
-    wanted, now, who = filter_of(args), wiring.CLOCK.now(), person()
+    wanted, who = filter_of(args), person()
     return _change(
-        args, loaded, changes.CANCELLED_STATES, lambda c: changes.cancel(c, wanted, now, who)
+        args, loaded, changes.CANCELLED_STATES, lambda c, now: changes.cancel(c, wanted, now, who)
     )
 
 
@@ -45,7 +45,7 @@ def _change(
     args: argparse.Namespace,
     loaded: Loaded,
     accepted: Sequence[State],
-    change: Callable[[Connection], int],
+    change: Callable[[Connection, datetime], int],
 ) -> int:
     """Change what the filters mean, after asking where it is many; report what was left."""
     verb, wanted = args.function, filter_of(args)
@@ -56,7 +56,7 @@ def _change(
     async def changed(database: Database) -> Changed:
         found = await database.read(lambda c: desk.count(c, wanted))
         number = sum(found[state] for state in accepted)
-        done = await database.write(change, f"to {verb}")
+        done = await database.write(lambda c: change(c, database.now()), f"to {verb}")
         left = {str(state): n for state, n in found.items() if state not in accepted}
         if number > done:
             left[MOVED_ON] = number - done
@@ -100,9 +100,9 @@ def _tell(args: argparse.Namespace, done: Changed) -> int:
 
 def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Settle one doubt by a person's word."""
-    now, who = wiring.CLOCK.now(), person()
+    who = person()
 
-    def settle(connection: Connection) -> tuple[str, bool]:
+    def settle(connection: Connection, now: datetime) -> tuple[str, bool]:
         holder = args.job_id and changes.holder_of(connection, args.job_id)
         if holder:
             return f"video {holder} has job {args.job_id} already", False
@@ -123,14 +123,13 @@ def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         print(sentence)
         return exits.OK
 
-    return ask(loaded, lambda database: database.write(settle, "to resolve"), tell)
+    return ask(loaded, lambda d: d.write(lambda c: settle(c, d.now()), "to resolve"), tell)
 
 
 def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Nobody on this database claims any more."""
-    now = wiring.CLOCK.now()
 
-    def stop(connection: Connection) -> str:
+    def stop(connection: Connection, now: datetime) -> str:
         before = account.read(connection).pause_reason
         account.pause(connection, now, args.reason or before or f"by {person()}")
         found = counts.by_state(connection)
@@ -145,7 +144,7 @@ def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
 def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     """Go on."""
 
-    def go_on(connection: Connection) -> str:
+    def go_on(connection: Connection, _: datetime) -> str:
         paused = account.read(connection).paused_at
         account.resume(connection)
         since = f"resumed; it was paused since {output.text(paused)} UTC"
@@ -154,9 +153,9 @@ def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     return _switch(loaded, go_on)
 
 
-def _switch(loaded: Loaded, change: Callable[[Connection], str]) -> int:
+def _switch(loaded: Loaded, change: Callable[[Connection, datetime], str]) -> int:
     def tell(done: str) -> int:
         print(done)
         return exits.OK
 
-    return ask(loaded, lambda database: database.write(change, "to pause or resume"), tell)
+    return ask(loaded, lambda d: d.write(lambda c: change(c, d.now()), "to pause or resume"), tell)

@@ -81,7 +81,7 @@ COMMANDS = (
         arguments.drain,
         {
             0: "all that was due is submitted, or nothing was due",
-            75: "nothing for a person to do, but rows wait: run it again",
+            75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
             **_WORKED,
             **_STOPPED,
         },

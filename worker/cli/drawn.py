@@ -5,7 +5,14 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +29,21 @@ def table(
     for row in rows:
         drawn.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     Console().print(drawn)
+
+
+@contextmanager
+def lines() -> Iterator[Callable[[str, str], None]]:
+    """Lines on stderr, each with a name; to be called with a name and its news."""
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, told: str) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name)
+            progress.update(tasks[name], description=f"{name}: {told}" if told else name)
+
+        yield show
 
 
 @contextmanager

@@ -6,14 +6,12 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Connection
 
 from worker import log, wiring
@@ -40,6 +38,9 @@ from worker.store import insertion, intake
 from worker.store.intake import Intake
 
 REASONS_SHOWN = 10
+
+Show = Callable[[str, str], None]
+"""Shows the counts of a list by its name."""
 
 
 @dataclass(slots=True)
@@ -109,26 +110,30 @@ async def import_all(args: argparse.Namespace, settings: Settings, plan: Plan) -
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with wiring.made_database(settings) as database:
             going = Import(args, plan, database, rejects, person(), stop)
-            with _display() as shown:
+            with _display() as show:
                 for name, reading in lists:
-                    await _import_one(going, name, reading, shown)
+                    await _import_one(going, name, reading, show)
     return going
 
 
-@contextmanager
-def _display() -> Iterator[Progress]:
-    """A line of counts on a terminal."""
-    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
-        yield shown
+def _display() -> AbstractContextManager[Show]:
+    """A line of counts for each list, on a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext(_unshown)
+    from worker.cli import drawn  # noqa: PLC0415 - rich is slow to load, and for terminals only
+
+    return drawn.lines()
 
 
-async def _import_one(going: Import, name: str, reading: Reading, shown: Progress) -> None:
+def _unshown(_: str, __: str) -> None:
+    """Off a terminal, the counts come at the end."""
+
+
+async def _import_one(going: Import, name: str, reading: Reading, show: Show) -> None:
     """Read and look at a chunk while the one before it is written: not before its transaction has
     begun, since from then on it needs nothing of this thread, which may wait long for a pipe.
     """
-    task = shown.add_task(name)
+    show(name, "")
     if reading.columns is not None:
         going.unused |= going.plan.unused(reading.columns)
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
@@ -136,15 +141,15 @@ async def _import_one(going: Import, name: str, reading: Reading, shown: Progres
         while chunk := next_chunk(reading, going.stop):
             if reading.columns is None:
                 _look(going, name, chunk)
-            admitted = admit_all(chunk, going.plan, wiring.CLOCK.now())
+            admitted = admit_all(chunk, going.plan, going.database.now())
             await writing
-            shown.update(task, description=f"{name}: {_told(going)}")
+            show(name, _told(going))
             begun = asyncio.Event()
             writing = asyncio.create_task(_bring(going, name, admitted, begun))
             await begun.wait()
     finally:
         await writing
-        shown.update(task, description=f"{name}: {_told(going)}")
+        show(name, _told(going))
 
 
 def _look(going: Import, name: str, chunk: Chunk) -> None:

@@ -11,7 +11,6 @@ from worker.db import Database
 from worker.judgement import Finding, next_list_at
 from worker.reconciler import Reconciled, Reconciler
 from worker.settings import Loaded, read_key
-from worker.wiring import CLOCK
 
 COLUMNS = ("id", "verdict", "job_id", "reason")
 
@@ -20,7 +19,7 @@ def reconcile(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str
     """Ask once, and settle what the list proves; ``--dry-run`` only says what that would be."""
 
     async def settle(reconciler: Reconciler, database: Database) -> Reconciled | None:
-        if await database.read(lambda c: next_list_at(c, CLOCK.now())) is None:
+        if await database.read(lambda c: next_list_at(c, database.now())) is None:
             return None
         return await (reconciler.examine() if args.dry_run else reconciler.settle())
 

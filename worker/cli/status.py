@@ -1,7 +1,7 @@
 """``status``: what is left and by when, what was bought, what moves or not, what wants a person."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -13,8 +13,9 @@ from worker.cli.asking import ask
 from worker.core import pace
 from worker.core.model import Fact, State
 from worker.settings import Loaded, Settings
-from worker.store import account, overview
+from worker.store import account, caps, overview
 from worker.store.account import Account
+from worker.store.caps import Level
 from worker.store.overview import Overview
 
 _REFUSED = {
@@ -29,18 +30,19 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
     """The queue in numbers, and what needs a person."""
     now = wiring.CLOCK.now()
 
-    def look(connection: Connection) -> tuple[Overview, Account]:
-        return overview.overview(connection, now), account.read(connection)
+    def look(connection: Connection) -> tuple[Overview, Account, list[Level]]:
+        levels = [caps.level(connection, cap, now) for cap in wiring.caps(loaded.settings)]
+        return overview.overview(connection, now), account.read(connection), levels
 
-    def tell(found: tuple[Overview, Account]) -> int:
-        seen, known = found
-        facts = _facts(seen, known, loaded.settings, now)
+    def tell(found: tuple[Overview, Account, list[Level]]) -> int:
+        seen, known, levels = found
+        facts = _facts(seen, known, levels, loaded.settings, now)
         if args.json:
             names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
             output.document({names[name]: value for name, value in facts.items()})
             return exits.OK
         output.pairs(facts)
-        for sentence in _needs_a_person(seen):
+        for sentence in _needs_a_person(seen, levels):
             print()
             output.paragraph(sentence)
         return exits.OK
@@ -48,10 +50,13 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
     return ask(loaded, lambda database: database.read(look), tell)
 
 
-def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) -> dict[str, object]:
+def _facts(
+    seen: Overview, known: Account, levels: Sequence[Level], settings: Settings, now: datetime
+) -> dict[str, object]:
     rate = pace.rate_in_force(settings.rate, known.brake, now)
     cooling = known.cool_down_until is not None and known.cool_down_until > now
-    left = _left(seen, known, settings, now)
+    left = _left(seen, known, levels, settings, now)
+    capped = {level.cap.name: level for level in levels}
     return {
         **{state.replace("_", " "): number for state, number in seen.states.items()},
         "due now": seen.due,
@@ -63,6 +68,9 @@ def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) ->
         "pause reason": known.pause_reason,
         "cool-down until": known.cool_down_until if cooling else None,
         "cool-down reason": known.cool_down_reason if cooling else None,
+        "max per day": _used(capped.get("max_per_day")),
+        "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
+        "max total": _used(capped.get("max_total")),
         "time left": left,
         "all handed in by": now + left if left is not None and not known.paused_at else None,
         "daemon turned at": _turned_at(settings),
@@ -75,12 +83,19 @@ def _facts(seen: Overview, known: Account, settings: Settings, now: datetime) ->
     }
 
 
-def _left(seen: Overview, known: Account, settings: Settings, now: datetime) -> timedelta | None:
+def _used(level: Level | None) -> dict[str, int] | None:
+    """How much of a cap is used, None where it is not set."""
+    return None if level is None else {"used": level.used, "allowed": level.cap.most}
+
+
+def _left(
+    seen: Overview, known: Account, levels: Sequence[Level], settings: Settings, now: datetime
+) -> timedelta | None:
     """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
-    nobody knows when it ends.
+    nobody knows when it ends. None where a cap has no room for all of them.
     """
     pending = seen.states[State.PENDING]
-    if not pending:
+    if not pending or any(level.room < pending for level in levels):
         return None
     rate = pace.rate_in_force(settings.rate, known.brake, now)
     begins = max(now, known.next_start_at, known.cool_down_until or now)
@@ -110,8 +125,10 @@ def _heard(seen: Overview) -> str | None:
     return f"{told}: {seen.heard['message']}" if seen.heard["message"] else told
 
 
-def _needs_a_person(seen: Overview) -> Iterator[str]:
+def _needs_a_person(seen: Overview, levels: Sequence[Level]) -> Iterator[str]:
     failed, doubts = seen.states[State.FAILED], seen.states[State.IN_DOUBT]
+    if seen.states[State.PENDING]:
+        yield from (each.told for each in levels if not each.room and not each.submitting)
     if seen.heard is not None and seen.heard["fact"] in _REFUSED:
         yield _REFUSED[seen.heard["fact"]]
     if failed:

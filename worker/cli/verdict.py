@@ -57,7 +57,7 @@ def advice(report: Report, address: str, key: str) -> list[str]:
                 f"stopped: the same refusal again and again ({report.detail})",
                 f"when its cause is gone: valossa-ingest retry --yes {ids}",
             ]
-        case End.DATABASE:
+        case End.DATABASE | End.CAP:
             return [report.detail]
         case End.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"

@@ -1,0 +1,319 @@
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from tests.conftest import START
+from tests.parts import POLICY, add, later, take
+from worker.core.decide import decide
+from worker.core.evidence import Doubt
+from worker.core.model import (
+    Accepted,
+    AccountRefused,
+    Claim,
+    InDoubt,
+    Invalid,
+    NotSent,
+    Outcome,
+    Refused,
+    Released,
+    Throttled,
+    TryLater,
+)
+from worker.db import Database
+from worker.store import caps, changes, desk, evidence, queue, settle
+from worker.store.caps import Cap, Level
+from worker.store.desk import Filter
+from worker.tables import history
+
+DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
+EVER = Cap(name="max_total", most=3, window=None)
+HOUR = 3600
+
+
+async def level(database: Database, cap: Cap = EVER, now: datetime = START) -> Level:
+    """How full it is."""
+    return await database.read(lambda c: caps.level(c, cap, now))
+
+
+async def used(database: Database, cap: Cap = EVER, now: datetime = START) -> tuple[int, int]:
+    """What counts: settled, and reserved."""
+    found = await level(database, cap, now)
+    return found.settled, found.submitting
+
+
+async def claim(database: Database, count: int = 1, at: datetime = START) -> list[Claim]:
+    """New videos, claimed at that moment."""
+    await add(database, *(f"https://example.org/{n}.mp4" for n in range(count)), due_at=at)
+    return await take(database, at, limit=count)
+
+
+async def end(database: Database, claim: Claim, outcome: Outcome, at: datetime = START) -> None:
+    """Settle an attempt as a ledger does."""
+    ending = settle.Ending(claim=claim, outcome=outcome, started_at=at)
+
+    def work(connection: Connection) -> None:
+        (standing,) = settle.standings(connection, [ending])
+        decided = decide(claim, outcome, standing.around, at, 0.5, POLICY)
+        written = settle.Settlement(ending=ending, standing=standing, transition=decided)
+        settle.settle(connection, [written], at, "worker-1")
+
+    await database.write(work, "test")
+
+
+async def ended(database: Database, outcome: Outcome, at: datetime = START) -> Claim:
+    """A new video whose attempt has ended so."""
+    (claimed,) = await claim(database, at=at)
+    await end(database, claimed, outcome, at)
+    return claimed
+
+
+async def expired(database: Database) -> Claim:
+    """A new video whose worker is gone."""
+    (claimed,) = await claim(database)
+    await database.write(lambda c: queue.expire(c, later(START, 70), "worker-2"), "test")
+    return claimed
+
+
+async def tell(database: Database, video_id: int, attempt: int, fact: str, **more: object) -> None:
+    """A fact of somebody."""
+    told = {"video_id": video_id, "attempt": attempt, "at": START, "who": "w", "fact": fact}
+    await database.write(lambda c: c.execute(insert(history), [{**told, **more}]), "test")
+
+
+def doubt(claimed: Claim) -> Doubt:
+    """What the list is asked about."""
+    return Doubt(
+        video_id=claimed.video_id,
+        attempt=claimed.attempt,
+        attempts=1,
+        url=claimed.video.url,
+        media_id=None,
+        request_id=claimed.request_id,
+        unique=True,
+        began_at=START,
+        recorded_at=START,
+    )
+
+
+ACCEPTED = Accepted("job-1", 200)
+UNCLEAR = InDoubt("no answer")
+BUSY = TryLater("busy", 500)
+
+
+@pytest.mark.parametrize("cap", [EVER, DAY])
+async def test_a_claim_is_reserved_and_an_acceptance_counts(database: Database, cap: Cap) -> None:
+    """More is sent than was allowed, because what is under way or was bought is not counted."""
+    assert (0, 0) == await used(database, cap)
+    first, second = await claim(database, 2)
+    assert (0, 2) == await used(database, cap)
+    await end(database, first, ACCEPTED)
+    assert (1, 1) == await used(database, cap)
+    await end(database, second, Accepted("job-2", 200))
+    assert (2, 0) == await used(database, cap)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Refused("no", 400),
+        Invalid("no address"),
+        AccountRefused("who?", 401),
+        Throttled("slow down", 429),
+        BUSY,
+        NotSent("no route"),
+        Released("our own stop"),
+    ],
+)
+async def test_what_made_no_job_is_released(database: Database, outcome: Outcome) -> None:
+    """Refusals use up a cap that was meant for purchases."""
+    await ended(database, outcome)
+    assert (0, 0) == await used(database)
+
+
+async def test_a_doubt_counts_until_it_is_proven_to_have_made_no_job(database: Database) -> None:
+    """What was perhaps bought is paid for beside a full cap, or proven absence frees nothing."""
+    claimed = await ended(database, UNCLEAR)
+    assert (1, 0) == await used(database)
+    await database.write(
+        lambda c: evidence.free(c, doubt(claimed), later(START, 60), START, "w"), "test"
+    )
+    assert (0, 0) == await used(database)
+
+
+async def test_what_is_proven_absent_but_used_up_counts_no_more(database: Database) -> None:
+    """A video that waits for a person keeps room for a job that does not exist."""
+    claimed = await ended(database, UNCLEAR)
+    await database.write(lambda c: evidence.keep(c, doubt(claimed), "used up", START, "w"), "test")
+    assert (0, 0) == await used(database)
+
+
+async def test_a_dead_workers_attempt_counts(database: Database) -> None:
+    """A lease that runs out frees what was perhaps bought under it."""
+    await expired(database)
+    assert (1, 0) == await used(database)
+
+
+async def test_a_late_answer_without_a_job_releases_its_doubt(database: Database) -> None:
+    """A clear refusal after the lease keeps its room for ever."""
+    await end(database, await expired(database), Refused("no", 400))
+    assert (0, 0) == await used(database)
+
+
+async def test_a_late_job_counts_once(database: Database) -> None:
+    """An attempt counts as a doubt and as an acceptance as well, or not at all."""
+    await end(database, await expired(database), ACCEPTED)
+    assert (1, 0) == await used(database)
+
+
+async def test_a_doubt_that_was_found_counts_once(database: Database) -> None:
+    """What the list shows was bought: it counts, and not a second time."""
+    claimed = await ended(database, UNCLEAR)
+    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    assert (1, 0) == await used(database)
+
+
+@pytest.mark.parametrize("job_id", ["job-7", None])
+async def test_a_persons_word_frees_nothing(database: Database, job_id: str | None) -> None:
+    """A doubt is resolved or given up, and another video is bought in its place."""
+    claimed = await ended(database, UNCLEAR)
+    await database.write(
+        lambda c: changes.resolve(c, claimed.video_id, job_id, START, "ann"), "test"
+    )
+    assert (1, 0) == await used(database)
+
+
+async def test_each_attempt_of_a_video_counts(database: Database) -> None:
+    """A video that may be bought twice is counted once."""
+    await ended(database, UNCLEAR)
+    everything = Filter(states=(), ids=(1,))
+    await database.write(
+        lambda c: desk.retry(c, everything, doubts=True, now=START, who="ann"), "test"
+    )
+    assert (1, 0) == await used(database)
+    (again,) = await take(database, START)
+    assert (1, 1) == await used(database)
+    await end(database, again, UNCLEAR)
+    assert (2, 0) == await used(database)
+
+
+async def test_a_doubt_that_is_told_twice_counts_once(database: Database) -> None:
+    """A lease that ran out, then an answer that names another video's job: that is one attempt."""
+    await ended(database, ACCEPTED)
+    late = await expired(database)
+    await end(database, late, ACCEPTED)
+    told = await database.read(lambda c: c.execute(history.select().where(settle.IS_DOUBT)).all())
+    assert 2 == len(told)
+    assert (2, 0) == await used(database)
+
+
+async def test_a_job_after_the_proof_of_absence_counts(database: Database) -> None:
+    """The list was wrong, and what came late was bought all the same."""
+    late = await expired(database)
+    await database.write(lambda c: evidence.free(c, doubt(late), START, START, "w"), "test")
+    assert (0, 0) == await used(database)
+    await end(database, late, ACCEPTED)
+    assert (1, 0) == await used(database)
+
+
+async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> None:
+    """An answer that is unclear and late is closed by a proof that is older than it."""
+    await ended(database, ACCEPTED)
+    late = await expired(database)
+    await database.write(lambda c: evidence.free(c, doubt(late), START, START, "w"), "test")
+    assert (1, 0) == await used(database)
+    await end(database, late, ACCEPTED)
+    assert (2, 0) == await used(database)
+
+
+async def test_a_500_that_made_a_job_counts_when_it_is_found(database: Database) -> None:
+    """The list shows a job of an attempt that was turned away: it is paid for."""
+    claimed = await ended(database, BUSY)
+    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    assert (1, 0) == await used(database)
+
+
+async def test_a_500_that_was_doubted_before_it_was_found_counts_once(database: Database) -> None:
+    """The same attempt is counted by its doubt and by its job."""
+    claimed = await ended(database, BUSY)
+    await database.write(lambda c: evidence.park(c, doubt(claimed), "two", START, "w"), "test")
+    assert (1, 0) == await used(database)
+    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    assert (1, 0) == await used(database)
+
+
+async def test_jobs_that_are_no_attempts_of_ours_do_not_count(database: Database) -> None:
+    """What was imported or adopted, or handed in by other means, uses up the cap."""
+    await add(database, "u", state="submitted", job_id="job-1")
+    await tell(database, 2, 0, "found", job_id="job-2")
+    await tell(database, 3, 0, "resolve", job_id="job-3")
+    assert (0, 0) == await used(database)
+
+
+# --- The window -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def three(database: Database) -> Database:
+    """Two accepted and a doubt between them, an hour apart: the day's cap is reached."""
+    outcomes: tuple[Outcome, ...] = (Accepted("job-a", 200), UNCLEAR, Accepted("job-b", 200))
+    for hour, outcome in enumerate(outcomes):
+        await ended(database, outcome, later(START, hour * HOUR))
+    return database
+
+
+async def test_a_day_is_24_hours_to_the_moment(three: Database) -> None:
+    """A cap opens early, or not at the time that it names."""
+    now = later(START, 3 * HOUR)
+    full = await level(three, DAY, now)
+    assert Level(cap=DAY, settled=3, submitting=0, opens_at=later(START, 24 * HOUR)) == full
+    assert (3, 0) == (full.used, full.room)
+    assert 0 == (await level(three, DAY, later(START, 24 * HOUR - 0.000001))).room
+    opened = await level(three, DAY, later(START, 24 * HOUR))
+    assert (1, None) == (opened.room, opened.opens_at)
+    assert 2 == (await level(three, DAY, later(START, 25 * HOUR))).room
+    assert 3 == (await level(three, DAY, later(START, 26 * HOUR))).room
+
+
+async def test_what_is_counted_in_all_never_leaves(three: Database) -> None:
+    """A cap without a window opens by itself."""
+    full = await level(three, EVER, later(START, 9_000 * HOUR))
+    assert (0, None) == (full.room, full.opens_at)
+
+
+@pytest.mark.parametrize(("most", "hours"), [(3, 24), (2, 25), (1, 26)])
+async def test_a_cap_that_was_lowered_opens_when_enough_has_left(
+    three: Database, most: int, hours: int
+) -> None:
+    """The time that is named is that of the first one to leave, when still no room is there."""
+    full = await level(three, replace(DAY, most=most), later(START, 3 * HOUR))
+    assert (later(START, hours * HOUR), 0) == (full.opens_at, full.room)
+
+
+async def test_reservations_leave_by_no_time(three: Database) -> None:
+    """A time is named at which what is under way would still count."""
+    now = later(START, 3 * HOUR)
+    await claim(three, at=now)
+    full = await level(three, replace(DAY, most=4), now)
+    assert (0, 1, later(START, 24 * HOUR)) == (full.room, full.submitting, full.opens_at)
+    full = await level(three, replace(DAY, most=1), now)
+    assert (0, None) == (full.room, full.opens_at)
+
+
+async def test_a_clock_that_stepped_back_opens_no_cap(three: Database) -> None:
+    """What lies in the future of a clock that was set back is not counted, and bought anew."""
+    for hours in (1.5, -1, -23, -999):
+        full = await level(three, DAY, later(START, hours * HOUR))
+        assert (0, later(START, 24 * HOUR)) == (full.room, full.opens_at)
+
+
+async def test_a_full_cap_is_told_with_its_way_out(three: Database) -> None:
+    """Nobody would know which setting holds, or until when."""
+    now = later(START, 3 * HOUR)
+    assert (
+        "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"
+        == (await level(three, DAY, now)).told
+    )
+    expected = "max_total = 3 is reached: raise or unset it to go on"
+    assert expected == (await level(three, EVER, now)).told
