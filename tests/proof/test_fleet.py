@@ -1,4 +1,4 @@
-"""Scenario 14: a fleet on one PostgreSQL server that is restarted, crashes, ends sessions or cannot
+"""Scenario 15: a fleet on one PostgreSQL server that is restarted, crashes, ends sessions or cannot
 be reached, while workers are killed. The server is this scenario's own.
 """
 
@@ -242,9 +242,7 @@ async def test_a_fleet_outlives_the_troubles_of_its_database(
         for trouble in plan():
             ours.bring(EACH)
             await ours.sends(random.randrange(1, EACH // 2))
-            print(trouble.__name__, time.monotonic())
             await trouble(ours)
-            print("over", time.monotonic())
             ours.bring(EACH)
             await ours.has_claimed_all()
         count = {program: len(program.events("attempt_ended")) for program in ours.alive}
@@ -252,7 +250,7 @@ async def test_a_fleet_outlives_the_troubles_of_its_database(
         await together(*(p.logged("attempt_ended", n + 1) for p, n in count.items()))
         await ours.leaves()
         await finished(ours)
-    verdict = place.judged(14, "a fleet, and its database in trouble", ours.urls)
+    verdict = place.judged(15, "a fleet, and its database in trouble", ours.urls)
     assert len(ours.urls) * 0.95 < len(verdict.once)
 
 
@@ -286,5 +284,5 @@ async def test_workers_that_are_cut_off_from_the_database_send_nothing(
         await finished(ours)
     quiet_from = cut_at + LEAD_SECONDS + MARGIN_SECONDS
     assert [] == [at - cut_at for at in arrived if quiet_from < at < back_at]
-    verdict = place.judged(14, "a fleet that is cut off from its database", ours.urls)
+    verdict = place.judged(15, "a fleet that is cut off from its database", ours.urls)
     assert ours.urls == verdict.once

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.plain import plain
+from tests.plain import is_server, plain
 from tests.processes.programs import Program, execute, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.commands import commands
@@ -38,6 +38,12 @@ LONG = "x" * 400_000
 """A description that does not fit into what a connection takes in unread."""
 
 ON_THE_WAY = times(2, 4)
+
+
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 async def frozen(program: Program) -> None:
@@ -105,6 +111,13 @@ class Stage:
         sql = "UPDATE videos SET due_at = ? WHERE url = ? AND state = 'pending'"
         execute(self.queue, sql, LONG_AGO, self.urls[fate])
 
+    def end_sessions(self) -> None:
+        """A frozen worker that waited for the lock of a server gets it, and keeps everybody else
+        from it, until the server ends its session. Somebody does that at once.
+        """
+        if is_server(self.queue):
+            execute(self.queue, END_SESSIONS)
+
     def states(self) -> dict[str, object]:
         """Of the fates' videos."""
         known = {row["url"]: row["state"] for row in videos(self.queue)}
@@ -158,6 +171,7 @@ async def after_the_answer(stage: Stage, jumps: str) -> None:
             stale.signal(signal.SIGSTOP)
             await frozen(stale)
             other.unlock()
+            stage.end_sessions()
             jobs = enumerate(stage.simulator.accepted, start=1)
             hidden = {url for fate, url in stage.urls.items() if fate != "found"}
             hide = [f"hide-{number}" for number, job in jobs if job.url in hidden]
