@@ -52,7 +52,9 @@ class Files:
         return path
 
     def drop(self, address: str) -> None:
-        """The folder is removed as a whole."""
+        """With its log."""
+        for path in self.folder.glob(f"{Path(address).name}*"):
+            path.unlink()
 
 
 @dataclass(frozen=True, slots=True)

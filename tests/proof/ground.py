@@ -69,7 +69,7 @@ async def together(*parts: Awaitable[T]) -> list[T]:
 
 class Ground:
     """One scenario's files, databases and processes. ``book`` is the file of every job that was
-    accepted.
+    accepted, ``made`` are the addresses of the databases.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Ground:
         self.databases = databases
         self._programs = programs
         self._tried = tried
-        self._made: list[str] = []
+        self.made: list[str] = []
 
     def database(self, name: str, urls: Collection[str] = (), **columns: object) -> str:
         """The address of a new database that holds these videos."""
         made = self.databases.new(name)
         hand_in(made, urls, **columns)
-        self._made.append(made)
+        self.made.append(made)
         return made
 
     async def imitate(self, *arguments: str) -> str:
@@ -125,7 +125,7 @@ class Ground:
         """Enter what the book says of these videos in the table, ``count`` times tried (once for
         each video if not told); fails where a promise was broken.
         """
-        verdict = judge(self.book, handed_in, self._made)
+        verdict = judge(self.book, handed_in, self.made)
         tries = count or len(handed_in)
         self._tried.append(
             Tried(
