@@ -59,7 +59,7 @@ class Desk:
         self.ticks = Ticks()
         self.ledger = Ledger(
             database,
-            transaction(Clock(now=self.ticks, monotonic=lambda: 0.0)),
+            transaction(Clock(now=self.ticks, monotonic=lambda: float(self.ticks.shown))),
             self.chronicle,
             try_again_seconds=try_again_seconds,
         )

@@ -195,7 +195,7 @@ async def test_a_question_spends_a_start(bench: Bench, database: Database) -> No
 async def test_a_question_waits_for_a_cool_down(bench: Bench, database: Database) -> None:
     """Law 10: who was told to wait does not ask for a list meanwhile, nor after a stop."""
     until = later(START, 3600)
-    await database.write(lambda c: account.cool_down(c, until, "too fast"), "test")
+    await database.write(lambda c: account.cool_down(c, until, "too fast", START), "test")
     asking = asyncio.create_task(bench.reconciler.settle())
     await asyncio.wait([asking], timeout=0.05)
     assert not asking.done()
@@ -209,7 +209,7 @@ async def test_a_shut_gate_ends_it(bench: Bench, database: Database) -> None:
     """A stop is not held up by doubts, whether it is about to ask or waits for its turn."""
     await doubt(database, 5, -1, 0)
     until = later(START, 3600)
-    await database.write(lambda c: account.cool_down(c, until, "too fast"), "test")
+    await database.write(lambda c: account.cool_down(c, until, "too fast", START), "test")
     async with bench.running() as task:
         await asyncio.wait([task], timeout=0.05)
         bench.gate.shut()

@@ -72,7 +72,7 @@ def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START)
 
 async def cool(database: Database, until: datetime, reason: str = "too fast") -> None:
     """Let everybody pause."""
-    await database.write(lambda c: account.cool_down(c, until, reason), "test")
+    await database.write(lambda c: account.cool_down(c, until, reason, START), "test")
 
 
 async def pause(database: Database, reason: str | None = "lunch") -> None:
@@ -407,8 +407,8 @@ async def test_a_clock_that_stepped_back_is_repaired(
     await let_start(database, later(START, 3600))
     assert await database.read(work.look) is None
     done = await write(database, work, room=1)
-    assert Turn(why=Why.PACE, until=later(START, 0.1)) == done.turn
-    assert later(START, 0.1) == (await known(database)).next_start_at
+    assert Turn(why=Why.PACE, until=later(START, 0.1) + GAP) == done.turn
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
     hands.pass_seconds(0.1)
     assert 1 == len((await write(database, work, room=1)).turn.starts)
 
@@ -421,7 +421,146 @@ async def test_a_clock_that_stepped_back_in_a_cool_down(
     await cool(database, later(START, 60))
     turn = (await write(database, work, room=1)).turn
     assert Why.COOL_DOWN is turn.why
-    assert later(START, 0.1) == (await known(database)).next_start_at
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+
+
+async def set_clock(database: Database, hands: Hands, seconds: float, *works: Transaction) -> None:
+    """Let these processes do a transaction, then set the wall clock."""
+    for work in works:
+        await write(database, work, room=1)
+    hands.wall += timedelta(seconds=seconds)
+
+
+HOURS = timedelta(hours=2)
+"""A cool-down that is longer than any drain sits out."""
+
+
+@pytest.mark.parametrize("back", [3600, 86_400])
+async def test_a_step_back_leaves_a_cool_down_its_length(
+    database: Database, hands: Hands, back: float
+) -> None:
+    """A pause that was told lasts what it was told, by the clock of whoever comes first, and is
+    the same for everybody after; one that is long by right is not cut.
+    """
+    await due(database, 1, due_at=later(START, -2 * back))
+    await cool(database, START + HOURS)
+    first = transaction(hands.clock)
+    assert START + HOURS == (await write(database, first, room=1)).turn.until
+    hands.wall -= timedelta(seconds=back)
+    fresh = [transaction(hands.clock) for _ in range(2)]
+    for each in (first, *fresh):
+        assert hands.wall + HOURS == (await write(database, each, room=1)).turn.until
+    hands.pass_seconds(60)
+    assert hands.wall + HOURS == later((await known(database)).cool_down_until or START, 60)
+    hands.pass_seconds(HOURS.total_seconds() - 60)
+    assert 1 == len((await write(database, fresh[0], room=1)).turn.starts)
+
+
+async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
+    """A start reserved by a clock that ran ahead keeps its distance, and a climb that was half
+    done is; the pace is neither stuck nor begun anew.
+    """
+    await due(database, 9)
+    work, other = transaction(hands.clock, rate=1), transaction(hands.clock, rate=1)
+    await write(database, work, room=1)
+    brake = Brake(low=0.5, ceiling=1.0, cut_at=later(START, -20))
+    await database.write(lambda c: account.brake(c, brake), "test")
+    hands.wall -= timedelta(hours=1)
+    turn = (await write(database, other, room=1)).turn
+    assert later(hands.wall, 1.02 - 0.1) == turn.until
+    found = await known(database)
+    assert (later(hands.wall, 1.02), hands.wall) == (found.next_start_at, found.written_at)
+    assert later(hands.wall, -20) == (found.brake and found.brake.cut_at)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3600])
+async def test_a_step_forward_is_followed_once(
+    database: Database, hands: Hands, seconds: float
+) -> None:
+    """Law 10: what was reserved, and a pause, are as far off as before, however many processes
+    see the clock jump; what they wrote after it is not moved.
+    """
+    await due(database, 9)
+    works = [transaction(hands.clock, rate=1) for _ in range(3)]
+    await set_clock(database, hands, seconds, *works)
+    await cool_later(database, hands, seconds)
+    for work in works:
+        turn = (await write(database, work, room=1)).turn
+        assert (Why.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+    hands.pass_seconds(1.02)
+    assert 1 == len((await write(database, works[2], room=1)).turn.starts)
+    assert [] == list((await write(database, works[0], room=1)).turn.starts)
+
+
+async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
+    """A pause of half a second, asked for just before the clock was set by so many seconds."""
+    before = later(hands.wall, -seconds)
+    until = later(before, 0.5)
+    await database.write(lambda c: account.cool_down(c, until, "too fast", before), "test")
+
+
+async def test_a_step_that_was_rolled_back_is_followed_again(
+    database: Database, hands: Hands
+) -> None:
+    """A transaction that failed has moved nothing, so the next one does."""
+    await due(database, 9)
+    work = transaction(hands.clock, rate=1)
+    await set_clock(database, hands, 3600, work)
+
+    def fail(connection: Connection) -> None:
+        work.write(connection, [], 1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail, "test")
+    assert [] == list((await write(database, work, room=1)).turn.starts)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+
+
+async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands: Hands) -> None:
+    """A look at a pause that ends an hour later than it should does not wait for it."""
+    await due(database, 1)
+    work = transaction(hands.clock)
+    await cool(database, later(START, 60))
+    for seconds in (-3600, 7200):
+        await write(database, work, room=1)
+        assert isinstance(await database.read(work.look), Turn)
+        hands.wall += timedelta(seconds=seconds)
+        assert await database.read(work.look) is None
+        await write(database, work, room=1)
+        assert later(hands.wall, 60) == (await known(database)).cool_down_until
+
+
+async def test_a_question_follows_the_clock(database: Database, hands: Hands) -> None:
+    """A question for the list, and the pause that its answer asks for, go by the clock as it is."""
+    await cool(database, later(START, 60))
+    hands.wall -= timedelta(hours=1)
+    assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
+    hands.wall -= timedelta(hours=1)
+    work = transaction(hands.clock)
+    await database.write(lambda c: work.hold(c, 10.0, "busy"), "test")
+    assert later(hands.wall, 60) == (await known(database)).cool_down_until
+    await database.write(lambda c: work.hold(c, 100.0, "busy"), "test")
+    found = await known(database)
+    assert (later(hands.wall, 105), "busy") == (found.cool_down_until, found.cool_down_reason)
+
+
+async def test_a_request_from_before_a_step_back_is_no_calm_time(
+    database: Database, work: Transaction
+) -> None:
+    """A 429 to a request that began an hour ahead cuts what is in force now, not what an hour of
+    calm would have made of it.
+    """
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    brake = Brake(low=20.0, ceiling=20.0, cut_at=later(START, -10))
+    await database.write(lambda c: account.brake(c, brake), "test")
+    late = note(claim, Throttled("slow down", 429, 1.0), started_at=later(START, 3600))
+    await write(database, work, late)
+    found = (await known(database)).brake
+    assert found
+    assert pytest.approx(18.0) == found.low
 
 
 async def test_an_ending_is_settled_before_claims_are_made(
@@ -727,9 +866,9 @@ async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
 ) -> None:
     """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
     await let_start(database, later(START, 3600))
-    assert later(START, 0.1) == await reserve(database, work)
-    assert later(START, 0.1) == (await known(database)).next_start_at
-    assert 1000.1 == pytest.approx(await reserve(database, work))
+    assert later(START, 0.1) + GAP == await reserve(database, work)
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+    assert START + GAP == await reserve(database, work)
 
 
 TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": START}

@@ -10,7 +10,7 @@ core/          the decisions, pure: values in, values out
   classify     the facts of one exchange as an outcome: the table of what an answer means
   decide       a claim and its outcome as a transition; backoff: how long it waits
   breaker      outcomes so far: go on, cool down, probe, stop
-  pace         when starts may happen, and how a 429 slows them
+  pace         when starts may happen, how a 429 slows them, how both follow a clock that is set
   intake       a row of somebody's file as a row of ours
   listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
                does not fit between it and the table

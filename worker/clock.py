@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,3 +15,24 @@ class Clock:
     def until(self, moment: datetime) -> float:
         """The monotonic second at which the wall clock will show ``moment``."""
         return self.monotonic() + (moment - self.now()).total_seconds()
+
+
+@dataclass(slots=True)
+class Steps:
+    """Whether the wall clock was set: how far it was ahead of the monotonic one when last noted.
+    A machine that slept looks like one whose clock was set forward.
+    """
+
+    apart: timedelta | None = None
+
+    def since(self, now: datetime, monotonic: float) -> timedelta | None:
+        """By how much the wall clock was set since it was noted, None if it never was."""
+        return None if self.apart is None else _apart(now, monotonic) - self.apart
+
+    def note(self, now: datetime, monotonic: float) -> None:
+        """Take this reading of both clocks for the one to compare with."""
+        self.apart = _apart(now, monotonic)
+
+
+def _apart(now: datetime, monotonic: float) -> timedelta:
+    return now - datetime.fromtimestamp(monotonic, UTC)

@@ -122,7 +122,7 @@ class Reconciler:
         now = self._work.clock.now()
 
         def write(connection: Connection) -> tuple[list[Finding], set[int]]:
-            self._hold(connection, shown, now)
+            self._hold(connection, shown)
             findings = self._judgement.write(connection, shown, asked_at, now)
             return findings, evidence.still_in_doubt(connection)
 
@@ -178,10 +178,10 @@ class Reconciler:
             start = await self._write(self._work.reserve_one, "to ask the API")
         return await self._gate.begin(start)
 
-    def _hold(self, connection: Connection, shown: Listing | Unlisted, now: datetime) -> None:
+    def _hold(self, connection: Connection, shown: Listing | Unlisted) -> None:
         """A pause that the API asks for is everybody's."""
         if isinstance(shown, Unlisted) and shown.retry_after is not None:
-            account.cool_down(connection, self._work.after(now, shown.retry_after), shown.reason)
+            self._work.hold(connection, shown.retry_after, shown.reason)
 
     def _learn(
         self, shown: Listing | Unlisted, findings: Sequence[Finding], left: set[int]

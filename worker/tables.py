@@ -281,6 +281,7 @@ account = Table(
     Column("list_asked_at", Moment),
     Column("list_read_at", Moment),
     Column("moved_to", Text),
+    Column("written_at", Moment),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )

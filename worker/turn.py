@@ -5,12 +5,12 @@ for it, is the ledger's business.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker.clock import Clock
+from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import Claim, Invalid, Throttled, TryLater
@@ -36,6 +36,7 @@ class Transaction:
     terms: Terms
     clock: Clock
     dice: Callable[[], float]
+    steps: Steps = field(default_factory=Steps)
 
     @property
     def judgement(self) -> Judgement | None:
@@ -52,6 +53,7 @@ class Transaction:
     def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
         began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
             self._account_for(connection, note, now)
@@ -62,6 +64,19 @@ class Transaction:
             self._repeat_doubts(connection, now)
             turn = self._grant(connection, room, (began, now), closed)
         return Done(settled=settled, closed=closed, expired=expired, turn=turn)
+
+    def _follow(self, connection: Connection, began: float, now: datetime) -> None:
+        """Move pace and cool-down along with a clock that was set since they were written, for
+        everybody. A step is noted only when they are seen to follow it: this may be rolled back.
+        """
+        step = self.steps.since(now, began)
+        if step is None or abs(step) > pace.LEAD:
+            known = account.read(connection)
+            by = pace.moved(now, known.written_at, step or timedelta(0))
+            if by:
+                account.move(connection, known.moved(by), now)
+                return
+        self.steps.note(now, began)
 
     def _settle(
         self, connection: Connection, endings: Sequence[settle.Ending], now: datetime
@@ -97,17 +112,24 @@ class Transaction:
         outcome, started_at = note.ending.outcome, note.ending.started_at
         if note.cool_down:
             until = now + timedelta(seconds=note.cool_down.seconds)
-            account.cool_down(connection, until, note.cool_down.reason)
+            account.cool_down(connection, until, note.cool_down.reason, now)
         if isinstance(outcome, TryLater) and outcome.retry_after is not None:
-            account.cool_down(connection, self.after(now, outcome.retry_after), outcome.message)
+            until = self._after(now, outcome.retry_after)
+            account.cool_down(connection, until, outcome.message, now)
         if isinstance(outcome, Throttled) and started_at is not None:
             told = outcome.retry_after
-            hold = self.after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
-            account.cool_down(connection, hold, outcome.message)
-            known = account.read(connection).brake
-            account.brake(connection, pace.cut(self.terms.rate, known, started_at, hold))
+            hold = self._after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
+            account.cool_down(connection, hold, outcome.message, now)
+            known, began = account.read(connection).brake, min(started_at, now)
+            account.brake(connection, pace.cut(self.terms.rate, known, began, hold))
 
-    def after(self, now: datetime, seconds: float) -> datetime:
+    def hold(self, connection: Connection, seconds: float, reason: str) -> None:
+        """Let everybody wait, because an answer to a question asked for it."""
+        began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
+        account.cool_down(connection, self._after(now, seconds), reason, now)
+
+    def _after(self, now: datetime, seconds: float) -> datetime:
         """That long from ``now`` and a little later, so that a crowd does not come back as one; an
         absurd number of seconds is a year.
         """
@@ -144,7 +166,7 @@ class Transaction:
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait):
             if planned.repair is not None:
-                account.reserve(connection, planned.repair)
+                account.reserve(connection, planned.repair, now)
             return _held(known, planned, now)
         level = self._tightest(connection, now)
         if level is not None and not level.room:
@@ -153,7 +175,7 @@ class Transaction:
         room = min(room, planned.room, room if level is None else level.room)
         claims = self._take(connection, room, now, known, closed)
         if claims:
-            account.reserve(connection, planned.first + len(claims) * planned.spacing)
+            account.reserve(connection, planned.first + len(claims) * planned.spacing, now)
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 account.brake(connection, brake)
@@ -216,16 +238,17 @@ class Transaction:
         the moment (UTC) at which to try again.
         """
         began, now = self.clock.monotonic(), self.clock.now()
+        self._follow(connection, began, now)
         known = account.read(connection)
         planned = self._plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is not None:
-            account.reserve(connection, planned.repair)
+            account.reserve(connection, planned.repair, now)
             return planned.until
         first = max(now, known.next_start_at, known.cool_down_until or now)
         if first > now + pace.LEAD:
             return first - pace.LEAD
         gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
-        account.reserve(connection, first + gap)
+        account.reserve(connection, first + gap, now)
         return began + (first - now).total_seconds()
 
     def _starts(
@@ -241,8 +264,10 @@ class Transaction:
 
     def look(self, connection: Connection) -> Turn | None:
         """Why nothing can be claimed now, None if a claim is worth the write lock."""
-        now = self.clock.now()
+        began, now = self.clock.monotonic(), self.clock.now()
         known = account.read(connection)
+        if pace.moved(now, known.written_at, self.steps.since(now, began) or timedelta(0)):
+            return None
         ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None

@@ -1,4 +1,5 @@
-"""What a fleet needs: who works on the queue, where the queue has moved to, and what wakes a worker.
+"""What a fleet needs: who works on the queue, where the queue has moved to, what wakes a worker, and
+by which reading of the clock the pace was written.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -69,10 +70,11 @@ UNWAKING = (
 
 
 def upgrade() -> None:
-    """Add the table, the column, and what wakes."""
+    """Add the table, the columns, and what wakes."""
     dialect = op.get_context().dialect.name
     op.execute(WORKERS.format(**WORDS[dialect]))
     op.execute("ALTER TABLE account ADD COLUMN moved_to TEXT")
+    op.execute("ALTER TABLE account ADD COLUMN written_at {moment}".format(**WORDS[dialect]))
     for statement in (COMMITS, *WAKING) if dialect == "postgresql" else ():
         op.execute(statement)
 
@@ -81,5 +83,6 @@ def downgrade() -> None:
     """Take them away."""
     for statement in UNWAKING if op.get_context().dialect.name == "postgresql" else ():
         op.execute(statement)
+    op.execute("ALTER TABLE account DROP COLUMN written_at")
     op.execute("ALTER TABLE account DROP COLUMN moved_to")
     op.execute("DROP TABLE workers")

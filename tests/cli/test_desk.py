@@ -76,6 +76,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
         "cool_down_reason",
     )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
+    expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today"))
     assert {**expected, "pace": "1 per 1 s"} == said.json()
 
@@ -156,6 +157,7 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
     told = cli("status", "--json", WORKER_RATE="10").json()
     assert ("HTTP 429", until) == (told["cool_down_reason"], told["cool_down_until"][:26])
     assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+    assert (None, None) == (told["lowered_at"], told["lowered_reason"])
     assert moment(told["all_handed_in_by"]) == max(
         moment(told["all_handed_in_by"]), moment(f"{until}+00:00")
     )
@@ -163,6 +165,42 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
     paused = cli("status", "--json").json()
     assert ("wrong list", None) == (paused["pause_reason"], paused["all_handed_in_by"])
     assert paused["paused_since"]
+
+
+def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
+    """A person sees which answer slowed the queue down, and when; not what is long forgotten."""
+    video, cut = cli.insert(), stamp(-10)
+    for at, message in ((stamp(-3600), "HTTP 429: long ago"), (cut, "HTTP 429: slower")):
+        tell(cli, video, 1, "throttled", at=at, message=message)
+    tell(cli, video, 2, "try_later", message="HTTP 503: busy")
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", cut)
+    cli.sql("UPDATE account SET next_start_at = ?", stamp(0))
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert (cut, "HTTP 429: slower") == (told["lowered_at"][:26], told["lowered_reason"])
+    assert 5 < float(told["pace"].split()[0]) < 6
+    told = cli("status", "--json", WORKER_RATE="1").json()
+    assert ("1 per 1 s", None, None) == (told["pace"], told["lowered_at"], told["lowered_reason"])
+
+
+def test_a_lowered_pace_that_nobody_used_is_still_lowered(cli: Cli) -> None:
+    """A night without starts is no reason to promise a quick morning: a worker would not."""
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", stamp(-9_000))
+    cli.sql("UPDATE account SET next_start_at = pace_cut_at")
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+
+
+def test_status_goes_by_a_clock_that_was_set(cli: Cli) -> None:
+    """A pause that a clock an hour ahead wrote is shown as the next worker will keep it."""
+    cli.insert()
+    cli.sql(
+        "UPDATE account SET written_at = ?, cool_down_until = ?, cool_down_reason = 'HTTP 429'",
+        stamp(3600),
+        stamp(3660),
+    )
+    told = cli("status", "--json").json()
+    left = moment(told["cool_down_until"]) - datetime.now(UTC)
+    assert timedelta(seconds=30) < left <= timedelta(seconds=61)
 
 
 def test_a_cool_down_that_is_over_is_not_shown(cli: Cli) -> None:

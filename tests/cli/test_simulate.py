@@ -6,7 +6,7 @@ import pytest
 from worker.cli import run
 from worker.cli.parser import parser
 from worker.cli.simulate import ordered
-from worker.simulator import Limit, Options
+from worker.simulator import Change, Limit, Options
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +27,7 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         ("--fail", "nonsense=0.1"),
         ("--fail", "lost=2"),
         ("--limit", "many"),
+        ("--limit-change", "5/1s"),
         ("--list", "nonsense"),
         ("--finish", "2"),
     ],
@@ -51,6 +52,7 @@ def test_what_is_typed_is_what_is_done() -> None:
     """A flag that went astray would make an imitation without the trouble that was ordered."""
     typed = (
         "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
+        "--limit-change 60=5/1s --limit-change 120=30/1s "
         "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
         "--book jobs.jsonl"
     )
@@ -59,6 +61,7 @@ def test_what_is_typed_is_what_is_done() -> None:
         latency_seconds=0.3,
         failures={"lost": 0.02, "429": 0.1},
         limit=Limit(20, 1),
+        limit_changes=(Change(60, Limit(5, 1)), Change(120, Limit(30, 1))),
         seed=7,
         book=Path("jobs.jsonl"),
         listing=["newest-7", "total"],

@@ -12,10 +12,12 @@ from worker.core.pace import (
     LEAD,
     MARGIN_SECONDS,
     RECOVERY_SECONDS,
+    STEP,
     Brake,
     Grant,
     Wait,
     cut,
+    moved,
     plan,
     rate_in_force,
     resume,
@@ -124,7 +126,7 @@ def test_a_clock_that_stepped_back_is_repaired(gap: float, farthest: float) -> N
     kept = plan(NOW, at(farthest), None, distance)
     assert isinstance(kept, Wait)
     assert None is kept.repair
-    soon = NOW + max(LEAD, distance)
+    soon = NOW + LEAD + distance
     assert Wait(until=soon, repair=soon) == plan(NOW, at(farthest + 0.001), None, distance)
     assert Wait(until=soon, repair=soon) == plan(NOW, at(3600), at(7200), distance)
 
@@ -135,6 +137,54 @@ def test_a_repaired_clock_grants_again() -> None:
     assert isinstance(stuck, Wait)
     assert stuck.repair
     assert isinstance(plan(stuck.until, stuck.repair, None, SECOND), Grant)
+
+
+def test_what_was_reserved_before_a_repair_keeps_its_distance() -> None:
+    """A start may still begin a lead from now; the next one is a whole distance behind it."""
+    repaired = plan(NOW, at(3600), None, 10 * MILLISECOND)
+    assert isinstance(repaired, Wait)
+    assert repaired.repair == NOW + LEAD + 10 * MILLISECOND
+
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("written", "step", "expected"),
+    [
+        pytest.param(-60, timedelta(0), 0, id="nothing-was-set"),
+        pytest.param(3540, timedelta(0), -3540, id="stepped-back"),
+        pytest.param(3540, -HOUR, -3540, id="stepped-back-and-seen"),
+        pytest.param(-60, -HOUR, 0, id="stepped-back-and-followed"),
+        pytest.param(1, timedelta(0), 0, id="a-second-back-is-waited-out"),
+        pytest.param(1.1, timedelta(0), -1.1, id="more-than-a-second-back"),
+        pytest.param(-3660, HOUR, 3600, id="stepped-forward"),
+        pytest.param(-3600, HOUR, 3600, id="stepped-forward-at-once"),
+        pytest.param(-3599, HOUR, 0, id="stepped-forward-and-followed"),
+        pytest.param(-60, LEAD, 0, id="a-lead-forward-is-noise"),
+    ],
+)
+def test_the_account_is_moved_by_as_much_as_its_clock(
+    written: float, step: timedelta, expected: float
+) -> None:
+    """What a clock wrote that was set since is moved by what it was set by, once."""
+    assert timedelta(seconds=expected) == moved(NOW, at(written), step)
+
+
+def test_an_account_that_nobody_wrote_is_not_moved() -> None:
+    """Without a reading of the clock that wrote it, there is nothing to compare with."""
+    assert timedelta(0) == moved(NOW, None, HOUR)
+
+
+@given(st.floats(0, 1e5), st.floats(0, 1e5), st.floats(1.001, 1e5))
+def test_a_step_back_never_shortens_a_cool_down(told: float, passed: float, back: float) -> None:
+    """It lasts as long as it was told, at least; and no longer than once more, at most."""
+    now = at(passed - back)
+    until = at(told) + moved(now, NOW, timedelta(0))
+    lasted = passed + (until - now).total_seconds()
+    slack = STEP.total_seconds() + 1e-3
+    if passed < told:
+        assert told - 1e-3 <= lasted <= max(2 * told, told + passed) + slack
 
 
 MOMENTS = st.floats(-100, 100).map(at)

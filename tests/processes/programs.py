@@ -135,9 +135,9 @@ class Program:
         """End it as a power cut does."""
         self._process.kill()
 
-    async def ended(self) -> Ended:
-        """How it ended, when it has."""
-        await self._until(self._over.done, "its end")
+    async def ended(self, patience: float = PATIENCE_SECONDS) -> Ended:
+        """How it ended, when it has; it is given so many seconds for it."""
+        await self._until(self._over.done, "its end", patience)
         await within(asyncio.gather(*self._readers))
         self._look()
         return Ended(
@@ -160,10 +160,12 @@ class Program:
             asyncio.get_running_loop().remove_reader(self._screen)
             os.close(self._screen)
 
-    async def _until(self, reached: Callable[[], bool], what: str) -> None:
+    async def _until(
+        self, reached: Callable[[], bool], what: str, patience: float = PATIENCE_SECONDS
+    ) -> None:
         """Wait until ``reached``; an end before it is told with what was said until then."""
         clock = asyncio.get_running_loop()
-        give_up = clock.time() + PATIENCE_SECONDS
+        give_up = clock.time() + patience
         while not reached():
             over = self._over.done() and all(reader.done() for reader in self._readers)
             if over or clock.time() > give_up:

@@ -213,7 +213,7 @@ LAWS = (
     Mutation(
         law="10: starts are reserved for everybody",
         file=TURN,
-        old="account.reserve(connection, planned.first + len(claims) * planned.spacing)",
+        old="account.reserve(connection, planned.first + len(claims) * planned.spacing, now)",
         new="pass",
         tests=("tests/test_turn.py::test_two_processes_share_one_spacing",),
     ),

@@ -13,8 +13,9 @@ import pytest
 from tests.proof.ground import FULL, ROOT
 from tests.proof.mutations import LAWS, Mutation
 from tests.proof.mutations_evidence import ABSENT, FOUND
+from tests.proof.mutations_pace import PACE
 
-CHOSEN = [mutation for mutation in (*LAWS, *FOUND, *ABSENT) if FULL or mutation.quick]
+CHOSEN = [mutation for mutation in (*LAWS, *FOUND, *ABSENT, *PACE) if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"
 """What imports nearly everything."""

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.simulator import Limit, parse_limit
-from worker.simulator.limit import Window
+from worker.simulator import Change, Limit, parse_change, parse_limit
+from worker.simulator.limit import Window, limit_at
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,44 @@ def test_a_narrowed_limit_counts_what_came_before() -> None:
     for at in (0.0, 1.0, 2.0):
         window.count(at)
     assert 9.0 == window.wait_seconds(Limit(1, 10.0), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("60=5/1s", Change(60.0, Limit(5, 1.0))),
+        ("0.5=100/m", Change(0.5, Limit(100, 60.0))),
+    ],
+)
+def test_a_change_is_read_from_text(text: str, change: Change) -> None:
+    """SECONDS=LIMIT is what it says."""
+    assert change == parse_change(text)
+
+
+@pytest.mark.parametrize("text", ["", "60", "60:5/1s", "=5/1s", "-1=5/1s", "nan=5/1s", "x=5/1s"])
+def test_a_wrong_change_is_named_with_the_way_out(text: str) -> None:
+    """Whoever mistypes a change is told what was wrong and what to write instead."""
+    with pytest.raises(ValueError, match="SECONDS=LIMIT, such as 60=5/1s") as raised:
+        parse_change(text)
+    assert repr(text) in str(raised.value)
+
+
+def test_a_change_to_no_limit_is_named_as_such() -> None:
+    """The limit in a change is read as any other."""
+    with pytest.raises(ValueError, match="for example 20/1s"):
+        parse_change("60=many")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(0, 20), (59.9, 20), (60, 5), (119, 5), (120, 30), (1e6, 30)]
+)
+def test_the_latest_change_holds(seconds: float, count: int) -> None:
+    """Each change holds from its moment on, in whatever order they were given."""
+    changes = (Change(120, Limit(30, 1.0)), Change(60, Limit(5, 1.0)))
+    assert Limit(count, 1.0) == limit_at(Limit(20, 1.0), changes, seconds)
+
+
+def test_a_limit_may_come_later() -> None:
+    """Where nothing was told for the beginning, all is let through until the first change."""
+    changes = (Change(60, Limit(5, 1.0)),)
+    assert [None, Limit(5, 1.0)] == [limit_at(None, changes, at) for at in (59, 60)]

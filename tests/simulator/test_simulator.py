@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from worker.simulator import LIMITED, Limit, Options, Simulator
+from worker.simulator import LIMITED, Change, Limit, Options, Simulator
 
 Body = dict[str, object]
 MakeBody = Callable[..., Body]
@@ -72,6 +72,22 @@ async def test_after_the_wait_there_is_room(
         times = [request.arrived_at for request in simulator.requests if request.kind is None]
     assert 3 == len(times)
     assert all(later - earlier >= 0.05 for earlier, later in pairwise(times))
+
+
+async def test_a_limit_changes_after_the_first_request(
+    client: aiohttp.ClientSession, make_body: MakeBody
+) -> None:
+    """What is told for a later time is counted from the first request, not from the start."""
+    changes = (Change(0.0, Limit(1, 3600)), Change(0.05, Limit(3, 3600)))
+    async with Simulator(Options(limit=Limit(9, 3600), limit_changes=changes)) as simulator:
+        deadline = time.monotonic() + 10
+        while len(simulator.accepted) < 3 and time.monotonic() < deadline:
+            await post(client, simulator.url, make_body())
+        statuses = [await post(client, simulator.url, make_body()) for _ in range(2)]
+        first, *others = [r for r in simulator.requests if r.kind is None]
+    assert [429, 429] == statuses
+    assert 2 == len(others)
+    assert all(other.arrived_at - first.arrived_at >= 0.05 for other in others)
 
 
 async def test_options_change_in_mid_run(

@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,7 +17,7 @@ async def read(database: Database) -> Account:
 
 async def cool_down(database: Database, until: datetime, reason: str) -> None:
     """Ask for a pause."""
-    await database.write(lambda c: account.cool_down(c, until, reason), "test")
+    await database.write(lambda c: account.cool_down(c, until, reason, START), "test")
 
 
 async def test_a_new_account_lets_everybody_start(database: Database) -> None:
@@ -33,6 +33,7 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
             brake=None,
             list_asked_at=None,
             list_read_at=None,
+            written_at=None,
         )
         == fresh
     )
@@ -41,7 +42,7 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
 async def test_a_reserved_start_is_read_back(database: Database) -> None:
     """The pace is kept to the microsecond, and for everybody who opens the file."""
     at = later(START, 0.123456)
-    await database.write(lambda c: account.reserve(c, at), "test")
+    await database.write(lambda c: account.reserve(c, at, START), "test")
     assert at == (await read(database)).next_start_at
 
 
@@ -57,6 +58,35 @@ async def test_the_later_cool_down_stays(
     await cool_down(database, later(START, second), "second")
     known = await read(database)
     assert (later(START, kept[0]), kept[1]) == (known.cool_down_until, known.cool_down_reason)
+
+
+async def test_the_clock_that_wrote_it_is_known(database: Database) -> None:
+    """A start, or a pause, means nothing beside a clock that was set since."""
+    await database.write(lambda c: account.reserve(c, later(START, 5), START), "test")
+    assert START == (await read(database)).written_at
+    await database.write(lambda c: account.cool_down(c, START, "x", later(START, 1)), "test")
+    assert later(START, 1) == (await read(database)).written_at
+
+
+async def test_all_that_goes_by_the_clock_is_moved(database: Database) -> None:
+    """Pace, cool-down and brake move together; without a cool-down or a brake, there is none."""
+    hour, now = timedelta(hours=1), later(START, 3600)
+
+    async def move() -> Account:
+        known = (await read(database)).moved(hour)
+        await database.write(lambda c: account.move(c, known, now), "test")
+        return await read(database)
+
+    await database.write(lambda c: account.reserve(c, START, START), "test")
+    moved = await move()
+    assert (now, now) == (moved.next_start_at, moved.written_at)
+    assert (None, None) == (moved.cool_down_until, moved.brake)
+    await cool_down(database, later(START, 9), "why")
+    learnt = Brake(low=1.0, ceiling=2.0, cut_at=later(START, 3))
+    await database.write(lambda c: account.brake(c, learnt), "test")
+    moved = await move()
+    assert (later(START, 3609), "why") == (moved.cool_down_until, moved.cool_down_reason)
+    assert Brake(low=1.0, ceiling=2.0, cut_at=later(START, 3603)) == moved.brake
 
 
 async def test_a_reason_is_stored_clean(database: Database) -> None:

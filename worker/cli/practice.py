@@ -24,6 +24,13 @@ def simulate(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--limit", metavar="N/PERIOD", help="429 beyond it, such as 20/1s")
     command.add_argument(
+        "--limit-change",
+        action="append",
+        default=[],
+        metavar="SECONDS=N/PERIOD",
+        help="another limit, so long after the first request, such as 60=5/1s; may be repeated",
+    )
+    command.add_argument(
         "--list",
         action="append",
         default=[],

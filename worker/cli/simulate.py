@@ -8,7 +8,15 @@ from pathlib import Path
 
 from worker.cli import exits, output
 from worker.settings import Loaded
-from worker.simulator import KINDS, LIST_KINDS, Options, Simulator, parse_failure, parse_limit
+from worker.simulator import (
+    KINDS,
+    LIST_KINDS,
+    Options,
+    Simulator,
+    parse_change,
+    parse_failure,
+    parse_limit,
+)
 
 
 def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
@@ -35,6 +43,7 @@ def ordered(args: argparse.Namespace) -> Options:
         latency_seconds=args.latency,
         failures=dict(map(parse_failure, args.fail)),
         limit=parse_limit(args.limit) if args.limit else None,
+        limit_changes=tuple(map(parse_change, args.limit_change)),
         seed=args.seed,
         book=Path(args.book) if args.book else None,
         listing=args.list,

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.address import Server, address_of
@@ -26,44 +27,63 @@ _REFUSED = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The queue at ``now``. ``throttled``: the last 429, None where the pace is not lowered."""
+
+    now: datetime
+    overview: Overview
+    account: Account
+    throttled: RowMapping | None
+    levels: Sequence[Level]
+
+
 def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """The queue in numbers, and what needs a person."""
-    now = wiring.CLOCK.now()
 
-    def look(connection: Connection) -> tuple[Overview, Account, list[Level]]:
-        levels = [caps.level(connection, cap, now) for cap in wiring.caps(loaded.settings)]
-        return overview.overview(connection, now), account.read(connection), levels
-
-    def tell(found: tuple[Overview, Account, list[Level]]) -> int:
-        seen, known, levels = found
-        facts = _facts(seen, known, levels, loaded.settings, now)
+    def tell(seen: _Seen) -> int:
+        facts = _facts(seen, loaded.settings)
         if args.json:
             names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
             output.document({names[name]: value for name, value in facts.items()})
             return exits.OK
         output.pairs(facts)
-        for sentence in _needs_a_person(seen, levels):
+        for sentence in _needs_a_person(seen):
             print()
             output.paragraph(sentence)
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return ask(loaded, lambda d: d.read(lambda c: _look(c, loaded.settings, d.now())), tell)
 
 
-def _facts(
-    seen: Overview, known: Account, levels: Sequence[Level], settings: Settings, now: datetime
-) -> dict[str, object]:
-    rate = pace.rate_in_force(settings.rate, known.brake, now)
+def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
+    known = account.read(connection)
+    known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
+    lowered = _rate(known, settings, now) < settings.rate
+    return _Seen(
+        now=now,
+        overview=overview.overview(connection, now),
+        account=known,
+        throttled=overview.last_throttled(connection) if lowered else None,
+        levels=[caps.level(connection, cap, now) for cap in wiring.caps(settings)],
+    )
+
+
+def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
+    now, known, counted, levels = seen.now, seen.account, seen.overview, seen.levels
+    rate = _rate(known, settings, now)
     cooling = known.cool_down_until is not None and known.cool_down_until > now
-    left = _left(seen, known, levels, settings, now)
+    left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
     return {
-        **{state.replace("_", " "): number for state, number in seen.states.items()},
-        "due now": seen.due,
-        "due later": seen.states[State.PENDING] - seen.due,
-        "oldest due": seen.oldest_due_at,
+        **{state.replace("_", " "): number for state, number in counted.states.items()},
+        "due now": counted.due,
+        "due later": counted.states[State.PENDING] - counted.due,
+        "oldest due": counted.oldest_due_at,
         "pace": f"{rate:g} per {settings.period_seconds:g} s"
         + (f", lowered from {settings.rate} by the API" if rate < settings.rate else ""),
+        "lowered at": seen.throttled and seen.throttled["at"],
+        "lowered reason": seen.throttled and seen.throttled["message"],
         "paused since": known.paused_at,
         "pause reason": known.pause_reason,
         "cool-down until": known.cool_down_until if cooling else None,
@@ -74,12 +94,12 @@ def _facts(
         "time left": left,
         "all handed in by": now + left if left is not None and not known.paused_at else None,
         "daemon turned at": _turned_at(settings),
-        "last answer": _heard(seen),
-        "today": seen.today or None,
-        "accepted today": seen.accepted_today,
-        "accepted this month": seen.accepted_this_month,
-        "accepted in all": seen.accepted,
-        "possibly bought twice": seen.possibly_twice,
+        "last answer": _heard(counted),
+        "today": counted.today or None,
+        "accepted today": counted.accepted_today,
+        "accepted this month": counted.accepted_this_month,
+        "accepted in all": counted.accepted,
+        "possibly bought twice": counted.possibly_twice,
     }
 
 
@@ -88,22 +108,26 @@ def _used(level: Level | None) -> dict[str, int] | None:
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
-def _left(
-    seen: Overview, known: Account, levels: Sequence[Level], settings: Settings, now: datetime
-) -> timedelta | None:
+def _rate(known: Account, settings: Settings, now: datetime) -> float:
+    """Starts per period that a worker would allow now: it counts no time without starts as calm."""
+    brake = pace.resume(known.brake, known.next_start_at, now)
+    return pace.rate_in_force(settings.rate, brake, now)
+
+
+def _left(seen: _Seen, settings: Settings) -> timedelta | None:
     """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
     nobody knows when it ends. None where a cap has no room for all of them.
     """
-    pending = seen.states[State.PENDING]
-    if not pending or any(level.room < pending for level in levels):
+    now, known, pending = seen.now, seen.account, seen.overview.states[State.PENDING]
+    if not pending or any(level.room < pending for level in seen.levels):
         return None
-    rate = pace.rate_in_force(settings.rate, known.brake, now)
+    rate = _rate(known, settings, now)
     begins = max(now, known.next_start_at, known.cool_down_until or now)
     try:
         paced = begins + pending * pace.spacing(rate, settings.period_seconds)
     except OverflowError:  # in no calendar
         return None
-    return max(paced, seen.last_due_at or now) - now
+    return max(paced, seen.overview.last_due_at or now) - now
 
 
 def _turned_at(settings: Settings) -> datetime | None:
@@ -125,12 +149,13 @@ def _heard(seen: Overview) -> str | None:
     return f"{told}: {seen.heard['message']}" if seen.heard["message"] else told
 
 
-def _needs_a_person(seen: Overview, levels: Sequence[Level]) -> Iterator[str]:
-    failed, doubts = seen.states[State.FAILED], seen.states[State.IN_DOUBT]
-    if seen.states[State.PENDING]:
-        yield from (each.told for each in levels if not each.room and not each.submitting)
-    if seen.heard is not None and seen.heard["fact"] in _REFUSED:
-        yield _REFUSED[seen.heard["fact"]]
+def _needs_a_person(seen: _Seen) -> Iterator[str]:
+    states, heard = seen.overview.states, seen.overview.heard
+    failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
+    if states[State.PENDING]:
+        yield from (each.told for each in seen.levels if not each.room and not each.submitting)
+    if heard is not None and heard["fact"] in _REFUSED:
+        yield _REFUSED[heard["fact"]]
     if failed:
         yield f"{failed} failed: valossa-ingest why says what helps"
     if doubts:

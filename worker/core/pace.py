@@ -15,6 +15,9 @@ LEAD = timedelta(milliseconds=100)
 MARGIN_SECONDS = 0.020
 """Added to each period, so that the wire's jitter does not push a start into the window before."""
 
+STEP = timedelta(seconds=1)
+"""A clock that shows so much less than the account has stepped back; less is waited out."""
+
 CALM_SECONDS = 3.0
 RECOVERY_SECONDS = 35.0
 DOUBLING_SECONDS = 10.0
@@ -44,7 +47,7 @@ class Grant:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """No start before ``until``. ``repair``: what the account's next start must be set to, since
-    it lies further ahead than any reservation could: the clock stepped back.
+    it lies further ahead than any reservation could.
     """
 
     until: datetime
@@ -91,13 +94,29 @@ def spacing(rate: float, period_seconds: float) -> timedelta:
     return timedelta(microseconds=math.ceil(1e6 * (period_seconds + MARGIN_SECONDS) / rate))
 
 
+def moved(now: datetime, written_at: datetime | None, step: timedelta) -> timedelta:
+    """By how much the account's moments, written when the clock showed ``written_at``, must be
+    moved at ``now``, since the clock was set meanwhile. ``step``: how this process saw it jump.
+
+    How long ago they were written nobody knows after a step back, so it counts as no time: a
+    cool-down may last longer by that, and never ends before it was told to. A step forward that
+    is in ``written_at`` already was followed by another process.
+    """
+    if written_at is None:
+        return timedelta(0)
+    if now < written_at - STEP:
+        return now - written_at
+    return step if step > LEAD and written_at <= now - step else timedelta(0)
+
+
 def plan(
     now: datetime, next_start: datetime, cool_down_until: datetime | None, gap: timedelta
 ) -> Grant | Wait:
-    """The starts that may be reserved at ``now``; at least half of a full lead, or a wait."""
-    horizon = now + max(LEAD, gap) + timedelta(seconds=1)
-    if next_start > horizon:
-        return Wait(until=now + max(LEAD, gap), repair=now + max(LEAD, gap))
+    """The starts that may be reserved at ``now``; at least half of a full lead, or a wait. What was
+    reserved before a repair begins within a lead, so the next one is a distance behind that.
+    """
+    if next_start > now + max(LEAD, gap) + STEP:
+        return Wait(until=now + LEAD + gap, repair=now + LEAD + gap)
     if cool_down_until is not None and cool_down_until > now:
         return Wait(until=cool_down_until)
     first = max(next_start, now)

@@ -10,7 +10,7 @@ Reading order: faults, limit, lists, options, fields (pure), book, answers, serv
 
 from worker.simulator.book import Job
 from worker.simulator.faults import KINDS, parse_failure
-from worker.simulator.limit import Limit, parse_limit
+from worker.simulator.limit import Change, Limit, parse_change, parse_limit
 from worker.simulator.lists import LIST_KINDS
 from worker.simulator.options import Options
 from worker.simulator.server import LIMITED, Request, Simulator
@@ -19,11 +19,13 @@ __all__ = [
     "KINDS",
     "LIMITED",
     "LIST_KINDS",
+    "Change",
     "Job",
     "Limit",
     "Options",
     "Request",
     "Simulator",
+    "parse_change",
     "parse_failure",
     "parse_limit",
 ]

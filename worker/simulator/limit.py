@@ -5,9 +5,11 @@ The API documents no limit (valossa-api.md, section 15, line 11); this is what o
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LIMIT = re.compile(r"([0-9]+)/([0-9]+(?:\.[0-9]+)?)?([smh])")
+_SECONDS_GIVEN = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -33,6 +35,30 @@ def parse_limit(text: str) -> Limit:
         return Limit(int(count), float(number or 1) * _SECONDS[unit])
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}; write for example 20/1s or 100/m") from None
+
+
+@dataclass(frozen=True)
+class Change:
+    """From `after_seconds` after the first request on, another limit holds."""
+
+    after_seconds: float
+    limit: Limit
+
+
+def parse_change(text: str) -> Change:
+    """Read `60=5/1s`; raise ValueError naming the value and the way out."""
+    seconds, sign, limit = text.partition("=")
+    if not sign or _SECONDS_GIVEN.fullmatch(seconds) is None:
+        raise ValueError(
+            f"{text!r} is no change of the limit; write SECONDS=LIMIT, such as 60=5/1s"
+        )
+    return Change(float(seconds), parse_limit(limit))
+
+
+def limit_at(first: Limit | None, changes: Sequence[Change], seconds: float) -> Limit | None:
+    """Return the limit that holds so many seconds after the first request, None if none does."""
+    begun = [change for change in changes if change.after_seconds <= seconds]
+    return max(begun, key=lambda change: change.after_seconds).limit if begun else first
 
 
 class Window:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.simulator import faults, lists
-from worker.simulator.limit import Limit
+from worker.simulator.limit import Change, Limit
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Options:
     `keys`: the keys it takes. `latency_seconds`: how long new_job takes to answer. `failures`:
     kind of trouble -> share of the requests (0 to 1, in sum at most 1). `script`: the n-th new_job
     request since the start, from 1, -> its kind; wins over `failures`. `limit`: beyond it, 429
-    with Retry-After; requests answered 429 do not count against it. `seed`: of dice and job ids.
+    with Retry-After; requests answered 429 do not count against it. `limit_changes`: what it is
+    later, counted from the first request on. `seed`: of dice and job ids.
     `book`: the file of accepted jobs; job ids are then random, so that a restart repeats none.
     `listing`: the kinds of list that list_jobs shows, all at once; none is a whole one.
     `list_delay_seconds`: how long a new job is missing from it (valossa-api.md, section 15, line
@@ -30,6 +31,7 @@ class Options:
     failures: Mapping[str, float] = field(default_factory=dict)
     script: Mapping[int, str] = field(default_factory=dict)
     limit: Limit | None = None
+    limit_changes: Sequence[Change] = ()
     seed: int = 0
     book: Path | None = None
     listing: Sequence[str] = ()

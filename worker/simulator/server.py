@@ -20,7 +20,7 @@ from aiohttp import web
 
 from worker.simulator import answers, faults, fields, lists
 from worker.simulator.book import Book, Job
-from worker.simulator.limit import Window
+from worker.simulator.limit import Window, limit_at
 from worker.simulator.options import Options
 
 LIMITED: Final = "limit"
@@ -79,6 +79,7 @@ class Simulator:
         self._ids = SystemRandom() if options.book else Random(options.seed)
         self._window = Window()
         self._arrived = 0
+        self._first_at: float | None = None
         self._changed = asyncio.Event()
         self._released = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -166,13 +167,15 @@ class Simulator:
     def _arrive(self) -> _Arrival:
         options, now = self.options, time.monotonic()
         self._arrived += 1
-        wait_seconds = self._window.wait_seconds(options.limit, now) if options.limit else 0.0
+        self._first_at = now if self._first_at is None else self._first_at
+        limit = limit_at(options.limit, options.limit_changes, now - self._first_at)
+        wait_seconds = self._window.wait_seconds(limit, now) if limit else 0.0
         if wait_seconds:
             return _Arrival(self._arrived, now, LIMITED, wait_seconds)
         kind = faults.kind_of(
             self._arrived, script=options.script, failures=options.failures, seed=options.seed
         )
-        if options.limit and not faults.throttles(kind):
+        if limit and not faults.throttles(kind):
             self._window.count(now)
         return _Arrival(self._arrived, now, kind, 0.0)
 

@@ -1,7 +1,7 @@
 """The one row that all processes share: the pace, a cool-down, a pause. Decides nothing itself."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
@@ -15,6 +15,7 @@ from worker.tables import account
 class Account:
     """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
     for; ``list_read_at``: when the last one was asked for whose verdicts are written.
+    ``written_at``: what the clock showed when pace and cool-down were last written.
     """
 
     next_start_at: datetime
@@ -25,6 +26,16 @@ class Account:
     brake: Brake | None
     list_asked_at: datetime | None
     list_read_at: datetime | None
+    written_at: datetime | None
+
+    def moved(self, by: timedelta) -> "Account":
+        """The same pace and cool-down by a clock that was set by so much."""
+        return replace(
+            self,
+            next_start_at=self.next_start_at + by,
+            cool_down_until=self.cool_down_until and self.cool_down_until + by,
+            brake=self.brake and replace(self.brake, cut_at=self.brake.cut_at + by),
+        )
 
     def looked_up_to(self, now: datetime) -> datetime | None:
         """The answers that came before then have been looked up; a moment to come is a clock that
@@ -36,7 +47,9 @@ class Account:
 
 def read(connection: Connection) -> Account:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
-    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_),) = _READ(connection)
+    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, at),) = _READ(
+        connection
+    )
     brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=cut)
     return Account(
         next_start_at=start,
@@ -47,6 +60,7 @@ def read(connection: Connection) -> Account:
         brake=brake,
         list_asked_at=asked,
         list_read_at=read_,
+        written_at=at,
     )
 
 
@@ -62,21 +76,25 @@ _READ = Prepared(
         account.c.pace_cut_at,
         account.c.list_asked_at,
         account.c.list_read_at,
+        account.c.written_at,
     )
 )
 
 
-def reserve(connection: Connection, next_start_at: datetime) -> None:
+def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> None:
     """Move the next start on, by what was really claimed."""
-    _RESERVE(connection, at=next_start_at)
+    _RESERVE(connection, at=next_start_at, now=now)
 
 
 _RESERVE = Prepared(
-    update(account).values(next_start_at=bindparam("at", type_=account.c.next_start_at.type))
+    update(account).values(
+        next_start_at=bindparam("at", type_=account.c.next_start_at.type),
+        written_at=bindparam("now", type_=account.c.written_at.type),
+    )
 )
 
 
-def cool_down(connection: Connection, until: datetime, reason: str) -> None:
+def cool_down(connection: Connection, until: datetime, reason: str, now: datetime) -> None:
     """Nobody starts before ``until``; a cool-down that lasts longer already stays."""
     known = account.c.cool_down_until
     later = or_(known.is_(None), known < until)
@@ -84,8 +102,16 @@ def cool_down(connection: Connection, until: datetime, reason: str) -> None:
         update(account).values(
             cool_down_until=case((later, until), else_=known),
             cool_down_reason=case((later, clean(reason)), else_=account.c.cool_down_reason),
+            written_at=now,
         )
     )
+
+
+def move(connection: Connection, known: Account, now: datetime) -> None:
+    """Write pace and cool-down as ``known``, since the clock that wrote them was set."""
+    reserve(connection, known.next_start_at, now)
+    connection.execute(update(account).values(cool_down_until=known.cool_down_until))
+    brake(connection, known.brake)
 
 
 def brake(connection: Connection, value: Brake | None) -> None:

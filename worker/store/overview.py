@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
 
 from worker.core.model import Fact, State
 from worker.store import counts
@@ -85,7 +85,16 @@ def _facts(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]
 
 def _heard(connection: Connection) -> RowMapping | None:
     answers = select(history).where(history.c.fact.in_(ANSWERS))
-    return connection.execute(answers.order_by(history.c.id.desc()).limit(1)).mappings().first()
+    return _last(connection, answers)
+
+
+def last_throttled(connection: Connection) -> RowMapping | None:
+    """The last 429, the quicker to find the later it was; None if there was none."""
+    return _last(connection, select(history).where(history.c.fact == Fact.THROTTLED))
+
+
+def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapping | None:
+    return connection.execute(facts.order_by(history.c.id.desc()).limit(1)).mappings().first()
 
 
 def _possibly_twice(connection: Connection) -> int:
