@@ -27,11 +27,24 @@ class Passage:
     refused: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _talks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def cut(self) -> None:
         """Break every connection off."""
         for writer in tuple(self._writers):
             writer.transport.abort()
+
+    def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Not a coroutine: asyncio keeps the tasks that it starts itself to itself."""
+        talk = asyncio.get_running_loop().create_task(self.carry(reader, writer))
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+    async def end(self) -> None:
+        """Leave no connection behind."""
+        self.open.set()
+        self.cut()
+        await asyncio.gather(*self._talks)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
@@ -83,7 +96,7 @@ async def passage(server: str) -> AsyncIterator[Passage]:
     """A way to the database of ``server``; its own address is ``url``."""
     way = Passage(server)
     way.open.set()
-    listening = await asyncio.start_server(way.carry, "127.0.0.1", 0)
+    listening = await asyncio.start_server(way.meet, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     database = make_url(server).database
     way.url = f"postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable"
@@ -91,5 +104,4 @@ async def passage(server: str) -> AsyncIterator[Passage]:
         yield way
     finally:
         listening.close()
-        way.open.set()
-        way.cut()
+        await way.end()
