@@ -20,7 +20,7 @@ from tests.passage import Passage, passage
 from tests.processes.programs import Program, execute, states, until
 from tests.proof.conftest import played
 from tests.proof.databases import Served
-from tests.proof.ground import HOUR_SECONDS, Ground, addresses, hand_in, times, together
+from tests.proof.ground import FULL, HOUR_SECONDS, Ground, addresses, hand_in, times, together
 from worker.simulator import Options, Simulator
 
 PROCESSES = times(3, 8)
@@ -35,6 +35,9 @@ EACH = times(20, 200)
 """Videos that come before each trouble, and once more after it."""
 
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
+
+RECOVERY_SECONDS = 60.0
+"""What the worst may take: the server waits 30 s for a worker that it cannot hear."""
 
 LEAD_SECONDS = 0.25
 """A start is at most so far ahead (law 12)."""
@@ -53,6 +56,11 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND random() < 0.
 
 
 UNCLAIMED = "SELECT id FROM videos WHERE claims = 0"
+
+END_STANDING = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'idle in transaction'
+"""
 
 SESSIONS = """
 SELECT pid, state, wait_event, clock_timestamp() - xact_start AS open, query FROM pg_stat_activity
@@ -94,7 +102,7 @@ async def place(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Workers on one queue. ``way``: how they get there; ``killed``: those that are gone."""
+    """Workers on one queue. ``way``: how they get there; ``alive``: those that were not killed."""
 
     place: Ground
     server: postgres.Server
@@ -104,16 +112,17 @@ class Fleet:
     alive: list[Program] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
 
-    async def join(self, **settings: Any) -> None:  # noqa: ANN401
+    async def join(self, **settings: Any) -> Program:  # noqa: ANN401
         """One more worker."""
-        worker: dict[str, Any] = {"database_url": self.way.url, "api_url": self.api.url}
-        self.alive.append(await self.place.start("run", **worker, **settings))
-        await self.alive[-1].logged("run_started")  # which it does when it has found its database
+        worker = {"database_url": self.way.url, "api_url": self.api.url, **settings}
+        program = await self.place.start("run", **worker)
+        self.alive.append(program)
+        await program.logged("run_started")  # which it says when it has found its database
+        return program
 
     async def grow(self, **settings: Any) -> None:  # noqa: ANN401
         """As many as there should be."""
-        while len(self.alive) < PROCESSES:
-            await self.join(**settings)
+        await together(*(self.join(**settings) for _ in range(PROCESSES - len(self.alive))))
 
     def bring(self, count: int) -> None:
         """So many more videos."""
@@ -124,21 +133,29 @@ class Fleet:
     async def sends(self, count: int) -> None:
         """Wait for so many requests more."""
         before = len(self.api.requests)
-        await until(lambda: len(self.api.requests) >= before + count)
+        await self.until(lambda: len(self.api.requests) >= before + count)
 
     async def has_claimed_all(self) -> None:
         """Wait until every video has been claimed; some are due again only later."""
-        try:
-            await until(lambda: [] == execute(self.queue, UNCLAIMED))
-        except TimeoutError:
-            raise AssertionError(self.standing()) from None
+        await self.until(lambda: [] == execute(self.queue, UNCLAIMED))
 
-    def standing(self) -> str:
-        """What there is to see of a fleet that does not go on."""
-        sessions = execute(self.queue, SESSIONS)
-        sessions += execute(self.queue, "SELECT *,clock_timestamp() FROM account")
-        lines = [line for program in self.alive for line in program.lines[-5:]]
-        return "\n".join(map(str, (states(self.queue), *sessions, *lines)))
+    async def all_work(self) -> None:
+        """Bring more until each worker has sent one of them."""
+        before = {program: len(program.events("attempt_ended")) for program in self.alive}
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while any(len(p.events("attempt_ended")) == count for p, count in before.items()):
+                self.bring(EACH)
+                await self.has_claimed_all()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until it is so; where it never is, what there is to see is told."""
+        try:
+            await until(reached, RECOVERY_SECONDS)
+        except TimeoutError:
+            sessions = execute(self.queue, SESSIONS)
+            lines = [line for program in self.alive for line in program.lines[-5:]]
+            told = (states(self.queue), *sessions, *lines)
+            raise AssertionError("\n".join(map(str, told))) from None
 
     async def leaves(self) -> None:
         """End all of them in order; whoever ended before, or in another way, has failed."""
@@ -245,9 +262,7 @@ async def test_a_fleet_outlives_the_troubles_of_its_database(
             await trouble(ours)
             ours.bring(EACH)
             await ours.has_claimed_all()
-        count = {program: len(program.events("attempt_ended")) for program in ours.alive}
-        ours.bring(EACH * PROCESSES)
-        await together(*(p.logged("attempt_ended", n + 1) for p, n in count.items()))
+        await ours.all_work()
         await ours.leaves()
         await finished(ours)
     verdict = place.judged(15, "a fleet, and its database in trouble", ours.urls)
@@ -273,7 +288,7 @@ async def test_workers_that_are_cut_off_from_the_database_send_nothing(
     """A worker that cannot write its intents down goes on sending, or never again."""
     async with fleet(place, own) as ours:
         await ours.grow(rate=SLOW, concurrency=SLOTS)
-        ours.bring(times(200, 2_000))
+        ours.bring(times(80, 2_000))
         await ours.sends(SLOW)
         cut_at = time.monotonic()
         await nothing_passes(ours)
@@ -286,3 +301,26 @@ async def test_workers_that_are_cut_off_from_the_database_send_nothing(
     assert [] == [at - cut_at for at in arrived if quiet_from < at < back_at]
     verdict = place.judged(15, "a fleet that is cut off from its database", ours.urls)
     assert ours.urls == verdict.once
+
+
+@pytest.mark.timeout(300)
+async def test_one_that_is_cut_off_in_a_transaction_holds_nobody_up_for_long(
+    place: Ground, own: postgres.Server
+) -> None:
+    """One machine without a network stops the whole fleet, or never comes back itself."""
+    async with fleet(place, own) as ours, passage(ours.queue) as lonely:
+        ours.bring(EACH)
+        lonely.word, lonely.stops = b"INSERT INTO commits", True
+        cut_off = await ours.join(**WORKER, database_url=lonely.url)
+        await until(lambda: lonely.words == 1)
+        await ours.grow(**WORKER)
+        if not FULL:  # what the server does by itself after half a minute
+            execute(ours.queue, END_STANDING)
+        await ours.has_claimed_all()
+        assert [] == cut_off.events("attempt_ended")
+        lonely.open.set()
+        await ours.all_work()
+        await ours.leaves()
+        await finished(ours)
+    verdict = place.judged(15, "one of a fleet is cut off in a transaction", ours.urls)
+    assert (ours.urls, []) == (verdict.once, verdict.in_doubt)
