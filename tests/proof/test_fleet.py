@@ -24,14 +24,14 @@ from tests.proof.ground import FULL, HOUR_SECONDS, Ground, addresses, hand_in, t
 from worker.simulator import Options, Simulator
 
 PROCESSES = times(3, 8)
-ROUNDS = times(1, 10)
+ROUNDS = times(1, 6)
 PAUSE_SECONDS = times(2, 30)
 """How long the network passes nothing on."""
 
 DOWN_SECONDS = times(0.5, 5)
 """How long the server stays down at most, once it is."""
 
-EACH = times(20, 200)
+EACH = times(20, 150)
 """Videos that come before each trouble, and once more after it."""
 
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
