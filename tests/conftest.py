@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
 from tests import postgres
+from tests.plain import Plain, session
 from worker import migrate
 from worker.clock import Clock
 from worker.db import Database
 from worker.simulator import Options, Simulator
 from worker.wiring import CLOCK
+
+hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine too
+hypothesis.settings.load_profile("patient")
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -89,10 +94,48 @@ def shared(server: str) -> str:
 
 
 @pytest.fixture
-def served(shared: str) -> str:
+def remade() -> None:
+    """For tests that change the schema: their database is not used by any other test."""
+
+
+@pytest.fixture
+def served(server: str, shared: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A migrated PostgreSQL database that nobody else uses, with nothing in it."""
-    asyncio.run(postgres.emptied(shared))
-    return shared
+    if "remade" not in request.fixturenames:
+        asyncio.run(postgres.emptied(shared))
+        yield shared
+        return
+    copy = asyncio.run(postgres.copied(server, shared))
+    yield copy
+    asyncio.run(postgres.dropped(server, copy))
+
+
+@pytest.fixture
+def bare(server: str) -> Iterator[str]:
+    """An empty PostgreSQL database that nobody else uses."""
+    made = asyncio.run(postgres.made(server))
+    yield made
+    asyncio.run(postgres.dropped(server, made))
+
+
+@pytest.fixture
+def guarded(served: str) -> Iterator[str]:
+    """That database, as a user who owns nothing, and whose password is asked for."""
+    with postgres.user(served) as address:
+        yield address
+
+
+@pytest.fixture
+def new(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database that nobody has migrated yet; of a file that is not there yet."""
+    return str(tmp_path / "new.db" if dialect == "sqlite" else request.getfixturevalue("bare"))
+
+
+@pytest.fixture
+def plain(url: str) -> Iterator[Plain]:
+    """Another program on the database."""
+    with session(url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, event, func, insert, select, update
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
@@ -23,8 +23,10 @@ from worker.db import Database
 from worker.gate import Gate
 from worker.log import Log
 from worker.orders import Orders, Report
+from worker.presence import Signs
 from worker.runner import Runner
 from worker.store import queue
+from worker.store.fleet import Member
 from worker.tables import account, history, videos
 from worker.terms import EVER, Terms
 from worker.turn import Transaction
@@ -106,13 +108,36 @@ def listener() -> tuple[Log, list[EventDict]]:
     return log, capture.entries
 
 
+def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[[], None]:
+    """From now on ``hear`` gets each statement that goes to the database on a connection, until
+    what is returned is called.
+    """
+    if connection.dialect.name == "sqlite":  # much of which SQLAlchemy does not see
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(hear)
+        return lambda: driver.set_trace_callback(None)
+    listeners: dict[str, Callable[..., object]] = {
+        "begin": lambda _: hear("BEGIN"),
+        "commit": lambda _: hear("COMMIT"),
+        "before_cursor_execute": lambda *said: hear(said[2]),
+    }
+    for name, listener in listeners.items():
+        event.listen(connection, name, listener)
+
+    def end() -> None:
+        for name, listener in listeners.items():
+            event.remove(connection, name, listener)
+
+    return end
+
+
 def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
     """How SQLite finds its rows for everything that ``action`` says, whether covering or not."""
     said: list[str] = []
-    driver: Any = connection.connection.driver_connection
-    driver.set_trace_callback(said.append)
+    end = overhear(connection, said.append)
     action(connection)
-    driver.set_trace_callback(None)
+    end()
+    driver: Any = connection.connection.driver_connection
     found: set[str] = set()
     for statement in said:
         if statement.lstrip().startswith(("SELECT", "UPDATE", "WITH", "DELETE")):
@@ -174,6 +199,7 @@ class Worker:
                 gate=self.gate(),
                 orders=self.orders,
                 chronicle=Chronicle(self.log, lambda _: None),
+                signs=Signs(self.member()),
             )
 
     async def run(self, database: Database, url: str) -> Report:
@@ -191,6 +217,16 @@ class Worker:
             timeout_seconds=self.timeout_seconds,
             now=self.clock.now,
             agent="test",
+        )
+
+    def member(self) -> Member:
+        """It, as the others see it."""
+        return Member(
+            id=self.terms.worker,
+            host="here",
+            pid=17,
+            command="drain" if self.orders.drain else "run",
+            started_at=self.clock.now(),
         )
 
     def transaction(self) -> Transaction:

@@ -1,182 +1,164 @@
-"""Plain SQL to a queue's database of either kind, as any program may send it."""
+"""Another program: plain SQL that both databases take, on a connection of its own.
+
+Values stand for ``?``, moments come as SQLite keeps them. Each call waits for its answer: one that
+has to wait for a transaction of the test's own event loop hangs.
+"""
 
 import asyncio
+import re
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-T = TypeVar("T")
-Row = Mapping[str, object]
+from worker.address import File, Server, address_of
 
 PATIENCE_SECONDS = 30.0
-"""Longer than anything in a test may take; whoever waits longer has found a hang."""
+_AT_ONCE = 500
 
-QUEUE_LOCK = """
-SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), hashtext(current_schema()))
-"""
-"""What keeps all others from writing to a queue of a server."""
+T = TypeVar("T")
+Row = dict[str, Any]
+Answer = tuple[list[str], list[tuple[Any, ...]]]
 
 
 class Plain(Protocol):
-    """One connection. What it is told is committed at once, but for what it is told under the lock
-    that keeps everybody else from writing.
-    """
+    """A session of another program."""
 
-    @property
-    def locked(self) -> bool:
-        """Whether it holds the lock."""
-        ...
-
-    def execute(self, sql: str, *values: object) -> list[Row]:
-        """The rows of one statement, with values in the place of its question marks."""
-        ...
-
-    def repeat(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        """One statement for each of these values, all of them or none."""
-        ...
-
-    def script(self, sql: str) -> None:
-        """Several statements."""
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
+        """The names of the columns of a result, and its rows."""
         ...
 
     def lock(self) -> None:
-        """Keep everybody else from writing."""
+        """Begin a transaction in which nobody else can write to the queue."""
         ...
 
-    def unlock(self) -> None:
-        """Let them, and take back what was told under the lock."""
+    def close(self) -> None:
+        """Leave; what is not committed is undone."""
         ...
 
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of a result."""
+        return self.answer(statement, values)[1]
 
-class _File:
-    """A connection to an SQLite file."""
+    def rows(self, statement: str, *values: object) -> list[Row]:
+        """The same, by name."""
+        names, rows = self.answer(statement, values)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
-    def __init__(self, path: str) -> None:
-        self._connection = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
-        self._connection.row_factory = sqlite3.Row
 
-    @property
-    def locked(self) -> bool:
-        return self._connection.in_transaction
+class _InFile(Plain):
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(
+            path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+        )
 
-    def execute(self, sql: str, *values: object) -> list[Row]:
-        return [dict(row) for row in self._connection.execute(sql, values)]
-
-    def repeat(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        with self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany(sql, values)
-
-    def script(self, sql: str) -> None:
-        self._connection.executescript(sql)
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
+        cursor = self._connection.execute(statement, values)
+        return [name for name, *_ in cursor.description or ()], cursor.fetchall()
 
     def lock(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def unlock(self) -> None:
-        self._connection.execute("ROLLBACK")
+        self.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         self._connection.close()
 
 
-class Aside:
-    """An event loop in a thread of its own, for a test that waits while its own does not turn."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1)
-        self._runner = asyncio.Runner()
-
-    def run(self, waiting: Coroutine[Any, Any, T]) -> T:
-        """What it comes to."""
-        return self._thread.submit(self._runner.run, waiting).result()
-
-    def close(self) -> None:
-        """End the thread."""
-        self._thread.submit(self._runner.close).result()
-        self._thread.shutdown()
-
-
-class _Server:
-    """A connection to a database of a PostgreSQL server."""
-
+class _OnServer(Plain):
     def __init__(self, url: str) -> None:
-        self._aside = Aside()
-        self._locked = False
-        try:
-            self._connection = self._aside.run(_connected(url))
-        except BaseException:
-            self._aside.close()
-            raise
+        told = {"timezone": "UTC", "application_name": "another program"}
+        self._connection = done(asyncpg.connect(url, server_settings=told))
 
-    @property
-    def locked(self) -> bool:
-        return self._locked
-
-    def execute(self, sql: str, *values: object) -> list[Row]:
-        return [dict(row) for row in self._aside.run(self._connection.fetch(_filled(sql, values)))]
-
-    def repeat(self, sql: str, values: Iterable[Sequence[object]]) -> None:
-        if statements := ";".join(_filled(sql, each) for each in values):
-            self.script(statements)
-
-    def script(self, sql: str) -> None:
-        self._aside.run(self._connection.execute(sql))
+    def answer(self, statement: str, values: Sequence[object]) -> Answer:
+        found = done(self._connection.fetch(filled(statement, values)))
+        names = [*found[0].keys()] if found else []
+        return names, [tuple(map(_shown, row)) for row in found]
 
     def lock(self) -> None:
-        self.script(f"BEGIN; {QUEUE_LOCK}")
-        self._locked = True
-
-    def unlock(self) -> None:
-        self.script("ROLLBACK")
-        self._locked = False
+        self.execute("BEGIN")
+        self.execute(
+            "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), hashtext(current_schema()))"
+        )
 
     def close(self) -> None:
-        self._aside.run(_ended(self._connection))
-        self._aside.close()
+        done(_closed(self._connection))
 
 
-async def _connected(url: str) -> asyncpg.Connection:
-    return await asyncpg.connect(url, timeout=PATIENCE_SECONDS, server_settings={"timezone": "UTC"})
-
-
-async def _ended(connection: asyncpg.Connection) -> None:
-    connection.terminate()
-
-
-def _filled(sql: str, values: Sequence[object]) -> str:
-    """The statement with its values written out: so they are of any type that fits."""
-    parts = sql.split("?")
-    assert len(parts) == len(values) + 1
-    return parts[0] + "".join(
-        f"{_said(v)}{part}" for v, part in zip(values, parts[1:], strict=True)
-    )
-
-
-def _said(value: object) -> str:
-    if value is None:
-        return "NULL"
-    return (
-        str(value) if isinstance(value, int | float) else "'" + str(value).replace("'", "''") + "'"
-    )
-
-
-def is_server(address: Path | str) -> bool:
-    """Whether it is a database of a PostgreSQL server."""
-    return str(address).startswith("postgresql:")
+def opened(url: str) -> Plain:
+    """Another program's session on the database of an address."""
+    address = address_of(url)
+    return _InFile(address.path) if isinstance(address, File) else _OnServer(url)
 
 
 @contextmanager
-def plain(address: Path | str) -> Iterator[Plain]:
-    """A connection to the database at a path or an address."""
-    make: Callable[[str], _File | _Server] = _Server if is_server(address) else _File
-    connection = make(str(address))
+def session(url: str) -> Iterator[Plain]:
+    """The same, for a block."""
+    found = opened(url)
     try:
-        yield connection
+        yield found
     finally:
-        connection.close()
+        found.close()
+
+
+def is_server(address: str) -> bool:
+    """Whether it is a database of a PostgreSQL server."""
+    return isinstance(address_of(address), Server)
+
+
+def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """One statement, committed."""
+    with session(url) as other:
+        return other.execute(statement, *values)
+
+
+def insert_all(url: str, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Many rows, all with the same columns."""
+    marks = f"({', '.join('?' * len(rows[0]))})"
+    with session(url) as other:
+        other.execute("BEGIN")
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            values = ", ".join([marks] * len(some))
+            sql = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES {values}"
+            other.execute(sql, *(value for row in some for value in row.values()))
+        other.execute("COMMIT")
+
+
+def filled(statement: str, values: Sequence[object]) -> str:
+    """A statement with its values in it, which the database takes for what the column needs."""
+    given = iter(values)
+    return re.sub(r"\?", lambda _: _literal(next(given)), statement)
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, int | float):
+        return repr(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _shown(value: object) -> object:
+    return str(value.replace(tzinfo=None)) if isinstance(value, datetime) else value
+
+
+async def _closed(connection: asyncpg.Connection) -> None:
+    connection.terminate()
+
+
+def done(step: Coroutine[Any, Any, T]) -> T:
+    """What it comes to, in a loop of its own: a test's own loop does not turn meanwhile."""
+    return asyncio.run_coroutine_threadsafe(step, _beside()).result(PATIENCE_SECONDS)
+
+
+@cache
+def _beside() -> asyncio.AbstractEventLoop:
+    """An event loop in a thread of its own, so that a test's own loop may stand still meanwhile."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop

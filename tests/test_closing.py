@@ -56,6 +56,13 @@ def awaited(bench: Bench) -> Turn:
     return Turn(why=Why.LIST, until=later(bench.hands.wall, 60))
 
 
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL, DAEMON])
+async def test_a_queue_that_has_moved_ends_every_run(bench: Bench, orders: Orders) -> None:
+    """A daemon would wait for ever where nothing comes any more, beside what it has in flight."""
+    turn = Turn(why=Why.MOVED, detail="sqlite:///b.db")
+    assert (End.MOVED, "sqlite:///b.db") == closing(bench, orders).ended(turn)
+
+
 async def test_a_drain_leaves_young_doubts(bench: Bench) -> None:
     """A cron job ends, and the doubts that it made are left for the next one."""
     bench.chronicle.doubts.add(5)

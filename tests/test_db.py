@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from tests.conftest import open_database
 from tests.parts import add
+from tests.plain import Plain, execute
 from worker.db import (
     PATIENCE_SECONDS,
     Database,
     DatabaseProblem,
+    Unreachable,
     schema_of,
     schema_problem,
 )
@@ -56,11 +59,27 @@ def pragmas(connection: Connection) -> tuple[str, int]:
     return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
 
 
+@pytest.mark.usefixtures("path")
 async def test_commits_are_on_disk_on_both_connections(database: Database) -> None:
     """Law 1: the log is written ahead, and synced at every commit, whoever writes."""
     full = 2
     assert ("wal", full) == await database.read(pragmas)
     assert ("wal", full) == await database.write(pragmas, "test")
+
+
+@pytest.mark.usefixtures("remade")
+async def test_a_server_that_promises_less_is_told_to_keep_its_commits(served: str) -> None:
+    """Law 1: whatever somebody has set for the database, a commit that was told is on disk."""
+    name = execute(served, "SELECT current_database()")[0][0]
+    execute(served, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    assert [("off",)] == execute(served, "SHOW synchronous_commit")
+
+    def promised(connection: Connection) -> object:
+        return connection.execute(text("SHOW synchronous_commit")).scalar_one()
+
+    async with open_database(served) as database:
+        assert "on" == await database.write(promised, "test")
+        assert "on" == await database.read(promised)
 
 
 NO_WAL = """
@@ -125,12 +144,12 @@ async def test_a_result_is_handed_back(database: Database) -> None:
     assert "r" == await database.read(lambda _: "r")
 
 
-async def test_a_read_sees_one_state(database: Database, other: sqlite3.Connection) -> None:
+async def test_a_read_sees_one_state(database: Database, plain: Plain) -> None:
     """What somebody else commits in the middle of a read does not show in it."""
 
     def twice(connection: Connection) -> tuple[list[str], list[str]]:
         before = urls(connection)
-        other.execute("INSERT INTO videos (url) VALUES ('meanwhile')")
+        plain.execute("INSERT INTO videos (url) VALUES ('meanwhile')")
         return before, urls(connection)
 
     assert ([], []) == await database.read(twice)
@@ -175,26 +194,50 @@ async def test_a_lock_is_waited_for_and_told_once(
     assert words == said
 
 
-async def test_the_word_comes_after_the_patience(path: Path, other: sqlite3.Connection) -> None:
-    """Nothing is said before so much time has passed."""
-    clock, asked = asyncio.get_running_loop(), list[float]()
-    said: list[float] = []
+async def test_the_word_comes_after_the_patience(url: str, plain: Plain) -> None:
+    """Nothing is said before so much time has passed, and then what waits is named once."""
+    clock, said = asyncio.get_running_loop(), list[tuple[str, float]]()
 
-    def dice() -> float:
-        asked.append(clock.time())
-        return 0.0
+    def waiting(purpose: str) -> None:
+        said.append((purpose, clock.time()))
+        plain.execute("COMMIT")
 
-    def waiting(_: str) -> None:
-        said.append(clock.time())
-        other.execute("COMMIT")
-
-    other.execute("BEGIN IMMEDIATE")
+    plain.lock()
+    plain.execute("INSERT INTO videos (url) VALUES ('theirs')")
     async with Database(
-        str(path), dice=dice, now=CLOCK.now, waiting=waiting, patience_seconds=0.05
+        url, dice=lambda: 0.0, now=CLOCK.now, waiting=waiting, patience_seconds=0.05
     ) as database:
-        await database.write(urls, "test")
-    assert 1 == len(said)
-    assert 0.05 <= said[0] - asked[0] + 0.02
+        assert [] == await database.read(urls)  # it is connected
+        began = clock.time()
+        assert ["theirs"] == await database.write(urls, "to settle one")
+    ((purpose, at),) = said
+    assert "to settle one" == purpose
+    assert 0.05 <= at - began
+
+
+async def test_a_lock_that_comes_in_time_is_no_word(url: str, plain: Plain) -> None:
+    """Every short wait would stand in the log, and be mailed by cron."""
+    said: list[str] = []
+    plain.lock()
+    async with Database(
+        url, dice=lambda: 0.0, now=CLOCK.now, waiting=said.append, patience_seconds=60.0
+    ) as database:
+        writing = asyncio.create_task(database.write(urls, "test"))
+        assert [] == await database.read(urls)
+        plain.execute("COMMIT")
+        await writing
+    assert [] == said
+
+
+async def test_work_that_takes_long_is_no_wait(served: str) -> None:
+    """A large import would be told as a database that somebody else holds."""
+    said: list[str] = []
+    long = text("SELECT pg_sleep(0.3)")
+    async with Database(
+        served, dice=lambda: 0.0, now=CLOCK.now, waiting=said.append, patience_seconds=0.25
+    ) as database:
+        await database.write(lambda connection: connection.execute(long), "test")
+    assert [] == said
 
 
 async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
@@ -235,33 +278,47 @@ async def test_another_process_is_waited_for(path: Path) -> None:
     assert 0 == await process.wait()
 
 
-async def test_readers_do_not_wait_for_a_writer(path: Path, other: sqlite3.Connection) -> None:
+async def test_readers_do_not_wait_for_a_writer(url: str, plain: Plain) -> None:
     """Whoever looks at the table is not held up by whoever writes."""
-    other.execute("BEGIN IMMEDIATE")
+    plain.lock()
+    plain.execute("INSERT INTO videos (url) VALUES ('theirs')")
     polls = Polls(1, lambda: None)
-    async with Database(str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None) as database:
-        assert [] == await database.read(urls)
+    async with Database(url, dice=polls, now=CLOCK.now, waiting=lambda _: None) as database:
+        assert [] == await asyncio.wait_for(database.read(urls), 5)
     assert 0 == polls.count
 
 
-async def test_our_readers_do_not_wait_for_our_writer(
-    path: Path, other: sqlite3.Connection
-) -> None:
+async def test_our_readers_do_not_wait_for_our_writer(url: str, plain: Plain) -> None:
     """While this process waits for the lock, it can still look."""
     locked = asyncio.Event()
-
-    def dice() -> float:
-        locked.set()
-        return 0.0
-
-    other.execute("BEGIN IMMEDIATE")
-    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as database:
+    plain.lock()
+    async with Database(
+        url,
+        dice=lambda: 0.0,
+        now=CLOCK.now,
+        waiting=lambda _: locked.set(),
+        patience_seconds=0.05,
+    ) as database:
         writing = asyncio.create_task(database.write(urls, "test"))
         await locked.wait()
         assert [] == await asyncio.wait_for(database.read(urls), 5)
         assert not writing.done()
-        other.execute("COMMIT")
+        plain.execute("COMMIT")
         assert [] == await writing
+
+
+async def test_transactions_of_two_workers_do_not_mix(url: str, database: Database) -> None:
+    """What one process has read in a write transaction holds until it has written: of two that
+    both count and add, none counts what the other is about to add.
+    """
+
+    def add_next(connection: Connection) -> None:
+        count = len(urls(connection))
+        connection.execute(text("INSERT INTO videos (url) VALUES (:url)"), {"url": f"u{count}"})
+
+    async with open_database(url) as other:
+        await asyncio.gather(*(each.write(add_next, "test") for each in (database, other) * 10))
+    assert [f"u{number}" for number in range(20)] == await database.read(urls)
 
 
 async def test_transactions_of_one_process_take_turns(database: Database) -> None:
@@ -344,6 +401,64 @@ async def test_a_database_that_cannot_be_used_is_told_in_a_sentence(
                 await database.write(work, "test")
             assert remedy in str(raised.value)
             assert str(raised.value).startswith(f"database {path}")
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "kind", "remedy"),
+    [
+        ("database", "nowhere", DatabaseProblem, "there is no such database: make it with CREATE"),
+        ("username", "nobody", DatabaseProblem, "it refuses the user or the password: correct"),
+        ("host", "/nowhere", Unreachable, "cannot be reached: start it, or correct database_url"),
+        ("query", {"port": "1"}, Unreachable, "cannot be reached: start it, or correct"),
+    ],
+)
+async def test_a_server_that_does_not_let_in_is_told_in_a_sentence(
+    server: str, part: str, value: object, kind: type[DatabaseProblem], remedy: str
+) -> None:
+    """The user reads which database it is and what to do, no traceback and no password."""
+    address = make_url(server).set(password="s3cret")
+    if part == "host":
+        address = address.set(query={"host": value})  # type: ignore[dict-item]
+    elif part == "query":
+        address = address.update_query_dict(value)  # type: ignore[arg-type]
+    else:
+        address = address.set(**{part: value})  # type: ignore[arg-type]
+    async with open_database(address.render_as_string(hide_password=False)) as database:
+        for _ in range(2):
+            with pytest.raises(DatabaseProblem) as raised:
+                await database.write(urls, "test")
+            assert kind is type(raised.value)
+            assert remedy in str(raised.value)
+            assert str(raised.value).startswith(f"database {database.address}")
+            assert "s3cret" not in str(raised.value)
+
+
+async def test_a_wrong_password_is_told_and_not_shown(guarded: str) -> None:
+    """Whoever mistyped it would look for a broken server, or find it in a log."""
+    address = make_url(guarded).set(password="wr0ng").render_as_string(hide_password=False)
+    async with open_database(address) as database:
+        with pytest.raises(DatabaseProblem, match="it refuses the user or the password") as raised:
+            await database.read(urls)
+    assert "wr0ng" not in str(raised.value)
+    async with open_database(guarded) as database:
+        assert [(1,)] == await database.read(lambda c: c.execute(text("SELECT 1")).all())
+
+
+async def test_what_a_server_does_not_have_is_told_in_a_sentence(database: Database) -> None:
+    """A table that somebody has dropped is no traceback, and the next transaction works."""
+    with pytest.raises(DatabaseProblem, match=r"cannot be used: .*elsewhere"):
+        await database.write(look_elsewhere, "test")
+    assert [] == await database.write(urls, "test")
+
+
+async def test_a_user_that_may_only_look_is_told(guarded: str, served: str) -> None:
+    """A missing right is told as what it is, and what to do about it."""
+    reader = make_url(guarded).username
+    execute(served, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    async with open_database(guarded) as database:
+        assert [] == await database.read(urls)
+        with pytest.raises(DatabaseProblem, match="the user may not do this: grant it what"):
+            await add(database, "u")
 
 
 ABSENT = """
@@ -531,6 +646,7 @@ HERE = Path.cwd()
         ),
     ],
 )
+@pytest.mark.usefixtures("remade")
 async def test_another_schema_is_told_with_the_way_out(
     database: Database, statement: str, revision: str | None, problem: str | None
 ) -> None:
@@ -540,8 +656,8 @@ async def test_another_schema_is_told_with_the_way_out(
     assert problem == await database.read(schema_problem)
 
 
-async def test_an_empty_file_has_no_tables(tmp_path: Path) -> None:
+async def test_an_empty_database_has_no_tables(new: str) -> None:
     """A database that nobody migrated is told as such."""
-    async with open_database(tmp_path / "new.db") as database:
+    async with open_database(new) as database:
         problem = await database.read(schema_problem)
     assert "has no tables of this program: run valossa-ingest migrate" == problem

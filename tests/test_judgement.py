@@ -12,7 +12,7 @@ from worker.core.listing import Entry, Listing, Unlisted
 from worker.core.model import Fact
 from worker.db import Database
 from worker.judgement import Finding, Judgement, next_list_at
-from worker.store import account
+from worker.store import account, moving
 from worker.tables import account as account_table
 
 SETTLE = timedelta(seconds=300)
@@ -68,6 +68,14 @@ async def test_what_is_found_is_submitted(database: Database) -> None:
         stored["submitted_at"],
     )
     assert [(1, "in_doubt"), (1, "found")] == await facts(database, 5)
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_nothing_is_judged_in_a_queue_that_has_moved(database: Database) -> None:
+    """A doubt would be settled where nobody looks, and its copy would stay one."""
+    await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+    assert [] == await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
+    assert "in_doubt" == await state(database)
 
 
 @pytest.mark.usefixtures("_doubtful")

@@ -1,7 +1,6 @@
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from structlog.typing import EventDict
 
 from tests.conftest import START, open_database
 from tests.parts import add, facts, later, let_start, listener, row, take, transaction
+from tests.plain import Plain, execute
 from worker.chronicle import Chronicle
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
@@ -100,11 +100,15 @@ def desk(database: Database) -> Desk:
     return Desk(database)
 
 
-@pytest.fixture
-def other(path: Path) -> Iterator[sqlite3.Connection]:
-    """Another process' connection to the file."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
+def waiting_for_the_lock(url: str, locked: asyncio.Event) -> Database:
+    """The database, which tells by ``locked`` that it waits for another program."""
+    return Database(
+        url,
+        dice=lambda: 0.0,
+        now=CLOCK.now,
+        waiting=lambda _: locked.set(),
+        patience_seconds=0.0,
+    )
 
 
 async def claimed(database: Database, count: int, *, due: int = 0) -> list[Claim]:
@@ -145,19 +149,14 @@ async def test_what_waits_goes_into_one_transaction(database: Database, desk: De
 
 
 async def test_what_comes_meanwhile_goes_into_the_next(
-    path: Path, database: Database, other: sqlite3.Connection
+    url: str, database: Database, plain: Plain
 ) -> None:
     """While one transaction runs, all that comes waits for one more, not for one each."""
     first, *rest = await claimed(database, 4, due=1)
     locked = asyncio.Event()
-
-    def dice() -> float:
-        locked.set()
-        return 0.0
-
-    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as slow:
+    async with waiting_for_the_lock(url, locked) as slow:
         desk = Desk(slow)
-        other.execute("BEGIN IMMEDIATE")
+        plain.lock()
         futures = [desk.put(first, accepted(first))]
         async with desk.open():
             await locked.wait()
@@ -167,7 +166,7 @@ async def test_what_comes_meanwhile_goes_into_the_next(
                 futures.append(desk.put(claim, accepted(claim)))
                 await asyncio.sleep(0)
             room = 1
-            other.execute("COMMIT")
+            plain.execute("COMMIT")
             await asyncio.gather(*futures)
             turn = await asking
     assert [5] == [start.claim.video_id for start in turn.starts]
@@ -185,11 +184,11 @@ async def test_what_comes_in_the_same_breath_is_gathered(database: Database, des
 
 
 async def test_a_claim_alone_looks_before_it_locks(
-    database: Database, desk: Desk, other: sqlite3.Connection
+    database: Database, desk: Desk, plain: Plain
 ) -> None:
     """Where nothing is due, nobody waits for the write lock, nor holds it."""
     await claimed(database, 1)
-    other.execute("BEGIN IMMEDIATE")
+    plain.lock()
     asked = 0
 
     def room() -> int:
@@ -272,16 +271,31 @@ async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk)
     assert State.IN_DOUBT is settled.transition.state
 
 
-async def picky(database: Database) -> None:
-    """Let a trigger of somebody's refuse every end of the first video."""
-    trigger = text(
-        "CREATE TRIGGER picky BEFORE UPDATE ON videos "
-        "WHEN OLD.id = 1 AND NEW.state <> 'submitting' "
-        "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
-    )
-    await database.write(lambda c: c.execute(trigger), "test")
+PICKY = {
+    "sqlite": """
+CREATE TRIGGER picky BEFORE UPDATE ON videos WHEN OLD.id = 1 AND NEW.state <> 'submitting'
+BEGIN SELECT RAISE(ABORT, 'not this one'); END
+""",
+    "postgresql": """
+CREATE TRIGGER picky BEFORE UPDATE ON videos FOR EACH ROW
+WHEN (OLD.id = 1 AND NEW.state <> 'submitting') EXECUTE FUNCTION refuse()
+""",
+}
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'not this one'; END $$
+"""
 
 
+@pytest.fixture
+def picky(dialect: str, remade: None, url: str) -> None:  # noqa: ARG001 - before it is changed
+    """A trigger of somebody's that refuses every end of the first video."""
+    if dialect == "postgresql":
+        execute(url, REFUSE)
+    execute(url, PICKY[dialect])
+
+
+@pytest.mark.usefixtures("picky")
 async def test_what_can_never_be_written_is_left_to_its_lease(
     database: Database, desk: Desk
 ) -> None:
@@ -289,7 +303,6 @@ async def test_what_can_never_be_written_is_left_to_its_lease(
     is told as lost.
     """
     bad, good, dropped = await claimed(database, 3)
-    await picky(database)
     async with desk.open():
         settled = await asyncio.gather(desk.put(bad, accepted(bad)), desk.put(good, accepted(good)))
     assert [None, State.SUBMITTED] == [s.transition and s.transition.state for s in settled]
@@ -297,10 +310,10 @@ async def test_what_can_never_be_written_is_left_to_its_lease(
     assert 3 == dropped.video_id
 
 
+@pytest.mark.usefixtures("picky")
 async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Desk) -> None:
     """A stop waits for ever for an ending that cannot be stored, or not for one that can."""
     bad, good = await claimed(database, 2)
-    await picky(database)
     async with asyncio.timeout(5):
         await desk.ledger.written()
     desk.put(bad, accepted(bad))
@@ -331,26 +344,21 @@ async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: De
 
 
 async def test_a_claim_whose_caller_has_gone_is_released(
-    path: Path, database: Database, other: sqlite3.Connection
+    url: str, database: Database, plain: Plain
 ) -> None:
     """What was committed for a caller that was cancelled meanwhile is given back, not forgotten."""
     await claimed(database, 0, due=2)
     locked = asyncio.Event()
-
-    def dice() -> float:
-        locked.set()
-        return 0.0
-
-    async with Database(str(path), dice=dice, now=CLOCK.now, waiting=lambda _: None) as slow:
+    async with waiting_for_the_lock(url, locked) as slow:
         desk = Desk(slow)
-        other.execute("BEGIN IMMEDIATE")
+        plain.lock()
         async with desk.open():
             asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
             await locked.wait()
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking
-            other.execute("COMMIT")
+            plain.execute("COMMIT")
     for video_id in (1, 2):
         stored = await row(database, video_id)
         assert ("pending", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
@@ -469,6 +477,7 @@ async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
         assert not settling.done()
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_disk_that_fills_between_single_endings(database: Database) -> None:
     """Law 14 and a full disk at once: the endings behind the offender are kept, and written when
     there is room again.
@@ -520,6 +529,7 @@ async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
     assert 0 == desk.ticks.shown
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, desk: Desk) -> None:
     """What is wrong without any ending is no bad value of one video: it is told, not tried again
     for ever.

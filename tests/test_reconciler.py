@@ -2,7 +2,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -167,13 +166,13 @@ async def test_it_is_asked_at_most_once_a_minute(bench: Bench, database: Databas
         assert 2 == bench.asked()
 
 
-async def test_of_all_processes_one_asks(bench: Bench, database: Database, path: Path) -> None:
+async def test_of_all_processes_one_asks(bench: Bench, database: Database, url: str) -> None:
     """The minute between two questions is that of all processes together, even if they see the
     same doubt at one moment.
     """
     await doubt(database, 5, -1, 0)
     async with AsyncExitStack() as stack:
-        others = [await stack.enter_async_context(open_database(path)) for _ in range(3)]
+        others = [await stack.enter_async_context(open_database(url)) for _ in range(3)]
         benches = [Bench(each, bench.api, bench.hands, each.write) for each in others]
         done = await asyncio.gather(*(each.reconciler.settle(if_due=True) for each in benches))
     assert 1 == sum(1 for each in done if each is not None)

@@ -1,12 +1,11 @@
-"""A run from the table to the API and back: a real file, a real client, the simulator as judge."""
+"""A run from the table to the API and back: a real database and client, the simulator as judge."""
 
 import asyncio
 import json
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -31,6 +30,7 @@ from tests.parts import (
     states,
     take,
 )
+from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
@@ -39,7 +39,9 @@ from worker.db import Database
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.simulator import Limit, Options, Request, Simulator
+from worker.store import moving
 from worker.store.caps import Cap
+from worker.tables import as_text
 
 MUCH_LATER = Policy(max_attempts=3, backoff_base_seconds=7_200, backoff_max_seconds=7_200)
 """A backoff of an hour, with dice that show a half."""
@@ -50,21 +52,9 @@ def urls(count: int) -> list[str]:
     return [f"https://videos.example/{number}.mp4" for number in range(1, count + 1)]
 
 
-async def say(path: Path, statement: str) -> None:
+async def say(plain: Plain, statement: str) -> None:
     """Let another program say something to the database."""
-    await asyncio.to_thread(say_at_once, path, statement)
-
-
-def say_at_once(path: Path, statement: str) -> None:
-    """The same, where nobody else is writing."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
-        connection.execute(statement)
-
-
-def ask(path: Path, question: str) -> list[tuple[object, ...]]:
-    """Let another program look at what is on disk."""
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(question).fetchall()
+    await asyncio.to_thread(plain.execute, statement)
 
 
 async def agree(database: Database, simulator: Simulator) -> None:
@@ -101,9 +91,9 @@ async def until(true: Callable[[], object], what: asyncio.Task[Report] | None = 
             assert what is None or not what.done()
 
 
-def state_of(path: Path, video_id: int) -> object:
+def state_of(plain: Plain, video_id: int) -> object:
     """The state of one video on disk."""
-    return ask(path, f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
+    return plain.execute(f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
 
 
 async def at_once() -> None:
@@ -148,10 +138,10 @@ async def test_nothing_to_do_is_no_trouble(database: Database, simulator: Simula
     assert [] == simulator.requests
 
 
-async def test_two_processes_share_one_file(path: Path, simulator: Simulator) -> None:
+async def test_two_processes_share_one_database(url: str, simulator: Simulator) -> None:
     """A video that one process has claimed is sent by another one too."""
     simulator.options = Options(latency_seconds=0.005)
-    async with open_database(path) as first, open_database(path) as second:
+    async with open_database(url) as first, open_database(url) as second:
         await add(first, *urls(200))
         reports = await asyncio.gather(
             *(
@@ -280,7 +270,7 @@ async def test_what_never_left_costs_no_attempt(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "error"),
+    ("link", "error"),
     [
         ("videos.example/1.mp4", "url: must begin with http:// or https:// or valossaupload://"),
         (
@@ -290,10 +280,10 @@ async def test_what_never_left_costs_no_attempt(database: Database) -> None:
     ],
 )
 async def test_a_row_that_cannot_be_sent_fails_by_itself(
-    database: Database, simulator: Simulator, url: str, error: str
+    database: Database, simulator: Simulator, link: str, error: str
 ) -> None:
     """A request is made for a row that cannot be sent, or it counts as an attempt."""
-    await add(database, url, *urls(2))
+    await add(database, link, *urls(2))
     report = await Worker().run(database, simulator.url)
     assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
     video = await row(database, 1)
@@ -332,7 +322,7 @@ async def test_attempts_are_used_up(database: Database, simulator: Simulator) ->
 # --- Laws 1, 4, 5, 6: claims and doubts -----------------------------------------------------------
 
 
-async def test_the_intent_is_on_disk_before_the_request(database: Database, path: Path) -> None:
+async def test_the_intent_is_on_disk_before_the_request(database: Database, plain: Plain) -> None:
     """A request is under way of which the file knows nothing: after a crash it is lost (law 1)."""
     await add(database, *urls(1))
     async with (
@@ -342,7 +332,7 @@ async def test_the_intent_is_on_disk_before_the_request(database: Database, path
     ):
         await simulator.wait_for_requests(1)
         columns = "state, claims, claimed_by, request_id, length(claim_token)"
-        seen = ask(path, f"SELECT {columns} FROM videos")
+        seen = plain.execute(f"SELECT {columns} FROM videos")
         assert [("submitting", 1, "worker-1", simulator.requests[0].request_id, 32)] == seen
         simulator.release()
 
@@ -403,7 +393,7 @@ async def test_doubts_stay_without_the_order_to_repeat(
     ],
 )
 async def test_an_answer_after_the_lease_settles_its_own_doubt(
-    database: Database, path: Path, said: bytes, state: str, job_id: str | None, tally: Tally
+    database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, tally: Tally
 ) -> None:
     """A job id that comes after the lease has run out is forgotten, or a clear answer then is not
     believed (law 6).
@@ -426,7 +416,7 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
     ):
         await asked.wait()
         await database.write(lambda connection: other.write(connection, [], 0), "test")
-        assert "in_doubt" == state_of(path, 1)
+        assert "in_doubt" == state_of(plain, 1)
         may_answer.set()
         report = await run
     video = await row(database, 1)
@@ -527,7 +517,7 @@ async def test_a_video_that_is_always_refused_fails_alone(database: Database) ->
 
 
 async def test_a_daemon_goes_on_when_the_key_works_again(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A daemon ends over a refused key, or hammers on with it, or never tries again (law 8)."""
     await add(database, *urls(4))
@@ -535,13 +525,14 @@ async def test_a_daemon_goes_on_when_the_key_works_again(
     worker = Worker(orders=DAEMON, dice=0.0)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await simulator.wait_for_requests(2)
-        await until(lambda: ask(path, "SELECT cool_down_reason FROM account") != [(None,)], run)
-        assert [("HTTP 401: Invalid API key",)] == ask(path, "SELECT cool_down_reason FROM account")
+        await until(lambda: plain.execute("SELECT cool_down_reason FROM account") != [(None,)], run)
+        why = plain.execute("SELECT cool_down_reason FROM account")
+        assert [("HTTP 401: Invalid API key",)] == why
         simulator.options = Options()
         await simulator.wait_for_accepted(4)
         _, second, third, *_ = simulator.requests
         assert third.arrived_at - second.arrived_at >= 4.9
-        await until(lambda: [(4,)] == ask(path, "SELECT count(job_id) FROM videos"), run)
+        await until(lambda: [(4,)] == plain.execute("SELECT count(job_id) FROM videos"), run)
         await agree(database, simulator)
 
 
@@ -553,6 +544,7 @@ async def unwritable(database: Database, on: str = "ON") -> None:
     await database.write(lambda c: c.exec_driver_sql(f"PRAGMA query_only = {on}"), "test")
 
 
+@pytest.mark.usefixtures("path")
 async def test_nothing_is_sent_that_cannot_be_written_down(
     database: Database, simulator: Simulator
 ) -> None:
@@ -565,6 +557,23 @@ async def test_nothing_is_sent_that_cannot_be_written_down(
     assert [] == simulator.requests
 
 
+@pytest.mark.usefixtures("remade")
+async def test_nothing_is_sent_whose_intent_a_server_refuses(
+    served: str, simulator: Simulator
+) -> None:
+    """A POST is made of which a read-only server knows nothing (law 9)."""
+    async with open_database(served) as database:
+        await add(database, *urls(3))
+    ((name,),) = execute(served, "SELECT current_database()")
+    execute(served, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with open_database(served) as database:
+        report = await Worker().run(database, simulator.url)
+        assert {"pending": 3} == await states(database)
+    assert (End.DATABASE, Tally()) == (report.end, report.tally)
+    assert "read-only: name the primary server" in report.detail
+    assert [] == simulator.requests
+
+
 async def full(database: Database, pages: int = 1) -> None:
     """Let the worker's own connection find no more room than that, as on a full disk; what there
     is stays.
@@ -573,6 +582,7 @@ async def full(database: Database, pages: int = 1) -> None:
     await database.write(lambda c: c.exec_driver_sql(pragma), "test")
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_full_disk_stops_the_requests(database: Database, simulator: Simulator) -> None:
     """Requests go on while there is no room to write their intents (law 9)."""
     await add(database, *urls(3_000))
@@ -583,6 +593,7 @@ async def test_a_full_disk_stops_the_requests(database: Database, simulator: Sim
     assert len(simulator.requests) == report.tally.submitted < 3_000
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_daemon_outlives_a_full_disk(database: Database, simulator: Simulator) -> None:
     """A daemon ends when its database cannot be written for a while, or says nothing of it."""
     await add(database, *urls(300))
@@ -601,9 +612,10 @@ LONG_REFUSAL = answer(b"no " * 1_000, "400 Bad Request")
 """Too long for a page that is nearly full."""
 
 
-async def test_an_outcome_waits_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_an_outcome_waits_for_the_disk(database: Database, plain: Plain) -> None:
     """An answer that could not be written at once is forgotten, or asked for again."""
-    await nearly_full_history(path)
+    await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
     async with (
@@ -612,18 +624,18 @@ async def test_an_outcome_waits_for_the_disk(database: Database, path: Path) -> 
         going(runner) as run,
     ):
         await until(lambda: "database_trouble" in events(said), run)
-        assert "submitting" == state_of(path, 1)
+        assert "submitting" == state_of(plain, 1)
         await full(database, 1_000_000)
         await until(lambda: "database_works" in events(said), run)
-        assert "failed" == state_of(path, 1)
+        assert "failed" == state_of(plain, 1)
         assert 1 == len(wire.lines)
 
 
-async def nearly_full_history(path: Path) -> None:
+async def nearly_full_history(plain: Plain) -> None:
     """Leave less room on the last page of the history than a long message takes."""
     columns = "(video_id, attempt, at, who, fact, message)"
     values = "(0, 1, '2026-01-01 00:00:00', 'x', 'accepted', printf('%.3500c', 'x'))"
-    await say(path, f"INSERT INTO history {columns} VALUES {values}")
+    await say(plain, f"INSERT INTO history {columns} VALUES {values}")
 
 
 # --- Laws 10 and 12: the pace ---------------------------------------------------------------------
@@ -643,12 +655,12 @@ JITTER_SECONDS = 0.05
 
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_the_pace_holds_in_every_window(
-    path: Path, simulator: Simulator, processes: int
+    url: str, simulator: Simulator, processes: int
 ) -> None:
     """More starts than allowed fall into some window, or far fewer than allowed (law 10)."""
     terms = replace(RUN_TERMS, rate=20, period_seconds=0.5)
     async with AsyncExitStack() as stack:
-        databases = [await stack.enter_async_context(open_database(path)) for _ in range(processes)]
+        databases = [await stack.enter_async_context(open_database(url)) for _ in range(processes)]
         await add(databases[0], *urls(50))
         worker = Worker(terms=terms, slots=8)
         await asyncio.gather(*(worker.run(each, simulator.url) for each in databases))
@@ -702,7 +714,7 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     assert {"pending": 2} == await states(database)
 
 
-async def test_only_what_can_be_sent_is_claimed(database: Database, path: Path) -> None:
+async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain) -> None:
     """Videos are claimed ahead of slots, so that a crash leaves doubts that were never sent
     (law 12).
     """
@@ -714,13 +726,13 @@ async def test_only_what_can_be_sent_is_claimed(database: Database, path: Path) 
         going(runner) as run,
     ):
         await simulator.wait_for_requests(5)
-        counted = ask(path, "SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
+        counted = plain.execute("SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
         assert [("pending", 15), ("submitted", 1), ("submitting", 4)] == counted
         simulator.release()
         assert Tally(submitted=20) == (await run).tally
 
 
-async def test_only_what_is_near_is_claimed(database: Database, path: Path) -> None:
+async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
     """Videos are claimed long before the pace lets them start (law 12)."""
     await add(database, *urls(4))
     terms = replace(RUN_TERMS, rate=1, period_seconds=0.4)
@@ -732,7 +744,7 @@ async def test_only_what_is_near_is_claimed(database: Database, path: Path) -> N
     ):
         for count in range(1, 5):
             await simulator.wait_for_requests(count)
-            (claims,) = ask(path, "SELECT sum(claims) FROM videos")[0]
+            (claims,) = plain.execute("SELECT sum(claims) FROM videos")[0]
             ahead.append(int(str(claims)) - count)
         assert [0, 0, 0, 0] == ahead
         assert Tally(submitted=4) == (await run).tally
@@ -756,7 +768,7 @@ async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Sim
     assert {"pending": 22, "in_doubt": 8} == await states(database)
 
 
-async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, path: Path) -> None:
+async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, plain: Plain) -> None:
     """An API that comes back is met by everything at once, or never tried again (law 13)."""
     script = dict.fromkeys(range(1, 9), "proxy-502") | {9: "stall"}
     await add(database, *urls(20))
@@ -768,7 +780,7 @@ async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, pa
         await simulator.wait_for_requests(9)
         eighth, ninth = [each.arrived_at for each in simulator.requests[7:]]
         assert ninth - eighth >= 4.9
-        assert [(1,)] == ask(path, "SELECT count(*) FROM videos WHERE state = 'submitting'")
+        assert [(1,)] == plain.execute("SELECT count(*) FROM videos WHERE state = 'submitting'")
         simulator.release()
         report = await run
     assert (End.EMPTY, Tally(submitted=12, in_doubt=8)) == (report.end, report.tally)
@@ -879,7 +891,7 @@ async def test_a_limit_is_as_many_requests(
     "jump", [RealTime(wall=58), RealTime(monotonic=58)], ids=["wall", "monotonic"]
 )
 async def test_a_claim_that_has_grown_old_is_given_back(
-    database: Database, simulator: Simulator, path: Path, jump: RealTime
+    database: Database, simulator: Simulator, plain: Plain, jump: RealTime
 ) -> None:
     """A request leaves on a lease that has run short by one of the clocks, so that its doubt is
     called before its answer can come (law 4); or what was given back counts against the limit.
@@ -892,7 +904,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
         terms=replace(RUN_TERMS, rate=1, period_seconds=0.15),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
-        await until(lambda: state_of(path, 2) == "submitting", run)
+        await until(lambda: state_of(plain, 2) == "submitting", run)
         assert 1 == len(simulator.requests)
         time_of_day.wall, time_of_day.monotonic = jump.wall, jump.monotonic
         report = await run
@@ -925,10 +937,10 @@ async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator
         assert End.TIME == (await Worker(orders=orders).run(database, simulator.url)).end
 
 
-async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, path: Path) -> None:
+async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
     """A drain works on while everybody is paused, or hangs."""
     await add(database, *urls(2))
-    await say(path, "UPDATE account SET paused_at = datetime('now'), pause_reason = 'lunch'")
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
     report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
     assert Report(end=End.PAUSED, detail="lunch", tally=Tally(), stop=None) == report
     assert [] == simulator.requests
@@ -969,7 +981,7 @@ async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Si
 
 
 async def test_what_another_process_claimed_is_waited_for(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A drain ends for a cap although the claim of another process holds the room, which may be
     released yet.
@@ -982,9 +994,9 @@ async def test_what_another_process_claimed_is_waited_for(
         going(runner) as run,
         asyncio.timeout(10),
     ):
-        await until(lambda: 4 == len(ask(path, "SELECT 1 FROM history")), run)
+        await until(lambda: 4 == len(plain.execute("SELECT 1 FROM history")), run)
         await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
-        await say(path, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
+        await say(plain, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
         report = await run
     assert (End.CAP, Tally(submitted=5)) == (report.end, report.tally)
 
@@ -1003,7 +1015,7 @@ async def test_a_cap_does_not_outlast_a_dead_process(
 
 
 async def test_a_daemon_sits_out_a_cap_and_says_so_once(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A daemon ends at a cap, fills its log while it waits, or does not see that it has opened."""
     await add(database, *urls(6))
@@ -1020,18 +1032,63 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
         asyncio.timeout(10),
     ):
         await until(lambda: told() == 1, run)
-        await say(path, "INSERT INTO videos (url) VALUES ('https://videos.example/7.mp4')")
-        await say(path, "UPDATE history SET at = datetime('now', '-1 day') WHERE video_id = 1")
+        await say(plain, "INSERT INTO videos (url) VALUES ('https://videos.example/7.mp4')")
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await asyncio.to_thread(
+            plain.execute, "UPDATE history SET at = ? WHERE video_id = 1", as_text(yesterday)
+        )
         await simulator.wait_for_accepted(6)
         await until(lambda: told() == 2, run)
     assert {"submitted": 6, "pending": 1} == await states(database)
+
+
+# --- A queue that moves ----
+
+
+@pytest.mark.parametrize("orders", [DRAIN_ALL, DAEMON])
+async def test_a_queue_that_has_moved_ends_a_run(
+    database: Database, simulator: Simulator, orders: Orders
+) -> None:
+    """Videos that are worked on elsewhere are bought here too, or a daemon idles for ever."""
+    await add(database, *urls(2))
+    await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+    async with asyncio.timeout(10):
+        report = await Worker(orders=orders).run(database, simulator.url)
+    assert Report(end=End.MOVED, detail="sqlite:///b.db", tally=Tally(), stop=None) == report
+    assert [] == simulator.requests
+
+
+async def test_an_idle_daemon_sees_that_its_queue_moves(
+    database: Database, simulator: Simulator
+) -> None:
+    """It sees the mark when something is due, which is never again."""
+    log, said = listener()
+    worker = Worker(orders=replace(DAEMON, poll_seconds=0.02), log=log)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: said, run)
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+        async with asyncio.timeout(10):
+            assert End.MOVED is (await run).end
+
+
+async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
+    """An answer that is on its way when the queue moves becomes a doubt."""
+    await add(database, *urls(2))
+
+    async def move() -> None:
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+
+    async with Wire(by_url({}, move)) as wire:
+        report = await Worker(orders=DAEMON, slots=1).run(database, wire.url)
+    assert (End.MOVED, Tally(submitted=1)) == (report.end, report.tally)
+    assert {"submitted": 1, "pending": 1} == await states(database)
 
 
 # --- The daemon -----------------------------------------------------------------------------------
 
 
 async def test_a_daemon_sees_a_new_row(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A row that another program inserts stays unseen for longer than the poll."""
     async with (
@@ -1041,13 +1098,13 @@ async def test_a_daemon_sees_a_new_row(
     ):
         for count in range(1, 6):
             await say(
-                path, f"INSERT INTO videos (url) VALUES ('https://videos.example/{count}.mp4')"
+                plain, f"INSERT INTO videos (url) VALUES ('https://videos.example/{count}.mp4')"
             )
             await simulator.wait_for_accepted(count)
 
 
 async def test_a_row_is_seen_that_comes_right_after_the_look(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A row that is inserted between the look at the table and the watch for changes stays unseen
     until something else happens.
@@ -1061,7 +1118,7 @@ async def test_a_row_is_seen_that_comes_right_after_the_look(
     def monotonic() -> float:
         if looked == ["the look begins"]:
             looked.append("the look is over")
-            say_at_once(path, "INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
+            plain.execute("INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
         return time.monotonic()
 
     worker = Worker(orders=DAEMON, clock=Clock(now=now, monotonic=monotonic))
@@ -1083,11 +1140,11 @@ async def test_a_daemon_wakes_for_the_next_due_row(
 
 
 async def test_a_paused_daemon_goes_on_when_resumed(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A pause ends a daemon, or its end is not noticed."""
     await add(database, *urls(2))
-    await say(path, "UPDATE account SET paused_at = datetime('now')")
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
     log, said = listener()
     worker = Worker(orders=DAEMON, log=log)
     async with (
@@ -1096,7 +1153,7 @@ async def test_a_paused_daemon_goes_on_when_resumed(
         asyncio.timeout(10),
     ):
         await until(lambda: said, run)
-        await say(path, "UPDATE account SET paused_at = NULL")
+        await say(plain, "UPDATE account SET paused_at = NULL")
         await simulator.wait_for_accepted(2)
 
 
@@ -1122,7 +1179,7 @@ async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simul
 
 
 async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
-    database: Database, path: Path
+    database: Database, plain: Plain
 ) -> None:
     """A stop makes doubts of requests in flight, or sends what had not begun, or charges it."""
     await add(database, *urls(5))
@@ -1134,9 +1191,9 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
         going(runner) as run,
     ):
         await simulator.wait_for_requests(2)
-        await until(lambda: state_of(path, 3) == "submitting", run)
+        await until(lambda: state_of(plain, 3) == "submitting", run)
         runner.stop()
-        await until(lambda: state_of(path, 3) == "pending", run)
+        await until(lambda: state_of(plain, 3) == "pending", run)
         simulator.release()
         report = await run
         assert Report(end=End.STOPPED, detail="", tally=Tally(submitted=2), stop=None) == report
@@ -1172,7 +1229,7 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
         assert "sent, but no answer was read: cut short by our own stop" == video["error"]
 
 
-async def test_after_the_grace_what_was_not_sent_is_due(database: Database, path: Path) -> None:
+async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plain: Plain) -> None:
     """A stop makes a doubt of a request that was still connecting."""
     await add(database, *urls(1))
     with full_backlog() as port:
@@ -1180,7 +1237,7 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, path
             Worker(orders=DAEMON).on(database, f"http://{LOOPBACK}:{port}") as runner,
             going(runner) as run,
         ):
-            await until(lambda: state_of(path, 1) == "submitting", run)
+            await until(lambda: state_of(plain, 1) == "submitting", run)
             runner.stop()
             runner.hurry()
             report = await run
@@ -1200,10 +1257,10 @@ async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
 
 @asynccontextmanager
 async def an_outcome_that_does_not_fit(
-    database: Database, path: Path, worker: Worker
+    database: Database, plain: Plain, worker: Worker
 ) -> AsyncIterator[tuple[Runner, "asyncio.Task[Report]"]]:
     """A run whose one request was answered when there was no room any more to write that down."""
-    await nearly_full_history(path)
+    await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
     async with (
@@ -1214,21 +1271,25 @@ async def an_outcome_that_does_not_fit(
         await until(lambda: "database_trouble" in events(said), run)
         yield runner, run
     assert "settle_given_up" in events(said)
-    assert "submitting" == state_of(path, 1)
+    assert "submitting" == state_of(plain, 1)
 
 
-async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, plain: Plain) -> None:
     """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
     worker = Worker(orders=DAEMON)
-    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         report = await impatiently(runner, run)
         assert (End.STOPPED, Tally()) == (report.end, report.tally)
 
 
-async def test_a_drain_does_not_wait_for_ever_for_the_disk(database: Database, path: Path) -> None:
+@pytest.mark.usefixtures("path")
+async def test_a_drain_does_not_wait_for_ever_for_the_disk(
+    database: Database, plain: Plain
+) -> None:
     """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
     worker = Worker(orders=replace(DRAIN, grace_seconds=0.1))
-    async with an_outcome_that_does_not_fit(database, path, worker) as (runner, run):
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
             runner.hurry()
             await asyncio.sleep(0)
@@ -1239,7 +1300,7 @@ async def test_a_drain_does_not_wait_for_ever_for_the_disk(database: Database, p
 
 @pytest.mark.parametrize("in_flight", [0, 1])
 async def test_a_stop_does_not_wait_for_ever_for_a_lock(
-    database: Database, path: Path, in_flight: int
+    database: Database, url: str, in_flight: int
 ) -> None:
     """A stop hangs while another program holds the database, whether something is in flight."""
     await add(database, *urls(1 + in_flight))
@@ -1249,10 +1310,10 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
         going(runner) as run,
     ):
         await simulator.wait_for_requests(1 + in_flight)
-        await until(lambda: state_of(path, 1) == "submitted", run)
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with session(url) as other:
+            await until(lambda: state_of(other, 1) == "submitted", run)
             other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
-            other.execute("BEGIN IMMEDIATE")
+            other.lock()
             report = await impatiently(runner, run)
         assert (End.STOPPED, 1) == (report.end, report.tally.submitted)
 
@@ -1273,8 +1334,9 @@ async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
     assert {"pending": 2, "in_doubt": 1} == await states(database)
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_ledger_that_dies_ends_the_run(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """A run whose writing side has failed for good hangs on what it cannot settle any more."""
     simulator.options = Options(script={2: "stall"})
@@ -1282,7 +1344,7 @@ async def test_a_ledger_that_dies_ends_the_run(
     async with Worker(orders=DAEMON).on(database, simulator.url) as runner:
         run = asyncio.create_task(runner.run())
         await simulator.wait_for_requests(2)
-        await say(path, "UPDATE account SET next_start_at = 'soon'")
+        await say(plain, "UPDATE account SET next_start_at = 'soon'")
         async with asyncio.timeout(5):
             with pytest.raises(ExceptionGroup) as raised:
                 await run
@@ -1292,8 +1354,16 @@ async def test_a_ledger_that_dies_ends_the_run(
 # --- Laws 11 and 14 -------------------------------------------------------------------------------
 
 
+def everything(url: str) -> list[bytes]:
+    """All that a database keeps: of a file whatever is beside it, of a server its tables."""
+    if not url.startswith("postgresql"):
+        return [file.read_bytes() for file in Path(url).parent.iterdir()]
+    tables = ("videos", "history", "account", "workers")
+    return [repr(execute(url, f"SELECT * FROM {table}")).encode() for table in tables]
+
+
 async def test_the_key_and_signatures_are_nowhere(
-    database: Database, path: Path, simulator: Simulator
+    database: Database, url: str, simulator: Simulator
 ) -> None:
     """The key is in the database or in the log, or a signed link's query in the log (law 11)."""
     signed = "https://b.example/1.mp4?Expires=9999999999&Signature=s1gnature&Key-Pair-Id=x"
@@ -1303,19 +1373,20 @@ async def test_the_key_and_signatures_are_nowhere(
     await Worker(log=log, slots=1).run(database, simulator.url)
     await database.close()
     assert 4 == len(simulator.requests)
-    for file in path.parent.iterdir():
-        assert b"demo-key" not in file.read_bytes()
+    for stored in everything(url):
+        assert b"demo-key" not in stored
     assert "demo-key" not in str(said)
     assert "s1gnature" not in str(said)
     assert [1, 2, 3, 4] == [each["video"] for each in said if each["event"] == "attempt_ended"]
 
 
+@pytest.mark.usefixtures("path")
 async def test_a_poisoned_row_stops_nobody(
-    database: Database, simulator: Simulator, path: Path
+    database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """One row that holds bytes that are no text stops the others, or is sent (law 14)."""
     await add(database, *urls(3))
-    await say(path, "UPDATE videos SET url = CAST(x'68747470733A2F2FFF' AS TEXT) WHERE id = 2")
+    await say(plain, "UPDATE videos SET url = CAST(x'68747470733A2F2FFF' AS TEXT) WHERE id = 2")
     report = await Worker().run(database, simulator.url)
     assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
     error = await database.read(

@@ -1,15 +1,13 @@
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text, update
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import TERMS, add, facts, later, let_start, row, take, transaction
+from tests.parts import TERMS, add, facts, later, let_start, overhear, row, take, transaction
+from tests.plain import Plain
 from worker.core.model import (
     Accepted,
     AccountRefused,
@@ -24,7 +22,7 @@ from worker.core.model import (
 )
 from worker.core.pace import Brake
 from worker.db import Database
-from worker.store import account, queue
+from worker.store import account, moving, queue
 from worker.store.account import Account
 from worker.store.caps import Cap
 from worker.store.queue import Expired
@@ -161,14 +159,12 @@ async def test_too_few_starts_are_waited_for(database: Database, work: Transacti
     assert expected == await database.read(work.look)
 
 
-async def test_two_processes_share_one_spacing(
-    path: Path, database: Database, hands: Hands
-) -> None:
+async def test_two_processes_share_one_spacing(url: str, database: Database, hands: Hands) -> None:
     """Law 10: whoever claims on one database, no two starts are nearer than a step."""
     await due(database, 60)
     works = [transaction(hands.clock, worker=f"worker-{n}", rate=100) for n in range(2)]
     starts: list[tuple[float, int]] = []
-    async with open_database(path) as other:
+    async with open_database(url) as other:
         for place in range(40):
             done = await write((database, other)[place % 2], works[place % 2], room=8)
             starts += [(start.at, place % 2) for start in done.turn.starts]
@@ -190,6 +186,45 @@ async def test_a_pause_lets_nothing_be_claimed(database: Database, work: Transac
     assert Turn(why=Why.PAUSE, detail="lunch") == await database.read(work.look)
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
     assert START == (await known(database)).next_start_at
+
+
+async def moved(database: Database) -> None:
+    """Let the queue be elsewhere."""
+    await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+
+
+async def test_a_queue_that_has_moved_is_claimed_from_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """What is worked on elsewhere would be bought here too; what is under way is settled."""
+    await due(database, 2)
+    (claim,) = await take(database, START)
+    await moved(database)
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == done.turn
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == await database.read(work.look)
+    assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
+
+
+async def test_a_mark_between_look_and_claim_is_seen(database: Database, work: Transaction) -> None:
+    """An idle cron job that has just looked would drain the old file."""
+    await due(database, 1)
+    assert await database.read(work.look) is None
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    assert "pending" == (await row(database, 1))["state"]
+
+
+async def test_a_queue_that_has_moved_is_paused_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """A daemon would sit out a pause that nobody can end any more."""
+    await pause(database)
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    seen = await database.read(work.look)
+    assert seen is not None
+    assert Why.MOVED is seen.why
 
 
 async def test_a_pause_needs_no_reason(database: Database, work: Transaction) -> None:
@@ -348,21 +383,24 @@ EXPIRED = (
 
 
 async def test_what_cannot_be_sent_is_closed_on_the_way(
-    path: Path, database: Database, work: Transaction
+    dialect: str, plain: Plain, database: Database, work: Transaction
 ) -> None:
     """A row that nobody can send costs neither a start nor an attempt, and stops no other."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
-        insert = "INSERT INTO videos (url, due_at) VALUES (CAST(? AS TEXT), '2026-01-01 12:00:00')"
-        for url in (EXPIRED, "not a url", b"https://example.org/\xff.mp4", "https://e.org/1.mp4"):
-            plain.execute(insert, (url,))
-        plain.execute(insert, ("ftp://e.org/2.mp4",))
-        plain.execute(insert, ("https://e.org/3.mp4",))
+    unreadable: str | bytes = b"https://example.org/\xff.mp4"
+    wrong = "UTF-8"
+    if dialect == "postgresql":  # which lets no such bytes in
+        unreadable, wrong = "//e.org/0.mp4", "http"
+    insert = "INSERT INTO videos (url, due_at) VALUES (CAST(? AS TEXT), '2026-01-01 12:00:00')"
+    for url in (EXPIRED, "not a url", unreadable, "https://e.org/1.mp4"):
+        plain.execute(insert, url)
+    plain.execute(insert, "ftp://e.org/2.mp4")
+    plain.execute(insert, "https://e.org/3.mp4")
     done = await write(database, work, room=2)
     assert [4, 6] == [start.claim.video_id for start in done.turn.starts]
     assert [1000.0, pytest.approx(1000.00102)] == [start.at for start in done.turn.starts]
     assert START + 2 * GAP == (await known(database)).next_start_at
     assert [1, 2, 3, 5] == [closed.ending.claim.video_id for closed in done.closed]
-    for closed, part in zip(done.closed, ("signed", "url: holds", "UTF-8", "http"), strict=True):
+    for closed, part in zip(done.closed, ("signed", "url: holds", wrong, "http"), strict=True):
         video_id = closed.ending.claim.video_id
         stored = await row(database, video_id)
         assert ("failed", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
@@ -760,6 +798,18 @@ async def test_a_repeatable_doubt_waits_for_the_pauses_end(
     assert [] == await take(database, later(START, -1))
 
 
+async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
+    database: Database, hands: Hands
+) -> None:
+    """It is repeated where the queue is, and would be here too."""
+    await _doubtful(database)
+    await moved(database)
+    hands.pass_seconds(10)
+    work = transaction(hands.clock, repeat_doubts_after=300.0)
+    assert Why.MOVED is (await write(database, work, room=1)).turn.why
+    assert "in_doubt" == (await row(database, 1))["state"]
+
+
 async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hands) -> None:
     """At one start in a while, the next claim comes just before its start."""
     await due(database, 2)
@@ -799,13 +849,11 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
     before = hands.seconds
 
     def slow(connection: Connection) -> Turn:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        driver.set_trace_callback(lambda _: hands.pass_seconds(1))
+        end = overhear(connection, lambda _: hands.pass_seconds(1))
         try:
             return work.write(connection, [], 1).turn
         finally:
-            driver.set_trace_callback(None)
+            end()
 
     (start,) = (await database.write(slow, "test")).starts
     assert hands.seconds > before

@@ -1,8 +1,7 @@
 import asyncio
 import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,28 +10,30 @@ from sqlalchemy import func, select
 
 from tests.conftest import open_database
 from tests.parts import add, facts, row
+from tests.plain import execute
 from worker import wiring
+from worker.address import address_of
 from worker.core.request import Defaults
 from worker.db import Database, DatabaseProblem, schema_problem
 from worker.log import configure
 from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
+from worker.store import moving
 from worker.store.caps import Cap
 from worker.tables import SCHEMA, videos
 
 KEY = Key("demo-key", "a test")
 
 
-def settings(path: Path, **values: object) -> Settings:
-    """Settings on one database file."""
-    return Settings(database_url=str(path), **values)  # type: ignore[arg-type]
+def settings(url: Path | str, **values: object) -> Settings:
+    """Settings on one database."""
+    return Settings(database_url=str(url), **values)  # type: ignore[arg-type]
 
 
-def set_schema(path: Path, revision: str) -> None:
-    """Make the file look as if another version of the program had made it."""
-    with closing(sqlite3.connect(path)) as plain, plain:
-        plain.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+def set_schema(url: Path | str, revision: str) -> None:
+    """Make the database look as if another version of the program had made it."""
+    execute(str(url), "UPDATE alembic_version SET version_num = ?", revision)
 
 
 async def test_the_database_that_is_there_is_opened(path: Path) -> None:
@@ -57,6 +58,7 @@ async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
     assert [] == os.listdir(tmp_path)  # noqa: PTH208 - a look at it afterwards
 
 
+@pytest.mark.usefixtures("remade")
 @pytest.mark.parametrize(
     ("revision", "problem"),
     [
@@ -68,15 +70,45 @@ async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
     ],
 )
 async def test_another_schema_is_refused_with_the_way_out(
-    path: Path, revision: str, problem: str
+    url: str, revision: str, problem: str
 ) -> None:
     """No program works on tables that it does not know, also where it would make missing ones."""
-    set_schema(path, revision)
+    set_schema(url, revision)
     for opened in (wiring.existing_database, wiring.made_database):
         with pytest.raises(DatabaseProblem) as caught:
-            async with opened(settings(path)):
+            async with opened(settings(url)):
                 raise AssertionError
-        assert f"database {path} {problem}" == str(caught.value)
+        assert f"database {address_of(url)} {problem}" == str(caught.value)
+
+
+async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> None:
+    """A video that is added while the queue moves would stay behind."""
+    async with wiring.existing_database(settings(path)) as database:
+        assert 1 == await wiring.change(database, lambda *_: 1, "test")
+        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+        with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
+            await wiring.change(database, lambda *_: 1, "test")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("/x/videos.db", "sqlite:////x/videos.db"),
+        ("sqlite+aiosqlite:////x/videos.db", "sqlite:////x/videos.db"),
+        ("postgresql+asyncpg://me:pw@host:5/db?password=pw", "postgresql://me@host:5/db"),
+    ],
+)
+def test_a_database_is_named_without_its_password(url: str, told: str) -> None:
+    """It would stand in the mark of the old queue, for everybody who can read that (law 11)."""
+    assert told == wiring.shown(url)
+
+
+def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
+    """A password with a slash in it would stand on the terminal, or in a log."""
+    with pytest.raises(DatabaseProblem) as caught:
+        wiring.shown("postgresql://me:pa/ss@host:port/db")
+    assert "cannot be read: write sqlite:///videos.db or a path" in str(caught.value)
+    assert "pa/ss" not in str(caught.value)
 
 
 async def test_a_missing_database_can_be_made(tmp_path: Path) -> None:
@@ -87,6 +119,15 @@ async def test_a_missing_database_can_be_made(tmp_path: Path) -> None:
         await add(database, "https://example.org/a.mp4")
     async with wiring.made_database(settings(path)) as database:
         assert "https://example.org/a.mp4" == (await row(database, 1))["url"]
+
+
+async def test_an_empty_database_of_a_server_is_filled(bare: str) -> None:
+    """``add`` and ``import`` are a newcomer's first commands there too."""
+    for _ in range(2):
+        async with wiring.made_database(settings(bare)) as database:
+            await add(database, "https://example.org/a.mp4")
+    async with wiring.existing_database(settings(bare)) as database:
+        assert 2 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
 
 
 async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) -> None:
@@ -103,22 +144,22 @@ async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) 
         assert await database.read(schema_problem) is None
 
 
-async def test_migrate_can_be_repeated(path: Path) -> None:
+async def test_migrate_can_be_repeated(url: str) -> None:
     """A deployment that migrates at every start loses nothing."""
-    async with open_database(path) as database:
+    async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
         before = await row(database, 1)
-        await wiring.migrate(settings(path))
+        await wiring.migrate(settings(url))
         assert before == await row(database, 1)
 
 
-async def test_migrate_touches_no_newer_schema(path: Path) -> None:
+@pytest.mark.usefixtures("remade")
+async def test_migrate_touches_no_newer_schema(url: str) -> None:
     """An old program that is started by mistake does not take a newer database down."""
-    set_schema(path, "9999")
+    set_schema(url, "9999")
     with pytest.raises(DatabaseProblem, match="newer than this program's"):
-        await wiring.migrate(settings(path))
-    with closing(sqlite3.connect(path)) as plain:
-        assert [("9999",)] == plain.execute("SELECT * FROM alembic_version").fetchall()
+        await wiring.migrate(settings(url))
+    assert [("9999",)] == execute(url, "SELECT * FROM alembic_version")
 
 
 @pytest.mark.parametrize("opened", [wiring.existing_database, wiring.made_database])
@@ -173,12 +214,12 @@ def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
     assert expected == wiring.terms(settings(path, max_per_day=7, max_total=9), "w").caps
 
 
-async def test_the_parts_run_together(path: Path) -> None:
+async def test_the_parts_run_together(url: str) -> None:
     """Settings alone make a runner that submits what is due, with real clocks and dice."""
     tallies: list[Tally] = []
-    async with Simulator(Options()) as simulator, open_database(path) as database:
+    async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, *(f"https://example.org/{n}.mp4" for n in range(3)))
-        chosen = settings(path, api_url=simulator.url, rate=1_000, default_language="fi-FI")
+        chosen = settings(url, api_url=simulator.url, rate=1_000, default_language="fi-FI")
         orders = wiring.orders(chosen, drain=True)
         async with wiring.runner(chosen, KEY, database, orders, tallies.append) as runner:
             report = await runner.run()
@@ -194,11 +235,11 @@ def _language(body: object) -> object:
     return body["media"]["language"]
 
 
-async def drained(path: Path, options: Options, **values: object) -> dict[str, object]:
+async def drained(url: Path | str, options: Options, **values: object) -> dict[str, object]:
     """What a drain with these settings makes of the first video."""
     configure("error", "json")
-    async with Simulator(options) as simulator, open_database(path) as database:
-        chosen = settings(path, api_url=simulator.url, rate=1_000, **values)
+    async with Simulator(options) as simulator, open_database(url) as database:
+        chosen = settings(url, api_url=simulator.url, rate=1_000, **values)
         orders = wiring.orders(chosen, drain=True)
         async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
             await runner.run()
@@ -214,27 +255,27 @@ async def drained(path: Path, options: Options, **values: object) -> dict[str, o
     ],
 )
 async def test_a_doubt_is_repeated_only_where_the_settings_say_so(
-    path: Path, on_doubt: str, settle: float, state: str
+    url: str, on_doubt: str, settle: float, state: str
 ) -> None:
     """What may buy twice happens by the setting alone, and after its time alone."""
-    async with open_database(path) as database:
+    async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4", state="in_doubt", claims=1, attempts=1)
     chosen = {"on_doubt": on_doubt, "doubt_settle_seconds": settle}
-    assert state == (await drained(path, Options(), **chosen))["state"]
+    assert state == (await drained(url, Options(), **chosen))["state"]
 
 
 @pytest.mark.parametrize(
     ("max_attempts", "state", "wait"), [(1, "failed", None), (2, "pending", 50.0)]
 )
 async def test_attempts_and_backoff_are_those_of_the_settings(
-    path: Path, max_attempts: int, state: str, wait: float | None
+    url: str, max_attempts: int, state: str, wait: float | None
 ) -> None:
     """How often a video is tried, and how long it waits, is what a person set."""
-    async with open_database(path) as database:
+    async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
     began = wiring.CLOCK.now()
     row_now = await drained(
-        path,
+        url,
         Options(script={1: "500"}),
         max_attempts=max_attempts,
         backoff_base_seconds=50,
@@ -250,32 +291,32 @@ async def test_attempts_and_backoff_are_those_of_the_settings(
 
 @pytest.mark.parametrize(("margin", "state"), [(7200.0, "failed"), (60.0, "submitted")])
 async def test_the_margin_of_signed_links_is_that_of_the_settings(
-    path: Path, margin: float, state: str
+    url: str, margin: float, state: str
 ) -> None:
     """How long a link must live is looked at again before a send, by the setting."""
     end = int((wiring.CLOCK.now() + timedelta(hours=1)).timestamp())
-    async with open_database(path) as database:
+    async with open_database(url) as database:
         await add(database, f"https://example.org/a.mp4?AWSAccessKeyId=A&Expires={end}")
-    assert state == (await drained(path, Options(), url_margin_seconds=margin))["state"]
+    assert state == (await drained(url, Options(), url_margin_seconds=margin))["state"]
 
 
-async def test_the_timeout_is_that_of_the_settings(path: Path) -> None:
+async def test_the_timeout_is_that_of_the_settings(url: str) -> None:
     """An answer is waited for as long as a person set, and no longer."""
-    async with open_database(path) as database:
+    async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
     options = Options(script={1: "stall"})
     seen = await drained(
-        path, options, connect_timeout_seconds=0.2, timeout_seconds=0.2, on_doubt="hold"
+        url, options, connect_timeout_seconds=0.2, timeout_seconds=0.2, on_doubt="hold"
     )
     assert ("in_doubt", 1) == (seen["state"], seen["attempts"])
 
 
-async def served(path: Path) -> None:
+async def served(url: Path | str) -> None:
     """A daemon that submits one video and is stopped."""
     configure("warning", "json")
-    async with Simulator(Options()) as simulator, open_database(path) as database:
+    async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
-        chosen = settings(path, api_url=simulator.url)
+        chosen = settings(url, api_url=simulator.url)
         orders = wiring.orders(chosen, drain=False)
         async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
             running = asyncio.create_task(runner.run())

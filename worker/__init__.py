@@ -11,6 +11,7 @@ core/          the decisions, pure: values in, values out
   decide       a claim and its outcome as a transition; backoff: how long it waits
   breaker      outcomes so far: go on, cool down, probe, stop
   pace         when starts may happen, how a 429 slows them, how both follow a clock that is set
+  moved        the mark of a queue that is worked on elsewhere
   intake       a row of somebody's file as a row of ours
   listing      what a list of jobs shows; evidence: what it proves about a doubt; audit: what
                does not fit between it and the table
@@ -22,7 +23,7 @@ postgres       an engine for a server; listening: what it says by itself
 db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
                way to the schema
 store/         the only SQL: batch, queue, settle, account, caps, evidence, audit, insertion,
-               intake, counts, desk, overview, changes
+               intake, counts, desk, overview, changes, fleet, moving
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does
@@ -31,6 +32,8 @@ turn           what one transaction of the queue does
 orders         what a run is told to do; chronicle: what people get to know of it
 ledger         the one writing task
 attempts       one claim, one POST
+moving         a queue on its way to another database
+presence       tells the others that this run is alive
 reconciler     one question for the list of jobs, when doubts are worth it
 closing        whether a run is over, and why
 runner         the loop: run and drain are one

@@ -7,8 +7,16 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+_PORTS = 65_536
 REMEDY = "write sqlite:///videos.db or a path, or postgresql://user@host/database"
 _SHOWN_OF_QUERY = {"host", "port"}
+_HARMLESS = {*_SHOWN_OF_QUERY, "application_name", "sslmode", "user"}
+"""Fields of a query whose values may be shown; those of all others may be a password."""
+
+_FILE = re.compile(
+    r"(?!postgres\w*:)(?![^/]*password=)(?!.*://)|sqlite(\+aiosqlite)?:", re.IGNORECASE
+)
+"""The beginning of what can only mean a file; what was meant for a server makes none."""
 
 
 class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, told in a sentence
@@ -45,7 +53,7 @@ class Server:
 
 def address_of(url: str) -> File | Server:
     """The address that a ``database_url`` means. Raises DatabaseProblem."""
-    if "://" not in url:
+    if "://" not in url and _FILE.match(url):
         return File(Path(url).expanduser().absolute())
     shown = shown_url(url)
     try:
@@ -53,13 +61,34 @@ def address_of(url: str) -> File | Server:
     except (ArgumentError, ValueError):  # whose texts may quote a password
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}") from None
     if parsed.get_backend_name() in {"postgresql", "postgres"}:
-        return Server("postgresql://" + url.split("://", 1)[1])
-    if parsed.get_backend_name() != "sqlite" or parsed.host or not parsed.database or parsed.query:
+        return _server(parsed, shown)
+    strange = parsed.host or parsed.password or parsed.query
+    if parsed.get_backend_name() != "sqlite" or strange or not parsed.database:
         raise DatabaseProblem(f"database_url {shown!r} is no database of this program: {REMEDY}")
     return File(Path(parsed.database).expanduser().absolute())
 
 
+def _server(parsed: URL, shown: str) -> Server:
+    """The server, in an address that the driver reads as it was read here. Raises
+    DatabaseProblem.
+    """
+    if "@" in (parsed.host or ""):
+        raise DatabaseProblem(f"database_url {shown!r}: an @ in a password is written %40")
+    named = parsed.query.get("port", ())
+    ports = [named] if isinstance(named, str) else [*named]
+    ports += [] if parsed.port is None else [str(parsed.port)]
+    if not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
+        raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}")
+    return Server(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+
+
 def shown_url(url: str) -> str:
     """What may be shown of a ``database_url``, whether it can be read or not."""
-    without_user = re.sub(r"//[^@/]*@", "//…@", url)
-    return re.sub(r"(password=)[^&]*", r"\1…", without_user)
+    if _FILE.match(url):
+        return url
+    without_user = re.sub(r"(:/*).*@", r"\1…@", url)
+    return re.sub(r"(\w+)=([^&\s]*)", _field, without_user)
+
+
+def _field(found: re.Match[str]) -> str:
+    return found[0] if found[1] in _HARMLESS else f"{found[1]}=…"

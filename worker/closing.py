@@ -100,8 +100,11 @@ class Closing:
 
     def ended(self, turn: Turn) -> tuple[End, str] | None:
         """Whether a turn that brought no start is the end of a drain. An answer that is on its way
-        is waited for, be it to a video or to a question for the list.
+        is waited for, be it to a video or to a question for the list. A queue that has moved ends
+        a daemon as well.
         """
+        if turn.why is Why.MOVED:
+            return End.MOVED, turn.detail
         asking = self._reconciler is not None and self._reconciler.asking
         if not self._orders.drain or self._gate.taken or asking:
             return None
@@ -116,6 +119,8 @@ class Closing:
                 return None
             case Why.PAUSE:
                 return End.PAUSED
+            case Why.MOVED:
+                return End.MOVED
             case Why.NOTHING:
                 return self._emptied()
             case Why.COOL_DOWN:

@@ -102,7 +102,11 @@ class Judgement:
         asked_at: datetime,
         now: datetime,
     ) -> list[Finding]:
-        """The same, written down; what has moved on is left as it is. Returns what was written."""
+        """The same, written down; what has moved on is left as it is, and all of a queue that has
+        moved, since it is settled elsewhere. Returns what was written.
+        """
+        if account.read(connection).moved_to is not None:
+            return []
         findings = self.read(connection, shown, asked_at)
         account.list_read(connection, asked_at)
         return [finding for finding in findings if self._settled(connection, finding, now)]

@@ -113,10 +113,14 @@ class Ledger:
         """``work``'s result, in a transaction of its own that ends whatever becomes of the caller.
         Raises what ``work`` raises, or DatabaseProblem.
         """
+        return await self.put(work, purpose)
+
+    def put(self, work: Callable[[Connection], T], purpose: str) -> "asyncio.Future[T]":
+        """The same, put down at once and without an await; somebody has to look at the future."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append(_Asked(work, purpose, cast("asyncio.Future[object]", future)))
         self._news.set()
-        return await future
+        return future
 
     def close(self) -> None:
         """End ``run`` when everything put down is on disk."""

@@ -26,7 +26,7 @@ OLDEST = 14
 CONNECT_SECONDS = 10.0
 LAST_SECONDS = 1.0
 """What a transaction gets to notice that its connection was closed."""
-NET_SECONDS = 1.0
+NET_SECONDS = 3.0
 """After so long there may be something new although nobody has said so."""
 
 AGAIN_SECONDS = 0.5

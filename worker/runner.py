@@ -5,7 +5,7 @@ given its parts, and told to stop.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -18,12 +18,15 @@ from worker.gate import Gate
 from worker.ledger import Ledger
 from worker.log import Event
 from worker.orders import End, Orders, Report
+from worker.presence import Presence, Signs
 from worker.reconciler import Reconciler
 from worker.terms import Start, Turn, Why
 from worker.turn import Transaction
 
-LONGEST_SLEEP_SECONDS = 30.0
-"""Between looks at the table when nothing calls: a wall clock may have jumped."""
+LONGEST_SLEEP_SECONDS = 20.0
+"""Between looks at the table when nothing calls: a wall clock may have jumped, and the others take
+a run that shows no sign of life for a minute for a dead one.
+"""
 
 DATABASE_SECONDS = 1.0
 """Between claims while the database cannot be used."""
@@ -36,7 +39,7 @@ LAST_WRITE_SECONDS = 5.0
 
 
 class Runner:
-    """One run of one process. ``turned`` is called at each turn of the loop, each 30 s at least."""
+    """One run of one process. Its loop turns every 20 s at least, and ``signs`` show that."""
 
     def __init__(
         self,
@@ -47,15 +50,17 @@ class Runner:
         gate: Gate,
         orders: Orders,
         chronicle: Chronicle,
-        turned: Callable[[], None] = lambda: None,
+        signs: Signs,
     ) -> None:
         self._database = database
-        self._turned = turned
         self._clock = transaction.clock
         self._gate = gate
         self._orders = orders
         self._chronicle = chronicle
         self._ledger = Ledger(database, transaction, chronicle)
+        self._presence = Presence(
+            signs=signs, put=self._ledger.put, clock=self._clock, chronicle=chronicle
+        )
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
@@ -108,6 +113,8 @@ class Runner:
                 if settling:  # it waits for the ledger or the API, which both bear to be left
                     settling.cancel()
                 await self._wind_down()
+                if not self._given_up:
+                    self._presence.leave()
                 if self._given_up and self._ledger.problem and not self._stopping.is_set():
                     end, detail = End.DATABASE, str(self._ledger.problem)
             except BaseException:
@@ -186,7 +193,7 @@ class Runner:
         """Claim whenever there is room, until it is over."""
         while (over := self._over()) is None:
             self._wake.clear()
-            self._turned()
+            self._presence.turned()
             if self._room() <= 0:
                 await self._sleep(self._attempts.breaker.cool_until if self._cooling() else None)
                 continue

@@ -48,6 +48,7 @@ class Why(StrEnum):
     DOUBTS = "doubts that may be repeated later"
     LIST = "the API's list of jobs"
     NOTHING = "new videos"
+    MOVED = "nothing here: the queue has moved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

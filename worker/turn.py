@@ -61,7 +61,6 @@ class Transaction:
         closed: list[Settled] = []
         turn = Turn(why=Why.PACE, until=now)
         if room > 0:
-            self._repeat_doubts(connection, now)
             turn = self._grant(connection, room, (began, now), closed)
         return Done(settled=settled, closed=closed, expired=expired, turn=turn)
 
@@ -161,6 +160,9 @@ class Transaction:
         """
         began, now = moment
         known = account.read(connection)
+        if known.moved_to is not None:
+            return Turn(why=Why.MOVED, detail=known.moved_to)
+        self._repeat_doubts(connection, now)
         if known.paused_at is not None:
             return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
         planned = self._plan(known, now)
@@ -271,6 +273,8 @@ class Transaction:
         ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
+        if known.moved_to is not None:
+            return Turn(why=Why.MOVED, detail=known.moved_to)
         if known.paused_at is not None:
             return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
         repeat_at = self._repeat_at(connection)

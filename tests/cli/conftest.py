@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import select
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -22,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.plain import execute, insert_all, session
+from worker.address import address_of
 from worker.cli import run
 from worker.simulator import Options, Simulator
 
@@ -52,16 +53,26 @@ class Said:
 
 @dataclass
 class Cli:
-    """The command line on one database file. ``environment`` is all that it sees of variables."""
+    """The command line on one database. ``environment`` is all that it sees of variables."""
 
-    path: Path
+    url: str
     capsys: pytest.CaptureFixture[str]
     environment: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, command: str, *arguments: object, **environment: str) -> Said:
         """One command on this database."""
         given = [command, *map(str, arguments)]
-        return self.bare(*given, "--database", self.path, **environment)
+        return self.bare(*given, "--database", self.url, **environment)
+
+    @property
+    def path(self) -> Path:
+        """The file, where it is one."""
+        return Path(self.url)
+
+    @property
+    def shown(self) -> str:
+        """The database as people are told of it."""
+        return str(address_of(self.url))
 
     def bare(self, *arguments: object, **environment: str) -> Said:
         """The command line as it is written."""
@@ -74,9 +85,8 @@ class Cli:
         return Said(code, out, err)
 
     def sql(self, statement: str, *values: object) -> list[Any]:
-        """Plain SQL on the file, as anybody may say it; one column comes as values."""
-        with closing(sqlite3.connect(self.path)) as plain, plain:
-            rows = plain.execute(statement, values).fetchall()
+        """Plain SQL, as anybody may say it; one column comes as values."""
+        rows = execute(self.url, statement, *values)
         return [row[0] if len(row) == 1 else row for row in rows]
 
     def insert(self, **columns: object) -> int:
@@ -89,34 +99,31 @@ class Cli:
     def insert_many(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Many rows, all with the same columns."""
         given = list(rows)
-        names, marks = ", ".join(given[0]), ", ".join("?" * len(given[0]))
-        with closing(sqlite3.connect(self.path)) as plain, plain:
-            plain.executemany(
-                f"INSERT INTO videos ({names}) VALUES ({marks})",
-                [tuple(row.values()) for row in given],
-            )
-
-    def row_names(self) -> list[str]:
-        """The columns of a video."""
-        return [name for _, name, *_ in self.sql("PRAGMA table_info(videos)")]
+        insert_all(self.url, "videos", given)
 
     def row(self, video_id: int) -> dict[str, Any]:
         """One video as it stands."""
-        with closing(sqlite3.connect(self.path)) as plain:
-            plain.row_factory = sqlite3.Row
-            return dict(plain.execute("SELECT * FROM videos WHERE id = ?", (video_id,)).fetchone())
+        with session(self.url) as plain:
+            (found,) = plain.rows("SELECT * FROM videos WHERE id = ?", video_id)
+        return found
 
 
 @pytest.fixture
-def cli(path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(url: str, capsys: pytest.CaptureFixture[str]) -> Cli:
     """The command line on a migrated database."""
-    return Cli(path, capsys)
+    return Cli(url, capsys)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line where no database is yet."""
-    return Cli(tmp_path / "fresh" / "videos.db", capsys)
+    """The command line where no file is yet."""
+    return Cli(str(tmp_path / "fresh" / "videos.db"), capsys)
+
+
+@pytest.fixture
+def empty(bare: str, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """The command line on a server's database in which nothing is yet."""
+    return Cli(bare, capsys)
 
 
 ON_TERMINAL = """

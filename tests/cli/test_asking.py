@@ -1,41 +1,43 @@
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.plain import insert_all
 from worker.cli import run
 from worker.tables import SCHEMA
 
 
-def type_(path: Path, *words: str) -> int:
+def type_(url: str, *words: str) -> int:
     """Type a command."""
-    return run([*words, "--database", str(path)], {})
+    return run([*words, "--database", url], {})
 
 
 @pytest.fixture
-def filled(path: Path) -> Path:
+def filled(url: str) -> str:
     """One video in each state, with the history of a doubt."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO videos (url, media_id, state, job_id, claim_token, claimed_by,"
-            " lease_until, claims, attempts, error) VALUES (?, ?, ?, ?, 't', 'w',"
-            " '2030-01-01 00:00:00', 1, 1, ?)",
-            [
-                (f"https://x.example/{s}.mp4", f"m-{s}", s, "j" if s == "submitted" else None, s)
-                for s in ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
-            ],
-        )
-        connection.execute(
-            "INSERT INTO history (video_id, attempt, at, who, fact, message)"
-            " VALUES (5, 1, '2026-01-01 00:00:00', 'w', 'in_doubt', 'lost')"
-        )
-        connection.execute(
-            "INSERT INTO history (video_id, attempt, at, who, fact, job_id)"
-            " VALUES (3, 1, '2026-01-01 00:00:00', 'w', 'accepted', 'j')"
-        )
-    return path
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": "2030-01-01 00:00:00"}
+    rows = [
+        {
+            "url": f"https://x.example/{state}.mp4",
+            "media_id": f"m-{state}",
+            "state": state,
+            "job_id": "j" if state == "submitted" else None,
+            "claims": 1,
+            "attempts": 1,
+            "error": state,
+            **claim,
+        }
+        for state in ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
+    ]
+    insert_all(url, "videos", rows)
+    fact = {"attempt": 1, "at": "2026-01-01 00:00:00", "who": "w"}
+    facts = [
+        {"video_id": 5, "fact": "in_doubt", "message": "lost", "job_id": None, **fact},
+        {"video_id": 3, "fact": "accepted", "message": None, "job_id": "j", **fact},
+    ]
+    insert_all(url, "history", facts)
+    return url
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def filled(path: Path) -> Path:
     ],
 )
 def test_show_says_what_happens_next(
-    filled: Path, capsys: pytest.CaptureFixture[str], number: int, word: str
+    filled: str, capsys: pytest.CaptureFixture[str], number: int, word: str
 ) -> None:
     """A person would have to know the program to know what to do."""
     assert 0 == type_(filled, "show", str(number), "--json")
@@ -60,7 +62,7 @@ def test_show_says_what_happens_next(
 
 @pytest.mark.parametrize("reference", ["5", "m-in_doubt"])
 def test_show_tells_the_story_and_the_request(
-    filled: Path, capsys: pytest.CaptureFixture[str], reference: str
+    filled: str, capsys: pytest.CaptureFixture[str], reference: str
 ) -> None:
     """The evidence of a doubt would need SQL."""
     assert 0 == type_(filled, "show", reference)
@@ -70,14 +72,14 @@ def test_show_tells_the_story_and_the_request(
     assert '"customer_media_info"' in said
 
 
-def test_show_finds_a_video_by_its_job(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_finds_a_video_by_its_job(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A job in the portal could not be led back to its row."""
     assert 0 == type_(filled, "show", "j", "--json")
     assert 3 == json.loads(capsys.readouterr().out)[0]["video"]["id"]
 
 
 def test_show_says_that_nothing_has_this_name(
-    filled: Path, capsys: pytest.CaptureFixture[str]
+    filled: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A typing error would print nothing."""
     assert 1 == type_(filled, "show", "nobody")
@@ -97,7 +99,7 @@ def test_show_says_that_nothing_has_this_name(
     ],
 )
 def test_list_shows_what_the_filters_mean(
-    filled: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], ids: list[int]
+    filled: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], ids: list[int]
 ) -> None:
     """A person would look at the wrong rows, or change them by the same filters."""
     assert 0 == type_(filled, "list", *words, "--json")
@@ -106,7 +108,7 @@ def test_list_shows_what_the_filters_mean(
     assert 1 + len(ids) == len(capsys.readouterr().out.splitlines())
 
 
-def test_status_is_the_queue_in_numbers(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_is_the_queue_in_numbers(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody would know how much is left and what it cost."""
     assert 0 == type_(filled, "status", "--json")
     told = json.loads(capsys.readouterr().out)
@@ -126,7 +128,7 @@ def test_check_says_all_problems_at_once_and_spends_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A half-configured system would be found out one error at a time."""
-    assert 78 == type_(tmp_path / "none.db", "check", "--json")
+    assert 78 == type_(str(tmp_path / "none.db"), "check", "--json")
     told = json.loads(capsys.readouterr().out)
     assert 2 <= len(told["problems"])
     assert any("no database at" in problem for problem in told["problems"])
@@ -150,6 +152,6 @@ def test_migrate_makes_a_database_and_says_where(
 ) -> None:
     """Nobody would know which file was made."""
     path = tmp_path / "new.db"
-    assert 0 == type_(path, "migrate")
+    assert 0 == type_(str(path), "migrate")
     assert f"{path} is at schema {SCHEMA}\n" == capsys.readouterr().out
-    assert 0 == type_(path, "status")
+    assert 0 == type_(str(path), "status")

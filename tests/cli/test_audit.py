@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from tests.cli.conftest import Beside, Cli, Said
+from tests.processes.programs import moment
 from worker.simulator import Options, Simulator
 
 KEY = "sk-0123456789abcdef"
@@ -230,7 +231,7 @@ def test_a_job_that_is_gone_is_told(cli: Cli, beside: Start) -> None:
         first, _ = buy(cli, simulator, 2)
         (hidden,) = cli.sql("SELECT id FROM videos WHERE job_id = ?", first)
         assert 0 == say(cli, simulator.url, "audit").code  # it may only be late
-        cli.sql("UPDATE videos SET submitted_at = datetime('now', '-1 hour')")
+        cli.sql("UPDATE videos SET submitted_at = ?", moment(-3600))
         said = say(cli, simulator.url, "audit")
     assert (1, "") == (said.code, said.err)
     assert ["gone", str(hidden), "submitted", "", first, "", "yes"] == said.rows()[1]

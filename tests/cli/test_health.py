@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.plain import execute
+from worker import wiring
 from worker.cli import run
 
 
@@ -74,4 +76,26 @@ def test_a_folder_that_is_a_file_is_named(path: Path, capsys: pytest.CaptureFixt
 def test_a_database_of_another_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong setting would look like a dead daemon."""
     assert 78 == run(["health", "--database", "mysql://x/y"], {})
-    assert "no SQLite file" in capsys.readouterr().err
+    assert "is no database of this program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "told"),
+    [
+        ("", 1, "no daemon has run on"),
+        ("'{host}', 'run', clock_timestamp()", 0, "alive, 0 s ago"),
+        ("'{host}', 'drain', clock_timestamp()", 1, "no daemon has run on"),
+        ("'elsewhere', 'run', clock_timestamp()", 1, "no daemon has run on"),
+        ("'{host}', 'run', clock_timestamp() - interval '90 s'", 1, "made no turn for 90 s"),
+    ],
+)
+def test_a_server_knows_the_daemon_of_this_machine(
+    served: str, capsys: pytest.CaptureFixture[str], row: str, code: int, told: str
+) -> None:
+    """A container whose daemon hangs is not restarted, or one is that lives."""
+    if row:
+        columns = "(id, pid, started_at, host, command, seen_at)"
+        values = f"('w', 1, clock_timestamp(), {row.format(host=wiring.host())})"
+        execute(served, f"INSERT INTO workers {columns} VALUES {values}")
+    assert code == run(["health", "--database", served], {})
+    assert told in "".join(capsys.readouterr())

@@ -1,26 +1,24 @@
 import io
 import json
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.plain import execute, insert_all
 from worker.cli import run
 
 ENDED = "https://b.s3.amazonaws.com/a.mp4?AWSAccessKeyId=A&Signature=S&Expires=1367619688"
 
 
-def type_(path: Path, *words: str) -> int:
+def type_(url: str, *words: str) -> int:
     """Type an import."""
-    return run(["import", *words, "--database", str(path)], {})
+    return run(["import", *words, "--database", url], {})
 
 
-def videos(path: Path, *columns: str) -> list[tuple[object, ...]]:
+def videos(url: str, *columns: str) -> list[tuple[object, ...]]:
     """These columns of every video, by id."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        return list(connection.execute(f"SELECT {', '.join(columns)} FROM videos ORDER BY id"))
+    return execute(url, f"SELECT {', '.join(columns)} FROM videos ORDER BY id")
 
 
 def write(folder: Path, name: str, text: str) -> str:
@@ -30,7 +28,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 
 def test_every_row_is_added_or_skipped_or_rejected(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A row that is neither would be lost."""
     text = (
@@ -41,7 +39,7 @@ def test_every_row_is_added_or_skipped_or_rejected(
     )
     rejects = tmp_path / "rejects.jsonl"
     file = write(tmp_path, "list.csv", text)
-    assert 1 == type_(path, file, "--map", "media_id=id", "--rejects", str(rejects), "--json")
+    assert 1 == type_(url, file, "--map", "media_id=id", "--rejects", str(rejects), "--json")
     told = json.loads(capsys.readouterr().out)
     assert (7, 2, 2, 3) == (
         told["rows"],
@@ -49,31 +47,29 @@ def test_every_row_is_added_or_skipped_or_rejected(
         sum(told["skipped"].values()),
         sum(told["rejected"].values()),
     )
-    assert [("a", 'two\r\nlines, and "quotes"'), ("f", "Häxan")] == videos(
-        path, "media_id", "title"
-    )
+    assert [("a", 'two\r\nlines, and "quotes"'), ("f", "Häxan")] == videos(url, "media_id", "title")
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
     assert [6, 7, 8] == [reject["line"] for reject in kept]
     assert "sign it anew" in kept[0]["reason"]
 
 
-def test_an_import_can_be_repeated(path: Path, tmp_path: Path) -> None:
+def test_an_import_can_be_repeated(url: str, tmp_path: Path) -> None:
     """An interrupted import would have to be cleaned up by hand."""
     lines = "".join(f"https://x.example/{number}.mp4\n" for number in range(2_500))
     file = write(tmp_path, "list.csv", f"url\n{lines}")
-    assert 0 == type_(path, file)
-    assert 0 == type_(path, file)
-    assert [(2_500,)] == videos(path, "count(*)")
+    assert 0 == type_(url, file)
+    assert 0 == type_(url, file)
+    assert [(2_500,)] == execute(url, "SELECT count(*) FROM videos")
 
 
-def test_duplicates_are_taken_where_they_are_wanted(path: Path, tmp_path: Path) -> None:
+def test_duplicates_are_taken_where_they_are_wanted(url: str, tmp_path: Path) -> None:
     """Two jobs for one address could not be ordered."""
     file = write(tmp_path, "list.csv", "url\nhttps://x.example/1.mp4\nhttps://x.example/1.mp4\n")
-    assert 0 == type_(path, file, "--allow-duplicates")
-    assert [(2,)] == videos(path, "count(*)")
+    assert 0 == type_(url, file, "--allow-duplicates")
+    assert [(2,)] == execute(url, "SELECT count(*) FROM videos")
 
 
-def test_json_lines_go_in_by_mapped_names(path: Path, tmp_path: Path) -> None:
+def test_json_lines_go_in_by_mapped_names(url: str, tmp_path: Path) -> None:
     """Lists of other programs would have to be rewritten first."""
     file = write(
         tmp_path,
@@ -83,34 +79,39 @@ def test_json_lines_go_in_by_mapped_names(path: Path, tmp_path: Path) -> None:
     )
     maps = ["url=link", "media_id=n", "priority=prio", "due_at=at"]
     words = [word for pair in maps for word in ("--map", pair)]
-    assert 0 == type_(path, file, *words, "--set", "language=fi-FI")
+    assert 0 == type_(url, file, *words, "--set", "language=fi-FI")
     assert [
-        ("https://x.example/1.mp4", "7", 5, "2030-01-02 01:04:05.000000", "fi-FI"),
+        ("https://x.example/1.mp4", "7", 5, "fi-FI"),
         ("https://x.example/2.mp4", None, 0, "fi-FI"),
-    ] == [
-        videos(path, "url", "media_id", "priority", "due_at", "language")[0],
-        videos(path, "url", "media_id", "priority", "language")[1],
-    ]
+    ] == videos(url, "url", "media_id", "priority", "language")
+    ((due_at,), _) = videos(url, "due_at")
+    assert "2030-01-02 01:04:05" == str(due_at).removesuffix(".000000")
 
 
 def test_fresh_columns_reach_what_is_still_to_be_sent(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Corrected languages and fresh links would need SQL, or change what was sent."""
     states = ("pending", "failed", "cancelled", "submitting", "submitted", "in_doubt")
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO videos (url, media_id, title, language, state, job_id, claim_token,"
-            " claimed_by, lease_until, attempts, claims)"
-            " VALUES (?, ?, 'kept', 'xx', ?, ?, 't', 'w', '2030-01-01 00:00:00', 1, 1)",
-            [
-                (f"https://x.example/{s}.mp4", s, s, "job" if s == "submitted" else None)
-                for s in states
-            ],
-        )
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": "2030-01-01 00:00:00"}
+    before = [
+        {
+            "url": f"https://x.example/{state}.mp4",
+            "media_id": state,
+            "title": "kept",
+            "language": "xx",
+            "state": state,
+            "job_id": "job" if state == "submitted" else None,
+            "attempts": 1,
+            "claims": 1,
+            **claim,
+        }
+        for state in states
+    ]
+    insert_all(url, "videos", before)
     rows = "".join(f"{s},https://x.example/{s}.mp4?new,fi-FI\n" for s in states)
     file = write(tmp_path, "list.csv", f"media_id,url,language\n{rows}")
-    assert 0 == type_(path, file, "--update", "--json")
+    assert 0 == type_(url, file, "--update", "--json")
     told = json.loads(capsys.readouterr().out)
     assert (3, 3) == (told["updated"], sum(told["left"].values()))
     assert [
@@ -120,17 +121,17 @@ def test_fresh_columns_reach_what_is_still_to_be_sent(
         ("submitting", "xx", "kept", 1),
         ("submitted", "xx", "kept", 1),
         ("in_doubt", "xx", "kept", 1),
-    ] == videos(path, "state", "language", "title", "attempts")
+    ] == videos(url, "state", "language", "title", "attempts")
 
 
 def test_corrections_need_no_addresses(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Five hundred corrected languages would need five hundred addresses beside them."""
-    type_(path, write(tmp_path, "a.csv", "url,media_id\nhttps://x.example/1.mp4,a\n"))
+    type_(url, write(tmp_path, "a.csv", "url,media_id\nhttps://x.example/1.mp4,a\n"))
     capsys.readouterr()
     file = write(tmp_path, "b.csv", "media_id,language\na,fi-FI\nunknown,fi-FI\n,fi-FI\n")
-    assert 1 == type_(path, file, "--update", "--json")
+    assert 1 == type_(url, file, "--update", "--json")
     told = json.loads(capsys.readouterr().out)
     assert (1, 0, 0, 2) == (
         told["updated"],
@@ -138,24 +139,24 @@ def test_corrections_need_no_addresses(
         sum(told["left"].values()),
         sum(told["rejected"].values()),
     )
-    assert [("https://x.example/1.mp4", "fi-FI")] == videos(path, "url", "language")
+    assert [("https://x.example/1.mp4", "fi-FI")] == videos(url, "url", "language")
 
 
-def test_rows_with_a_job_were_handed_in_by_other_means(path: Path, tmp_path: Path) -> None:
+def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path) -> None:
     """An older script's jobs would be bought again."""
     text = "url,media_id,job_id\nhttps://x.example/1.mp4,a,j1\nhttps://x.example/2.mp4,b,\n"
-    assert 0 == type_(path, write(tmp_path, "a.csv", text))
+    assert 0 == type_(url, write(tmp_path, "a.csv", text))
     again = "url,media_id,job_id\nhttps://x.example/2.mp4,b,j2\nhttps://x.example/3.mp4,c,j1\n"
-    assert 0 == type_(path, write(tmp_path, "b.csv", again), "--update")
-    assert [("submitted", "j1"), ("submitted", "j2")] == videos(path, "state", "job_id")
+    assert 0 == type_(url, write(tmp_path, "b.csv", again), "--update")
+    assert [("submitted", "j1"), ("submitted", "j2")] == videos(url, "state", "job_id")
 
 
 def test_unused_columns_are_named_once_with_a_near_miss(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A misspelt column would be left out without a word."""
     file = write(tmp_path, "a.csv", "url,lang,colour\nhttps://x.example/1.mp4,fi-FI,red\n")
-    assert 0 == type_(path, file)
+    assert 0 == type_(url, file)
     assert (
         "valossa-ingest: column 'lang' was not used: did you mean --map language=lang?\n"
         "valossa-ingest: column 'colour' was not used\n"
@@ -172,64 +173,64 @@ def test_unused_columns_are_named_once_with_a_near_miss(
     ],
 )
 def test_a_list_that_is_none_is_refused_as_a_whole(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, word: str
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, word: str
 ) -> None:
     """A thousand rejects would say less than one sentence."""
-    assert 2 == type_(path, write(tmp_path, "a.csv", text))
+    assert 2 == type_(url, write(tmp_path, "a.csv", text))
     assert word in capsys.readouterr().err
-    assert [] == videos(path, "id")
+    assert [] == videos(url, "id")
 
 
 @pytest.mark.parametrize("words", [("--map", "colour=x"), ("--set", "title")])
 def test_a_wrong_flag_names_the_columns(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
 ) -> None:
     """A typing error would import nonsense."""
     file = write(tmp_path, "a.csv", "url\nhttps://x.example/1.mp4\n")
-    assert 2 == type_(path, file, *words)
+    assert 2 == type_(url, file, *words)
     assert "media_id" in capsys.readouterr().err
 
 
-def test_a_file_that_is_not_there_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_there_is_named(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A typing error would end in a traceback."""
-    assert 2 == type_(path, "/nowhere/list.csv")
+    assert 2 == type_(url, "/nowhere/list.csv")
     assert "valossa-ingest: /nowhere/list.csv: No such file or directory\n" == (
         capsys.readouterr().err
     )
 
 
-def test_a_pipe_is_a_list_too(path: Path) -> None:
+def test_a_pipe_is_a_list_too(url: str) -> None:
     """Another program's output would have to become a file first."""
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(b"url\nhttps://x.example/1.mp4\n"))
     try:
-        assert 0 == type_(path, "-")
+        assert 0 == type_(url, "-")
     finally:
         sys.stdin = before
-    assert [("https://x.example/1.mp4",)] == videos(path, "url")
+    assert [("https://x.example/1.mp4",)] == videos(url, "url")
 
 
 def test_many_rejects_are_counted_and_few_are_shown(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Hundreds of dead links would hide the numbers."""
     file = write(tmp_path, "a.csv", "url\n" + "".join(f"{ENDED}&n={n}\n" for n in range(30)))
-    assert 1 == type_(path, file)
+    assert 1 == type_(url, file)
     told = capsys.readouterr()
     assert "rejected, url: signed link ended  30" in told.out
     assert 11 == len(told.err.splitlines())
 
 
 def test_add_prints_the_id_and_takes_nothing_twice(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A script could not follow what it enqueued."""
-    words = ["add", "https://x.example/1.mp4", "--title", "A talk", "--database", str(path)]
+    words = ["add", "https://x.example/1.mp4", "--title", "A talk", "--database", url]
     assert 0 == run(words, {})
     assert "1\n" == capsys.readouterr().out
     assert 1 == run(words, {})
     assert "not added: same url" in capsys.readouterr().err
     assert 0 == run([*words, "--allow-duplicates"], {})
     assert "2\n" == capsys.readouterr().out
-    assert 2 == run(["add", "nonsense", "--database", str(path)], {})
+    assert 2 == run(["add", "nonsense", "--database", url], {})
     assert "url: must begin with http://" in capsys.readouterr().err

@@ -13,6 +13,9 @@ from worker import __version__
 from worker.cli.parser import COMMANDS, FLAG_SETTINGS, SHELLS, parser
 from worker.core.model import State
 
+pytestmark = pytest.mark.usefixtures("path")
+"""The words of a command line are the same on every database."""
+
 NAMES = [command.name for command in COMMANDS]
 SLOW = ("aiohttp", "sqlalchemy", "alembic", "rich", "structlog", "shtab")
 

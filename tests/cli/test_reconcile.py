@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.cli.conftest import Beside, Cli, Said
+from tests.processes.programs import moment
 from worker.simulator import Options, Simulator
 
 KEY = "sk-0123456789abcdef"
@@ -34,10 +35,9 @@ def buy(cli: Cli, simulator: Simulator) -> str:
 def put_back(cli: Cli, video_id: int, begun: int, written: int) -> None:
     """Let what happened to a video have happened that many seconds ago."""
     cli.sql(
-        "UPDATE history SET started_at = datetime('now', ?), at = datetime('now', ?) "
-        "WHERE video_id = ?",
-        f"-{begun} seconds",
-        f"-{written} seconds",
+        "UPDATE history SET started_at = ?, at = ? WHERE video_id = ?",
+        moment(-begun),
+        moment(-written),
         video_id,
     )
 
@@ -46,14 +46,15 @@ def lose(cli: Cli, video_id: int) -> None:
     """Its answer, half a minute ago, was lost on the way."""
     cli.sql(
         "UPDATE videos SET state = 'in_doubt', job_id = NULL, submitted_at = NULL, claims = 1, "
-        "attempts = 1, updated_at = datetime('now', '-30 seconds') WHERE id = ?",
+        "attempts = 1, updated_at = ? WHERE id = ?",
+        moment(-30),
         video_id,
     )
     cli.sql("DELETE FROM history WHERE video_id = ?", video_id)
     cli.sql(
-        "INSERT INTO history (video_id, attempt, at, who, fact) "
-        "VALUES (?, 1, datetime('now', '-30 seconds'), 'w', 'in_doubt')",
+        "INSERT INTO history (video_id, attempt, at, who, fact) VALUES (?, 1, ?, 'w', 'in_doubt')",
         video_id,
+        moment(-30),
     )
     put_back(cli, video_id, 31, 30)
 

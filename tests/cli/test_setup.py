@@ -1,11 +1,15 @@
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from tests.cli.conftest import Beside, Cli, Said, Screen
+from tests.cli.conftest import CHECKOUT, Beside, Cli, Said, Screen, surroundings
+from worker.address import address_of, shown_url
 from worker.log import Event, logger
 from worker.settings import NAMES
 from worker.simulator import Options, Simulator
@@ -32,52 +36,64 @@ def test_migrate_makes_the_database_and_can_be_repeated(fresh: Cli) -> None:
     assert [0] == fresh.sql("SELECT count(*) FROM videos")
 
 
+def test_migrate_fills_an_empty_database_and_can_be_repeated(empty: Cli) -> None:
+    """On a server the database is its owner's to make, and the tables are ours."""
+    for _ in range(2):
+        said = empty("migrate")
+        assert (0, f"{empty.shown} is at schema {SCHEMA}\n", "") == (said.code, said.out, said.err)
+    assert [0] == empty.sql("SELECT count(*) FROM videos")
+
+
 def test_migrate_takes_a_relative_path_and_names_the_absolute_one(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever runs it in the wrong folder sees which file was made."""
     monkeypatch.chdir(tmp_path)
-    said = cli.bare("migrate", "--database", "sqlite:///here.db")
+    said = fresh.bare("migrate", "--database", "sqlite:///here.db")
     assert (0, f"{tmp_path}/here.db is at schema {SCHEMA}\n") == (said.code, said.out)
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
+    ("place", "why"),
     [
         ("{folder}/missing/videos.db", "it cannot be opened: check the path, its folder"),
         ("{folder}", "it cannot be opened: check the path, its folder"),
         ("{folder}/text", "it is no SQLite database: name another file"),
-        ("postgresql://host/db", "is no SQLite file: write sqlite:///videos.db or a path"),
-        ("sqlite://", "is no SQLite file: write sqlite:///videos.db or a path"),
+        ("mysql://host/db", "is no database of this program: write sqlite:///videos.db or a path"),
+        ("sqlite://", "is no database of this program: write sqlite:///videos.db or a path"),
+        ("postgresql:///db?host={folder}", "cannot be reached: start it, or correct database_url"),
+        ("postgresql://a:b@c@d/db", "an @ in a password is written %40"),
     ],
 )
 @pytest.mark.parametrize("command", ["migrate", "status", "check"])
 def test_what_is_no_database_is_one_sentence(
-    cli: Cli, tmp_path: Path, command: str, url: str, why: str
+    fresh: Cli, tmp_path: Path, command: str, place: str, why: str
 ) -> None:
     """Exit 78 with the path and what helps; what stands there is left as it is."""
     text = tmp_path / "text"
     text.write_text("this is not a database, and long enough to be told from one\n" * 99)
     before = text.read_bytes()
-    words = (command, "--database", url.format(folder=tmp_path))
-    said = cli.bare(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
-    missing = command != "migrate" and url == "{folder}/missing/videos.db"
+    words = (command, "--database", place.format(folder=tmp_path))
+    said = fresh.bare(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    missing = command != "migrate" and place == "{folder}/missing/videos.db"
     expected = "no database at " if missing else why
     assert (78, 1) == (said.code, len(said.err.splitlines()))
     assert expected in said.err
     assert before == text.read_bytes()
 
 
+@pytest.mark.usefixtures("remade")
 def test_a_newer_schema_is_left_alone(cli: Cli) -> None:
     """An old program says so, and names the way out, whatever it was asked to do."""
     cli.sql("UPDATE alembic_version SET version_num = '9999'")
     for command in ("migrate", "status", "list"):
         said = cli(command)
         expected = f"has schema 9999, newer than this program's {SCHEMA}: install the newer program"
-        told = f"valossa-ingest: database {cli.path} {expected} (database_url: --database)\n"
+        told = f"valossa-ingest: database {cli.shown} {expected} (database_url: --database)\n"
         assert (78, told) == (said.code, said.err)
 
 
+@pytest.mark.usefixtures("remade")
 @pytest.mark.parametrize(
     "words",
     [
@@ -97,7 +113,7 @@ def test_an_old_schema_is_refused_with_the_command_to_run(cli: Cli, words: tuple
     why = f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate"
     assert (78, True) == (
         said.code,
-        f"valossa-ingest: database {cli.path} {why} (database_url: --database)"
+        f"valossa-ingest: database {cli.shown} {why} (database_url: --database)"
         in said.err.splitlines(),
     )
 
@@ -112,6 +128,19 @@ def test_a_missing_database_is_named_and_not_made(fresh: Cli, words: tuple[str, 
     assert 78 == said.code
     assert expected in said.err
     assert not fresh.path.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("status",), ("list",), ("show", "1"), ("retry", "1"), ("drain",), ("run",), ("check",)],
+)
+def test_an_empty_database_is_named_and_left_empty(empty: Cli, words: tuple[str, ...]) -> None:
+    """Whoever named the wrong database of a server would think that the queue is empty."""
+    said = empty(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    what = f"database {empty.shown} has no tables of this program: run valossa-ingest migrate"
+    told = f"valossa-ingest: {what} (database_url: --database)"
+    assert (78, [told]) == (said.code, said.err.splitlines())
+    assert [0] == empty.sql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
 
 
 @pytest.mark.parametrize("command", ["migrate", "status", "check"])
@@ -140,12 +169,12 @@ def test_check_shows_every_setting_and_where_it_comes_from(cli: Cli, tmp_path: P
     assert {
         "rate": ("5", "WORKER_RATE"),
         "max_attempts": ("3", str(config)),
-        "database_url": (str(cli.path), "--database"),
+        "database_url": (shown_url(cli.url), "--database"),
         "timeout_seconds": ("60.0", "default"),
         "default_language": ("", "default"),
     } == {name: shown[name] for name in shown if name in WANTED}
     assert {
-        "database": f"{cli.path}, schema {SCHEMA}",
+        "database": f"{cli.shown}, schema {SCHEMA}",
         "address": f"{LOOPBACK} resolves",
         "key": "from VALOSSA_API_KEY",
     } == {name: value for name, value in said.pairs().items() if "\t" not in name}
@@ -205,7 +234,7 @@ def test_check_looks_at_nothing_else_for_a_setting_that_is_wrong(
     """A default in the place of a wrong value is not reported as if somebody had chosen it."""
     given = {
         "WORKER_API_URL": LOOPBACK,
-        "WORKER_DATABASE_URL": str(cli.path),
+        "WORKER_DATABASE_URL": cli.url,
         "VALOSSA_API_KEY": KEY,
     }
     said = cli.bare("check", "--json", **{**given, **variables})
@@ -305,10 +334,110 @@ def test_the_key_stays_unseen_wherever_it_was_put(cli: Cli, tmp_path: Path) -> N
             assert KEY not in said.out + said.err
 
 
-def test_check_is_a_table_on_a_terminal(path: Path, screen: Callable[..., Screen]) -> None:
+def test_check_is_a_table_on_a_terminal(url: str, screen: Callable[..., Screen]) -> None:
     """People see columns under a head."""
-    program = screen("check", "--database", path)
+    program = screen("check", "--database", url)
     assert 78 == program.ended()
     assert "─────" in program.shown
     assert "retry_after_max_seconds" in program.shown
     assert "valossa-ingest: no API key: set VALOSSA_API_KEY" in program.shown
+
+
+# a server's database
+
+
+PASSWORD = "pa55word"
+WHY = {
+    "nobody": "it refuses the user or the password: correct database_url, or PGPASSWORD",
+    "nowhere": "there is no such database: make it with CREATE DATABASE, or name another",
+    "down": "cannot be reached: start it, or correct database_url",
+}
+EVERY = (
+    ("migrate",),
+    ("check",),
+    ("check", "--json"),
+    ("add", "https://e.org/a"),
+    ("import", "LIST"),
+    ("drain",),
+    ("run",),
+    ("status",),
+    ("list",),
+    ("show", "1"),
+    ("why",),
+    ("export",),
+    ("retry", "1"),
+    ("cancel", "1"),
+    ("resolve", "1", "--give-up"),
+    ("reconcile",),
+    ("audit",),
+    ("pause",),
+    ("resume",),
+)
+
+
+@pytest.fixture
+def unusable(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> tuple[str, str]:
+    """An address with a password that leads nowhere, and why."""
+    address = make_url(server).set(password=PASSWORD)
+    if request.param == "nobody":
+        address = address.set(username="nobody")
+    elif request.param == "nowhere":
+        address = address.set(database="nowhere")
+    else:
+        address = address.set(query={"host": str(tmp_path)})
+    return address.render_as_string(hide_password=False), WHY[request.param]
+
+
+@pytest.mark.parametrize("words", EVERY, ids=" ".join)
+@pytest.mark.parametrize("unusable", WHY, indirect=True)
+def test_a_server_that_cannot_be_used_is_one_sentence(
+    fresh: Cli, listed: Callable[..., Path], words: tuple[str, ...], unusable: tuple[str, str]
+) -> None:
+    """Exit 78 with the database and what helps, and the password nowhere (as law 11 has it)."""
+    url, why = unusable
+    given = [str(listed("url", "https://e.org/1")) if word == "LIST" else word for word in words]
+    said = Cli(url, fresh.capsys)(*given, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
+    told = said.json()["problems"] if "--json" in words else said.err.splitlines()
+    assert (78, 1) == (said.code, len(told))
+    assert f"database {address_of(url)}" in told[0]
+    assert why in told[0]
+    assert "(database_url: --database)" in told[0]
+    assert PASSWORD not in said.out + said.err
+
+
+@pytest.mark.parametrize("words", [words for words in EVERY if words[0] not in {"add", "import"}])
+@pytest.mark.parametrize("right", [False, True])
+def test_a_password_is_shown_nowhere(
+    guarded: str, fresh: Cli, words: tuple[str, ...], *, right: bool
+) -> None:
+    """A mail of cron, a ticket and a chat are no places for it, whether it is right or wrong, nor
+    for that of a user who may not do this.
+    """
+    address = make_url(guarded) if right else make_url(guarded).set(password=PASSWORD)
+    url = address.render_as_string(hide_password=False)
+    why = "the user may not do this" if right else "it refuses the user or the password"
+    variables = {"WORKER_API_URL": LOOPBACK, "VALOSSA_API_KEY": KEY, "WORKER_DATABASE_URL": url}
+    for said in (
+        fresh.bare(*words, "--database", url, **variables),
+        fresh.bare(*words, **variables),
+    ):
+        assert 78 == said.code
+        assert why in said.err + said.out
+        assert str(address.password) not in said.out + said.err
+
+
+def test_a_driver_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    """Without the extra, a traceback would not say which one."""
+    (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError('no asyncpg', name='asyncpg')")
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "status", "--database", f"postgresql://u:{PASSWORD}@h/db"],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        env={**surroundings(), "PYTHONPATH": str(tmp_path)},
+        timeout=60,
+        check=False,
+    )
+    told = "asyncpg is not installed: pip install 'valossa-ingest[postgres]'"
+    expected = f"valossa-ingest: database postgresql://u@h/db: {told} (database_url: --database)\n"
+    assert (78, "", expected) == (done.returncode, done.stdout, done.stderr)

@@ -5,6 +5,7 @@ import pytest
 
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.breaker import Stop, Trouble
+from worker.core.moved import NAME_IT
 from worker.orders import End, Report, Tally
 
 LOOK = "look with valossa-ingest check --online, or run it again later"
@@ -48,6 +49,7 @@ def left(**numbers: int) -> Left:
         (report(End.EQUAL_REFUSALS, failed=20), left(due=9), 77),
         (report(End.ADDRESS), left(due=9), 78),
         (report(End.DATABASE), left(due=9), 78),
+        (report(End.MOVED), left(due=9), 78),
     ],
 )
 def test_a_run_ends_with_the_code_of_the_contract(run: Report, leaves: Left, code: int) -> None:
@@ -63,7 +65,7 @@ def test_a_signal_is_said_before_all_else(end: End, number: int, code: int) -> N
 
 
 WORST_FIRST = (78, 77, 1, 75, 0)
-BY_END = {End.ADDRESS: 78, End.DATABASE: 78, End.ACCOUNT: 77, End.EQUAL_REFUSALS: 77}
+BY_END = {End.MOVED: 78, End.ADDRESS: 78, End.DATABASE: 78, End.ACCOUNT: 77, End.EQUAL_REFUSALS: 77}
 
 
 def test_the_worse_wins() -> None:
@@ -111,6 +113,10 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
         (
             report(End.CAP, "max_total = 5 is reached: raise or unset it to go on"),
             ["max_total = 5 is reached: raise or unset it to go on"],
+        ),
+        (
+            report(End.MOVED, "sqlite:///b.db"),
+            [f"this queue has moved to sqlite:///b.db: {NAME_IT}"],
         ),
         (
             report(End.PAUSED, "wrong list"),

@@ -1,4 +1,4 @@
-"""A worker's processes on one database file, against the imitation of the API in the test's loop.
+"""A worker's processes on one database, against the imitation of the API in the test's loop.
 
 The imitation's book is the judge.
 """
@@ -13,14 +13,14 @@ from worker.simulator import Simulator
 
 
 @pytest.fixture
-async def worker(simulator: Simulator, path: Path, tmp_path: Path) -> AsyncIterator[Programs]:
+async def worker(simulator: Simulator, url: str, tmp_path: Path) -> AsyncIterator[Programs]:
     """Processes that share a database and an API, fast enough for a test, which leave doubts alone:
     what the API's list settles is the proof's business.
     """
     programs = Programs(
         tmp_path,
         {"VALOSSA_API_KEY": "demo-key"},
-        database_url=path,
+        database_url=url,
         api_url=simulator.url,
         rate=1_000,
         concurrency=4,

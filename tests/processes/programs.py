@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import secrets
 import struct
 import sys
 import termios
@@ -12,14 +13,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from tests.plain import PATIENCE_SECONDS, Row, plain
+from tests.plain import session
 from worker.simulator.book import Job
+
+PATIENCE_SECONDS = 30.0
+"""Longer than anything here may take; whoever waits longer has found a hang."""
 
 T = TypeVar("T")
 Line = Mapping[str, object]
+Row = Mapping[str, object]
 
 LIMIT_FILES = """\
 import os, resource, sys
@@ -302,39 +308,38 @@ async def until(reached: Callable[[], bool], seconds: float = PATIENCE_SECONDS) 
             await asyncio.sleep(0.05)
 
 
-def execute(address: Path | str, sql: str, *values: object) -> list[Row]:
+def execute(url: Path | str, sql: str, *values: object) -> list[Row]:
     """One statement of plain SQL, committed, as any program may send it."""
-    with plain(address) as connection:
-        return connection.execute(sql, *values)
+    with session(str(url)) as other:
+        return list(other.rows(sql, *values))
 
 
-def add_videos(path: Path, count: int) -> None:
+def add_videos(url: Path | str, count: int) -> None:
     """So many videos more, each with a URL of its own."""
-    execute(
-        path,
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
-        "INSERT INTO videos (url) "
-        "SELECT 'https://videos.example/' || hex(randomblob(4)) || '/' || i || '.mp4' FROM n",
-        count,
-    )
+    batch = secrets.token_hex(4)
+    links = [f"https://videos.example/{batch}/{number}.mp4" for number in range(1, count + 1)]
+    execute(url, f"INSERT INTO videos (url) VALUES {', '.join(['(?)'] * count)}", *links)
 
 
-def videos(address: Path | str) -> list[Row]:
+def videos(url: Path | str) -> list[Row]:
     """Every row, in the order of the ids."""
-    return execute(address, "SELECT * FROM videos ORDER BY id")
+    return execute(url, "SELECT * FROM videos ORDER BY id")
 
 
-def states(address: Path | str) -> dict[str, int]:
+def states(url: Path | str) -> dict[str, int]:
     """How many videos are in each state."""
-    return dict(Counter(str(row["state"]) for row in videos(address)))
+    return dict(Counter(str(row["state"]) for row in videos(url)))
 
 
-def let_leases_end(path: Path) -> None:
+def let_leases_end(url: Path | str) -> None:
     """What time does to the claims of a worker that is gone."""
-    execute(
-        path,
-        "UPDATE videos SET lease_until = datetime('now', '-1 second') WHERE state = 'submitting'",
-    )
+    ended = moment(-1)
+    execute(url, "UPDATE videos SET lease_until = ? WHERE state = 'submitting'", ended)
+
+
+def moment(seconds: float) -> str:
+    """A moment so far from now, in UTC, as plain SQL says it."""
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def bought_twice(jobs: Iterable[Job]) -> list[str | None]:
@@ -344,9 +349,9 @@ def bought_twice(jobs: Iterable[Job]) -> list[str | None]:
     return [name for counts in counted for name, number in counts.items() if number > 1]
 
 
-def unknown(path: Path, jobs: Iterable[Job]) -> list[Job]:
+def unknown(url: Path | str, jobs: Iterable[Job]) -> list[Job]:
     """The jobs on the book that the table neither knows nor doubts."""
-    rows = videos(path)
+    rows = videos(url)
     known = {row["job_id"] for row in rows}
     doubted = {row["url"] for row in rows if row["state"] == "in_doubt"}
     return [job for job in jobs if job.job_id not in known and job.url not in doubted]

@@ -1,4 +1,5 @@
 import signal
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from worker.simulator import Options, Simulator
 
 
 async def test_all_that_is_due_is_submitted(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A drain hands in each video once, says so in stable fields and ends with 0."""
-    add_videos(path, 3)
+    add_videos(url, 3)
     done = await worker.run("drain", "--json")
     assert (0, []) == (done.code, done.sentences)
     expected = {
@@ -33,16 +34,14 @@ async def test_all_that_is_due_is_submitted(
         "end": "nothing is due",
     }
     assert expected == done.told
-    rows = videos(path)
+    rows = videos(url)
     assert ["submitted"] * 3 == [row["state"] for row in rows]
     assert [(row["url"], row["request_id"], row["job_id"]) for row in rows] == [
         (job.url, job.request_id, job.job_id) for job in simulator.accepted
     ]
 
 
-async def test_nothing_due_is_no_trouble(
-    worker: Programs, simulator: Simulator, path: Path
-) -> None:
+async def test_nothing_due_is_no_trouble(worker: Programs, simulator: Simulator, url: str) -> None:
     """A cron job with nothing to do is silent on its errors and ends with 0."""
     done = await worker.run("drain")
     assert (0, []) == (done.code, done.sentences)
@@ -50,18 +49,18 @@ async def test_nothing_due_is_no_trouble(
     names = ["submitted", "failed", "in doubt", "postponed", "due", "waiting"]
     assert dict.fromkeys(names, "0") == numbers
     assert [] == simulator.requests
-    assert {} == states(path)
+    assert {} == states(url)
 
 
 async def test_a_failure_and_a_doubt_need_a_person(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A drain that leaves a failed video or a doubt ends with 1 and says where to look."""
     simulator.options = Options(script={1: "400", 2: "lost"})
-    add_videos(path, 3)
+    add_videos(url, 3)
     done = await worker.run("drain", "--json")
     assert 1 == done.code
-    assert ["failed", "in_doubt", "submitted"] == [row["state"] for row in videos(path)]
+    assert ["failed", "in_doubt", "submitted"] == [row["state"] for row in videos(url)]
     assert (1, 1, 1, 0) == tuple(
         done.told[name] for name in ("submitted", "failed", "in_doubt", "waiting")
     )
@@ -69,55 +68,53 @@ async def test_a_failure_and_a_doubt_need_a_person(
 
 
 async def test_a_backoff_is_work_for_later(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A drain that leaves only rows that wait ends with 75, which cron may ignore."""
     simulator.options = Options(failures={"500": 1.0})
-    add_videos(path, 1)
+    add_videos(url, 1)
     done = await worker.run("drain", "--json")
     assert 75 == done.code
-    assert {"pending": 1} == states(path)
+    assert {"pending": 1} == states(url)
     assert (1, 1) == (done.told["postponed"], done.told["waiting"])
 
 
-async def test_an_api_that_cannot_be_reached_is_work_for_later(
-    worker: Programs, path: Path
-) -> None:
+async def test_an_api_that_cannot_be_reached_is_work_for_later(worker: Programs, url: str) -> None:
     """A name that does not resolve and a port where nobody listens charge no video: 75."""
-    add_videos(path, 1)
+    add_videos(url, 1)
     with free_port() as port:
-        for url in ("https://api.invalid/core/1.0", f"http://127.0.0.1:{port}/core/1.0"):
-            execute(path, "UPDATE videos SET due_at = datetime('now')")
-            done = await worker.run("drain", "--json", api_url=url)
+        for nobody in ("https://api.invalid/core/1.0", f"http://127.0.0.1:{port}/core/1.0"):
+            execute(url, "UPDATE videos SET due_at = CURRENT_TIMESTAMP")
+            done = await worker.run("drain", "--json", api_url=nobody)
             assert (75, 1) == (done.code, done.told["waiting"])
             [line] = done.events("attempt_ended")
             assert "not_sent" == line["outcome"]
-            assert [("pending", 0)] == [(r["state"], r["attempts"]) for r in videos(path)]
+            assert [("pending", 0)] == [(r["state"], r["attempts"]) for r in videos(url)]
 
 
 async def test_a_refused_key_costs_two_requests_and_no_video(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A wrong key is confirmed by one other video, charges nothing and ends with 77."""
-    add_videos(path, 5)
+    add_videos(url, 5)
     done = await worker.run("drain", "--json", variables={"VALOSSA_API_KEY": "wrong"})
     assert 77 == done.code
     assert 2 == len(simulator.requests)
     assert 2 == len({request.url for request in simulator.requests})
     assert [] == simulator.accepted
-    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(path)]
+    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(url)]
     assert any("VALOSSA_API_KEY" in sentence for sentence in done.sentences)
 
 
 async def test_a_wrong_address_is_configuration(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """An address at which something else answers charges nothing and ends with 78."""
-    add_videos(path, 5)
+    add_videos(url, 5)
     done = await worker.run("drain", "--json", api_url=f"{simulator.url}/elsewhere")
     assert 78 == done.code
     assert ["wrong_address"] * 2 == [e["outcome"] for e in done.events("attempt_ended")]
-    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(path)]
+    assert [("pending", 0)] * 5 == [(row["state"], row["attempts"]) for row in videos(url)]
     assert any("correct api_url" in sentence for sentence in done.sentences)
 
 
@@ -139,46 +136,46 @@ async def test_a_missing_database_is_named_and_not_made(worker: Programs, tmp_pa
     ],
 )
 async def test_a_wrong_configuration_starts_nothing(
-    worker: Programs, simulator: Simulator, path: Path, name: str, value: str | None, told: str
+    worker: Programs, simulator: Simulator, url: str, name: str, value: str | None, told: str
 ) -> None:
     """What cannot work is told in one sentence before any video is touched."""
-    add_videos(path, 1)
+    add_videos(url, 1)
     done = await worker.run("drain", variables={name: value})
     assert (78, "") == (done.code, done.out)
     [sentence] = done.sentences
     assert told in sentence
     assert [] == simulator.requests
-    assert [("pending", 0)] == [(row["state"], row["claims"]) for row in videos(path)]
+    assert [("pending", 0)] == [(row["state"], row["claims"]) for row in videos(url)]
 
 
 async def test_a_limit_of_requests_is_kept(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """--limit buys that many and no more, although more is due, and ends with 0."""
-    add_videos(path, 5)
+    add_videos(url, 5)
     done = await worker.run("drain", "--json", "--limit", "2")
     assert 0 == done.code
     assert (2, 3) == (done.told["submitted"], done.told["due"])
     assert 2 == len(simulator.requests)
 
 
-async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, path: Path) -> None:
+async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, url: str) -> None:
     """--max-seconds ends a drain between two starts of a slow pace, with 0."""
-    add_videos(path, 5)
+    add_videos(url, 5)
     done = await worker.run("drain", "--json", "--max-seconds", "0.3", rate=1, period_seconds=600)
     assert 0 == done.code
     assert (1, 4) == (done.told["submitted"], done.told["due"])
     assert 1 == len(simulator.requests)
 
 
-async def test_the_simulator_is_a_program_too(worker: Programs, path: Path, tmp_path: Path) -> None:
+async def test_the_simulator_is_a_program_too(worker: Programs, url: str, tmp_path: Path) -> None:
     """`simulate` serves at the address that it prints, and its book holds what was accepted."""
     book = tmp_path / "book.jsonl"
     imitation = await worker.start("simulate", "--port", "0", "--book", str(book))
     printed = await imitation.printed("use it with: ")
-    url = printed.split("imitating the API at ")[1].split()[0]
-    add_videos(path, 5)
-    done = await worker.run("drain", api_url=url)
+    at = printed.split("imitating the API at ")[1].split()[0]
+    add_videos(url, 5)
+    done = await worker.run("drain", api_url=at)
     assert 0 == done.code
     imitation.signal(signal.SIGTERM)
     ended = await imitation.ended()
@@ -186,14 +183,14 @@ async def test_the_simulator_is_a_program_too(worker: Programs, path: Path, tmp_
     assert "accepted 5 jobs in 5 requests" in ended.out
     jobs = read_book(book)
     assert [] == bought_twice(jobs)
-    assert {row["job_id"] for row in videos(path)} == {job.job_id for job in jobs}
+    assert {row["job_id"] for row in videos(url)} == {job.job_id for job in jobs}
 
 
 async def test_a_reached_cap_is_work_for_later(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A cap ends a drain with 75; the setting, its value and the time when it opens are named."""
-    add_videos(path, 5)
+    add_videos(url, 5)
     done = await worker.run("drain", "--json", max_per_day=2)
     assert (75, "a cap is reached", 2, 3) == (
         done.code,
@@ -201,8 +198,9 @@ async def test_a_reached_cap_is_work_for_later(
         done.told["submitted"],
         done.told["due"],
     )
-    [(opens)] = execute(path, "SELECT datetime(min(at), '+1 day') AS at FROM history")
-    told = f"max_per_day = 2 is reached until {opens['at']} UTC: wait, or raise it"
+    [first] = execute(url, "SELECT min(at) AS at FROM history")
+    opens = datetime.fromisoformat(str(first["at"])[:19]) + timedelta(days=1)
+    told = f"max_per_day = 2 is reached until {opens} UTC: wait, or raise it"
     assert [f"valossa-ingest: {told}"] == done.sentences
     done = await worker.run("drain", max_per_day=2, max_total=4)
     assert (75, 2) == (done.code, len(simulator.accepted))
@@ -213,10 +211,10 @@ async def test_a_reached_cap_is_work_for_later(
 
 
 async def test_a_cap_that_keeps_nothing_back_is_no_trouble(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """Where all is handed in, a full cap is not worth a word."""
-    add_videos(path, 2)
+    add_videos(url, 2)
     done = await worker.run("drain", "--json", max_total=2)
     assert (0, [], "nothing is due") == (done.code, done.sentences, done.told["end"])
     assert 2 == len(simulator.accepted)

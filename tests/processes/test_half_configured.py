@@ -18,6 +18,7 @@ from tests.processes.programs import (
     videos,
 )
 from tests.processes.test_disk import SMALLEST_BYTES, read_only
+from worker.address import address_of
 from worker.settings import NO_KEY
 from worker.simulator import Simulator
 from worker.tables import SCHEMA
@@ -90,7 +91,7 @@ async def test_a_wrong_folder_is_named_and_stays_empty(worker: Programs, tmp_pat
 
 
 async def test_a_typo_in_the_settings_file_stops_every_command(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A setting that somebody believes in would be without effect."""
     await all_say(
@@ -100,7 +101,7 @@ async def test_a_typo_in_the_settings_file_stops_every_command(
         "max_attempts = 'many' (typo.toml): must be a whole number below 1,000,000,000",
         config="typo.toml",
     )
-    assert ([], {}) == (simulator.requests, states(path))
+    assert ([], {}) == (simulator.requests, states(url))
 
 
 async def test_a_settings_file_that_cannot_be_used_is_named(worker: Programs) -> None:
@@ -127,20 +128,21 @@ async def test_a_read_only_database_is_told_before_the_first_request(
     assert ([], {"pending": 1}) == (simulator.requests, states(path))
 
 
+@pytest.mark.usefixtures("remade")
 async def test_a_database_of_a_newer_version_is_left_alone(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A colleague with an old program would spoil the queue, or lose an evening."""
-    add_videos(path, 1)
-    before = videos(path)
-    execute(path, "UPDATE alembic_version SET version_num = '9999'")
+    add_videos(url, 1)
+    before = videos(url)
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
     await all_say(
         worker,
         (CHECK, DRAIN, RUN, STATUS, IMPORT),
-        f"database {path} has schema 9999, newer than this program's {SCHEMA}: "
+        f"database {address_of(url)} has schema 9999, newer than this program's {SCHEMA}: "
         "install the newer program (database_url: WORKER_DATABASE_URL)",
     )
-    assert ([], before) == (simulator.requests, videos(path))
+    assert ([], before) == (simulator.requests, videos(url))
 
 
 async def test_a_full_disk_is_told_before_the_first_request(
@@ -155,9 +157,9 @@ async def test_a_full_disk_is_told_before_the_first_request(
     assert ([], {}) == (simulator.requests, states(path))
 
 
-async def test_an_address_that_does_not_resolve_is_named(worker: Programs, path: Path) -> None:
+async def test_an_address_that_does_not_resolve_is_named(worker: Programs, url: str) -> None:
     """A typing error would look like a network that is down, for as long as nobody looks."""
-    add_videos(path, 1)
+    add_videos(url, 1)
     for done in await told(worker, (CHECK, ONLINE), api_url=NO_HOST):
         (sentence,) = done.sentences
         assert f"api_url {NO_HOST} (WORKER_API_URL): the host does not resolve (" in sentence
@@ -166,7 +168,7 @@ async def test_an_address_that_does_not_resolve_is_named(worker: Programs, path:
     assert (75, False) == (done.code, "Traceback" in done.err)
     why = "valossa-ingest: 1 postponed: valossa-ingest list --state pending says why"
     assert [why] == done.sentences
-    (row,) = videos(path)
+    (row,) = videos(url)
     assert ("pending", 0) == (row["state"], row["attempts"])
     assert "api.no-such-host.invalid" in str(row["error"])
 
@@ -218,15 +220,17 @@ async def test_a_port_where_something_else_answers_is_named(
     assert sentence.endswith(": correct the address, or put the right key there")
 
 
-async def test_a_drain_at_another_server_names_the_address(worker: Programs, path: Path) -> None:
+async def test_a_drain_at_another_server_names_the_address(worker: Programs, url: str) -> None:
     """A whole list would be postponed, and nobody would know what to correct."""
-    add_videos(path, 9)
-    async with something_else(PAGE % b"404 Not Found") as url:
-        (done,) = await told(worker, (DRAIN,), api_url=url)
-    expected = f"what answers at api_url {url} (WORKER_API_URL) is not the API (HTTP 404: It works!"
+    add_videos(url, 9)
+    async with something_else(PAGE % b"404 Not Found") as other:
+        (done,) = await told(worker, (DRAIN,), api_url=other)
+    expected = (
+        f"what answers at api_url {other} (WORKER_API_URL) is not the API (HTTP 404: It works!"
+    )
     assert expected in done.sentences[0]
     assert "correct api_url, look with valossa-ingest check --online" in done.sentences[1]
-    assert {"pending": 9} == states(path)
+    assert {"pending": 9} == states(url)
 
 
 async def test_all_that_is_wrong_is_said_at_once(worker: Programs, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def objects(path: Path) -> list[tuple[str, str]]:
         return plain.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
+@pytest.mark.usefixtures("path")
 async def test_migrate_makes_what_is_missing_and_leaves_what_is_there(
     worker: Programs, tmp_path: Path
 ) -> None:

@@ -1,5 +1,4 @@
 import random
-from pathlib import Path
 from typing import Any
 
 from tests.processes.programs import (
@@ -19,13 +18,13 @@ FAULTS = {"lost": 0.01, "half": 0.01, "reset": 0.01, "400": 0.01, "500": 0.01}
 
 
 async def test_ten_power_cuts_lose_nothing_and_buy_nothing_twice(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """Wherever a worker is cut off, each job that was bought is known to the table or doubted by
     it, and none is bought again.
     """
     simulator.options = Options(latency_seconds=0.02, failures=FAULTS, seed=random.randrange(1_000))
-    add_videos(path, 300)
+    add_videos(url, 300)
     settings: dict[str, Any] = {"concurrency": 8, "rate": 300, "backoff_base_seconds": 0.05}
     for _ in range(10):
         program = await worker.start("drain", "--wait", **settings)
@@ -37,19 +36,19 @@ async def test_ten_power_cuts_lose_nothing_and_buy_nothing_twice(
         program.kill()
         await program.ended()
         assert [] == [
-            row["id"] for row in videos(path) if row["job_id"] and row["state"] != "submitted"
+            row["id"] for row in videos(url) if row["job_id"] and row["state"] != "submitted"
         ]
-        let_leases_end(path)
+        let_leases_end(url)
     done = await worker.run("drain", "--wait", "--json", **settings)
 
     assert {0, 1} >= {done.code}
-    found = states(path)
+    found = states(url)
     assert {"submitted", "failed", "in_doubt"} >= set(found)
     assert 300 == sum(found.values())
     assert [] == bought_twice(simulator.accepted)
-    assert [] == unknown(path, simulator.accepted)
+    assert [] == unknown(url, simulator.accepted)
     bought = {job.url for job in simulator.accepted}
-    rows = videos(path)
+    rows = videos(url)
     assert [] == [row["id"] for row in rows if row["state"] == "failed" and row["url"] in bought]
     jobs = {job.job_id for job in simulator.accepted}
     assert [] == [row["id"] for row in rows if row["job_id"] and row["job_id"] not in jobs]

@@ -106,6 +106,7 @@ async def prepared(folder: Path) -> Ground:
         "X": lost.job_id,
         "URL": "https://videos.example/added.mp4",
         "FILE…": "videos.csv",
+        "--from URL --to URL": "--from videos.db --to moved.db",
         "--rejects FILE": "--rejects rejects.jsonl",
         "VALOSSA_API_KEY=…": f"VALOSSA_API_KEY={KEY}",
         "COMMAND": "import",

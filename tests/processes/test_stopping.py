@@ -47,13 +47,13 @@ async def in_flight(program: Program, simulator: Simulator, count: int) -> None:
 
 @pytest.mark.parametrize(("number", "code"), CODES.items())
 async def test_an_answer_within_the_grace_is_settled(
-    worker: Programs, simulator: Simulator, path: Path, number: int, code: int
+    worker: Programs, simulator: Simulator, url: str, number: int, code: int
 ) -> None:
     """A stop begins nothing more, gives back what has not begun, and writes down what is bought
     meanwhile.
     """
     simulator.options = stalled_after_the_first(2)
-    add_videos(path, 9)
+    add_videos(url, 9)
     program = await worker.start("drain", "--json", concurrency=3, rate=1, period_seconds=0.06)
     await in_flight(program, simulator, 2)
     program.signal(number)
@@ -61,9 +61,9 @@ async def test_an_answer_within_the_grace_is_settled(
     simulator.release()
     done = await program.ended()
     assert (code, []) == (done.code, done.sentences)
-    assert {"submitted": 3, "pending": 6} == states(path)
+    assert {"submitted": 3, "pending": 6} == states(url)
     assert 3 == len(simulator.requests)
-    rows = videos(path)
+    rows = videos(url)
     released = [row for row in rows if row["state"] == "pending" and row["claims"]]
     assert [0] * len(released) == [row["attempts"] for row in released]
     assert [None] * 9 == [row["claim_token"] for row in rows]
@@ -73,11 +73,11 @@ async def test_an_answer_within_the_grace_is_settled(
 
 
 async def test_a_claim_that_waits_for_its_start_is_released(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """What was claimed for a start in the near future is due again after a stop, unspent."""
     simulator.options = stalled_after_the_first(9)
-    add_videos(path, 20)
+    add_videos(url, 20)
     program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.02)
     await in_flight(program, simulator, 1)
     program.signal(signal.SIGTERM)
@@ -86,37 +86,37 @@ async def test_a_claim_that_waits_for_its_start_is_released(
     done = await program.ended()
     assert 143 == done.code
     assert [] == bought_twice(simulator.accepted)
-    assert {row["job_id"] for row in videos(path)} - {None} == {
+    assert {row["job_id"] for row in videos(url)} - {None} == {
         job.job_id for job in simulator.accepted
     }
-    assert {"submitted", "pending"} == set(states(path))
+    assert {"submitted", "pending"} == set(states(url))
 
 
 async def test_what_outlives_the_grace_is_in_doubt(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """Requests without an answer at the end of the grace were perhaps bought, and are told so."""
     simulator.options = stalled_after_the_first(3)
-    add_videos(path, 9)
+    add_videos(url, 9)
     program = await worker.start("run", concurrency=3, grace_seconds=0.2)
     await in_flight(program, simulator, 3)
     async with at_once():
         program.signal(signal.SIGTERM)
         done = await program.ended()
     assert 143 == done.code
-    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(path)
+    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(url)
     assert 4 == len(simulator.requests) == len(simulator.accepted)
-    assert [] == unknown(path, simulator.accepted)
+    assert [] == unknown(url, simulator.accepted)
     doubts = [line for line in done.events("attempt_ended") if line["outcome"] == "in_doubt"]
     assert 3 == len(doubts)
 
 
 async def test_a_second_signal_ends_the_grace(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """Whoever presses Ctrl-C again is obeyed at once, with the same truth in the table."""
     simulator.options = stalled_after_the_first(3)
-    add_videos(path, 9)
+    add_videos(url, 9)
     program = await worker.start("drain", concurrency=3, grace_seconds=600, timeout_seconds=600)
     await in_flight(program, simulator, 3)
     async with at_once():
@@ -125,17 +125,17 @@ async def test_a_second_signal_ends_the_grace(
         program.signal(signal.SIGTERM)
         done = await program.ended()
     assert 130 == done.code
-    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(path)
-    assert [] == unknown(path, simulator.accepted)
+    assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(url)
+    assert [] == unknown(url, simulator.accepted)
 
 
 @pytest.mark.parametrize("limit", [("--limit", "3"), ("--max-seconds", "1")])
 async def test_the_grace_holds_for_the_last_requests_of_a_limit(
-    worker: Programs, simulator: Simulator, path: Path, limit: tuple[str, str]
+    worker: Programs, simulator: Simulator, url: str, limit: tuple[str, str]
 ) -> None:
     """A drain that begins nothing more anyway is stopped by the same grace as any other."""
     simulator.options = stalled_after_the_first(2)
-    add_videos(path, 9)
+    add_videos(url, 9)
     program = await worker.start(
         "drain", *limit, concurrency=2, grace_seconds=0.2, timeout_seconds=600
     )
@@ -144,43 +144,43 @@ async def test_the_grace_holds_for_the_last_requests_of_a_limit(
         program.signal(signal.SIGTERM)
         done = await program.ended()
     assert 143 == done.code
-    assert {"submitted": 1, "in_doubt": 2, "pending": 6} == states(path)
+    assert {"submitted": 1, "in_doubt": 2, "pending": 6} == states(url)
 
 
 @pytest.mark.parametrize("command", ["drain", "run"])
 async def test_a_cool_down_keeps_nobody_from_stopping(
-    worker: Programs, simulator: Simulator, path: Path, command: str
+    worker: Programs, simulator: Simulator, url: str, command: str
 ) -> None:
     """A stop while the API has asked for a pause does not wait for its end."""
     simulator.options = Options(limit=Limit(1, 50))
-    add_videos(path, 3)
+    add_videos(url, 3)
     program = await worker.start(command, concurrency=1)
     await program.logged("attempt_ended", outcome="throttled")
     async with at_once():
         program.signal(signal.SIGTERM)
         done = await program.ended()
     assert 143 == done.code
-    assert {"submitted": 1, "pending": 2} == states(path)
+    assert {"submitted": 1, "pending": 2} == states(url)
     assert 2 == len(simulator.requests)
 
 
 async def test_an_idle_daemon_stops_at_once(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A daemon with nothing to do is awake for a signal."""
-    add_videos(path, 1)
+    add_videos(url, 1)
     program = await worker.start("run")
     await program.logged("attempt_ended")
     async with at_once():
         program.signal(signal.SIGTERM)
         done = await program.ended()
     assert 143 == done.code
-    assert {"submitted": 1} == states(path)
+    assert {"submitted": 1} == states(url)
     assert 1 == len(simulator.requests)
 
 
 async def test_an_import_that_was_stopped_goes_on_when_repeated(
-    worker: Programs, path: Path, tmp_path: Path
+    worker: Programs, url: str, tmp_path: Path
 ) -> None:
     """Ctrl-C ends an import with what it has read in the queue; the same command brings the rest,
     none twice.
@@ -201,7 +201,7 @@ async def test_an_import_that_was_stopped_goes_on_when_repeated(
             break
     stopped = await program.ended()
     assert 130 == stopped.code
-    first = [row["url"] for row in videos(path)]
+    first = [row["url"] for row in videos(url)]
     assert 0 < len(first) < 12_000
     assert addresses[: len(first)] == first
     assert (len(first), len(first)) == (stopped.told["rows"], stopped.told["inserted"])
@@ -211,11 +211,11 @@ async def test_an_import_that_was_stopped_goes_on_when_repeated(
     again = await worker.run("import", "list.csv", "--json")
     assert 0 == again.code
     assert 12_000 - len(first) == again.told["inserted"]
-    assert addresses == [row["url"] for row in videos(path)]
+    assert addresses == [row["url"] for row in videos(url)]
 
 
 async def test_an_import_that_waits_for_its_input_can_be_stopped(
-    worker: Programs, path: Path
+    worker: Programs, url: str
 ) -> None:
     """Ctrl-C is heard although the terminal or the pipe is silent, and what came is kept."""
     program = await worker.start("import", "-")
@@ -225,37 +225,37 @@ async def test_an_import_that_waits_for_its_input_can_be_stopped(
     async with at_once():
         done = await program.ended()
     assert 130 == done.code
-    assert {"pending": 1} == states(path)
+    assert {"pending": 1} == states(url)
 
 
 async def test_after_kill_9_exactly_what_was_in_flight_is_in_doubt(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A worker that vanished leaves claims, which become doubts when their leases have run out;
     none of them is sent again, and nothing else is held up.
     """
     simulator.options = stalled_after_the_first(3)
-    add_videos(path, 9)
+    add_videos(url, 9)
     program = await worker.start("drain", concurrency=3)
     await in_flight(program, simulator, 3)
     program.kill()
     assert -signal.SIGKILL == (await program.ended()).code
-    assert {"submitted": 1, "submitting": 3, "pending": 5} == states(path)
+    assert {"submitted": 1, "submitting": 3, "pending": 5} == states(url)
     sent = {request.url for request in simulator.requests[1:]}
-    assert sent == {row["url"] for row in videos(path) if row["state"] == "submitting"}
+    assert sent == {row["url"] for row in videos(url) if row["state"] == "submitting"}
     simulator.release()
 
     early = await worker.run("drain", "--json")
     assert 75 == early.code
     assert (5, 0, 3) == tuple(early.told[name] for name in ("submitted", "in_doubt", "waiting"))
-    assert {"submitted": 6, "submitting": 3} == states(path)
+    assert {"submitted": 6, "submitting": 3} == states(url)
 
-    let_leases_end(path)
+    let_leases_end(url)
     late = await worker.run("drain", "--json")
     assert 1 == late.code
     assert (0, 3) == (late.told["submitted"], late.told["in_doubt"])
     assert 3 == len(late.events("lease_expired"))
-    assert sent == {row["url"] for row in videos(path) if row["state"] == "in_doubt"}
+    assert sent == {row["url"] for row in videos(url) if row["state"] == "in_doubt"}
     assert 9 == len(simulator.requests) == len(simulator.accepted)
     assert [] == bought_twice(simulator.accepted)
-    assert [] == unknown(path, simulator.accepted)
+    assert [] == unknown(url, simulator.accepted)

@@ -1,17 +1,15 @@
 import asyncio
 import signal
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
-from pathlib import Path
 
-from tests.plain import PATIENCE_SECONDS
+from tests.plain import session
 from tests.processes.programs import (
     Programs,
     add_videos,
     bought_twice,
     execute,
+    moment,
     states,
     videos,
     within,
@@ -32,13 +30,13 @@ def fullest(arrivals: Sequence[float], *, seconds: float) -> int:
 
 
 async def test_three_processes_share_one_queue_and_one_pace(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Two drains and a daemon on one file send no video twice and keep one pace between them,
+    """Two drains and a daemon on one database send no video twice and keep one pace between them,
     and nobody hears of the database's lock.
     """
     count = 200
-    add_videos(path, count)
+    add_videos(url, count)
     daemon = await worker.start("run", rate=RATE)
     drains = [await worker.start("drain", "--json", rate=RATE) for _ in range(2)]
     await within(simulator.wait_for_accepted(count))
@@ -47,7 +45,7 @@ async def test_three_processes_share_one_queue_and_one_pace(
     daemon.signal(signal.SIGTERM)
     ended.append(await daemon.ended())
 
-    assert {"submitted": count} == states(path)
+    assert {"submitted": count} == states(url)
     assert count == len(simulator.requests) == len(simulator.accepted)
     assert [] == bought_twice(simulator.accepted)
     assert 143 == ended[-1].code
@@ -63,14 +61,14 @@ async def test_three_processes_share_one_queue_and_one_pace(
 
 
 async def test_waiting_for_the_database_is_told_once(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """Whoever holds the database for more than five seconds delays a drain, which says once for
     what it waits, and breaks nothing; who only reads does not wait.
     """
-    add_videos(path, 3)
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    add_videos(url, 3)
+    with session(url) as other:
+        other.lock()
         began = time.monotonic()
         program = await worker.start("drain")
         [line] = await program.logged("database_waited_for")
@@ -82,37 +80,37 @@ async def test_waiting_for_the_database_is_told_once(
     assert "claim" in str(line["purpose"])
     assert [line] == done.events("database_waited_for")
     assert (0, []) == (done.code, done.sentences)
-    assert {"submitted": 3} == states(path)
+    assert {"submitted": 3} == states(url)
 
 
 async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A row that another program inserts with nothing but its URL is sent at once, also when it
     comes in the very moment in which the daemon finds nothing to do.
     """
     daemon = await worker.start("run")
     await daemon.logged("run_started")
-    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)) as other:
+    with session(url) as other:
         for number in range(1, 61):
-            other.execute("INSERT INTO videos (url) VALUES (?)", (f"https://v.example/{number}",))
+            other.execute("INSERT INTO videos (url) VALUES (?)", f"https://v.example/{number}")
             inserted = time.monotonic()
             await within(simulator.wait_for_requests(number))
             assert 1 > simulator.requests[-1].arrived_at - inserted
             await daemon.logged("attempt_ended", number)
     daemon.signal(signal.SIGTERM)
     assert 143 == (await daemon.ended()).code
-    assert [1] * 60 == [row["attempts"] for row in videos(path)]
+    assert [1] * 60 == [row["attempts"] for row in videos(url)]
 
 
 async def test_a_row_that_becomes_due_wakes_a_daemon(
-    worker: Programs, simulator: Simulator, path: Path
+    worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A daemon sleeps until the next row is due, not until somebody writes."""
     execute(
-        path,
-        "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', "
-        "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1.5 seconds'))",
+        url,
+        "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', ?)",
+        moment(1.5),
     )
     due = time.monotonic() + 1.5
     daemon = await worker.start("run")

@@ -21,6 +21,7 @@ from worker.clock import Clock
 from worker.db import Database
 from worker.gate import Gate
 from worker.orders import Orders, Report
+from worker.presence import Signs
 from worker.runner import Runner
 from worker.settings import Key, Settings, load, read_key
 from worker.turn import Transaction
@@ -73,6 +74,7 @@ async def work(
             ),
             orders=orders,
             chronicle=Chronicle(log.logger().bind(worker=worker), lambda _: None),
+            signs=Signs(wiring.member(worker, orders, clock.now())),
         )
         return await runner.run()
 

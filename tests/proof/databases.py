@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests import postgres
-from tests.plain import Aside
+from tests.plain import done
 
 
 class Databases(Protocol):
@@ -64,7 +64,6 @@ class Served:
     server: str
     migrated: str
     kind: str = "postgresql"
-    aside: Aside = field(default_factory=Aside)
     made: list[str] = field(default_factory=list)
 
     def new(self, name: str) -> str:
@@ -73,16 +72,15 @@ class Served:
 
     def copy(self, address: str, name: str) -> str:  # noqa: ARG002 - its name is the server's
         """As PostgreSQL copies."""
-        self.made.append(self.aside.run(postgres.made(self.server, address)))
+        self.made.append(done(postgres.alike(self.server, address)))
         return self.made[-1]
 
     def drop(self, address: str) -> None:
         """Whoever is connected: it takes room of a server that is used for other things too."""
         self.made.remove(address)
-        self.aside.run(postgres.dropped(self.server, address))
+        done(postgres.dropped(self.server, address))
 
     def close(self) -> None:
         """Remove all of them."""
         for address in tuple(self.made):
             self.drop(address)
-        self.aside.close()

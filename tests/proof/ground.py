@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tests.plain import plain
+from tests.plain import insert_all
 from tests.processes.programs import Ended, Program, Programs
 from tests.proof.databases import Databases
 from tests.proof.judge import Tried, Verdict, judge
@@ -47,13 +47,8 @@ def served(url: str) -> str:
 
 def hand_in(database: str, urls: Collection[str], **columns: object) -> None:
     """Put videos in the queue with plain SQL, in this order, all with these columns."""
-    names = ("url", *columns)
-    marks = ", ".join("?" * len(names))
-    with plain(database) as connection:
-        connection.repeat(
-            f"INSERT INTO videos ({', '.join(names)}) VALUES ({marks})",
-            [(url, *columns.values()) for url in urls],
-        )
+    if urls:
+        insert_all(database, "videos", [{"url": url, **columns} for url in urls])
 
 
 async def together(*parts: Awaitable[T]) -> list[T]:

@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.plain import Row
-from tests.processes.programs import read_book, videos
+from tests.processes.programs import Row, read_book, videos
 from worker.simulator.book import Job
 
 NOT_BOUGHT = {"pending", "failed", "cancelled"}

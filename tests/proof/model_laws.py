@@ -21,13 +21,14 @@ NOTE = """
 INSERT INTO steps VALUES (old.id, old.state, new.state, old.job_id, new.job_id, old.claims,
                           new.claims);
 """
+BODY = f"BEGIN {NOTE} RETURN NULL; END"
 WATCH = {
-    "sqlite": f"{STEPS} CREATE TRIGGER watch AFTER UPDATE ON videos BEGIN {NOTE} END;",
-    "postgresql": f"""
-{STEPS}
-CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {NOTE} RETURN NULL; END $$;
-CREATE TRIGGER watch AFTER UPDATE ON videos FOR EACH ROW EXECUTE FUNCTION note();
-""",
+    "sqlite": (STEPS, f"CREATE TRIGGER watch AFTER UPDATE ON videos BEGIN {NOTE} END"),
+    "postgresql": (
+        STEPS,
+        f"CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $${BODY}$$",
+        "CREATE TRIGGER watch AFTER UPDATE ON videos FOR EACH ROW EXECUTE FUNCTION note()",
+    ),
 }
 """Notes every change of a video, also those within one transaction."""
 

@@ -8,12 +8,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.plain import Aside, is_server
+from tests.plain import done, is_server
 
 T = TypeVar("T")
 
 
-class Session(Protocol):
+class Connected(Protocol):
     """A connection of one process."""
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -55,21 +55,19 @@ class _OnServer:
     """To a database of a PostgreSQL server."""
 
     def __init__(self, url: str) -> None:
-        self._aside = Aside()
         self._engine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),
             poolclass=NullPool,
             connect_args={"server_settings": {"timezone": "UTC"}},
         )
-        self._connection = self._aside.run(self._engine.connect().start())
+        self._connection = done(self._engine.connect().start())
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        return self._aside.run(self._connection.run_sync(lambda c: _whole(c, work)))
+        return done(self._connection.run_sync(lambda c: _whole(c, work)))
 
     def close(self) -> None:
-        self._aside.run(self._connection.close())
-        self._aside.run(self._engine.dispose())
-        self._aside.close()
+        done(self._connection.close())
+        done(self._engine.dispose())
 
 
 def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
@@ -77,6 +75,6 @@ def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def session(address: str) -> Session:
+def connected(address: str) -> Connected:
     """A connection to the database at this address."""
     return _OnServer(address) if is_server(address) else _OnFile(address)

@@ -13,10 +13,10 @@ from sqlalchemy import Connection
 
 from tests.conftest import Hands
 from tests.parts import transaction
-from tests.plain import is_server, plain
+from tests.plain import is_server, session
 from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
 from tests.proof.model_laws import WATCH, Found, Words, miscounted
-from tests.proof.model_tables import session
+from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
 from worker.core.model import Accepted, Claim, Outcome, TryLater
 from worker.store.settle import Ending
@@ -75,11 +75,12 @@ class World:
 
     def __post_init__(self) -> None:
         self._stack = ExitStack()
-        *self._sessions, self._people = [session(self.address) for _ in range(4)]
+        *self._sessions, self._people = [connected(self.address) for _ in range(4)]
         for each in (*self._sessions, self._people):
             self._stack.callback(each.close)
-        self.plain = self._stack.enter_context(plain(self.address))
-        self.plain.script(WATCH["postgresql" if is_server(self.address) else "sqlite"])
+        self.plain = self._stack.enter_context(session(self.address))
+        for statement in WATCH["postgresql" if is_server(self.address) else "sqlite"]:
+            self.plain.execute(statement)
         self._workers = [self._worker() for _ in self._sessions]
         self.hands: list[list[Attempt]] = [[] for _ in self._sessions]
         self._claimed: set[tuple[int, int]] = set()
@@ -215,4 +216,4 @@ class World:
 
     def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[Found]:
         """Rows as any program sees them."""
-        return self.plain.execute(sql)
+        return [*self.plain.rows(sql)]

@@ -27,6 +27,9 @@ DOUBTS = "worker/store/evidence.py"
 BREAKER = "worker/core/breaker.py"
 TURN = "worker/turn.py"
 LEDGER = "worker/ledger.py"
+FLEET = "worker/store/fleet.py"
+MOVING = "worker/store/moving.py"
+MOVE = "worker/moving.py"
 API = "worker/api.py"
 WIRE = "worker/wire.py"
 
@@ -253,6 +256,168 @@ LAWS = (
         old="        if not self.unwritten:\n",
         new="        if True:\n",
         tests=("tests/test_ledger.py::test_all_that_was_put_down_is_waited_for",),
+    ),
+    Mutation(
+        law="what is in flight is told of, whoever holds it",
+        file=FLEET,
+        old="worker for worker in claims if worker not in known",
+        new="worker for worker in claims if worker in ()",
+        tests=("tests/store/test_fleet.py::test_claims_of_nobody_are_shown",),
+    ),
+    Mutation(
+        law="a worker that holds videos is not forgotten",
+        file=FLEET,
+        old="workers.c.seen_at < now - FORGOTTEN, ~holds",
+        new="workers.c.seen_at < now - FORGOTTEN",
+        tests=("tests/store/test_fleet.py::test_who_has_something_in_flight_is_not_forgotten",),
+    ),
+    Mutation(
+        law="a sign of life that cannot be written is told of",
+        file="worker/presence.py",
+        old="            self._chronicle.database(problem)\n",
+        new="            pass\n",
+        tests=(
+            "tests/test_presence.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
+        ),
+    ),
+    Mutation(
+        law="an orderly end is no death",
+        file="worker/runner.py",
+        old="                    self._presence.leave()\n",
+        new="                    pass\n",
+        tests=("tests/test_presence.py::test_a_run_is_seen_while_it_lasts",),
+    ),
+    Mutation(
+        law="moved: nothing is claimed where the queue is no more",
+        file=TURN,
+        old="""        known = account.read(connection)
+        if known.moved_to is not None:
+            return Turn(why=Why.MOVED, detail=known.moved_to)
+        self._repeat_doubts""",
+        new="""        known = account.read(connection)
+        self._repeat_doubts""",
+        tests=("tests/test_turn.py::test_a_mark_between_look_and_claim_is_seen",),
+        quick=True,
+    ),
+    Mutation(
+        law="moved: a run ends where the queue is no more",
+        file=TURN,
+        old="""            return None
+        if known.moved_to is not None:
+            return Turn(why=Why.MOVED, detail=known.moved_to)
+        if known.paused_at""",
+        new="""            return None
+        if known.paused_at""",
+        tests=("tests/test_runner.py::test_an_idle_daemon_sees_that_its_queue_moves",),
+    ),
+    Mutation(
+        law="moved: a daemon ends as well",
+        file="worker/closing.py",
+        old="        if turn.why is Why.MOVED:\n            return End.MOVED, turn.detail\n",
+        new="",
+        tests=("tests/test_closing.py::test_a_queue_that_has_moved_ends_every_run",),
+    ),
+    Mutation(
+        law="moved: no verdict is written where the queue is no more",
+        file="worker/judgement.py",
+        old="        if account.read(connection).moved_to is not None:\n            return []\n",
+        new="",
+        tests=("tests/test_judgement.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
+    ),
+    Mutation(
+        law="moved: nobody changes a queue that is no more",
+        file="worker/wiring.py",
+        old="        await database.read(lambda c: _must_be_here(c, database))\n",
+        new="",
+        tests=("tests/cli/test_move.py::test_a_check_says_that_the_queue_has_moved",),
+    ),
+    Mutation(
+        law="moved: nor in the moment after it was opened",
+        file="worker/wiring.py",
+        old="        _must_be_here(connection, database)\n        return work(connection)",
+        new="        return work(connection)",
+        tests=("tests/test_wiring.py::test_a_change_sees_a_mark_that_came_after_the_opening",),
+    ),
+    Mutation(
+        law="moved: plain SQL does not vanish",
+        file=MOVING,
+        old="    for statement in _GUARDS[connection.dialect.name]:\n",
+        new="    for statement in ():\n",
+        tests=(
+            "tests/store/test_moving.py::test_plain_sql_does_not_vanish_in_a_marked_queue",
+            "tests/store/test_moving.py::test_a_half_copy_takes_rows_of_the_move_alone",
+        ),
+    ),
+    Mutation(
+        law="moved: a late job is still written down",
+        file=MOVING,
+        old=" AND OLD.job_id IS NEW.job_id\n",
+        new="\n",
+        tests=("tests/store/test_moving.py::test_a_late_job_is_written_down_in_a_marked_queue",),
+    ),
+    Mutation(
+        law="moved: what is in flight is waited for",
+        file=MOVE,
+        old="        await self._nothing_in_flight()\n",
+        new="",
+        tests=("tests/test_moving.py::test_what_is_in_flight_is_waited_for",),
+    ),
+    Mutation(
+        law="moved: a half copy is not opened",
+        file=MOVE,
+        old="        if found != wanted:\n",
+        new="        if False:\n",
+        tests=("tests/test_moving.py::test_a_copy_that_is_not_the_same_is_not_opened",),
+    ),
+    Mutation(
+        law="moved: the target is closed before the source is",
+        file=MOVE,
+        old="""            moving.mark(target, moved.copy_of(self.source_name))
+""",
+        new="""            pass
+""",
+        tests=("tests/test_moving.py::test_nothing_is_copied_before_nothing_is_in_flight",),
+    ),
+    Mutation(
+        law="moved: the source says where to before the target is opened",
+        file=MOVE,
+        old="""        await self.source.write(self._end_source, "to end a move")
+        await self.target.write(self._open_target, "to end a move")
+""",
+        new="""        await self.target.write(self._open_target, "to end a move")
+        await self.source.write(self._end_source, "to end a move")
+""",
+        tests=("tests/test_moving.py::test_a_move_that_is_cut_off_anywhere_goes_on",),
+    ),
+    Mutation(
+        law="moved: a mark that was taken out meanwhile ends the move",
+        file=MOVE,
+        old="            raise _interfered(self.source_name)\n",
+        new="            pass\n",
+        tests=(
+            "tests/test_moving.py::test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move",
+        ),
+    ),
+    Mutation(
+        law="moved: two moves at once copy nothing twice",
+        file=MOVE,
+        old="        if moving.highest(target, table) != after:\n            return 0\n",
+        new="",
+        tests=("tests/test_moving.py::test_rows_that_another_move_has_copied_are_not_copied",),
+    ),
+    Mutation(
+        law="moved: a number does not come back",
+        file=MOVING,
+        old="max(last, highest(connection, videos))",
+        new="highest(connection, videos)",
+        tests=("tests/test_moving.py::test_new_videos_get_new_numbers",),
+    ),
+    Mutation(
+        law="moved: an older half copy is not gone on with",
+        file="worker/core/moved.py",
+        old="self.target_empty or (self.source_mark and self.target_mark)",
+        new="self.target_empty or self.target_mark",
+        tests=("tests/core/test_moved.py::test_a_move_that_would_mix_two_queues_is_refused",),
     ),
     Mutation(
         law="14: one bad value stops nobody",

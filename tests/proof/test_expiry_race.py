@@ -16,8 +16,7 @@ import pytest
 
 from tests.conftest import open_database
 from tests.parts import transaction
-from tests.plain import PATIENCE_SECONDS
-from tests.processes.programs import execute, videos
+from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released

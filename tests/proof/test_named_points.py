@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.plain import plain
+from tests.plain import session
 from tests.processes.programs import Program, videos, within
 from tests.proof.between import Between, Forward, Trouble, serve
 from tests.proof.ground import Ground, addresses, hand_in, served, times, together
@@ -112,7 +112,7 @@ def nothing_at_all(reached: asyncio.Event) -> Trouble:
 @asynccontextmanager
 async def locked_out(scene: Scene) -> AsyncIterator[Program]:
     """Somebody else holds the database's lock when the answer has come."""
-    with plain(scene.queue) as other:
+    with session(scene.queue) as other:
 
         async def lock(line: Line, forward: Forward) -> None:
             other.lock()
@@ -122,7 +122,7 @@ async def locked_out(scene: Scene) -> AsyncIterator[Program]:
             program = await scene.worker(between.url)
             await program.logged("attempt_ended", outcome="accepted")
             yield program
-        other.unlock()
+        other.execute("ROLLBACK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

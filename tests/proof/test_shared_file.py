@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.plain import plain
+from tests.plain import session
 from tests.processes.programs import OBEY_MODES, Ended, Program, videos, within
 from tests.proof.ground import FULL, Ground, addresses, times
 from worker.simulator import Options, Simulator
@@ -43,10 +43,10 @@ async def imitation(ground: Ground, **options: Any) -> AsyncIterator[Simulator]:
 
 async def hold(queue: str, seconds: float) -> None:
     """Keep everybody else from writing for so long."""
-    with plain(queue) as other:
+    with session(queue) as other:
         other.lock()
         await asyncio.sleep(seconds)  # not to wait: the lock is held for a time
-        other.unlock()
+        other.execute("ROLLBACK")
 
 
 @pytest.mark.timeout(600)
@@ -206,7 +206,7 @@ def told(done: Ended, why: str) -> None:
 def long_log(path: Path) -> Iterator[Path]:
     """The database's write-ahead log, kept and made as long as SQLite needs a file to be."""
     log = path.with_name(f"{path.name}-wal")
-    with plain(path) as other:
+    with session(str(path)) as other:
         while not log.exists() or log.stat().st_size < SMALLEST_BYTES:
             other.execute("UPDATE account SET id = id")
             other.execute("UPDATE videos SET priority = priority")

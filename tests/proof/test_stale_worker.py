@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.plain import is_server, plain
+from tests.plain import insert_all, is_server, session
 from tests.processes.programs import Program, execute, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.commands import commands
@@ -79,14 +79,15 @@ class Stage:
         told = (str(self.seconds), jumps, *freeze)
         program = await self.ground.start(*told, program=STALE, **{**self.worker, **settings})
         await program.logged("attempt_ended", outcome="accepted")
-        with plain(self.queue) as connection:
-            connection.repeat(
-                "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
-                [
-                    (url, self._changeable if fate == "left-in-doubt" else None, LONG_AGO)
-                    for fate, url in self.urls.items()
-                ],
-            )
+        rows = [
+            {
+                "url": url,
+                "media_id": self._changeable if fate == "left-in-doubt" else None,
+                "due_at": LONG_AGO,
+            }
+            for fate, url in self.urls.items()
+        ]
+        insert_all(self.queue, "videos", rows)
         return program
 
     async def go_on(self) -> None:
@@ -158,10 +159,12 @@ async def before_the_first_byte(stage: Stage, jumps: str) -> None:
 
 async def after_the_answer(stage: Stage, jumps: str) -> None:
     """Frozen with every job id in its hands; the list hides all of the jobs but one."""
-    with plain(stage.queue) as other:
+    with session(stage.queue) as other:
+        locked = asyncio.Event()
 
         async def lock(line: Line, forward: Forward) -> None:
-            if not other.locked:
+            if not locked.is_set():
+                locked.set()
                 other.lock()
             await serve(line, forward)
 
@@ -170,7 +173,7 @@ async def after_the_answer(stage: Stage, jumps: str) -> None:
             await stale.logged("attempt_ended", 1 + len(FATES), outcome="accepted")
             stale.signal(signal.SIGSTOP)
             await frozen(stale)
-            other.unlock()
+            other.execute("ROLLBACK")
             stage.end_sessions()
             jobs = enumerate(stage.simulator.accepted, start=1)
             hidden = {url for fate, url in stage.urls.items() if fate != "found"}

@@ -33,6 +33,7 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
             brake=None,
             list_asked_at=None,
             list_read_at=None,
+            moved_to=None,
             written_at=None,
         )
         == fresh

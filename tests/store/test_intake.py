@@ -1,7 +1,6 @@
 import asyncio
 import random
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, select, update
@@ -145,12 +144,12 @@ async def test_a_job_belongs_to_one_video(database: Database) -> None:
     assert (1, 0, {SAME_JOB_ID: 1}, {}) == told(done)
 
 
-async def test_two_imports_at_once_insert_nothing_twice(path: Path, database: Database) -> None:
+async def test_two_imports_at_once_insert_nothing_twice(url: str, database: Database) -> None:
     """Check and insert are one transaction: of two processes with one list, each row has one
     winner.
     """
     rows = [talk(number) for number in range(200)]
-    async with open_database(path) as other:
+    async with open_database(url) as other:
         chunks = [rows[start : start + 20] for start in range(0, 200, 20)]
         done = await asyncio.gather(
             *(add_new(each, *chunk) for chunk in chunks for each in (database, other))
@@ -323,6 +322,17 @@ async def test_an_update_can_hand_in(database: Database) -> None:
         stored["submitted_at"],
     )
     assert "pending" == (await row(database, 2))["state"]
+
+
+async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> None:
+    """Of two videos with one name the one with the lower number gets the job, whichever was changed
+    last; the other would be taken for the one that was bought.
+    """
+    await add(database, "u-1", "u-2", media_id="talk-1")
+    await change(database, 1, title="changed")
+    done = await bring(database, talk(1, job_id="job-1"))
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert ["job-1", None] == [(await row(database, number))["job_id"] for number in (1, 2)]
 
 
 def test_chunks_add_up() -> None:

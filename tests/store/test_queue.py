@@ -1,7 +1,6 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, create_engine, insert, update
 
 from tests.conftest import START, Hands, open_database
 from tests.parts import TERMS, add, facts, later, plans, row, take
+from tests.plain import Plain
 from worker.core.model import Claim, Video
 from worker.db import Database
 from worker.store import queue
@@ -127,11 +127,9 @@ async def test_only_what_is_due_is_claimed(
     assert claimed == bool(await take(database, START))
 
 
-async def test_a_plain_moment_is_due_in_its_second(path: Path, database: Database) -> None:
+async def test_a_plain_moment_is_due_in_its_second(plain: Plain, database: Database) -> None:
     """What another program wrote without a fraction is due at that second exactly."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as plain:
-        insert = "INSERT INTO videos (url, due_at) VALUES ('u', '2026-01-01 12:00:00')"
-        plain.execute(insert)
+    plain.execute("INSERT INTO videos (url, due_at) VALUES ('u', '2026-01-01 12:00:00')")
     assert [] == await take(database, later(START, -0.000001))
     assert 1 == len(await take(database, START))
 
@@ -147,10 +145,10 @@ async def test_only_pending_videos_are_claimed(database: Database, state: str) -
     assert [] == await take(database, START)
 
 
-async def test_two_claimers_never_get_one_video(path: Path, database: Database) -> None:
+async def test_two_claimers_never_get_one_video(url: str, database: Database) -> None:
     """None is bought twice: what one process has taken, no other takes."""
     await add(database, *(f"u{number}" for number in range(10)), due_at=START)
-    async with open_database(path) as other:
+    async with open_database(url) as other:
         taken = []
         for place in range(4):
             claims = await take((database, other)[place % 2], START, 3, f"worker-{place % 2}")
@@ -257,14 +255,13 @@ async def test_a_lease_that_ran_out_is_a_doubt(database: Database, hands: Hands)
     assert [] == await take(database, LEASE_END)
 
 
-async def test_the_fact_says_when_and_by_whom(path: Path, database: Database) -> None:
+async def test_the_fact_says_when_and_by_whom(plain: Plain, database: Database) -> None:
     """The history of a doubt names who recorded it, and why."""
     await add(database, "u", due_at=START)
     await take(database, START)
     await expire(database, LEASE_END)
-    with closing(sqlite3.connect(path)) as plain:
-        ((at, who, message),) = plain.execute("SELECT at, who, message FROM history")
-    assert ("2026-01-01 12:01:10.000000", "worker-2") == (at, who)
+    ((at, who, message),) = plain.execute("SELECT at, who, message FROM history")
+    assert ("2026-01-01 12:01:10", "worker-2") == (at[:19], who)
     assert "the lease ran out" in message
 
 

@@ -50,4 +50,4 @@ async def _add(
         return intake.newest_id(connection), None
 
     async with wiring.made_database(loaded.settings) as database:
-        return await database.write(lambda c: put(c, database.now()), "to add a video")
+        return await wiring.change(database, put, "to add a video")

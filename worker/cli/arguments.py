@@ -207,6 +207,15 @@ def pause(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reason", metavar="TEXT", help="what status will show")
 
 
+def move(command: argparse.ArgumentParser) -> None:
+    """From where to where."""
+    as_json(command)
+    command.add_argument("--from", dest="source", metavar="URL", required=True, help="as it is now")
+    command.add_argument(
+        "--to", dest="target", metavar="URL", required=True, help="an empty database, or none yet"
+    )
+
+
 def show(command: argparse.ArgumentParser) -> None:
     """Which video."""
     as_json(command)

@@ -4,8 +4,11 @@ import argparse
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from worker import log, wiring
 from worker.cli import exits
@@ -13,7 +16,7 @@ from worker.cli.values import Ago, is_number
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database, DatabaseProblem
-from worker.settings import Loaded
+from worker.settings import Loaded, Settings
 from worker.store.desk import Filter
 
 T = TypeVar("T")
@@ -22,11 +25,41 @@ T = TypeVar("T")
 def ask(
     loaded: Loaded, question: Callable[[Database], Awaitable[T]], tell: Callable[[T], int]
 ) -> int:
-    """Ask the database one thing, then tell the answer; the exit code."""
+    """Ask a database that is worked on one thing, then tell the answer; the exit code."""
+    return _asked(loaded, wiring.existing_database, question, tell)
+
+
+def look(
+    loaded: Loaded, work: Callable[[Connection, datetime], T], tell: Callable[[T], int]
+) -> int:
+    """Look at a database, also at one that has moved, then tell what was seen; the exit code.
+    ``work`` gets the time of the queue (UTC), as ``change``'s does.
+    """
+    return _asked(
+        loaded, wiring.readable_database, lambda d: d.read(lambda c: work(c, d.now())), tell
+    )
+
+
+def change(
+    loaded: Loaded,
+    work: Callable[[Connection, datetime], T],
+    purpose: str,
+    tell: Callable[[T], int],
+) -> int:
+    """Change something in a database that is worked on, then tell what; the exit code."""
+    return ask(loaded, lambda database: wiring.change(database, work, purpose), tell)
+
+
+def _asked(
+    loaded: Loaded,
+    opened: Callable[[Settings], AbstractAsyncContextManager[Database]],
+    question: Callable[[Database], Awaitable[T]],
+    tell: Callable[[T], int],
+) -> int:
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
 
     async def asked() -> T:
-        async with wiring.existing_database(loaded.settings) as database:
+        async with opened(loaded.settings) as database:
             return await question(database)
 
     try:

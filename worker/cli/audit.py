@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, person
+from worker.cli.asking import change, person
 from worker.cli.listed import ask_listed, no_list
 from worker.core.audit import Audit, Match, Row, compare
 from worker.core.listing import Listing, Unlisted
@@ -119,7 +120,7 @@ def _adopt(args: argparse.Namespace, loaded: Loaded, matches: Sequence[Match]) -
         _say(args, f"adopted {number}")
         return exits.OK if number == len(matches) else exits.PROBLEMS
 
-    return ask(loaded, lambda d: d.write(lambda c: adopt(c, d.now()), "to adopt jobs"), tell)
+    return change(loaded, adopt, "to adopt jobs", tell)
 
 
 def _cancel(
@@ -149,8 +150,10 @@ async def _cancel_one(reconciler: Reconciler, database: Database, match: Match) 
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
     who = person()
-    await database.write(
-        lambda c: store.record_cancelled(c, match, database.now(), who), "to record a cancelled job"
+    await wiring.change(
+        database,
+        lambda c, now: store.record_cancelled(c, match, now, who),
+        "to record a cancelled job",
     )
     return None
 

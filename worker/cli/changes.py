@@ -6,8 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, filter_of, nobody, person
+from worker.cli.asking import ask, change, filter_of, nobody, person
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database
@@ -45,7 +46,7 @@ def _change(
     args: argparse.Namespace,
     loaded: Loaded,
     accepted: Sequence[State],
-    change: Callable[[Connection, datetime], int],
+    work: Callable[[Connection, datetime], int],
 ) -> int:
     """Change what the filters mean, after asking where it is many; report what was left."""
     verb, wanted = args.function, filter_of(args)
@@ -56,7 +57,7 @@ def _change(
     async def changed(database: Database) -> Changed:
         found = await database.read(lambda c: desk.count(c, wanted))
         number = sum(found[state] for state in accepted)
-        done = await database.write(lambda c: change(c, database.now()), f"to {verb}")
+        done = await wiring.change(database, work, f"to {verb}")
         left = {str(state): n for state, n in found.items() if state not in accepted}
         if number > done:
             left[MOVED_ON] = number - done
@@ -123,7 +124,7 @@ def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         print(sentence)
         return exits.OK
 
-    return ask(loaded, lambda d: d.write(lambda c: settle(c, d.now()), "to resolve"), tell)
+    return change(loaded, settle, "to resolve", tell)
 
 
 def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -153,9 +154,9 @@ def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     return _switch(loaded, go_on)
 
 
-def _switch(loaded: Loaded, change: Callable[[Connection, datetime], str]) -> int:
+def _switch(loaded: Loaded, work: Callable[[Connection, datetime], str]) -> int:
     def tell(done: str) -> int:
         print(done)
         return exits.OK
 
-    return ask(loaded, lambda d: d.write(lambda c: change(c, d.now()), "to pause or resume"), tell)
+    return change(loaded, work, "to pause or resume", tell)

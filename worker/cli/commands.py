@@ -109,6 +109,14 @@ COMMANDS = (
         arguments.status,
     ),
     Command(
+        "workers",
+        "workers",
+        "who works on the queue, and what is in flight",
+        "workers",
+        arguments.as_json,
+        {0: "done, also where nobody does"},
+    ),
+    Command(
         "list",
         "desk",
         "videos by state, error or time",
@@ -191,6 +199,14 @@ COMMANDS = (
         arguments.pause,
     ),
     Command("resume", "changes", "end a pause", "resume"),
+    Command(
+        "move",
+        "move",
+        "move the queue and its history to another database",
+        "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
+        arguments.move,
+        {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    ),
     Command(
         "simulate",
         "simulate",

@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import islice
 
 from sqlalchemy import Connection, RowMapping
 
 from worker.cli import exits, output
-from worker.cli.asking import ask, filter_of, nobody
+from worker.cli.asking import filter_of, look, nobody
 from worker.core.intake import COLUMNS, TOLD
 from worker.core.model import State
 from worker.core.remedy import kind, remedy
@@ -31,7 +32,7 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
     """Videos by the shared filters."""
     wanted = filter_of(args)
 
-    def look(connection: Connection) -> tuple[list[RowMapping], list[str]]:
+    def seen(connection: Connection, _: datetime) -> tuple[list[RowMapping], list[str]]:
         rows = list(islice(desk.every(connection, wanted), args.limit))
         return rows, desk.unknown(connection, wanted)
 
@@ -46,7 +47,7 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
             output.table(LISTED, ([row[name] for name in LISTED] for row in rows))
         return exits.complain(nobody(missing), exits.PROBLEMS) if missing else exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return look(loaded, seen, tell)
 
 
 def _name(row: RowMapping) -> object:
@@ -71,14 +72,14 @@ def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
         return exits.complain([problem], exits.USAGE)
     write = write_json_lines if args.json_lines else write_csv
 
-    def look(connection: Connection) -> list[str]:
+    def seen(connection: Connection, _: datetime) -> list[str]:
         write(sys.stdout, columns, map(dict, desk.every(connection, wanted)))
         return desk.unknown(connection, wanted)
 
     def tell(missing: list[str]) -> int:
         return exits.complain(nobody(missing), exits.PROBLEMS) if missing else exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return look(loaded, seen, tell)
 
 
 def why(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -94,7 +95,7 @@ def why(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
             output.table(GROUPED, ([group[name] for name in GROUPED] for group in groups))
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(_groups), tell)
+    return look(loaded, lambda c, _: _groups(c), tell)
 
 
 def _groups(connection: Connection) -> list[dict[str, object]]:

@@ -130,8 +130,8 @@ def _unshown(_: str, __: str) -> None:
 
 
 async def _import_one(going: Import, name: str, reading: Reading, show: Show) -> None:
-    """Read and look at a chunk while the one before it is written: not before its transaction has
-    begun, since from then on it needs nothing of this thread, which may wait long for a pipe.
+    """Read and look at a chunk while the one before it is written, where its transaction needs
+    nothing of this thread, which may wait long for a pipe.
     """
     show(name, "")
     if reading.columns is not None:
@@ -173,20 +173,22 @@ def _told(going: Import) -> str:
 
 
 async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event) -> None:
-    """Write down what is rejected, and write what is not into the queue. Sets ``begun`` with the
-    transaction, or where there is to be none.
+    """Write down what is rejected, and write what is not into the queue. Sets ``begun`` as soon as
+    this thread may stand still: with a transaction that is on a thread of its own, or else at the
+    end, since one that stood still would hold the queue's lock.
     """
     loop = asyncio.get_running_loop()
 
-    def put(connection: Connection) -> Intake:
-        loop.call_soon_threadsafe(begun.set)
+    def put(connection: Connection, _: datetime) -> Intake:
+        if connection.dialect.name == "sqlite":
+            loop.call_soon_threadsafe(begun.set)
         return _put(connection, going, chunk.rows, chunk.at)
 
     try:
         going.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _reject(going, name, line, reason, row)
-        done = await going.database.write(put, "to import a chunk")
+        done = await wiring.change(going.database, put, "to import a chunk")
         going.done.add(done)
         for place, reason in done.rejected.items():
             record = chunk.records[place]

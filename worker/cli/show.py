@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.asking import ask, nobody
+from worker.cli.asking import look, nobody
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
@@ -24,14 +24,13 @@ _TOLD = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """The story of one video."""
 
-    def look(connection: Connection) -> list[desk.Story]:
+    def seen(connection: Connection, now: datetime) -> list[_Story]:
         found = desk.find(connection, clean(args.reference))
-        return [desk.story(connection, row) for row in found]
+        return [_story(desk.story(connection, row), loaded, now) for row in found]
 
-    def tell(found: list[desk.Story]) -> int:
-        if not found:
+    def tell(stories: list[_Story]) -> int:
+        if not stories:
             return exits.complain(nobody([args.reference]), exits.PROBLEMS)
-        stories = [_story(each, loaded) for each in found]
         if args.json:
             output.document([story.document() for story in stories])
             return exits.OK
@@ -39,7 +38,7 @@ def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
             _print_story(story)
         return exits.OK
 
-    return ask(loaded, lambda database: database.read(look), tell)
+    return look(loaded, seen, tell)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +54,12 @@ class _Story:
         return {name: getattr(self, name) for name in ("video", "next", "history", "request")}
 
 
-def _story(story: desk.Story, loaded: Loaded) -> _Story:
+def _story(story: desk.Story, loaded: Loaded, now: datetime) -> _Story:
     row = story.video
     video = Video(**{name: row[name] for name in REQUEST_COLUMNS})
     return _Story(
         video=dict(row),
-        next=_next(story, loaded.settings, wiring.CLOCK.now()),
+        next=_next(story, loaded.settings, now),
         history=[dict(fact) for fact in story.facts],
         request=request.body(
             video,

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, RowMapping
 from worker import wiring
 from worker.address import Server, address_of
 from worker.cli import exits, output
-from worker.cli.asking import ask
+from worker.cli.asking import look
 from worker.core import pace
 from worker.core.model import Fact, State
 from worker.settings import Loaded, Settings
-from worker.store import account, caps, overview
+from worker.store import account, caps, fleet, overview
 from worker.store.account import Account
 from worker.store.caps import Level
 from worker.store.overview import Overview
@@ -36,6 +36,7 @@ class _Seen:
     account: Account
     throttled: RowMapping | None
     levels: Sequence[Level]
+    workers: int
 
 
 def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -53,7 +54,7 @@ def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
             output.paragraph(sentence)
         return exits.OK
 
-    return ask(loaded, lambda d: d.read(lambda c: _look(c, loaded.settings, d.now())), tell)
+    return look(loaded, lambda c, now: _look(c, loaded.settings, now), tell)
 
 
 def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
@@ -66,6 +67,7 @@ def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
         account=known,
         throttled=overview.last_throttled(connection) if lowered else None,
         levels=[caps.level(connection, cap, now) for cap in wiring.caps(settings)],
+        workers=fleet.alive(connection, now),
     )
 
 
@@ -94,6 +96,8 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
         "time left": left,
         "all handed in by": now + left if left is not None and not known.paused_at else None,
         "daemon turned at": _turned_at(settings),
+        "workers alive": seen.workers,
+        "moved to": known.moved_to,
         "last answer": _heard(counted),
         "today": counted.today or None,
         "accepted today": counted.accepted_today,

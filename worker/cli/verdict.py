@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
+from worker.core import moved
 from worker.orders import End, Report
 
 _KEY_ENDS = {End.ACCOUNT, End.EQUAL_REFUSALS}
-_CONFIG_ENDS = {End.ADDRESS, End.DATABASE}
+_CONFIG_ENDS = {End.ADDRESS, End.DATABASE, End.MOVED}
 _NO_TROUBLE = {End.LIMIT, End.TIME}
 
 
@@ -59,6 +60,8 @@ def advice(report: Report, address: str, key: str) -> list[str]:
             ]
         case End.DATABASE | End.CAP:
             return [report.detail]
+        case End.MOVED:
+            return [f"this queue {moved.sentence(report.detail)}"]
         case End.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({report.detail}): {remedy}"]

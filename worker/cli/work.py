@@ -81,8 +81,8 @@ class Performed:
 
 async def perform(settings: Settings, key: Key, orders: Orders, *, progress: bool) -> Performed:
     """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
-    began = wiring.CLOCK.now()
     async with wiring.existing_database(settings) as database:
+        began = database.now()
         display = await _display(database, began) if progress else nullcontext(_unwatched)
         with display as watch:
             async with wiring.runner(settings, key, database, orders, watch) as runner:
@@ -148,8 +148,7 @@ def _unwatched(_: Tally) -> None:
 
 async def _left(database: Database, settings: Settings, report: Report, began: datetime) -> Left:
     """What remains in the queue when a run is over."""
-    now = wiring.CLOCK.now()
-    return await database.read(lambda c: _counted(c, settings, report, began, now))
+    return await database.read(lambda c: _counted(c, settings, report, began, database.now()))
 
 
 def _counted(

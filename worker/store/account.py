@@ -14,8 +14,9 @@ from worker.tables import account
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
-    for; ``list_read_at``: when the last one was asked for whose verdicts are written.
-    ``written_at``: what the clock showed when pace and cool-down were last written.
+    for; ``list_read_at``: when the last one was asked for whose verdicts are written; ``moved_to``:
+    the mark of a queue that is worked on elsewhere; ``written_at``: what the clock showed when pace
+    and cool-down were last written.
     """
 
     next_start_at: datetime
@@ -27,6 +28,7 @@ class Account:
     list_asked_at: datetime | None
     list_read_at: datetime | None
     written_at: datetime | None
+    moved_to: str | None
 
     def moved(self, by: timedelta) -> "Account":
         """The same pace and cool-down by a clock that was set by so much."""
@@ -47,7 +49,7 @@ class Account:
 
 def read(connection: Connection) -> Account:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
-    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, at),) = _READ(
+    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, at, to),) = _READ(
         connection
     )
     brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=cut)
@@ -61,6 +63,7 @@ def read(connection: Connection) -> Account:
         list_asked_at=asked,
         list_read_at=read_,
         written_at=at,
+        moved_to=to,
     )
 
 
@@ -77,6 +80,7 @@ _READ = Prepared(
         account.c.list_asked_at,
         account.c.list_read_at,
         account.c.written_at,
+        account.c.moved_to,
     )
 )
 

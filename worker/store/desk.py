@@ -80,11 +80,11 @@ class Story:
 
 
 def find(connection: Connection, reference: str) -> list[RowMapping]:
-    """The videos that an id, a media id, a request id or a job id names."""
+    """The videos that an id, a media id, a request id or a job id names, in order of their ids."""
     named = _named([reference])
     if reference.isascii() and reference.isdecimal() and len(reference) < 19:  # noqa: PLR2004 - fits 63 bits
         named.append(videos.c.id == int(reference))
-    return list(connection.execute(select(videos).where(or_(*named))).mappings())
+    return sorted(connection.execute(select(videos).where(or_(*named))).mappings(), key=_number)
 
 
 def unknown(connection: Connection, wanted: Filter) -> list[str]:

@@ -150,6 +150,7 @@ def _accepted(connection: Connection, first: int, last: int) -> list[Witness]:
         select(history.c.job_id, videos.c.request_id, history.c.at)
         .select_from(history.outerjoin(videos, videos.c.id == history.c.video_id))
         .where(history.c.id.between(first, last), _is_acceptance)
+        .order_by(history.c.id)
     )
     return [Witness(job_id=r.job_id, request_id=r.request_id, at=r.at) for r in rows]
 

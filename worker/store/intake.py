@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
@@ -152,7 +153,7 @@ def newest_id(connection: Connection) -> int:
 
 def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
     """The videos of this media id, or, where they have none, of this request id: that is what the
-    API was given for it.
+    API was given for it. In order of their ids: the first is the one that gets a job.
     """
     if media_id is None:
         return []
@@ -163,7 +164,7 @@ def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
             or_(videos.c.media_id == media_id, and_(videos.c.request_id == media_id, nameless))
         )
     )
-    return [Video(*row) for row in rows]
+    return sorted((Video(*row) for row in rows), key=attrgetter("id"))
 
 
 def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> None:

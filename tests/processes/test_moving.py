@@ -1,0 +1,127 @@
+import asyncio
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.processes.programs import (
+    PATIENCE_SECONDS,
+    Program,
+    Programs,
+    add_videos,
+    bought_twice,
+    execute,
+    let_leases_end,
+    states,
+    unknown,
+    videos,
+    within,
+)
+from worker.simulator import Options, Simulator
+
+VIDEOS = 12_000
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """Where the queue moves to; nothing is there."""
+    return tmp_path / "new.db"
+
+
+def number(path: Path, question: str) -> int:
+    """What another program sees; 0 while there is no such file or table."""
+    if not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(path, timeout=10)) as plain:
+            return int(plain.execute(question).fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+async def seen(true: Callable[[], object]) -> None:
+    """Look until it is so; what stands in a database tells nobody by itself."""
+    clock = asyncio.get_running_loop()
+    give_up = clock.time() + PATIENCE_SECONDS
+    while not true():
+        await asyncio.sleep(0.002)
+        assert clock.time() < give_up
+
+
+async def cut_off(program: Program, with_: int, true: Callable[[], object]) -> None:
+    """End it as soon as it is so, however it ends."""
+    await seen(true)
+    program.signal(with_)
+    await program.ended()
+
+
+async def test_a_move_that_is_killed_again_and_again_ends_whole(
+    worker: Programs, path: Path, new: Path
+) -> None:
+    """Wherever it is cut off, the same command goes on: nothing is doubled, nothing is lost."""
+    add_videos(path, VIDEOS)
+    execute(
+        path,
+        "INSERT INTO history (video_id, attempt, at, who, fact)"
+        " SELECT id, 1, created_at, 'w', 'retry' FROM videos",
+    )
+    before = [row["request_id"] for row in videos(path)]
+    typed = ("move", "--json", "--from", str(path), "--to", str(new))
+    marked = "SELECT count(moved_to) FROM account"
+    copied = "SELECT coalesce(max(id), 0) FROM {}"
+    for with_, file, question, reached in (
+        (signal.SIGKILL, new, marked, 1),
+        (signal.SIGKILL, path, marked, 1),
+        (signal.SIGKILL, new, copied.format("videos"), 1_000),
+        (signal.SIGINT, new, copied.format("videos"), 5_000),
+        (signal.SIGKILL, new, copied.format("history"), 1_000),
+    ):
+        program = await worker.start(*typed)
+        await cut_off(
+            program,
+            with_,
+            lambda f=file, q=question, n=reached: number(f, q) >= n,  # type: ignore[misc]
+        )
+        refused = await worker.run("drain", database_url=new)
+        assert 78 == refused.code
+    done = await worker.run(*typed)
+    assert (0, []) == (done.code, done.sentences)
+    assert (VIDEOS, VIDEOS) == (done.told["videos"]["pending"], done.told["history"])  # type: ignore[index]
+    assert before == [row["request_id"] for row in videos(new)]
+    assert VIDEOS == number(new, "SELECT count(*) FROM history")
+
+
+async def test_a_queue_moves_under_its_workers(
+    worker: Programs, simulator: Simulator, path: Path, new: Path
+) -> None:
+    """Two daemons and an idle cron job never send what has moved, a worker that was killed leaves a
+    doubt, and nothing is bought twice.
+    """
+    simulator.options = Options(script={1: "stall"}, latency_seconds=0.05)
+    add_videos(path, 1)
+    killed = await worker.start("run")
+    await within(simulator.wait_for_requests(1))
+    killed.kill()
+    await killed.ended()
+    add_videos(path, 200)
+    daemons = [await worker.start("run", rate=50) for _ in range(2)]
+    await within(simulator.wait_for_accepted(20))
+    move = await worker.start("move", "--json", "--from", str(path), "--to", str(new))
+    for daemon in daemons:
+        ended = await daemon.ended()
+        assert 78 == ended.code
+        assert f"this queue is moving to sqlite:///{new}" in "".join(ended.sentences)
+    assert 78 == (await worker.run("drain")).code
+    assert {"submitting", "submitted", "pending"} == {*states(path)}
+    let_leases_end(path)
+    moved = await move.ended()
+    assert 0 == moved.code
+    assert f"1 in flight in sqlite:///{path}: waiting until" in moved.err
+    assert 78 == (await worker.run("drain")).code
+    assert 0 == (await worker.run("drain", "--json", database_url=new)).code
+    assert {"submitted": 200, "in_doubt": 1} == states(new)
+    assert [] == bought_twice(simulator.accepted)
+    assert [] == unknown(new, simulator.accepted)

@@ -1,0 +1,207 @@
+"""How the queue's statements find their rows on PostgreSQL, as its planner has it by itself.
+
+Nothing is switched off for it: the tables are as large as its choice needs.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from tests import postgres
+from tests.conftest import START, open_database
+from tests.parts import TERMS, later
+from tests.plain import execute
+from worker.core.model import Accepted, Claim, State, Transition
+from worker.db import Database
+from worker.store import counts, desk, evidence, queue, settle
+from worker.store.desk import Filter
+from worker.store.insertion import known
+
+CROWD = """
+INSERT INTO videos (url, state, priority, due_at, updated_at, attempts, claims, media_id, job_id,
+                    claim_token, claimed_by, lease_until, http_status)
+SELECT 'https://videos.example/' || i, state, i % 3,
+       TIMESTAMPTZ '2026-01-01 11:00:00+00' + (i % 3) * interval '31 days',
+       TIMESTAMPTZ '2026-01-01 11:00:00+00' - i * interval '1 second', 1, 2, 'm' || i,
+       CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w',
+       TIMESTAMPTZ '2026-01-02 00:00:00+00', CASE WHEN i % 9000 = 1 THEN 500 END
+FROM (SELECT i, CASE WHEN i % 1000 = 0 THEN 'in_doubt' WHEN i % 1000 = 2 THEN 'failed'
+                     WHEN i % 1000 = 4 THEN 'submitting' WHEN i % 10 = 1 THEN 'pending'
+                     ELSE 'submitted' END AS state
+      FROM generate_series(1, 60000) AS i) AS n
+"""
+HISTORY = """
+INSERT INTO history (video_id, attempt, at, who, fact, started_at, job_id)
+SELECT id, 1, updated_at, 'w', CASE state WHEN 'submitted' THEN 'accepted'
+       WHEN 'in_doubt' THEN 'in_doubt' ELSE 'throttled' END, updated_at, job_id FROM videos
+"""
+
+
+@pytest.fixture(scope="module")
+def crowded(server: str, shared: str) -> Iterator[str]:
+    """A database with many finished rows and few of each other kind, as the planner knows."""
+    url = asyncio.run(postgres.copied(server, shared))
+    for statement in (CROWD, HISTORY, "ANALYZE"):
+        execute(url, statement)
+    yield url
+    asyncio.run(postgres.dropped(server, url))
+
+
+@pytest.fixture
+async def database(crowded: str) -> AsyncIterator[Database]:
+    """That database, open."""
+    async with open_database(crowded) as opened:
+        yield opened
+
+
+class DoneError(Exception):
+    """What was looked at is undone."""
+
+
+SCANS = re.compile(r"(Seq|Index)(?: Only)? Scan(?: Backward)? (?:using|on) (\w+)")
+
+
+async def scans(
+    database: Database, action: Callable[[Connection], object], *, generic: bool
+) -> set[str]:
+    """How every statement of an action finds its rows of tables; nothing of it stays. A generic
+    plan is one for all values, which the server may take to after a few times.
+    """
+    found: set[str] = set()
+
+    def look(connection: Connection) -> None:
+        said: list[tuple[str, tuple[object, ...]]] = []
+
+        def hear(*told: Any) -> None:  # noqa: ANN401 - as SQLAlchemy tells it
+            said.append((told[2], told[3]))
+
+        event.listen(connection, "before_cursor_execute", hear)
+        action(connection)
+        event.remove(connection, "before_cursor_execute", hear)
+        for statement, parameters in said:
+            if not statement.startswith("INSERT"):
+                plan = _plan(connection, statement, parameters, generic=generic)
+                seen = re.findall(SCANS, plan)
+                found.update(f"all of {name}" if kind == "Seq" else name for kind, name in seen)
+        raise DoneError
+
+    with pytest.raises(DoneError):
+        await database.write(look, "test")
+    return found
+
+
+def _plan(
+    connection: Connection, statement: str, parameters: tuple[object, ...], *, generic: bool
+) -> str:
+    if not generic:
+        lines = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+        return "\n".join(lines)
+    connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    connection.exec_driver_sql(f"PREPARE looked_at AS {statement}")
+    given = f"({', '.join(['NULL'] * len(parameters))})" if parameters else ""
+    lines = connection.exec_driver_sql(f"EXPLAIN EXECUTE looked_at{given}").scalars()
+    plan = "\n".join(lines)
+    connection.exec_driver_sql("DEALLOCATE looked_at")
+    return plan
+
+
+LEASE_END = START + TERMS.lease
+
+
+def claim_ten(connection: Connection) -> list[Claim]:
+    """Claim ten as a worker does."""
+    return queue.claim(connection, 10, START, "worker-1", LEASE_END, START)
+
+
+def settle_ten(connection: Connection) -> None:
+    """Claim ten, and write down that all were accepted."""
+    endings = [
+        settle.Ending(claim=claim, outcome=Accepted(f"new-{claim.video_id}", 200), started_at=START)
+        for claim in claim_ten(connection)
+    ]
+    settlements = [
+        settle.Settlement(
+            ending=ending,
+            standing=standing,
+            transition=Transition.submit(f"new-{ending.claim.video_id}"),
+        )
+        for ending, standing in zip(endings, settle.standings(connection, endings), strict=True)
+    ]
+    settle.settle(connection, settlements, START, "worker-1")
+
+
+@pytest.mark.parametrize(
+    ("action", "indexes"),
+    [
+        (claim_ten, {"videos_due", "videos_pkey", "history_of_video"}),
+        (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
+        (lambda c: queue.expire(c, START, "w"), {"videos_leases"}),
+        (lambda c: queue.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
+        (lambda c: queue.oldest_doubt(c, 3), {"videos_doubts"}),
+        (
+            lambda c: queue.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
+            {"videos_doubts"},
+        ),
+        (
+            settle_ten,
+            {
+                *("videos_due", "videos_pkey", "videos_job_id"),
+                *("history_of_video", "history_doubts"),
+            },
+        ),
+        (lambda c: evidence.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),
+        (evidence.youngest_doubt, {"videos_doubts"}),
+        (evidence.still_in_doubt, {"videos_doubts"}),
+        (lambda c: evidence.next_look_up(c, START), {"videos_look_ups"}),
+        (lambda c: desk.matching(c, Filter(), 0, 100), {"videos_pkey"}),
+        (lambda c: desk.matching(c, Filter(states=(State.FAILED,)), 0, 100), {"videos_closed"}),
+        (lambda c: desk.matching(c, Filter(states=(State.IN_DOUBT,)), 0, 100), {"videos_doubts"}),
+        (
+            lambda c: desk.matching(c, Filter(states=(State.SUBMITTING,)), 0, 100),
+            {"videos_leases"},
+        ),
+        (lambda c: desk.matching(c, Filter(ids=(1, 2)), 0, 100), {"videos_pkey"}),
+        (
+            lambda c: desk.matching(c, Filter(names=("m7", "job-3")), 0, 100),
+            {"videos_media_id", "videos_job_id", "videos_request_id"},
+        ),
+        (lambda c: known(c, "url", [{"url": "https://videos.example/7"}]), {"videos_url"}),
+        (lambda c: known(c, "media_id", [{"media_id": "m7"}]), {"videos_media_id"}),
+    ],
+)
+@pytest.mark.parametrize("generic", [False, True])
+async def test_every_look_goes_through_its_index(
+    database: Database,
+    action: Callable[[Connection], object],
+    indexes: set[str],
+    *,
+    generic: bool,
+) -> None:
+    """A verb would walk the finished rows, and take longer with each that is handed in."""
+    assert indexes == await scans(database, action, generic=generic)
+
+
+async def test_what_a_drain_leaves_is_counted_in_an_index(database: Database) -> None:
+    """The end of each drain would walk the finished rows."""
+
+    def left(connection: Connection) -> int:
+        return counts.due(connection, counts.in_state(connection, State.PENDING), START)
+
+    assert {"videos_due"} == await scans(database, left, generic=False)
+
+
+def judge_all(connection: Connection) -> None:
+    """Every doubt and every look-up, as a list of jobs needs them."""
+    evidence.doubts(connection, START)
+    evidence.look_ups(connection, START)
+
+
+@pytest.mark.parametrize("generic", [False, True])
+async def test_no_doubt_walks_the_finished_rows(database: Database, *, generic: bool) -> None:
+    """What the list of jobs settles would be looked for in all videos, or in all facts."""
+    seen = await scans(database, judge_all, generic=generic)
+    assert [] == [each for each in seen if each.startswith("all of")]
