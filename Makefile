@@ -10,7 +10,7 @@ demo: .venv/ready                ## see the whole thing work, on this machine al
 test: .venv/ready                ## run the tests
 	$(BIN)/pytest --ignore=tests/proof --ignore=tests/benchmarks
 
-proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: under a minute
+proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: in small
 	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600
 
 bench: .venv/ready               ## what is said of speed, measured on this machine

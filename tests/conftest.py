@@ -68,11 +68,12 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One migrated file; tests copy it."""
     path = tmp_path_factory.mktemp("migrated") / "videos.db"
-    asyncio.run(_migrate(str(path)))
+    asyncio.run(migrate_to(str(path)))
     return path
 
 
-async def _migrate(url: str) -> None:
+async def migrate_to(url: str) -> None:
+    """Bring a database to the schema of this program."""
     async with open_database(url) as database:
         await migrate.upgrade(database)
 
@@ -88,7 +89,7 @@ def server() -> Iterator[str]:
 def shared(server: str) -> str:
     """One migrated database of it, which tests use one after the other."""
     url = asyncio.run(postgres.made(server))
-    asyncio.run(_migrate(url))
+    asyncio.run(migrate_to(url))
     return url
 
 

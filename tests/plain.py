@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from worker.address import File, address_of
+from worker.address import File, Server, address_of
 
 PATIENCE_SECONDS = 30.0
 _AT_ONCE = 500
@@ -72,10 +72,10 @@ class _InFile(Plain):
 class _OnServer(Plain):
     def __init__(self, url: str) -> None:
         told = {"timezone": "UTC", "application_name": "another program"}
-        self._connection = _done(asyncpg.connect(url, server_settings=told))
+        self._connection = done(asyncpg.connect(url, server_settings=told))
 
     def answer(self, statement: str, values: Sequence[object]) -> Answer:
-        found = _done(self._connection.fetch(filled(statement, values)))
+        found = done(self._connection.fetch(filled(statement, values)))
         names = [*found[0].keys()] if found else []
         return names, [tuple(map(_shown, row)) for row in found]
 
@@ -86,7 +86,7 @@ class _OnServer(Plain):
         )
 
     def close(self) -> None:
-        _done(_closed(self._connection))
+        done(_closed(self._connection))
 
 
 def opened(url: str) -> Plain:
@@ -103,6 +103,11 @@ def session(url: str) -> Iterator[Plain]:
         yield found
     finally:
         found.close()
+
+
+def is_server(address: str) -> bool:
+    """Whether it is a database of a PostgreSQL server."""
+    return isinstance(address_of(address), Server)
 
 
 def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
@@ -146,7 +151,8 @@ async def _closed(connection: asyncpg.Connection) -> None:
     connection.terminate()
 
 
-def _done(step: Coroutine[Any, Any, T]) -> T:
+def done(step: Coroutine[Any, Any, T]) -> T:
+    """What it comes to, in a loop of its own: a test's own loop does not turn meanwhile."""
     return asyncio.run_coroutine_threadsafe(step, _beside()).result(PATIENCE_SECONDS)
 
 

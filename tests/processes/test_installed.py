@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.programs import PATIENCE_SECONDS, Programs
+from tests.plain import PATIENCE_SECONDS
+from tests.processes.programs import Programs
 from worker.tables import SCHEMA
 
 CHECKOUT = Path(__file__).parents[2]

@@ -3,27 +3,70 @@
 `pytest tests/proof` tries everything a few times; PROOF=full tries it as often as `make proof`.
 """
 
+import asyncio
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
+from tests import postgres
+from tests.conftest import migrate_to
 from tests.processes.programs import Programs
+from tests.proof.databases import Databases, Files, Served
 from tests.proof.ground import FULL, Ground
 from tests.proof.judge import Tried, as_table
 
 TRIED = pytest.StashKey[list[Tried]]()
 
 
+@pytest.fixture(scope="session")
+def template(server: str) -> str:
+    """A migrated database of the server, to make others like it."""
+    url = asyncio.run(postgres.made(server))
+    asyncio.run(migrate_to(url))
+    return url
+
+
+@pytest.fixture
+def served_databases(server: str, template: str) -> Iterator[Served]:
+    """Databases of the server, for as long as the scenario lasts."""
+    databases = Served(server, template)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def databases(
+    dialect: str, tmp_path: Path, migrated: Path, request: pytest.FixtureRequest
+) -> Databases:
+    """Where the scenario's databases come from. What asks for SQLite's file itself says that it
+    uses ``path``.
+    """
+    if dialect == "sqlite":
+        return Files(tmp_path, migrated)
+    served: Served = request.getfixturevalue("served_databases")
+    return served
+
+
 @pytest.fixture
 async def ground(
-    tmp_path: Path, migrated: Path, pytestconfig: pytest.Config
+    tmp_path: Path, databases: Databases, pytestconfig: pytest.Config
 ) -> AsyncIterator[Ground]:
     """A place for one scenario, with a worker that is fast, and leaves its doubts alone."""
+    async with played(tmp_path, databases, pytestconfig) as ground:
+        yield ground
+
+
+@asynccontextmanager
+async def played(
+    folder: Path, databases: Databases, config: pytest.Config
+) -> AsyncIterator[Ground]:
+    """That place; what is left of its processes is put away."""
     programs = Programs(
-        tmp_path,
+        folder,
         {"VALOSSA_API_KEY": "demo-key"},
         rate=1_000,
         concurrency=4,
@@ -32,7 +75,7 @@ async def ground(
         backoff_base_seconds=900,
         on_doubt="hold",
     )
-    yield Ground(tmp_path, migrated, programs, pytestconfig.stash.setdefault(TRIED, []))
+    yield Ground(folder, databases, programs, config.stash.setdefault(TRIED, []))
     await programs.put_away()
 
 
@@ -57,5 +100,4 @@ def pytest_terminal_summary(
     tried = config.stash.get(TRIED, [])
     if tried:
         terminalreporter.section(f"the proof, {'in full' if FULL else 'quick'}")
-        ordered = sorted(tried, key=lambda each: each.scenario)
-        terminalreporter.write_line("\n".join(as_table(ordered)))
+        terminalreporter.write_line("\n".join(as_table(tried)))

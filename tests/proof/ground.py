@@ -2,14 +2,13 @@
 
 import asyncio
 import os
-import shutil
-import sqlite3
 from collections.abc import Awaitable, Collection, Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+from tests.plain import insert_all
 from tests.processes.programs import Ended, Program, Programs
+from tests.proof.databases import Databases
 from tests.proof.judge import Tried, Verdict, judge
 
 T = TypeVar("T")
@@ -24,7 +23,7 @@ HOUR_SECONDS = 3600
 """Longer than any lease and any backoff of a scenario."""
 
 
-def times(quick: int, full: int) -> int:
+def times(quick: T, full: T) -> T:
     """How often to try: seconds of it, or minutes."""
     return full if FULL else quick
 
@@ -46,15 +45,10 @@ def served(url: str) -> str:
     return url.replace("videos.example/", "videos.example/served/")
 
 
-def hand_in(database: Path, urls: Collection[str], **columns: object) -> None:
+def hand_in(database: str, urls: Collection[str], **columns: object) -> None:
     """Put videos in the queue with plain SQL, in this order, all with these columns."""
-    names = ("url", *columns)
-    marks = ", ".join("?" * len(names))
-    with closing(sqlite3.connect(database)) as plain, plain:
-        plain.executemany(
-            f"INSERT INTO videos ({', '.join(names)}) VALUES ({marks})",
-            [(url, *columns.values()) for url in urls],
-        )
+    if urls:
+        insert_all(database, "videos", [{"url": url, **columns} for url in urls])
 
 
 async def together(*parts: Awaitable[T]) -> list[T]:
@@ -69,24 +63,26 @@ async def together(*parts: Awaitable[T]) -> list[T]:
 
 
 class Ground:
-    """One scenario's files and processes. ``book`` is the file of every job that was accepted."""
+    """One scenario's files, databases and processes. ``book`` is the file of every job that was
+    accepted, ``made`` are the addresses of the databases.
+    """
 
     def __init__(
-        self, folder: Path, migrated: Path, programs: Programs, tried: list[Tried]
+        self, folder: Path, databases: Databases, programs: Programs, tried: list[Tried]
     ) -> None:
         self.folder = folder
         self.book = folder / "book.jsonl"
-        self._migrated = migrated
+        self.databases = databases
         self._programs = programs
         self._tried = tried
-        self._databases: list[Path] = []
+        self.made: list[str] = []
 
-    def database(self, name: str, urls: Collection[str] = (), **columns: object) -> Path:
-        """A new database that holds these videos."""
-        path = Path(shutil.copy(self._migrated, self.folder / f"{name}.db"))
-        hand_in(path, urls, **columns)
-        self._databases.append(path)
-        return path
+    def database(self, name: str, urls: Collection[str] = (), **columns: object) -> str:
+        """The address of a new database that holds these videos."""
+        made = self.databases.new(name)
+        hand_in(made, urls, **columns)
+        self.made.append(made)
+        return made
 
     async def imitate(self, *arguments: str) -> str:
         """Start `simulate` with the book; its address."""
@@ -111,11 +107,10 @@ class Ground:
         started = await self.start(*arguments, **more)  # type: ignore[arg-type]
         return await started.ended()
 
-    async def finish(self, *databases: Path, seconds: int = HOUR_SECONDS, **more: object) -> Ended:
+    async def finish(self, *databases: str, seconds: int = HOUR_SECONDS, **more: object) -> Ended:
         """Drain these databases by a worker whose clock is so far ahead: every lease is over."""
         program = ("-m", "tests.proof.ahead")
-        paths = map(str, databases)
-        done = await self.run(str(seconds), *paths, program=program, **more)
+        done = await self.run(str(seconds), *databases, program=program, **more)
         assert 0 == done.code, done.err
         return done
 
@@ -125,8 +120,16 @@ class Ground:
         """Enter what the book says of these videos in the table, ``count`` times tried (once for
         each video if not told); fails where a promise was broken.
         """
-        verdict = judge(self.book, handed_in, self._databases)
+        verdict = judge(self.book, handed_in, self.made)
         tries = count or len(handed_in)
-        self._tried.append(Tried(scenario=scenario, what=what, times=tries, verdict=verdict))
+        self._tried.append(
+            Tried(
+                scenario=scenario,
+                what=what,
+                kind=self.databases.kind,
+                times=tries,
+                verdict=verdict,
+            )
+        )
         assert [] == verdict.broken, what
         return verdict

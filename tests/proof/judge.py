@@ -29,15 +29,18 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """A row of the table: what a scenario tried, how often, and what the judge says of it."""
+    """A row of the table: what a scenario tried, on which kind of database, how often, and what the
+    judge says of it.
+    """
 
     scenario: int
     what: str
+    kind: str
     times: int
     verdict: Verdict
 
 
-def judge(book: Path, handed_in: Collection[str], tables: Iterable[Path]) -> Verdict:
+def judge(book: Path, handed_in: Collection[str], tables: Iterable[str]) -> Verdict:
     """The verdict on the videos with these addresses, when nobody works on the tables any more.
     A job that belongs to no video of any table is a lost one, whatever was handed in.
     """
@@ -101,15 +104,17 @@ def _shared(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def as_table(tried: Iterable[Tried]) -> list[str]:
-    """The rows as lines of Markdown, in the order of the scenarios."""
-    names = ("what was tried", "how often", "accepted once", "accepted twice", "lost")
+    """The rows as lines of Markdown, by the kind of database and in the order of the scenarios."""
+    names = ("what was tried", "on", "how often", "accepted once", "accepted twice", "lost")
     lines = [
         ("", *names, "wrong state", "still in doubt"),
-        ("--:", ":--", *("--:" for _ in range(6))),
+        ("--:", ":--", ":--", *("--:" for _ in range(6))),
     ]
-    for each in sorted(tried, key=lambda each: each.scenario):
+    for each in sorted(tried, key=lambda each: (each.kind != "sqlite", each.scenario)):
         found = each.verdict
         counted = (found.once, found.twice, found.lost, found.wrong, found.in_doubt)
         facts = (each.times, *(len(videos) for videos in counted))
-        lines.append((str(each.scenario), each.what, *(f"{number:,}" for number in facts)))
+        lines.append(
+            (str(each.scenario), each.what, each.kind, *(f"{number:,}" for number in facts))
+        )
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -3,20 +3,33 @@
 Shares no rule with the worker: what is in doubt is counted here anew from the history.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.proof.model import Book
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, TryLater
 
-WATCH = """
-CREATE TABLE steps (video_id, old, new, old_job, new_job, old_claims, new_claims);
-CREATE TRIGGER watch AFTER UPDATE ON videos BEGIN
-  INSERT INTO steps VALUES (old.id, old.state, new.state, old.job_id, new.job_id, old.claims,
-                            new.claims);
-END;
+Found = Mapping[str, Any]
+"""A row as any program finds it."""
+
+STEPS = """
+CREATE TABLE steps (video_id INT, old TEXT, new TEXT, old_job TEXT, new_job TEXT, old_claims INT,
+                    new_claims INT);
 """
+NOTE = """
+INSERT INTO steps VALUES (old.id, old.state, new.state, old.job_id, new.job_id, old.claims,
+                          new.claims);
+"""
+BODY = f"BEGIN {NOTE} RETURN NULL; END"
+WATCH = {
+    "sqlite": (STEPS, f"CREATE TRIGGER watch AFTER UPDATE ON videos BEGIN {NOTE} END"),
+    "postgresql": (
+        STEPS,
+        f"CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $${BODY}$$",
+        "CREATE TRIGGER watch AFTER UPDATE ON videos FOR EACH ROW EXECUTE FUNCTION note()",
+    ),
+}
 """Notes every change of a video, also those within one transaction."""
 
 SETTLING = {
@@ -55,7 +68,7 @@ class Words:
 
 
 def broken(
-    rows: Sequence[sqlite3.Row], facts: Sequence[sqlite3.Row], book: Book, words: Words
+    rows: Sequence[Found], facts: Sequence[Found], book: Book, words: Words
 ) -> Iterator[str]:
     """Every law that does not hold now, with the video that breaks it."""
     doubts = open_doubts(facts)
@@ -68,7 +81,7 @@ def broken(
             yield f"video {row['id']}, {row['state']}: {law}"
 
 
-def open_doubts(facts: Sequence[sqlite3.Row]) -> dict[int, set[int]]:
+def open_doubts(facts: Sequence[Found]) -> dict[int, set[int]]:
     """The attempts of each video that nothing has settled since they were called in doubt."""
     doubts: dict[int, set[int]] = {}
     for fact in facts:
@@ -82,7 +95,7 @@ def open_doubts(facts: Sequence[sqlite3.Row]) -> dict[int, set[int]]:
     return doubts
 
 
-def _bought(row: sqlite3.Row, book: Book, doubts: set[int], words: Words) -> Iterator[str]:
+def _bought(row: Found, book: Book, doubts: set[int], words: Words) -> Iterator[str]:
     """None is bought twice, and a purchase is never forgotten."""
     video, jobs = row["id"], [job for job in book.of(row["id"]) if not job.denied]
     if len(jobs) > 1 and video not in words.may_buy_twice:
@@ -96,7 +109,7 @@ def _bought(row: sqlite3.Row, book: Book, doubts: set[int], words: Words) -> Ite
         yield f"law 6: it holds {row['job_id']} and is not submitted"
 
 
-def _doubted(row: sqlite3.Row, doubts: set[int], words: Words) -> Iterator[str]:
+def _doubted(row: Found, doubts: set[int], words: Words) -> Iterator[str]:
     """A doubt is never passed over but by a person, and columns say what the state says."""
     over = row["state"] in {"failed", "cancelled"}
     allowed = words.may_buy_twice | (words.given_up if over else set())
@@ -110,9 +123,7 @@ def _doubted(row: sqlite3.Row, doubts: set[int], words: Words) -> Iterator[str]:
         yield "it was never claimed, but attempted"
 
 
-def miscounted(
-    claim: Claim, outcome: Outcome, before: sqlite3.Row, after: sqlite3.Row
-) -> Iterator[str]:
+def miscounted(claim: Claim, outcome: Outcome, before: Found, after: Found) -> Iterator[str]:
     """Whether this ending was not counted as design.md, section 4, says. Expiry counted a late one
     already; a lost claim counts nothing.
     """
@@ -126,7 +137,7 @@ def miscounted(
         yield f"video {claim.video_id}: law 7: {outcome} was counted wrongly"
 
 
-def unlawful(steps: Sequence[sqlite3.Row], actor: str) -> Iterator[str]:
+def unlawful(steps: Sequence[Found], actor: str) -> Iterator[str]:
     """Every change of this step that its actor may not make."""
     for step in steps:
         arrow = (step["old"], step["new"])

@@ -1,17 +1,15 @@
 """What can happen in the model test: each method is a step of somebody, possible at any moment."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar
 
 from hypothesis import event
 from sqlalchemy import Connection
 
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
-from tests.proof.model_laws import broken, open_doubts, unlawful
+from tests.proof.model_laws import Found, broken, open_doubts, unlawful
 from tests.proof.model_workers import Attempt, World
 from worker.core.listing import Listing, Unlisted
 from worker.judgement import Finding
@@ -25,8 +23,8 @@ T = TypeVar("T")
 class Life:
     """Workers, an API, people and clocks around a new queue."""
 
-    def __init__(self, path: Path) -> None:
-        self.world = World(path)
+    def __init__(self, address: str) -> None:
+        self.world = World(address)
         self.shown: list[tuple[Listing | Unlisted, datetime]] = []
         self.actor = "work"
 
@@ -38,7 +36,9 @@ class Life:
             number = 1 if again else len(self.world.rows()) + 1
             self.world.plain.execute(
                 "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
-                [f"https://videos.example/{number}.mp4", name, "2026-01-01 00:00:00"],
+                f"https://videos.example/{number}.mp4",
+                name,
+                "2026-01-01 00:00:00",
             )
 
     def retry(self, pick: int, *, may: bool) -> None:
@@ -228,7 +228,7 @@ class Life:
     def _holder(self, job_id: str | None) -> int | None:
         return None if job_id is None else self.world.ask(lambda c: changes.holder_of(c, job_id))
 
-    def _facts(self) -> list[sqlite3.Row]:
+    def _facts(self) -> list[Found]:
         return self.world.rows("SELECT * FROM history ORDER BY id")
 
     def _now(self) -> str:

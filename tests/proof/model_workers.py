@@ -1,23 +1,22 @@
-"""The workers of the model test: transactions on one real file, and the attempts in their hands.
+"""The workers of the model test: transactions on one real database, and the attempts in hand.
 
 Each verb is one step that a process can take between two transactions of others, or its death.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
 from tests.conftest import Hands
 from tests.parts import transaction
+from tests.plain import is_server, session
 from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
-from tests.proof.model_laws import WATCH, Words, miscounted
+from tests.proof.model_laws import WATCH, Found, Words, miscounted
+from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
 from worker.core.model import Accepted, Claim, Outcome, TryLater
 from worker.store.settle import Ending
@@ -65,7 +64,7 @@ class World:
     requests on their way whose worker has died.
     """
 
-    path: Path
+    address: str
     time: Hands = field(default_factory=Hands)
     book: Book = field(default_factory=Book)
     words: Words = field(default_factory=Words)
@@ -75,23 +74,16 @@ class World:
     born: int = 0
 
     def __post_init__(self) -> None:
-        self._engine = create_engine(
-            f"sqlite:///{self.path}", poolclass=NullPool, isolation_level="AUTOCOMMIT"
-        )
-        self._connections = [self._connect() for _ in range(4)]
-        self.people = self._connections.pop()
-        self.plain = sqlite3.connect(self.path, isolation_level=None)
-        self.plain.row_factory = sqlite3.Row
-        self.plain.executescript(WATCH)
-        self._workers = [self._worker() for _ in self._connections]
-        self.hands: list[list[Attempt]] = [[] for _ in self._connections]
+        self._stack = ExitStack()
+        *self._sessions, self._people = [connected(self.address) for _ in range(4)]
+        for each in (*self._sessions, self._people):
+            self._stack.callback(each.close)
+        self.plain = self._stack.enter_context(session(self.address))
+        for statement in WATCH["postgresql" if is_server(self.address) else "sqlite"]:
+            self.plain.execute(statement)
+        self._workers = [self._worker() for _ in self._sessions]
+        self.hands: list[list[Attempt]] = [[] for _ in self._sessions]
         self._claimed: set[tuple[int, int]] = set()
-
-    def _connect(self) -> Connection:
-        connection = self._engine.connect()
-        # A process dies here, never the machine: what it has committed is not lost by that.
-        connection.exec_driver_sql("PRAGMA synchronous=OFF")
-        return connection
 
     def _worker(self) -> Transaction:
         self.born += 1
@@ -103,32 +95,16 @@ class World:
         )
 
     def close(self) -> None:
-        """Let go of the file."""
-        for connection in (*self._connections, self.people):
-            connection.close()
-        self.plain.close()
-        self._engine.dispose()
-
-    @contextmanager
-    def _transacting(self, connection: Connection) -> Iterator[Connection]:
-        """As the product does it."""
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
+        """Let go of the database."""
+        self._stack.close()
 
     def ask(self, work: Callable[[Connection], T]) -> T:
         """A person's transaction."""
-        with self._transacting(self.people) as connection:
-            return work(connection)
+        return self._people.transact(work)
 
     def judge(self, work: Callable[[Transaction, Connection], T]) -> T:
         """A transaction of the first worker's reconciler."""
-        with self._transacting(self._connections[0]) as connection:
-            return work(self._workers[0], connection)
+        return self._sessions[0].transact(lambda connection: work(self._workers[0], connection))
 
     def work(self, worker: int, room: int) -> list[Attempt]:
         """Write what is over and claim; the attempts that this put into the worker's hands."""
@@ -151,7 +127,7 @@ class World:
         self.hands[worker] += new
         left = "SELECT id FROM videos WHERE state = 'submitting' AND lease_until <= ?"
         now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
-        assert [] == self.plain.execute(left, [now]).fetchall(), "law 4: a lease ran out unseen"
+        assert [] == self.plain.execute(left, now), "law 4: a lease ran out unseen"
         return new
 
     def _written(self, worker: int, over: list[Attempt], room: int, *, dying: bool = False) -> Done:
@@ -162,12 +138,15 @@ class World:
         ]
         # The pace and its pauses have tests of their own; here everybody may claim.
         free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
-        self.plain.execute(free, [f"{self.time.wall:%Y-%m-%d %H:%M:%S}"])
-        with self._transacting(self._connections[worker]) as connection:
+        self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
+
+        def write(connection: Connection) -> Done:
             done = self._workers[worker].write(connection, notes, room)
             if dying:
                 raise Dying
             return done
+
+        return self._sessions[worker].transact(write)
 
     def _remember(self, attempt: Attempt) -> None:
         """What the worker was told is on disk now."""
@@ -235,6 +214,6 @@ class World:
         held = [attempt for hand in (*self.hands, self.orphans) for attempt in hand]
         return [attempt for attempt in held if (attempt.flies if yet else attempt.waits)]
 
-    def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[sqlite3.Row]:
+    def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[Found]:
         """Rows as any program sees them."""
-        return self.plain.execute(sql).fetchall()
+        return [*self.plain.rows(sql)]

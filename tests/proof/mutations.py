@@ -208,8 +208,8 @@ LAWS = (
     ),
     Mutation(
         law="9: an intent in a file that is gone is none",
-        file="worker/db.py",
-        old="if self._file not in {None, _file_at(self.path)}:",
+        file="worker/sqlite.py",
+        old="if self._file not in {None, _file_at(self._path)}:",
         new="if self._file in {()}:",
         tests=("tests/test_db.py::test_a_file_that_goes_away_in_use_is_told",),
     ),
@@ -230,8 +230,8 @@ LAWS = (
     Mutation(
         law="12: only what can be sent now is claimed",
         file=TURN,
-        old="min(room, planned.room)",
-        new="room",
+        old="min(room, planned.room, room",
+        new="min(room, room",
         tests=("tests/test_turn.py::test_starts_are_at_most_100_ms_ahead",),
     ),
     Mutation(

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from pathlib import Path
 
 from tests.conftest import open_database
 from tests.parts import DRAIN, RUN_TERMS, Worker
@@ -57,7 +56,7 @@ class Fleet:
     """Drains on one queue that never ends, at ``rate`` per ``period`` seconds."""
 
     ground: Ground
-    queue: Path
+    queue: str
     api: Simulator
     rate: int
     period: float = 1.0
@@ -159,7 +158,7 @@ class Log:
         assert found >= share - self.late.total / (end - begin), self.late
 
 
-def endless(ground: Ground, name: str, count: int = 2_000) -> Path:
+def endless(ground: Ground, name: str, count: int = 2_000) -> str:
     """A queue that no test empties."""
     return ground.database(name, addresses(name, count), due_at=LONG_AGO)
 

@@ -1,6 +1,6 @@
 # ruff: noqa: ASYNC240 - reading a small file holds up nobody
 """Scenario 11: the canary, a key that is looked for wherever the program leaves anything, after
-every failure; and the query of a signed link in every log.
+every failure; so is the password of a server, and the query of a signed link in every log.
 """
 
 import asyncio
@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
+from tests.plain import is_server
 from tests.processes.programs import LIMIT_FILES, Ended, execute
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
 from tests.wire import LOOPBACK, Line, Wire, answer, free_port, self_signed
 from worker.simulator import KINDS, Options, Simulator
+from worker.tables import metadata
 
 SEVERAL = """\
 import os, sys
@@ -68,6 +71,14 @@ CREATE TRIGGER broken BEFORE UPDATE OF state ON videos
 BEGIN SELECT RAISE(ABORT, 'nobody has thought of this'); END
 """
 
+REFUSE = """\
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'nobody has thought of this'; END $$
+"""
+REFUSE_ROWS = """\
+CREATE TRIGGER broken BEFORE UPDATE OF state ON videos FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
 CUT = 440
 """Bytes before an echo, so that it is cut off where errors are."""
 
@@ -82,6 +93,7 @@ class Canary:
     halves: tuple[str, str] = field(
         default_factory=lambda: (secrets.token_hex(12), secrets.token_hex(12))
     )
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
     ended: list[Ended] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
 
@@ -90,20 +102,32 @@ class Canary:
         """The whole of it."""
         return '+/é&<"'.join(self.halves)
 
-    async def run(self, *words: str, **more: Any) -> Ended:  # noqa: ANN401
+    async def run(self, *words: str, database_url: str, **more: Any) -> Ended:  # noqa: ANN401
         """A process of the program that has the key, to its end."""
         program = await self.ground.start(
-            *words, variables={"VALOSSA_API_KEY": self.key}, log_level="debug", **more
+            *words,
+            variables={"VALOSSA_API_KEY": self.key},
+            log_level="debug",
+            database_url=self.entered(database_url),
+            **more,
         )
         self.lines.append(Path(f"/proc/{program.pid}/cmdline").read_bytes())
         self.ended.append(await program.ended())
         return self.ended[-1]
 
+    def entered(self, queue: str) -> str:
+        """The address with the password, which a test's server minds as little as any other."""
+        if not is_server(queue):
+            return queue
+        return make_url(queue).set(password=self.password).render_as_string(hide_password=False)
+
     def leaks(self) -> list[str]:
-        """Where a part of the key stands: in what was said, on a command line, in a file."""
+        """Where a part of a secret stands: in what was said, on a command line, in a file or a
+        table.
+        """
         parts = {
             half[at : at + SHORTEST].encode()
-            for half in self.halves
+            for half in (*self.halves, self.password)
             for at in range(len(half) - SHORTEST + 1)
         }
         said = {
@@ -112,6 +136,7 @@ class Canary:
         kept = {str(p): p.read_bytes() for p in self.ground.folder.rglob("*") if p.is_file()}
         looked = {**{name: text.encode() for name, text in said.items()}, **kept}
         looked |= {f"{n}: cmdline": line for n, line in enumerate(self.lines)}
+        looked |= {queue: kept_by(queue) for queue in self.ground.made}
         assert any(self.lines)  # a process that is young has none yet
         return [
             f"{name}: {data[max(0, data.find(part) - 200) : data.find(part) + 80]!r}"
@@ -122,6 +147,12 @@ class Canary:
 
 
 ENDS = ("out", "err")
+
+
+def kept_by(queue: str) -> bytes:
+    """Everything that stands in its tables."""
+    tables = (execute(queue, f"SELECT * FROM {name}") for name in metadata.tables)
+    return "".join(map(str, tables)).encode()
 
 
 Echo = Callable[[str, str], bytes]
@@ -164,7 +195,11 @@ async def every_trouble(canary: Canary) -> None:
     script = {2 * place: kind for place, kind in enumerate(TROUBLES, 1)}
     options = Options(book=canary.ground.book, keys=frozenset({canary.key}), script=script)
     async with Simulator(options) as api:
-        worker = {"database_url": queue, "api_url": api.url, "concurrency": 1}
+        worker: dict[str, Any] = {
+            "database_url": queue,
+            "api_url": api.url,
+            "concurrency": 1,
+        }
         await canary.run("drain", **worker, log_format="console")
         assert len(TROUBLES) < len(api.requests)
         await canary.run(*several(LOOKS), program=("-c", SEVERAL), **worker)
@@ -210,8 +245,33 @@ async def on_the_way(canary: Canary) -> None:
     assert len(urls) * len(SENDING) == canary.ended[-1].out.count("exit ")
 
 
+async def at_the_database(canary: Canary) -> None:
+    """The database is none, or full, or not to be reached, or fails in a way of its own."""
+    on_server = canary.ground.databases.kind == "postgresql"
+    await (at_the_server if on_server else at_the_disk)(canary)
+
+
+async def at_the_server(canary: Canary) -> None:
+    """It has no such database, or knows no such user, or is not there, or refuses a row."""
+    broken = canary.ground.database("broken", LINKS)
+    execute(broken, REFUSE)
+    execute(broken, REFUSE_ROWS)
+    where = make_url(broken)
+    folder = str(canary.ground.folder)
+    others = (
+        where.set(database="none"),
+        where.set(username="none"),
+        where.set(query={"host": folder}),
+    )
+    async with Simulator(Options(keys=frozenset({canary.key}))) as api:
+        queues = [broken, *(other.render_as_string(hide_password=False) for other in others)]
+        runs = (canary.run("drain", database_url=queue, api_url=api.url) for queue in queues)
+        done = await asyncio.gather(*runs)
+    assert {78} == {each.code for each in done}
+
+
 async def at_the_disk(canary: Canary) -> None:
-    """The database is full, is none, or fails in a way that nobody has thought of."""
+    """The disk is full, or the file is no database, or nobody has thought of what is wrong."""
     full, broken = (canary.ground.database(name, LINKS) for name in ("full", "broken"))
     execute(broken, BREAK)
     none = canary.ground.folder / "none.db"
@@ -221,7 +281,7 @@ async def at_the_disk(canary: Canary) -> None:
         limited = ("-c", LIMIT_FILES, "32768", "-m", "worker")
         done = await asyncio.gather(
             canary.run("drain", **worker, database_url=full, program=limited),
-            canary.run("drain", **worker, database_url=none),
+            canary.run("drain", **worker, database_url=str(none)),
             canary.run("drain", **worker, database_url=broken, log_format="console"),
         )
     assert [78, 78, 1] == [each.code for each in done]
@@ -239,7 +299,7 @@ async def test_the_canary(ground: Ground) -> None:
     traceback, a file or a process list, and no secret of a link in a log.
     """
     canary = Canary(ground=ground)
-    scenes = (every_trouble, every_echo, on_the_way, at_the_disk)
+    scenes = (every_trouble, every_echo, on_the_way, at_the_database)
     async with asyncio.TaskGroup() as playing:
         for scene in scenes:
             playing.create_task(scene(canary))

@@ -4,7 +4,6 @@ import asyncio
 import random
 import signal
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,15 +41,15 @@ async def killed(program: Program) -> int:
     return (await ended).code
 
 
-async def lane(ground: Ground, queue: Path, hours: int, worker: dict[str, Any]) -> list[int]:
+async def lane(ground: Ground, queue: str, hours: int, worker: dict[str, Any]) -> list[int]:
     """One process after the other, each of them killed, all with a clock so far ahead."""
     return [await killed(await started(ground, queue, hours, **worker)) for _ in range(KILLS)]
 
 
-async def started(ground: Ground, queue: Path, hours: int, **worker: Any) -> Program:  # noqa: ANN401
+async def started(ground: Ground, queue: str, hours: int, **worker: Any) -> Program:  # noqa: ANN401
     """A drain whose clock is so far ahead."""
     seconds = str(hours * HOUR_SECONDS)
-    return await ground.start(seconds, str(queue), program=("-m", "tests.proof.ahead"), **worker)
+    return await ground.start(seconds, queue, program=("-m", "tests.proof.ahead"), **worker)
 
 
 @pytest.mark.timeout(600)

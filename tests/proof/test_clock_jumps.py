@@ -12,19 +12,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import open_database
 from tests.parts import DRAIN, RUN_TERMS, Worker
 from tests.processes.programs import within
 from tests.proof.between import Between, Forward, Trouble, end_before, serve
 from tests.proof.ground import HOUR_SECONDS, Ground, addresses, among_served, hand_in, times
 from tests.wire import Line
 from worker.clock import Clock
-from worker.db import Database
 from worker.simulator import Options, Simulator
-from worker.wiring import CLOCK
 
 SETTLE_SECONDS = 300.0
 """Before an absence counts; less than a jump."""
@@ -68,7 +66,7 @@ def set_off(seconds: float) -> Jumping:
 
 
 async def drain(
-    path: Path, times_of: Jumping, api: Simulator | Between, *, reconcile: bool = False
+    queue: str, times_of: Jumping, api: Simulator | Between, *, reconcile: bool = False
 ) -> None:
     """Let a worker with these clocks drain a database."""
     terms = replace(
@@ -76,9 +74,7 @@ async def drain(
         worker=secrets.token_hex(8),
         absent_after=SETTLE_SECONDS if reconcile else None,
     )
-    async with Database(
-        str(path), dice=lambda: 0.5, now=CLOCK.now, waiting=lambda _: None
-    ) as database:
+    async with open_database(queue) as database:
         await within(Worker(orders=SHORT, terms=terms, clock=times_of.clock).run(database, api.url))
 
 
@@ -135,7 +131,7 @@ async def test_a_lease_that_a_jump_has_ended_is_a_doubt(ground: Ground) -> None:
         assert (lost, lost) == (verdict.once, verdict.in_doubt)
 
 
-async def jump_in_flight(queue: Path, api: Simulator, seconds: float, way: str) -> None:
+async def jump_in_flight(queue: str, api: Simulator, seconds: float, way: str) -> None:
     """Set the clock while two requests are under way, and let another worker work meanwhile."""
     clocks, reached, told = set_off(0), asyncio.Semaphore(0), asyncio.Event()
     troubles = {f"settled-{way}": serve, f"lost-{way}": end_before}

@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import open_database
 from tests.parts import transaction
-from tests.processes.programs import PATIENCE_SECONDS, execute
+from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released
@@ -57,10 +57,10 @@ def outcome(number: int) -> Outcome:
     return others[number // 4 % 3] if number % 4 == 3 else Accepted(f"job-{number}", 200)
 
 
-async def claimed(path: Path) -> list[Claim]:
+async def claimed(queue_at: str) -> list[Claim]:
     """Every video, each under a lease that ends a minute after the one before."""
     leases = [BEGINNING + timedelta(minutes=number) for number in range(1, ROUNDS + 1)]
-    async with open_database(path) as database:
+    async with open_database(queue_at) as database:
         return await database.write(
             lambda c: [queue.claim(c, 1, BEGINNING, "frozen", lease, EVER)[0] for lease in leases],
             "to claim all",
@@ -70,8 +70,8 @@ async def claimed(path: Path) -> list[Claim]:
 class Side:
     """One of the two: a thread with its event loop and its connection."""
 
-    def __init__(self, path: Path, barrier: threading.Barrier) -> None:
-        self._path = path
+    def __init__(self, queue_at: str, barrier: threading.Barrier) -> None:
+        self._queue_at = queue_at
         self._barrier = barrier
         self._now = BEGINNING
 
@@ -88,7 +88,7 @@ class Side:
     ) -> list[Done]:
         clock = Clock(now=lambda: self._now, monotonic=time.monotonic)
         work, done = transaction(clock), []
-        async with open_database(self._path) as database:
+        async with open_database(self._queue_at) as database:
             for each in rounds:
                 notes = note(each)
                 # An answer comes just before the end, and the end is seen as soon as it is there.
@@ -117,16 +117,14 @@ def enter(book: Path, rounds: Sequence[Round]) -> None:
     book.write_text("".join(f"{json.dumps(asdict(job))}\n" for job in jobs))
 
 
-def stories(path: Path) -> list[tuple[str, int, tuple[str, ...], str | None]]:
+def stories(queue_at: str) -> list[tuple[object, object, tuple[object, ...], object]]:
     """State, attempts, history and job of every video."""
-    rows = execute(
-        path,
-        "SELECT state, attempts, job_id, (SELECT group_concat(fact) FROM (SELECT fact FROM history "
-        "WHERE video_id = videos.id ORDER BY history.id)) AS facts FROM videos ORDER BY id",
-    )
+    facts: dict[object, list[object]] = {}
+    for row in execute(queue_at, "SELECT video_id, fact FROM history ORDER BY id"):
+        facts.setdefault(row["video_id"], []).append(row["fact"])
     return [
-        (str(r["state"]), int(str(r["attempts"])), tuple(str(r["facts"]).split(",")), r["job_id"])  # type: ignore[misc]
-        for r in rows
+        (row["state"], row["attempts"], tuple(facts.get(row["id"], ())), row["job_id"])
+        for row in videos(queue_at)
     ]
 
 
@@ -136,17 +134,19 @@ async def test_an_answer_and_the_end_of_its_lease_never_both_win(ground: Ground)
     knows; the video ends as its answer says, is counted once, and its job is never lost.
     """
     urls = addresses("race", ROUNDS)
-    path = ground.database("queue", urls, due_at="2020-01-01 00:00:00")
-    claims = await claimed(path)
+    queue_at = ground.database("queue", urls, due_at="2020-01-01 00:00:00")
+    claims = await claimed(queue_at)
     rounds = [(claim, outcome(number)) for number, claim in enumerate(claims)]
     enter(ground.book, rounds)
     barrier = threading.Barrier(2)
     answers, ends = await together(
-        asyncio.to_thread(Side(path, barrier).play, rounds, answered),
-        asyncio.to_thread(Side(path, barrier).play, rounds, lambda _: ()),
+        asyncio.to_thread(Side(queue_at, barrier).play, rounds, answered),
+        asyncio.to_thread(Side(queue_at, barrier).play, rounds, lambda _: ()),
     )
     won = Counter[bool]()
-    for (_, came), settled, expired, told in zip(rounds, answers, ends, stories(path), strict=True):
+    for (_, came), settled, expired, told in zip(
+        rounds, answers, ends, stories(queue_at), strict=True
+    ):
         end, late = ENDS[came.fact], bool(expired.expired)
         won[late] += 1
         job = came.job_id if isinstance(came, Accepted) else None

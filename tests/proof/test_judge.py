@@ -18,13 +18,13 @@ LEND = "UPDATE videos SET state = 'submitted', job_id = 'J2' WHERE id = 1"
 HOLD = "UPDATE videos SET state = 'in_doubt', job_id = 'J1' WHERE id = 1"
 LEAVE = (
     "UPDATE videos SET state = 'submitting', claim_token = 't', claimed_by = 'w', "
-    "lease_until = datetime('now') WHERE id = 1"
+    "lease_until = CURRENT_TIMESTAMP WHERE id = 1"
 )
 TURN = "UPDATE videos SET state = '{}' WHERE id = 1"
 DELETE = "DELETE FROM videos WHERE id = 1"
 
 
-def write(book: Path, queue: Path, *jobs: tuple[str, int, str]) -> None:
+def write(book: Path, queue: str, *jobs: tuple[str, int, str]) -> None:
     """A book of these jobs: id, the video whose request id it was made with, address."""
     names = {row["id"]: str(row["request_id"]) for row in videos(queue)}
     made = [Job(job_id, names.get(video, "nobody's"), url, 0.0) for job_id, video, url in jobs]
@@ -81,9 +81,11 @@ def test_the_table_tells_every_count(ground: Ground) -> None:
     write(ground.book, queue, ("J1", 1, VIDEO), ("J2", 1, VIDEO), ("J3", 2, OTHER))
     execute(queue, TURN.format("in_doubt"))
     verdict = judge(ground.book, [VIDEO, OTHER], [queue])
-    later = Tried(scenario=2, what="later", times=1_000, verdict=verdict)
-    first = Tried(scenario=1, what="first", times=1, verdict=verdict)
+    later = Tried(scenario=2, what="later", kind="sqlite", times=1_000, verdict=verdict)
+    first = Tried(scenario=1, what="first", kind="sqlite", times=1, verdict=verdict)
+    other = Tried(scenario=1, what="other", kind="postgresql", times=1, verdict=verdict)
     assert [
-        "| 1 | first | 1 | 1 | 1 | 1 | 0 | 1 |",
-        "| 2 | later | 1,000 | 1 | 1 | 1 | 0 | 1 |",
-    ] == as_table([later, first])[2:]
+        "| 1 | first | sqlite | 1 | 1 | 1 | 1 | 0 | 1 |",
+        "| 2 | later | sqlite | 1,000 | 1 | 1 | 1 | 0 | 1 |",
+        "| 1 | other | postgresql | 1 | 1 | 1 | 1 | 0 | 1 |",
+    ] == as_table([other, later, first])[2:]

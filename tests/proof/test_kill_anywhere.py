@@ -3,7 +3,6 @@
 import asyncio
 import random
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +42,7 @@ async def cut_off(program: Program) -> int:
     return ended.result().code
 
 
-async def restarted(ground: Ground, queue: Path, number: int, worker: dict[str, Any]) -> Program:
+async def restarted(ground: Ground, queue: str, number: int, worker: dict[str, Any]) -> Program:
     """The worker for the n-th time: at once after a kill, and from the half on so much later that
     every lease is over.
     """
@@ -51,10 +50,10 @@ async def restarted(ground: Ground, queue: Path, number: int, worker: dict[str, 
         return await ground.start("drain", "--wait", database_url=queue, **worker)
     hours = str(number * HOUR_SECONDS)
     program = ("-m", "tests.proof.ahead")
-    return await ground.start(hours, str(queue), "--wait", program=program, **worker)
+    return await ground.start(hours, queue, "--wait", program=program, **worker)
 
 
-async def finished(ground: Ground, queue: Path, worker: dict[str, Any]) -> None:
+async def finished(ground: Ground, queue: str, worker: dict[str, Any]) -> None:
     """Let workers that nobody kills do what is left, and settle the doubts that the API's list
     settles; two refused keys in a row end one early.
     """

@@ -6,9 +6,7 @@ one that is called submitted as a job that is not its own will never be bought.
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +61,7 @@ class Bought:
     """What a worker leaves that could not hear every answer: a queue with doubts, and the book."""
 
     urls: Sequence[str]
-    queue: Path
+    queue: str
     book: Path
 
     @property
@@ -72,12 +70,6 @@ class Bought:
         doubted = {row["url"] for row in videos(self.queue) if row["state"] == "in_doubt"}
         jobs = enumerate(read_book(self.book), start=1)
         return [f"hide-{number}" for number, job in jobs if job.url in doubted]
-
-    def copy(self, path: Path) -> Path:
-        """The queue once more."""
-        with closing(sqlite3.connect(self.queue)) as mine, closing(sqlite3.connect(path)) as copied:
-            mine.backup(copied)
-        return path
 
 
 def faults() -> Iterator[tuple[int, str]]:
@@ -137,12 +129,13 @@ def misleading(bought: Bought) -> dict[str, list[Shown]]:
     }
 
 
-async def show(ground: Ground, bought: Bought, lists: Sequence[Shown]) -> list[Path]:
+async def show(ground: Ground, bought: Bought, lists: Sequence[Shown]) -> list[str]:
     """Let workers settle their doubts by each of these lists, half of them while they drain; what
     became of the queue each time.
     """
-    stem, count = bought.queue.stem, len(lists)
-    queues = [bought.copy(ground.folder / f"{stem}-{place}.db") for place in range(count)]
+    count, stem = len(lists), bought.book.stem
+    copy = ground.databases.copy
+    queues = [copy(bought.queue, f"{stem}-{place}") for place in range(count)]
 
     async def ask(command: str, places: Iterable[int]) -> None:
         wait = {"backoff_base_seconds": NEVER, "backoff_max_seconds": NEVER}
@@ -164,26 +157,27 @@ async def show(ground: Ground, bought: Bought, lists: Sequence[Shown]) -> list[P
     return queues
 
 
-def settled(queue: Path) -> tuple[int, int]:
+def settled(queue: str) -> tuple[int, int]:
     """How many doubts were settled by a job, and how many by its absence."""
     found = execute(queue, "SELECT count(*) AS n FROM history WHERE fact = 'found'")
     absent = execute(queue, "SELECT count(*) AS n FROM history WHERE fact = 'absent'")
     return int(str(found[0]["n"])), int(str(absent[0]["n"]))
 
 
-async def send_again(ground: Ground, bought: Bought, queue: Path) -> None:
+async def send_again(ground: Ground, bought: Bought, queue: str) -> None:
     """Send what was called absent, now that every answer is heard."""
-    execute(queue, "UPDATE videos SET due_at = datetime('now') WHERE state = 'pending'")
+    execute(queue, "UPDATE videos SET due_at = CURRENT_TIMESTAMP WHERE state = 'pending'")
     async with Simulator(Options(book=bought.book)) as simulator:
         await ground.run("drain", database_url=queue, api_url=simulator.url)
 
 
 def enter(
-    tried: list[Tried], bought: Bought, what: str, queues: Sequence[Path], count: int
+    ground: Ground, tried: list[Tried], bought: Bought, what: str, queues: Sequence[str], count: int
 ) -> None:
     """What the book says of these queues, in the table."""
     found = judge(bought.book, bought.urls, queues)
-    tried.append(Tried(scenario=6, what=what, times=count, verdict=found))
+    kind = ground.databases.kind
+    tried.append(Tried(scenario=6, what=what, kind=kind, times=count, verdict=found))
     assert [] == found.broken, what
 
 
@@ -196,7 +190,7 @@ async def play(ground: Ground, tried: list[Tried], bought: Bought) -> None:
     told = dict(zip(map(id, every), queues, strict=True))
     for what, group in lists.items():
         mine = [told[id(shown)] for shown in group]
-        enter(tried, bought, f"a list: {what}", mine, len(mine))
+        enter(ground, tried, bought, f"a list: {what}", mine, len(mine))
     for shown, queue in zip(every, queues, strict=True):
         found, absent = settled(queue)
         assert (found and absent) or not shown.whole, shown.kinds
@@ -204,8 +198,10 @@ async def play(ground: Ground, tried: list[Tried], bought: Bought) -> None:
     assert [] != judge(bought.book, bought.urls, [deceived]).broken  # as the README says
     again = next(told[id(shown)] for shown in every if shown.whole)
     await send_again(ground, bought, again)
-    enter(tried, bought, SENT_AGAIN, [again], settled(again)[1])
+    enter(ground, tried, bought, SENT_AGAIN, [again], settled(again)[1])
     assert {"submitted", "in_doubt"} >= set(states(again))
+    for queue in (*queues, deceived):
+        ground.databases.drop(queue)
 
 
 @pytest.mark.timeout(900)

@@ -2,10 +2,8 @@
 step. `PROOF=full` tries much more, and shortens the story of a broken law.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -18,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.proof.databases import Databases
 from tests.proof.ground import FULL, times
 from tests.proof.model import SETTLE_SECONDS, WHOLE, Shown
 from tests.proof.model_life import Life
@@ -38,6 +37,10 @@ LISTS = st.one_of(
     ),
 )
 PICK, YES_OR_NO, WORKER = st.integers(0, 99), st.booleans(), st.integers(0, 2)
+
+
+LIVES = {"sqlite": times(15, 2_000), "postgresql": times(6, 1_000)}
+"""How many are tried; one takes twice as long on a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,13 @@ every other.
 class Machine(RuleBasedStateMachine):
     """Steps in any order, and the laws after each."""
 
-    source: Path
-    """A migrated file."""
+    databases: Databases
 
     @initialize()
     def begin(self) -> None:
         """A new queue, with a few videos."""
-        path = self.source.with_name("life.db")
-        self.life = Life(Path(shutil.copy(self.source, path)))
+        self.address = self.databases.new("life")
+        self.life = Life(self.address)
         self.life.insert(5, None, again=False)
 
     @rule(step=STEPS)
@@ -116,20 +118,18 @@ class Machine(RuleBasedStateMachine):
             self.life.come_to_rest()
         finally:
             self.life.world.close()
-            for path in self.source.parent.glob("life.db*"):
-                path.unlink()
+            self.databases.drop(self.address)
 
 
 @pytest.mark.timeout(3_600)
-def test_the_laws_hold_whatever_happens(migrated: Path, tmp_path: Path) -> None:
+def test_the_laws_hold_whatever_happens(databases: Databases) -> None:
     """Some order of crashes, late answers, lists, commands and clocks loses a video or buys it
     twice.
     """
-    source = Path(shutil.copy(migrated, tmp_path / "source.db"))
     run_state_machine_as_test(
-        type("Machine", (Machine,), {"source": source}),
+        type("Machine", (Machine,), {"databases": databases}),
         settings=settings(
-            max_examples=times(15, 2_000),
+            max_examples=LIVES[databases.kind],
             stateful_step_count=50,
             phases=tuple(Phase) if FULL else (Phase.generate,),
             derandomize=not FULL,

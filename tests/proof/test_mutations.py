@@ -14,8 +14,11 @@ from tests.proof.ground import FULL, ROOT
 from tests.proof.mutations import LAWS, Mutation
 from tests.proof.mutations_evidence import ABSENT, FOUND
 from tests.proof.mutations_pace import PACE
+from tests.proof.mutations_postgres import SERVED
 
-CHOSEN = [mutation for mutation in (*LAWS, *FOUND, *ABSENT, *PACE) if FULL or mutation.quick]
+CHOSEN = [
+    mutation for mutation in (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED) if FULL or mutation.quick
+]
 
 IMPORTED = "worker/wiring.py"
 """What imports nearly everything."""

@@ -2,14 +2,13 @@
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
+from tests.plain import session
 from tests.processes.programs import Program, videos, within
 from tests.proof.between import Between, Forward, Trouble, serve
 from tests.proof.ground import Ground, addresses, hand_in, served, times, together
@@ -25,7 +24,7 @@ class Scene:
     """One kill: where it is played, the queue, and the address of the imitation."""
 
     ground: Ground
-    queue: Path
+    queue: str
     api: str
 
     async def worker(self, api_url: str) -> Program:
@@ -113,10 +112,10 @@ def nothing_at_all(reached: asyncio.Event) -> Trouble:
 @asynccontextmanager
 async def locked_out(scene: Scene) -> AsyncIterator[Program]:
     """Somebody else holds the database's lock when the answer has come."""
-    with closing(sqlite3.connect(scene.queue, isolation_level=None)) as other:
+    with session(scene.queue) as other:
 
         async def lock(line: Line, forward: Forward) -> None:
-            other.execute("BEGIN IMMEDIATE")
+            other.lock()
             await serve(line, forward)
 
         async with Between(scene.api, {"killed": (lock,)}) as between:
@@ -164,12 +163,12 @@ POINTS = (
 )
 
 
-def states(queue: Path) -> list[object]:
+def states(queue: str) -> list[object]:
     """Of the video at the point, and of the one that comes after it."""
     return [row["state"] for row in videos(queue)]
 
 
-async def kill(ground: Ground, point: Point, url: str, api: str) -> Path:
+async def kill(ground: Ground, point: Point, url: str, api: str) -> str:
     """Kill a worker at the point with this video; the queue that it leaves."""
     queue = ground.database(url.split("/", 3)[3].replace("/", "-"))
     hand_in(queue, [url], description=LONG)

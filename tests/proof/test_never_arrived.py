@@ -48,7 +48,7 @@ async def unreachable(folder: Path) -> AsyncIterator[dict[str, str]]:
         yield dict(zip(CAUSES, urls, strict=True))
 
 
-async def try_in_vain(ground: Ground, queue: Path, url: str) -> None:
+async def try_in_vain(ground: Ground, queue: str, url: str) -> None:
     """Drain against an API that cannot be reached: nothing is charged, and 75 says so."""
     worker = {"database_url": queue, "api_url": url, "connect_timeout_seconds": 0.3, **BACKOFF}
     done = await ground.run("drain", **worker)
@@ -57,10 +57,10 @@ async def try_in_vain(ground: Ground, queue: Path, url: str) -> None:
     assert {("pending", 0)} == {(row["state"], row["attempts"]) for row in videos(queue)}
 
 
-async def crowd(ground: Ground, queue: Path, url: str) -> None:
+async def crowd(ground: Ground, queue: str, url: str) -> None:
     """Let videos without an answer hold all connections of a worker that has slots left."""
     done = await ground.run(
-        *("0", str(queue), "--connections", "1"),
+        *("0", queue, "--connections", "1"),
         program=("-m", "tests.proof.ahead"),
         api_url=url,
         connect_timeout_seconds=0.3,

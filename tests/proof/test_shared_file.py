@@ -1,18 +1,18 @@
-"""Scenario 9: six processes on one SQLite file, and a file that cannot be used."""
+"""Scenario 9: six processes on one database, and an SQLite file that cannot be used."""
 
 import asyncio
 import os
 import random
 import resource
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.plain import session
 from tests.processes.programs import OBEY_MODES, Ended, Program, videos, within
 from tests.proof.ground import FULL, Ground, addresses, times
 from worker.simulator import Options, Simulator
@@ -41,17 +41,17 @@ async def imitation(ground: Ground, **options: Any) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-async def hold(queue: Path, seconds: float) -> None:
+async def hold(queue: str, seconds: float) -> None:
     """Keep everybody else from writing for so long."""
-    with closing(sqlite3.connect(queue, timeout=30, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with session(queue) as other:
+        other.lock()
         await asyncio.sleep(seconds)  # not to wait: the lock is held for a time
         other.execute("ROLLBACK")
 
 
 @pytest.mark.timeout(600)
-async def test_six_processes_share_one_file(ground: Ground) -> None:
-    """Six workers on one file, among faults and a writer that keeps them all waiting, send no
+async def test_six_processes_share_one_database(ground: Ground) -> None:
+    """Six workers on one database, among faults and a writer that keeps them all waiting, send no
     video twice and lose no answer, and not one of them breaks.
     """
     urls = addresses("shared", times(60, 5_000))
@@ -164,6 +164,7 @@ SCENES: Mapping[str, Callable[[Scene], Awaitable[None]]] = {
 }
 
 
+@pytest.mark.usefixtures("path")
 @pytest.mark.timeout(600)
 async def test_a_file_that_cannot_be_used_stops_the_sending(ground: Ground) -> None:
     """Where an intent cannot be written nothing is sent, be the disk full, the file read-only,
@@ -180,7 +181,7 @@ async def test_a_file_that_cannot_be_used_stops_the_sending(ground: Ground) -> N
                     mine = addresses(name, EACH)
                     queues.append(ground.database(f"{name}/queue", mine))
                     urls[what] += mine
-                    scene = Scene(ground=ground, api=api, queue=queues[-1], urls=mine)
+                    scene = Scene(ground=ground, api=api, queue=Path(queues[-1]), urls=mine)
                     playing.create_task(played(scene, play))
             await ground.finish(*queues, api_url=api.url)
     for what, mine in urls.items():
@@ -205,7 +206,7 @@ def told(done: Ended, why: str) -> None:
 def long_log(path: Path) -> Iterator[Path]:
     """The database's write-ahead log, kept and made as long as SQLite needs a file to be."""
     log = path.with_name(f"{path.name}-wal")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+    with session(str(path)) as other:
         while not log.exists() or log.stat().st_size < SMALLEST_BYTES:
             other.execute("UPDATE account SET id = id")
             other.execute("UPDATE videos SET priority = priority")

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,8 +47,9 @@ class Work:
 class Scene:
     """One process and one signal; ``urls`` are on its queue."""
 
+    name: str
     ground: Ground
-    queue: Path
+    queue: str
     urls: Sequence[str]
     command: str
     number: signal.Signals
@@ -127,7 +127,7 @@ async def in_an_import(scene: Scene) -> None:
     await within(program.stdin.drain())
     done = await scene.stopped(program)
     assert any("the same command goes on" in sentence for sentence in done.sentences)
-    whole = scene.queue.with_suffix(".csv")
+    whole = scene.ground.folder / f"{scene.name}.csv"
     whole.write_text("".join(lines))
     again = await scene.ground.run("import", str(whole), database_url=scene.queue)
     assert (0, {"pending": EACH}) == (again.code, states(scene.queue))
@@ -170,7 +170,12 @@ async def test_a_signal_ends_a_process_in_order(ground: Ground) -> None:
                 queues.append(ground.database(name, mine))
                 urls[what] += mine
                 scene = Scene(
-                    ground=ground, queue=queues[-1], urls=mine, command=command, number=number
+                    name=name,
+                    ground=ground,
+                    queue=queues[-1],
+                    urls=mine,
+                    command=command,
+                    number=number,
                 )
                 playing.create_task(play(scene))
         await finish(ground, queues)
@@ -180,7 +185,7 @@ async def test_a_signal_ends_a_process_in_order(ground: Ground) -> None:
         assert ("hung" in what) == bool(verdict.in_doubt)
 
 
-async def finish(ground: Ground, queues: Sequence[Path]) -> None:
+async def finish(ground: Ground, queues: Sequence[str]) -> None:
     """Let a worker that nobody stops do what is left."""
     async with Simulator(Options(book=ground.book)) as api:
         await ground.finish(*queues, api_url=api.url)

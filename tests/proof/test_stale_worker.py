@@ -3,15 +3,14 @@
 import asyncio
 import os
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.plain import insert_all, is_server, session
 from tests.processes.programs import Program, execute, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.commands import commands
@@ -39,6 +38,12 @@ LONG = "x" * 400_000
 """A description that does not fit into what a connection takes in unread."""
 
 ON_THE_WAY = times(2, 4)
+
+
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 async def frozen(program: Program) -> None:
@@ -74,14 +79,15 @@ class Stage:
         told = (str(self.seconds), jumps, *freeze)
         program = await self.ground.start(*told, program=STALE, **{**self.worker, **settings})
         await program.logged("attempt_ended", outcome="accepted")
-        with closing(sqlite3.connect(self.queue)) as plain, plain:
-            plain.executemany(
-                "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
-                [
-                    (url, self._changeable if fate == "left-in-doubt" else None, LONG_AGO)
-                    for fate, url in self.urls.items()
-                ],
-            )
+        rows = [
+            {
+                "url": url,
+                "media_id": self._changeable if fate == "left-in-doubt" else None,
+                "due_at": LONG_AGO,
+            }
+            for fate, url in self.urls.items()
+        ]
+        insert_all(self.queue, "videos", rows)
         return program
 
     async def go_on(self) -> None:
@@ -105,6 +111,13 @@ class Stage:
         """End the backoff of a video that was called absent."""
         sql = "UPDATE videos SET due_at = ? WHERE url = ? AND state = 'pending'"
         execute(self.queue, sql, LONG_AGO, self.urls[fate])
+
+    def end_sessions(self) -> None:
+        """A frozen worker that waited for the lock of a server gets it, and keeps everybody else
+        from it, until the server ends its session. Somebody does that at once.
+        """
+        if is_server(self.queue):
+            execute(self.queue, END_SESSIONS)
 
     def states(self) -> dict[str, object]:
         """Of the fates' videos."""
@@ -146,11 +159,13 @@ async def before_the_first_byte(stage: Stage, jumps: str) -> None:
 
 async def after_the_answer(stage: Stage, jumps: str) -> None:
     """Frozen with every job id in its hands; the list hides all of the jobs but one."""
-    with closing(sqlite3.connect(stage.queue, isolation_level=None)) as other:
+    with session(stage.queue) as other:
+        locked = asyncio.Event()
 
         async def lock(line: Line, forward: Forward) -> None:
-            if not other.in_transaction:
-                other.execute("BEGIN IMMEDIATE")
+            if not locked.is_set():
+                locked.set()
+                other.lock()
             await serve(line, forward)
 
         async with Between(stage.simulator.url, {"stale": (lock,)}) as between:
@@ -159,6 +174,7 @@ async def after_the_answer(stage: Stage, jumps: str) -> None:
             stale.signal(signal.SIGSTOP)
             await frozen(stale)
             other.execute("ROLLBACK")
+            stage.end_sessions()
             jobs = enumerate(stage.simulator.accepted, start=1)
             hidden = {url for fate, url in stage.urls.items() if fate != "found"}
             hide = [f"hide-{number}" for number, job in jobs if job.url in hidden]

@@ -1,7 +1,6 @@
 """Scenario 5: sticky ambiguity: a later clean answer says nothing about an earlier unclear one."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,10 +29,10 @@ CLEAR_LATER: Mapping[str, Sequence[Trouble]] = {
 REFUSED: Mapping[str, Sequence[Trouble]] = {"refused-at-once": (REFUSE,)}
 """Nothing about it was ever unclear."""
 
-Way = Callable[[Ground, Path, str], Awaitable[None]]
+Way = Callable[[Ground, str, str], Awaitable[None]]
 
 
-async def by_a_person(ground: Ground, queue: Path, api: str) -> None:
+async def by_a_person(ground: Ground, queue: str, api: str) -> None:
     """A person takes the risk, and the worker sends again."""
     worker: dict[str, Any] = {"database_url": queue, "api_url": api, "max_attempts": 2}
     assert 1 == (await ground.run("drain", **worker)).code
@@ -42,7 +41,7 @@ async def by_a_person(ground: Ground, queue: Path, api: str) -> None:
     assert 1 == (await ground.run("drain", "--wait", **worker, backoff_base_seconds=0.05)).code
 
 
-async def by_setting(ground: Ground, queue: Path, api: str) -> None:
+async def by_setting(ground: Ground, queue: str, api: str) -> None:
     """The worker takes the risk, being told to, until the attempts are used up."""
     worker: dict[str, Any] = {"database_url": queue, "api_url": api, "max_attempts": 3}
     risk = {"on_doubt": "retry", "doubt_settle_seconds": 0, "backoff_base_seconds": 0.05}

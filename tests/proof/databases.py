@@ -1,0 +1,86 @@
+"""Where a scenario's databases come from, of either kind: migrated ones, and copies of them."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests import postgres
+from tests.plain import done
+
+
+class Databases(Protocol):
+    """Makes databases; ``kind`` as SQLAlchemy calls it."""
+
+    @property
+    def kind(self) -> str:
+        """Of all of them."""
+        ...
+
+    def new(self, name: str) -> str:
+        """The address of a migrated one with nothing in it."""
+        ...
+
+    def copy(self, address: str, name: str) -> str:
+        """The address of another one that is like this one, on which nobody works."""
+        ...
+
+    def drop(self, address: str) -> None:
+        """Remove one that is not needed any more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """SQLite files in a folder."""
+
+    folder: Path
+    migrated: Path
+    kind: str = "sqlite"
+
+    def new(self, name: str) -> str:
+        """A copy of the migrated one."""
+        return str(shutil.copy(self.migrated, self.folder / f"{name}.db"))
+
+    def copy(self, address: str, name: str) -> str:
+        """As SQLite copies."""
+        path = str(self.folder / f"{name}.db")
+        with closing(sqlite3.connect(address)) as mine, closing(sqlite3.connect(path)) as copied:
+            mine.backup(copied)
+        return path
+
+    def drop(self, address: str) -> None:
+        """With its log."""
+        for path in self.folder.glob(f"{Path(address).name}*"):
+            path.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Databases of a PostgreSQL server, made like the one at ``migrated``."""
+
+    server: str
+    migrated: str
+    kind: str = "postgresql"
+    made: list[str] = field(default_factory=list)
+
+    def new(self, name: str) -> str:
+        """A copy of the migrated one."""
+        return self.copy(self.migrated, name)
+
+    def copy(self, address: str, name: str) -> str:  # noqa: ARG002 - its name is the server's
+        """As PostgreSQL copies."""
+        self.made.append(done(postgres.alike(self.server, address)))
+        return self.made[-1]
+
+    def drop(self, address: str) -> None:
+        """Whoever is connected: it takes room of a server that is used for other things too."""
+        self.made.remove(address)
+        done(postgres.dropped(self.server, address))
+
+    def close(self) -> None:
+        """Remove all of them."""
+        for address in tuple(self.made):
+            self.drop(address)

@@ -1,0 +1,72 @@
+"""What PostgreSQL is told so that the laws hold there, taken out one at a time."""
+
+from tests.proof.mutations import QUEUE, Mutation
+
+ENGINE = "worker/postgres.py"
+LAWS = "tests/test_postgres_laws.py"
+
+SERVED = (
+    Mutation(
+        law="1: a commit is on the server's disk",
+        file=ENGINE,
+        old='"synchronous_commit": "on"',
+        new='"synchronous_commit": "off"',
+        tests=(f"{LAWS}::test_commits_are_on_disk_whatever_the_default_is",),
+    ),
+    Mutation(
+        law="1: what a crash took back was never committed",
+        file=ENGINE,
+        old="return found == self._number",
+        new="return found is not None",
+        tests=(
+            f"{LAWS}::test_a_commit_that_a_crash_took_back_is_not_taken_for_done",
+            "tests/test_postgres.py::test_a_commit_that_never_arrived_is_known",
+        ),
+    ),
+    Mutation(
+        law="10: write transactions of a server come one after the other",
+        file=ENGINE,
+        old="SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), \"\n"
+        "    \"hashtext(coalesce(current_schema(), ''))), clock",
+        new="SELECT 0, clock",
+        tests=(f"{LAWS}::test_workers_that_look_at_once_share_one_pace",),
+        quick=True,
+    ),
+    Mutation(
+        law="6: a commit whose answer was lost is known",
+        file=ENGINE,
+        old="return found == self._number",
+        new="return False",
+        tests=("tests/test_postgres.py::test_a_commit_whose_answer_was_lost_is_known",),
+    ),
+    Mutation(
+        law="7: a row that another program changes holds no claim up",
+        file=QUEUE,
+        old=".with_for_update(skip_locked=True)",
+        new=".with_for_update()",
+        tests=(f"{LAWS}::test_a_row_that_another_program_changes_holds_no_claim_up",),
+    ),
+    Mutation(
+        law="7: a row that another program holds is not waited for without an end",
+        file=ENGINE,
+        old="set_config('lock_timeout', '5s', true)",
+        new="set_config('lock_timeout', '0', true)",
+        tests=(
+            "tests/test_postgres.py::test_a_row_that_somebody_holds_is_not_waited_for_without_end",
+        ),
+    ),
+    Mutation(
+        law="7: a frozen worker gives the lock back",
+        file=ENGINE,
+        old="set_config('idle_in_transaction_session_timeout', '30s', true)",
+        new="set_config('idle_in_transaction_session_timeout', '0', true)",
+        tests=(f"{LAWS}::test_a_frozen_worker_gives_the_lock_back",),
+    ),
+    Mutation(
+        law="10: a server's time is read when nobody else can write any more",
+        file=ENGINE,
+        old="clock_timestamp() AS now",
+        new="now()",
+        tests=("tests/test_postgres.py::test_the_time_is_read_after_the_lock_is_held",),
+    ),
+)

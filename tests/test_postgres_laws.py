@@ -1,0 +1,150 @@
+"""The laws where PostgreSQL could break them: its locks, its commits, its crashes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+
+from tests import postgres
+from tests.conftest import migrate_to, open_database
+from tests.parts import add, let_start, take, transaction
+from tests.passage import passage
+from tests.processes.programs import execute, until, videos, within
+from worker.clock import Clock
+from worker.db import Unreachable
+from worker.wiring import CLOCK
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[postgres.Server]:
+    """A server that a test may crash, with a migrated database."""
+    with postgres.own() as server:
+        asyncio.run(migrate_to(server.url))
+        yield server
+
+
+@pytest.fixture
+def crashing(own: postgres.Server) -> postgres.Server:
+    """The same, with nothing in it."""
+    asyncio.run(postgres.emptied(own.url))
+    return own
+
+
+def urls(address: str) -> list[object]:
+    """The videos there are."""
+    return [row["url"] for row in videos(address)]
+
+
+async def test_a_commit_that_a_crash_took_back_is_not_taken_for_done(
+    crashing: postgres.Server,
+) -> None:
+    """A crash gives the numbers of transactions that were not on disk to others: whoever asks by
+    number alone hears that an intent is on disk that is not, sends it, and so does another.
+    """
+    async with passage(crashing.url) as way, open_database(way.url) as database:
+        await add(database, "before")
+        way.word, way.stops = b"COMMIT;", True
+        writing = asyncio.create_task(add(database, "lost"))
+        await until(lambda: way.words == 1)
+        await asyncio.to_thread(crashing.crash)
+        await asyncio.to_thread(crashing.start)
+        way.cut()
+        async with open_database(crashing.url) as other:
+            await add(other, "other")
+        way.open.set()
+        with pytest.raises(Unreachable):
+            await within(writing)
+    assert ["before", "other"] == urls(crashing.url)
+
+
+async def claimed(address: str, name: str) -> list[int]:
+    """The videos that a worker of this name takes, one after the other until there are none."""
+    taken: list[int] = []
+    async with open_database(address) as database:
+        while claims := await take(database, CLOCK.now(), worker=name):
+            taken += [claim.video_id for claim in claims]
+    return taken
+
+
+async def test_workers_that_claim_at_once_share_no_video(served: str) -> None:
+    """Two workers take the same video, and both send it."""
+    async with open_database(served) as database:
+        await add(database, *map(str, range(100)))
+    taken = await asyncio.gather(*(claimed(served, f"worker-{number}") for number in range(4)))
+    assert list(range(1, 101)) == sorted(video for each in taken for video in each)
+    assert all(taken)
+
+
+async def starts(address: str, name: str) -> int:
+    """How many starts a worker of this name gets, where one may be in a quarter of an hour."""
+    async with open_database(address) as database:
+        await database.read(lambda _: None)
+        clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
+        work = transaction(clock, worker=name, rate=1, period_seconds=900.0)
+        done = await database.write(lambda connection: work.write(connection, [], 1), "test")
+        return len(done.turn.starts)
+
+
+async def test_workers_that_look_at_once_share_one_pace(served: str) -> None:
+    """Law 10: each takes the next start for its own, and all send at once."""
+    async with open_database(served) as database:
+        await add(database, *(f"https://videos.example/{n}.mp4" for n in range(8)))
+        await let_start(database, database.now() - timedelta(seconds=1))
+    taken = await asyncio.gather(*(starts(served, f"worker-{number}") for number in range(8)))
+    assert [0, 0, 0, 0, 0, 0, 0, 1] == sorted(taken)
+
+
+@pytest.mark.parametrize("role", ["write", "read"])
+async def test_commits_are_on_disk_whatever_the_default_is(served: str, role: str) -> None:
+    """Law 1: an intent is lost by a power cut after its request, because somebody has made the
+    database fast.
+    """
+    name = make_url(served).database
+    careless = make_url(served).update_query_dict({"synchronous_commit": "off"})
+    execute(served, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    try:
+        assert [{"synchronous_commit": "off"}] == execute(served, "SHOW synchronous_commit")
+        for address in (served, careless.render_as_string(hide_password=False)):
+            async with open_database(address) as database:
+                use = partial(database.write, purpose="test") if role == "write" else database.read
+                assert "on" == await use(lambda c: c.scalar(text("SHOW synchronous_commit")))
+    finally:
+        execute(served, f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str) -> None:
+    """A forgotten session of another program stops every worker, or its video is sent as it was
+    before the change.
+    """
+    async with open_database(served) as database, stepping(served) as other:
+        await add(database, "theirs", "ours")
+        await other.execute("BEGIN; UPDATE videos SET url = 'changed' WHERE id = 1")
+        assert [2] == [claim.video_id for claim in await take(database, CLOCK.now(), limit=2)]
+        await other.execute("COMMIT")
+        (claim,) = await take(database, CLOCK.now(), limit=2)
+        assert (1, "changed") == (claim.video_id, claim.video.url)
+
+
+async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:
+    """A worker that stands still in a transaction keeps all others from the queue for ever."""
+    async with open_database(served) as database:
+
+        def limit(connection: Connection) -> str:
+            found = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
+            return str(found)
+
+        assert "30s" == await database.write(limit, "test")
+
+
+@asynccontextmanager
+async def stepping(address: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session of another program."""
+    connection = await asyncpg.connect(address)
+    yield connection
+    await connection.close()
