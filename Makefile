@@ -8,7 +8,7 @@ demo: .venv/ready                ## see the whole thing work, on this machine al
 	$(BIN)/valossa-ingest demo
 
 test: .venv/ready                ## run the tests
-	$(BIN)/pytest --ignore=tests/proof --ignore=tests/benchmarks
+	$(BIN)/pytest --ignore=tests/proof --ignore=tests/benchmarks -n 2 --dist worksteal
 
 proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: in small
 	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600

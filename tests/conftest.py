@@ -51,9 +51,12 @@ KINDS = ("sqlite", "postgresql")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks for a database runs on each kind, but for what asks for SQLite's file itself."""
+    """What asks for a database runs on each kind, but for what asks for SQLite's file itself, or
+    for a server.
+    """
     if "dialect" in metafunc.fixturenames:
-        kinds = KINDS[:1] if "path" in metafunc.fixturenames else KINDS
+        alone = {"path": KINDS[:1], "served": KINDS[1:]}
+        kinds = next((alone[name] for name in alone if name in metafunc.fixturenames), KINDS)
         metafunc.parametrize("dialect", kinds, indirect=True)
 
 

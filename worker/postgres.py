@@ -54,7 +54,7 @@ LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
     "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
-    "set_config('idle_in_transaction_session_timeout', '30s', true)"
+    "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
 """One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
 written. The time is read after the lock is held. The row locks of other programs are not waited for

@@ -3,6 +3,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from tests.passage import passage
 from tests.plain import session
 from tests.processes.programs import (
     Programs,
@@ -118,3 +119,18 @@ async def test_a_row_that_becomes_due_wakes_a_daemon(
     assert -0.1 < simulator.requests[0].arrived_at - due < 1
     daemon.signal(signal.SIGTERM)
     assert 143 == (await daemon.ended()).code
+
+
+async def test_a_daemon_that_starts_before_its_server_waits_for_it(
+    worker: Programs, simulator: Simulator, served: str
+) -> None:
+    """After a reboot the worker is there first, ends, and nobody starts it again."""
+    add_videos(served, 1)
+    async with passage(served) as way:
+        way.closed = True
+        daemon = await worker.start("run", database_url=way.url)
+        await daemon.logged("database_trouble")
+        way.closed = False
+        await simulator.wait_for_accepted(1)
+        daemon.signal(signal.SIGTERM)
+        assert 143 == (await daemon.ended()).code

@@ -58,7 +58,7 @@ SERVED = (
     Mutation(
         law="7: a frozen worker gives the lock back",
         file=ENGINE,
-        old="set_config('idle_in_transaction_session_timeout', '30s', true)",
+        old="set_config('idle_in_transaction_session_timeout', '10s', true)",
         new="set_config('idle_in_transaction_session_timeout', '0', true)",
         tests=(f"{LAWS}::test_a_frozen_worker_gives_the_lock_back",),
     ),

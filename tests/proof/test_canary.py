@@ -267,7 +267,8 @@ async def at_the_server(canary: Canary) -> None:
         queues = [broken, *(other.render_as_string(hide_password=False) for other in others)]
         runs = (canary.run("drain", database_url=queue, api_url=api.url) for queue in queues)
         done = await asyncio.gather(*runs)
-    assert {78} == {each.code for each in done}
+    assert [1, 78, 78, 78] == [each.code for each in done]
+    assert "Traceback" in done[0].err
 
 
 async def at_the_disk(canary: Canary) -> None:

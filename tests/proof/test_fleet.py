@@ -37,7 +37,7 @@ EACH = times(20, 150)
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 
 RECOVERY_SECONDS = 60.0
-"""What the worst may take: the server waits 30 s for a worker that it cannot hear."""
+"""What the worst may take: the server waits 10 s for a worker that it cannot hear."""
 
 LEAD_SECONDS = 0.25
 """A start is at most so far ahead (law 12)."""

@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Self
@@ -17,13 +17,16 @@ from worker import log, wiring
 from worker.cli import exits, output, setup
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
-from worker.db import Database, DatabaseProblem
+from worker.db import Database, DatabaseProblem, Unreachable
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
 from worker.store import counts, desk, queue
 
 Watch = Callable[[Tally], None]
+
+AGAIN_SECONDS = 1.0
+"""Between a daemon's tries to reach its database when it starts."""
 
 NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
@@ -81,7 +84,8 @@ class Performed:
 
 async def perform(settings: Settings, key: Key, orders: Orders, *, progress: bool) -> Performed:
     """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
-    async with wiring.existing_database(settings) as database:
+    async with AsyncExitStack() as stack:
+        database = await _reached(settings, orders, stack)
         began = database.now()
         display = await _display(database, began) if progress else nullcontext(_unwatched)
         with display as watch:
@@ -95,6 +99,23 @@ async def perform(settings: Settings, key: Key, orders: Orders, *, progress: boo
             lost = replace(report, end=End.DATABASE, detail=str(problem))
             return Performed(lost, None, signals.first)
         return Performed(report, left, signals.first)
+
+
+async def _reached(settings: Settings, orders: Orders, stack: AsyncExitStack) -> Database:
+    """The database, open until the end of ``stack``. A daemon that is there before its server waits
+    for it: after a reboot nobody else would start it again. Raises DatabaseProblem.
+    """
+    told = False
+    while True:
+        try:
+            return await stack.enter_async_context(wiring.existing_database(settings))
+        except Unreachable as problem:
+            if orders.drain:
+                raise
+            if not told:
+                log.logger().error(log.Event.DATABASE_TROUBLE, problem=str(problem))
+            told = True
+            await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _spare_the_collector() -> None:
