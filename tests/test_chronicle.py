@@ -19,7 +19,7 @@ from worker.core.model import (
 from worker.db import DatabaseProblem
 from worker.judgement import Finding
 from worker.orders import Tally
-from worker.store.queue import Expired
+from worker.store.expiry import Expired
 from worker.store.settle import Ending
 from worker.terms import CoolDown, Settled, Start, Turn, Why
 

@@ -22,10 +22,10 @@ from worker.core.model import (
 )
 from worker.core.pace import Brake
 from worker.db import Database
-from worker.store import account, moving, queue
+from worker.store import account, expiry, moving
 from worker.store.account import Account
 from worker.store.caps import Cap
-from worker.store.queue import Expired
+from worker.store.expiry import Expired
 from worker.store.settle import Ending
 from worker.tables import videos
 from worker.terms import CoolDown, Done, Note, Turn, Why
@@ -836,7 +836,7 @@ async def test_an_old_lease_is_not_prolonged(database: Database, work: Transacti
     (start,) = (await write(database, work, room=1)).turn.starts
     assert (later(START, 70), 1070.0) == (start.claim.lease_until, start.lease_ends)
     assert later(START, 70) == (await row(database, 1))["lease_until"]
-    assert 1 == len(await database.write(lambda c: queue.expire(c, later(START, 70), "w"), "t"))
+    assert 1 == len(await database.write(lambda c: expiry.expire(c, later(START, 70), "w"), "t"))
 
 
 async def test_law_4_a_lease_is_counted_from_before_its_claim(

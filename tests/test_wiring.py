@@ -1,27 +1,19 @@
 import asyncio
 import os
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
 
 from tests.conftest import open_database
 from tests.parts import add, facts, row
-from tests.plain import execute
 from worker import wiring
-from worker.address import address_of
 from worker.core.request import Defaults
-from worker.db import Database, DatabaseProblem, schema_problem
 from worker.log import configure
 from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
-from worker.store import moving
 from worker.store.caps import Cap
-from worker.tables import SCHEMA, videos
 
 KEY = Key("demo-key", "a test")
 
@@ -29,149 +21,6 @@ KEY = Key("demo-key", "a test")
 def settings(url: Path | str, **values: object) -> Settings:
     """Settings on one database."""
     return Settings(database_url=str(url), **values)  # type: ignore[arg-type]
-
-
-def set_schema(url: Path | str, revision: str) -> None:
-    """Make the database look as if another version of the program had made it."""
-    execute(str(url), "UPDATE alembic_version SET version_num = ?", revision)
-
-
-async def test_the_database_that_is_there_is_opened(path: Path) -> None:
-    """What was migrated can be used as it is, by a bare path or by a URL."""
-    for spelled in (str(path), f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}"):
-        async with wiring.existing_database(Settings(database_url=spelled)) as database:
-            assert str(path) == str(database.address)
-            assert 0 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
-
-
-async def test_a_missing_database_is_named_and_not_made(tmp_path: Path) -> None:
-    """A cron job in the wrong folder learns the absolute path that it missed; no file is left."""
-    path = tmp_path / "missing.db"
-    with pytest.raises(DatabaseProblem) as caught:
-        async with wiring.existing_database(settings(path)):
-            raise AssertionError
-    expected = (
-        f"no database at {path}: run valossa-ingest migrate to make one, or name another with "
-        "--database or WORKER_DATABASE_URL"
-    )
-    assert expected == str(caught.value)
-    assert [] == os.listdir(tmp_path)  # noqa: PTH208 - a look at it afterwards
-
-
-@pytest.mark.usefixtures("remade")
-@pytest.mark.parametrize(
-    ("revision", "problem"),
-    [
-        ("0000", f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate"),
-        (
-            "9999",
-            f"has schema 9999, newer than this program's {SCHEMA}: install the newer program",
-        ),
-    ],
-)
-async def test_another_schema_is_refused_with_the_way_out(
-    url: str, revision: str, problem: str
-) -> None:
-    """No program works on tables that it does not know, also where it would make missing ones."""
-    set_schema(url, revision)
-    for opened in (wiring.existing_database, wiring.made_database):
-        with pytest.raises(DatabaseProblem) as caught:
-            async with opened(settings(url)):
-                raise AssertionError
-        assert f"database {address_of(url)} {problem}" == str(caught.value)
-
-
-async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> None:
-    """A video that is added while the queue moves would stay behind."""
-    async with wiring.existing_database(settings(path)) as database:
-        assert 1 == await wiring.change(database, lambda *_: 1, "test")
-        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
-        with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
-            await wiring.change(database, lambda *_: 1, "test")
-
-
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("/x/videos.db", "sqlite:////x/videos.db"),
-        ("sqlite+aiosqlite:////x/videos.db", "sqlite:////x/videos.db"),
-        ("postgresql+asyncpg://me:pw@host:5/db?password=pw", "postgresql://me@host:5/db"),
-    ],
-)
-def test_a_database_is_named_without_its_password(url: str, told: str) -> None:
-    """It would stand in the mark of the old queue, for everybody who can read that (law 11)."""
-    assert told == wiring.shown(url)
-
-
-def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
-    """A password with a slash in it would stand on the terminal, or in a log."""
-    with pytest.raises(DatabaseProblem) as caught:
-        wiring.shown("postgresql://me:pa/ss@host:port/db")
-    assert "cannot be read: write sqlite:///videos.db or a path" in str(caught.value)
-    assert "pa/ss" not in str(caught.value)
-
-
-async def test_a_missing_database_can_be_made(tmp_path: Path) -> None:
-    """``add`` and ``import`` are a newcomer's first commands: they need none before them."""
-    path = tmp_path / "new.db"
-    async with wiring.made_database(settings(path)) as database:
-        assert await database.read(schema_problem) is None
-        await add(database, "https://example.org/a.mp4")
-    async with wiring.made_database(settings(path)) as database:
-        assert "https://example.org/a.mp4" == (await row(database, 1))["url"]
-
-
-async def test_an_empty_database_of_a_server_is_filled(bare: str) -> None:
-    """``add`` and ``import`` are a newcomer's first commands there too."""
-    for _ in range(2):
-        async with wiring.made_database(settings(bare)) as database:
-            await add(database, "https://example.org/a.mp4")
-    async with wiring.existing_database(settings(bare)) as database:
-        assert 2 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
-
-
-async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) -> None:
-    """A file that somebody else put there is not filled by the way."""
-    path = tmp_path / "empty.db"
-    path.touch()
-    with pytest.raises(DatabaseProblem) as caught:
-        async with wiring.made_database(settings(path)):
-            raise AssertionError
-    expected = f"database {path} has no tables of this program: run valossa-ingest migrate"
-    assert expected == str(caught.value)
-    await wiring.migrate(settings(path))
-    async with wiring.existing_database(settings(path)) as database:
-        assert await database.read(schema_problem) is None
-
-
-async def test_migrate_can_be_repeated(url: str) -> None:
-    """A deployment that migrates at every start loses nothing."""
-    async with open_database(url) as database:
-        await add(database, "https://example.org/a.mp4")
-        before = await row(database, 1)
-        await wiring.migrate(settings(url))
-        assert before == await row(database, 1)
-
-
-@pytest.mark.usefixtures("remade")
-async def test_migrate_touches_no_newer_schema(url: str) -> None:
-    """An old program that is started by mistake does not take a newer database down."""
-    set_schema(url, "9999")
-    with pytest.raises(DatabaseProblem, match="newer than this program's"):
-        await wiring.migrate(settings(url))
-    assert [("9999",)] == execute(url, "SELECT * FROM alembic_version")
-
-
-@pytest.mark.parametrize("opened", [wiring.existing_database, wiring.made_database])
-async def test_a_path_that_cannot_be_asked_for_is_a_problem(
-    tmp_path: Path, opened: Callable[[Settings], AbstractAsyncContextManager[Database]]
-) -> None:
-    """A name too long for the disk is a sentence, not a traceback."""
-    path = tmp_path / (300 * "a")
-    with pytest.raises(DatabaseProblem) as caught:
-        async with opened(settings(path)):
-            raise AssertionError
-    assert f"database {path}: File name too long: name another with --database" == str(caught.value)
 
 
 def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:

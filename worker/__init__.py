@@ -22,8 +22,8 @@ sqlite         an engine for a file; threaded: its connections
 postgres       an engine for a server; listening: what it says by itself
 db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
                way to the schema
-store/         the only SQL: batch, queue, settle, account, caps, evidence, audit, insertion,
-               intake, counts, desk, overview, changes, fleet, moving
+store/         the only SQL: batch, queue, expiry, settle, account, caps, evidence, audit,
+               insertion, intake, counts, desk, overview, changes, fleet, moving
 formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does
@@ -38,6 +38,7 @@ reconciler     one question for the list of jobs, when doubts are worth it
 closing        whether a run is over, and why
 runner         the loop: run and drain are one
 wiring         settings into running parts
+opening        a queue's database, opened to be worked on, looked at, made or moved
 simulator/     the imitation of the API: it shares no code with what it judges
 cli/           commands, signals, exit codes
 """

@@ -11,7 +11,7 @@ from worker.db import DatabaseProblem
 from worker.judgement import Finding
 from worker.log import Event, Log
 from worker.orders import Tally
-from worker.store.queue import Expired
+from worker.store.expiry import Expired
 from worker.terms import CoolDown, Settled, Turn, Why
 
 

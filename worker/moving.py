@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table
 from worker.core import moved
 from worker.core.moved import Plan
 from worker.db import Database, DatabaseProblem
-from worker.store import account, moving, queue
+from worker.store import account, expiry, moving
 from worker.store.moving import Census, Row
 
 LOOK_SECONDS = 1.0
@@ -109,7 +109,7 @@ class Move:
             await self.pause(LOOK_SECONDS)
 
     def _in_flight(self, source: Connection) -> tuple[int, datetime | None]:
-        queue.expire(source, self.now(), self.who)
+        expiry.expire(source, self.now(), self.who)
         return moving.in_flight(source)
 
     async def _copy(self, table: Table) -> int:

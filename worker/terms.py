@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from worker.core.decide import Policy
 from worker.core.model import Claim, Transition
-from worker.store import queue, settle
+from worker.store import expiry, settle
 from worker.store.caps import Cap
 
 EVER = datetime.max.replace(tzinfo=UTC)
@@ -106,5 +106,5 @@ class Done:
 
     settled: Sequence[Settled]
     closed: Sequence[Settled]
-    expired: Sequence[queue.Expired]
+    expired: Sequence[expiry.Expired]
     turn: Turn

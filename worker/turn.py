@@ -16,7 +16,7 @@ from worker.core.decide import decide
 from worker.core.model import Claim, Invalid, Throttled, TryLater
 from worker.core.request import problem
 from worker.judgement import Judgement, next_list_at
-from worker.store import account, caps, queue, settle
+from worker.store import account, caps, expiry, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
 INVALID_AT_ONCE = 500
@@ -57,7 +57,7 @@ class Transaction:
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
             self._account_for(connection, note, now)
-        expired = queue.expire(connection, now, self.terms.worker)
+        expired = expiry.expire(connection, now, self.terms.worker)
         closed: list[Settled] = []
         turn = Turn(why=Why.PACE, until=now)
         if room > 0:
@@ -140,7 +140,7 @@ class Transaction:
         after = self.terms.repeat_doubts_after
         if after is not None:
             recorded_before = now - timedelta(seconds=after)
-            queue.repeat_doubts(
+            expiry.repeat_doubts(
                 connection,
                 recorded_before,
                 self.terms.policy.max_attempts,
@@ -297,7 +297,7 @@ class Transaction:
         after = self.terms.repeat_doubts_after
         if after is None:
             return None
-        oldest = queue.oldest_doubt(connection, self.terms.policy.max_attempts)
+        oldest = expiry.oldest_doubt(connection, self.terms.policy.max_attempts)
         return oldest and oldest + timedelta(seconds=after)
 
 

@@ -1,6 +1,5 @@
 """Settings into running parts. The only place that reads a clock, rolls dice or names a process."""
 
-import asyncio
 import dataclasses
 import os
 import random
@@ -13,30 +12,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from worker import __version__
-from worker.address import File, Server, address_of
+from worker.address import File, Server
 from worker.api import Api
 from worker.chronicle import Chronicle
 from worker.clock import Clock
-from worker.core import moved
 from worker.core.decide import Policy
 from worker.core.redact import clean
 from worker.core.request import Defaults
-from worker.db import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db import Database
 from worker.gate import Gate
 from worker.log import Event, Log, logger
-from worker.moving import Move, Moved
 from worker.orders import Orders, Tally
 from worker.presence import Signs
 from worker.reconciler import Reconciler
 from worker.runner import Runner
 from worker.settings import Key, Settings
-from worker.store import account, moving
 from worker.store.caps import Cap
 from worker.store.fleet import Member
-from worker.tables import SCHEMA
 from worker.terms import Terms
 from worker.turn import Transaction
 
@@ -49,145 +42,8 @@ HEARTBEAT_SECONDS = 5.0
 """Between two touches of a daemon's sign of life."""
 
 
-@asynccontextmanager
-async def existing_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open, to work on it; one that is missing, of another schema, or has moved, is
-    refused with the way out. Raises DatabaseProblem.
-    """
-    async with readable_database(settings) as database:
-        await database.read(lambda c: _must_be_here(c, database))
-        yield database
-
-
-async def change(database: Database, work: Callable[[Connection, datetime], T], purpose: str) -> T:
-    """``work``'s result, in a transaction that sees whether the queue has moved meanwhile; it gets
-    the time of the queue (UTC). Raises what ``work`` raises, or DatabaseProblem.
-    """
-
-    def checked(connection: Connection) -> T:
-        _must_be_here(connection, database)
-        return work(connection, database.now())
-
-    return await database.write(checked, purpose)
-
-
-def _must_be_here(connection: Connection, database: Database) -> None:
-    problem = moving.problem(connection)
-    if problem:
-        raise DatabaseProblem(f"database {database.address} {problem}")
-
-
-@asynccontextmanager
-async def readable_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open, to look at it; one that is missing or of another schema is refused with
-    the way out. Raises DatabaseProblem.
-    """
-    address = address_of(settings.database_url)
-    if not _is_there(address):
-        raise DatabaseProblem(
-            f"no database at {address}: run valossa-ingest migrate to make one, or name another "
-            "with --database or WORKER_DATABASE_URL"
-        )
-    async with _database(settings) as database:
-        problem = await database.read(schema_problem)
-        if problem:
-            raise DatabaseProblem(f"database {address} {problem}")
-        yield database
-
-
-@asynccontextmanager
-async def made_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open; a missing one is made, an old schema is not touched. Raises
-    DatabaseProblem.
-    """
-    address = address_of(settings.database_url)
-    if not _is_there(address) or (isinstance(address, Server) and await _is_empty(settings)):
-        await migrate(settings)
-    async with existing_database(settings) as database:
-        yield database
-
-
-def _is_there(address: File | Server) -> bool:
-    """Whether the file exists, of a server only whoever connects can tell; a path that cannot even
-    be asked for is a DatabaseProblem.
-    """
-    if isinstance(address, Server):
-        return True
-    try:
-        return address.path.exists()
-    except OSError as error:
-        raise DatabaseProblem(
-            f"database {address}: {error.strerror}: name another with --database"
-        ) from error
-
-
-async def _is_empty(settings: Settings) -> bool:
-    """Whether the database has no tables of this program."""
-    async with _database(settings) as database:
-        return await database.read(schema_of) is None
-
-
-async def migrate(settings: Settings) -> None:
-    """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
-    from worker.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
-
-    async with _database(settings) as database:
-        found = await database.read(schema_of)
-        if found is not None and found > SCHEMA:
-            problem = await database.read(schema_problem)
-            raise DatabaseProblem(f"database {database.address} {problem}")
-        await upgrade(database)
-
-
-async def move(
-    settings: Settings, source: str, target: str, who: str, tell: Callable[[str], None]
-) -> Moved:
-    """Move the queue at the URL ``source`` to ``target``, whose schema is made if it has none.
-    Raises DatabaseProblem.
-    """
-    if shown(source) == shown(target):
-        raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
-    there = dataclasses.replace(settings, database_url=target)
-    async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
-        await _make_ready(source, (await old.read(account.read)).moved_to, there)
-        async with readable_database(there) as new:
-            return await Move(
-                source=old,
-                target=new,
-                source_name=shown(source),
-                target_name=shown(target),
-                now=old.now,
-                who=who,
-                tell=tell,
-                pause=asyncio.sleep,
-            ).run()
-
-
-async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
-    """Make the tables of a target that has none, but for a source whose ``mark`` says that it must
-    not move there; an old schema is not touched. Raises DatabaseProblem.
-    """
-    name = shown(target.database_url)
-    if mark not in {None, name, moved.on_its_way(name)}:
-        raise DatabaseProblem(f"database {shown(source)} {moved.sentence(mark or '')}")
-    if mark == name and not _is_there(address_of(target.database_url)):
-        told = f"database {shown(source)} has moved to {name}, which is missing"
-        raise DatabaseProblem(f"{told}: restore a backup of it")
-    async with _database(target) as database:
-        bare = await database.read(schema_of) is None
-    if bare:
-        await migrate(target)
-
-
-def shown(url: str) -> str:
-    """The URL of a database as it may be shown, the same from every folder. Raises
-    DatabaseProblem.
-    """
-    address = address_of(url)
-    return f"sqlite:///{address}" if isinstance(address, File) else str(address)
-
-
-def _database(settings: Settings) -> Database:
+def database(settings: Settings) -> Database:
+    """The database of the settings, not looked at yet."""
     log = logger()
     return Database(
         settings.database_url,

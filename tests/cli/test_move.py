@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from worker import wiring
+from worker import opening
 
 REFUSED = (
     ("add", "https://example.com/a.mp4"),
@@ -56,7 +56,7 @@ def test_a_queue_moves_and_says_what_to_change(cli: Cli, new: Cli) -> None:
     )
     told = said.out.splitlines()[-1]
     assert f"the queue is in sqlite:///{new.path} now: make that the database_url of every" in told
-    assert f"{wiring.shown(cli.url)} stays as it is, to be read" in told
+    assert f"{opening.shown(cli.url)} stays as it is, to be read" in told
     assert cli.row(1) == new.row(1) | {n: cli.row(1)[n] for n in ("due_at", *STAMPS)}
     assert "1" == new("status").pairs()["submitted"]
 
@@ -72,7 +72,7 @@ def test_a_move_counts_in_json(cli: Cli, new: Cli) -> None:
     told = cli.bare(*typed).json()
     assert {"videos": 1, "history": 0} == told["copied"]
     assert (1, 0) == (told["videos"]["pending"], told["history"])
-    assert (wiring.shown(cli.url), f"sqlite:///{new.path}") == (told["from"], told["to"])
+    assert (opening.shown(cli.url), f"sqlite:///{new.path}") == (told["from"], told["to"])
     again = cli.bare(*typed)
     assert (0, {}) == (again.code, again.json()["copied"])
 
@@ -122,9 +122,9 @@ def test_status_says_where_to(cli: Cli, moved: str) -> None:
 
 def test_a_queue_does_not_move_onto_itself(cli: Cli) -> None:
     """It would be marked as moved, and be worked on nowhere."""
-    said = cli.bare("move", "--from", cli.url, "--to", wiring.shown(cli.url))
+    said = cli.bare("move", "--from", cli.url, "--to", opening.shown(cli.url))
     assert 78 == said.code
-    assert f"--from and --to are both {wiring.shown(cli.url)}: name another with --to" in said.err
+    assert f"--from and --to are both {opening.shown(cli.url)}: name another with --to" in said.err
 
 
 def test_a_source_that_is_missing_makes_no_target(new: Cli, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.api import Api
 from worker.chronicle import Chronicle
 from worker.clock import Clock
@@ -83,7 +83,7 @@ async def _drain(arguments: argparse.Namespace) -> None:
     settings, key = configured()
     orders = wiring.orders(settings, drain=True, wait=arguments.wait)
     for path in arguments.databases:
-        async with wiring.existing_database(replace(settings, database_url=path)) as database:
+        async with opening.existing_database(replace(settings, database_url=path)) as database:
             clock = clock_ahead(arguments.seconds)
             report = await work(
                 settings, key, database, orders, clock=clock, connections=arguments.connections

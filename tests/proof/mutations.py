@@ -22,6 +22,7 @@ class Mutation:
 
 SETTLE = "worker/store/settle.py"
 QUEUE = "worker/store/queue.py"
+EXPIRY = "worker/store/expiry.py"
 DECIDE = "worker/core/decide.py"
 DOUBTS = "worker/store/evidence.py"
 BREAKER = "worker/core/breaker.py"
@@ -115,7 +116,7 @@ LAWS = (
     ),
     Mutation(
         law="4: a lease that ran out is a doubt",
-        file=QUEUE,
+        file=EXPIRY,
         old="state=case((videos.c.job_id.is_(None), State.IN_DOUBT)",
         new="state=case((videos.c.job_id.is_(None), State.PENDING)",
         tests=("tests/store/test_queue.py::test_a_lease_that_ran_out_is_a_doubt",),
@@ -172,7 +173,7 @@ LAWS = (
     ),
     Mutation(
         law="6: expiry keeps the token",
-        file=QUEUE,
+        file=EXPIRY,
         old="            attempts=videos.c.attempts + 1,\n            http_status=None,",
         new="            attempts=videos.c.attempts + 1,\n            claim_token=None,",
         tests=("tests/store/test_settle.py::test_a_late_answer_settles_its_own_doubt",),
@@ -326,17 +327,17 @@ LAWS = (
     ),
     Mutation(
         law="moved: nobody changes a queue that is no more",
-        file="worker/wiring.py",
+        file="worker/opening.py",
         old="        await database.read(lambda c: _must_be_here(c, database))\n",
         new="",
         tests=("tests/cli/test_move.py::test_a_check_says_that_the_queue_has_moved",),
     ),
     Mutation(
         law="moved: nor in the moment after it was opened",
-        file="worker/wiring.py",
-        old="        _must_be_here(connection, database)\n        return work(connection)",
-        new="        return work(connection)",
-        tests=("tests/test_wiring.py::test_a_change_sees_a_mark_that_came_after_the_opening",),
+        file="worker/opening.py",
+        old="        _must_be_here(connection, database)\n        return work(",
+        new="        return work(",
+        tests=("tests/test_opening.py::test_a_change_sees_a_mark_that_came_after_the_opening",),
     ),
     Mutation(
         law="moved: plain SQL does not vanish",

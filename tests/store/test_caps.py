@@ -22,7 +22,7 @@ from worker.core.model import (
     TryLater,
 )
 from worker.db import Database
-from worker.store import caps, changes, desk, evidence, queue, settle
+from worker.store import caps, changes, desk, evidence, expiry, settle
 from worker.store.caps import Cap, Level
 from worker.store.desk import Filter
 from worker.tables import history
@@ -72,7 +72,7 @@ async def ended(database: Database, outcome: Outcome, at: datetime = START) -> C
 async def expired(database: Database) -> Claim:
     """A new video whose worker is gone."""
     (claimed,) = await claim(database)
-    await database.write(lambda c: queue.expire(c, later(START, 70), "worker-2"), "test")
+    await database.write(lambda c: expiry.expire(c, later(START, 70), "worker-2"), "test")
     return claimed
 
 

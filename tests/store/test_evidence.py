@@ -11,7 +11,7 @@ from tests.parts import TERMS, add, facts, later, plans, row, take
 from worker.core.evidence import Doubt, Witness
 from worker.core.model import Fact
 from worker.db import Database
-from worker.store import evidence, queue
+from worker.store import evidence, expiry
 from worker.tables import history, videos
 
 DOUBTFUL = {"state": "in_doubt", "claims": 1, "attempts": 1}
@@ -233,7 +233,7 @@ async def test_a_lease_that_ran_out_began_with_its_claim(database: Database) -> 
     await add(database, "u", due_at=START)
     await take(database, START)
     end = START + TERMS.lease
-    await database.write(lambda c: queue.expire(c, end, "worker-2"), "test")
+    await database.write(lambda c: expiry.expire(c, end, "worker-2"), "test")
     (found,) = await known(database)
     assert (START, end) == (found.began_at, found.recorded_at)
 

@@ -17,7 +17,7 @@ from tests.parts import TERMS, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, State, Transition
 from worker.db import Database
-from worker.store import counts, desk, evidence, queue, settle
+from worker.store import counts, desk, evidence, expiry, queue, settle
 from worker.store.desk import Filter
 from worker.store.insertion import known
 
@@ -139,11 +139,11 @@ def settle_ten(connection: Connection) -> None:
     [
         (claim_ten, {"videos_due", "videos_pkey", "history_of_video"}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
-        (lambda c: queue.expire(c, START, "w"), {"videos_leases"}),
-        (lambda c: queue.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
-        (lambda c: queue.oldest_doubt(c, 3), {"videos_doubts"}),
+        (lambda c: expiry.expire(c, START, "w"), {"videos_leases"}),
+        (lambda c: expiry.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
+        (lambda c: expiry.oldest_doubt(c, 3), {"videos_doubts"}),
         (
-            lambda c: queue.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
+            lambda c: expiry.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
             {"videos_doubts"},
         ),
         (

@@ -24,7 +24,7 @@ from worker.core.model import (
     WrongAddress,
 )
 from worker.db import Database
-from worker.store import queue, settle
+from worker.store import expiry, queue, settle
 from worker.store.settle import Ending, Settlement, Standing
 from worker.tables import history, videos
 
@@ -66,12 +66,12 @@ async def claimed(database: Database, **columns: object) -> Claim:
 
 async def expire(database: Database) -> None:
     """Let every lease run out."""
-    await database.write(lambda c: queue.expire(c, LEASE_END, "worker-2"), "test")
+    await database.write(lambda c: expiry.expire(c, LEASE_END, "worker-2"), "test")
 
 
 async def repeat(database: Database) -> None:
     """Make every doubt due again."""
-    await database.write(lambda c: queue.repeat_doubts(c, AFTER, 99, AFTER, "worker-2"), "test")
+    await database.write(lambda c: expiry.repeat_doubts(c, AFTER, 99, AFTER, "worker-2"), "test")
 
 
 async def doubts(database: Database, *ids: int) -> dict[int, set[int]]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.core.intake import COLUMNS, Plan, RejectedError, admit
 from worker.db import DatabaseProblem
@@ -49,5 +49,5 @@ async def _add(
             return None, next(iter(done.skipped))
         return intake.newest_id(connection), None
 
-    async with wiring.made_database(loaded.settings) as database:
-        return await wiring.change(database, put, "to add a video")
+    async with opening.made_database(loaded.settings) as database:
+        return await opening.change(database, put, "to add a video")

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.cli import exits
 from worker.cli.values import Ago, is_number
 from worker.core.model import State
@@ -26,7 +26,7 @@ def ask(
     loaded: Loaded, question: Callable[[Database], Awaitable[T]], tell: Callable[[T], int]
 ) -> int:
     """Ask a database that is worked on one thing, then tell the answer; the exit code."""
-    return _asked(loaded, wiring.existing_database, question, tell)
+    return _asked(loaded, opening.existing_database, question, tell)
 
 
 def look(
@@ -36,7 +36,7 @@ def look(
     ``work`` gets the time of the queue (UTC), as ``change``'s does.
     """
     return _asked(
-        loaded, wiring.readable_database, lambda d: d.read(lambda c: work(c, d.now())), tell
+        loaded, opening.readable_database, lambda d: d.read(lambda c: work(c, d.now())), tell
     )
 
 
@@ -47,7 +47,7 @@ def change(
     tell: Callable[[T], int],
 ) -> int:
     """Change something in a database that is worked on, then tell what; the exit code."""
-    return ask(loaded, lambda database: wiring.change(database, work, purpose), tell)
+    return ask(loaded, lambda database: opening.change(database, work, purpose), tell)
 
 
 def _asked(

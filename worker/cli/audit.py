@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker import wiring
+from worker import opening
 from worker.cli import exits, output
 from worker.cli.asking import change, person
 from worker.cli.listed import ask_listed, no_list
@@ -150,7 +150,7 @@ async def _cancel_one(reconciler: Reconciler, database: Database, match: Match) 
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
     who = person()
-    await wiring.change(
+    await opening.change(
         database,
         lambda c, now: store.record_cancelled(c, match, now, who),
         "to record a cancelled job",

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker import wiring
+from worker import opening
 from worker.cli import exits, output
 from worker.cli.asking import ask, change, filter_of, nobody, person
 from worker.core.model import State
@@ -57,7 +57,7 @@ def _change(
     async def changed(database: Database) -> Changed:
         found = await database.read(lambda c: desk.count(c, wanted))
         number = sum(found[state] for state in accepted)
-        done = await wiring.change(database, work, f"to {verb}")
+        done = await opening.change(database, work, f"to {verb}")
         left = {str(state): n for state, n in found.items() if state not in accepted}
         if number > done:
             left[MOVED_ON] = number - done

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.cli import exits, intake, output, work
 from worker.cli.parser import parser
 from worker.core.intake import Plan
@@ -67,7 +67,7 @@ async def _demo(database: Path) -> int:
 
 async def _tell(settings: Settings, accepted: int) -> None:
     """The states, then the few that want a person, then what to try next."""
-    async with wiring.existing_database(settings) as database:
+    async with opening.existing_database(settings) as database:
         states = await database.read(counts.by_state)
         wanting = desk.Filter(states=(State.FAILED, State.IN_DOUBT))
         rows = await database.read(lambda c: desk.matching(c, wanting, 0, 10))

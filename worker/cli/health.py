@@ -4,7 +4,7 @@ import argparse
 import asyncio
 from collections.abc import Mapping
 
-from worker import wiring
+from worker import opening, wiring
 from worker.address import DatabaseProblem, File, address_of
 from worker.cli import exits
 from worker.settings import Loaded
@@ -63,7 +63,7 @@ async def _age_by_server(loaded: Loaded) -> float:
     """Seconds since a daemon of this machine has shown itself in the database. Raises
     DatabaseProblem, _UnseenError.
     """
-    async with wiring.readable_database(loaded.settings) as database:
+    async with opening.readable_database(loaded.settings) as database:
         seen_at = await database.read(lambda c: fleet.last_seen(c, wiring.host()))
         if seen_at is None:
             told = f"no daemon has run on {wiring.host()}: start valossa-ingest run"

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from sqlalchemy import Connection
 
-from worker import log, wiring
+from worker import log, opening
 from worker.cli import exits, output
 from worker.cli.asking import person
 from worker.cli.lists import (
@@ -108,7 +108,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, plan: Plan) -
         lists = [begun(name, stack.enter_context(opened(name)), plan) for name in args.files]
         stop.reading = False
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
-        async with wiring.made_database(settings) as database:
+        async with opening.made_database(settings) as database:
             going = Import(args, plan, database, rejects, person(), stop)
             with _display() as show:
                 for name, reading in lists:
@@ -188,7 +188,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
         going.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _reject(going, name, line, reason, row)
-        done = await wiring.change(going.database, put, "to import a chunk")
+        done = await opening.change(going.database, put, "to import a chunk")
         going.done.add(done)
         for place, reason in done.rejected.items():
             record = chunk.records[place]

@@ -5,7 +5,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from worker import log, wiring
+from worker import log, opening
 from worker.cli import exits, output
 from worker.cli.asking import person
 from worker.db import DatabaseProblem
@@ -17,7 +17,7 @@ def move(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Move, or go on with a move that was broken off."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
-        moving = wiring.move(loaded.settings, args.source, args.target, person(), _say)
+        moving = opening.move(loaded.settings, args.source, args.target, person(), _say)
         done = asyncio.run(moving)
     except DatabaseProblem as problem:
         return exits.complain([str(problem)])
@@ -32,7 +32,7 @@ def _say(told: str) -> None:
 
 def _tell(args: argparse.Namespace, done: Moved) -> None:
     """What is there now, what was copied, and what to change."""
-    source, target = wiring.shown(args.source), wiring.shown(args.target)
+    source, target = opening.shown(args.source), opening.shown(args.target)
     counted = {"videos": done.census.videos, "history": done.census.history}
     if args.json:
         output.document({"from": source, "to": target, **counted, "copied": done.copied})

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.address import address_of as database_of
 from worker.address import shown_url
 from worker.cli import exits, output
@@ -20,7 +20,7 @@ def migrate(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int
     """Make the database, or bring it to head."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
-        asyncio.run(wiring.migrate(loaded.settings))
+        asyncio.run(opening.migrate(loaded.settings))
         print(f"{database_of(loaded.settings.database_url)} is at schema {SCHEMA}")
     except DatabaseProblem as problem:
         return exits.no_database(problem, loaded)
@@ -80,7 +80,7 @@ async def _look_at_database(loaded: Loaded, found: dict[str, str]) -> list[str]:
     if "database_url" in loaded.faulty:
         return []
     try:
-        async with wiring.existing_database(loaded.settings) as database:
+        async with opening.existing_database(loaded.settings) as database:
             await database.write(rewrite, "to check")
             found["database"] = f"{database.address}, schema {SCHEMA}"
     except DatabaseProblem as problem:

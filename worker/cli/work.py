@@ -13,7 +13,7 @@ from typing import Self
 
 from sqlalchemy import Connection
 
-from worker import log, wiring
+from worker import log, opening, wiring
 from worker.cli import exits, output, setup
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
@@ -21,7 +21,7 @@ from worker.db import Database, DatabaseProblem, Unreachable
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
-from worker.store import counts, desk, queue
+from worker.store import counts, desk, expiry
 
 Watch = Callable[[Tally], None]
 
@@ -108,7 +108,7 @@ async def _reached(settings: Settings, orders: Orders, stack: AsyncExitStack) ->
     told = False
     while True:
         try:
-            return await stack.enter_async_context(wiring.existing_database(settings))
+            return await stack.enter_async_context(opening.existing_database(settings))
         except Unreachable as problem:
             if orders.drain:
                 raise
@@ -179,7 +179,7 @@ def _counted(
     due = counts.due(connection, pending, now)
     doubts = desk.count(connection, desk.Filter(states=(State.IN_DOUBT,), since=began)).total()
     hopeful = {
-        "retry": queue.count_repeatable(connection, settings.max_attempts),
+        "retry": expiry.count_repeatable(connection, settings.max_attempts),
         "reconcile": max(0, doubts - len(report.hopeless)),
         "hold": 0,
     }[settings.on_doubt]

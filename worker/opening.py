@@ -1,0 +1,162 @@
+"""A queue's database, opened to be worked on or looked at; made, migrated and moved on the way.
+
+Whatever cannot be used is refused with the way out. Knows no verb of the queue.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from worker import wiring
+from worker.address import File, Server, address_of
+from worker.core import moved
+from worker.db import Database, DatabaseProblem, schema_of, schema_problem
+from worker.moving import Move, Moved
+from worker.settings import Settings
+from worker.store import account, moving
+from worker.tables import SCHEMA
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def existing_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, open, to work on it; one that is missing, of another schema, or has moved, is
+    refused with the way out. Raises DatabaseProblem.
+    """
+    async with readable_database(settings) as database:
+        await database.read(lambda c: _must_be_here(c, database))
+        yield database
+
+
+async def change(database: Database, work: Callable[[Connection, datetime], T], purpose: str) -> T:
+    """``work``'s result, in a transaction that sees whether the queue has moved meanwhile; it gets
+    the time of the queue (UTC). Raises what ``work`` raises, or DatabaseProblem.
+    """
+
+    def checked(connection: Connection) -> T:
+        _must_be_here(connection, database)
+        return work(connection, database.now())
+
+    return await database.write(checked, purpose)
+
+
+def _must_be_here(connection: Connection, database: Database) -> None:
+    problem = moving.problem(connection)
+    if problem:
+        raise DatabaseProblem(f"database {database.address} {problem}")
+
+
+@asynccontextmanager
+async def readable_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, open, to look at it; one that is missing or of another schema is refused with
+    the way out. Raises DatabaseProblem.
+    """
+    address = address_of(settings.database_url)
+    if not _is_there(address):
+        raise DatabaseProblem(
+            f"no database at {address}: run valossa-ingest migrate to make one, or name another "
+            "with --database or WORKER_DATABASE_URL"
+        )
+    async with wiring.database(settings) as database:
+        problem = await database.read(schema_problem)
+        if problem:
+            raise DatabaseProblem(f"database {address} {problem}")
+        yield database
+
+
+@asynccontextmanager
+async def made_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database, open; a missing one is made, an old schema is not touched. Raises
+    DatabaseProblem.
+    """
+    address = address_of(settings.database_url)
+    if not _is_there(address) or (isinstance(address, Server) and await _is_empty(settings)):
+        await migrate(settings)
+    async with existing_database(settings) as database:
+        yield database
+
+
+def _is_there(address: File | Server) -> bool:
+    """Whether the file exists, of a server only whoever connects can tell; a path that cannot even
+    be asked for is a DatabaseProblem.
+    """
+    if isinstance(address, Server):
+        return True
+    try:
+        return address.path.exists()
+    except OSError as error:
+        raise DatabaseProblem(
+            f"database {address}: {error.strerror}: name another with --database"
+        ) from error
+
+
+async def _is_empty(settings: Settings) -> bool:
+    """Whether the database has no tables of this program."""
+    async with wiring.database(settings) as database:
+        return await database.read(schema_of) is None
+
+
+async def migrate(settings: Settings) -> None:
+    """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
+    from worker.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
+
+    async with wiring.database(settings) as database:
+        found = await database.read(schema_of)
+        if found is not None and found > SCHEMA:
+            problem = await database.read(schema_problem)
+            raise DatabaseProblem(f"database {database.address} {problem}")
+        await upgrade(database)
+
+
+async def move(
+    settings: Settings, source: str, target: str, who: str, tell: Callable[[str], None]
+) -> Moved:
+    """Move the queue at the URL ``source`` to ``target``, whose schema is made if it has none.
+    Raises DatabaseProblem.
+    """
+    if shown(source) == shown(target):
+        raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
+    there = dataclasses.replace(settings, database_url=target)
+    async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
+        await _make_ready(source, (await old.read(account.read)).moved_to, there)
+        async with readable_database(there) as new:
+            return await Move(
+                source=old,
+                target=new,
+                source_name=shown(source),
+                target_name=shown(target),
+                now=old.now,
+                who=who,
+                tell=tell,
+                pause=asyncio.sleep,
+            ).run()
+
+
+async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
+    """Make the tables of a target that has none, but for a source whose ``mark`` says that it must
+    not move there; an old schema is not touched. Raises DatabaseProblem.
+    """
+    name = shown(target.database_url)
+    if mark not in {None, name, moved.on_its_way(name)}:
+        raise DatabaseProblem(f"database {shown(source)} {moved.sentence(mark or '')}")
+    if mark == name and not _is_there(address_of(target.database_url)):
+        told = f"database {shown(source)} has moved to {name}, which is missing"
+        raise DatabaseProblem(f"{told}: restore a backup of it")
+    async with wiring.database(target) as database:
+        bare = await database.read(schema_of) is None
+    if bare:
+        await migrate(target)
+
+
+def shown(url: str) -> str:
+    """The URL of a database as it may be shown, the same from every folder. Raises
+    DatabaseProblem.
+    """
+    address = address_of(url)
+    return f"sqlite:///{address}" if isinstance(address, File) else str(address)
