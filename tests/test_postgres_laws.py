@@ -139,7 +139,7 @@ async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:
             found = connection.scalar(text("SHOW idle_in_transaction_session_timeout"))
             return str(found)
 
-        assert "30s" == await database.write(limit, "test")
+        assert "10s" == await database.write(limit, "test")
 
 
 @asynccontextmanager
