@@ -18,9 +18,9 @@ from tests.benchmarks.test_peers import PEERS, VIDEOS, Pair, data, postgres
 SLOTS = 64
 ROUNDS = 5
 WORKERS = (1, 2, 4)
-HELD = 0.3
+HELD = 0.2
 WANTED = {"procrastinate": 8.0, "pgqueuer": 4.0}
-HELD_OF_PEERS = {"procrastinate": 4.0, "pgqueuer": 1.0}
+HELD_OF_PEERS = {"procrastinate": 2.0, "pgqueuer": 0.5}
 
 FILL = """
 INSERT INTO videos (url)
@@ -59,7 +59,11 @@ def drained(at: Server, url: str, folder: Path, workers: int) -> Drained:
     """A drain by so many processes at once, each with its own slots."""
     logs = [folder / f"{name}" for name in range(workers)]
     with ThreadPoolExecutor(workers) as all_at_once:
-        list(all_at_once.map(lambda log: drain(log, at, slots=SLOTS, database_url=url), logs))
+        list(
+            all_at_once.map(
+                lambda log: drain(log, at, "--wait", slots=SLOTS, database_url=url), logs
+            )
+        )
     moments = at.book()
     assert len(moments) == VIDEOS
     transactions = asyncio.run(said(url, "SELECT count(DISTINCT at) FROM history"))
