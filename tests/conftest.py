@@ -91,6 +91,11 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def shared(server: str) -> str:
     """One migrated database of it, which tests use one after the other."""
+    return migrated_on(server)
+
+
+def migrated_on(server: str) -> str:
+    """The address of a new, migrated database of a server."""
     url = asyncio.run(postgres.made(server))
     asyncio.run(migrate_to(url))
     return url

@@ -19,7 +19,8 @@ core/          the decisions, pure: values in, values out
 tables         what is stored; clock: time as an argument; address: where a database is;
                wire: one HTTP request on one connection
 sqlite         an engine for a file; threaded: its connections
-postgres       an engine for a server; listening: what it says by itself
+postgres       an engine for a server; listening: what it says by itself; sqlstate: what its errors
+               mean
 db             a queue's database; prepared: a statement compiled once; settings, log; migrate: the
                way to the schema
 store/         the only SQL: batch, queue, expiry, settle, account, caps, evidence, audit,

@@ -1,5 +1,6 @@
-"""Time as an argument: the wall clock for the table, a monotonic one for waiting."""
+"""Time as an argument: the wall clock for the table, a monotonic one for waiting; and waiting."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,14 @@ class Clock:
     def until(self, moment: datetime) -> float:
         """The monotonic second at which the wall clock will show ``moment``."""
         return self.monotonic() + (moment - self.now()).total_seconds()
+
+
+async def unless(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, but no longer than until ``event``."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
 
 
 @dataclass(slots=True)

@@ -103,10 +103,9 @@ class Closing:
         is waited for, be it to a video or to a question for the list. A queue that has moved ends
         a daemon as well.
         """
-        if turn.why is Why.MOVED:
-            return End.MOVED, turn.detail
         asking = self._reconciler is not None and self._reconciler.asking
-        if not self._orders.drain or self._gate.taken or asking:
+        goes_on = not self._orders.drain or self._gate.taken or asking
+        if goes_on and turn.why is not Why.MOVED:
             return None
         end = self._end_of(turn)
         if end is None:

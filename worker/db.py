@@ -65,6 +65,13 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    @property
+    def works_apart(self) -> bool:
+        """Whether the work of a transaction has a thread of its own, so that the event loop may
+        stand still meanwhile and hold nobody up.
+        """
+        return isinstance(self.address, File)
+
     def now(self) -> datetime:
         """The time that all processes on this queue go by (UTC): SQLite has that of its machine,
         PostgreSQL its server's, as the last transaction told it.

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import StatementError
 
 from worker.chronicle import Chronicle
+from worker.clock import unless
 from worker.core.model import InDoubt, Released
 from worker.db import Database, DatabaseProblem
 from worker.store.settle import Ending
@@ -224,7 +225,7 @@ class Ledger:
             wanted.future.set_exception(problem)
         if self._ready:
             self._news.set()
-            await _unless(self._giving_up, self._try_again_seconds)
+            await unless(self._giving_up, self._try_again_seconds)
 
     def _tell(self, wanted: _Wanted | None, done: Done) -> None:
         self._chronicle.database(None)
@@ -262,11 +263,3 @@ def _unwritable(note: Note, error: Exception) -> Note:
     """The doubt that stands for an answer which cannot be stored."""
     why = f"an answer came, but it could not be written down: {type(error).__name__}"
     return Note(replace(note.ending, outcome=InDoubt(why)), note.cool_down)
-
-
-async def _unless(event: asyncio.Event, seconds: float) -> None:
-    """Wait, but no longer than until ``event``."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

@@ -1,4 +1,4 @@
-"""A PostgreSQL database as an engine: its connections, lock and time, and what its errors mean.
+"""A PostgreSQL database as an engine: its connections, its lock and its time.
 
 Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings.
 """
@@ -16,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from worker.address import DatabaseProblem, Server, Unreachable
+from worker.clock import unless
 from worker.listening import Listener
+from worker.sqlstate import explained, state_of
 
 T = TypeVar("T")
 
@@ -74,30 +76,6 @@ _FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 
 
 _TIME = text("SELECT clock_timestamp()")
 
-_BAD_VALUE = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,  # too long for an index
-    asyncpg.RaiseError,  # somebody's trigger
-)
-
-_PASSING = {
-    "08": "the connection is lost",
-    "40": "it made way for another transaction",
-    "53": "it is out of room, memory or connections: give it more, or run fewer workers",
-    "55": "a row is held by another session: end that session's transaction",
-    "57": "it is stopping or starting, or somebody has ended this session",
-    "25P03": "this worker stood still for too long in a transaction",
-}
-_LASTING = {
-    "25006": "it is read-only: name the primary server",
-    "28": "it refuses the user or the password: correct database_url, or PGPASSWORD",
-    "3D": "there is no such database: make it with CREATE DATABASE, or name another",
-    "42501": "the user may not do this: grant it what it needs, or make it the tables' owner",
-    "53100": "the disk is full: make room",
-}
-"""By the beginning of SQLSTATE; the longest that fits says it."""
-
 
 class _UnsureError(Exception):
     """The connection broke while a transaction was being committed."""
@@ -151,8 +129,8 @@ class Postgres:
         return await asyncio.shield(task)
 
     def version(self) -> int:
-        """A number that changes when somebody has said that there is something new, and once a
-        second, since not everything is said and a word may be lost.
+        """A number that changes when somebody has said that there is something new, and now and
+        then, since not everything is said and a word may be lost.
         """
         return self._listener.heard()
 
@@ -206,7 +184,7 @@ class Postgres:
         try:
             begun.commit()
         except (DBAPIError, OSError) as error:
-            if isinstance(error, DBAPIError) and _state(error)[:2] not in {"", "08", "57"}:
+            if isinstance(error, DBAPIError) and state_of(error)[:2] not in {"", "08", "57"}:
                 raise
             raise _UnsureError(result, error) from error
         return result
@@ -240,7 +218,7 @@ class Postgres:
                         f"database {self._server}: the connection broke in a commit, and nobody "
                         "could learn whether it was done"
                     ) from unsure.cause
-                await _unless(self._closed, AGAIN_SECONDS)
+                await unless(self._closed, AGAIN_SECONDS)
         finally:
             late.cancel()
         if not done:
@@ -309,38 +287,3 @@ def _roll_back(connection: Connection) -> None:
         connection.rollback()
     except (DBAPIError, OSError):
         connection.invalidate()
-
-
-def _state(error: BaseException) -> str:
-    """SQLSTATE, "" where the server has not spoken."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(found := getattr(cause, "sqlstate", None), str):
-            return found
-        cause = getattr(cause, "orig", None) or cause.__cause__
-    return ""
-
-
-def explained(error: Exception, server: Server) -> Exception:
-    """A database that cannot be used as a sentence; a bad value stays what it was."""
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
-    if isinstance(cause, _BAD_VALUE):
-        return error
-    state, said = _state(error), f"({cause or error})"
-    for remedies, kind in ((_LASTING, DatabaseProblem), (_PASSING, Unreachable)):
-        for length in (5, 2):
-            if remedy := remedies.get(state[:length]):
-                return kind(f"database {server}: {remedy} {said}")
-    if state or isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
-        return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
-    return Unreachable(
-        f"database {server} cannot be reached: start it, or correct database_url {said}"
-    )
-
-
-async def _unless(event: asyncio.Event, seconds: float) -> None:
-    """Wait, but no longer than until ``event``."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

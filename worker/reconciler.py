@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from worker.api import Api
 from worker.chronicle import Chronicle
+from worker.clock import unless
 from worker.core.evidence import Hope
 from worker.core.listing import Listing, Unlisted
 from worker.db import DatabaseProblem
@@ -98,10 +99,7 @@ class Reconciler:
         seconds = SOONEST_SECONDS
         if until is not None:
             seconds = min(seconds, (until - self._work.clock.now()).total_seconds())
-        try:
-            await asyncio.wait_for(self._called.wait(), seconds)
-        except TimeoutError:
-            return
+        await unless(self._called, seconds)
 
     async def next_at(self) -> datetime | None:
         """When the list is worth asking for (UTC), None while there is nothing to ask about."""

@@ -3,7 +3,6 @@
 `pytest tests/proof` tries everything a few times; PROOF=full tries it as often as `make proof`.
 """
 
-import asyncio
 import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,8 +11,7 @@ from pathlib import Path
 import pytest
 from xdist.workermanage import WorkerController  # type: ignore[import-untyped]
 
-from tests import postgres
-from tests.conftest import migrate_to
+from tests.conftest import migrated_on
 from tests.processes.programs import Programs
 from tests.proof.databases import Databases, Files, Served
 from tests.proof.ground import FULL, Ground
@@ -25,9 +23,7 @@ TRIED = pytest.StashKey[list[Tried]]()
 @pytest.fixture(scope="session")
 def template(server: str) -> str:
     """A migrated database of the server, to make others like it."""
-    url = asyncio.run(postgres.made(server))
-    asyncio.run(migrate_to(url))
-    return url
+    return migrated_on(server)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import postgres
-from tests.conftest import migrate_to
+from tests.conftest import migrated_on
 from tests.passage import Passage, passage
 from tests.processes.programs import Program, execute, states, until
 from tests.proof.conftest import played
@@ -78,9 +78,7 @@ def own() -> Iterator[postgres.Server]:
 @pytest.fixture(scope="module")
 def own_template(own: postgres.Server) -> str:
     """A migrated database of it."""
-    url = asyncio.run(postgres.made(own.url))
-    asyncio.run(migrate_to(url))
-    return url
+    return migrated_on(own.url)
 
 
 @pytest.fixture

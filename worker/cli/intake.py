@@ -180,7 +180,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
     loop = asyncio.get_running_loop()
 
     def put(connection: Connection, _: datetime) -> Intake:
-        if connection.dialect.name == "sqlite":
+        if going.database.works_apart:
             loop.call_soon_threadsafe(begun.set)
         return _put(connection, going, chunk.rows, chunk.at)
 

@@ -5,6 +5,17 @@ import argparse
 
 def simulate(command: argparse.ArgumentParser) -> None:
     """How it answers."""
+    _door(command)
+    _trouble(command)
+    _shown(command)
+    command.add_argument(
+        "--seed", type=int, default=0, help="other dice for --fail, --list, --finish (default 0)"
+    )
+    command.add_argument("--book", metavar="FILE", help="every accepted job, before its answer")
+
+
+def _door(command: argparse.ArgumentParser) -> None:
+    """Where it is, and who is let in."""
     command.add_argument("--port", type=int, default=8765, help="0 takes a free one (default 8765)")
     command.add_argument(
         "--key",
@@ -12,6 +23,10 @@ def simulate(command: argparse.ArgumentParser) -> None:
         default=[],
         help="a key that is accepted (default demo-key); may be repeated",
     )
+
+
+def _trouble(command: argparse.ArgumentParser) -> None:
+    """What is in the way of an answer."""
     command.add_argument(
         "--latency", type=float, default=0.0, metavar="SECONDS", help="before each answer"
     )
@@ -30,6 +45,10 @@ def simulate(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS=N/PERIOD",
         help="another limit, so long after the first request, such as 60=5/1s; may be repeated",
     )
+
+
+def _shown(command: argparse.ArgumentParser) -> None:
+    """What becomes of jobs, as its list shows them."""
     command.add_argument(
         "--list",
         action="append",
@@ -50,10 +69,6 @@ def simulate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--finish-after", type=float, metavar="SECONDS", help="the age at which a job is finished"
     )
-    command.add_argument(
-        "--seed", type=int, default=0, help="other dice for --fail, --list, --finish (default 0)"
-    )
-    command.add_argument("--book", metavar="FILE", help="every accepted job, before its answer")
 
 
 def demo(command: argparse.ArgumentParser) -> None:

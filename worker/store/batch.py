@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Subquery,
     Text,
@@ -58,21 +57,19 @@ def values(parameter: str, type_: TypeEngine[Any]) -> Subquery:
 
 
 def _unpacked(parameter: str, fields: Sequence[tuple[str, str, str, TypeEngine[Any]]]) -> Subquery:
-    to_sqlite = (f"json_extract(value, '{path}') AS {name}" for path, _, name, _ in fields)
-    to_postgresql = (
+    in_sqlite = (f"json_extract(value, '{path}') AS {name}" for path, _, name, _ in fields)
+    in_postgresql = (
         f"CAST(value {path} AS {type_.compile(_POSTGRESQL)}) AS {name}"
         for _, path, name, type_ in fields
     )
     bound = bindparam(parameter, type_=Text)
-    both = _Unpacking(
-        text(f"SELECT key AS place, {', '.join(to_sqlite)} FROM json_each(:{parameter})"),  # noqa: S608
-        text(
-            f"SELECT place - 1 AS place, {', '.join(to_postgresql)} "  # noqa: S608 - our own names
-            f"FROM json_array_elements(CAST(:{parameter} AS JSON)) "
-            "WITH ORDINALITY AS each (value, place)"
-        ).bindparams(bound),
-        bound,
-    )
+    to_sqlite = f"SELECT key AS place, {', '.join(in_sqlite)} FROM json_each(:{parameter})"  # noqa: S608
+    to_postgresql = text(
+        f"SELECT place - 1 AS place, {', '.join(in_postgresql)} "  # noqa: S608 - our own names
+        f"FROM json_array_elements(CAST(:{parameter} AS JSON)) "
+        "WITH ORDINALITY AS each (value, place)"
+    ).bindparams(bound)
+    both = _Unpacking(to_sqlite, to_postgresql).bindparams(bound)
     shown = (column(name, type_) for _, _, name, type_ in fields)
     return both.columns(column("place"), *shown).subquery(parameter)
 
@@ -82,11 +79,8 @@ class _Unpacking(TextClause):
 
     inherit_cache = True
 
-    def __init__(
-        self, to_sqlite: TextClause, to_postgresql: TextClause, bound: BindParameter[str]
-    ) -> None:
-        super().__init__(to_sqlite.text)
-        self._bindparams = dict(to_sqlite.bindparams(bound)._bindparams)  # noqa: SLF001 - its own
+    def __init__(self, to_sqlite: str, to_postgresql: TextClause) -> None:
+        super().__init__(to_sqlite)
         self.to_postgresql = to_postgresql
 
 
@@ -115,24 +109,20 @@ class _Row(FunctionElement[str]):
     inherit_cache = True
 
 
-@compiles(_Gathered, "sqlite")
-def _gathered_by_sqlite(one: _Gathered, compiler: SQLCompiler, **how: object) -> str:
-    return f"json_group_array({compiler.process(one.clauses, **how)})"
+_WORDS = {
+    _Gathered: {
+        "sqlite": "json_group_array({})",
+        "postgresql": "coalesce(json_agg({}), '[]')::text",
+    },
+    _Row: {"sqlite": "json_array({})", "postgresql": "json_build_array({})"},
+}
 
 
-@compiles(_Gathered, "postgresql")
-def _gathered_by_postgresql(one: _Gathered, compiler: SQLCompiler, **how: object) -> str:
-    return f"coalesce(json_agg({compiler.process(one.clauses, **how)}), '[]')::text"
-
-
-@compiles(_Row, "sqlite")
-def _row_of_sqlite(row: _Row, compiler: SQLCompiler, **how: object) -> str:
-    return f"json_array({compiler.process(row.clauses, **how)})"
-
-
-@compiles(_Row, "postgresql")
-def _row_of_postgresql(row: _Row, compiler: SQLCompiler, **how: object) -> str:
-    return f"json_build_array({compiler.process(row.clauses, **how)})"
+@compiles(_Gathered)
+@compiles(_Row)
+def _in_its_words(one: _Gathered | _Row, compiler: SQLCompiler, **how: object) -> str:
+    words = _WORDS[type(one)][compiler.dialect.name]
+    return words.format(compiler.process(one.clauses, **how))
 
 
 class _Exact(FunctionElement[float]):

@@ -55,9 +55,14 @@ def begun(row: Row, now: datetime) -> dict[str, object]:
     return {"state": State.SUBMITTED, "submitted_at": now}
 
 
-def _put_into_postgresql(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
+def _brought(rows: Sequence[Row]) -> list[str]:
+    """The columns that at least one of the rows has."""
     named = set().union(*rows)
-    columns = [column for column in COLUMNS if column in named]
+    return [column for column in COLUMNS if column in named]
+
+
+def _put_into_postgresql(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
+    columns = _brought(rows)
     filled = [
         {column: row.get(column) for column in columns}
         | {"priority": row.get("priority") or 0, "due_at": row.get("due_at") or now}
@@ -70,18 +75,12 @@ def _put_into_postgresql(connection: Connection, rows: Sequence[Row], now: datet
 def _look_in_postgresql(
     connection: Connection, column: Column[object], values: Sequence[object]
 ) -> Iterable[object]:
-    return connection.scalars(
-        select(column).where(column == any_(literal(values, _list_of(column))))
-    )
-
-
-def _list_of(column: Column[object]) -> ARRAY[object]:
-    return ARRAY(column.type)
+    several: ARRAY[object] = ARRAY(column.type)
+    return connection.scalars(select(column).where(column == any_(literal(values, several))))
 
 
 def _put_into_sqlite(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
-    named = set().union(*rows)
-    columns = [column for column in COLUMNS if column in named]
+    columns = _brought(rows)
     given = (value for row in rows for value in map(row.get, columns))
     values = [as_text(value) if isinstance(value, datetime) else value for value in given]
     at = as_text(now)
