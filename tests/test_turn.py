@@ -22,6 +22,7 @@ from worker.core.model import (
 )
 from worker.core.pace import Brake
 from worker.db import Database
+from worker.pacing import LONGEST_COOL_DOWN_SECONDS
 from worker.store import account, expiry, moving
 from worker.store.account import Account
 from worker.store.caps import Cap
@@ -29,7 +30,7 @@ from worker.store.expiry import Expired
 from worker.store.settle import Ending
 from worker.tables import videos
 from worker.terms import CoolDown, Done, Note, Turn, Why
-from worker.turn import INVALID_AT_ONCE, LONGEST_COOL_DOWN_SECONDS, Transaction
+from worker.turn import INVALID_AT_ONCE, Transaction
 
 GAP = timedelta(microseconds=1020)
 """Between two starts under ``TERMS``: a second and the margin, a thousandth of both."""
@@ -577,9 +578,9 @@ async def test_a_question_follows_the_clock(database: Database, hands: Hands) ->
     assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
     hands.wall -= timedelta(hours=1)
     work = transaction(hands.clock)
-    await database.write(lambda c: work.hold(c, 10.0, "busy"), "test")
+    await database.write(lambda c: work.pacing.hold(c, 10.0, "busy"), "test")
     assert later(hands.wall, 60) == (await known(database)).cool_down_until
-    await database.write(lambda c: work.hold(c, 100.0, "busy"), "test")
+    await database.write(lambda c: work.pacing.hold(c, 100.0, "busy"), "test")
     found = await known(database)
     assert (later(hands.wall, 105), "busy") == (found.cool_down_until, found.cool_down_reason)
 
@@ -871,7 +872,7 @@ def asking(hands: Hands) -> Transaction:
 
 async def reserve(database: Database, work: Transaction) -> float | datetime:
     """Ask for one start."""
-    return await database.write(work.reserve_one, "test")
+    return await database.write(work.pacing.reserve_one, "test")
 
 
 async def test_a_question_spends_one_start(database: Database, work: Transaction) -> None:

@@ -29,6 +29,7 @@ formats        CSV and JSON Lines as rows
 api            one exchange with the API; gate: slots and starts
 judgement      what one transaction of reconciliation does
 terms          what a transaction of the queue takes and gives, as values
+pacing         everybody's pace, as a transaction finds it and leaves it
 turn           what one transaction of the queue does
 orders         what a run is told to do; chronicle: what people get to know of it
 ledger         the one writing task

@@ -169,17 +169,17 @@ class Reconciler:
         """Wait for the next start that the pace allows, and spend it; False where the gate is shut
         before.
         """
-        start = await self._write(self._work.reserve_one, "to ask the API")
+        start = await self._write(self._work.pacing.reserve_one, "to ask the API")
         while isinstance(start, datetime):
             if not await self._gate.wait_until(self._work.clock.until(start)):
                 return False
-            start = await self._write(self._work.reserve_one, "to ask the API")
+            start = await self._write(self._work.pacing.reserve_one, "to ask the API")
         return await self._gate.begin(start)
 
     def _hold(self, connection: Connection, shown: Listing | Unlisted) -> None:
         """A pause that the API asks for is everybody's."""
         if isinstance(shown, Unlisted) and shown.retry_after is not None:
-            self._work.hold(connection, shown.retry_after, shown.reason)
+            self._work.pacing.hold(connection, shown.retry_after, shown.reason)
 
     def _learn(
         self, shown: Listing | Unlisted, findings: Sequence[Finding], left: set[int]

@@ -1,4 +1,4 @@
-"""What one transaction of the queue does: settle, cool down, expire, claim. No task, no note.
+"""What one transaction of the queue does: settle, expire, claim. No task, no note.
 
 It joins the store's verbs and the core's decisions on one connection; when it runs, and what waits
 for it, is the ledger's business.
@@ -13,20 +13,15 @@ from sqlalchemy import Connection
 from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
-from worker.core.model import Claim, Invalid, Throttled, TryLater
+from worker.core.model import Claim, Invalid
 from worker.core.request import problem
 from worker.judgement import Judgement, next_list_at
+from worker.pacing import Pacing
 from worker.store import account, caps, expiry, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
 INVALID_AT_ONCE = 500
 """Unsendable rows that one transaction closes before it lets others have the lock."""
-
-UNTOLD_COOL_DOWN_SECONDS = 1.0
-"""After a 429 that names no time."""
-
-LONGEST_COOL_DOWN_SECONDS = 31_536_000.0
-"""A year: what an absurd Retry-After is taken for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,32 +45,30 @@ class Transaction:
             dice=self.dice,
         )
 
+    @property
+    def pacing(self) -> Pacing:
+        """Everybody's pace, as this process takes part in it."""
+        return Pacing(
+            rate=self.terms.rate,
+            period_seconds=self.terms.period_seconds,
+            clock=self.clock,
+            dice=self.dice,
+            steps=self.steps,
+        )
+
     def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
-        began, now = self.clock.monotonic(), self.clock.now()
-        self._follow(connection, began, now)
+        pacing, began, now = self.pacing, self.clock.monotonic(), self.clock.now()
+        pacing.follow(connection, began, now)
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
-            self._account_for(connection, note, now)
+            pacing.account_for(connection, note, now)
         expired = expiry.expire(connection, now, self.terms.worker)
         closed: list[Settled] = []
         turn = Turn(why=Why.PACE, until=now)
         if room > 0:
             turn = self._grant(connection, room, (began, now), closed)
         return Done(settled=settled, closed=closed, expired=expired, turn=turn)
-
-    def _follow(self, connection: Connection, began: float, now: datetime) -> None:
-        """Move pace and cool-down along with a clock that was set since they were written, for
-        everybody. A step is noted only when they are seen to follow it: this may be rolled back.
-        """
-        step = self.steps.since(now, began)
-        if step is None or abs(step) > pace.LEAD:
-            known = account.read(connection)
-            by = pace.moved(now, known.written_at, step or timedelta(0))
-            if by:
-                account.move(connection, known.moved(by), now)
-                return
-        self.steps.note(now, began)
 
     def _settle(
         self, connection: Connection, endings: Sequence[settle.Ending], now: datetime
@@ -106,36 +99,6 @@ class Transaction:
             for s in settlements
         ]
 
-    def _account_for(self, connection: Connection, note: Note, now: datetime) -> None:
-        """What an ending means for everybody: a cool-down, a slower pace."""
-        outcome, started_at = note.ending.outcome, note.ending.started_at
-        if note.cool_down:
-            until = now + timedelta(seconds=note.cool_down.seconds)
-            account.cool_down(connection, until, note.cool_down.reason, now)
-        if isinstance(outcome, TryLater) and outcome.retry_after is not None:
-            until = self._after(now, outcome.retry_after)
-            account.cool_down(connection, until, outcome.message, now)
-        if isinstance(outcome, Throttled) and started_at is not None:
-            told = outcome.retry_after
-            hold = self._after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
-            account.cool_down(connection, hold, outcome.message, now)
-            known, began = account.read(connection).brake, min(started_at, now)
-            account.brake(connection, pace.cut(self.terms.rate, known, began, hold))
-
-    def hold(self, connection: Connection, seconds: float, reason: str) -> None:
-        """Let everybody wait, because an answer to a question asked for it."""
-        began, now = self.clock.monotonic(), self.clock.now()
-        self._follow(connection, began, now)
-        account.cool_down(connection, self._after(now, seconds), reason, now)
-
-    def _after(self, now: datetime, seconds: float) -> datetime:
-        """That long from ``now`` and a little later, so that a crowd does not come back as one; an
-        absurd number of seconds is a year.
-        """
-        return now + timedelta(
-            seconds=min(seconds, LONGEST_COOL_DOWN_SECONDS) * (1 + self.dice() / 10)
-        )
-
     def _repeat_doubts(self, connection: Connection, now: datetime) -> None:
         after = self.terms.repeat_doubts_after
         if after is not None:
@@ -165,7 +128,7 @@ class Transaction:
         self._repeat_doubts(connection, now)
         if known.paused_at is not None:
             return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
-        planned = self._plan(known, now)
+        planned = self.pacing.plan(known, now)
         if isinstance(planned, pace.Wait):
             if planned.repair is not None:
                 account.reserve(connection, planned.repair, now)
@@ -189,14 +152,6 @@ class Transaction:
         return min(
             levels, key=lambda each: (each.room, EVER - (each.opens_at or EVER)), default=None
         )
-
-    def _plan(self, known: account.Account, now: datetime) -> pace.Grant | pace.Wait:
-        gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
-        return pace.plan(now, known.next_start_at, known.cool_down_until, gap)
-
-    def _rate(self, known: account.Account, now: datetime) -> float:
-        brake = pace.resume(known.brake, known.next_start_at, now)
-        return pace.rate_in_force(self.terms.rate, brake, now)
 
     def _take(
         self,
@@ -235,24 +190,6 @@ class Transaction:
         """Up to when a documented 500 needs no look at the API's list before the next send."""
         return EVER if self.terms.absent_after is None else known.looked_up_to(now)
 
-    def reserve_one(self, connection: Connection) -> float | datetime:
-        """Spend one start on a question to the API: the monotonic second at which it may begin, or
-        the moment (UTC) at which to try again.
-        """
-        began, now = self.clock.monotonic(), self.clock.now()
-        self._follow(connection, began, now)
-        known = account.read(connection)
-        planned = self._plan(known, now)
-        if isinstance(planned, pace.Wait) and planned.repair is not None:
-            account.reserve(connection, planned.repair, now)
-            return planned.until
-        first = max(now, known.next_start_at, known.cool_down_until or now)
-        if first > now + pace.LEAD:
-            return first - pace.LEAD
-        gap = pace.spacing(self._rate(known, now), self.terms.period_seconds)
-        account.reserve(connection, first + gap, now)
-        return began + (first - now).total_seconds()
-
     def _starts(
         self, claims: Sequence[Claim], planned: pace.Grant, began: float, now: datetime
     ) -> list[Start]:
@@ -268,7 +205,7 @@ class Transaction:
         """Why nothing can be claimed now, None if a claim is worth the write lock."""
         began, now = self.clock.monotonic(), self.clock.now()
         known = account.read(connection)
-        if pace.moved(now, known.written_at, self.steps.since(now, began) or timedelta(0)):
+        if self.pacing.is_behind(known, began, now):
             return None
         ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
@@ -282,7 +219,7 @@ class Transaction:
             return None
         if not ahead.due:
             return _nothing_due(ahead, repeat_at, self._list_at(connection, now))
-        planned = self._plan(known, now)
+        planned = self.pacing.plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
         level = self._tightest(connection, now)

@@ -314,8 +314,8 @@ LAWS = (
     Mutation(
         law="moved: a daemon ends as well",
         file="worker/closing.py",
-        old="        if turn.why is Why.MOVED:\n            return End.MOVED, turn.detail\n",
-        new="",
+        old="if goes_on and turn.why is not Why.MOVED:",
+        new="if goes_on:",
         tests=("tests/test_closing.py::test_a_queue_that_has_moved_ends_every_run",),
     ),
     Mutation(

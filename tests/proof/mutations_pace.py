@@ -1,7 +1,8 @@
 """What holds the shared pace, the shared cool-down and the brake, taken out one at a time."""
 
-from tests.proof.mutations import TURN, Mutation
+from tests.proof.mutations import Mutation
 
+PACING = "worker/pacing.py"
 PACE_FILE = "worker/core/pace.py"
 ACCOUNT = "worker/store/account.py"
 LEVEL = "tests/proof/test_level.py::test_the_loop_finds_the_level"
@@ -49,7 +50,7 @@ PACE = (
     ),
     Mutation(
         law="10: a step that was rolled back is followed again",
-        file=TURN,
+        file=PACING,
         old="known.moved(by), now)\n                return",
         new="known.moved(by), now)",
         tests=("tests/test_turn.py::test_a_step_that_was_rolled_back_is_followed_again",),
@@ -80,8 +81,8 @@ PACE = (
     ),
     Mutation(
         law="the level: a 429 slows everybody down",
-        file=TURN,
-        old="pace.cut(self.terms.rate, known, began, hold)",
+        file=PACING,
+        old="pace.cut(self.rate, known, began, hold)",
         new="known",
         tests=("tests/test_turn.py::test_one_flight_lowers_the_pace_once",),
     ),
