@@ -2,6 +2,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.passage import passage
 from tests.plain import session
@@ -134,3 +135,15 @@ async def test_a_daemon_that_starts_before_its_server_waits_for_it(
         await simulator.wait_for_accepted(1)
         daemon.signal(signal.SIGTERM)
         assert 143 == (await daemon.ended()).code
+
+
+async def test_two_imports_of_one_list_at_once_bring_it_once(
+    worker: Programs, url: str, tmp_path: Path
+) -> None:
+    """Both look before either has written, and every video is bought twice."""
+    links = [f"https://v.example/{number}.mp4" for number in range(4_000)]
+    listed = tmp_path / "videos.csv"
+    listed.write_text("\n".join(["url", *links]))
+    imports = (worker.run("import", str(listed)) for _ in range(2))
+    assert [0, 0] == [each.code for each in await asyncio.gather(*imports)]
+    assert sorted(links) == sorted(str(row["url"]) for row in videos(url))
