@@ -47,6 +47,16 @@ def open_database(url: Path | str, waiting: Callable[[str], None] = lambda _: No
     return Database(str(url), dice=lambda: 0.5, now=CLOCK.now, waiting=waiting)
 
 
+HOUR = timedelta(hours=1)
+
+
+def database_of_an_hour_ago(path: Path) -> Database:
+    """A database whose time is not that of this machine, as a server's may be."""
+    return Database(
+        str(path), dice=lambda: 0.5, now=lambda: CLOCK.now() - HOUR, waiting=lambda _: None
+    )
+
+
 KINDS = ("sqlite", "postgresql")
 
 

@@ -1,12 +1,13 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
 
-from tests.conftest import open_database
+from tests.conftest import HOUR, database_of_an_hour_ago, open_database
 from tests.parts import add, row
 from tests.plain import execute
 from worker import opening
@@ -15,6 +16,7 @@ from worker.db import Database, DatabaseProblem, schema_problem
 from worker.settings import Key, Settings
 from worker.store import moving
 from worker.tables import SCHEMA, videos
+from worker.wiring import CLOCK
 
 KEY = Key("demo-key", "a test")
 
@@ -81,6 +83,13 @@ async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> N
         await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
         with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
             await opening.change(database, lambda *_: 1, "test")
+
+
+async def test_a_change_goes_by_the_time_of_its_queue(path: Path) -> None:
+    """A machine whose clock is wrong puts into a shared queue what is due in an hour."""
+    async with database_of_an_hour_ago(path) as database:
+        seen = await opening.change(database, lambda _, now: now, "test")
+    assert abs(seen + HOUR - CLOCK.now()) < timedelta(seconds=10)
 
 
 @pytest.mark.parametrize(

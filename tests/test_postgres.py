@@ -180,6 +180,18 @@ async def test_the_time_is_that_of_the_server(served: str, hours: int) -> None:
         assert abs(seen - CLOCK.now()) < timedelta(seconds=10)
 
 
+async def test_a_machine_whose_clock_is_set_is_back_with_its_next_transaction(served: str) -> None:
+    """From then on it goes by a time that only it has."""
+    wrong = [timedelta(0)]
+    async with Database(
+        served, dice=lambda: 0.5, now=lambda: CLOCK.now() + wrong[-1], waiting=lambda _: None
+    ) as database:
+        await database.write(lambda _: None, "test")
+        wrong.append(timedelta(hours=1))
+        seen = await database.write(lambda _: database.now(), "test")
+    assert abs(seen - CLOCK.now()) < timedelta(seconds=10)
+
+
 async def test_the_time_is_read_after_the_lock_is_held(
     served: str, other: asyncpg.Connection
 ) -> None:

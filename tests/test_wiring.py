@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import open_database
+from tests.conftest import database_of_an_hour_ago, open_database
 from tests.parts import add, facts, row
 from worker import wiring
 from worker.core.request import Defaults
@@ -14,6 +14,7 @@ from worker.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.store.caps import Cap
+from worker.wiring import CLOCK
 
 KEY = Key("demo-key", "a test")
 
@@ -76,6 +77,17 @@ async def test_the_parts_run_together(url: str) -> None:
         assert 3 == tallies[-1].submitted
         assert [(1, "accepted")] == await facts(database, 2)
         assert ["fi-FI"] * 3 == [_language(each.body) for each in simulator.requests]
+
+
+async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
+    """Workers whose machines have different clocks have different ideas of what is due."""
+    async with Simulator(Options()) as simulator, database_of_an_hour_ago(path) as database:
+        await add(database, "https://example.org/1.mp4", due_at=CLOCK.now())
+        chosen = settings(path, api_url=simulator.url, rate=1_000)
+        orders = wiring.orders(chosen, drain=True)
+        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+            report = await runner.run()
+        assert (End.EMPTY, 0) == (report.end, report.tally.submitted)
 
 
 def _language(body: object) -> object:
