@@ -104,6 +104,21 @@ async def test_a_connection_that_breaks_is_made_anew(served: str) -> None:
         assert "put" == await database.write(put, "test")
 
 
+async def test_a_connection_made_anew_reads_one_state_as_before(served: str) -> None:
+    """After a restart of the server what is read together is of two states, or written."""
+
+    def kept(connection: Connection) -> tuple[str, str]:
+        shown = ("transaction_isolation", "transaction_read_only")
+        isolation, read_only = (connection.scalar(text(f"SHOW {name}")) for name in shown)
+        return str(isolation), str(read_only)
+
+    async with open_database(served) as database:
+        before = await database.read(kept)
+        with pytest.raises(Unreachable):
+            await database.read(lambda c: c.execute(text(BREAK)))
+        assert ("repeatable read", "on") == before == await database.read(kept)
+
+
 async def test_write_transactions_come_one_after_the_other(
     served: str, other: asyncpg.Connection
 ) -> None:
