@@ -4,8 +4,38 @@ from tests.proof.mutations import QUEUE, Mutation
 
 ENGINE = "worker/postgres.py"
 LAWS = "tests/test_postgres_laws.py"
+SERVER = "tests/test_postgres.py"
 
 SERVED = (
+    Mutation(
+        law="6: a connection made anew is like the one before",
+        file=ENGINE,
+        old="                if isinstance(problem, DatabaseProblem):\n"
+        "                    await self._drop(role)\n",
+        new="",
+        tests=(f"{SERVER}::test_a_connection_made_anew_reads_one_state_as_before",),
+    ),
+    Mutation(
+        law="10: everybody goes by the server's time, whatever becomes of his own",
+        file=ENGINE,
+        old="        self._ahead = now - self._here()\n",
+        new="",
+        tests=(f"{SERVER}::test_a_machine_whose_clock_is_set_is_back_with_its_next_transaction",),
+    ),
+    Mutation(
+        law="10: a run goes by the time of its queue",
+        file="worker/wiring.py",
+        old="Clock(now=database.now,",
+        new="Clock(now=CLOCK.now,",
+        tests=("tests/test_wiring.py::test_a_run_goes_by_the_time_of_its_queue",),
+    ),
+    Mutation(
+        law="10: a start that was slept through is somebody else's",
+        file="worker/attempts.py",
+        old="if self._clock.monotonic() > start.at + MISSED_SECONDS:",
+        new="if False:",
+        tests=("tests/test_attempts.py::test_a_start_that_is_long_past_is_given_back",),
+    ),
     Mutation(
         law="1: a commit is on the server's disk",
         file=ENGINE,
