@@ -29,7 +29,7 @@ SELECT 'https://videos.example/' || i, state, i % 3,
        TIMESTAMPTZ '2026-01-01 11:00:00+00' - i * interval '1 second', 1, 2, 'm' || i,
        CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w',
        TIMESTAMPTZ '2026-01-02 00:00:00+00', CASE WHEN i % 9000 = 1 THEN 500 END
-FROM (SELECT i, CASE WHEN i % 1000 = 0 THEN 'in_doubt' WHEN i % 1000 = 2 THEN 'failed'
+FROM (SELECT i, CASE WHEN i % 1000 = 0 THEN 'in_doubt' WHEN i % 3000 = 2 THEN 'failed'
                      WHEN i % 1000 = 4 THEN 'submitting' WHEN i % 10 = 1 THEN 'pending'
                      ELSE 'submitted' END AS state
       FROM generate_series(1, 60000) AS i) AS n

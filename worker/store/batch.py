@@ -91,12 +91,12 @@ def _to_postgresql(unpacking: _Unpacking, compiler: SQLCompiler, **how: object) 
 
 def gathered(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
     """All rows of a statement as one text that ``decoded`` reads; in no order that is promised."""
-    return _Gathered(_Row(*map(_exact, columns)))
+    return _Gathered(row(columns))
 
 
-def gathered_values(value: ColumnElement[Any]) -> ColumnElement[str]:
-    """The same of single values."""
-    return _Gathered(value)
+def row(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+    """Values as a list; one in another makes a list in a list."""
+    return _Row(*map(_exact, columns))
 
 
 class _Gathered(FunctionElement[str]):

@@ -4,29 +4,24 @@ Knows no HTTP and no clock: moments (UTC) are arguments. Each verb is called ins
 transaction, so what it reads holds until it has written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
     bindparam,
     case,
-    exists,
     func,
+    null,
     or_,
     select,
     text,
     update,
 )
 
-from worker.core.model import (
-    REQUEST_COLUMNS,
-    Claim,
-    Fact,
-    State,
-    Video,
-)
+from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
 from worker.prepared import Prepared
 from worker.store import batch
 from worker.tables import RANDOM, history, videos
@@ -34,7 +29,7 @@ from worker.tables import RANDOM, history, videos
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
 
-UNCLAIMED = {"claim_token": None, "claimed_by": None, "lease_until": None}
+UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
 _is_pending = videos.c.state == text("'pending'")
 _is_submitting = videos.c.state == text("'submitting'")
 _is_in_doubt = videos.c.state == text("'in_doubt'")
@@ -61,101 +56,104 @@ def claim(
     the transaction's commit puts on disk (law 1). What a 500 has turned away after
     ``looked_up_to`` waits until it is looked up in the API's list.
     """
-    ids = _due(connection, limit, now, looked_up_to)
-    if not ids:
+    rows = _due(connection, limit, now, looked_up_to)
+    if not rows:
         return []
-    wanted = batch.encoded(ids)
-    _NAME(connection, ids=wanted)
-    _CLAIM(connection, ids=wanted, now=now, lease_until=lease_until, worker=worker)
-    ((taken,),) = _CLAIMED(connection, ids=wanted)
-    return [_claim(fields, lease_until) for _, *fields in sorted(batch.decoded(taken))]
+    renamed = [(row.video_id, row.request_id) for row in rows if row.request_id != row.known_as]
+    if renamed:
+        _NAME(connection, renamed=batch.encoded(renamed))
+    taken = batch.encoded([(row.video_id, row.token) for row in rows])
+    _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
+    return [_claim(row, lease_until) for row in rows]
 
 
-_was_sent = exists().where(
-    history.c.video_id == videos.c.id,
-    or_(history.c.started_at.is_not(None), history.c.fact == Fact.IN_DOUBT),
-)
-"""Whether the API may know the identifier. Where it cannot, a mended media id takes its place."""
+class _Due(NamedTuple):
+    """A video that is about to be claimed: what its claim will say, and how it is ``known_as`` so
+    far.
+    """
 
-_ids = batch.values("ids", videos.c.id.type)
-_taken = videos.c.id.in_(select(_ids.c.value))
-_name = func.nullif(videos.c.media_id, "")
-_NAME = Prepared(
-    update(videos)
-    .where(_taken, or_(_name.is_not(None), videos.c.claims > 0))
-    .values(
-        request_id=case(
-            (videos.c.claims == 0, _name),
-            (_was_sent, videos.c.request_id),
-            else_=func.coalesce(_name, RANDOM),
-        )
+    video_id: int
+    claims: int
+    attempts: int
+    token: str
+    request_id: str
+    known_as: str
+    request: Sequence[Any]
+
+
+def _claim(row: _Due, lease_until: datetime) -> Claim:
+    return Claim(
+        video_id=row.video_id,
+        video=Video(**dict(zip(REQUEST_COLUMNS, row.request, strict=True))),
+        attempt=row.claims + 1,
+        attempts=row.attempts,
+        token=row.token,
+        request_id=row.request_id,
+        lease_until=lease_until,
     )
+
+
+_renamed = batch.rows("renamed", id=videos.c.id.type, request_id=videos.c.request_id.type)
+_NAME = Prepared(
+    update(videos).where(videos.c.id == _renamed.c.id).values(request_id=_renamed.c.request_id)
 )
-"""Only where it may change: to write an identifier anew costs its place in an index, which is a
-page somewhere in the file.
+"""Only where it changes: to write an identifier anew costs its place in an index, which is a page
+somewhere in the file.
 """
+_taken = batch.rows("taken", id=videos.c.id.type, token=videos.c.claim_token.type)
 _CLAIM = Prepared(
     update(videos)
-    .where(_taken)
+    .where(videos.c.id == _taken.c.id)
     .values(
         state=State.SUBMITTING,
         claims=videos.c.claims + 1,
-        claim_token=RANDOM,
+        claim_token=_taken.c.token,
         claimed_by=bindparam("worker", type_=videos.c.claimed_by.type),
         lease_until=bindparam("lease_until", type_=videos.c.lease_until.type),
         updated_at=bindparam("now", type_=videos.c.updated_at.type),
     )
 )
-_CLAIMED = Prepared(
-    select(
-        batch.gathered(
-            (
-                _ids.c.place,
-                videos.c.id,
-                videos.c.claims,
-                videos.c.attempts,
-                videos.c.claim_token,
-                videos.c.request_id,
-                *(videos.c[name] for name in REQUEST_COLUMNS),
-            )
-        )
-    ).select_from(_ids.join(videos, videos.c.id == _ids.c.value))
-)
-
-
-def _claim(fields: list[Any], lease_until: datetime) -> Claim:
-    video_id, claims, attempts, token, request_id, *request = fields
-    return Claim(
-        video_id=video_id,
-        video=Video(**dict(zip(REQUEST_COLUMNS, request, strict=True))),
-        attempt=claims,
-        attempts=attempts,
-        token=token,
-        request_id=request_id,
-        lease_until=lease_until,
-    )
 
 
 def _due(
     connection: Connection, limit: int, now: datetime, looked_up_to: datetime | None
-) -> list[int]:
-    """The next ids, walking the distinct priorities: in plain order of priority, a million rows
+) -> list[_Due]:
+    """The next videos, walking the distinct priorities: in plain order of priority, a million rows
     that are due later at a higher one would all be passed over at each claim.
     """
-    ids: list[int] = []
+    rows: list[_Due] = []
     below = HIGHEST
-    while len(ids) < limit:
+    while len(rows) < limit:
         wanted = {"level": below, "now": now, "looked_up_to": looked_up_to}
-        ((level, found),) = _DUE(connection, **wanted, limit=limit - len(ids))
+        ((level, found),) = _DUE(connection, **wanted, limit=limit - len(rows))
         if level is None:
             break
-        ids += batch.decoded(found)
+        rows += map(_Due._make, batch.decoded(found))
         if level == LOWEST:
             break
         below = level - 1
-    return ids
+    return rows
 
 
+_sent = (
+    select(func.min(history.c.id))
+    .where(
+        history.c.video_id == videos.c.id,
+        or_(history.c.started_at.is_not(None), history.c.fact == text("'in_doubt'")),
+    )
+    .scalar_subquery()
+)
+"""A fact that the API may know the identifier by. The constant is no parameter, since SQLite would
+compile the statement anew each time: a partial index asks for that column. It is no EXISTS, since
+PostgreSQL would read all of the history at once where it expects many rows.
+"""
+_media_id = func.nullif(videos.c.media_id, "")
+_request_id = case(
+    (videos.c.claims == 0, func.coalesce(_media_id, videos.c.request_id)),
+    (_sent.is_not(None), videos.c.request_id),
+    else_=func.coalesce(_media_id, RANDOM),
+)
+"""Where the API cannot know the identifier, a mended media id takes its place."""
 _looked_up = or_(
     videos.c.http_status.is_distinct_from(text("500")),
     videos.c.updated_at <= bindparam("looked_up_to", type_=videos.c.updated_at.type),
@@ -170,7 +168,15 @@ _level = (
     .scalar_subquery()
 )
 _next_due = (
-    select(videos.c.id)
+    select(
+        videos.c.id,
+        videos.c.claims,
+        videos.c.attempts,
+        RANDOM.label("token"),
+        _request_id.label("request_id"),
+        videos.c.request_id.label("known_as"),
+        *(videos.c[name] for name in REQUEST_COLUMNS),
+    )
     .where(
         _is_pending,
         videos.c.priority == _level,
@@ -183,7 +189,19 @@ _next_due = (
     .subquery("next_due")
 )
 """PostgreSQL locks what it finds, and passes over what another program is changing just now."""
-_DUE = Prepared(select(_level, batch.gathered_values(_next_due.c.id)))
+_request = batch.row([_next_due.c[name] for name in REQUEST_COLUMNS])
+_DUE = Prepared(
+    select(
+        _level,
+        batch.gathered(
+            (
+                *(_next_due.c[name] for name in ("id", "claims", "attempts")),
+                *(_next_due.c[name] for name in ("token", "request_id", "known_as")),
+                _request,
+            )
+        ),
+    )
+)
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:
