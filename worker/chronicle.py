@@ -131,8 +131,9 @@ class Chronicle:
 
 def _loggable(message: str | None, claim: Claim) -> str | None:
     """A message without the query strings of this row's links."""
+    if message is None:
+        return None
     video = claim.video
-    for link in (video.url, video.transcript_url, video.callback_url):
-        if message and link:
-            message = without_secrets(message, link)
+    for link in filter(None, (video.url, video.transcript_url, video.callback_url)):
+        message = without_secrets(message, link)
     return message

@@ -58,6 +58,7 @@ class Database:
     ) -> None:
         self.address = address_of(url)
         self._engine = _engine(self.address, dice, now, waiting, patience_seconds)
+        self.now = self._engine.now
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,12 +72,6 @@ class Database:
         stand still meanwhile and hold nobody up.
         """
         return isinstance(self.address, File)
-
-    def now(self) -> datetime:
-        """The time that all processes on this queue go by (UTC): SQLite has that of its machine,
-        PostgreSQL its server's, as the last transaction told it.
-        """
-        return self._engine.now()
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
         """``work``'s result, committed to disk; ``purpose`` says in the log what waits if the

@@ -76,6 +76,6 @@ def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 def logger() -> Log:
-    """The program's log, as configured."""
-    log: Log = structlog.get_logger()
+    """The program's log, as configured by now."""
+    log: Log = structlog.get_logger().bind()
     return log

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects import sqlite
@@ -38,8 +38,9 @@ class Prepared:
         """The same, from SQLite's driver."""
         sql, order, fixed, moments = self._compiled
         given = {**fixed, **values}
-        parameters = [_bound(given[name]) for name in order]
-        driver: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+        named = [given[name] for name in order]
+        parameters = [as_text(v) if isinstance(v, datetime) else v for v in named]
+        driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
         try:
             rows = driver.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
@@ -54,10 +55,6 @@ class Prepared:
         columns = getattr(self._statement, "selected_columns", ())
         moments = frozenset(n for n, c in enumerate(columns) if isinstance(c.type, Moment))
         return str(compiled), compiled.positiontup or [], fixed, moments
-
-
-def _bound(value: object) -> object:
-    return as_text(value) if isinstance(value, datetime) else value
 
 
 def _read(row: Sequence[Any], moments: frozenset[int]) -> Sequence[Any]:

@@ -33,7 +33,7 @@ _REMEDIES = {
 
 class Sqlite:
     """The connections to one file: one that writes, one that reads, and one that looks whether
-    anybody has written. Its time is this machine's.
+    anybody has written. Its time is what ``now`` gives, this machine's.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Sqlite:
         waiting: Callable[[str], None],
         patience_seconds: float,
     ) -> None:
-        self._now = now
+        self.now = now
         self._path = file.path
         self._dice = dice
         self._waiting = waiting
@@ -54,10 +54,6 @@ class Sqlite:
         self._open: dict[str, Side] = {}
         self._eye: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-
-    def now(self) -> datetime:
-        """The time of this machine (UTC)."""
-        return self._now()
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
         """``work``'s result, committed to disk; ``role`` is "write" or "read"."""

@@ -41,7 +41,8 @@ _LENGTH = len("2026-01-31 08:00:00.000000")
 
 def as_text(moment: datetime) -> str:
     """An aware datetime as the tables keep it."""
-    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:_LENGTH]
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(" ", "microseconds")[:_LENGTH]
 
 
 def as_moment(text: str) -> datetime:

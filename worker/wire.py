@@ -8,7 +8,7 @@ knows no API. Facts about aiohttp are tests (tests/test_api.py).
 import asyncio
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from http import HTTPStatus
@@ -73,27 +73,28 @@ class Wire:
         """Close the connections."""
         await self._connector.close()
 
-    async def get(self, path: str, query: dict[str, str], call: Call) -> None:
+    def get(self, path: str, query: dict[str, str], call: Call) -> Coroutine[None, None, None]:
         """GET ``path`` below the address. Raises as ``post``."""
         head = _head("GET", URL(f"{self._url}{path}").with_query(query), self._agent)
-        await self._carry(head + b"\r\n", call)
+        return self._carry(head + b"\r\n", call)
 
-    async def post(self, path: str, body: bytes, call: Call) -> None:
+    def post(self, path: str, body: bytes, call: Call) -> Coroutine[None, None, None]:
         """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or what the
         network, the server or a time-out raised; ``call`` tells how far it came.
         """
         head = _post_head(f"{self._url}{path}", self._agent)
-        await self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), call)
+        return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), call)
 
     async def _carry(self, request: bytes, call: Call) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
         connection = await self._connected()
-        assert connection.protocol is not None  # noqa: S101 - as just connected
-        timer = loop.call_at(deadline, _too_late, connection.protocol, call)
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101 - as just connected
+        timer = loop.call_at(deadline, _too_late, protocol, call)
         try:
-            self._say(connection, request, call)
-            await self._hear(connection.protocol, call)
+            _say(protocol, request, call)
+            await _hear(protocol, call)
         except BaseException:
             _cut(connection)
             raise
@@ -108,7 +109,7 @@ class Wire:
         try:
             while True:
                 connection = await self._connector.connect(self._place, [], self._patience)
-                if not self._has_spoken(connection):
+                if not self._has_spoken(connection.protocol):
                     return connection
                 connection.close()
         except TimeoutError:
@@ -122,44 +123,40 @@ class Wire:
             raise aiohttp.InvalidURL(url)
         return aiohttp.ClientRequest(hdrs.METH_POST, url)
 
-    def _has_spoken(self, connection: Connection) -> bool:
+    def _has_spoken(self, protocol: ResponseHandler | None) -> bool:
         """Whether anything came on a kept connection, its end included: in aiohttp's hands
         already, or still with the kernel.
         """
-        protocol, transport = connection.protocol, connection.transport
-        if protocol is None or transport is None:
+        if protocol is None or protocol.transport is None:
             return True
         ear = self._ears.get(protocol)
         if ear is None:
-            self._ears[protocol] = _ear(transport)
+            self._ears[protocol] = _ear(protocol.transport)
             return False
         return protocol.should_close or bool(ear.poll(0))
 
-    def _say(self, connection: Connection, request: bytes, call: Call) -> None:
-        """Ask once more, then let it leave. Nothing is awaited from the question to the first byte,
-        so that no time passes between them but the process' own.
-        """
-        reason = call.may_send()
-        if reason is not None:
-            raise WithheldError(reason)
-        protocol, transport = connection.protocol, connection.transport
-        assert protocol is not None  # noqa: S101 - as just connected
-        assert transport is not None  # noqa: S101 - as just connected
-        protocol.set_response_params(read_until_eof=True)
-        call.sent = True
-        transport.write(request)
 
-    async def _hear(self, protocol: ResponseHandler, call: Call) -> None:
-        """Read the answer; what precedes it (1xx) is no answer."""
+def _say(protocol: ResponseHandler, request: bytes, call: Call) -> None:
+    """Ask once more, then let it leave. Nothing is awaited from the question to the first byte, so
+    that no time passes between them but the process' own.
+    """
+    reason = call.may_send()
+    if reason is not None:
+        raise WithheldError(reason)
+    assert protocol.transport is not None  # noqa: S101 - as just connected
+    protocol.set_response_params(read_until_eof=True)
+    call.sent = True
+    protocol.transport.write(request)
+
+
+async def _hear(protocol: ResponseHandler, call: Call) -> None:
+    """Read the answer; what precedes it (1xx) is no answer."""
+    head, content = await protocol.read()
+    while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
         head, content = await protocol.read()
-        while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
-            head, content = await protocol.read()
-        call.head, call.content = head, content
-        while len(call.body) < call.limit:
-            chunk = await content.read(call.limit - len(call.body))
-            if not chunk:
-                return
-            call.body += chunk
+    call.head, call.content = head, content
+    while len(call.body) < call.limit and not content.at_eof():
+        call.body += await content.read(call.limit - len(call.body))
 
 
 @lru_cache(maxsize=2)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +36,7 @@ from worker.turn import Transaction
 
 T = TypeVar("T")
 
-CLOCK = Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
+CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
 
 
 HEARTBEAT_SECONDS = 5.0

@@ -19,9 +19,10 @@ def ends_at(url: str) -> datetime | None:
     None for a URL that is signed in no known way (S3, CloudFront, Google Cloud Storage, Azure
     SAS), and for one whose end cannot be read. Raises nothing, whatever the string.
     """
+    if "?" not in url:
+        return None
     try:
-        query = _query(url)
-        return _end(_parameters(query)) if query else None
+        return _end(_parameters(_query(url)))
     except (ValueError, OverflowError, RecursionError):
         return None
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import Any
 from urllib.parse import urlsplit
 
 from worker.core.link import ends_at, is_common
@@ -34,32 +35,42 @@ class Defaults:
     email_group: str | None = None
 
 
+_PLACES = (
+    ("media", "video", "url"),
+    ("media", "transcript", "url"),
+    ("media", "customer_media_info", "id"),
+    ("media", "description"),
+    ("media", "title"),
+    ("media", "language"),
+    ("analysis_parameters", "face_min_relative_height"),
+    ("analysis_parameters", "face_galleries", "custom_gallery", "id"),
+    ("email_notification", "to_group"),
+    ("callback", "url"),
+)
+
+
 def body(video: Video, request_id: str, defaults: Defaults) -> Json:
     """The documented body without ``api_key``; what is absent or empty is left out."""
-    media: Json = {
-        "video": {"url": video.url},
-        "transcript": _pruned({"url": video.transcript_url}),
-        "customer_media_info": {"id": request_id},
-        "description": video.description,
-        "title": video.title,
-        "language": video.language or defaults.language,
-    }
-    analysis: Json = {
-        "face_min_relative_height": video.face_min_relative_height,
-        "face_galleries": _pruned({"custom_gallery": _pruned({"id": video.face_gallery_id})}),
-    }
-    return _pruned(
-        {
-            "media": _pruned(media),
-            "analysis_parameters": _pruned(analysis),
-            "email_notification": _pruned({"to_group": video.email_group or defaults.email_group}),
-            "callback": _pruned({"url": video.callback_url or defaults.callback_url}),
-        }
+    values = (
+        video.url,
+        video.transcript_url,
+        request_id,
+        video.description,
+        video.title,
+        video.language or defaults.language,
+        video.face_min_relative_height,
+        video.face_gallery_id,
+        video.email_group or defaults.email_group,
+        video.callback_url or defaults.callback_url,
     )
-
-
-def _pruned(fields: Json) -> Json:
-    return {name: value for name, value in fields.items() if value not in (None, "", {})}
+    whole: Json = {}
+    for (*branches, leaf), value in zip(_PLACES, values, strict=True):
+        if value is not None and value != "":
+            branch: dict[str, Any] = whole
+            for name in branches:
+                branch = branch.setdefault(name, {})
+            branch[leaf] = value
+    return whole
 
 
 def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
@@ -67,7 +78,8 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     it can. A signed link must live ``margin`` longer: the API downloads later
     (valossa-api.md, section 3).
     """
-    return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
+    columns = zip(REQUEST_COLUMNS, _values(video), strict=True)
+    return problem_of({name: value for name, value in columns if value is not None}, now, margin)
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:

@@ -36,7 +36,16 @@ def encoded(rows: Iterable[object]) -> str:
     """Rows, or single values, as the parameter that ``rows`` and ``values`` unpack. Text stays as
     it is, so that what the database could not store is refused here as it would be there.
     """
-    return json.dumps(list(rows), ensure_ascii=False, default=_moment)
+    return _ENCODER.encode(list(rows))
+
+
+def _moment(value: object) -> str:
+    if isinstance(value, datetime):
+        return as_text(value)
+    raise TypeError(f"{type(value).__name__} is no value of a table")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=_moment)
 
 
 def decoded(text: str) -> list[Any]:
@@ -146,9 +155,3 @@ def _exact_in_postgresql(one: _Exact, compiler: SQLCompiler, **how: object) -> s
 
 def _exact(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return _Exact(column) if isinstance(column.type, REAL) else column
-
-
-def _moment(value: object) -> str:
-    if isinstance(value, datetime):
-        return as_text(value)
-    raise TypeError(f"{type(value).__name__} is no value of a table")

@@ -17,6 +17,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    null,
     or_,
     select,
     text,
@@ -193,7 +194,7 @@ def settle(
         s for s in settlements if not (s.standing.own or s.standing.late) and not _still_unclear(s)
     ]
     if own or late:
-        written = batch.encoded(_values(s, now) for s in (*own, *late))
+        written = batch.encoded(_values(s) for s in (*own, *late))
         _SETTLE(connection, settled=written, now=now)
     for settlement in lost:
         _adopt(connection, settlement, now)
@@ -210,10 +211,11 @@ def _still_unclear(settlement: Settlement) -> bool:
     return isinstance(settlement.ending.outcome, InDoubt)
 
 
-_WRITTEN = ("id", "state", "due_at", "job_id", "submitted_at", "http_status", "error")
+_WRITTEN = ("id", "state", "due_at", "job_id", "http_status", "error")
 _settled = batch.rows(
     "settled", spent=videos.c.attempts.type, **{name: videos.c[name].type for name in _WRITTEN}
 )
+_now = bindparam("now", type_=videos.c.updated_at.type)
 _SETTLE = Prepared(
     update(videos)
     .where(videos.c.id == _settled.c.id)
@@ -222,16 +224,16 @@ _SETTLE = Prepared(
         attempts=videos.c.attempts + _settled.c.spent,
         due_at=func.coalesce(_settled.c.due_at, videos.c.due_at),
         job_id=func.coalesce(videos.c.job_id, _settled.c.job_id),
-        submitted_at=_settled.c.submitted_at,
+        submitted_at=case((_settled.c.state == State.SUBMITTED, _now), else_=null()),
         http_status=_settled.c.http_status,
         error=_settled.c.error,
-        updated_at=bindparam("now", type_=videos.c.updated_at.type),
+        updated_at=_now,
         **UNCLAIMED,
     )
 )
 
 
-def _values(settlement: Settlement, now: datetime) -> tuple[object, ...]:
+def _values(settlement: Settlement) -> tuple[object, ...]:
     """A row of ``_SETTLE``. Expiry has counted a late one's attempt already."""
     transition = settlement.transition
     return (
@@ -240,7 +242,6 @@ def _values(settlement: Settlement, now: datetime) -> tuple[object, ...]:
         transition.state,
         transition.due_at,
         transition.job_id,
-        now if transition.state is State.SUBMITTED else None,
         settlement.ending.outcome.status,
         transition.error and clean(transition.error),
     )
