@@ -1381,18 +1381,20 @@ async def test_the_key_and_signatures_are_nowhere(
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("column", ["url", "media_id"])
 async def test_a_poisoned_row_stops_nobody(
-    database: Database, simulator: Simulator, plain: Plain
+    database: Database, simulator: Simulator, plain: Plain, column: str
 ) -> None:
     """One row that holds bytes that are no text stops the others, or is sent (law 14)."""
     await add(database, *urls(3))
-    await say(plain, "UPDATE videos SET url = CAST(x'68747470733A2F2FFF' AS TEXT) WHERE id = 2")
+    bad = "CAST(x'68747470733A2F2FFF' AS TEXT)"
+    await say(plain, f"UPDATE videos SET {column} = {bad} WHERE id = 2")
     report = await Worker().run(database, simulator.url)
     assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
     error = await database.read(
         lambda c: c.exec_driver_sql("SELECT error FROM videos WHERE id = 2").scalar_one()
     )
-    assert "url: holds bytes that are not UTF-8; write the value again as UTF-8" == error
+    assert f"{column}: holds bytes that are not UTF-8; write the value again as UTF-8" == error
     assert 2 == len(simulator.requests)
 
 

@@ -429,6 +429,13 @@ LAWS = (
         tests=("tests/test_ledger.py::test_one_bad_value_stops_nobody",),
     ),
     Mutation(
+        law="14: a name that is no text stops nobody",
+        file=QUEUE,
+        old="readable(row.request_id)",
+        new="row.request_id",
+        tests=("tests/test_runner.py::test_a_poisoned_row_stops_nobody",),
+    ),
+    Mutation(
         law="caps: what is under way is reserved",
         file="worker/store/caps.py",
         old="return self.settled + self.submitting",

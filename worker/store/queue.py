@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
+from worker.core.redact import readable
 from worker.prepared import Prepared
 from worker.store import batch
 from worker.tables import RANDOM, history, videos
@@ -59,9 +60,10 @@ def claim(
     rows = _due(connection, limit, now, looked_up_to)
     if not rows:
         return []
-    renamed = [(row.video_id, row.request_id) for row in rows if row.request_id != row.known_as]
+    renamed = [row for row in rows if row.request_id != row.known_as]
     if renamed:
-        _NAME(connection, renamed=batch.encoded(renamed))
+        names = [(row.video_id, readable(row.request_id)) for row in renamed]
+        _NAME(connection, renamed=batch.encoded(names))
     taken = batch.encoded([(row.video_id, row.token) for row in rows])
     _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
     return [_claim(row, lease_until) for row in rows]
@@ -98,7 +100,7 @@ _NAME = Prepared(
     update(videos).where(videos.c.id == _renamed.c.id).values(request_id=_renamed.c.request_id)
 )
 """Only where it changes: to write an identifier anew costs its place in an index, which is a page
-somewhere in the file.
+somewhere in the file. One that is no text is made one (law 14): its video is refused anyway.
 """
 _taken = batch.rows("taken", id=videos.c.id.type, token=videos.c.claim_token.type)
 _CLAIM = Prepared(
