@@ -254,6 +254,32 @@ async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
         assert 3 == polls.count
 
 
+async def test_a_file_that_another_program_closes_is_no_error(tmp_path: Path) -> None:
+    """A command that begins while somebody looks at the file from a shell ends with 78."""
+    looking = (
+        "import os, sqlite3, sys\nfrom contextlib import closing, suppress\nnumber = 0\n"
+        "while True:\n"
+        "    number += os.path.exists(f'{sys.argv[1]}/{number + 1}.db')\n"
+        "    with suppress(sqlite3.OperationalError):\n"
+        "        path = f'file:{sys.argv[1]}/{number}.db?mode=rw'\n"
+        "        with closing(sqlite3.connect(path, uri=True)) as other:\n"
+        "            other.execute('SELECT * FROM sqlite_schema').fetchall()\n"
+    )
+    command = (sys.executable, "-c", looking, str(tmp_path))
+    lookers = [await asyncio.create_subprocess_exec(*command) for _ in range(3)]
+    try:
+        for number in range(200):
+            path = tmp_path / f"{number}.db"
+            async with Database(
+                str(path), dice=lambda: 0.5, now=CLOCK.now, waiting=print
+            ) as database:
+                assert await database.read(schema_of) is None
+    finally:
+        for looker in lookers:
+            looker.kill()
+            await looker.wait()
+
+
 async def test_another_process_is_waited_for(path: Path) -> None:
     """The lock is one of the file, not of this process."""
     holding = (

@@ -19,7 +19,11 @@ from worker.threaded import LockedError, Side, transaction, unlocked
 
 T = TypeVar("T")
 
-_BEGIN = {"write": "BEGIN IMMEDIATE", "read": "BEGIN"}
+_BEGIN = {
+    "write": ("BEGIN IMMEDIATE",),
+    "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema"),
+}
+"""BEGIN alone takes no lock: the first look does, and may find a program that closes the file."""
 
 _REMEDIES = {
     "SQLITE_FULL": "the disk is full: make room",

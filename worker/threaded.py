@@ -6,7 +6,7 @@ connections only that the file may be locked.
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -70,12 +70,13 @@ class LockedError(Exception):
     """Somebody else holds the lock; nothing was done."""
 
 
-def transaction(begin: str, work: Callable[[Connection], T], connection: Connection) -> T:
-    """``work``'s result, committed; rolled back where it raises. ``begin`` is the statement. Raises
-    LockedError.
+def transaction(begin: Sequence[str], work: Callable[[Connection], T], connection: Connection) -> T:
+    """``work``'s result, committed; rolled back where it raises. ``begin`` are the statements that
+    take the lock. Raises LockedError.
     """
-    unlocked(connection, begin)
     try:
+        for statement in begin:
+            unlocked(connection, statement).close()
         result = work(connection)
         connection.commit()
     except BaseException:
