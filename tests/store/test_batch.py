@@ -14,7 +14,6 @@ from worker.tables import as_text, videos
 
 _given = batch.rows("given", first=Text(), second=BigInteger())
 BACK = Prepared(select(batch.gathered((_given.c.place, _given.c.first, _given.c.second))))
-ALONE = Prepared(select(batch.gathered((batch.values("given", BigInteger()).c.value,))))
 
 
 async def asked(database: Database, statement: Prepared, *rows: object) -> list[Any]:
@@ -36,11 +35,6 @@ async def test_rows_come_back_as_they_went(database: Database) -> None:
     rows = list(zip(TEXTS, NUMBERS, strict=True))
     found = await asked(database, BACK, *rows)
     assert [[place, *row] for place, row in enumerate(rows)] == found
-
-
-async def test_single_values_come_back_as_they_went(database: Database) -> None:
-    """A number is another one after its way through a batch."""
-    assert [[7], [2**63 - 1]] == await asked(database, ALONE, 7, 2**63 - 1)
 
 
 async def test_no_rows_are_no_rows(database: Database) -> None:

@@ -33,8 +33,8 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def encoded(rows: Iterable[object]) -> str:
-    """Rows, or single values, as the parameter that ``rows`` and ``values`` unpack. Text stays as
-    it is, so that what the database could not store is refused here as it would be there.
+    """Rows as the parameter that ``rows`` unpacks. Text stays as it is, so that what the database
+    could not store is refused here as it would be there.
     """
     return _ENCODER.encode(list(rows))
 
@@ -56,20 +56,11 @@ def decoded(text: str) -> list[Any]:
 
 def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
     """The rows of ``encoded`` as a table: their ``place`` from 0, and columns of these names."""
-    fields = [(f"$[{n}]", f"->> {n}", name, t) for n, (name, t) in enumerate(types.items())]
-    return _unpacked(parameter, fields)
-
-
-def values(parameter: str, type_: TypeEngine[Any]) -> Subquery:
-    """The single values of ``encoded`` as a table: their ``place`` from 0, and ``value``."""
-    return _unpacked(parameter, [("$", "#>> '{}'", "value", type_)])
-
-
-def _unpacked(parameter: str, fields: Sequence[tuple[str, str, str, TypeEngine[Any]]]) -> Subquery:
-    in_sqlite = (f"json_extract(value, '{path}') AS {name}" for path, _, name, _ in fields)
+    fields = list(enumerate(types.items()))
+    in_sqlite = (f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in fields)
     in_postgresql = (
-        f"CAST(value {path} AS {type_.compile(_POSTGRESQL)}) AS {name}"
-        for _, path, name, type_ in fields
+        f"CAST(value ->> {n} AS {type_.compile(_POSTGRESQL)}) AS {name}"
+        for n, (name, type_) in fields
     )
     bound = bindparam(parameter, type_=Text)
     to_sqlite = f"SELECT key AS place, {', '.join(in_sqlite)} FROM json_each(:{parameter})"  # noqa: S608
@@ -79,7 +70,7 @@ def _unpacked(parameter: str, fields: Sequence[tuple[str, str, str, TypeEngine[A
         "WITH ORDINALITY AS each (value, place)"
     ).bindparams(bound)
     both = _Unpacking(to_sqlite, to_postgresql).bindparams(bound)
-    shown = (column(name, type_) for _, _, name, type_ in fields)
+    shown = (column(name, type_) for name, type_ in types.items())
     return both.columns(column("place"), *shown).subquery(parameter)
 
 
@@ -99,7 +90,9 @@ def _to_postgresql(unpacking: _Unpacking, compiler: SQLCompiler, **how: object) 
 
 
 def gathered(columns: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
-    """All rows of a statement as one text that ``decoded`` reads; in no order that is promised."""
+    """All rows of a statement as one text that ``decoded`` reads: of an ordered subquery in its
+    order, which both databases keep and neither promises; of others in none.
+    """
     return _Gathered(row(columns))
 
 

@@ -33,7 +33,6 @@ HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
 _is_pending = videos.c.state == text("'pending'")
 _is_submitting = videos.c.state == text("'submitting'")
-_is_in_doubt = videos.c.state == text("'in_doubt'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
