@@ -1,7 +1,6 @@
 import io
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
-from worker.cli.lists import Stop, next_chunk
+from worker.cli.lists import next_chunk
+from worker.cli.patient import Stop
 from worker.formats import read
 
 List = Callable[..., Path]
@@ -622,18 +622,8 @@ def test_a_chunk_of_long_rows_is_a_short_one() -> None:
     """A thousand rows of nearly 1 MiB, twice over, would be more memory than many machines have."""
     line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"
     reading = read(io.BytesIO(b"url,title\n" + 40 * line))
-    sizes = [len(next_chunk(reading, Stop())) for _ in range(4)]
+    sizes = [len(next_chunk(reading, Stop(heard=-1))) for _ in range(4)]
     assert [16, 16, 8, 0] == sizes
-
-
-def test_a_signal_lets_a_chunk_go_in_whole() -> None:
-    """While rows are written it only asks to stop; while a list is waited for it ends that."""
-    stop = Stop()
-    stop.ask(signal.SIGTERM, None)
-    assert signal.SIGTERM == stop.signal
-    stop.reading = True
-    with pytest.raises(KeyboardInterrupt):
-        stop.ask(signal.SIGTERM, None)
 
 
 def test_ctrl_c_ends_an_import_before_its_first_line(

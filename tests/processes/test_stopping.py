@@ -1,3 +1,5 @@
+import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -226,6 +228,21 @@ async def test_an_import_that_waits_for_its_input_can_be_stopped(
         done = await program.ended()
     assert 130 == done.code
     assert {"pending": 1} == states(url)
+
+
+@pytest.mark.parametrize(("number", "code"), CODES.items())
+async def test_an_import_that_has_nothing_yet_can_be_stopped(
+    worker: Programs, tmp_path: Path, number: int, code: int
+) -> None:
+    """A list that another program never begins to write makes no database and holds nobody up."""
+    os.mkfifo(tmp_path / "pipe")
+    program = await worker.start("import", "pipe", database_url="new.db")
+    with await within(asyncio.to_thread((tmp_path / "pipe").open, "wb")):  # when it is waited for
+        program.signal(number)
+        async with at_once():
+            done = await program.ended()
+    assert (code, "", "") == (done.code, done.out, done.err)
+    assert not (tmp_path / "new.db").exists()
 
 
 async def test_after_kill_9_exactly_what_was_in_flight_is_in_doubt(

@@ -5,12 +5,14 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from worker import log, opening, wiring
 from worker.cli import exits, intake, output, work
 from worker.cli.parser import parser
+from worker.cli.patient import StoppedError, stoppable
 from worker.core.intake import Plan
 from worker.core.model import State
 from worker.settings import Key, Loaded, Settings
@@ -52,7 +54,10 @@ async def _demo(database: Path) -> int:
         print(f"one answer. The queue is {database}.\n")
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
         plan = Plan(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
-        intake.report(await intake.import_all(imported, settings, plan), as_json=False)
+        with stoppable() as stop, suppress(StoppedError):
+            intake.report(await intake.import_all(imported, settings, plan, stop), as_json=False)
+        if stop.signal:
+            return 128 + stop.signal
         print()
         orders = wiring.orders(settings, drain=True, wait=True)
         done = await work.perform(

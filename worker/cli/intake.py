@@ -20,15 +20,14 @@ from worker.cli.asking import person
 from worker.cli.lists import (
     Admitted,
     Chunk,
-    Stop,
     admit_all,
     begun,
     must_have_url,
     next_chunk,
     opened,
-    stoppable,
     written,
 )
+from worker.cli.patient import Stop, StoppedError, stoppable
 from worker.core.intake import COLUMNS, Plan
 from worker.core.remedy import kind
 from worker.db import Database, DatabaseProblem
@@ -70,7 +69,10 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
             margin=timedelta(seconds=loaded.settings.url_margin_seconds),
             partial=args.update,
         )
-        done = asyncio.run(import_all(args, loaded.settings, plan))
+        with stoppable() as stop:
+            done = asyncio.run(import_all(args, loaded.settings, plan, stop))
+    except StoppedError:
+        return 128 + stop.signal
     except (FormatError, ValueError) as error:
         return exits.complain([str(error)], exits.USAGE)
     except OSError as error:
@@ -98,15 +100,15 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
     return split
 
 
-async def import_all(args: argparse.Namespace, settings: Settings, plan: Plan) -> Import:
-    """Read every file into the queue, after a look at the beginning of each. Raises FormatError,
-    ValueError, OSError, DatabaseProblem.
+async def import_all(
+    args: argparse.Namespace, settings: Settings, plan: Plan, stop: Stop
+) -> Import:
+    """Read every file into the queue, after a look at the beginning of each. Raises StoppedError
+    where ``stop`` is heard before there is anything to bring, FormatError, ValueError, OSError,
+    DatabaseProblem.
     """
     with ExitStack() as stack:
-        stop = stack.enter_context(stoppable())
-        stop.reading = True
-        lists = [begun(name, stack.enter_context(opened(name)), plan) for name in args.files]
-        stop.reading = False
+        lists = [begun(name, stack.enter_context(opened(name, stop)), plan) for name in args.files]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
             going = Import(args, plan, database, rejects, person(), stop)

@@ -1,16 +1,16 @@
 """The lists that an import reads: opened, looked at, read by the chunk until a signal comes."""
 
-import signal
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from worker.cli.patient import interruptible
+from worker.cli.patient import Stop, StoppedError, interruptible
 from worker.core.intake import Plan, RejectedError, admit
 from worker.formats import FormatError, Reading, Reject, Row, read
 
@@ -23,49 +23,15 @@ CHUNK_BYTES = 8 << 20
 """From how much of a list on no more rows are added to a chunk: rows may be of 1 MiB."""
 
 
-@dataclass(slots=True)
-class Stop:
-    """The ``signal`` that came, 0 if none has. What was read until then is brought in, the next
-    chunk is not begun.
-    """
-
-    reading: bool = False
-    signal: int = 0
-
-    def ask(self, number: int, _: object) -> None:
-        """A signal came; it also ends the waiting for a list. Raises KeyboardInterrupt."""
-        self.signal = number
-        if self.reading:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Listen to signals. No handlers of the event loop: they would not run while a terminal or a
-    pipe is waited for.
-    """
-    stop = Stop()
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def next_chunk(reading: Reading, stop: Stop) -> Chunk:
     """The next records; fewer where a signal came, none after it."""
     chunk: Chunk = []
     enough = reading.lines.bytes_read + CHUNK_BYTES
-    try:
-        stop.reading = True
+    with suppress(StoppedError):
         for record in islice(reading.records, 0 if stop.signal else CHUNK):
             chunk.append(record)
             if reading.lines.bytes_read >= enough:
                 break
-        stop.reading = False
-    except KeyboardInterrupt:
-        stop.reading = False
     return chunk
 
 
@@ -101,18 +67,20 @@ def admit_all(chunk: Chunk, plan: Plan, now: datetime) -> Admitted:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[BinaryIO]:
-    """The bytes of a list; ``-`` is standard input."""
+def opened(name: str, stop: Stop) -> Iterator[BinaryIO]:
+    """The bytes of a list, until ``stop`` is heard; ``-`` is standard input. Raises OSError."""
     if name == "-":
-        with interruptible(sys.stdin.buffer) as stream:
-            yield stream
+        yield interruptible(sys.stdin.buffer, stop)
         return
-    with Path(name).open("rb") as stream:
-        if not Path(name).is_fifo():
-            yield stream
-            return
-        with interruptible(stream) as patient:
-            yield patient
+    with open(name, "rb", buffering=0, opener=_at_once) as stream:
+        yield interruptible(stream, stop)
+
+
+def _at_once(name: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to yet is waited for when it is read."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
 
 
 def written(name: str, files: Sequence[str]) -> TextIO:

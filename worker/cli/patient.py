@@ -1,7 +1,7 @@
-"""A pipe as a stream whose silence a signal can always break.
+"""Lists that a signal ends, however long they are silent.
 
-A signal that arrives just before a blocking read would be heard only when input comes. So the
-reader waits for input or a signal, whichever is first, and reads only what is there.
+A handler that raised would do so in the middle of whatever runs, which may hold a lock, or let go
+of what is raised. So a signal is only noted, and whoever waits for a list waits for the signal too.
 """
 
 import io
@@ -10,52 +10,79 @@ import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
-ENDS = {signal.SIGINT, signal.SIGTERM}
+BUFFER_BYTES = 1 << 17
+
+
+@dataclass(slots=True)
+class Stop:
+    """The ``signal`` that came, 0 if none has; from then on the file descriptor ``heard`` can be
+    read.
+    """
+
+    heard: int
+    signal: int = 0
+
+    def note(self, number: int, _: object) -> None:
+        """A signal came."""
+        self.signal = number
+
+
+class StoppedError(Exception):
+    """A signal came, and the list is read no further."""
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Listen to SIGINT and SIGTERM; to be used in the main thread, which is the one that gets them.
+    No handlers of the event loop: they would not run while a list is waited for.
+    """
+    heard, caller = os.pipe()
+    os.set_blocking(caller, False)
+    stop = Stop(heard)
+    before = {
+        number: signal.signal(number, stop.note) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    woken = signal.set_wakeup_fd(caller, warn_on_full_buffer=False)
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(woken)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(heard)
+        os.close(caller)
 
 
 class _Raw(io.RawIOBase):
-    """Reads ``source`` when it has something, and looks up when ``calls`` has: the numbers of the
-    signals that came.
-    """
+    """Reads the file descriptor ``source`` when there is something, until ``stop`` is heard."""
 
-    def __init__(self, source: int, calls: int) -> None:
+    def __init__(self, source: int, stop: Stop) -> None:
         super().__init__()
         self._source = source
-        self._calls = calls
+        self._heard = stop.heard
+        self._poll = select.poll()
+        for descriptor in (source, stop.heard):
+            self._poll.register(descriptor, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Bytes into ``buffer``, 0 at the end; raises what a signal's handler raises."""
-        while True:
-            ready, _, _ = select.select([self._source, self._calls], [], [])
-            if self._calls in ready and ENDS & set(os.read(self._calls, 512)):
-                raise KeyboardInterrupt  # its handler's was lost, in a finalizer perhaps
-            if self._source in ready:
-                data = os.read(self._source, len(buffer))
-                buffer[: len(data)] = data
-                return len(data)
+        """Bytes into ``buffer``, 0 at the end. Raises StoppedError, OSError."""
+        if any(self._heard == descriptor for descriptor, _ in self._poll.poll()):
+            raise StoppedError
+        return os.readv(self._source, [buffer])
 
 
-@contextmanager
-def interruptible(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """``stream``, or in its place a reader that signals can interrupt where it has a file
-    descriptor. To be used in the main thread, which is the one that gets signals.
+def interruptible(stream: BinaryIO, stop: Stop) -> BinaryIO:
+    """``stream``, whose reading raises StoppedError once ``stop`` is heard; one from memory, which
+    nobody waits for, as it is.
     """
     try:
         source = stream.fileno()
     except io.UnsupportedOperation:
-        yield stream
-        return
-    calls, caller = os.pipe()
-    os.set_blocking(caller, False)
-    before = signal.set_wakeup_fd(caller, warn_on_full_buffer=False)
-    try:
-        yield io.BufferedReader(_Raw(source, calls))
-    finally:
-        signal.set_wakeup_fd(before)
-        os.close(calls)
-        os.close(caller)
+        return stream
+    return io.BufferedReader(_Raw(source, stop), BUFFER_BYTES)
