@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.arrivals import Log, metronome, moments
 from tests.conftest import open_database
 from tests.parts import (
     DAEMON,
@@ -38,7 +39,7 @@ from worker.core.decide import Policy
 from worker.db import Database
 from worker.orders import End, Orders, Report, Tally
 from worker.runner import Runner
-from worker.simulator import Limit, Options, Request, Simulator
+from worker.simulator import Limit, Options, Simulator
 from worker.store import moving
 from worker.store.caps import Cap
 from worker.tables import as_text
@@ -641,18 +642,6 @@ async def nearly_full_history(plain: Plain) -> None:
 # --- Laws 10 and 12: the pace ---------------------------------------------------------------------
 
 
-def most_in(seconds: float, requests: Sequence[Request]) -> int:
-    """The most requests whose arrivals lie in any window of that length."""
-    moments = [each.arrived_at for each in requests]
-    return max(
-        sum(1 for other in moments if moment <= other < moment + seconds) for moment in moments
-    )
-
-
-JITTER_SECONDS = 0.05
-"""What two busy processors may add between a start and its arrival."""
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 async def test_the_pace_holds_in_every_window(
     url: str, simulator: Simulator, processes: int
@@ -662,22 +651,24 @@ async def test_the_pace_holds_in_every_window(
     async with AsyncExitStack() as stack:
         databases = [await stack.enter_async_context(open_database(url)) for _ in range(processes)]
         await add(databases[0], *urls(50))
+        late = await stack.enter_async_context(metronome())
         worker = Worker(terms=terms, slots=8)
         await asyncio.gather(*(worker.run(each, simulator.url) for each in databases))
     assert 50 == len(simulator.requests)
-    assert most_in(0.5 - JITTER_SECONDS, simulator.requests) <= 20
-    first, *_, last = simulator.requests
-    assert last.arrived_at - first.arrived_at < 49 * 0.026 * 1.5
+    log = Log(came=moments(simulator.requests), late=late)
+    log.keeps(20, 0.5)
+    log.uses(0.65, 20, 0.5, 0.0, log.came[-1])
 
 
 async def test_the_pace_holds_across_a_restart(database: Database, simulator: Simulator) -> None:
     """A restart begins a new period, so that twice as many starts fall into one (law 10)."""
     terms = replace(RUN_TERMS, rate=10, period_seconds=0.5)
     await add(database, *urls(20))
-    for _ in range(2):
-        await Worker(terms=terms, orders=replace(DRAIN, limit=10)).run(database, simulator.url)
+    async with metronome() as late:
+        for _ in range(2):
+            await Worker(terms=terms, orders=replace(DRAIN, limit=10)).run(database, simulator.url)
     assert 20 == len(simulator.requests)
-    assert most_in(0.5 - JITTER_SECONDS, simulator.requests) <= 10
+    Log(came=moments(simulator.requests), late=late).keeps(10, 0.5)
 
 
 async def test_a_429_holds_everybody_back(database: Database, simulator: Simulator) -> None:

@@ -108,7 +108,7 @@ async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
 async def test_a_row_that_becomes_due_wakes_a_daemon(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A daemon sleeps until the next row is due, not until somebody writes."""
+    """A daemon sleeps until the next row is due, not for the 20 s at most that it may."""
     execute(
         url,
         "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', ?)",
@@ -117,7 +117,7 @@ async def test_a_row_that_becomes_due_wakes_a_daemon(
     due = time.monotonic() + 1.5
     daemon = await worker.start("run")
     await within(simulator.wait_for_requests(1))
-    assert -0.1 < simulator.requests[0].arrived_at - due < 1
+    assert -0.1 < simulator.requests[0].arrived_at - due < 10
     daemon.signal(signal.SIGTERM)
     assert 143 == (await daemon.ended()).code
 

@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
+from tests.arrivals import let_through
 from tests.proof.ground import FULL, Ground, addresses, together
-from tests.proof.pacing import let_through
 from tests.proof.virtual import Fleet, Stage
 from worker.simulator import Limit, Options, Simulator
 from worker.simulator.limit import Change

@@ -8,9 +8,10 @@ from itertools import cycle
 
 import pytest
 
+from tests.arrivals import Log, metronome, moments
 from tests.processes.programs import within
 from tests.proof.ground import FULL, Ground, times, together
-from tests.proof.pacing import Fleet, Log, OneClock, endless, metronome, moments
+from tests.proof.pacing import Fleet, OneClock, endless
 from worker.simulator import Options, Simulator
 
 RATE = 10
