@@ -1,5 +1,6 @@
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,9 +14,9 @@ from sqlalchemy.exc import StatementError
 from tests.conftest import open_database
 from tests.passage import Passage, passage
 from worker import postgres
-from worker.address import Unreachable
+from worker.address import DatabaseProblem, Unreachable
 from worker.db import Database
-from worker.listening import Listener
+from worker.listening import AGAIN_SECONDS, Listener
 from worker.tables import videos
 from worker.wiring import CLOCK
 
@@ -142,6 +143,45 @@ async def test_write_transactions_come_one_after_the_other(
             assert 0 == await number(database)
         assert "put" == await writing
     assert ["to put"] == said
+
+
+async def test_a_server_that_is_slow_to_answer_is_told_of(served: str) -> None:
+    """A run that stands still at its database says nothing of it."""
+    said: list[str] = []
+    async with Database(
+        served, dice=lambda: 0.5, now=CLOCK.now, waiting=said.append, patience_seconds=0.05
+    ) as database:
+        await database.write(lambda c: c.execute(text("SELECT pg_sleep(0.2)")), "to sleep")
+        await database.read(lambda c: c.execute(text("SELECT pg_sleep(0.2)")))
+    assert ["to sleep", "to read"] == said
+
+
+async def test_a_server_that_says_nothing_any_more_is_noticed(served: str) -> None:
+    """A machine that lost its power, or a way that a firewall forgot, is waited for without an end:
+    the kernel asks only where it was told to.
+    """
+    async with passage(served) as way, open_database(way.url) as database:
+        asked = await database.read(_asked_of_the_kernel)
+    assert {"SO_KEEPALIVE": 1, **postgres.WATCH} == asked
+
+
+def _asked_of_the_kernel(connection: Connection) -> dict[str, int]:
+    """What the socket of a connection is set to."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    peer = driver._transport.get_extra_info("socket")  # noqa: SLF001 - as worker/postgres.py
+    alive = peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    options = {name: getattr(socket, name) for name in postgres.WATCH}
+    found = {name: peer.getsockopt(socket.IPPROTO_TCP, each) for name, each in options.items()}
+    return {"SO_KEEPALIVE": alive, **found}
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example"])
+async def test_a_host_that_is_no_name_is_told(host: str) -> None:
+    """A slip of the finger ends with a traceback."""
+    async with open_database(f"postgresql://u@{host}/db") as database:
+        with pytest.raises(DatabaseProblem, match="no name of a machine"):
+            await number(database)
 
 
 async def test_a_caller_that_goes_leaves_its_transaction_whole(
@@ -298,6 +338,24 @@ async def test_whoever_listens_hears_again_after_the_server_was_gone(
         await other.execute("INSERT INTO videos (url) VALUES ('u')")
         await until(lambda: listener.heard() == before + 3)
         await listener.close()
+
+
+async def test_whoever_is_not_let_listen_asks_again_after_a_while(served: str) -> None:
+    """A standby takes every connection and refuses to be listened to: hundreds a second."""
+    connected: list[float] = []
+
+    async def lost() -> asyncpg.Connection:
+        connection = await asyncpg.connect(served)
+        await connection.close()
+        connected.append(asyncio.get_running_loop().time())
+        return connection
+
+    listener = Listener(lost, NEVER)
+    before = listener.heard()
+    await until(lambda: len(connected) == 2)
+    assert connected[1] - connected[0] >= AGAIN_SECONDS
+    assert before == listener.heard()
+    await listener.close()
 
 
 async def test_time_alone_says_that_there_may_be_something(served: str) -> None:

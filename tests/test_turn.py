@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text, update
 
 from tests.conftest import START, Hands, open_database
 from tests.parts import TERMS, add, facts, later, let_start, overhear, row, take, transaction
-from tests.plain import Plain
+from tests.plain import Plain, session
 from worker.core.model import (
     Accepted,
     AccountRefused,
@@ -960,6 +960,34 @@ async def test_a_look_tells_when_the_list_is_worth_asking_for(
     await database.write(lambda c: account.list_asked(c, START), "test")
     assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
     assert await database.read(work.look) is None
+
+
+async def test_a_list_of_later_is_no_reason_beside_others(
+    database: Database, asking: Transaction
+) -> None:
+    """A drain that waits ends although a video is in its backoff: the list that is due sooner may
+    bring it nothing. It is looked for all the same when its moment comes.
+    """
+    await due(database, 1, **TURNED_AWAY)
+    await database.write(lambda c: account.list_asked(c, START), "test")
+    await add(database, "https://example.org/backoff.mp4", due_at=later(START, 900))
+    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
+    await database.write(lambda c: account.list_asked(c, later(START, -60)), "test")
+    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+
+
+async def test_rows_that_another_program_holds_are_waited_for(
+    served: str, database: Database, work: Transaction
+) -> None:
+    """A claim passes over them, and tries again at once, for ever and with the queue's lock."""
+    await due(database, 2)
+    with session(served) as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE videos SET priority = 0 WHERE id = 1")
+        assert [2] == await claimed_by(database, work)
+        held = (await write(database, work, room=5)).turn
+        assert Turn(why=Why.OTHERS, until=later(START, 1)) == held
+    assert [1] == await claimed_by(database, work)
 
 
 async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:

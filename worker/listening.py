@@ -45,24 +45,19 @@ class Listener:
     async def _listen(self) -> None:
         """Keep a connection; while there is none, the time alone tells."""
         while True:
-            try:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection = await self._connect()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            try:
-                await self._keep(connection)
-            finally:
-                connection.terminate()
+                try:
+                    await self._keep(connection)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(AGAIN_SECONDS)
 
     async def _keep(self, connection: asyncpg.Connection) -> None:
-        """Listen until the connection is lost."""
+        """Listen until the connection is lost. Raises what refuses that, as a standby does."""
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
-        try:
-            await connection.add_listener(CHANNEL, self._hear)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            return
+        await connection.add_listener(CHANNEL, self._hear)
         self._heard += 1  # whatever was said before
         await self._lost.wait()
 

@@ -5,6 +5,7 @@ Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -46,6 +47,16 @@ SESSION = {
     # A plan for one batch is not worth compiling.
     "jit": "off",
 }
+
+WATCH = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""Half a minute, in seconds and milliseconds: what is sent and not confirmed would otherwise be
+repeated for a quarter of an hour, and an answer that never comes be waited for without an end.
+"""
 
 _ROLES: dict[str, dict[str, Any]] = {
     "write": {"isolation_level": "READ COMMITTED"},
@@ -153,30 +164,32 @@ class Postgres:
 
     async def _transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
         async with self._turn[role]:
+            late = asyncio.get_running_loop().call_later(
+                self._patience_seconds, self._waiting, purpose
+            )
             try:
                 connection = await self._connection(role)
-                return await connection.run_sync(self._step(role, work, purpose))
+                return await connection.run_sync(self._step(role, work))
             except _UnsureError as unsure:
                 await self._drop(role)
-                await self._learn(unsure, purpose)
+                await self._learn(unsure)
                 return cast("T", unsure.result)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 problem = explained(error, self._server)
                 if isinstance(problem, DatabaseProblem):
                     await self._drop(role)
                 raise problem from error
+            finally:
+                late.cancel()
 
-    def _step(
-        self, role: str, work: Callable[[Connection], T], purpose: str
-    ) -> Callable[[Connection], T]:
-        if role == "read":
-            return lambda connection: _whole(connection, work)
-        return lambda connection: self._write(connection, work, purpose)
+    def _step(self, role: str, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
+        step = _whole if role == "read" else self._write
+        return lambda connection: step(connection, work)
 
-    def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
+    def _write(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         begun = connection.begin()
         try:
-            self._lock(connection, purpose)
+            self._lock(connection)
             result = work(connection)
         except BaseException:
             _roll_back(connection)
@@ -189,14 +202,9 @@ class Postgres:
             raise _UnsureError(result, error) from error
         return result
 
-    def _lock(self, connection: Connection, purpose: str) -> None:
+    def _lock(self, connection: Connection) -> None:
         """Take the queue's lock, and with it the time; leave this transaction's number."""
-        loop = asyncio.get_running_loop()
-        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
-        try:
-            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
-        finally:
-            late.cancel()
+        _, now, numbered, *_ = connection.execute(text(LOCK)).one()
         self._ahead = now - self._here()
         if not numbered:  # there are no tables yet
             return
@@ -205,22 +213,17 @@ class Postgres:
         self._number += 1
         connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
-    async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
+    async def _learn(self, unsure: _UnsureError) -> None:
         """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
         where nobody asks any more.
         """
-        loop = asyncio.get_running_loop()
-        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
-        try:
-            while (done := await self._committed()) is None:
-                if self._closed.is_set():
-                    raise Unreachable(
-                        f"database {self._server}: the connection broke in a commit, and nobody "
-                        "could learn whether it was done"
-                    ) from unsure.cause
-                await unless(self._closed, AGAIN_SECONDS)
-        finally:
-            late.cancel()
+        while (done := await self._committed()) is None:
+            if self._closed.is_set():
+                raise Unreachable(
+                    f"database {self._server}: the connection broke in a commit, and nobody "
+                    "could learn whether it was done"
+                ) from unsure.cause
+            await unless(self._closed, AGAIN_SECONDS)
         if not done:
             raise explained(unsure.cause, self._server) from unsure.cause
 
@@ -270,9 +273,26 @@ class Postgres:
             await connection.close()
 
     async def _connect(self) -> asyncpg.Connection:
-        return await asyncpg.connect(
-            self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
-        )
+        try:
+            connection = await asyncpg.connect(
+                self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
+            )
+        except UnicodeError as error:
+            raise DatabaseProblem(
+                f"database {self._server}: its host is no name of a machine ({error}): correct it"
+            ) from error
+        _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
+        return connection
+
+
+def _watch(peer: socket.socket) -> None:
+    """Let the kernel notice that a server is gone which says nothing any more, not even goodbye."""
+    if peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in WATCH.items():
+        if hasattr(socket, name):  # not every system has every one
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:

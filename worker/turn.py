@@ -20,6 +20,9 @@ from worker.pacing import Pacing
 from worker.store import account, caps, expiry, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
 
+HELD = timedelta(seconds=1)
+"""Between claims while another program holds the rows that are due, as PostgreSQL lets it."""
+
 INVALID_AT_ONCE = 500
 """Unsendable rows that one transaction closes before it lets others have the lock."""
 
@@ -144,6 +147,8 @@ class Transaction:
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 account.brake(connection, brake)
+        elif not closed and queue.ahead(connection, now, self._looked_up_to(known, now)).due:
+            return Turn(why=Why.OTHERS, until=now + HELD)
         return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
 
     def _tightest(self, connection: Connection, now: datetime) -> caps.Level | None:
@@ -218,7 +223,7 @@ class Transaction:
         if repeat_at is not None and repeat_at <= now:
             return None
         if not ahead.due:
-            return _nothing_due(ahead, repeat_at, self._list_at(connection, now))
+            return _nothing_due(ahead, repeat_at, self._list_at(connection, now), now)
         planned = self.pacing.plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
@@ -258,8 +263,12 @@ def _full(level: caps.Level, ahead: queue.Ahead) -> Turn:
     )
 
 
-def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None) -> Turn:
-    """The nearest moment at which something can become due, and what it is."""
+def _nothing_due(
+    ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None, now: datetime
+) -> Turn:
+    """The nearest moment at which something can become due, and what it is. A list that is worth
+    asking for later is no reason beside others: it may bring this run nothing.
+    """
     moments = (
         (ahead.next_due_at, Why.LATER),
         (repeat_at, Why.DOUBTS),
@@ -270,4 +279,7 @@ def _nothing_due(ahead: queue.Ahead, repeat_at: datetime | None, list_at: dateti
     if not known:
         return Turn(why=Why.NOTHING)
     until, why = min(known)
+    others = [each for each in known if Why.LIST not in each]
+    if why is Why.LIST and until > now and others:
+        _, why = min(others)
     return Turn(why=why, until=until)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plain import session
 from tests.processes.programs import (
     Program,
     Programs,
@@ -243,6 +244,28 @@ async def test_an_import_that_has_nothing_yet_can_be_stopped(
             done = await program.ended()
     assert (code, "", "") == (done.code, done.out, done.err)
     assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), CODES.items())
+async def test_a_second_signal_ends_an_import_that_waits_for_the_database(
+    worker: Programs, url: str, number: int, code: int
+) -> None:
+    """Only kill -9 would help while another program holds the queue."""
+    with session(url) as other:
+        other.lock()
+        program = await worker.start("import", "-")
+        program.stdin.write(b"url\nhttps://videos.example/1.mp4\n")
+        program.stdin.close()
+        await program.logged("database_waited_for")
+        async with at_once():
+            ended = asyncio.create_task(program.ended())
+            for _ in range(2):
+                program.signal(number)
+                await asyncio.wait({ended}, timeout=1)
+            done = await ended
+        assert (code, []) == (done.code, done.sentences)
+        other.execute("ROLLBACK")
+    assert {} == states(url)
 
 
 async def test_after_kill_9_exactly_what_was_in_flight_is_in_doubt(

@@ -1,13 +1,12 @@
 """The commands. Loads only what the chosen command needs: ``--help`` loads none of the rest."""
 
 import importlib
-import io
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from worker.cli import exits
+from worker.cli import exits, streams
 from worker.cli.parser import FLAG_SETTINGS, parser
 from worker.settings import SettingsError, load, survey
 
@@ -19,27 +18,26 @@ def main() -> None:
     """Run the command line of this process, and exit with its code."""
     if os.getpid() == 1:  # a container's has no default: a stop before the loop would be lost
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a title that the terminal cannot show
+    streams.prepare()
     sys.exit(run(sys.argv[1:], os.environ))
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run one command; its exit code."""
+    code: int = exits.OK
     try:
         args = parser().parse_args(arguments or ["--help"])
         flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
         read = survey if args.function in WHOLE else load
         loaded = read(flags, environment, args.config)
         command = importlib.import_module(f"worker.cli.{args.module}")
-        code: int = getattr(command, args.function)(args, loaded, environment)
+        code = getattr(command, args.function)(args, loaded, environment)
         sys.stdout.flush()
     except SettingsError as error:
         return exits.complain(error.problems)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.OK
+    except streams.UnwritableError as error:
+        streams.end_output()
+        return code if error.unread else exits.complain([str(error)], code or exits.PROBLEMS)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     else:

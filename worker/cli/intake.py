@@ -71,7 +71,7 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         )
         with stoppable() as stop:
             done = asyncio.run(import_all(args, loaded.settings, plan, stop))
-    except StoppedError:
+    except (StoppedError, KeyboardInterrupt):
         return 128 + stop.signal
     except (FormatError, ValueError) as error:
         return exits.complain([str(error)], exits.USAGE)

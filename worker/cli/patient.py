@@ -2,6 +2,7 @@
 
 A handler that raised would do so in the middle of whatever runs, which may hold a lock, or let go
 of what is raised. So a signal is only noted, and whoever waits for a list waits for the signal too.
+Only a second one raises, since the database may be waited for without an end.
 """
 
 import io
@@ -19,15 +20,20 @@ BUFFER_BYTES = 1 << 17
 @dataclass(slots=True)
 class Stop:
     """The ``signal`` that came, 0 if none has; from then on the file descriptor ``heard`` can be
-    read.
+    read. ``hurried``: another one came.
     """
 
     heard: int
     signal: int = 0
+    hurried: bool = False
 
     def note(self, number: int, _: object) -> None:
-        """A signal came."""
-        self.signal = number
+        """A signal came; the second one breaks off whatever runs. Raises KeyboardInterrupt then."""
+        if not self.signal:
+            self.signal = number
+        elif not self.hurried:
+            self.hurried = True
+            raise KeyboardInterrupt
 
 
 class StoppedError(Exception):

@@ -1,0 +1,68 @@
+import pytest
+
+from tests.processes.programs import Programs, add_videos, states
+from worker.simulator import Simulator
+
+REDIRECT = """\
+import os, sys
+number, where = int(sys.argv[1]), sys.argv[2]
+read, write = os.pipe()
+os.close(read)
+os.dup2(write if where == "unread" else os.open("/dev/full", os.O_WRONLY), number)
+os.close(write)
+if where == "closed":
+    os.close(number)
+os.execv(sys.executable, [sys.executable, "-m", "worker", *sys.argv[3:]])
+"""
+"""Python that becomes the program with a stream that takes nothing: of a full disk, of a reader
+that has gone, or none at all.
+"""
+
+
+async def led(worker: Programs, number: int, where: str, *command: str) -> tuple[int, str]:
+    """How a command ends whose stream leads there, and what it says on the other one."""
+    redirected = ("-c", REDIRECT, str(number), where)
+    done = await worker.run(*command, program=redirected)
+    return done.code, done.err if number == 1 else done.out
+
+
+@pytest.mark.parametrize("where", ["full", "unread", "closed"])
+async def test_a_log_that_cannot_be_written_ends_nobody(
+    worker: Programs, simulator: Simulator, url: str, where: str
+) -> None:
+    """A run whose requests are bought dies of its log, and forgets the answers that it has."""
+    add_videos(url, 9)
+    code, out = await led(worker, 2, where, "drain")
+    assert 0 == code
+    assert "submitted  9" in out
+    assert {"submitted": 9} == states(url)
+    assert 9 == len(simulator.accepted)
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "told"),
+    [("full", 1, ["valossa-ingest: standard output: No space left on device"])]
+    + [(where, 0, []) for where in ("unread", "closed")],
+)
+@pytest.mark.parametrize("command", ["list", "export"])
+async def test_a_result_that_cannot_be_written_is_told(
+    worker: Programs, url: str, command: str, where: str, code: int, told: list[str]
+) -> None:
+    """A list that a full disk has cut off looks whole; a reader that has seen enough is no trouble,
+    and nothing is taken for trouble of the database.
+    """
+    add_videos(url, 1_000)
+    ended, said = await led(worker, 1, where, command)
+    assert (code, told) == (ended, said.splitlines())
+
+
+@pytest.mark.parametrize("where", ["full", "unread", "closed"])
+async def test_a_drain_without_an_output_ends_with_its_own_code(
+    worker: Programs, simulator: Simulator, url: str, where: str
+) -> None:
+    """Whoever runs it again by its code would be told that all is done."""
+    simulator.options = type(simulator.options)(script={1: "500"})
+    add_videos(url, 1)
+    code, _ = await led(worker, 1, where, "drain")
+    assert 75 == code
+    assert {"pending": 1} == states(url)
