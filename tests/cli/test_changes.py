@@ -107,8 +107,50 @@ def test_a_name_of_two_videos_resolves_neither(
     rows(url, "in_doubt", "in_doubt")
     execute(url, "UPDATE videos SET media_id = '2' WHERE id = 1")
     assert 1 == type_(url, "resolve", "2", "--give-up")
-    assert "'2' names video 1 and video 2: say which" in capsys.readouterr().err
+    assert "'2' names 2 videos: say which, id=1 or id=2" in capsys.readouterr().err
     assert ["in_doubt", "in_doubt"] == states(url)
+    assert 0 == type_(url, "resolve", "id=2", "--give-up")
+    assert ["in_doubt", "failed"] == states(url)
+
+
+@pytest.mark.parametrize("command", [("cancel",), ("retry", "--may-buy-twice")])
+def test_a_number_that_names_two_videos_changes_neither(
+    url: str, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    """Whoever means a media id would have another video bought, or taken out."""
+    rows(url, "failed", "failed", "failed")
+    execute(url, "UPDATE videos SET media_id = '2' WHERE id = 1")
+    execute(url, "UPDATE videos SET media_id = '1001' WHERE id = 3")
+    assert 1 == type_(url, *command, "2", "3")
+    assert "id=1 or id=2" in capsys.readouterr().err
+    assert ["failed"] * 3 == states(url)
+    assert 0 == type_(url, *command, "id=2", "1001")
+    assert ["failed"] == states(url)[:1]
+    assert ["failed"] not in [states(url)[1:2], states(url)[2:]]
+
+
+def test_what_only_looks_like_an_id_means_nobody(url: str) -> None:
+    """A slip of the finger would leave the filters with no name at all, which mean everybody."""
+    rows(url, "failed", "failed")
+    assert 1 == type_(url, "retry", "id=x", "--state", "failed")
+    assert 1 == type_(url, "list", "id=x")
+    assert ["failed"] * 2 == states(url)
+
+
+@pytest.mark.parametrize("job", ["", "  ", "a\nb", "\udcff"])
+def test_a_job_id_that_is_none_settles_nothing(url: str, job: str) -> None:
+    """A variable that was not set would settle a doubt as bought, for good."""
+    rows(url, "in_doubt")
+    with pytest.raises(SystemExit, match="2"):
+        type_(url, "resolve", "1", "--job-id", job)
+    assert ["in_doubt"] == states(url)
+
+
+def test_a_job_id_is_taken_without_the_blanks_of_its_copy(url: str) -> None:
+    """The API's list names it without them, so that the job would look like a second one."""
+    rows(url, "in_doubt")
+    assert 0 == type_(url, "resolve", "1", "--job-id", " job-1 ")
+    assert [("job-1",)] == execute(url, "SELECT job_id FROM videos")
 
 
 def test_a_change_says_which_names_mean_nobody(

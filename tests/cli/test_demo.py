@@ -68,3 +68,11 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(cli: Cli, tmp_path: Path) 
     taken.write_text("")
     said = cli.bare("demo", "--keep", taken)
     assert (78, f"valossa-ingest: {taken}: File exists\n") == (said.code, said.err)
+
+
+def test_a_database_that_cannot_be_made_there_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
+    """A folder of somebody else is no traceback."""
+    (tmp_path / "videos.db").mkdir()
+    said = cli.bare("demo", "--keep", tmp_path)
+    assert (78, 1) == (said.code, len(said.err.splitlines()))
+    assert f"database {tmp_path / 'videos.db'}" in said.err

@@ -587,6 +587,48 @@ def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> N
     )
 
 
+def test_an_update_finds_a_video_without_a_media_id_by_its_request_id(
+    cli: Cli, listed: List
+) -> None:
+    """The failed ones of a list without media ids could not be mended, and be there twice."""
+    cli.insert_many({"url": f"https://e.org/{n}", "state": "failed"} for n in range(3))
+    exported = cli("export", "--columns", "url,media_id,language,request_id").out
+    mended = exported.replace("https://e.org/", "https://new.example/")
+    said = cli("import", listed(*mended.splitlines()), "--update", "--json")
+    assert (0, 3, 0) == (said.code, said.json()["updated"], said.json()["inserted"])
+    assert ["pending"] * 3 == cli.sql("SELECT state FROM videos")
+    fresh = [f"https://new.example/{n}" for n in range(3)]
+    assert fresh == cli.sql("SELECT url FROM videos ORDER BY id")
+    (name,) = cli.sql("SELECT request_id FROM videos WHERE id = 2")
+    assert 0 == cli("import", listed("request_id,language", f"{name},fi-FI"), "--update").code
+    assert [None, "fi-FI", None] == cli.sql("SELECT language FROM videos ORDER BY id")
+
+
+def test_a_mapped_column_that_a_list_lacks_is_told_before_anything_is_taken(
+    cli: Cli, listed: List
+) -> None:
+    """Its rows would be there without their media ids, and skipped when they come again."""
+    file = listed("url,vid", "https://e.org/1,a")
+    said = cli("import", file, "--map", "media_id=video_id")
+    told = f"{file} has no column 'video_id' for media_id; it has url, vid"
+    assert (2, f"valossa-ingest: {told}\n") == (said.code, said.err)
+    assert [0] == cli.sql("SELECT count(*) FROM videos")
+
+
+def test_a_mapped_name_that_no_row_has_is_told(cli: Cli, listed: List) -> None:
+    """JSON Lines may have it in a few rows only: where none had it, it was a slip."""
+    file = listed('{"url": "https://e.org/1", "vid": "a"}', '{"url": "https://e.org/2"}')
+    assert "no row has" not in cli("import", file, "--map", "media_id=vid").err
+    said = cli("import", file, "--map", "media_id=video_id")
+    assert "valossa-ingest: no row has a 'video_id' for media_id\n" in said.err
+
+
+def test_a_reason_says_no_number_that_is_not_so(cli: Cli, listed: List) -> None:
+    """One reason stands for many rows: what differs between them is left out, not made up."""
+    said = cli("import", listed("url", "https://e.org/1", b"https://e.org/\xe9"))
+    assert "rejected, line … is not UTF-8 at byte …: …" in said.out
+
+
 # import on a terminal
 
 

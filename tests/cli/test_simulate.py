@@ -74,3 +74,27 @@ def test_what_is_typed_is_what_is_done() -> None:
 def test_nothing_typed_is_no_trouble() -> None:
     """Who orders nothing gets an API that works, and the key that the second line prints."""
     assert Options(listing=[]) == ordered(parser().parse_args(["simulate"]))
+
+
+def test_a_port_that_is_none_is_told() -> None:
+    """A slip of the finger would end with a traceback."""
+    for port in ("99999", "-1", "x"):
+        with pytest.raises(SystemExit, match="2"):
+            run(["simulate", "--port", port], {})
+
+
+@pytest.mark.parametrize("flag", ["--latency", "--list-delay", "--finish-after"])
+@pytest.mark.parametrize("value", ["-1", "nan"])
+def test_a_time_that_is_none_is_told(flag: str, value: str) -> None:
+    """An imitation would answer as if nothing had been ordered."""
+    with pytest.raises(SystemExit, match="2"):
+        run(["simulate", "--port", "0", flag, value], {})
+
+
+def test_a_book_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The port would be blamed."""
+    book = tmp_path / "missing" / "book"
+    assert 78 == run(["simulate", "--port", "0", "--book", str(book)], {})
+    assert f"valossa-ingest: {book}: No such file or directory\n" == capsys.readouterr().err

@@ -106,7 +106,7 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
             report(End.EQUAL_REFUSALS, "bad language", STOP),
             [
                 "stopped: the same refusal again and again (bad language)",
-                "when its cause is gone: valossa-ingest retry --yes 3 5 8",
+                "when its cause is gone: valossa-ingest retry --yes id=3 id=5 id=8 --database x.db",
             ],
         ),
         (report(End.DATABASE, "database x: make room"), ["database x: make room"]),
@@ -138,4 +138,4 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
 )
 def test_an_end_that_wants_something_says_what(run: Report, lines: list[str]) -> None:
     """The last lines of a run are what to do next; where all is well there are none."""
-    assert lines == advice(run, "api_url u (env)", "the key's file")
+    assert lines == advice(run, "api_url u (env)", "the key's file", " --database x.db")

@@ -33,6 +33,18 @@ def test_messages_that_differ_in_the_row_alone_are_of_one_kind() -> None:
     assert one == other
 
 
+def test_a_job_in_a_message_makes_no_kind_of_its_own() -> None:
+    """A thousand doubts of one reason would be a thousand reasons."""
+    one = kind(
+        "the API answered with job 9b08923d-1111-4222-8333-abcdefabcdef, which video 3 holds"
+    )
+    other = kind(
+        "the API answered with job 51ad3f0c-2222-4222-8333-bcdefabcdefa, which video 40 holds"
+    )
+    assert one == other
+    assert "the API answered with job …, which video … holds" == one
+
+
 def test_messages_that_say_something_else_are_of_two_kinds() -> None:
     """Two reasons in one group would get one remedy."""
     assert kind("HTTP 400: no such language") != kind("HTTP 400: no such gallery")

@@ -106,8 +106,8 @@ async def test_a_queue_moves_under_its_workers(
     await within(simulator.wait_for_requests(1))
     killed.kill()
     await killed.ended()
-    add_videos(path, 200)
-    daemons = [await worker.start("run", rate=50) for _ in range(2)]
+    add_videos(path, 400)
+    daemons = [await worker.start("run", rate=25) for _ in range(2)]
     await within(simulator.wait_for_accepted(20))
     move = await worker.start("move", "--json", "--from", str(path), "--to", str(new))
     for daemon in daemons:
@@ -122,6 +122,6 @@ async def test_a_queue_moves_under_its_workers(
     assert f"1 in flight in sqlite:///{path}: waiting until" in moved.err
     assert 78 == (await worker.run("drain")).code
     assert 0 == (await worker.run("drain", "--json", database_url=new)).code
-    assert {"submitted": 200, "in_doubt": 1} == states(new)
+    assert {"submitted": 400, "in_doubt": 1} == states(new)
     assert [] == bought_twice(simulator.accepted)
     assert [] == unknown(new, simulator.accepted)

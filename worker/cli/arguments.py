@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker.cli.values import moment, positive, seconds
+from worker.cli.values import job_id, moment, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -83,8 +83,8 @@ def import_(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--update",
         action="store_true",
-        help="bring the columns of known media ids anew (pending, failed, cancelled); a job_id "
-        "settles a doubt too",
+        help="bring the columns of known media ids (of request ids where there are none) anew: "
+        "pending, failed, cancelled; a job_id settles a doubt too",
     )
     _duplicates(command)
 
@@ -119,7 +119,10 @@ def status(command: argparse.ArgumentParser) -> None:
 def _filters(command: argparse.ArgumentParser) -> None:
     """The shared filters: what is given narrows, nothing given means all."""
     command.add_argument(
-        "references", nargs="*", metavar="ID", help="these videos, by id, media id or job id"
+        "references",
+        nargs="*",
+        metavar="ID",
+        help="these videos, by id, media id or job id; id=7 is an id alone",
     )
     command.add_argument(
         "--state",
@@ -177,7 +180,9 @@ def resolve(command: argparse.ArgumentParser) -> None:
         "reference", metavar="ID", help="a video in doubt, by id, media id or request id"
     )
     verdict = command.add_mutually_exclusive_group(required=True)
-    verdict.add_argument("--job-id", metavar="X", help="its job, as the Valossa Portal shows it")
+    verdict.add_argument(
+        "--job-id", type=job_id, metavar="X", help="its job, as the Valossa Portal shows it"
+    )
     verdict.add_argument("--give-up", action="store_true", help="it is not followed any further")
 
 

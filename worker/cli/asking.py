@@ -3,8 +3,9 @@
 import argparse
 import asyncio
 import getpass
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -12,11 +13,12 @@ from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits
-from worker.cli.values import Ago, is_number
+from worker.cli.values import Ago
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database, DatabaseProblem
 from worker.settings import Loaded, Settings
+from worker.store import desk
 from worker.store.desk import Filter
 
 T = TypeVar("T")
@@ -72,14 +74,12 @@ def _asked(
 def filter_of(args: argparse.Namespace) -> Filter:
     """The shared filters as they were typed."""
     now = wiring.CLOCK.now()
-    numbers = [text for text in args.references if is_number(text)]
-    return Filter(
+    return replace(
+        desk.called(map(clean, args.references)),
         states=tuple(State(state) for state in args.state),
         error_like=args.error_like and clean(args.error_like),
         since=_moment(args.since, now),
         until=_moment(args.until, now),
-        ids=tuple(map(int, numbers)),
-        names=tuple(clean(text) for text in args.references if text not in numbers),
     )
 
 
@@ -90,6 +90,15 @@ def _moment(typed: datetime | Ago | None, now: datetime) -> datetime | None:
 def nobody(names: Sequence[str]) -> list[str]:
     """What to say of names that no video has."""
     return [f"no video has {name!r} as id, media id, request id or job id" for name in names]
+
+
+def doubtful(ambiguous: Mapping[str, Sequence[int]]) -> list[str]:
+    """What to say of numbers that name one video by its id and others otherwise."""
+    return [
+        f"{name!r} is the id of one video and another name of others: say which, "
+        + " or ".join(f"{desk.ONLY_ID}{number}" for number in ids)
+        for name, ids in ambiguous.items()
+    ]
 
 
 def person() -> str:

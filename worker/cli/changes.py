@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from worker import opening
 from worker.cli import exits, output
-from worker.cli.asking import ask, change, filter_of, nobody, person
+from worker.cli.asking import ask, change, doubtful, filter_of, nobody, person
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db import Database
@@ -19,6 +20,18 @@ ASK_FROM = 10
 """Changing this many videos or more asks first."""
 
 MOVED_ON = "changed meanwhile, or given up in doubt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What filters mean before anything is changed: how many videos in each state, which
+    references no video has, which are an id and another name at once.
+    """
+
+    found: Mapping[str, int]
+    missing: Sequence[str]
+    ambiguous: Mapping[str, Sequence[int]]
+
 
 Changed = tuple[int, dict[str, int]]
 
@@ -63,17 +76,23 @@ def _change(
             left[MOVED_ON] = number - done
         return done, left
 
-    def agree(seen: tuple[Mapping[str, int], list[str]]) -> int:
-        found, missing = seen
-        exits.complain(nobody(missing))
-        number, meant = _meant(verb, found, accepted)
+    def agree(seen: _Seen) -> int:
+        if seen.ambiguous:
+            return exits.complain(doubtful(seen.ambiguous), exits.PROBLEMS)
+        exits.complain(nobody(seen.missing))
+        number, meant = _meant(verb, seen.found, accepted)
         if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
             why = f"nothing was changed; --yes does it unasked: {meant}"
             return exits.complain([why], exits.PROBLEMS)
         return ask(loaded, changed, lambda done: _tell(args, done))
 
-    def look(connection: Connection) -> tuple[Mapping[str, int], list[str]]:
-        return desk.count(connection, wanted), desk.unknown(connection, wanted)
+    def look(connection: Connection) -> _Seen:
+        called = [clean(each) for each in args.references]
+        return _Seen(
+            found=desk.count(connection, wanted),
+            missing=desk.unknown(connection, called),
+            ambiguous=desk.ambiguous(connection, called),
+        )
 
     return ask(loaded, lambda database: database.read(look), agree)
 
@@ -104,18 +123,18 @@ def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     who = person()
 
     def settle(connection: Connection, now: datetime) -> tuple[str, bool]:
-        holder = args.job_id and changes.holder_of(connection, args.job_id)
+        holder = args.job_id is not None and changes.holder_of(connection, args.job_id)
         if holder:
             return f"video {holder} has job {args.job_id} already", False
         named = desk.find(connection, clean(args.reference))
         if len(named) != 1:
-            ids = " and ".join(f"video {row['id']}" for row in named)
-            problem = f"{args.reference!r} names {ids}: say which, by its id"
+            ids = " or ".join(f"{desk.ONLY_ID}{row['id']}" for row in named)
+            problem = f"{args.reference!r} names {len(named)} videos: say which, {ids}"
             return problem if named else nobody([args.reference])[0], False
         number, state = named[0]["id"], named[0]["state"]
         if not changes.resolve(connection, number, args.job_id, now, who):
             return f"video {number} is {state}, not in_doubt: nothing was changed", False
-        return f"{number} is {'submitted' if args.job_id else 'failed'}", True
+        return f"{number} is {'failed' if args.give_up else 'submitted'}", True
 
     def tell(done: tuple[str, bool]) -> int:
         sentence, settled = done

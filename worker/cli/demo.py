@@ -15,6 +15,7 @@ from worker.cli.parser import parser
 from worker.cli.patient import StoppedError, stoppable
 from worker.core.intake import Plan
 from worker.core.model import State
+from worker.db import DatabaseProblem
 from worker.settings import Key, Loaded, Settings
 from worker.simulator import Options, Simulator
 from worker.store import counts, desk
@@ -34,7 +35,10 @@ def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return exits.complain([f"{folder}: {error.strerror}"])
-    return asyncio.run(_demo(folder / "videos.db"))
+    try:
+        return asyncio.run(_demo(folder / "videos.db"))
+    except DatabaseProblem as problem:
+        return exits.complain([str(problem)])
 
 
 async def _demo(database: Path) -> int:

@@ -13,6 +13,7 @@ from worker.cli import exits, output
 from worker.cli.asking import filter_of, look, nobody
 from worker.core.intake import COLUMNS, TOLD
 from worker.core.model import State
+from worker.core.redact import clean
 from worker.core.remedy import kind, remedy
 from worker.formats import write_csv, write_json_lines
 from worker.settings import Loaded
@@ -34,7 +35,7 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
 
     def seen(connection: Connection, _: datetime) -> tuple[list[RowMapping], list[str]]:
         rows = list(islice(desk.every(connection, wanted), args.limit))
-        return rows, desk.unknown(connection, wanted)
+        return rows, desk.unknown(connection, map(clean, args.references))
 
     def tell(found: tuple[list[RowMapping], list[str]]) -> int:
         rows, missing = found
@@ -74,7 +75,7 @@ def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
 
     def seen(connection: Connection, _: datetime) -> list[str]:
         write(sys.stdout, columns, map(dict, desk.every(connection, wanted)))
-        return desk.unknown(connection, wanted)
+        return desk.unknown(connection, map(clean, args.references))
 
     def tell(missing: list[str]) -> int:
         return exits.complain(nobody(missing), exits.PROBLEMS) if missing else exits.OK

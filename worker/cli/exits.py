@@ -15,6 +15,9 @@ KEY = 77
 CONFIG = 78
 INTERRUPTED = 130
 
+FLAG = "--database"
+"""What names a database for one command alone."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 """What would move a terminal's cursor or change its colours."""
 
@@ -33,7 +36,10 @@ def no_database(problem: Exception, loaded: Loaded) -> int:
 
 def sourced(problem: Exception, loaded: Loaded) -> str:
     """A problem with the database, and where its name came from."""
-    return f"{problem} (database_url: {loaded.sources['database_url']})"
+    source = loaded.sources["database_url"]
+    if source == FLAG and "run valossa-ingest " in str(problem):
+        source = f"{FLAG}, for that command too"
+    return f"{problem} (database_url: {source})"
 
 
 def one_line(text: str) -> str:

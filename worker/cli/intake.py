@@ -57,6 +57,7 @@ class Import:
     reasons: Counter[str] = field(default_factory=Counter)
     unused: dict[str, str | None] = field(default_factory=dict)
     looked: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
 
 def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -137,7 +138,7 @@ async def _import_one(going: Import, name: str, reading: Reading, show: Show) ->
     """
     show(name, "")
     if reading.columns is not None:
-        going.unused |= going.plan.unused(reading.columns)
+        _note(going, reading.columns)
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
         while chunk := next_chunk(reading, going.stop):
@@ -161,6 +162,12 @@ def _look(going: Import, name: str, chunk: Chunk) -> None:
     if rows and name not in going.looked:
         must_have_url(name, columns, going.plan)
         going.looked.add(name)
+    _note(going, columns)
+
+
+def _note(going: Import, columns: Sequence[str]) -> None:
+    """Columns that are there, and which of them nobody takes."""
+    going.seen.update(columns)
     going.unused |= going.plan.unused(columns)
 
 
@@ -230,6 +237,9 @@ def report(done: Import, *, as_json: bool) -> None:
     for name, meant in done.unused.items():
         hint = f": did you mean --map {meant}={name}?" if meant else ""
         print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
+    for column, name in done.plan.theirs.items():
+        if name not in done.seen and done.rows:
+            print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
     if as_json:
         output.document(
             {

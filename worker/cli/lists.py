@@ -101,15 +101,27 @@ def begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
         raise OSError(error.errno, error.strerror, name) from error
     if reading.columns is not None:
         must_have_url(name, reading.columns, plan)
+        _must_have_mapped(name, reading.columns, plan)
     return name, reading
 
 
+def _must_have_mapped(name: str, columns: Sequence[str], plan: Plan) -> None:
+    """What a list lacks that was named for a column of ours is a slip, which an import that goes on
+    could not mend any more: its rows would be there already. Raises ValueError.
+    """
+    for column, theirs in plan.theirs.items():
+        if theirs not in columns:
+            raise ValueError(
+                f"{name} has no column {theirs!r} for {column}; it has {', '.join(columns)}"
+            )
+
+
 def must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
-    """A list without addresses is none, unless it brings new values for known media ids. Raises
+    """A list without addresses is none, unless it brings new values for known videos. Raises
     ValueError.
     """
-    named = plan.named(columns)
-    if "url" not in named and not (plan.partial and "media_id" in named):
+    named = {*plan.named(columns), *({"request_id"} & {*columns})}
+    if "url" not in named and not (plan.partial and {"media_id", "request_id"} & named):
         raise ValueError(
             f"{name} has no column {plan.source('url')!r} for url; it has "
             f"{', '.join(columns) or 'none'}: name it with --map url=THEIRS"

@@ -2,6 +2,8 @@
 
 import argparse
 
+from worker.cli.values import port, seconds
+
 
 def simulate(command: argparse.ArgumentParser) -> None:
     """How it answers."""
@@ -16,7 +18,9 @@ def simulate(command: argparse.ArgumentParser) -> None:
 
 def _door(command: argparse.ArgumentParser) -> None:
     """Where it is, and who is let in."""
-    command.add_argument("--port", type=int, default=8765, help="0 takes a free one (default 8765)")
+    command.add_argument(
+        "--port", type=port, default=8765, help="0 takes a free one (default 8765)"
+    )
     command.add_argument(
         "--key",
         action="append",
@@ -28,7 +32,7 @@ def _door(command: argparse.ArgumentParser) -> None:
 def _trouble(command: argparse.ArgumentParser) -> None:
     """What is in the way of an answer."""
     command.add_argument(
-        "--latency", type=float, default=0.0, metavar="SECONDS", help="before each answer"
+        "--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer"
     )
     command.add_argument(
         "--fail",
@@ -58,7 +62,7 @@ def _shown(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--list-delay",
-        type=float,
+        type=seconds,
         default=0.0,
         metavar="SECONDS",
         help="how long a new job is missing from list_jobs",
@@ -67,7 +71,7 @@ def _shown(command: argparse.ArgumentParser) -> None:
         "--finish", type=float, default=0.0, metavar="SHARE", help="of the jobs, finished at once"
     )
     command.add_argument(
-        "--finish-after", type=float, metavar="SECONDS", help="the age at which a job is finished"
+        "--finish-after", type=seconds, metavar="SECONDS", help="the age at which a job is finished"
     )
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shlex
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,7 +33,8 @@ def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
     except ValueError as error:
         return exits.complain([str(error)], exits.USAGE)
     except OSError as error:
-        return exits.complain([f"port {args.port}: {error.strerror or error}"], exits.CONFIG)
+        where = error.filename or f"port {args.port}"
+        return exits.complain([f"{where}: {error.strerror or error}"], exits.CONFIG)
     return exits.OK
 
 
@@ -60,7 +62,8 @@ async def _serve(options: Options, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     print(f"imitating the API at {url}", flush=True)
-    print(f"use it with: export WORKER_API_URL={url} VALOSSA_API_KEY=demo-key", flush=True)
+    key = shlex.quote(min(options.keys))
+    print(f"use it with: export WORKER_API_URL={url} VALOSSA_API_KEY={key}", flush=True)
     await stopped.wait()
     await simulator.stop()
     print(f"accepted {len(simulator.accepted)} jobs in {len(simulator.requests)} requests")

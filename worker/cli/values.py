@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+PORTS = 65_536
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -59,6 +60,21 @@ def positive(text: str) -> int:
     if is_number(text) and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+
+
+def job_id(text: str) -> str:
+    """A job's id as the API gives it, without the blanks that come along with a copy."""
+    copied = text.strip()
+    if copied and copied.isprintable():
+        return copied
+    raise argparse.ArgumentTypeError(f"{text!r} is no job id; copy it again")
+
+
+def port(text: str) -> int:
+    """A TCP port, 0 for any."""
+    if is_number(text) and int(text) < PORTS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number below {PORTS}")
 
 
 def is_number(text: str) -> bool:

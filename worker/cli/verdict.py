@@ -37,9 +37,10 @@ def of_run(report: Report, left: Left, signal_number: int | None) -> int:
     return OK
 
 
-def advice(report: Report, address: str, key: str) -> list[str]:
+def advice(report: Report, address: str, key: str, database: str) -> list[str]:
     """What to do about the end of a run, a sentence a line; nothing where all is well. ``address``
-    and ``key`` say which ones were used, and where they came from.
+    and ``key`` say which ones were used, and where they came from, ``database`` what leads a
+    command to this one.
     """
     match report.end:
         case End.ACCOUNT:
@@ -53,10 +54,10 @@ def advice(report: Report, address: str, key: str) -> list[str]:
                 "correct api_url, look with valossa-ingest check --online, and run it again",
             ]
         case End.EQUAL_REFUSALS:
-            ids = " ".join(map(str, report.stop.videos if report.stop else ()))
+            ids = " ".join(f"id={each}" for each in (report.stop.videos if report.stop else ()))
             return [
                 f"stopped: the same refusal again and again ({report.detail})",
-                f"when its cause is gone: valossa-ingest retry --yes {ids}",
+                f"when its cause is gone: valossa-ingest retry --yes {ids}{database}",
             ]
         case End.DATABASE | End.CAP:
             return [report.detail]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import gc
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from typing import Self
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
+from worker.address import shown_url
 from worker.cli import exits, output, setup
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
@@ -60,8 +62,16 @@ def _work(loaded: Loaded, environment: Mapping[str, str], orders: Orders, *, as_
         return exits.complain(asyncio.run(setup.unready(loaded, environment)))
     except DatabaseProblem as problem:
         return exits.no_database(problem, loaded)
-    _tell(done, advice(done.report, setup.address_of(loaded), key.source), as_json=as_json)
+    address, database = setup.address_of(loaded), _same_database(loaded)
+    _tell(done, advice(done.report, address, key.source, database), as_json=as_json)
     return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
+
+
+def _same_database(loaded: Loaded) -> str:
+    """What a command that is proposed has to be given, so that it works on the same database."""
+    if loaded.sources["database_url"] != exits.FLAG:
+        return ""
+    return f" {exits.FLAG} {shlex.quote(shown_url(loaded.settings.database_url))}"
 
 
 def _key_if_all_is_set(loaded: Loaded, environment: Mapping[str, str]) -> Key:

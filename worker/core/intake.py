@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from worker.core.model import REQUEST_COLUMNS
-from worker.core.redact import clean
 from worker.core.request import problem_of
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
@@ -56,7 +55,7 @@ class RejectedError(Exception):
 class Plan:
     """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
     value for all; ``margin``: how long a signed link must live; ``partial``: a row may bring no url
-    where it has a media_id that may be known already.
+    where it has a media_id that may be known already, or the request_id of a video without one.
     """
 
     theirs: Mapping[str, str]
@@ -100,11 +99,13 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
     if a value has the wrong form, or if it could not be sent at ``now`` (UTC).
     """
     row = _filled(values, plan)
-    if "url" not in row and not (plan.partial and "media_id" in row):
+    if plan.partial and "media_id" not in row and values.get("request_id"):
+        row["request_id"] = str(values["request_id"])
+    if "url" not in row and not (plan.partial and {"media_id", "request_id"} & {*row}):
         raise RejectedError("url: is empty; give the address of the video file")
     asked = row if "url" in row else {**row, "url": KNOWN}
     if "job_id" in row:  # handed in: its links may have ended
-        if clean(str(row["job_id"])) != row["job_id"]:
+        if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(asked, _EARLIEST, timedelta())
     elif values.get("state") in UNSETTLED:

@@ -10,6 +10,11 @@ from worker.core.model import State
 GIVEN_UP = "given up by a person while in doubt: perhaps bought"
 """The error of a doubt that a person has given up."""
 
+_DIFFERS = re.compile(
+    r"https?://\S+|'[^']*'|\"[^\"]*\"|\b(?=[\w-]*\d)[\w-]{8,}"
+    r"|(?<!UTF-)\b(0x[0-9a-f]+|\d+([-:., ]\d+)*)"
+)
+
 _BY_STATUS = {
     400: "correct the values that the message names (import --update brings them in), then retry",
     413: "shorten the description, then retry",
@@ -39,7 +44,7 @@ def remedy(state: State, status: int | None, message: str) -> str:
 
 
 def kind(message: str) -> str:
-    """A message without what differs from row to row: quoted values, addresses, digits."""
-    message = re.sub(r"https?://\S+", "…", message)
-    message = re.sub(r"'[^']*'|\"[^\"]*\"", "…", message)
-    return re.sub(r"\d+([-:. ]\d+)*", "0", message)
+    """A message without what differs from row to row: addresses, quoted values, identifiers,
+    numbers.
+    """
+    return _DIFFERS.sub("…", message)

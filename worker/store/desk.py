@@ -4,7 +4,7 @@ Each change names the states that it accepts in its own UPDATE (design.md, secti
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -29,6 +29,9 @@ from worker.store.settle import IS_OPEN_DOUBT, open_doubts
 from worker.tables import Bound, history, videos
 
 PAGE = 1_000
+
+ONLY_ID = "id="
+"""Before a number that is an id and nothing else."""
 
 
 _handed_in_or_changed = func.coalesce(videos.c.submitted_at, videos.c.updated_at)
@@ -79,19 +82,44 @@ class Story:
     doubted: bool
 
 
+def called(references: Iterable[str]) -> Filter:
+    """The videos that people call so: by a media id, a request id, a job id, or by an id, which as
+    a number may be another's media id too, and is ``id=7`` where it is not.
+    """
+    ids, names = [], []
+    for each in references:
+        number = _id(each.removeprefix(ONLY_ID))
+        if number is not None:
+            ids.append(number)
+        if number is None or not each.startswith(ONLY_ID):
+            names.append(each)
+    return Filter(ids=tuple(ids), names=tuple(names))
+
+
+def _id(text: str) -> int | None:
+    """The id that a text is, None if it is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None  # noqa: PLR2004 - fits 63 bits
+
+
 def find(connection: Connection, reference: str) -> list[RowMapping]:
-    """The videos that an id, a media id, a request id or a job id names, in order of their ids."""
-    named = _named([reference])
-    if reference.isascii() and reference.isdecimal() and len(reference) < 19:  # noqa: PLR2004 - fits 63 bits
-        named.append(videos.c.id == int(reference))
-    return sorted(connection.execute(select(videos).where(or_(*named))).mappings(), key=_number)
+    """The videos that are ``called`` so, in order of their ids."""
+    named = select(videos).where(*called([reference]).clauses())
+    return sorted(connection.execute(named).mappings(), key=_number)
 
 
-def unknown(connection: Connection, wanted: Filter) -> list[str]:
-    """Which ids and names of a filter no video has."""
-    there = set(connection.scalars(select(videos.c.id).where(videos.c.id.in_(wanted.ids))))
-    missing = [str(number) for number in wanted.ids if number not in there]
-    return missing + [name for name in wanted.names if not find(connection, name)]
+def unknown(connection: Connection, references: Iterable[str]) -> list[str]:
+    """Which of these no video is called."""
+    return [each for each in references if not find(connection, each)]
+
+
+def ambiguous(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
+    """Which of these are the id of one video and another name of others, with their ids."""
+    found = {
+        each: [row["id"] for row in find(connection, each)]
+        for each in references
+        if _id(each) is not None
+    }
+    return {each: ids for each, ids in found.items() if len(ids) > 1 and _id(each) in ids}
 
 
 def story(connection: Connection, video: RowMapping) -> Story:

@@ -97,17 +97,19 @@ def _add(
 
 
 def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, who: str) -> Intake:
-    """Rows whose media_id is there already give it their columns anew, those that they name as
-    empty included, as long as it is pending, failed (then pending again) or cancelled; others are
-    inserted as by ``add_new``. A job_id settles a doubt as well, as a person's word.
+    """Rows whose media_id, or else request_id, is there already give it their columns anew, those
+    that they name as empty included, as long as it is pending, failed (then pending again) or
+    cancelled; others are inserted as by ``add_new``. A job_id settles a doubt as well, as a
+    person's word.
 
     One row at a time in the file's order, so that of two rows with one media_id the later wins.
     """
     intake = Intake()
     for place, row in enumerate(rows):
-        found = _by_media_id(connection, row.get("media_id"))
+        name = row.get("media_id") or row.get("request_id")
+        found = _by_media_id(connection, name)
         if not found and row.get("url") is None:
-            intake.rejected[place] = UNKNOWN_MEDIA_ID.format(row.get("media_id"))
+            intake.rejected[place] = UNKNOWN_MEDIA_ID.format(name)
         elif not found:
             intake.add(add_new(connection, [row], now))
         for video in found:
@@ -181,7 +183,8 @@ def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> N
         "due_at": case((failed, bindparam("now", now, moment)), else_=videos.c.due_at),
     }
     kept = {"url", "priority", "due_at", "job_id"}  # an empty value of these says nothing
-    fresh = {name: row[name] for name in row if name not in kept or row[name] is not None}
+    brought = (name for name in row if name != "request_id")
+    fresh = {name: row[name] for name in brought if name not in kept or row[name] is not None}
     if video.state == State.IN_DOUBT:
         fresh = {"job_id": row["job_id"]}
     handed_in = {**begun(row, now), "error": None, **UNCLAIMED}
