@@ -72,7 +72,8 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(cli: Cli, tmp_path: Path) 
 
 def test_a_database_that_cannot_be_made_there_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
     """A folder of somebody else is no traceback."""
-    (tmp_path / "videos.db").mkdir()
-    said = cli.bare("demo", "--keep", tmp_path)
+    folder = tmp_path / "kept"
+    (folder / "videos.db").mkdir(parents=True)
+    said = cli.bare("demo", "--keep", folder)
     assert (78, 1) == (said.code, len(said.err.splitlines()))
-    assert f"database {tmp_path / 'videos.db'}" in said.err
+    assert f"database {folder / 'videos.db'}" in said.err
