@@ -145,17 +145,6 @@ async def test_write_transactions_come_one_after_the_other(
     assert ["to put"] == said
 
 
-async def test_a_server_that_is_slow_to_answer_is_told_of(served: str) -> None:
-    """A run that stands still at its database says nothing of it."""
-    said: list[str] = []
-    async with Database(
-        served, dice=lambda: 0.5, now=CLOCK.now, waiting=said.append, patience_seconds=0.05
-    ) as database:
-        await database.write(lambda c: c.execute(text("SELECT pg_sleep(0.2)")), "to sleep")
-        await database.read(lambda c: c.execute(text("SELECT pg_sleep(0.2)")))
-    assert ["to sleep", "to read"] == said
-
-
 async def test_a_server_that_says_nothing_any_more_is_noticed(served: str) -> None:
     """A machine that lost its power, or a way that a firewall forgot, is waited for without an end:
     the kernel asks only where it was told to.

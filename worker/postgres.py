@@ -164,32 +164,30 @@ class Postgres:
 
     async def _transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
         async with self._turn[role]:
-            late = asyncio.get_running_loop().call_later(
-                self._patience_seconds, self._waiting, purpose
-            )
             try:
                 connection = await self._connection(role)
-                return await connection.run_sync(self._step(role, work))
+                return await connection.run_sync(self._step(role, work, purpose))
             except _UnsureError as unsure:
                 await self._drop(role)
-                await self._learn(unsure)
+                await self._learn(unsure, purpose)
                 return cast("T", unsure.result)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 problem = explained(error, self._server)
                 if isinstance(problem, DatabaseProblem):
                     await self._drop(role)
                 raise problem from error
-            finally:
-                late.cancel()
 
-    def _step(self, role: str, work: Callable[[Connection], T]) -> Callable[[Connection], T]:
-        step = _whole if role == "read" else self._write
-        return lambda connection: step(connection, work)
+    def _step(
+        self, role: str, work: Callable[[Connection], T], purpose: str
+    ) -> Callable[[Connection], T]:
+        if role == "read":
+            return lambda connection: _whole(connection, work)
+        return lambda connection: self._write(connection, work, purpose)
 
-    def _write(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+    def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
         begun = connection.begin()
         try:
-            self._lock(connection)
+            self._lock(connection, purpose)
             result = work(connection)
         except BaseException:
             _roll_back(connection)
@@ -202,9 +200,14 @@ class Postgres:
             raise _UnsureError(result, error) from error
         return result
 
-    def _lock(self, connection: Connection) -> None:
+    def _lock(self, connection: Connection, purpose: str) -> None:
         """Take the queue's lock, and with it the time; leave this transaction's number."""
-        _, now, numbered, *_ = connection.execute(text(LOCK)).one()
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
+        finally:
+            late.cancel()
         self._ahead = now - self._here()
         if not numbered:  # there are no tables yet
             return
@@ -213,17 +216,22 @@ class Postgres:
         self._number += 1
         connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
-    async def _learn(self, unsure: _UnsureError) -> None:
+    async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
         """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
         where nobody asks any more.
         """
-        while (done := await self._committed()) is None:
-            if self._closed.is_set():
-                raise Unreachable(
-                    f"database {self._server}: the connection broke in a commit, and nobody "
-                    "could learn whether it was done"
-                ) from unsure.cause
-            await unless(self._closed, AGAIN_SECONDS)
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            while (done := await self._committed()) is None:
+                if self._closed.is_set():
+                    raise Unreachable(
+                        f"database {self._server}: the connection broke in a commit, and nobody "
+                        "could learn whether it was done"
+                    ) from unsure.cause
+                await unless(self._closed, AGAIN_SECONDS)
+        finally:
+            late.cancel()
         if not done:
             raise explained(unsure.cause, self._server) from unsure.cause
 
