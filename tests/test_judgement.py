@@ -206,13 +206,30 @@ async def test_a_500_that_perhaps_made_a_job_is_a_doubt(database: Database) -> N
     assert [(1, "try_later"), (1, "in_doubt")] == await facts(database, 5)
 
 
-@pytest.mark.parametrize("seen", [shown(), shown(paged="next"), Unlisted(reason="no")])
+LASTING = Unlisted(reason="no", lasting=True)
+
+
+@pytest.mark.parametrize("seen", [shown(), shown(paged="next"), LASTING])
 async def test_a_500_without_a_job_goes_on(database: Database, seen: Listing | Unlisted) -> None:
     """A list that shows nothing, or that cannot be had, does not hold a video up for ever."""
     await turned_away(database)
     assert [] == await write(database, seen)
     assert "pending" == await state(database)
     assert ASKED == (await database.read(account.read)).list_read_at
+
+
+async def test_a_500_is_not_sent_again_since_the_list_failed_for_a_moment(
+    database: Database,
+) -> None:
+    """An API in trouble answers 500 here and 503 there: the next list may show the job. But nobody
+    is held up for longer than an absence takes to count.
+    """
+    await turned_away(database)
+    assert [] == await write(database, Unlisted(reason="HTTP 503"))
+    assert later(ASKED, -300) == (await database.read(account.read)).list_read_at
+    await write(database, shown(), later(ASKED, -10))
+    await write(database, Unlisted(reason="HTTP 503"))
+    assert later(ASKED, -10) == (await database.read(account.read)).list_read_at
 
 
 async def test_a_500_that_came_after_the_question_waits_for_the_next(database: Database) -> None:

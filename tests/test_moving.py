@@ -14,6 +14,8 @@ from sqlalchemy import Connection, select
 
 from tests.conftest import START, Hands
 from tests.parts import TERMS, add, later, let_start, row, states, take
+from tests.plain import session
+from tests.processes.programs import until
 from worker.core.moved import copy_of, on_its_way
 from worker.core.pace import Brake
 from worker.db import Database, DatabaseProblem
@@ -292,6 +294,35 @@ async def test_a_queue_that_is_not_empty_is_left_alone(bench: Bench) -> None:
     with pytest.raises(DatabaseProblem, match="holds videos already: name an empty one with --to"):
         await bench.run()
     assert (None, None) == await bench.marks()
+
+
+async def test_a_row_that_comes_while_the_target_is_marked_ends_the_move(
+    bench: Bench, served: str
+) -> None:
+    """A program that was switched over too early: its row takes the place of one of ours."""
+    await fill(bench.source, 3)
+    with session(served) as other:
+        other.execute("BEGIN")
+        other.execute("INSERT INTO videos (url) VALUES ('https://v.example/theirs')")
+        moving_ = asyncio.create_task(bench.run())
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        await until(lambda: other.execute(waiting) != [(0,)])
+        other.execute("COMMIT")
+        with pytest.raises(DatabaseProblem, match="holds videos already"):
+            await moving_
+    assert (None, None) == await bench.marks()
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_row_that_the_target_does_not_take_is_named(bench: Bench) -> None:
+    """Whoever moves is told which, without its links, and that nothing was moved."""
+    await fill(bench.source, 2 * CHUNK)
+    far = "UPDATE videos SET due_at = '9999-12-31 23:59:59' WHERE id = 2468"
+    await bench.source.write(lambda c: c.exec_driver_sql(far), "test")
+    with pytest.raises(DatabaseProblem, match="row 2468 of videos") as said:
+        await bench.run()
+    assert "https" not in str(said.value)
+    assert (on_its_way(NEW), copy_of(OLD)) == await bench.marks()
 
 
 async def test_a_copy_that_is_not_the_same_is_not_opened(bench: Bench, old: Path) -> None:

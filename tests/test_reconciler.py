@@ -202,6 +202,7 @@ async def test_a_question_waits_for_a_cool_down(bench: Bench, database: Database
     assert await asyncio.wait_for(asking, 5) is None
     assert 0 == bench.asked()
     assert (await known(database)).list_asked_at is None
+    assert ["list_waited_for"] == [said["event"] for said in bench.said]
 
 
 async def test_a_shut_gate_ends_it(bench: Bench, database: Database) -> None:

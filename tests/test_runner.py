@@ -1309,6 +1309,20 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
         assert (End.STOPPED, 1) == (report.end, report.tally.submitted)
 
 
+async def test_a_drain_that_never_got_the_database_says_so(
+    database: Database, simulator: Simulator, url: str
+) -> None:
+    """A lock that somebody forgot looks like success, night after night."""
+    await add(database, *urls(1))
+    async with Worker(orders=replace(DRAIN, max_seconds=0.1)).on(database, simulator.url) as runner:
+        run = asyncio.create_task(runner.run())
+        with session(url) as other:
+            other.lock()
+            await asyncio.wait({run}, timeout=10)
+        report = await run
+    assert (End.HELD, 0) == (report.end, report.tally.submitted)
+
+
 async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
     database: Database, simulator: Simulator
 ) -> None:

@@ -958,7 +958,7 @@ async def test_a_look_tells_when_the_list_is_worth_asking_for(
     await due(database, 1, **TURNED_AWAY)
     assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
     await database.write(lambda c: account.list_asked(c, START), "test")
-    assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
+    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
     assert await database.read(work.look) is None
 
 
@@ -968,8 +968,9 @@ async def test_a_list_of_later_is_no_reason_beside_others(
     """A drain that waits ends although a video is in its backoff: the list that is due sooner may
     bring it nothing. It is looked for all the same when its moment comes.
     """
-    await due(database, 1, **TURNED_AWAY)
+    await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)
     await database.write(lambda c: account.list_asked(c, START), "test")
+    assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
     await add(database, "https://example.org/backoff.mp4", due_at=later(START, 900))
     assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
     await database.write(lambda c: account.list_asked(c, later(START, -60)), "test")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from worker.core.evidence import Absent, Ambiguous, Found
 from worker.core.listing import Listing, Unlisted
@@ -74,6 +75,10 @@ class Chronicle:
         self.doubts.add(expired.video_id)
         self.tally.in_doubt += 1
         self._watch(self.tally)
+
+    def must_wait(self, until: datetime) -> None:
+        """The list may not be asked for before then (UTC): in a cool-down, maybe for hours."""
+        self.log.warning(Event.LIST_WAITED_FOR, until=until.isoformat(" ", "seconds"))
 
     def reconciled(self, shown: Listing | Unlisted, findings: Sequence[Finding]) -> None:
         """A list was read, and what it proves is on disk."""

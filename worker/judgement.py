@@ -108,8 +108,18 @@ class Judgement:
         if account.read(connection).moved_to is not None:
             return []
         findings = self.read(connection, shown, asked_at)
-        account.list_read(connection, asked_at)
+        if isinstance(shown, Unlisted) and not shown.lasting:
+            self._pass_over(connection, asked_at)
+        else:
+            account.list_read(connection, asked_at)
         return [finding for finding in findings if self._settled(connection, finding, now)]
+
+    def _pass_over(self, connection: Connection, asked_at: datetime) -> None:
+        """A list that could not be had for the moment is asked for again, but holds nobody up for
+        longer than an absence takes to count.
+        """
+        known = account.read(connection).looked_up_to(asked_at)
+        account.list_read(connection, max(filter(None, (known, asked_at - self.settle))))
 
     def _settled(self, connection: Connection, finding: Finding, now: datetime) -> bool:
         doubt = finding.doubt
@@ -139,16 +149,22 @@ def next_list_at(connection: Connection, now: datetime) -> datetime | None:
     """When the list is worth asking for, None while there is nothing to ask about. The older the
     youngest doubt, the rarer.
     """
-    known = account.read(connection)
     doubt = evidence.youngest_doubt(connection)
-    look_up = evidence.next_look_up(connection, known.looked_up_to(now))
-    moments = []
+    moments = [next_look_up_at(connection, now)]
     if doubt is not None:
         quarter = (now - doubt).total_seconds() / 4
-        moments.append(_after(known, now, min(RAREST_SECONDS, max(SOONEST_SECONDS, quarter))))
-    if look_up is not None:
-        moments.append(max(look_up, _after(known, now, SOONEST_SECONDS)))
-    return min(moments, default=None)
+        seconds = min(RAREST_SECONDS, max(SOONEST_SECONDS, quarter))
+        moments.append(_after(account.read(connection), now, seconds))
+    return min(filter(None, moments), default=None)
+
+
+def next_look_up_at(connection: Connection, now: datetime) -> datetime | None:
+    """When the list is worth asking for so that a video can be sent again, None where none waits
+    for that.
+    """
+    known = account.read(connection)
+    due_at = evidence.next_look_up(connection, known.looked_up_to(now))
+    return due_at and max(due_at, _after(known, now, SOONEST_SECONDS))
 
 
 def _after(known: account.Account, now: datetime, seconds: float) -> datetime:

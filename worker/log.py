@@ -33,6 +33,7 @@ class Event(StrEnum):
     CAP_REACHED = "cap_reached"
     DOUBT_FOUND = "doubt_found"
     DOUBT_ABSENT = "doubt_absent"
+    LIST_WAITED_FOR = "list_waited_for"
     LIST_READ = "list_read"
     LIST_SHAPE = "list_shape"
     HEARTBEAT_FAILED = "heartbeat_failed"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Table
+from sqlalchemy.exc import StatementError
 
 from worker.core import moved
 from worker.core.moved import Plan
@@ -72,8 +73,11 @@ class Move:
         return plan
 
     def _begin_target(self, source_mark: str | None, target: Connection) -> None:
-        if self._plan(source_mark, target).target_mark is None:
-            moving.mark(target, moved.copy_of(self.source_name))
+        if self._plan(source_mark, target).target_mark is not None:
+            return
+        moving.mark(target, moved.copy_of(self.source_name))
+        if not moving.is_empty(target):  # the mark has waited for what had begun before it
+            raise DatabaseProblem(moved.not_empty(self.target_name))
 
     def _begin_source(self, source: Connection) -> None:
         if self._held_source(source, None) is None:
@@ -126,9 +130,26 @@ class Move:
         """Copy the next rows; how many, None where there are no more."""
         after = await self.target.read(lambda c: moving.highest(c, table))
         rows = await self.source.read(lambda c: moving.rows(c, table, after))
-        if not rows:
-            return None
-        return await self.target.write(lambda c: self.put(c, table, after, rows), "to copy rows")
+        return await self._put_some(table, after, rows) if rows else None
+
+    async def _put_some(self, table: Table, after: int, rows: Sequence[Row]) -> int:
+        """Add rows; where the target refuses one of them, only what precedes it, and where that is
+        the first, DatabaseProblem is raised, which quotes no value.
+        """
+        try:
+            return await self.target.write(
+                lambda c: self.put(c, table, after, rows), "to copy rows"
+            )
+        except (StatementError, ValueError, OverflowError) as error:
+            if len(rows) > 1:
+                return await self._put_some(table, after, rows[: len(rows) // 2])
+            what = type(getattr(error, "orig", None) or error).__name__
+            row = f"row {rows[0]['id']} of {table.name}"
+            raise DatabaseProblem(
+                f"database {self.target_name} does not take {row} ({what}): give the move up as "
+                f"the README says (Moving house), correct the row in {self.source_name}, and move "
+                "again"
+            ) from error
 
     def put(self, target: Connection, table: Table, after: int, rows: Sequence[Row]) -> int:
         """Add rows, where nobody else has done so meanwhile; how many were added."""

@@ -24,6 +24,7 @@ class End(StrEnum):
     ADDRESS = "the address is not the API's"
     EQUAL_REFUSALS = "the same refusal again and again"
     DATABASE = "the database cannot be used"
+    HELD = "the database was held by somebody else"
     MOVED = "the queue has moved"
 
 

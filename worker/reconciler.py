@@ -25,6 +25,9 @@ from worker.turn import Transaction
 
 T = TypeVar("T")
 
+TOLD_SECONDS = 5.0
+"""Who waits for longer than that before it may ask says so."""
+
 DATABASE_SECONDS = 1.0
 """Between looks while the database cannot be used."""
 
@@ -171,6 +174,8 @@ class Reconciler:
         """
         start = await self._write(self._work.pacing.reserve_one, "to ask the API")
         while isinstance(start, datetime):
+            if (start - self._work.clock.now()).total_seconds() > TOLD_SECONDS:
+                self._chronicle.must_wait(start)
             if not await self._gate.wait_until(self._work.clock.until(start)):
                 return False
             start = await self._write(self._work.pacing.reserve_one, "to ask the API")

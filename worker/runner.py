@@ -159,7 +159,7 @@ class Runner:
             )
             if stopping.done() and not writing.done():
                 await _all_ended({feeding}, LAST_WRITE_SECONDS, self._hurrying)
-            end = End.STOPPED if self._stopping.is_set() else End.TIME
+            end = End.STOPPED if self._stopping.is_set() else End.HELD
         finally:
             stopping.cancel()
             await self._fed_up(feeding)
@@ -167,7 +167,7 @@ class Runner:
             writing.result()
         if feeding.done() and not feeding.cancelled():
             return feeding.result()
-        return end, "the database was held by somebody else"
+        return end, End.HELD
 
     async def _fed_up(self, feeding: asyncio.Task[tuple[End, str]]) -> None:
         """End the loop where it has not ended by itself; but a question to the database, which is

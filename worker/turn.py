@@ -15,7 +15,7 @@ from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import Claim, Invalid
 from worker.core.request import problem
-from worker.judgement import Judgement, next_list_at
+from worker.judgement import Judgement, next_list_at, next_look_up_at
 from worker.pacing import Pacing
 from worker.store import account, caps, expiry, queue, settle
 from worker.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
@@ -223,16 +223,41 @@ class Transaction:
         if repeat_at is not None and repeat_at <= now:
             return None
         if not ahead.due:
-            return _nothing_due(ahead, repeat_at, self._list_at(connection, now), now)
+            return self._nothing_due(connection, now, ahead, repeat_at)
         planned = self.pacing.plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
         level = self._tightest(connection, now)
         return _full(level, ahead) if level is not None and not level.room else None
 
-    def _list_at(self, connection: Connection, now: datetime) -> datetime | None:
-        """When the API's list is worth asking for."""
-        return None if self.terms.absent_after is None else next_list_at(connection, now)
+    def _nothing_due(
+        self,
+        connection: Connection,
+        now: datetime,
+        ahead: queue.Ahead,
+        repeat_at: datetime | None,
+    ) -> Turn:
+        """The nearest moment at which something can become due, and what it is. A list that is
+        worth asking for later is no reason beside others: it may bring this run nothing.
+        """
+        moments = [
+            (ahead.next_due_at, Why.LATER),
+            (repeat_at, Why.DOUBTS),
+            (ahead.next_lease_end, Why.OTHERS),
+        ]
+        if self.terms.absent_after is not None:
+            moments += [
+                (next_look_up_at(connection, now), Why.LATER),
+                (next_list_at(connection, now), Why.LIST),
+            ]
+        known = [(moment, why) for moment, why in moments if moment is not None]
+        if not known:
+            return Turn(why=Why.NOTHING)
+        until, why = min(known)
+        others = [each for each in known if Why.LIST not in each]
+        if why is Why.LIST and until > now and others:
+            _, why = min(others)
+        return Turn(why=why, until=until)
 
     def _repeat_at(self, connection: Connection) -> datetime | None:
         """When the next doubt may be repeated, under ``on_doubt = retry``."""
@@ -261,25 +286,3 @@ def _full(level: caps.Level, ahead: queue.Ahead) -> Turn:
         detail=level.told,
         submitting=level.submitting,
     )
-
-
-def _nothing_due(
-    ahead: queue.Ahead, repeat_at: datetime | None, list_at: datetime | None, now: datetime
-) -> Turn:
-    """The nearest moment at which something can become due, and what it is. A list that is worth
-    asking for later is no reason beside others: it may bring this run nothing.
-    """
-    moments = (
-        (ahead.next_due_at, Why.LATER),
-        (repeat_at, Why.DOUBTS),
-        (list_at, Why.LIST),
-        (ahead.next_lease_end, Why.OTHERS),
-    )
-    known = [(moment, why) for moment, why in moments if moment is not None]
-    if not known:
-        return Turn(why=Why.NOTHING)
-    until, why = min(known)
-    others = [each for each in known if Why.LIST not in each]
-    if why is Why.LIST and until > now and others:
-        _, why = min(others)
-    return Turn(why=why, until=until)

@@ -45,6 +45,7 @@ def left(**numbers: int) -> Left:
         (report(End.TIME, submitted=5), left(due=9, waiting=9), 0),
         (report(End.LIMIT, failed=1), left(due=9), 1),
         (report(End.TIME), left(for_people=1), 1),
+        (report(End.HELD), left(due=9), 75),
         (report(End.ACCOUNT), left(due=9), 77),
         (report(End.EQUAL_REFUSALS, failed=20), left(due=9), 77),
         (report(End.ADDRESS), left(due=9), 78),
@@ -72,7 +73,7 @@ def test_the_worse_wins() -> None:
     """Of everything that is true of a run, the code says the worst, in every combination."""
     for end, failed, people, due, waiting in product(End, *([0, 1],) * 4):
         true = {0, BY_END.get(end, 0), failed, people}
-        if (due or waiting) and end not in {End.LIMIT, End.TIME}:
+        if end is End.HELD or ((due or waiting) and end not in {End.LIMIT, End.TIME}):
             true.add(75)
         expected = next(code for code in WORST_FIRST if code in true)
         leaves = left(due=due, waiting=waiting, for_people=people)

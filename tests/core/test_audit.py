@@ -58,7 +58,7 @@ def test_a_list_that_fits_is_clean() -> None:
     """Nobody is bothered where each job has its video and each video its job."""
     held = video(1, State.SUBMITTED, job_id="job-a")
     result = compare(listing(entry("job-a", "r-1")), [held, video(2)])
-    assert Audit(bought=[], twice=[], unknown=[], gone=[], strangers=0) == result
+    assert Audit(bought=[], twice=[], duplicates=[], unknown=[], gone=[], strangers=0) == result
     assert result.clean
 
 
@@ -74,9 +74,18 @@ def test_a_second_job_of_a_video_is_twice() -> None:
     """What was paid for twice is seen, and its own job is not what is cancelled."""
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(entry("job-own", "r-1"), entry("job-b", "r-1")), [held])
-    assert [(1, "job-b", True)] == found(result.twice)
+    assert [(1, "job-b", True)] == found(result.twice) == found(result.duplicates)
     assert ([], [], [], 0) == (result.bought, result.unknown, result.gone, result.strangers)
     assert not result.clean
+
+
+@pytest.mark.parametrize("own", [[], [entry("job-own", "r-1", status="error")]])
+def test_the_only_living_job_of_a_video_is_no_duplicate(own: list[Entry]) -> None:
+    """Where a video's own job is gone or has failed, the second is the one that brings a result."""
+    held = video(1, State.SUBMITTED, job_id="job-own")
+    result = compare(listing(*own, entry("job-b", "r-1")), [held])
+    assert [(1, "job-b", True)] == found(result.twice)
+    assert [] == found(result.duplicates)
 
 
 @pytest.mark.parametrize("state", [State.IN_DOUBT, State.FAILED, State.CANCELLED, State.SUBMITTING])
@@ -214,7 +223,8 @@ def test_only_what_waits_can_be_cancelled(job: Entry, waits: bool) -> None:  # n
 @pytest.mark.parametrize("kind", ["bought", "twice", "unknown", "gone"])
 def test_each_kind_of_difference_is_one(kind: str) -> None:
     """No kind of finding hides behind exit code 0."""
-    nothing: dict[str, object] = {"bought": [], "twice": [], "unknown": [], "gone": []}
+    kinds = ("bought", "twice", "duplicates", "unknown", "gone")
+    nothing: dict[str, object] = {each: [] for each in kinds}
     something = [video()] if kind == "gone" else [Match(row=video(), entry=entry(), sure=False)]
     result = Audit(**{**nothing, kind: something}, strangers=0)  # type: ignore[arg-type]
     assert not result.clean

@@ -45,8 +45,7 @@ def audit(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
         if args.adopt:
             return _adopt(args, loaded, [m for m in result.bought if m.sure])
         if args.cancel_duplicates:
-            waiting = [m for m in result.twice if m.sure and m.waits]
-            return _cancel(args, loaded, environment, waiting)
+            return _cancel(args, loaded, environment, result.duplicates)
         return exits.PROBLEMS
 
     return ask_listed(loaded, read_key(environment), look, tell)
@@ -97,7 +96,7 @@ def _advice(result: Audit) -> Sequence[str]:
     lines = {
         "bought: pending, but the API has a job of it; audit --adopt takes it over": result.bought,
         "twice: a second job beside its own; audit --cancel-duplicates cancels what still waits"
-        " for analysis": result.twice,
+        " for analysis, where its own is in the list and has not failed": result.twice,
         "unknown: a job that the video does not know; valossa-ingest reconcile settles those in"
         " doubt, resolve and show help with the others": result.unknown,
         "gone: submitted, but its job is in the list no more; it may have been deleted": (

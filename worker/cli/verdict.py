@@ -32,7 +32,7 @@ def of_run(report: Report, left: Left, signal_number: int | None) -> int:
         return KEY
     if report.tally.failed or left.for_people:
         return PROBLEMS
-    if (left.due or left.waiting) and report.end not in _NO_TROUBLE:
+    if report.end is End.HELD or ((left.due or left.waiting) and report.end not in _NO_TROUBLE):
         return LATER
     return OK
 

@@ -14,6 +14,9 @@ from worker.core.model import State
 WAITING = frozenset({"queued", "on_hold"})
 """The states of a job that can still be cancelled (valossa-api.md, sections 4 and 7)."""
 
+FAILED = frozenset({"error"})
+"""The states of a job that brings no result (valossa-api.md, section 4)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -50,13 +53,16 @@ class Match:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
     """What does not fit: ``bought`` pending videos that have a job already, ``twice`` videos with
-    another job beside their own, ``unknown`` jobs of videos in any other state, ``gone`` submitted
-    videos whose job is not shown (None where the list may be a part only). ``strangers``: how many
-    jobs are of no video here, which another queue with the same key would explain.
+    another job beside their own, ``duplicates`` those of them that may be cancelled, since their
+    own is shown and has not failed, ``unknown`` jobs of videos in any other state, ``gone``
+    submitted videos whose job is not shown (None where the list may be a part only).
+    ``strangers``: how many jobs are of no video here, which another queue with the same key would
+    explain.
     """
 
     bought: Sequence[Match]
     twice: Sequence[Match]
+    duplicates: Sequence[Match]
     unknown: Sequence[Match]
     gone: Sequence[Row] | None
     strangers: int
@@ -83,9 +89,12 @@ def compare(listing: Listing, rows: Sequence[Row], settled_at: datetime) -> Audi
         and row.job_id not in shown
         and (row.submitted_at is None or row.submitted_at < settled_at)
     ]
+    twice = [m for m in matches if m.row.job_id is not None]
+    living = {entry.job_id for entry in listing.entries if entry.status not in FAILED}
     return Audit(
         bought=[m for m in matches if m.row.state is State.PENDING],
-        twice=[m for m in matches if m.row.job_id is not None],
+        twice=twice,
+        duplicates=[m for m in twice if m.sure and m.waits and m.row.job_id in living],
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
         strangers=sum(1 for entry in free if id(entry) not in known),

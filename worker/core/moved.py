@@ -33,6 +33,11 @@ def sentence(mark: str) -> str:
     return f"has moved to {mark}: {NAME_IT}"
 
 
+def not_empty(target: str) -> str:
+    """Why nothing can be moved there, with the way out."""
+    return f"database {target} holds videos already: name an empty one with --to"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A move as its marks are found: the names of both places, the mark of either, and whether the
@@ -76,4 +81,4 @@ class Plan:
                 f"database {self.target} holds a part of an older copy of {self.source}, which has "
                 "been worked on since: delete it, or name another with --to"
             )
-        return f"database {self.target} holds videos already: name an empty one with --to"
+        return not_empty(self.target)

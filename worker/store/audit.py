@@ -19,6 +19,7 @@ from worker.core.audit import Match, Row
 from worker.core.evidence import is_made
 from worker.core.listing import Listing
 from worker.core.model import Fact, State
+from worker.store.evidence import ADOPTED
 from worker.store.queue import UNCLAIMED
 from worker.tables import history, videos
 
@@ -95,8 +96,7 @@ def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool
     )
     if adopted.rowcount == 0:
         return False
-    message = "adopted from the API's list"
-    _record(connection, match, Fact.FOUND, now, who, message, job_id=match.entry.job_id)
+    _record(connection, match, Fact.FOUND, now, who, ADOPTED, job_id=match.entry.job_id)
     return True
 
 

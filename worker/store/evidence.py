@@ -20,6 +20,8 @@ from worker.tables import history, videos
 AFTERTHOUGHT = "; evidence: "
 """Between the reason of a doubt and what the last list said of it."""
 
+ADOPTED = "adopted from the API's list"
+
 BATCH = 500
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +30,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _is_in_doubt = videos.c.state == text("'in_doubt'")
 _waits_for_list = (videos.c.state == text("'pending'")) & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
-_is_acceptance = history.c.job_id.is_not(None) & _accepts
+_is_acceptance = (
+    history.c.job_id.is_not(None) & _accepts & history.c.message.is_distinct_from(ADOPTED)
+)
+"""What an audit adopted says neither when its job was made nor by which identifier."""
 
 
 def youngest_doubt(connection: Connection) -> datetime | None:

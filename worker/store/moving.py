@@ -70,14 +70,14 @@ BEGIN SELECT RAISE(ABORT, '{why}'); END""",
     # The lock that CREATE TRIGGER takes waits for every insert that has begun before the mark.
     "postgresql": (
         """\
-CREATE FUNCTION valossa_ingest_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION valossa_ingest_moved() RETURNS trigger LANGUAGE plpgsql AS $moved$
 BEGIN
     IF (SELECT moved_to FROM account) IS NOT NULL THEN
         RAISE EXCEPTION USING MESSAGE = '{why}';
     END IF;
     RETURN NEW;
 END
-$$""",
+$moved$""",
         """\
 CREATE TRIGGER moved_insert BEFORE INSERT ON videos
     FOR EACH ROW EXECUTE FUNCTION valossa_ingest_moved()""",
