@@ -1318,7 +1318,7 @@ async def test_a_drain_that_never_got_the_database_says_so(
         run = asyncio.create_task(runner.run())
         with session(url) as other:
             other.lock()
-            await asyncio.wait({run}, timeout=10)
+            await asyncio.wait({run}, timeout=6)
         report = await run
     assert (End.HELD, 0) == (report.end, report.tally.submitted)
 
