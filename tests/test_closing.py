@@ -122,6 +122,28 @@ async def test_patience_begins_anew_with_each_question(bench: Bench) -> None:
     assert ending.ended(Turn(why=Why.LIST, until=bench.hands.wall)) is None
 
 
+async def test_patience_begins_anew_also_after_another_reason(bench: Bench) -> None:
+    """A drain that waits for a backoff ends an hour after its first look at the list."""
+    ending = closing(bench, DRAIN_ALL)
+    assert ending.ended(OVERDUE) is None
+    bench.hands.pass_seconds(DRAIN_ALL.retry_after_max_seconds)
+    assert ending.ended(Turn(why=Why.LATER, until=later(bench.hands.wall, 60))) is None
+    assert ending.ended(Turn(why=Why.LIST, until=bench.hands.wall)) is None
+
+
+async def test_rows_that_another_program_holds_are_waited_for_a_while(bench: Bench) -> None:
+    """An UPDATE of plain SQL ends no drain, and a session that somebody forgot does."""
+    ending, held = closing(bench, DRAIN), Turn(why=Why.HELD, until=START)
+    assert ending.ended(held) is None
+    bench.hands.pass_seconds(PATIENCE_SECONDS - 0.1)
+    assert ending.ended(held) is None
+    bench.hands.pass_seconds(0.1)
+    assert EMPTY == ending.ended(held)
+    assert closing(bench, DRAIN).ended(Turn(why=Why.LATER)) == EMPTY
+    assert ending.ended(Turn(why=Why.PACE)) is None
+    assert ending.ended(held) is None
+
+
 @pytest.mark.parametrize("orders", [DAEMON, DRAIN])
 async def test_what_is_in_flight_comes_first(bench: Bench, orders: Orders) -> None:
     """Nothing ends while requests are under way, and a daemon not at all."""

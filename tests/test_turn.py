@@ -987,7 +987,7 @@ async def test_rows_that_another_program_holds_are_waited_for(
         other.execute("UPDATE videos SET priority = 0 WHERE id = 1")
         assert [2] == await claimed_by(database, work)
         held = (await write(database, work, room=5)).turn
-        assert Turn(why=Why.OTHERS, until=later(START, 1)) == held
+        assert Turn(why=Why.HELD, until=later(START, 1)) == held
     assert [1] == await claimed_by(database, work)
 
 

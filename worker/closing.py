@@ -49,6 +49,7 @@ class Closing:
         self._chronicle = chronicle
         self._began = clock.monotonic()
         self._list_awaited: float | None = None
+        self._rows_awaited: float | None = None
         self._lost_at: float | None = None
         self.stop: Stop | None = None
 
@@ -103,6 +104,10 @@ class Closing:
         is waited for, be it to a video or to a question for the list. A queue that has moved ends
         a daemon as well.
         """
+        if turn.why is not Why.LIST:
+            self._list_awaited = None
+        if turn.why is not Why.HELD:
+            self._rows_awaited = None
         asking = self._reconciler is not None and self._reconciler.asking
         goes_on = not self._orders.drain or self._gate.taken or asking
         if goes_on and turn.why is not Why.MOVED:
@@ -128,6 +133,8 @@ class Closing:
                 return self._ended_by_cap(turn)
             case Why.LIST:
                 return None if self._awaits_list(turn) else self._emptied()
+            case Why.HELD:
+                return None if self._awaits_rows() else self._emptied()
             case Why.LATER | Why.OTHERS | Why.DOUBTS:
                 return None if self._orders.wait else self._emptied()
             case _:
@@ -152,6 +159,13 @@ class Closing:
             self._list_awaited = self._clock.monotonic()
         longest = self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
         return self._clock.monotonic() < self._list_awaited + longest
+
+    def _awaits_rows(self) -> bool:
+        """Whether rows that are due, and that another program holds, are waited for still."""
+        if self._rows_awaited is None:
+            self._rows_awaited = self._clock.monotonic()
+        longest = self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
+        return self._clock.monotonic() < self._rows_awaited + longest
 
     def _own_doubts_may_settle(self) -> bool:
         reconciler = self._reconciler

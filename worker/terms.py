@@ -45,6 +45,7 @@ class Why(StrEnum):
     CAP = "a cap"
     LATER = "videos that are due later"
     OTHERS = "claims that are not settled yet"
+    HELD = "rows that another program holds"
     DOUBTS = "doubts that may be repeated later"
     LIST = "the API's list of jobs"
     NOTHING = "new videos"

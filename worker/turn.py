@@ -148,7 +148,7 @@ class Transaction:
             if brake != known.brake:
                 account.brake(connection, brake)
         elif not closed and queue.ahead(connection, now, self._looked_up_to(known, now)).due:
-            return Turn(why=Why.OTHERS, until=now + HELD)
+            return Turn(why=Why.HELD, until=now + HELD)
         return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
 
     def _tightest(self, connection: Connection, now: datetime) -> caps.Level | None:

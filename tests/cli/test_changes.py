@@ -129,6 +129,13 @@ def test_a_number_that_names_two_videos_changes_neither(
     assert ["failed"] not in [states(url)[1:2], states(url)[2:]]
 
 
+def test_many_ids_are_taken_at_once(url: str) -> None:
+    """A list of ids from a file is more than a server takes parameters."""
+    rows(url, *["failed"] * 3)
+    assert 0 == type_(url, "retry", "--yes", *map(str, range(1, 9_001)))
+    assert ["pending"] * 3 == states(url)
+
+
 def test_what_only_looks_like_an_id_means_nobody(url: str) -> None:
     """A slip of the finger would leave the filters with no name at all, which mean everybody."""
     rows(url, "failed", "failed")

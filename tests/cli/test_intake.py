@@ -604,6 +604,14 @@ def test_an_update_finds_a_video_without_a_media_id_by_its_request_id(
     assert [None, "fi-FI", None] == cli.sql("SELECT language FROM videos ORDER BY id")
 
 
+def test_an_update_by_request_id_never_means_anothers_media_id(cli: Cli, listed: List) -> None:
+    """A foreign list that numbers its rows in a column of that name would overwrite videos."""
+    cli.insert(url="https://e.org/1", media_id="7", title="seven")
+    said = cli("import", listed("request_id,url", "7,https://e.org/2"), "--update", "--json")
+    assert (0, 1, 0) == (said.code, said.json()["inserted"], said.json()["updated"])
+    assert ["https://e.org/1", "https://e.org/2"] == cli.sql("SELECT url FROM videos ORDER BY id")
+
+
 def test_a_mapped_column_that_a_list_lacks_is_told_before_anything_is_taken(
     cli: Cli, listed: List
 ) -> None:

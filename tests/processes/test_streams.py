@@ -66,3 +66,24 @@ async def test_a_drain_without_an_output_ends_with_its_own_code(
     code, _ = await led(worker, 1, where, "drain")
     assert 75 == code
     assert {"pending": 1} == states(url)
+
+
+@pytest.mark.parametrize(
+    ("unbuffered", "out"), [("1", "said\n"), (None, "")], ids=["unbuffered", "buffered"]
+)
+async def test_a_container_shows_what_is_said_at_once(
+    worker: Programs, unbuffered: str | None, out: str
+) -> None:
+    """Its log would come at the end, after what was said later on the other stream."""
+    code = (
+        "import os; from worker.cli import streams; streams.prepare(); print('said'); os._exit(0)"
+    )
+    variables = {"PYTHONUNBUFFERED": unbuffered}
+    assert out == (await worker.run(program=("-c", code), variables=variables)).out
+
+
+async def test_a_help_that_cannot_be_written_is_told(worker: Programs) -> None:
+    """A traceback of Python's own end, and an exit code that nobody knows."""
+    told = "valossa-ingest: standard output: No space left on device\n"
+    assert (1, told) == await led(worker, 1, "full", "--help")
+    assert (0, "") == await led(worker, 1, "unread", "--help")

@@ -23,16 +23,13 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command; its exit code. Raises SystemExit where argparse ends it."""
     code: int = exits.OK
     try:
-        args = parser().parse_args(arguments or ["--help"])
-        flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
-        read = survey if args.function in WHOLE else load
-        loaded = read(flags, environment, args.config)
-        command = importlib.import_module(f"worker.cli.{args.module}")
-        code = getattr(command, args.function)(args, loaded, environment)
-        sys.stdout.flush()
+        try:
+            code = _command(arguments, environment)
+        finally:
+            sys.stdout.flush()
     except SettingsError as error:
         return exits.complain(error.problems)
     except streams.UnwritableError as error:
@@ -40,5 +37,14 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         return code if error.unread else exits.complain([str(error)], code or exits.PROBLEMS)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    else:
-        return code
+    return code
+
+
+def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    args = parser().parse_args(arguments or ["--help"])
+    flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
+    read = survey if args.function in WHOLE else load
+    loaded = read(flags, environment, args.config)
+    command = importlib.import_module(f"worker.cli.{args.module}")
+    code: int = getattr(command, args.function)(args, loaded, environment)
+    return code

@@ -87,6 +87,12 @@ def _moment(typed: datetime | Ago | None, now: datetime) -> datetime | None:
     return typed.at(now) if isinstance(typed, Ago) else typed
 
 
+def missing(connection: Connection, args: argparse.Namespace) -> list[str]:
+    """Which of the references that were typed no video has."""
+    named = desk.named(connection, map(clean, args.references))
+    return [reference for reference, ids in named.items() if not ids]
+
+
 def nobody(names: Sequence[str]) -> list[str]:
     """What to say of names that no video has."""
     return [f"no video has {name!r} as id, media id, request id or job id" for name in names]

@@ -87,11 +87,11 @@ def _change(
         return ask(loaded, changed, lambda done: _tell(args, done))
 
     def look(connection: Connection) -> _Seen:
-        called = [clean(each) for each in args.references]
+        named = desk.named(connection, map(clean, args.references))
         return _Seen(
             found=desk.count(connection, wanted),
-            missing=desk.unknown(connection, called),
-            ambiguous=desk.ambiguous(connection, called),
+            missing=[each for each, ids in named.items() if not ids],
+            ambiguous={each: ids for each, ids in named.items() if desk.is_ambiguous(each, ids)},
         )
 
     return ask(loaded, lambda database: database.read(look), agree)

@@ -10,10 +10,9 @@ from itertools import islice
 from sqlalchemy import Connection, RowMapping
 
 from worker.cli import exits, output
-from worker.cli.asking import filter_of, look, nobody
+from worker.cli.asking import filter_of, look, missing, nobody
 from worker.core.intake import COLUMNS, TOLD
 from worker.core.model import State
-from worker.core.redact import clean
 from worker.core.remedy import kind, remedy
 from worker.formats import write_csv, write_json_lines
 from worker.settings import Loaded
@@ -35,10 +34,10 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
 
     def seen(connection: Connection, _: datetime) -> tuple[list[RowMapping], list[str]]:
         rows = list(islice(desk.every(connection, wanted), args.limit))
-        return rows, desk.unknown(connection, map(clean, args.references))
+        return rows, missing(connection, args)
 
     def tell(found: tuple[list[RowMapping], list[str]]) -> int:
-        rows, missing = found
+        rows, unknown = found
         if args.json:
             output.document([dict(row) for row in rows])
         elif output.on_terminal():
@@ -46,7 +45,7 @@ def list_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
             output.table(("id", "state", "video", "last"), told, whole=("id", "state", "last"))
         else:
             output.table(LISTED, ([row[name] for name in LISTED] for row in rows))
-        return exits.complain(nobody(missing), exits.PROBLEMS) if missing else exits.OK
+        return exits.complain(nobody(unknown), exits.PROBLEMS) if unknown else exits.OK
 
     return look(loaded, seen, tell)
 
@@ -75,10 +74,10 @@ def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
 
     def seen(connection: Connection, _: datetime) -> list[str]:
         write(sys.stdout, columns, map(dict, desk.every(connection, wanted)))
-        return desk.unknown(connection, map(clean, args.references))
+        return missing(connection, args)
 
-    def tell(missing: list[str]) -> int:
-        return exits.complain(nobody(missing), exits.PROBLEMS) if missing else exits.OK
+    def tell(unknown: list[str]) -> int:
+        return exits.complain(nobody(unknown), exits.PROBLEMS) if unknown else exits.OK
 
     return look(loaded, seen, tell)
 

@@ -6,6 +6,7 @@ requests are bought goes on, and what it knows is in the table.
 
 import io
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -22,12 +23,14 @@ class UnwritableError(Exception):
 
 
 class _Result(io.FileIO):
-    def write(self, data: bytes) -> int | None:  # type: ignore[override]
+    def write(self, data: bytes) -> int:  # type: ignore[override]
         """As a file's. Raises UnwritableError, which nobody takes for trouble of a database."""
         try:
-            return super().write(data)
+            while (written := super().write(data)) is None:  # another program made it non-blocking
+                select.select([], [self], [])
         except OSError as error:
             raise UnwritableError(error) from error
+        return written
 
 
 class _Message(io.FileIO):
@@ -53,11 +56,12 @@ def prepare() -> None:
 
 def _over(number: int, stream: TextIO | None, kind: type[io.FileIO]) -> TextIO:
     raw = kind(number, "wb", closefd=False)
+    unbuffered = isinstance(stream, io.TextIOWrapper) and stream.write_through  # PYTHONUNBUFFERED
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding if stream else None,
         errors="backslashreplace",
-        line_buffering=number == ERROR or raw.isatty(),
+        line_buffering=number == ERROR or raw.isatty() or unbuffered,
     )
 
 

@@ -15,7 +15,6 @@ from typing import Self
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
-from worker.address import shown_url
 from worker.cli import exits, output, setup
 from worker.cli.verdict import Left, advice, of_run
 from worker.core.model import State
@@ -71,7 +70,7 @@ def _same_database(loaded: Loaded) -> str:
     """What a command that is proposed has to be given, so that it works on the same database."""
     if loaded.sources["database_url"] != exits.FLAG:
         return ""
-    return f" {exits.FLAG} {shlex.quote(shown_url(loaded.settings.database_url))}"
+    return f" {exits.FLAG} {shlex.quote(opening.shown(loaded.settings.database_url))}"
 
 
 def _key_if_all_is_set(loaded: Loaded, environment: Mapping[str, str]) -> Key:

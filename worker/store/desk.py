@@ -10,9 +10,11 @@ from datetime import datetime
 from itertools import chain
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
     RowMapping,
+    bindparam,
     func,
     insert,
     literal,
@@ -63,14 +65,21 @@ class Filter:
         if self.until is not None:
             clauses.append(_handed_in_or_changed < literal(self.until, Bound))
         if self.ids or self.names:
-            numbered = [videos.c.id.in_(self.ids)] if self.ids else []
+            # Said as literals: a person may give more ids than a server takes parameters.
+            ids: BindParameter[int] = bindparam(
+                "ids", self.ids, expanding=True, literal_execute=True, unique=True
+            )
+            numbered = [videos.c.id.in_(ids)] if self.ids else []
             clauses.append(or_(*numbered, *(_named(self.names) if self.names else ())))
         return clauses
 
 
+_NAMES = (videos.c.media_id, videos.c.job_id, videos.c.request_id)
+
+
 def _named(names: Sequence[str]) -> list[ColumnElement[bool]]:
     """Whatever else than its number people call a video by."""
-    return [c.in_(names) for c in (videos.c.media_id, videos.c.job_id, videos.c.request_id)]
+    return [column.in_(names) for column in _NAMES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +100,7 @@ def called(references: Iterable[str]) -> Filter:
         number = _id(each.removeprefix(ONLY_ID))
         if number is not None:
             ids.append(number)
-        if number is None or not each.startswith(ONLY_ID):
+        if not _is_only_id(each):
             names.append(each)
     return Filter(ids=tuple(ids), names=tuple(names))
 
@@ -101,25 +110,36 @@ def _id(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None  # noqa: PLR2004 - fits 63 bits
 
 
+def _is_only_id(reference: str) -> bool:
+    return reference.startswith(ONLY_ID) and _id(reference.removeprefix(ONLY_ID)) is not None
+
+
 def find(connection: Connection, reference: str) -> list[RowMapping]:
     """The videos that are ``called`` so, in order of their ids."""
     named = select(videos).where(*called([reference]).clauses())
     return sorted(connection.execute(named).mappings(), key=_number)
 
 
-def unknown(connection: Connection, references: Iterable[str]) -> list[str]:
-    """Which of these no video is called."""
-    return [each for each in references if not find(connection, each)]
+def named(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
+    """The ids of the videos that each reference means, in order; none where it means nobody."""
+    found: dict[str, list[int]] = {}
+    given = list(references)
+    for some in (given[start : start + PAGE] for start in range(0, len(given), PAGE)):
+        meant = select(videos.c.id, *_NAMES).where(*called(some).clauses()).order_by(videos.c.id)
+        by_name: dict[object, list[int]] = {}
+        for number, *names in connection.execute(meant):
+            for name in {number, *names} - {None}:
+                by_name.setdefault(name, []).append(number)
+        for each in some:
+            ids = by_name.get(_id(each.removeprefix(ONLY_ID)), [])
+            others = [] if _is_only_id(each) else by_name.get(each, [])
+            found[each] = sorted({*ids, *others})
+    return found
 
 
-def ambiguous(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
-    """Which of these are the id of one video and another name of others, with their ids."""
-    found = {
-        each: [row["id"] for row in find(connection, each)]
-        for each in references
-        if _id(each) is not None
-    }
-    return {each: ids for each, ids in found.items() if len(ids) > 1 and _id(each) in ids}
+def is_ambiguous(reference: str, ids: Sequence[int]) -> bool:
+    """Whether a reference is the id of one of these videos and another name of others."""
+    return len(ids) > 1 and _id(reference) in ids
 
 
 def story(connection: Connection, video: RowMapping) -> Story:

@@ -20,7 +20,7 @@ from worker.tables import history, videos
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"
-UNKNOWN_MEDIA_ID = (
+UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
 )
 SECOND_JOB = (
@@ -106,10 +106,9 @@ def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, wh
     """
     intake = Intake()
     for place, row in enumerate(rows):
-        name = row.get("media_id") or row.get("request_id")
-        found = _by_media_id(connection, name)
+        found = _meant(connection, row)
         if not found and row.get("url") is None:
-            intake.rejected[place] = UNKNOWN_MEDIA_ID.format(name)
+            intake.rejected[place] = UNKNOWN.format(row.get("media_id") or row.get("request_id"))
         elif not found:
             intake.add(add_new(connection, [row], now))
         for video in found:
@@ -153,18 +152,20 @@ def newest_id(connection: Connection) -> int:
     return newest
 
 
-def _by_media_id(connection: Connection, media_id: object) -> list[Video]:
-    """The videos of this media id, or, where they have none, of this request id: that is what the
-    API was given for it. In order of their ids: the first is the one that gets a job.
+def _meant(connection: Connection, row: Row) -> list[Video]:
+    """The videos of a row's media id, or, where they have none, of it as their request id: that is
+    what the API was given for it. A row without one means by its request id a video without one,
+    and no other's media id. In order of their ids: the first is the one that gets a job.
     """
-    if media_id is None:
+    media_id = row.get("media_id")
+    name = media_id or row.get("request_id")
+    if name is None:
         return []
     nameless = func.coalesce(videos.c.media_id, "") == ""
+    unnamed = and_(videos.c.request_id == name, nameless)
     columns = (videos.c.id, videos.c.state, videos.c.claims, videos.c.job_id)
     rows = connection.execute(
-        select(*columns).where(
-            or_(videos.c.media_id == media_id, and_(videos.c.request_id == media_id, nameless))
-        )
+        select(*columns).where(or_(videos.c.media_id == name, unnamed) if media_id else unnamed)
     )
     return sorted((Video(*row) for row in rows), key=attrgetter("id"))
 
