@@ -111,9 +111,8 @@ async def test_what_an_audit_adopted_stands_around_nothing(database: Database) -
     """When its job was made, and by which identifier, is not known: no list would show it so."""
     await accept(database, 2, -5, -1)
     await doubt(database, 5, 0, 60)
+    await tell(database, 2, Fact.FOUND, 30, message=evidence.ADOPTED, job_id="job-9")
     await accept(database, 6, 61, 62)
-    adopted = {"message": evidence.ADOPTED, "job_id": "job-9"}
-    await tell(database, 6, Fact.FOUND, 30, started_at=later(START, 29), **adopted)
     assert (True, True, ["job-2", "job-6"]) == await window(database)
 
 
