@@ -59,6 +59,11 @@ class Closing:
         seconds = self._orders.max_seconds
         return float("inf") if seconds is None else self._began + seconds
 
+    @property
+    def _longest(self) -> float:
+        """For how many seconds these orders sit out what may pass by itself."""
+        return self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
+
     def over(self) -> tuple[End, str] | None:
         """Why nothing more may be claimed, whatever the table holds."""
         stop, now = self._attempts.breaker.stop, self._clock.monotonic()
@@ -157,15 +162,13 @@ class Closing:
             return self._orders.wait and self._own_doubts_may_settle()
         if self._list_awaited is None:
             self._list_awaited = self._clock.monotonic()
-        longest = self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
-        return self._clock.monotonic() < self._list_awaited + longest
+        return self._clock.monotonic() < self._list_awaited + self._longest
 
     def _awaits_rows(self) -> bool:
         """Whether rows that are due, and that another program holds, are waited for still."""
         if self._rows_awaited is None:
             self._rows_awaited = self._clock.monotonic()
-        longest = self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
-        return self._clock.monotonic() < self._rows_awaited + longest
+        return self._clock.monotonic() < self._rows_awaited + self._longest
 
     def _own_doubts_may_settle(self) -> bool:
         reconciler = self._reconciler

@@ -8,15 +8,27 @@ from datetime import datetime
 from typing import Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, inspect, text, update
+from sqlalchemy.exc import StatementError
 
 from worker.address import DatabaseProblem, File, Server, Unreachable, address_of
 from worker.sqlite import Sqlite
 from worker.tables import SCHEMA, account
 
-__all__ = ["Database", "DatabaseProblem", "Unreachable", "rewrite", "schema_of", "schema_problem"]
+__all__ = [
+    "BAD_VALUE",
+    "Database",
+    "DatabaseProblem",
+    "Unreachable",
+    "rewrite",
+    "schema_of",
+    "schema_problem",
+]
 
 PATIENCE_SECONDS = 5.0
 """Waiting this long for the database's lock is worth one line in the log."""
+
+BAD_VALUE = (StatementError, ValueError, OverflowError)
+"""What a value that cannot be stored raises, in the driver or on the way to it (law 14)."""
 
 T = TypeVar("T")
 

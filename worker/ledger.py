@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import StatementError
 
 from worker.chronicle import Chronicle
 from worker.clock import unless
 from worker.core.model import InDoubt, Released
-from worker.db import Database, DatabaseProblem
+from worker.db import BAD_VALUE, Database, DatabaseProblem
 from worker.store.settle import Ending
 from worker.terms import CoolDown, Done, Note, Settled, Turn
 from worker.turn import Transaction
@@ -28,9 +27,6 @@ TRY_AGAIN_SECONDS = 1.0
 
 QUIET_TURNS = 12
 """Turns of the event loop without a new ending, after which no more are waited for."""
-
-BAD_VALUE = (StatementError, ValueError, OverflowError)
-"""What a value that cannot be stored raises, in the driver or on the way to it (law 14)."""
 
 
 @dataclass(frozen=True, slots=True)

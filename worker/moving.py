@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Table
-from sqlalchemy.exc import StatementError
 
 from worker.core import moved
 from worker.core.moved import Plan
-from worker.db import Database, DatabaseProblem
+from worker.db import BAD_VALUE, Database, DatabaseProblem
 from worker.store import account, expiry, moving
 from worker.store.moving import Census, Row
 
@@ -140,7 +139,7 @@ class Move:
             return await self.target.write(
                 lambda c: self.put(c, table, after, rows), "to copy rows"
             )
-        except (StatementError, ValueError, OverflowError) as error:
+        except BAD_VALUE as error:
             if len(rows) > 1:
                 return await self._put_some(table, after, rows[: len(rows) // 2])
             what = type(getattr(error, "orig", None) or error).__name__

@@ -7,27 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.arrivals import JITTER, fullest, used
 from tests.benchmarks.conftest import Tell
 from tests.benchmarks.kit import KEY, Server, make_queue, program_command, server, settings
-
-JITTER = 1
-"""What the wire may push from one period into the next."""
-
-
-def fullest(moments: list[float], period: float) -> int:
-    """The most that any sliding period holds."""
-    most, first = 0, 0
-    for last, moment in enumerate(moments):
-        while moment - moments[first] >= period:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
-
-
-def used(moments: list[float], rate: int, period: float, seconds: float) -> float:
-    """The share of what is allowed from the second period on."""
-    begin, end = moments[0] + period, moments[0] + seconds
-    return sum(begin <= moment < end for moment in moments) / (rate * (end - begin) / period)
 
 
 def paced(
@@ -70,7 +52,8 @@ def test_the_pace_is_used_and_kept(
     with server() as at:
         paced(queue, at, processes, rate, period, seconds + 3)
         moments = at.book()
-    share, most = used(moments, rate, period, seconds), fullest(moments, period)
+    second, end = moments[0] + period, moments[0] + seconds
+    share, most = used(moments, rate, period, second, end), fullest(moments, period)
     tell(
         f"pace, {rate} per {period:g} s, {processes} at once: {share:.3f} used (wanted {wanted}), "
         f"{most} in the fullest period (allowed {rate} + {JITTER})"

@@ -1,9 +1,9 @@
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+from tests.arrivals import fullest, moments
 from tests.passage import passage
 from tests.plain import session
 from tests.processes.programs import (
@@ -24,11 +24,6 @@ LATE = 4
 """Starts that one second may hold more, since a process that a busy machine held up for a tenth of
 it begins what it had reserved that much later; in four seconds it evens out.
 """
-
-
-def fullest(arrivals: Sequence[float], *, seconds: float) -> int:
-    """How many arrivals the fullest window of that length holds."""
-    return max(sum(at <= other < at + seconds for other in arrivals) for at in arrivals)
 
 
 async def test_three_processes_share_one_queue_and_one_pace(
@@ -57,9 +52,9 @@ async def test_three_processes_share_one_queue_and_one_pace(
     assert 0 < min(begun)
     assert [] == [done.err for done in ended if "locked" in done.err + done.out]
 
-    arrivals = [request.arrived_at for request in simulator.requests]
-    assert RATE + 1 + LATE >= fullest(arrivals, seconds=1)
-    assert 4 * RATE + 1 >= fullest(arrivals, seconds=4)
+    arrivals = moments(simulator.requests)
+    assert RATE + 1 + LATE >= fullest(arrivals, 1)
+    assert 4 * RATE + 1 >= fullest(arrivals, 4)
 
 
 async def test_waiting_for_the_database_is_told_once(

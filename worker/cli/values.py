@@ -78,5 +78,5 @@ def port(text: str) -> int:
 
 
 def is_number(text: str) -> bool:
-    """Whether it can be the id of a video."""
+    """Whether it is a whole number from 0 on that fits 63 bits."""
     return text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004 - fits 63 bits
