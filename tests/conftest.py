@@ -13,9 +13,9 @@ import structlog
 
 from tests import postgres
 from tests.plain import Plain, session
-from worker import migrate
 from worker.clock import Clock
-from worker.db import Database
+from worker.db import migrate
+from worker.db.database import Database
 from worker.simulator import Options, Simulator
 from worker.wiring import CLOCK
 

@@ -13,23 +13,23 @@ from sqlalchemy import Connection, event, func, insert, select, update
 from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
-from worker.api import Api
-from worker.chronicle import Chronicle
+from worker.api.client import Api
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Claim
 from worker.core.request import Defaults
-from worker.db import Database
-from worker.gate import Gate
+from worker.db.database import Database
+from worker.db.schema import account, history, videos
 from worker.log import Log
-from worker.orders import Orders, Report
-from worker.presence import Signs
-from worker.runner import Runner
+from worker.runner.heartbeat import Signs
+from worker.runner.limiter import Gate
+from worker.runner.loop import Runner
+from worker.runner.orders import Orders, Report
+from worker.runner.reporter import Chronicle
+from worker.runner.terms import EVER, Terms
+from worker.runner.transaction import Transaction
 from worker.store import queue
-from worker.store.fleet import Member
-from worker.tables import account, history, videos
-from worker.terms import EVER, Terms
-from worker.turn import Transaction
+from worker.store.workers import Member
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
 TERMS = Terms(

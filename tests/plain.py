@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from worker.address import File, Server, address_of
+from worker.db.address import File, Server, address_of
 
 PATIENCE_SECONDS = 30.0
 _AT_ONCE = 500

@@ -15,6 +15,8 @@ from worker.settings import NAMES, Settings, help_of, load
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIG = (ROOT / "config" / "worker.toml").read_text(encoding="utf-8")
+MAPPED = ("api", "core", "db", "runner", "store")
+
 TYPED = sorted(
     set(re.findall(r"^valossa-ingest .*$", README, re.MULTILINE))
     | set(re.findall(r"`valossa-ingest ([a-z]+(?: [^`]*)?)`", README))
@@ -63,13 +65,22 @@ def test_the_example_of_each_help_can_be_typed(command: object) -> None:
 
 
 def test_every_module_is_on_the_map() -> None:
-    """A reader would not know where a module stands."""
-    missing = {
-        path.stem
-        for path in (ROOT / "worker").glob("*.py")
-        if not path.stem.startswith("__") and not re.search(rf"\b{path.stem}\b", worker_map or "")
-    }
-    assert set() == missing
+    """The map names every module outside the rooms for commands, formats and the imitation."""
+    roots = (ROOT / "worker", *(ROOT / "worker" / room for room in MAPPED))
+    modules = {path.stem for root in roots for path in root.glob("*.py")}
+    named = set(re.findall(r"\w+", worker_map or ""))
+    assert set() == {name for name in modules if not name.startswith("__")} - named
+
+
+def test_every_room_is_on_the_map() -> None:
+    """The map names every folder of the program."""
+    rooms = {path.parent.name for path in (ROOT / "worker").glob("*/__init__.py")}
+    assert rooms == {room for room in rooms if f"{room}/" in (worker_map or "")}
+
+
+def test_the_root_stays_small() -> None:
+    """At most nine modules stand at the root beside ``__init__`` and ``__main__``."""
+    assert len(list((ROOT / "worker").glob("[!_]*.py"))) <= 9
 
 
 def test_every_event_is_logged_somewhere() -> None:

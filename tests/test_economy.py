@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from tests.conftest import open_database
 from tests.parts import RUN_TERMS, Worker, add, overhear
-from worker.db import Database
+from worker.db.database import Database
 from worker.simulator import Options, Simulator
 
 VIDEOS = 1_000

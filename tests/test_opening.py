@@ -11,11 +11,11 @@ from tests.conftest import HOUR, database_of_an_hour_ago, open_database
 from tests.parts import add, row
 from tests.plain import execute
 from worker import opening
-from worker.address import address_of
-from worker.db import Database, DatabaseProblem, schema_problem
+from worker.db.address import address_of
+from worker.db.database import Database, DatabaseProblem, schema_problem
+from worker.db.schema import SCHEMA, videos
 from worker.settings import Key, Settings
-from worker.store import moving
-from worker.tables import SCHEMA, videos
+from worker.store import relocation
 from worker.wiring import CLOCK
 
 KEY = Key("demo-key", "a test")
@@ -80,7 +80,7 @@ async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> N
     """A video that is added while the queue moves would stay behind."""
     async with opening.existing_database(settings(path)) as database:
         assert 1 == await opening.change(database, lambda *_: 1, "test")
-        await database.write(lambda c: moving.mark(c, "sqlite:///b.db"), "test")
+        await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
         with pytest.raises(DatabaseProblem, match="has moved to sqlite:///b"):
             await opening.change(database, lambda *_: 1, "test")
 

@@ -17,7 +17,7 @@ from tests.parts import add, let_start, take, transaction
 from tests.passage import passage
 from tests.processes.programs import execute, until, videos, within
 from worker.clock import Clock
-from worker.db import Unreachable
+from worker.db.database import Unreachable
 from worker.wiring import CLOCK
 
 

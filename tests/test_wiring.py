@@ -10,7 +10,7 @@ from tests.parts import add, facts, row
 from worker import wiring
 from worker.core.request import Defaults
 from worker.log import configure
-from worker.orders import End, Orders, Tally
+from worker.runner.orders import End, Orders, Tally
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.store.caps import Cap

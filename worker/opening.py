@@ -13,13 +13,13 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from worker import wiring
-from worker.address import File, Server, address_of
-from worker.core import moved
-from worker.db import Database, DatabaseProblem, schema_of, schema_problem
-from worker.moving import Move, Moved
+from worker.core.relocation import on_its_way, sentence
+from worker.db.address import File, Server, address_of
+from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.schema import SCHEMA
+from worker.relocate import Move, Moved
 from worker.settings import Settings
-from worker.store import account, moving
-from worker.tables import SCHEMA
+from worker.store import relocation, shared_state
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ async def change(database: Database, work: Callable[[Connection, datetime], T], 
 
 
 def _must_be_here(connection: Connection, database: Database) -> None:
-    problem = moving.problem(connection)
+    problem = relocation.problem(connection)
     if problem:
         raise DatabaseProblem(f"database {database.address} {problem}")
 
@@ -104,7 +104,7 @@ async def _is_empty(settings: Settings) -> bool:
 
 async def migrate(settings: Settings) -> None:
     """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
-    from worker.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
+    from worker.db.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
 
     async with wiring.database(settings) as database:
         found = await database.read(schema_of)
@@ -124,7 +124,7 @@ async def move(
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
-        await _make_ready(source, (await old.read(account.read)).moved_to, there)
+        await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)
         async with readable_database(there) as new:
             return await Move(
                 source=old,
@@ -143,8 +143,8 @@ async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
     not move there; an old schema is not touched. Raises DatabaseProblem.
     """
     name = shown(target.database_url)
-    if mark not in {None, name, moved.on_its_way(name)}:
-        raise DatabaseProblem(f"database {shown(source)} {moved.sentence(mark or '')}")
+    if mark not in {None, name, on_its_way(name)}:
+        raise DatabaseProblem(f"database {shown(source)} {sentence(mark or '')}")
     if mark == name and not _is_there(address_of(target.database_url)):
         told = f"database {shown(source)} has moved to {name}, which is missing"
         raise DatabaseProblem(f"{told}: restore a backup of it")

@@ -14,25 +14,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from worker import __version__
-from worker.address import File, Server
-from worker.api import Api
-from worker.chronicle import Chronicle
+from worker.api.client import Api
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.redact import clean
 from worker.core.request import Defaults
-from worker.db import Database
-from worker.gate import Gate
+from worker.db.address import File, Server
+from worker.db.database import Database
 from worker.log import Event, Log, logger
-from worker.orders import Orders, Tally
-from worker.presence import Signs
-from worker.reconciler import Reconciler
-from worker.runner import Runner
+from worker.runner.heartbeat import Signs
+from worker.runner.limiter import Gate
+from worker.runner.loop import Runner
+from worker.runner.orders import Orders, Tally
+from worker.runner.reconciler import Reconciler
+from worker.runner.reporter import Chronicle
+from worker.runner.terms import Terms
+from worker.runner.transaction import Transaction
 from worker.settings import Key, Settings
 from worker.store.caps import Cap
-from worker.store.fleet import Member
-from worker.terms import Terms
-from worker.turn import Transaction
+from worker.store.workers import Member
 
 T = TypeVar("T")
 

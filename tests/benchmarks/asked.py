@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection
 
 from worker.core.model import State
-from worker.db import Database
-from worker.store import account, counts, desk, overview
+from worker.db.database import Database
+from worker.store import counts, search, shared_state, statistics
 from worker.wiring import CLOCK
 
 NOW = datetime.now(UTC)
@@ -20,8 +20,8 @@ NOW = datetime.now(UTC)
 
 def status(connection: Connection) -> None:
     """All that ``status`` asks."""
-    overview.overview(connection, NOW)
-    account.read(connection)
+    statistics.overview(connection, NOW)
+    shared_state.read(connection)
 
 
 def left(connection: Connection) -> None:
@@ -31,13 +31,13 @@ def left(connection: Connection) -> None:
 
 def failed(connection: Connection) -> None:
     """The first page of ``list --state failed``."""
-    desk.matching(connection, desk.Filter(states=(State.FAILED,)), 0, desk.PAGE)
+    search.matching(connection, search.Filter(states=(State.FAILED,)), 0, search.PAGE)
 
 
 async def seconds(path: str, question: Callable[[Connection], None]) -> float:
     """How long an answer takes on a connection that has read the schema and nothing else."""
     async with Database(path, dice=random.random, now=CLOCK.now, waiting=print) as database:
-        await database.read(account.read)
+        await database.read(shared_state.read)
         began = time.perf_counter()
         await database.read(question)
         return time.perf_counter() - began

@@ -16,7 +16,7 @@ from sqlalchemy.schema import CreateIndex
 
 from tests.benchmarks.conftest import Tell
 from tests.benchmarks.kit import Usage, program, run
-from worker.tables import videos
+from worker.db.schema import videos
 
 ROWS = 1_000_000
 FEWER = 100_000

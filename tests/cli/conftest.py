@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from tests.plain import execute, insert_all, session
-from worker.address import address_of
 from worker.cli import run
+from worker.db.address import address_of
 from worker.simulator import Options, Simulator
 
 CHECKOUT = Path(__file__).parents[2]

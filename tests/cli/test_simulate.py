@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from worker.cli import run
+from worker.cli.commands.simulate import ordered
 from worker.cli.parser import parser
-from worker.cli.simulate import ordered
 from worker.simulator import Change, Limit, Options
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from worker.core import audit
 from worker.core.audit import Audit, Match, Row
-from worker.core.listing import Entry, Listing
+from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 
 URL = "https://example.org/1.mp4"

@@ -21,7 +21,7 @@ from worker.core.evidence import (
     sighted,
     unlisted,
 )
-from worker.core.listing import Entry, Listing, Unlisted
+from worker.core.job_list import Entry, Listing, Unlisted
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 SETTLE = timedelta(seconds=300)

@@ -18,10 +18,10 @@ from tests.processes.programs import (
     videos,
 )
 from tests.processes.test_disk import SMALLEST_BYTES, read_only
-from worker.address import address_of
+from worker.db.address import address_of
+from worker.db.schema import SCHEMA
 from worker.settings import NO_KEY
 from worker.simulator import Simulator
-from worker.tables import SCHEMA
 
 CHECK, ONLINE, DRAIN, RUN = ("check",), ("check", "--online"), ("drain",), ("run",)
 STATUS, HEALTH, IMPORT = ("status",), ("health",), ("import", "list.csv")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.plain import PATIENCE_SECONDS
 from tests.processes.programs import Programs
-from worker.tables import SCHEMA
+from worker.db.schema import SCHEMA
 
 CHECKOUT = Path(__file__).parents[2]
 

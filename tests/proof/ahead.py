@@ -15,16 +15,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from worker import log, opening, wiring
-from worker.api import Api
-from worker.chronicle import Chronicle
+from worker.api.client import Api
 from worker.clock import Clock
-from worker.db import Database
-from worker.gate import Gate
-from worker.orders import Orders, Report
-from worker.presence import Signs
-from worker.runner import Runner
+from worker.db.database import Database
+from worker.runner.heartbeat import Signs
+from worker.runner.limiter import Gate
+from worker.runner.loop import Runner
+from worker.runner.orders import Orders, Report
+from worker.runner.reporter import Chronicle
+from worker.runner.transaction import Transaction
 from worker.settings import Key, Settings, load, read_key
-from worker.turn import Transaction
 
 
 def clock_ahead(seconds: float) -> Clock:

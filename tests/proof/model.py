@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from worker.core.classify import Answer, Exchange, NoAnswer
-from worker.core.listing import Listing, Unlisted, listing
+from worker.core.job_list import Listing, Unlisted, listing
 
 SETTLE_SECONDS = 300
 """A job is in every list after that, unless the list is late as a whole."""

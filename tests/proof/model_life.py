@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
 from tests.proof.model_workers import Attempt, World
-from worker.core.listing import Listing, Unlisted
-from worker.judgement import Finding
-from worker.store import changes, desk
-from worker.store.desk import Filter
-from worker.turn import Transaction
+from worker.core.job_list import Listing, Unlisted
+from worker.runner.transaction import Transaction
+from worker.runner.verdicts import Finding
+from worker.store import changes, search
+from worker.store.search import Filter
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Life:
         video = self._video(pick, "failed", "cancelled", *(["in_doubt"] if may else []))
         doubted = {v for v, attempts in open_doubts(self._facts()).items() if attempts}
         done = self.world.ask(
-            lambda c: desk.retry(
+            lambda c: search.retry(
                 c, Filter(ids=(video,)), doubts=may, now=self.world.time.wall, who="ann"
             )
         )

@@ -19,9 +19,9 @@ from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
 from worker.core.model import Accepted, Claim, Outcome, TryLater
+from worker.runner.terms import Done, Note, Start
+from worker.runner.transaction import Transaction
 from worker.store.settle import Ending
-from worker.terms import Done, Note, Start
-from worker.turn import Transaction
 
 T = TypeVar("T")
 

@@ -22,32 +22,32 @@ class Mutation:
 
 SETTLE = "worker/store/settle.py"
 QUEUE = "worker/store/queue.py"
-EXPIRY = "worker/store/expiry.py"
+EXPIRY = "worker/store/leases.py"
 DECIDE = "worker/core/decide.py"
-DOUBTS = "worker/store/evidence.py"
+DOUBTS = "worker/store/doubts.py"
 BREAKER = "worker/core/breaker.py"
-TURN = "worker/turn.py"
-LEDGER = "worker/ledger.py"
-FLEET = "worker/store/fleet.py"
-MOVING = "worker/store/moving.py"
-MOVE = "worker/moving.py"
-API = "worker/api.py"
-WIRE = "worker/wire.py"
+TURN = "worker/runner/transaction.py"
+LEDGER = "worker/runner/writer.py"
+FLEET = "worker/store/workers.py"
+MOVING = "worker/store/relocation.py"
+MOVE = "worker/relocate.py"
+API = "worker/api/client.py"
+WIRE = "worker/api/transport.py"
 
 LAWS = (
     Mutation(
         law="1: the intent is committed before its request",
-        file="worker/threaded.py",
+        file="worker/db/threaded.py",
         old="connection.commit()",
         new='(connection.rollback if hasattr(result, "turn") else connection.commit)()',
-        tests=("tests/test_runner.py::test_the_intent_is_on_disk_before_the_request",),
+        tests=("tests/runner/test_loop.py::test_the_intent_is_on_disk_before_the_request",),
     ),
     Mutation(
         law="1: a commit is on disk",
-        file="worker/sqlite.py",
+        file="worker/db/sqlite.py",
         old='"PRAGMA synchronous=FULL"',
         new='"PRAGMA synchronous=NORMAL"',
-        tests=("tests/test_db.py::test_commits_are_on_disk_on_both_connections",),
+        tests=("tests/db/test_database.py::test_commits_are_on_disk_on_both_connections",),
     ),
     Mutation(
         law="2: no redirect is followed",
@@ -56,7 +56,7 @@ LAWS = (
         new="        connection.release()\n"
         "        if 300 <= call.head.code < 400:\n"
         "            await self._carry(request, call)",
-        tests=("tests/test_api.py::test_a_kind_of_trouble_has_its_outcome",),
+        tests=("tests/api/test_client.py::test_a_kind_of_trouble_has_its_outcome",),
     ),
     Mutation(
         law="2: a connection that dies under a request is no reason to send it again",
@@ -65,7 +65,7 @@ LAWS = (
         new="            await _hear(protocol, call)\n"
         "        except (aiohttp.ClientError, OSError):\n"
         "            await self._carry(request, call)\n",
-        tests=("tests/test_api.py::test_a_post_is_not_sent_again_on_a_new_connection",),
+        tests=("tests/api/test_client.py::test_a_post_is_not_sent_again_on_a_new_connection",),
     ),
     Mutation(
         law="2: an answer on a kept connection is that to its request",
@@ -73,8 +73,8 @@ LAWS = (
         old="return protocol.should_close or bool(ear.poll(0))",
         new="return protocol.should_close",
         tests=(
-            "tests/test_api.py::test_an_answer_that_nobody_asked_for_is_nobodys",
-            "tests/test_api.py::test_half_an_answer_that_nobody_asked_for_is_nobodys",
+            "tests/api/test_client.py::test_an_answer_that_nobody_asked_for_is_nobodys",
+            "tests/api/test_client.py::test_half_an_answer_that_nobody_asked_for_is_nobodys",
         ),
     ),
     Mutation(
@@ -82,14 +82,14 @@ LAWS = (
         file=WIRE,
         old="    call.sent = True\n",
         new="",
-        tests=("tests/test_api.py::test_what_nobody_can_know_is_a_doubt",),
+        tests=("tests/api/test_client.py::test_what_nobody_can_know_is_a_doubt",),
     ),
     Mutation(
         law="3: what an attempt left behind does not arrive after its end",
         file=WIRE,
         old="        connection.transport.abort()",
         new="        pass",
-        tests=("tests/test_api.py::test_a_body_that_waits_behind_tls_is_never_delivered",),
+        tests=("tests/api/test_client.py::test_a_body_that_waits_behind_tls_is_never_delivered",),
     ),
     Mutation(
         law="3: what was perhaps sent is not sent again",
@@ -111,7 +111,7 @@ LAWS = (
         old='videos.c.updated_at <= bindparam("looked_up_to", type_=videos.c.updated_at.type)',
         new="videos.c.updated_at <= videos.c.updated_at",
         tests=(
-            "tests/test_turn.py::test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read",
+            "tests/runner/test_transaction.py::test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read",
         ),
     ),
     Mutation(
@@ -123,24 +123,28 @@ LAWS = (
     ),
     Mutation(
         law="4: nothing is sent on an old claim",
-        file="worker/attempts.py",
+        file="worker/runner/attempts.py",
         old="if left >= self._orders.timeout_seconds + 5:",
         new="if left >= 0:",
-        tests=("tests/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",),
+        tests=(
+            "tests/runner/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",
+        ),
     ),
     Mutation(
         law="4: the last check withholds the first byte",
         file=WIRE,
         old="raise WithheldError(reason)",
         new="pass",
-        tests=("tests/test_api.py::test_a_withheld_request_leaves_nothing_on_the_wire",),
+        tests=("tests/api/test_client.py::test_a_withheld_request_leaves_nothing_on_the_wire",),
     ),
     Mutation(
         law="4: a lease is counted from before its claim",
         file=TURN,
         old="lease_ends=began + lease)",
         new="lease_ends=self.clock.monotonic() + lease)",
-        tests=("tests/test_turn.py::test_law_4_a_lease_is_counted_from_before_its_claim",),
+        tests=(
+            "tests/runner/test_transaction.py::test_law_4_a_lease_is_counted_from_before_its_claim",
+        ),
     ),
     Mutation(
         law="5: a doubt outlives a later clean answer",
@@ -184,7 +188,7 @@ LAWS = (
         old=".where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)\n"
         "        .where(or_(",
         new=".where(videos.c.id == doubt.video_id)\n        .where(or_(",
-        tests=("tests/store/test_evidence.py::test_a_verdict_that_comes_too_late_is_dropped",),
+        tests=("tests/store/test_doubts.py::test_a_verdict_that_comes_too_late_is_dropped",),
     ),
     Mutation(
         law="7: what is not the video's fault is not counted",
@@ -209,31 +213,31 @@ LAWS = (
     ),
     Mutation(
         law="9: an intent in a file that is gone is none",
-        file="worker/sqlite.py",
+        file="worker/db/sqlite.py",
         old="if self._file not in {None, _file_at(self._path)}:",
         new="if self._file in {()}:",
-        tests=("tests/test_db.py::test_a_file_that_goes_away_in_use_is_told",),
+        tests=("tests/db/test_database.py::test_a_file_that_goes_away_in_use_is_told",),
     ),
     Mutation(
         law="10: starts are reserved for everybody",
         file=TURN,
         old="account.reserve(connection, planned.first + len(claims) * planned.spacing, now)",
         new="pass",
-        tests=("tests/test_turn.py::test_two_processes_share_one_spacing",),
+        tests=("tests/runner/test_transaction.py::test_two_processes_share_one_spacing",),
     ),
     Mutation(
         law="11: the key is blanked in what the API says",
         file=API,
         old="message=clean(blank(outcome.message, self._key))",
         new="message=clean(outcome.message)",
-        tests=("tests/test_api.py::test_the_key_is_in_no_outcome",),
+        tests=("tests/api/test_client.py::test_the_key_is_in_no_outcome",),
     ),
     Mutation(
         law="12: only what can be sent now is claimed",
         file=TURN,
         old="min(room, planned.room, room",
         new="min(room, room",
-        tests=("tests/test_turn.py::test_starts_are_at_most_100_ms_ahead",),
+        tests=("tests/runner/test_transaction.py::test_starts_are_at_most_100_ms_ahead",),
     ),
     Mutation(
         law="13: a crowd of doubts makes everybody wait",
@@ -249,44 +253,44 @@ LAWS = (
         file=LEDGER,
         old="        self._written.clear()\n",
         new="",
-        tests=("tests/test_ledger.py::test_all_that_was_put_down_is_waited_for",),
+        tests=("tests/runner/test_writer.py::test_all_that_was_put_down_is_waited_for",),
     ),
     Mutation(
         law="6: all endings that were put down are waited for",
         file=LEDGER,
         old="        if not self.unwritten:\n",
         new="        if True:\n",
-        tests=("tests/test_ledger.py::test_all_that_was_put_down_is_waited_for",),
+        tests=("tests/runner/test_writer.py::test_all_that_was_put_down_is_waited_for",),
     ),
     Mutation(
         law="what is in flight is told of, whoever holds it",
         file=FLEET,
         old="worker for worker in claims if worker not in known",
         new="worker for worker in claims if worker in ()",
-        tests=("tests/store/test_fleet.py::test_claims_of_nobody_are_shown",),
+        tests=("tests/store/test_workers.py::test_claims_of_nobody_are_shown",),
     ),
     Mutation(
         law="a worker that holds videos is not forgotten",
         file=FLEET,
         old="workers.c.seen_at < now - FORGOTTEN, ~holds",
         new="workers.c.seen_at < now - FORGOTTEN",
-        tests=("tests/store/test_fleet.py::test_who_has_something_in_flight_is_not_forgotten",),
+        tests=("tests/store/test_workers.py::test_who_has_something_in_flight_is_not_forgotten",),
     ),
     Mutation(
         law="a sign of life that cannot be written is told of",
-        file="worker/presence.py",
+        file="worker/runner/heartbeat.py",
         old="            self._chronicle.database(problem)\n",
         new="            pass\n",
         tests=(
-            "tests/test_presence.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
+            "tests/runner/test_heartbeat.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
         ),
     ),
     Mutation(
         law="an orderly end is no death",
-        file="worker/runner.py",
+        file="worker/runner/loop.py",
         old="                    self._presence.leave()\n",
         new="                    pass\n",
-        tests=("tests/test_presence.py::test_a_run_is_seen_while_it_lasts",),
+        tests=("tests/runner/test_heartbeat.py::test_a_run_is_seen_while_it_lasts",),
     ),
     Mutation(
         law="moved: nothing is claimed where the queue is no more",
@@ -297,7 +301,7 @@ LAWS = (
         self._repeat_doubts""",
         new="""        known = account.read(connection)
         self._repeat_doubts""",
-        tests=("tests/test_turn.py::test_a_mark_between_look_and_claim_is_seen",),
+        tests=("tests/runner/test_transaction.py::test_a_mark_between_look_and_claim_is_seen",),
         quick=True,
     ),
     Mutation(
@@ -309,21 +313,21 @@ LAWS = (
         if known.paused_at""",
         new="""            return None
         if known.paused_at""",
-        tests=("tests/test_runner.py::test_an_idle_daemon_sees_that_its_queue_moves",),
+        tests=("tests/runner/test_loop.py::test_an_idle_daemon_sees_that_its_queue_moves",),
     ),
     Mutation(
         law="moved: a daemon ends as well",
-        file="worker/closing.py",
+        file="worker/runner/stop_conditions.py",
         old="if goes_on and turn.why is not Why.MOVED:",
         new="if goes_on:",
-        tests=("tests/test_closing.py::test_a_queue_that_has_moved_ends_every_run",),
+        tests=("tests/runner/test_stop_conditions.py::test_a_queue_that_has_moved_ends_every_run",),
     ),
     Mutation(
         law="moved: no verdict is written where the queue is no more",
-        file="worker/judgement.py",
+        file="worker/runner/verdicts.py",
         old="        if account.read(connection).moved_to is not None:\n            return []\n",
         new="",
-        tests=("tests/test_judgement.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
+        tests=("tests/runner/test_verdicts.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
     ),
     Mutation(
         law="moved: nobody changes a queue that is no more",
@@ -345,8 +349,8 @@ LAWS = (
         old="    for statement in _GUARDS[connection.dialect.name]:\n",
         new="    for statement in ():\n",
         tests=(
-            "tests/store/test_moving.py::test_plain_sql_does_not_vanish_in_a_marked_queue",
-            "tests/store/test_moving.py::test_a_half_copy_takes_rows_of_the_move_alone",
+            "tests/store/test_relocation.py::test_plain_sql_does_not_vanish_in_a_marked_queue",
+            "tests/store/test_relocation.py::test_a_half_copy_takes_rows_of_the_move_alone",
         ),
     ),
     Mutation(
@@ -354,21 +358,23 @@ LAWS = (
         file=MOVING,
         old=" AND OLD.job_id IS NEW.job_id\n",
         new="\n",
-        tests=("tests/store/test_moving.py::test_a_late_job_is_written_down_in_a_marked_queue",),
+        tests=(
+            "tests/store/test_relocation.py::test_a_late_job_is_written_down_in_a_marked_queue",
+        ),
     ),
     Mutation(
         law="moved: what is in flight is waited for",
         file=MOVE,
         old="        await self._nothing_in_flight()\n",
         new="",
-        tests=("tests/test_moving.py::test_what_is_in_flight_is_waited_for",),
+        tests=("tests/test_relocate.py::test_what_is_in_flight_is_waited_for",),
     ),
     Mutation(
         law="moved: a half copy is not opened",
         file=MOVE,
         old="        if found != wanted:\n",
         new="        if False:\n",
-        tests=("tests/test_moving.py::test_a_copy_that_is_not_the_same_is_not_opened",),
+        tests=("tests/test_relocate.py::test_a_copy_that_is_not_the_same_is_not_opened",),
     ),
     Mutation(
         law="moved: the target is closed before the source is",
@@ -376,7 +382,7 @@ LAWS = (
         old="""        moving.mark(target, moved.copy_of(self.source_name))
 """,
         new="",
-        tests=("tests/test_moving.py::test_nothing_is_copied_before_nothing_is_in_flight",),
+        tests=("tests/test_relocate.py::test_nothing_is_copied_before_nothing_is_in_flight",),
     ),
     Mutation(
         law="moved: the source says where to before the target is opened",
@@ -387,7 +393,7 @@ LAWS = (
         new="""        await self.target.write(self._open_target, "to end a move")
         await self.source.write(self._end_source, "to end a move")
 """,
-        tests=("tests/test_moving.py::test_a_move_that_is_cut_off_anywhere_goes_on",),
+        tests=("tests/test_relocate.py::test_a_move_that_is_cut_off_anywhere_goes_on",),
     ),
     Mutation(
         law="moved: a mark that was taken out meanwhile ends the move",
@@ -395,7 +401,7 @@ LAWS = (
         old="            raise _interfered(self.source_name)\n",
         new="            pass\n",
         tests=(
-            "tests/test_moving.py::test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move",
+            "tests/test_relocate.py::test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move",
         ),
     ),
     Mutation(
@@ -403,21 +409,21 @@ LAWS = (
         file=MOVE,
         old="        if moving.highest(target, table) != after:\n            return 0\n",
         new="",
-        tests=("tests/test_moving.py::test_rows_that_another_move_has_copied_are_not_copied",),
+        tests=("tests/test_relocate.py::test_rows_that_another_move_has_copied_are_not_copied",),
     ),
     Mutation(
         law="moved: a number does not come back",
         file=MOVING,
         old="max(last, highest(connection, videos))",
         new="highest(connection, videos)",
-        tests=("tests/test_moving.py::test_new_videos_get_new_numbers",),
+        tests=("tests/test_relocate.py::test_new_videos_get_new_numbers",),
     ),
     Mutation(
         law="moved: an older half copy is not gone on with",
-        file="worker/core/moved.py",
+        file="worker/core/relocation.py",
         old="self.target_empty or (self.source_mark and self.target_mark)",
         new="self.target_empty or self.target_mark",
-        tests=("tests/core/test_moved.py::test_a_move_that_would_mix_two_queues_is_refused",),
+        tests=("tests/core/test_relocation.py::test_a_move_that_would_mix_two_queues_is_refused",),
     ),
     Mutation(
         law="14: one bad value stops nobody",
@@ -425,21 +431,21 @@ LAWS = (
         old="            await self._one_by_one(ready)",
         new="            self._news.set()\n"
         "            [self._refuse(each, ValueError()) for each in ready]",
-        tests=("tests/test_ledger.py::test_one_bad_value_stops_nobody",),
+        tests=("tests/runner/test_writer.py::test_one_bad_value_stops_nobody",),
     ),
     Mutation(
         law="14: a name that is no text stops nobody",
         file=QUEUE,
         old="readable(row.request_id)",
         new="row.request_id",
-        tests=("tests/test_runner.py::test_a_poisoned_row_stops_nobody",),
+        tests=("tests/runner/test_loop.py::test_a_poisoned_row_stops_nobody",),
     ),
     Mutation(
         law="caps: what is under way is reserved",
         file="worker/store/caps.py",
         old="return self.settled + self.submitting",
         new="return self.settled",
-        tests=("tests/test_turn.py::test_reserved_room_is_waited_for",),
+        tests=("tests/runner/test_transaction.py::test_reserved_room_is_waited_for",),
     ),
     Mutation(
         law="caps: a doubt counts",
@@ -448,7 +454,7 @@ LAWS = (
         new="settled[0] + settled[2]",
         tests=(
             "tests/store/test_caps.py::test_a_dead_workers_attempt_counts",
-            "tests/test_runner.py::test_a_cap_ends_a_drain",
+            "tests/runner/test_loop.py::test_a_cap_ends_a_drain",
         ),
     ),
     Mutation(
@@ -456,7 +462,7 @@ LAWS = (
         file=TURN,
         old="room if level is None else level.room",
         new="room",
-        tests=("tests/test_turn.py::test_no_more_is_claimed_than_a_cap_leaves",),
+        tests=("tests/runner/test_transaction.py::test_no_more_is_claimed_than_a_cap_leaves",),
     ),
     Mutation(
         law="caps: what is bought in a clock's future counts",
@@ -465,17 +471,17 @@ LAWS = (
         new="(history.c.at.between(since, since + timedelta(hours=24)),)",
         tests=(
             "tests/store/test_caps.py::test_a_clock_that_stepped_back_opens_no_cap",
-            "tests/test_turn.py::test_a_clock_that_steps_back_opens_no_cap",
+            "tests/runner/test_transaction.py::test_a_clock_that_steps_back_opens_no_cap",
         ),
     ),
     Mutation(
         law="caps: a drain ends only when nothing is submitting",
-        file="worker/closing.py",
+        file="worker/runner/stop_conditions.py",
         old="        if turn.submitting:\n            return None\n",
         new="",
         tests=(
-            "tests/test_closing.py::test_what_is_submitting_is_waited_for",
-            "tests/test_runner.py::test_what_another_process_claimed_is_waited_for",
+            "tests/runner/test_stop_conditions.py::test_what_is_submitting_is_waited_for",
+            "tests/runner/test_loop.py::test_what_another_process_claimed_is_waited_for",
         ),
     ),
 )

@@ -3,7 +3,7 @@
 from tests.proof.mutations import Mutation
 
 EVIDENCE = "worker/core/evidence.py"
-DOUBTS = "worker/store/evidence.py"
+DOUBTS = "worker/store/doubts.py"
 NO_PROOF = "tests/core/test_evidence.py::test_one_condition_less_is_no_proof"
 PERHAPS = "tests/core/test_evidence.py::test_a_job_that_only_may_be_ours_is_for_a_person"
 NEIGHBOURS = "tests/core/test_evidence.py::test_every_acceptance_around_it_must_be_shown"
@@ -57,7 +57,7 @@ FOUND = (
         old="named = or_(other.c.request_id == its, other.c.media_id == its)",
         new="named = other.c.media_id == its",
         tests=(
-            "tests/store/test_evidence.py::test_an_identifier_that_another_video_has_is_not_unique",
+            "tests/store/test_doubts.py::test_an_identifier_that_another_video_has_is_not_unique",
         ),
     ),
 )
@@ -76,7 +76,7 @@ ABSENT = (
         old="        if doubt.recorded_at <= recorded_before\n",
         new="",
         tests=(
-            "tests/store/test_evidence.py::test_only_what_was_over_before_the_question_is_judged",
+            "tests/store/test_doubts.py::test_only_what_was_over_before_the_question_is_judged",
         ),
     ),
     Mutation(
@@ -88,10 +88,10 @@ ABSENT = (
     ),
     Mutation(
         law="absent: a full page is a sign of paging",
-        file="worker/core/listing.py",
+        file="worker/core/job_list.py",
         old="if _is_full_page(shown):",
         new="if shown < 0:",
-        tests=("tests/core/test_listing.py::test_a_full_page_is_perhaps_a_part",),
+        tests=("tests/core/test_job_list.py::test_a_full_page_is_perhaps_a_part",),
     ),
     Mutation(
         law="absent: the identifier is unique",
@@ -149,7 +149,7 @@ ABSENT = (
         old=".where(_is_acceptance, history.c.at <= doubt.began_at)",
         new=".where(_is_acceptance)",
         tests=(
-            "tests/store/test_evidence.py::test_what_was_under_way_at_its_beginning_is_not_before_it",
+            "tests/store/test_doubts.py::test_what_was_under_way_at_its_beginning_is_not_before_it",
         ),
     ),
     Mutation(
@@ -157,7 +157,7 @@ ABSENT = (
         file=DOUBTS,
         old=".where(history.c.started_at.between(doubt.recorded_at, history.c.at))",
         new=".where(history.c.started_at <= history.c.at)",
-        tests=("tests/store/test_evidence.py::test_what_began_before_its_end_is_not_after_it",),
+        tests=("tests/store/test_doubts.py::test_what_began_before_its_end_is_not_after_it",),
     ),
     Mutation(
         law="absent: a clock that stepped back orders nothing",
@@ -165,7 +165,7 @@ ABSENT = (
         old='.where(history.c.id < min(fact["id"] for fact in facts))',
         new=".where(history.c.id > 0)",
         tests=(
-            "tests/store/test_evidence.py::test_a_clock_that_stepped_back_does_not_order_the_neighbours",
+            "tests/store/test_doubts.py::test_a_clock_that_stepped_back_does_not_order_the_neighbours",
         ),
     ),
 )

@@ -2,9 +2,9 @@
 
 from tests.proof.mutations import Mutation
 
-PACING = "worker/pacing.py"
+PACING = "worker/runner/pacer.py"
 PACE_FILE = "worker/core/pace.py"
-ACCOUNT = "worker/store/account.py"
+ACCOUNT = "worker/store/shared_state.py"
 LEVEL = "tests/proof/test_level.py::test_the_loop_finds_the_level"
 SET_CLOCK = "tests/proof/test_pace.py::test_a_clock_that_is_set_by_an_hour_changes_no_pace"
 
@@ -21,7 +21,7 @@ PACE = (
         file=PACE_FILE,
         old="        return now - written_at",
         new="        return timedelta(0)",
-        tests=("tests/test_turn.py::test_a_step_back_leaves_a_cool_down_its_length",),
+        tests=("tests/runner/test_transaction.py::test_a_step_back_leaves_a_cool_down_its_length",),
         quick=True,
     ),
     Mutation(
@@ -31,7 +31,7 @@ PACE = (
         new="        return (now - written_at) * 2",
         tests=(
             "tests/core/test_pace.py::test_a_step_back_never_shortens_a_cool_down",
-            "tests/test_turn.py::test_a_step_back_leaves_a_cool_down_its_length",
+            "tests/runner/test_transaction.py::test_a_step_back_leaves_a_cool_down_its_length",
         ),
     ),
     Mutation(
@@ -39,28 +39,30 @@ PACE = (
         file=PACE_FILE,
         old="return step if step > LEAD and written_at <= now - step else timedelta(0)",
         new="return timedelta(0)",
-        tests=("tests/test_turn.py::test_a_step_forward_is_followed_once", SET_CLOCK),
+        tests=("tests/runner/test_transaction.py::test_a_step_forward_is_followed_once", SET_CLOCK),
     ),
     Mutation(
         law="10: a step forward is followed by one process for all",
         file=PACE_FILE,
         old="step > LEAD and written_at <= now - step",
         new="step > LEAD",
-        tests=("tests/test_turn.py::test_a_step_forward_is_followed_once",),
+        tests=("tests/runner/test_transaction.py::test_a_step_forward_is_followed_once",),
     ),
     Mutation(
         law="10: a step that was rolled back is followed again",
         file=PACING,
         old="known.moved(by), now)\n                return",
         new="known.moved(by), now)",
-        tests=("tests/test_turn.py::test_a_step_that_was_rolled_back_is_followed_again",),
+        tests=(
+            "tests/runner/test_transaction.py::test_a_step_that_was_rolled_back_is_followed_again",
+        ),
     ),
     Mutation(
         law="10: a start further ahead than any reservation is brought back",
         file=PACE_FILE,
         old="if next_start > now + max(LEAD, gap) + STEP:",
         new="if next_start is None:",
-        tests=("tests/test_turn.py::test_a_clock_that_stepped_back_is_repaired",),
+        tests=("tests/runner/test_transaction.py::test_a_clock_that_stepped_back_is_repaired",),
     ),
     Mutation(
         law="the level: one cut for each flight",
@@ -69,7 +71,7 @@ PACE = (
         new="if brake is not None and started_at is None:",
         tests=(
             "tests/core/test_pace.py::test_a_whole_flight_is_one_cut",
-            "tests/test_turn.py::test_one_flight_lowers_the_pace_once",
+            "tests/runner/test_transaction.py::test_one_flight_lowers_the_pace_once",
         ),
     ),
     Mutation(
@@ -84,7 +86,7 @@ PACE = (
         file=PACING,
         old="pace.cut(self.rate, known, began, hold)",
         new="known",
-        tests=("tests/test_turn.py::test_one_flight_lowers_the_pace_once",),
+        tests=("tests/runner/test_transaction.py::test_one_flight_lowers_the_pace_once",),
     ),
     Mutation(
         law="the level: a cut is mild after a calm time",
@@ -100,7 +102,7 @@ PACE = (
         new="if idle is None else brake",
         tests=(
             "tests/core/test_pace.py::test_idle_time_does_not_count",
-            "tests/test_turn.py::test_the_climb_waits_while_nothing_is_sent",
+            "tests/runner/test_transaction.py::test_the_climb_waits_while_nothing_is_sent",
         ),
     ),
 )

@@ -2,9 +2,9 @@
 
 from tests.proof.mutations import QUEUE, Mutation
 
-ENGINE = "worker/postgres.py"
+ENGINE = "worker/db/postgres.py"
 LAWS = "tests/test_postgres_laws.py"
-SERVER = "tests/test_postgres.py"
+SERVER = "tests/db/test_postgres.py"
 
 SERVED = (
     Mutation(
@@ -31,10 +31,10 @@ SERVED = (
     ),
     Mutation(
         law="10: a start that was slept through is somebody else's",
-        file="worker/attempts.py",
+        file="worker/runner/attempts.py",
         old="if self._clock.monotonic() > start.at + MISSED_SECONDS:",
         new="if False:",
-        tests=("tests/test_attempts.py::test_a_start_that_is_long_past_is_given_back",),
+        tests=("tests/runner/test_attempts.py::test_a_start_that_is_long_past_is_given_back",),
     ),
     Mutation(
         law="1: a commit is on the server's disk",
@@ -50,7 +50,7 @@ SERVED = (
         new="return found is not None",
         tests=(
             f"{LAWS}::test_a_commit_that_a_crash_took_back_is_not_taken_for_done",
-            "tests/test_postgres.py::test_a_commit_that_never_arrived_is_known",
+            "tests/db/test_postgres.py::test_a_commit_that_never_arrived_is_known",
         ),
     ),
     Mutation(
@@ -67,7 +67,7 @@ SERVED = (
         file=ENGINE,
         old="return found == self._number",
         new="return False",
-        tests=("tests/test_postgres.py::test_a_commit_whose_answer_was_lost_is_known",),
+        tests=("tests/db/test_postgres.py::test_a_commit_whose_answer_was_lost_is_known",),
     ),
     Mutation(
         law="7: a row that another program changes holds no claim up",
@@ -82,7 +82,7 @@ SERVED = (
         old="set_config('lock_timeout', '5s', true)",
         new="set_config('lock_timeout', '0', true)",
         tests=(
-            "tests/test_postgres.py::test_a_row_that_somebody_holds_is_not_waited_for_without_end",
+            "tests/db/test_postgres.py::test_a_row_that_somebody_holds_is_not_waited_for_without_end",
         ),
     ),
     Mutation(
@@ -97,6 +97,6 @@ SERVED = (
         file=ENGINE,
         old="clock_timestamp() AS now",
         new="now()",
-        tests=("tests/test_postgres.py::test_the_time_is_read_after_the_lock_is_held",),
+        tests=("tests/db/test_postgres.py::test_the_time_is_read_after_the_lock_is_held",),
     ),
 )

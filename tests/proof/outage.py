@@ -5,7 +5,7 @@ import socket
 from urllib.parse import urlsplit
 
 from tests.processes.programs import within
-from tests.wire import LOOPBACK
+from tests.transport import LOOPBACK
 
 
 class Outage:

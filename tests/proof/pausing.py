@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from tests.proof.ahead import clock_ahead, configured, work
 from worker import wiring
-from worker.db import Database
+from worker.db.database import Database
+from worker.runner.terms import Done
 from worker.settings import Key, Settings
-from worker.terms import Done
 
 T = TypeVar("T")
 

@@ -24,9 +24,9 @@ from sqlalchemy import Connection
 from tests.proof.ahead import configured, work
 from worker import wiring
 from worker.clock import Clock
-from worker.db import Database
+from worker.db.database import Database
+from worker.runner.terms import Done
 from worker.settings import Settings
-from worker.terms import Done
 
 T = TypeVar("T")
 

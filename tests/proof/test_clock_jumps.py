@@ -20,7 +20,7 @@ from tests.parts import DRAIN, RUN_TERMS, Worker
 from tests.processes.programs import within
 from tests.proof.between import Between, Forward, Trouble, end_before, serve
 from tests.proof.ground import HOUR_SECONDS, Ground, addresses, among_served, hand_in, times
-from tests.wire import Line
+from tests.transport import Line
 from worker.clock import Clock
 from worker.simulator import Options, Simulator
 

@@ -20,10 +20,10 @@ from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released
+from worker.runner.terms import EVER, Done, Note
 from worker.simulator.book import Job
 from worker.store import queue
 from worker.store.settle import Ending
-from worker.terms import EVER, Done, Note
 
 ROUNDS = times(100, 10_000)
 BEGINNING = datetime(2026, 1, 1, 12, tzinfo=UTC)

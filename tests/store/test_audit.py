@@ -8,11 +8,11 @@ from sqlalchemy import Connection, create_engine, select, update
 from tests.conftest import START
 from tests.parts import add, facts, later, plans, row
 from worker.core.audit import Match, Row
-from worker.core.listing import Entry, Listing
+from worker.core.job_list import Entry, Listing
 from worker.core.model import State
-from worker.db import Database
+from worker.db.database import Database
+from worker.db.schema import history, videos
 from worker.store import audit
-from worker.tables import history, videos
 
 NOW = later(START, 60)
 MADE = "0123456789abcdef0123456789abcdef"

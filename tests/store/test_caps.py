@@ -21,11 +21,11 @@ from worker.core.model import (
     Throttled,
     TryLater,
 )
-from worker.db import Database
-from worker.store import caps, changes, desk, evidence, expiry, settle
+from worker.db.database import Database
+from worker.db.schema import history
+from worker.store import caps, changes, doubts, leases, search, settle
 from worker.store.caps import Cap, Level
-from worker.store.desk import Filter
-from worker.tables import history
+from worker.store.search import Filter
 
 DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
 EVER = Cap(name="max_total", most=3, window=None)
@@ -72,7 +72,7 @@ async def ended(database: Database, outcome: Outcome, at: datetime = START) -> C
 async def expired(database: Database) -> Claim:
     """A new video whose worker is gone."""
     (claimed,) = await claim(database)
-    await database.write(lambda c: expiry.expire(c, later(START, 70), "worker-2"), "test")
+    await database.write(lambda c: leases.expire(c, later(START, 70), "worker-2"), "test")
     return claimed
 
 
@@ -137,7 +137,7 @@ async def test_a_doubt_counts_until_it_is_proven_to_have_made_no_job(database: D
     claimed = await ended(database, UNCLEAR)
     assert (1, 0) == await used(database)
     await database.write(
-        lambda c: evidence.free(c, doubt(claimed), later(START, 60), START, "w"), "test"
+        lambda c: doubts.free(c, doubt(claimed), later(START, 60), START, "w"), "test"
     )
     assert (0, 0) == await used(database)
 
@@ -145,7 +145,7 @@ async def test_a_doubt_counts_until_it_is_proven_to_have_made_no_job(database: D
 async def test_what_is_proven_absent_but_used_up_counts_no_more(database: Database) -> None:
     """A video that waits for a person keeps room for a job that does not exist."""
     claimed = await ended(database, UNCLEAR)
-    await database.write(lambda c: evidence.keep(c, doubt(claimed), "used up", START, "w"), "test")
+    await database.write(lambda c: doubts.keep(c, doubt(claimed), "used up", START, "w"), "test")
     assert (0, 0) == await used(database)
 
 
@@ -170,7 +170,7 @@ async def test_a_late_job_counts_once(database: Database) -> None:
 async def test_a_doubt_that_was_found_counts_once(database: Database) -> None:
     """What the list shows was bought: it counts, and not a second time."""
     claimed = await ended(database, UNCLEAR)
-    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    await database.write(lambda c: doubts.find(c, doubt(claimed), "job-7", START, "w"), "test")
     assert (1, 0) == await used(database)
 
 
@@ -189,7 +189,7 @@ async def test_each_attempt_of_a_video_counts(database: Database) -> None:
     await ended(database, UNCLEAR)
     everything = Filter(states=(), ids=(1,))
     await database.write(
-        lambda c: desk.retry(c, everything, doubts=True, now=START, who="ann"), "test"
+        lambda c: search.retry(c, everything, doubts=True, now=START, who="ann"), "test"
     )
     assert (1, 0) == await used(database)
     (again,) = await take(database, START)
@@ -211,7 +211,7 @@ async def test_a_doubt_that_is_told_twice_counts_once(database: Database) -> Non
 async def test_a_job_after_the_proof_of_absence_counts(database: Database) -> None:
     """The list was wrong, and what came late was bought all the same."""
     late = await expired(database)
-    await database.write(lambda c: evidence.free(c, doubt(late), START, START, "w"), "test")
+    await database.write(lambda c: doubts.free(c, doubt(late), START, START, "w"), "test")
     assert (0, 0) == await used(database)
     await end(database, late, ACCEPTED)
     assert (1, 0) == await used(database)
@@ -221,7 +221,7 @@ async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> 
     """An answer that is unclear and late is closed by a proof that is older than it."""
     await ended(database, ACCEPTED)
     late = await expired(database)
-    await database.write(lambda c: evidence.free(c, doubt(late), START, START, "w"), "test")
+    await database.write(lambda c: doubts.free(c, doubt(late), START, START, "w"), "test")
     assert (1, 0) == await used(database)
     await end(database, late, ACCEPTED)
     assert (2, 0) == await used(database)
@@ -230,16 +230,16 @@ async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> 
 async def test_a_500_that_made_a_job_counts_when_it_is_found(database: Database) -> None:
     """The list shows a job of an attempt that was turned away: it is paid for."""
     claimed = await ended(database, BUSY)
-    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    await database.write(lambda c: doubts.find(c, doubt(claimed), "job-7", START, "w"), "test")
     assert (1, 0) == await used(database)
 
 
 async def test_a_500_that_was_doubted_before_it_was_found_counts_once(database: Database) -> None:
     """The same attempt is counted by its doubt and by its job."""
     claimed = await ended(database, BUSY)
-    await database.write(lambda c: evidence.park(c, doubt(claimed), "two", START, "w"), "test")
+    await database.write(lambda c: doubts.park(c, doubt(claimed), "two", START, "w"), "test")
     assert (1, 0) == await used(database)
-    await database.write(lambda c: evidence.find(c, doubt(claimed), "job-7", START, "w"), "test")
+    await database.write(lambda c: doubts.find(c, doubt(claimed), "job-7", START, "w"), "test")
     assert (1, 0) == await used(database)
 
 

@@ -5,10 +5,10 @@ import pytest
 from tests.conftest import START
 from tests.parts import add, facts, row
 from worker.core.model import Fact, State
-from worker.db import Database
-from worker.store import changes, desk, intake, overview
+from worker.db.database import Database
+from worker.store import changes, imports, search, statistics
 
-ONE = desk.Filter(ids=(1,))
+ONE = search.Filter(ids=(1,))
 
 
 async def cancel(database: Database) -> int:
@@ -66,7 +66,7 @@ async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Da
         settled["job_id"],
         settled["submitted_at"],
     )
-    found = await database.read(lambda c: overview.overview(c, START + timedelta(days=1)))
+    found = await database.read(lambda c: statistics.overview(c, START + timedelta(days=1)))
     assert 0 == found.possibly_twice
 
 
@@ -83,10 +83,10 @@ async def test_a_doubt_that_was_given_up_is_not_retried_unasked(database: Databa
     assert await resolve(database, None)
     assert State.FAILED == (await row(database, 1))["state"]
     assert 0 == await database.write(
-        lambda c: desk.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
+        lambda c: search.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
     )
     assert 1 == await database.write(
-        lambda c: desk.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
+        lambda c: search.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
     )
 
 
@@ -95,7 +95,7 @@ async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: D
     await doubt(database)
     await resolve(database, None)
     done = await database.write(
-        lambda c: intake.add_or_update(
+        lambda c: imports.add_or_update(
             c, [{"url": "https://a.example/2.mp4", "media_id": "m"}], START, "person:me"
         ),
         "test",

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, bindparam, text
 from tests.conftest import START
 from tests.parts import add, later
 from worker.core.model import State
-from worker.db import Database
+from worker.db.database import Database
+from worker.db.schema import Moment
 from worker.store import counts
-from worker.tables import Moment
 
 NOW = START
 LONG_AGO, FAR_AHEAD = later(NOW, -86_400), later(NOW, 86_400)

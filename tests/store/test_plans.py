@@ -10,9 +10,9 @@ from sqlalchemy import Connection, create_engine
 from tests.conftest import START
 from tests.parts import plans
 from worker.core.model import State
-from worker.store import account, caps, counts, desk, overview
+from worker.store import caps, counts, search, shared_state, statistics
 from worker.store.caps import Cap
-from worker.store.desk import Filter
+from worker.store.search import Filter
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
 
 def status(connection: Connection) -> None:
     """Ask all that ``status`` asks."""
-    overview.overview(connection, START)
-    account.read(connection)
+    statistics.overview(connection, START)
+    shared_state.read(connection)
 
 
 def left(connection: Connection) -> None:
@@ -151,7 +151,7 @@ def test_a_list_finds_its_videos_by_an_index(
     """A state of few videos, a name or a number is not looked for in the whole table."""
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
-    assert expected == looks(crowded, lambda c: desk.matching(c, wanted, 0, 100))
+    assert expected == looks(crowded, lambda c: search.matching(c, wanted, 0, 100))
 
 
 JOBS = "history USING INDEX history_jobs"

@@ -12,12 +12,12 @@ from tests.conftest import START, Hands, open_database
 from tests.parts import TERMS, add, facts, later, plans, row, take
 from tests.plain import Plain
 from worker.core.model import Claim, Video
-from worker.db import Database
-from worker.store import expiry, queue
-from worker.store.expiry import Expired
+from worker.db.database import Database
+from worker.db.schema import history, videos
+from worker.runner.terms import EVER
+from worker.store import leases, queue
+from worker.store.leases import Expired
 from worker.store.queue import Ahead
-from worker.tables import history, videos
-from worker.terms import EVER
 
 LEASE_END = START + TERMS.lease
 
@@ -31,7 +31,7 @@ async def change(database: Database, video_id: int, **columns: object) -> None:
 
 async def expire(database: Database, now: datetime, worker: str = "worker-2") -> list[Expired]:
     """Put in doubt what ran out, as another worker would."""
-    return await database.write(lambda c: expiry.expire(c, now, worker), "test")
+    return await database.write(lambda c: leases.expire(c, now, worker), "test")
 
 
 async def test_a_claim_is_written_down_in_full(database: Database) -> None:
@@ -281,7 +281,7 @@ async def repeat(database: Database, recorded_before: datetime, max_attempts: in
     """Make doubts due again, as ``on_doubt = retry`` does."""
     now = later(START, 1000)
     return await database.write(
-        lambda c: expiry.repeat_doubts(c, recorded_before, max_attempts, now, "worker-2"), "test"
+        lambda c: leases.repeat_doubts(c, recorded_before, max_attempts, now, "worker-2"), "test"
     )
 
 
@@ -317,8 +317,8 @@ async def test_what_is_used_up_or_bought_is_not_repeated(
     await add(database, "u", **{"state": "in_doubt", "updated_at": START, **columns})
     assert [] == await repeat(database, START, 3)
     assert [] == await facts(database, 1)
-    assert await database.read(lambda c: expiry.oldest_doubt(c, 3)) is None
-    assert 0 == await database.read(lambda c: expiry.count_repeatable(c, 3))
+    assert await database.read(lambda c: leases.oldest_doubt(c, 3)) is None
+    assert 0 == await database.read(lambda c: leases.count_repeatable(c, 3))
 
 
 async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -> None:
@@ -327,8 +327,8 @@ async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -
     await add(database, "a", updated_at=later(START, 5), **doubt)
     await add(database, "b", updated_at=later(START, 2), **doubt)
     await add(database, "c", updated_at=START, state="in_doubt", attempts=3, claims=3)
-    assert later(START, 2) == await database.read(lambda c: expiry.oldest_doubt(c, 3))
-    assert 2 == await database.read(lambda c: expiry.count_repeatable(c, 3))
+    assert later(START, 2) == await database.read(lambda c: leases.oldest_doubt(c, 3))
+    assert 2 == await database.read(lambda c: leases.count_repeatable(c, 3))
 
 
 def due(connection: Connection) -> Ahead:
@@ -461,15 +461,15 @@ def claim_ten(connection: Connection) -> list[Claim]:
             },
         ),
         (
-            lambda c: expiry.expire(c, START, "worker-1"),
+            lambda c: leases.expire(c, START, "worker-1"),
             {"SEARCH videos USING INDEX videos_leases (lease_until<?)"},
         ),
         (
-            lambda c: expiry.oldest_doubt(c, 3),
+            lambda c: leases.oldest_doubt(c, 3),
             {"SEARCH videos USING INDEX videos_doubts"},
         ),
         (
-            lambda c: expiry.repeat_doubts(c, later(START, -9999), 3, START, "worker-1"),
+            lambda c: leases.repeat_doubts(c, later(START, -9999), 3, START, "worker-1"),
             {"SEARCH videos USING INDEX videos_doubts (updated_at<?)"},
         ),
     ],
@@ -490,7 +490,7 @@ def test_every_look_goes_through_its_partial_index(
 
 @pytest.mark.parametrize(
     "action",
-    [claim_ten, due, lambda c: expiry.expire(c, START, "w"), lambda c: expiry.oldest_doubt(c, 3)],
+    [claim_ten, due, lambda c: leases.expire(c, START, "w"), lambda c: leases.oldest_doubt(c, 3)],
 )
 def test_a_crowd_at_other_priorities_costs_nothing(
     crowded: Connection, action: Callable[[Connection], object]

@@ -16,10 +16,10 @@ from tests.conftest import START, open_database
 from tests.parts import TERMS, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, State, Transition
-from worker.db import Database
-from worker.store import counts, desk, evidence, expiry, queue, settle
-from worker.store.desk import Filter
-from worker.store.insertion import known
+from worker.db.database import Database
+from worker.store import counts, doubts, leases, queue, search, settle
+from worker.store.bulk import known
+from worker.store.search import Filter
 
 CROWD = """
 INSERT INTO videos (url, state, priority, due_at, updated_at, attempts, claims, media_id, job_id,
@@ -139,11 +139,11 @@ def settle_ten(connection: Connection) -> None:
     [
         (claim_ten, {"videos_due", "videos_pkey", "history_of_video"}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
-        (lambda c: expiry.expire(c, START, "w"), {"videos_leases"}),
-        (lambda c: expiry.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
-        (lambda c: expiry.oldest_doubt(c, 3), {"videos_doubts"}),
+        (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
+        (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
+        (lambda c: leases.oldest_doubt(c, 3), {"videos_doubts"}),
         (
-            lambda c: expiry.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
+            lambda c: leases.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
             {"videos_doubts"},
         ),
         (
@@ -153,20 +153,20 @@ def settle_ten(connection: Connection) -> None:
                 *("history_of_video", "history_doubts"),
             },
         ),
-        (lambda c: evidence.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),
-        (evidence.youngest_doubt, {"videos_doubts"}),
-        (evidence.still_in_doubt, {"videos_doubts"}),
-        (lambda c: evidence.next_look_up(c, START), {"videos_look_ups"}),
-        (lambda c: desk.matching(c, Filter(), 0, 100), {"videos_pkey"}),
-        (lambda c: desk.matching(c, Filter(states=(State.FAILED,)), 0, 100), {"videos_closed"}),
-        (lambda c: desk.matching(c, Filter(states=(State.IN_DOUBT,)), 0, 100), {"videos_doubts"}),
+        (lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),
+        (doubts.youngest_doubt, {"videos_doubts"}),
+        (doubts.still_in_doubt, {"videos_doubts"}),
+        (lambda c: doubts.next_look_up(c, START), {"videos_look_ups"}),
+        (lambda c: search.matching(c, Filter(), 0, 100), {"videos_pkey"}),
+        (lambda c: search.matching(c, Filter(states=(State.FAILED,)), 0, 100), {"videos_closed"}),
+        (lambda c: search.matching(c, Filter(states=(State.IN_DOUBT,)), 0, 100), {"videos_doubts"}),
         (
-            lambda c: desk.matching(c, Filter(states=(State.SUBMITTING,)), 0, 100),
+            lambda c: search.matching(c, Filter(states=(State.SUBMITTING,)), 0, 100),
             {"videos_leases"},
         ),
-        (lambda c: desk.matching(c, Filter(ids=(1, 2)), 0, 100), {"videos_pkey"}),
+        (lambda c: search.matching(c, Filter(ids=(1, 2)), 0, 100), {"videos_pkey"}),
         (
-            lambda c: desk.matching(c, Filter(names=("m7", "job-3")), 0, 100),
+            lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
             {"videos_media_id", "videos_job_id", "videos_request_id"},
         ),
         (lambda c: known(c, "url", [{"url": "https://videos.example/7"}]), {"videos_url"}),
@@ -196,8 +196,8 @@ async def test_what_a_drain_leaves_is_counted_in_an_index(database: Database) ->
 
 def judge_all(connection: Connection) -> None:
     """Every doubt and every look-up, as a list of jobs needs them."""
-    evidence.doubts(connection, START)
-    evidence.look_ups(connection, START)
+    doubts.doubts(connection, START)
+    doubts.look_ups(connection, START)
 
 
 @pytest.mark.parametrize("generic", [False, True])

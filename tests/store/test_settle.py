@@ -23,10 +23,10 @@ from worker.core.model import (
     TryLater,
     WrongAddress,
 )
-from worker.db import Database
-from worker.store import expiry, queue, settle
+from worker.db.database import Database
+from worker.db.schema import history, videos
+from worker.store import leases, queue, settle
 from worker.store.settle import Ending, Settlement, Standing
-from worker.tables import history, videos
 
 LEASE_END = START + TERMS.lease
 SENT = later(START, 0.05)
@@ -66,12 +66,12 @@ async def claimed(database: Database, **columns: object) -> Claim:
 
 async def expire(database: Database) -> None:
     """Let every lease run out."""
-    await database.write(lambda c: expiry.expire(c, LEASE_END, "worker-2"), "test")
+    await database.write(lambda c: leases.expire(c, LEASE_END, "worker-2"), "test")
 
 
 async def repeat(database: Database) -> None:
     """Make every doubt due again."""
-    await database.write(lambda c: expiry.repeat_doubts(c, AFTER, 99, AFTER, "worker-2"), "test")
+    await database.write(lambda c: leases.repeat_doubts(c, AFTER, 99, AFTER, "worker-2"), "test")
 
 
 async def doubts(database: Database, *ids: int) -> dict[int, set[int]]:

@@ -45,6 +45,6 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
     read = survey if args.function in WHOLE else load
     loaded = read(flags, environment, args.config)
-    command = importlib.import_module(f"worker.cli.{args.module}")
+    command = importlib.import_module(f"worker.cli.commands.{args.module}")
     code: int = getattr(command, args.function)(args, loaded, environment)
     return code

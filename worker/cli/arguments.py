@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker.cli.values import job_id, moment, positive, seconds
+from worker.cli.argument_types import job_id, moment, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")

@@ -5,10 +5,10 @@ from typing import TypeVar
 
 from worker import wiring
 from worker.cli import exits
-from worker.cli.asking import ask, person
-from worker.core.listing import Unlisted
-from worker.db import Database
-from worker.reconciler import Reconciler
+from worker.cli.session import ask, person
+from worker.core.job_list import Unlisted
+from worker.db.database import Database
+from worker.runner.reconciler import Reconciler
 from worker.settings import Key, Loaded
 
 T = TypeVar("T")

@@ -37,9 +37,9 @@ def table(
         for row in rows:
             print("\t".join(text(cell) for cell in row))
         return
-    from worker.cli import drawn  # noqa: PLC0415 - rich is slow to load, and for terminals only
+    from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    drawn.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
+    terminal.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
 
 
 def paragraph(told: str, indent: str = "") -> None:

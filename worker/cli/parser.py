@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from worker import __version__
-from worker.cli.commands import COMMANDS
+from worker.cli.catalogue import COMMANDS
 from worker.settings import help_of
 
 __all__ = ["COMMANDS", "FLAG_SETTINGS", "parser"]

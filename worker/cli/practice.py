@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker.cli.values import port, seconds
+from worker.cli.argument_types import port, seconds
 
 
 def simulate(command: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.core.listing import Entry, Listing
+from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 
 WAITING = frozenset({"queued", "on_hold"})

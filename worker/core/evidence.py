@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
-from worker.core.listing import Entry, Listing, Unlisted
+from worker.core.job_list import Entry, Listing, Unlisted
 
 _MADE = re.compile(r"[0-9a-f]{32}")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.core.link import ends_at, is_common
 from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.signed_link import ends_at, is_common
 
 Json = dict[str, object]
 

@@ -17,11 +17,11 @@ from sqlalchemy import (
 
 from worker.core.audit import Match, Row
 from worker.core.evidence import is_made
-from worker.core.listing import Listing
+from worker.core.job_list import Listing
 from worker.core.model import Fact, State
-from worker.store.evidence import ADOPTED
+from worker.db.schema import history, videos
+from worker.store.doubts import ADOPTED
 from worker.store.queue import UNCLAIMED
-from worker.tables import history, videos
 
 BATCH = 500
 

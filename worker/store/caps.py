@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 
 from worker.core.model import State
+from worker.db.schema import history, videos
 from worker.store import counts
 from worker.store.settle import IS_DOUBT
-from worker.tables import history, videos
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
-from worker.core.remedy import GIVEN_UP
-from worker.store.desk import Filter
+from worker.db.schema import history, videos
 from worker.store.queue import UNCLAIMED
-from worker.tables import history, videos
+from worker.store.search import Filter
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
 """The states that ``cancel`` accepts."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 
 from worker.core.model import State
-from worker.tables import videos
+from worker.db.schema import videos
 
 IN_STATE = {state: videos.c.state == text(f"'{state}'") for state in State}
 """Said as literals, so that the partial indexes serve them."""

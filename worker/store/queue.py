@@ -23,9 +23,9 @@ from sqlalchemy import (
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
 from worker.core.redact import readable
-from worker.prepared import Prepared
-from worker.store import batch
-from worker.tables import RANDOM, history, videos
+from worker.db import batch
+from worker.db.schema import RANDOM, history, videos
+from worker.db.statements import Prepared
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""

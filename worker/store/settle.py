@@ -27,10 +27,10 @@ from sqlalchemy import (
 from worker.core.decide import Circumstances
 from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
 from worker.core.redact import clean
-from worker.prepared import Prepared
-from worker.store import batch
+from worker.db import batch
+from worker.db.schema import history, videos
+from worker.db.statements import Prepared
 from worker.store.queue import UNCLAIMED
-from worker.tables import history, videos
 
 CLOSING_FACTS = (Fact.LATE_ANSWER, Fact.FOUND, Fact.ABSENT)
 """Facts that settle the doubt about the attempt that they name. A person who finds the job settles

@@ -1,0 +1,1002 @@
+"""One exchange against real servers: the simulator, and scripted ones where it cannot do it."""
+
+import asyncio
+import gzip
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.transport import (
+    LOOPBACK,
+    Line,
+    Script,
+    Wire,
+    answer,
+    free_port,
+    full_backlog,
+    job,
+    narrow,
+    read_all,
+    self_signed,
+)
+from worker.api.client import Api
+from worker.core import request
+from worker.core.job_list import Listing, Unlisted
+from worker.core.model import (
+    Accepted,
+    AccountRefused,
+    InDoubt,
+    NotSent,
+    Outcome,
+    Refused,
+    Released,
+    Throttled,
+    TryLater,
+    Video,
+    WrongAddress,
+)
+from worker.core.request import Defaults, Json
+from worker.simulator import KINDS, Options, Simulator
+
+KEY = "demo-key"
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+BODY: Json = {"media": {"video": {"url": "https://videos.example/1.mp4"}}}
+JOB = job("j-1")
+BODY_LIMIT = 65_536
+ROOT = Path(__file__).parents[2]
+
+
+def client(
+    url: str, *, key: str = KEY, slots: int = 1, connect: float = 5.0, timeout: float = 5.0
+) -> Api:
+    """A client whose clock stands still."""
+    return Api(
+        url=url,
+        key=key,
+        slots=slots,
+        connect_timeout_seconds=connect,
+        timeout_seconds=timeout,
+        now=lambda: NOW,
+        agent="valossa-ingest/test",
+    )
+
+
+def numbered(name: str) -> Json:
+    """A body that the simulator's book knows by this name."""
+    return {
+        "media": {
+            "video": {"url": f"https://v.example/{name}"},
+            "customer_media_info": {"id": name},
+        }
+    }
+
+
+def go() -> None:
+    """Nothing speaks against sending."""
+
+
+class Asked:
+    """Says nothing against sending, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        """Once more."""
+        self.times += 1
+
+
+async def post(api: Api, body: Json = BODY) -> Outcome:
+    """Hand in one job."""
+    return await api.new_job(body, go)
+
+
+async def turned(turns: int) -> None:
+    """Let the event loop turn that often, for what has come to be read."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
+    """A script: read the request, say the parts one after the other, close, or stay silent."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        for part in parts:
+            line.say(part)
+            await turned(3)
+        if reset:
+            line.reset()
+        if stay:
+            await line.rest()
+
+    return script
+
+
+async def ended(script: Script, timeout: float = 5.0, key: str = KEY) -> Outcome:  # noqa: ASYNC109
+    """What one POST to such a server ends in."""
+    async with Wire(script) as wire, client(wire.url, timeout=timeout, key=key) as api:
+        return await post(api)
+
+
+# --- What an answer means -------------------------------------------------------------------------
+
+
+def expected_of(status: int) -> type[Outcome]:
+    """The line of the outcome table for a status with the documented error body."""
+    by_status = {
+        **dict.fromkeys((401, 402, 403), AccountRefused),
+        **dict.fromkeys((404, 405, 407, 421, 426), WrongAddress),
+        **dict.fromkeys((303, 408, 409), InDoubt),
+        **dict.fromkeys((425, 429), Throttled),
+        **dict.fromkeys((500, 503), TryLater),
+    }
+    by_group = {2: InDoubt, 3: WrongAddress, 4: Refused, 5: InDoubt}
+    return by_status.get(status) or by_group[status // 100]
+
+
+async def test_every_status_has_its_outcome() -> None:
+    """A status of the outcome table ends in something else when a real server says it."""
+    statuses = range(200, 600)
+    script = {number: str(status) for number, status in enumerate(statuses, start=1)}
+    async with Simulator(Options(script=script)) as simulator, client(simulator.url) as api:
+        outcomes = [await post(api) for _ in statuses]
+    assert [expected_of(status) for status in statuses] == [type(each) for each in outcomes]
+    assert list(statuses) == [each.status for each in outcomes]
+    assert list(script.values()) == [each.kind for each in simulator.requests]
+
+
+async def test_a_proxys_page_says_nothing_of_the_job() -> None:
+    """A server error without the documented body is taken for a clear answer."""
+    statuses = range(500, 600)
+    script = {number: f"proxy-{status}" for number, status in enumerate(statuses, start=1)}
+    async with Simulator(Options(script=script)) as simulator, client(simulator.url) as api:
+        outcomes = [await post(api) for _ in statuses]
+    assert [(InDoubt, status) for status in statuses] == [(type(o), o.status) for o in outcomes]
+
+
+KIND_ENDS: dict[str, tuple[type[Outcome], int | None]] = {
+    "close-idle": (Accepted, 200),
+    "cut": (Accepted, 200),
+    "echo-key": (Refused, 400),
+    "garbage": (InDoubt, None),
+    "half": (InDoubt, 200),
+    "huge": (InDoubt, 200),
+    "lost": (InDoubt, None),
+    "lost-502": (InDoubt, 502),
+    "lost-fin": (InDoubt, None),
+    "no-id": (InDoubt, 200),
+    "not-json": (InDoubt, 200),
+    "redirect": (WrongAddress, 307),
+    "reset": (InDoubt, None),
+    "reset-early": (InDoubt, None),
+    "same-id": (Accepted, 200),
+    "stall": (InDoubt, None),
+    "unasked": (Accepted, 200),
+}
+
+
+def test_every_kind_of_trouble_is_in_the_table() -> None:
+    """The simulator knows a trouble that no test here meets."""
+    assert {kind for kind in KINDS if "STATUS" not in kind} == set(KIND_ENDS)
+
+
+@pytest.mark.parametrize(("kind", "end"), KIND_ENDS.items())
+async def test_a_kind_of_trouble_has_its_outcome(
+    kind: str, end: tuple[type[Outcome], int | None]
+) -> None:
+    """A trouble that the simulator makes ends in something else than the table says, or what was
+    bought is not what is said.
+    """
+    options = Options(script={1: kind})
+    async with Simulator(options) as simulator, client(simulator.url, timeout=0.3) as api:
+        outcome = await post(api)
+        assert end == (type(outcome), outcome.status)
+        assert 1 == len(simulator.requests)
+        assert [] == simulator.followed
+        if isinstance(outcome, Accepted):
+            assert [outcome.job_id] == [each.job_id for each in simulator.accepted]
+        elif not isinstance(outcome, InDoubt):
+            assert [] == simulator.accepted
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"%x\r\n%s\r\n" % (len(JOB), JOB)
+
+ACCEPTED = {
+    "whole": saying(answer(JOB)),
+    "another success": saying(answer(JOB, "299 Fine")),
+    "in many parts": saying(*(bytes([byte]) for byte in answer(JOB))),
+    "chunked": saying(CHUNKED + CHUNK + b"0\r\n\r\n"),
+    "chunked without its end": saying(CHUNKED + CHUNK),
+    "chunked, then reset": saying(CHUNKED + CHUNK, reset=True),
+    "chunked, then a bad chunk": saying(CHUNKED + CHUNK, b"zzz\r\n"),
+    "cut": saying(answer(JOB, Content_Length="99")),
+    "cut by a reset": saying(answer(JOB, Content_Length="99"), reset=True),
+    "until the close": saying(b"HTTP/1.1 200 OK\r\n\r\n" + JOB),
+    "until a reset": saying(b"HTTP/1.1 200 OK\r\n\r\n" + JOB, reset=True),
+    "of HTTP/1.0": saying(b"HTTP/1.0 200 OK\r\n\r\n" + JOB),
+    "without a reason": saying(b"HTTP/1.1 200\r\nContent-Length: %d\r\n\r\n" % len(JOB) + JOB),
+    "after 100": saying(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(JOB)),
+    "after 103": saying(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", answer(JOB)),
+    "gzip in spite of identity": saying(answer(gzip.compress(JOB), Content_Encoding="gzip")),
+    "gzip without its trailer": saying(answer(gzip.compress(JOB)[:-6], Content_Encoding="gzip")),
+    "an encoding of no meaning": saying(answer(JOB, Content_Encoding="plain")),
+    "with cookies of no meaning": saying(answer(JOB, Set_Cookie='a="\\777"; expires=x;;=')),
+    "of exactly the limit": saying(answer(JOB.rjust(BODY_LIMIT))),
+    "and more than the limit after it": saying(answer(JOB.ljust(BODY_LIMIT + 1))),
+}
+
+
+@pytest.mark.parametrize("script", ACCEPTED.values(), ids=ACCEPTED)
+async def test_a_job_id_is_read(script: Script) -> None:
+    """A job id that came whole is not taken for what it is, and a known purchase is forgotten."""
+    # aiohttp tells the reader of a body nothing of a bad chunk: only the time-out ends that one.
+    outcome = await ended(script, timeout=0.5)
+    assert isinstance(outcome, Accepted)
+    assert "j-1" == outcome.job_id
+
+
+HEAD_ONLY = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n"
+
+IN_DOUBT: dict[str, tuple[Script, int | None]] = {
+    "nothing, closed": (saying(), None),
+    "nothing, reset": (saying(reset=True), None),
+    "nothing, silent": (saying(stay=True), None),
+    "half a head": (saying(b"HTTP/1.1 200 OK\r\nContent-"), None),
+    "half a head, silent": (saying(b"HTTP/1.1 200 OK\r\nContent-", stay=True), None),
+    "a head alone": (saying(HEAD_ONLY), 200),
+    "a head alone, reset": (saying(HEAD_ONLY, reset=True), 200),
+    "a head alone, silent": (saying(HEAD_ONLY, stay=True), 200),
+    "half a body": (saying(HEAD_ONLY + JOB[:5]), 200),
+    "half a body, silent": (saying(HEAD_ONLY + JOB[:5], stay=True), 200),
+    "an empty body": (saying(answer(b"")), 200),
+    "204": (saying(b"HTTP/1.1 204 No Content\r\n\r\n"), 204),
+    "204 with a body": (saying(answer(JOB, "204 No Content")), None),
+    "101": (saying(b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + JOB), 101),
+    "101 alone": (saying(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), 101),
+    "103, closed": (saying(b"HTTP/1.1 103 Early Hints\r\n\r\n"), None),
+    "199, silent": (saying(b"HTTP/1.1 199 What\r\n\r\n", stay=True), None),
+    "status 600": (saying(answer(JOB, "600 What")), 600),
+    "status 999": (saying(answer(JOB, "999 What")), 999),
+    "status 0": (saying(answer(JOB, "000 What")), 0),
+    "status 99": (saying(answer(JOB, "99 What")), None),
+    "status 1000": (saying(answer(JOB, "1000 What")), None),
+    "408": (saying(answer(b"", "408 Request Timeout")), 408),
+    "409": (saying(answer(b"", "409 Conflict")), 409),
+    "303": (saying(answer(b"", "303 See Other", Location="/")), 303),
+    "500 without the documented body": (saying(answer(b"", "500 Sorry")), 500),
+    "503 without the documented body": (saying(answer(b"{}", "503 Sorry")), 503),
+    "garbage": (saying(b"\0\xff\r\n\r\n"), None),
+    "TLS": (saying(b"\x15\x03\x03\x00\x02\x02\x28"), None),
+    "HTTP/2": (saying(b"HTTP/2 200\r\n\r\n"), None),
+    "a length of no number": (saying(b"HTTP/1.1 400 Bad\r\nContent-Length: x\r\n\r\n"), None),
+    "two lengths": (
+        saying(b"HTTP/1.1 400 Bad" + 2 * b"\r\nContent-Length: 2" + b"\r\n\r\n{}"),
+        None,
+    ),
+    "NUL in a header": (saying(b"HTTP/1.1 401 No\r\nX: \0\r\n\r\n"), None),
+    "a huge header": (saying(b"HTTP/1.1 200 OK\r\nX: " + 20_000 * b"x" + b"\r\n\r\n"), None),
+    "too many headers": (saying(b"HTTP/1.1 200 OK\r\n" + 500 * b"X: x\r\n" + b"\r\n"), None),
+    "more than was announced": (saying(answer(JOB + b"more", Content_Length="18")), None),
+    "a bad chunk with the good one": (saying(CHUNKED + CHUNK + b"zzz\r\n"), None),
+    "gzip that is none": (saying(answer(JOB, Content_Encoding="gzip")), 200),
+    "an unknown compression": (saying(answer(JOB, Content_Encoding="br")), None),
+    "not JSON": (saying(answer(b"accepted")), 200),
+    "no object": (saying(answer(b'["job_id"]')), 200),
+    "no text as job id": (saying(answer(b'{"job_id": 7}')), 200),
+    "an empty job id": (saying(answer(b'{"job_id": " "}')), 200),
+    "nested too deep": (saying(answer(b"[" * 60_000)), 200),
+    "a huge integer": (saying(answer(b'{"job_id": %s}' % (b"9" * 5_000))), 200),
+    "bytes that are no UTF-8": (saying(answer(b'{"job_id": "\xff"}')), 200),
+    "more than the limit": (saying(answer(job("x" * BODY_LIMIT))), 200),
+}
+
+
+@pytest.mark.parametrize(("script", "status"), IN_DOUBT.values(), ids=IN_DOUBT)
+async def test_what_nobody_can_know_is_a_doubt(script: Script, status: int | None) -> None:
+    """An answer that tells nothing is taken for a clear one, or its status is not the server's."""
+    outcome = await ended(script, timeout=0.3)
+    assert (InDoubt, status) == (type(outcome), outcome.status)
+
+
+CLEAR: dict[str, tuple[Script, Outcome]] = {
+    "a documented refusal": (
+        saying(answer(b'{"errors": [{"message": "Invalid value: x"}]}', "400 Bad Request")),
+        Refused("HTTP 400: Invalid value: x", 400),
+    ),
+    "a refusal whose body breaks off": (
+        saying(answer(b"Too la", "413 Too large", Content_Length="99")),
+        Refused("HTTP 413: Too la", 413),
+    ),
+    "a refused key": (
+        saying(answer(b"", "401 Unauthorized")),
+        AccountRefused("HTTP 401, empty body", 401),
+    ),
+    "a redirect to nowhere": (
+        saying(answer(b"", "302 Found", Location="http://[::bad")),
+        WrongAddress("HTTP 302, empty body", 302),
+    ),
+    "429 with seconds": (
+        saying(answer(b"slow", "429 Slow", Retry_After="2.5")),
+        Throttled("HTTP 429: slow", 429, 2.5),
+    ),
+    "429 with a date, by the server's clock": (
+        saying(
+            answer(
+                b"slow",
+                "429 Slow",
+                Date="Thu, 01 Jan 2026 09:00:00 GMT",
+                Retry_After="Thu, 01 Jan 2026 09:00:30 GMT",
+            )
+        ),
+        Throttled("HTTP 429: slow", 429, 30.0),
+    ),
+    "429 with a date, by our clock": (
+        saying(answer(b"slow", "429 Slow", Retry_After="Thu, 01 Jan 2026 12:00:10 GMT")),
+        Throttled("HTTP 429: slow", 429, 10.0),
+    ),
+    "429 without a time": (
+        saying(answer(b"slow", "429 Slow")),
+        Throttled("HTTP 429: slow", 429),
+    ),
+    "503 that names a time": (
+        saying(answer(b"later", "503 Sorry", Retry_After="7")),
+        TryLater("HTTP 503: later", 503, 7.0),
+    ),
+    "500 with the documented body": (
+        saying(answer(b'{"errors": [{"message": "Sorry"}]}', "500 Sorry")),
+        TryLater("HTTP 500: Sorry", 500),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("script", "expected"), CLEAR.values(), ids=CLEAR)
+async def test_a_clear_answer_is_read_as_it_is(script: Script, expected: Outcome) -> None:
+    """Status, message or Retry-After of a clear answer are not those that the server sent."""
+    assert expected == await ended(script)
+
+
+async def test_the_end_of_a_huge_body_is_not_waited_for() -> None:
+    """A server that goes on for ever holds a slot for longer than it takes to read the limit."""
+    endless = b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * (BODY_LIMIT + 1)
+    async with asyncio.timeout(5):
+        outcome = await ended(saying(endless, stay=True), timeout=60)
+    assert isinstance(outcome, Refused)
+    assert 2_000 == len(outcome.message)
+
+
+async def test_a_body_that_drips_is_cut_off_in_time() -> None:
+    """A server that says a little at a time makes an exchange last longer than its time-out."""
+
+    async def drip(line: Line) -> None:
+        await line.request()
+        line.say(b"HTTP/1.1 200 OK\r\n\r\n{")
+        while True:
+            line.say(b" ")
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        outcome = await ended(drip, timeout=0.3)
+    assert InDoubt("success without a job id: HTTP 200: {", 200) == outcome
+
+
+# --- What never left ------------------------------------------------------------------------------
+
+
+async def not_sent(api: Api, body: Json = BODY) -> tuple[type[Outcome], int]:
+    """What a POST there ends in, and how often it was asked whether it may leave."""
+    asked = Asked()
+    async with api:
+        outcome = await api.new_job(body, asked)
+    return type(outcome), asked.times
+
+
+NOT_SENT = (NotSent, 0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://no-such-host.invalid",
+        "http://.invalid",
+        f"http://{'a' * 64}.invalid",
+        "http://[::1",
+        "http://127.1",
+        "http://127.0.0.1:99999",
+        "ftp://127.0.0.1",
+        "no-address",
+        "",
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_not_sent_to(url: str) -> None:
+    """A name that cannot be resolved makes a doubt, or an exception."""
+    ended_in = await not_sent(client(url))
+    assert NOT_SENT == ended_in
+
+
+async def test_a_refused_connection_is_not_sent() -> None:
+    """A port on which nobody listens makes a doubt."""
+    with free_port() as port:
+        ended_in = await not_sent(client(f"http://{LOOPBACK}:{port}"))
+    assert NOT_SENT == ended_in
+
+
+async def test_tls_to_a_plain_port_is_not_sent() -> None:
+    """A handshake that fails makes a doubt, although not a byte of HTTP was sent."""
+
+    async def plain(line: Line) -> None:
+        line.say(b"220 ready\r\n")
+        await line.rest()
+
+    async with Wire(plain) as wire:
+        ended_in = await not_sent(client(f"https://{LOOPBACK}:{wire.port}"))
+    assert NOT_SENT == ended_in
+
+
+async def test_an_untrusted_certificate_is_not_sent_to(tmp_path: Path) -> None:
+    """The key is shown to a server that could not prove who it is."""
+    context, _ = self_signed(tmp_path)
+    async with Wire(saying(answer(JOB)), tls=context) as wire:
+        ended_in = await not_sent(client(wire.url))
+    assert NOT_SENT == ended_in
+
+
+async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
+    """A connect time-out makes a doubt, or takes as long as a whole exchange may."""
+    async with asyncio.timeout(5):
+        with full_backlog() as port:
+            ended_in = await not_sent(client(f"http://{LOOPBACK}:{port}", connect=0.2, timeout=60))
+    assert NOT_SENT == ended_in
+
+
+async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
+    """A request that found all connections busy makes a doubt."""
+    options = Options(script={1: "stall", 2: "stall"})
+    async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
+        first = asyncio.create_task(post(api, numbered("first")))
+        list_as_well = asyncio.create_task(post(api, numbered("on the connection for the list")))
+        await simulator.wait_for_requests(2)
+        last = await post(api, numbered("last"))
+        simulator.release()
+        assert isinstance(last, NotSent)
+        assert isinstance(await first, Accepted)
+        assert isinstance(await list_as_well, Accepted)
+        assert "last" not in {each.request_id for each in simulator.requests}
+
+
+async def test_a_body_that_cannot_be_written_is_not_sent() -> None:
+    """A text that is no Unicode ends the run instead of the attempt."""
+    async with Wire(saying(answer(JOB))) as wire:
+        ended_in = await not_sent(client(wire.url), {"media": "\ud800"})
+        assert [] == wire.lines
+    assert NOT_SENT == ended_in
+
+
+async def test_any_failure_has_an_outcome() -> None:
+    """An exception that nobody thought of escapes from an exchange."""
+
+    def fail() -> None:
+        raise ZeroDivisionError("odd")
+
+    async with Wire(saying()) as wire, client(wire.url) as api:
+        assert NotSent("not sent: ZeroDivisionError: odd") == await api.new_job(BODY, fail)
+
+
+# --- The last check before the first byte ---------------------------------------------------------
+
+
+async def test_a_withheld_request_leaves_nothing_on_the_wire() -> None:
+    """Of a request that was withheld at the last moment, a byte reached the server (law 4)."""
+    came: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        came.append(await line.rest())
+
+    async with Wire(script) as wire:
+        async with client(wire.url) as api:
+            assert Released("too late") == await api.new_job(BODY, lambda: "too late")
+        await wire.wait_for_lines(1)
+        await wire.served()
+    assert [b""] == came
+
+
+async def test_a_withheld_request_leaves_nothing_on_a_kept_connection() -> None:
+    """Of a request that was withheld, a byte followed the one before it."""
+    requests: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        requests.append(await line.request())
+        line.say(answer(JOB))
+        requests.append(await line.rest())
+
+    async with Wire(script) as wire:
+        async with client(wire.url) as api:
+            await post(api)
+            assert Released("too late") == await api.new_job(BODY, lambda: "too late")
+        await wire.served()
+    assert [requests[0], requests[0]] == requests
+    assert 1 == len(wire.lines)
+
+
+async def test_it_is_asked_once() -> None:
+    """The last check is left out, or made before the connection stands as well."""
+    asked = Asked()
+    async with Wire(saying(answer(JOB))) as wire, client(wire.url) as api:
+        assert Accepted("j-1", 200) == await api.new_job(BODY, asked)
+    assert 1 == asked.times
+
+
+# --- The connection -------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_kept_for_the_next_request() -> None:
+    """Every request pays for a handshake of its own."""
+
+    async def script(line: Line) -> None:
+        while True:
+            await line.request()
+            line.say(answer(JOB))
+
+    async with Wire(script) as wire, client(wire.url) as api:
+        for _ in range(3):
+            assert isinstance(await post(api), Accepted)
+        assert 1 == len(wire.lines)
+
+
+async def test_a_post_is_not_sent_again_on_a_new_connection() -> None:
+    """A POST whose kept connection died under it is repeated by aiohttp: bought twice (law 2)."""
+    requests: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        requests.append(await line.request())
+        line.say(answer(JOB))
+        requests.append(await line.request())
+        line.reset()
+
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert isinstance(await post(api), Accepted)
+        assert isinstance(await post(api), InDoubt)
+        assert (1, 2) == (len(wire.lines), len(requests))
+
+
+async def test_a_connection_closed_while_idle_buys_nothing_twice() -> None:
+    """A POST that meets the end of a kept connection is repeated, or called not sent."""
+    names = [f"r-{number}" for number in range(60)]
+    options = Options(failures={"close-idle": 1.0})
+    async with Simulator(options) as simulator, client(simulator.url) as api:
+        outcomes = {name: await post(api, numbered(name)) for name in names}
+        booked = [each.request_id for each in simulator.accepted]
+    assert len(booked) == len(set(booked))
+    for name, outcome in outcomes.items():
+        assert isinstance(outcome, Accepted | InDoubt)
+        assert isinstance(outcome, InDoubt) or name in booked
+
+
+@pytest.mark.parametrize("turns", [0, 5])
+async def test_the_end_of_an_idle_connection_is_seen_before_it_is_used(turns: int) -> None:
+    """A connection that the server has closed is used once more, which makes a needless doubt."""
+    idle, over = asyncio.Event(), asyncio.Event()
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(JOB))
+        await idle.wait()
+        line.end()
+        over.set()
+
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert isinstance(await post(api), Accepted)
+        idle.set()
+        await over.wait()
+        await turned(turns)
+        assert isinstance(await post(api), Accepted)
+        assert 2 == len(wire.lines)
+
+
+@pytest.mark.parametrize("turns", [0, 5])
+async def test_an_answer_that_nobody_asked_for_is_nobodys(turns: int) -> None:
+    """A second answer on an idle connection is taken for that to the next request: a job id that
+    no video bought is written down, and the one that it bought is forgotten.
+    """
+    async with Simulator(Options(script={1: "unasked"})) as simulator, client(simulator.url) as api:
+        await post(api, numbered("r-1"))
+        await simulator.wait_until(lambda: bool(simulator.unasked))
+        await turned(turns)
+        outcome = await post(api, numbered("r-2"))
+        assert ["r-1", "r-2"] == [each.request_id for each in simulator.accepted]
+        assert Accepted(simulator.accepted[1].job_id, 200) == outcome
+
+
+async def test_half_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    """The beginning of an unasked answer is put before the answer to the next request."""
+    half = answer(job("unasked"))[:40]
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(JOB))
+        await idle.wait()
+        line.say(half)
+        spoken.set()
+        await line.request()
+        line.say(answer(JOB))
+
+    idle, spoken = asyncio.Event(), asyncio.Event()
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert isinstance(await post(api), Accepted)
+        idle.set()
+        await spoken.wait()
+        assert Accepted("j-1", 200) == await post(api)
+        assert 2 == len(wire.lines)
+
+
+async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
+    """What an attempt left behind after its time-out arrives later (SO_LINGER)."""
+    big: Json = {"media": {"description": "x" * 900_000}}
+    with narrow() as listening:
+        async with client(f"http://{LOOPBACK}:{listening.getsockname()[1]}", timeout=0.3) as api:
+            outcome = await post(api, big)
+        received, in_good_order = await asyncio.to_thread(read_all, listening)
+    assert InDoubt("sent, but no answer was read: TimeoutError") == outcome
+    assert not in_good_order
+    assert len(received) < 900_000
+
+
+CHILD = """
+import asyncio, sys
+from datetime import datetime, UTC
+from worker.api.client import Api
+
+async def main(url, length, seconds):
+    async with Api(url=url, key="demo-key", slots=1, connect_timeout_seconds=5,
+                   timeout_seconds=seconds, now=lambda: datetime.now(UTC), agent="test") as api:
+        print(await api.new_job({"title": "x" * length}, lambda: None), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+"""
+
+
+async def child(
+    url: str,
+    environment: Mapping[str, str],
+    *,
+    length: int = 1,
+    seconds: float = 5.0,
+) -> asyncio.subprocess.Process:
+    """A process that hands in one job within ``seconds``, prints the outcome, and keeps its client
+    open until its input ends.
+    """
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CHILD, url, str(length), str(seconds)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+async def test_a_body_that_waits_behind_tls_is_never_delivered(tmp_path: Path) -> None:
+    """Over TLS, as in earnest, what an attempt left behind after its time-out arrives later: a
+    goodbye is said first, and the socket stays open for it.
+    """
+    context, trusted = self_signed(tmp_path)
+    timed_out = asyncio.Event()
+    received: list[bytes] = []
+
+    async def script(line: Line) -> None:
+        line.deaf()
+        await timed_out.wait()
+        line.hear()
+        received.append(await line.rest())
+
+    length = 8_000_000
+    async with Wire(script, tls=context) as wire:
+        trust = {"SSL_CERT_FILE": str(trusted)}
+        process = await child(wire.url, trust, length=length, seconds=0.5)
+        assert process.stdout is not None
+        told = (await process.stdout.readline()).decode()
+        timed_out.set()
+        await wire.wait_for_lines(1)
+        await wire.served()
+        await process.communicate(b"")
+    assert told.startswith("InDoubt(message='sent, but no answer was read: TimeoutError'")
+    assert len(received[0]) < length
+
+
+async def test_a_trusted_certificate_is_sent_to(tmp_path: Path) -> None:
+    """The client cannot talk TLS at all, and the tests of its refusals prove nothing."""
+    context, trusted = self_signed(tmp_path)
+    async with Wire(saying(answer(JOB)), tls=context) as wire:
+        process = await child(wire.url, {"SSL_CERT_FILE": str(trusted)})
+        told, _ = await process.communicate(b"")
+    assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
+
+
+async def test_proxies_of_the_environment_are_ignored(tmp_path: Path) -> None:
+    """The key goes to whatever the environment calls a proxy, or a .netrc adds a password."""
+    (tmp_path / ".netrc").write_text(f"machine {LOOPBACK} login me password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with free_port() as port:
+        proxy = f"http://{LOOPBACK}:{port}"
+        names = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+        environment = {**dict.fromkeys(names, proxy), "no_proxy": "", "HOME": str(tmp_path)}
+        async with Wire(saying(answer(JOB))) as wire:
+            process = await child(wire.url, environment)
+            told, _ = await process.communicate(b"")
+    assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
+    assert b"authorization" not in wire.lines[0].received.lower()
+
+
+# --- The request ----------------------------------------------------------------------------------
+
+
+async def test_the_request_is_the_documented_one() -> None:
+    """What is on the wire is not what the documentation of new_job says."""
+    async with Wire(saying(answer(JOB))) as wire, client(wire.url) as api:
+        await post(api, {"media": {"title": "Größe", "video": {"url": "https://v.example/1"}}})
+    head, _, body = wire.lines[0].received.partition(b"\r\n\r\n")
+    top, *fields = head.decode().split("\r\n")
+    assert "POST /core/1.0/new_job HTTP/1.1" == top
+    assert {
+        "Host": f"{LOOPBACK}:{wire.port}",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "User-Agent": "valossa-ingest/test",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    } == dict(field.split(": ", 1) for field in fields)
+    assert (
+        '{"api_key": "demo-key", "media": {"title": "Größe", "video": '
+        '{"url": "https://v.example/1"}}}'
+    ) == body.decode()
+
+
+async def test_a_video_with_everything_is_accepted_as_documented() -> None:
+    """A field of new_job is not where valossa-api.md, section 3, has it."""
+    video = Video(
+        url="https://videos.example/1.mp4",
+        media_id="m-1",
+        title="A title",
+        description="A text",
+        language="fi-FI",
+        transcript_url="https://videos.example/1.srt",
+        face_min_relative_height=0.25,
+        face_gallery_id="g-1",
+        email_group="users_with_access_to_api_key_results",
+        callback_url="https://callback.example/1",
+    )
+    async with Simulator(Options()) as simulator, client(simulator.url) as api:
+        outcome = await post(api, request.body(video, "m-1", Defaults()))
+    assert isinstance(outcome, Accepted)
+    assert {
+        "media": {
+            "video": {"url": "https://videos.example/1.mp4"},
+            "transcript": {"url": "https://videos.example/1.srt"},
+            "customer_media_info": {"id": "m-1"},
+            "description": "A text",
+            "title": "A title",
+            "language": "fi-FI",
+        },
+        "analysis_parameters": {
+            "face_min_relative_height": 0.25,
+            "face_galleries": {"custom_gallery": {"id": "g-1"}},
+        },
+        "email_notification": {"to_group": "users_with_access_to_api_key_results"},
+        "callback": {"url": "https://callback.example/1"},
+    } == simulator.requests[0].body
+
+
+async def test_no_cookie_is_sent_back() -> None:
+    """A cookie that the server set ties later requests together."""
+
+    async def script(line: Line) -> None:
+        for _ in range(2):
+            await line.request()
+            line.say(answer(JOB, Set_Cookie="session=1; Path=/"))
+
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert [Accepted, Accepted] == [type(await post(api)) for _ in range(2)]
+    assert b"cookie" not in wire.lines[0].received.lower()
+
+
+async def test_a_slash_at_the_end_of_the_address_is_no_part_of_it() -> None:
+    """An address with a slash at its end leads to another place."""
+    async with Simulator(Options()) as simulator, client(f"{simulator.url}/") as api:
+        assert isinstance(await post(api), Accepted)
+
+
+# --- The key --------------------------------------------------------------------------------------
+
+SECRET = "k/3y+ä&\"x'-42"
+
+ECHOES: dict[str, bytes] = {
+    "in the documented body": answer(
+        json.dumps({"errors": [{"message": f"bad {SECRET}"}]}).encode(), "400 Bad"
+    ),
+    "JSON-escaped": answer(json.dumps({"api_key": SECRET}).encode(), "400 Bad"),
+    "JSON-escaped with its slash": answer(
+        json.dumps({"api_key": SECRET}).replace("/", "\\/").encode(), "400 Bad"
+    ),
+    "percent-encoded": answer(f"bad {quote(SECRET, safe='')}".encode(), "400 Bad"),
+    "percent-encoded in small letters": answer(
+        f"bad {quote(SECRET, safe='').lower()}".encode(), "502 Bad"
+    ),
+    "as it is": answer(f"bad {SECRET}".encode(), "401 Bad"),
+    "in HTML": answer(
+        b"<p>k/3y+\xc3\xa4&amp;&quot;x&#x27;-42</p>", "502 Bad", Content_Type="text/html"
+    ),
+    "in a success": answer(json.dumps({"job": SECRET}).encode()),
+    "as a job id": answer(json.dumps({"job_id": f"job {SECRET}"}).encode()),
+    "in place of HTTP": SECRET.encode() + b"\r\n\r\n",
+    "in a bad header": b"HTTP/1.1 200 OK\r\n" + SECRET.encode() + b"\r\n\r\n",
+    "in half a head": b"HTTP/1.1 200 OK\r\nX: " + SECRET.encode() + b"\r\nY: ",
+    "in a length": b"HTTP/1.1 200 OK\r\nContent-Length: " + SECRET.encode() + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", ECHOES.values(), ids=ECHOES)
+async def test_the_key_is_in_no_outcome(said: bytes) -> None:
+    """A server that echoes the key brings it into the database and the log (law 11)."""
+    outcome = await ended(saying(said), key=SECRET)
+    told = f"{outcome.message} {outcome.job_id if isinstance(outcome, Accepted) else ''}"
+    for part in (SECRET, "42", "k/3y", "3y", "%C3%A4", "%c3%a4", "\\u00e4"):
+        assert part not in told
+
+
+async def test_the_simulators_echo_of_the_key_is_blanked() -> None:
+    """The message of a refusal that repeats the key cannot be shown to anybody."""
+    async with (
+        Simulator(Options(script={1: "echo-key"})) as simulator,
+        client(simulator.url) as api,
+    ):
+        assert Refused("HTTP 400: Invalid value: api_key [key]", 400) == await post(api)
+
+
+async def test_no_failure_to_connect_shows_the_key() -> None:
+    """An exception of the client quotes the request."""
+    with free_port() as port:
+        async with client(f"http://{LOOPBACK}:{port}", key=SECRET) as api:
+            outcome = await post(api)
+    assert SECRET not in str(outcome)
+
+
+async def test_unstorable_characters_do_not_get_through() -> None:
+    """A NUL or half a surrogate pair in an answer makes its outcome unwritable (law 14)."""
+    odd = b'{"job_id": "j\\u0000-\\ud800"}'
+    assert Accepted("j\ufffd-\ufffd", 200) == await ended(saying(answer(odd)))
+
+
+# --- Cut short ------------------------------------------------------------------------------------
+
+
+async def cut_short(exchange: asyncio.Task[Outcome]) -> Outcome:
+    """Cancel the exchange, and hear what it has come to; the task itself goes on."""
+    exchange.cancel()
+    outcome = await exchange
+    assert not exchange.cancelled()
+    assert 0 == exchange.cancelling()
+    return outcome
+
+
+async def test_cut_short_while_connecting_is_not_sent() -> None:
+    """A stop makes a doubt of a request that never left."""
+    with full_backlog() as port:
+        async with client(f"http://{LOOPBACK}:{port}") as api:
+            exchange = asyncio.create_task(post(api))
+            await turned(20)
+            outcome = await cut_short(exchange)
+    assert NotSent("not sent: cut short by our own stop") == outcome
+
+
+async def test_cut_short_while_waiting_is_in_doubt() -> None:
+    """A stop calls unsent what had left, and it is bought twice."""
+    async with Simulator(Options(script={1: "stall"})) as simulator, client(simulator.url) as api:
+        exchange = asyncio.create_task(post(api))
+        await simulator.wait_for_requests(1)
+        outcome = await cut_short(exchange)
+    assert InDoubt("sent, but no answer was read: cut short by our own stop") == outcome
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (JOB, Accepted("j-1", 200)),
+        (JOB[:5], InDoubt('success without a job id: HTTP 200: {"job', 200)),
+    ],
+)
+async def test_cut_short_while_reading_keeps_what_was_read(part: bytes, expected: Outcome) -> None:
+    """A stop forgets a purchase whose job id had been read."""
+    said = asyncio.Event()
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(part, Content_Length="99"))
+        said.set()
+        await line.rest()
+
+    async with Wire(script) as wire, client(wire.url) as api:
+        exchange = asyncio.create_task(post(api))
+        await said.wait()
+        await turned(20)
+        outcome = await cut_short(exchange)
+    assert expected == outcome
+
+
+# --- The list of jobs -----------------------------------------------------------------------------
+
+
+async def test_the_list_of_jobs_is_read_whole() -> None:
+    """A list that comes in many parts is cut, and a job that exists is called absent."""
+    async with Simulator(Options()) as simulator, client(simulator.url) as api:
+        for number in range(1_000):
+            await post(api, numbered(f"r-{number}"))
+        shown = await api.list_jobs()
+    assert isinstance(shown, Listing)
+    assert {job.job_id for job in simulator.accepted} == {e.job_id for e in shown.entries}
+    assert (1_000, 1_000) == (len(shown.entries), shown.identified)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (answer(b"<html>"), Unlisted(reason="the answer is not JSON", lasting=True)),
+        (
+            answer(b"no such key: demo-key", "401 No"),
+            Unlisted(reason="HTTP 401: no such key: [key]", lasting=True),
+        ),
+        (answer(b"{}", "302 Found", Location="/"), Unlisted(reason="HTTP 302: {}", lasting=True)),
+        (answer(b"no", "404 No"), Unlisted(reason="HTTP 404: no", lasting=True)),
+        (
+            answer(b"slow", "429 No", Retry_After="9"),
+            Unlisted(reason="HTTP 429: slow", retry_after=9),
+        ),
+        (
+            answer(b"busy", "503 No", Retry_After="9"),
+            Unlisted(reason="HTTP 503: busy", retry_after=9),
+        ),
+        (answer(b"proxy", "502 No"), Unlisted(reason="HTTP 502: proxy")),
+        (answer(b"[]", Content_Length="99"), Unlisted(reason="ClientPayloadError")),
+        (b"garbage demo-key\r\n\r\n", Unlisted(reason="HttpProcessingError: Bad status line")),
+    ],
+)
+async def test_a_list_that_cannot_be_had_is_told_without_the_key(
+    said: bytes, told: Unlisted
+) -> None:
+    """An answer that is no list shows the key, which is in the address, or passes for a list."""
+    async with Wire(saying(said)) as wire, client(wire.url) as api:
+        assert told == await api.list_jobs()
+
+
+async def test_a_list_takes_no_videos_place() -> None:
+    """With every slot in flight the list is asked for all the same."""
+    options = Options(script={1: "stall"})
+    async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
+        first = asyncio.create_task(post(api, numbered("first")))
+        await simulator.wait_for_requests(1)
+        assert isinstance(await api.list_jobs(), Listing)
+        simulator.release()
+        await first
+
+
+async def test_a_waiting_job_is_cancelled() -> None:
+    """A second job of a video is taken back while it waits, and a refusal is told."""
+    async with Simulator(Options()) as simulator, client(simulator.url) as api:
+        made = await post(api, numbered("r-1"))
+        assert isinstance(made, Accepted)
+        assert await api.cancel_job(made.job_id) is None
+        told = await api.cancel_job("no-such-job")
+    assert told is not None
+    assert told.startswith("HTTP 404")
+    assert await api_gone(simulator.url) is not None
+
+
+async def api_gone(url: str) -> str | None:
+    """Cancelling where nobody answers any more."""
+    async with client(url) as api:
+        return await api.cancel_job("job-1")

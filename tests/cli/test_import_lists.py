@@ -1,0 +1,688 @@
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli, Said, Screen
+from worker.cli.commands.import_files import next_chunk
+from worker.cli.commands.interruptible import Stop
+from worker.formats import read
+
+List = Callable[..., Path]
+
+
+@contextmanager
+def standard_input(data: bytes) -> Any:  # noqa: ANN401 - a context
+    """Bytes that come by a pipe."""
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(data))
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
+def sums(said: Said) -> tuple[int, int, int, int, int, int]:
+    """Rows read, inserted, updated, skipped, left, rejected."""
+    told = said.json()
+    counted = (sum(told[name].values()) for name in ("skipped", "left", "rejected"))
+    return (told["rows"], told["inserted"], told["updated"], *counted)
+
+
+def told_rejects(path: Path) -> list[tuple[int, str]]:
+    """Line and reason of each reject."""
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [(line["line"], line["reason"]) for line in lines]
+
+
+# add
+
+
+def test_add_takes_every_column(cli: Cli) -> None:
+    """One video can be enqueued with everything that a list could say of it."""
+    flags = {
+        "media_id": "talk-1",
+        "title": "Ää 🎬",
+        "description": "two\nlines",
+        "language": "fi-FI",
+        "transcript_url": "https://example.org/a.srt",
+        "face_min_relative_height": "0.25",
+        "face_gallery_id": "g",
+        "email_group": "team",
+        "callback_url": "https://example.org/done",
+        "priority": "5",
+        "due_at": "2030-01-31",
+    }
+    words = [word for name, value in flags.items() for word in (_flag(name), value)]
+    said = cli("add", "https://example.org/a.mp4", *words)
+    assert (0, "1\n", "") == (said.code, said.out, said.err)
+    stored = cli.row(1)
+    expected = {
+        **flags,
+        "face_min_relative_height": 0.25,
+        "priority": 5,
+        "due_at": "2030-01-31 00:00:00",
+        "url": "https://example.org/a.mp4",
+        "state": "pending",
+    }
+    stored["due_at"] = stored["due_at"].removesuffix(".000000")
+    assert expected == {name: stored[name] for name in expected}
+
+
+def _flag(column: str) -> str:
+    """The flag of a column."""
+    return "--" + column.replace("_", "-")
+
+
+def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
+    """A program learns the id, or why there is none."""
+    words = ("https://example.org/a.mp4", "--media-id", "a", "--json")
+    assert {"id": 1, "skipped": None} == cli("add", *words).json()
+    said = cli("add", *words)
+    why = "same url as a video that is there already"
+    assert (1, {"id": None, "skipped": why}) == (said.code, said.json())
+    assert f"valossa-ingest: not added: {why} (--allow-duplicates adds it)\n" == said.err
+    assert (1, "") == ((said := cli("add", *words[:3])).code, said.out)
+    said = cli("add", "https://example.org/b.mp4", "--media-id", "a", "--json")
+    assert "same media_id as a video that is there already" == said.json()["skipped"]
+    assert {"id": 2, "skipped": None} == cli("add", *words, "--allow-duplicates").json()
+
+
+def test_add_hands_nothing_in_again(cli: Cli) -> None:
+    """A video that was submitted by other means is known by its job and never sent."""
+    assert 0 == cli("add", "https://example.org/a.mp4", "--job-id", "j-1").code
+    assert ("submitted", "j-1") == (cli.row(1)["state"], cli.row(1)["job_id"])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("nonsense",), "url: must begin with http"),
+        (("https://e.org/a", "--priority", str(10**30)), f"priority: '{10**30}' is too large"),
+        (("https://e.org/a", "--due-at", "0001-01-01"), "due_at: '0001-01-01' is before 1970"),
+        (("https://e.org/a", "--due-at", "soon"), "due_at: 'soon' is no moment"),
+        (("https://e.org/a", "--title", "a\udcff"), "title: holds bytes that are not UTF-8"),
+        (("https://e.org/a", "--title", "a\0"), "title: holds a NUL character; take it out"),
+        (("https://e.org/\udcff",), "url: holds bytes that are not UTF-8"),
+        (
+            ("https://e.org/a?AWSAccessKeyId=SECRET&Expires=1",),
+            "url: signed link ended 1970-01-01 00:00:01 UTC; it must live 6 h longer",
+        ),
+    ],
+)
+def test_add_refuses_what_could_not_be_sent(fresh: Cli, words: tuple[str, ...], why: str) -> None:
+    """A bad value is a sentence that names its column, exit 2, and makes no database."""
+    said = fresh("add", *words)
+    assert (2, "", 1) == (said.code, said.out, len(said.err.splitlines()))
+    assert f"valossa-ingest: {why}" == said.err[: len(why) + 16]
+    assert "SECRET" not in said.err
+    assert not fresh.path.exists()
+
+
+def test_a_title_of_two_megabytes_goes_in_whole(cli: Cli) -> None:
+    """What is too long is for the API to say; the queue takes what it is given."""
+    title = 2_000_000 * "x"
+    assert 0 == cli("add", "https://example.org/a.mp4", "--title", title).code
+    assert title == cli.row(1)["title"]
+    assert 0 == cli("list").code
+
+
+@pytest.mark.parametrize("command", ["add", "import"])
+def test_the_first_commands_make_the_database(fresh: Cli, listed: List, command: str) -> None:
+    """A newcomer needs nothing before them."""
+    fresh.path.parent.mkdir()
+    subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
+    assert 0 == fresh(command, subject).code
+    assert ["https://e.org/a"] == fresh.sql("SELECT url FROM videos")
+
+
+@pytest.mark.parametrize("command", ["add", "import"])
+def test_the_first_commands_fill_an_empty_database(empty: Cli, listed: List, command: str) -> None:
+    """On a server, where a database is made by its owner, a newcomer needs no migrate either."""
+    subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
+    for _ in range(2):
+        assert 0 == empty(command, subject, "--allow-duplicates").code
+    assert ["https://e.org/a"] * 2 == empty.sql("SELECT url FROM videos")
+
+
+@pytest.mark.parametrize("command", ["add", "import"])
+def test_a_database_that_cannot_be_made_is_named(fresh: Cli, listed: List, command: str) -> None:
+    """A path whose folder is missing is a sentence with the path in it, exit 78."""
+    subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
+    said = fresh(command, subject)
+    expected = f"valossa-ingest: database {fresh.path}: it cannot be opened: check the path"
+    assert (78, expected) == (said.code, said.err[: len(expected)])
+
+
+# import: what is read
+
+
+ODD = "Ä 🎬, \"quoted\"\r\nand a second line; 'x'"
+
+
+def test_a_csv_may_be_as_spreadsheets_write_it(cli: Cli, listed: List) -> None:
+    """A BOM, CRLF, semicolons, quoted line ends and empty lines change nothing in the values."""
+    quoted = ODD.replace('"', '""')
+    file = listed(
+        b"\xef\xbb\xbfurl;title;media_id\r\n\r\n",
+        f'https://e.org/1.mp4;"{quoted}";a\r\n'.encode(),
+        b"https://e.org/2.mp4;;b",
+    )
+    assert (2, 2, 0, 0, 0, 0) == sums(cli("import", file, "--json"))
+    assert [(ODD, "a"), (None, "b")] == cli.sql("SELECT title, media_id FROM videos ORDER BY id")
+
+
+def test_json_lines_keep_their_values(cli: Cli, listed: List) -> None:
+    """Numbers, nulls and absent fields of JSON mean what they mean in a CSV."""
+    rows = [
+        {"url": "https://e.org/1.mp4", "title": ODD, "media_id": 7, "priority": 3},
+        {"url": "https://e.org/2.mp4", "title": None},
+    ]
+    file = listed(b"\xef\xbb\xbf", *map(json.dumps, rows))
+    assert (2, 2, 0, 0, 0, 0) == sums(cli("import", file, "--json"))
+    assert [(ODD, "7", 3), (None, None, 0)] == cli.sql(
+        "SELECT title, media_id, priority FROM videos ORDER BY id"
+    )
+
+
+def test_a_line_that_cannot_be_read_is_a_reject_and_not_the_end(
+    cli: Cli, listed: List, tmp_path: Path
+) -> None:
+    """Each bad line is kept with its number and its reason, and the lines after it go in."""
+    rejects = tmp_path / "rejects.jsonl"
+    file = listed(
+        "url,title",
+        "https://e.org/1.mp4,A",
+        "https://e.org/2.mp4,A,too many",
+        b"https://e.org/3.mp4,\xff\xfe\n",
+        "nonsense,A",
+        'https://e.org/4.mp4,"two\nlines"',
+        ",A",
+        "https://e.org/5.mp4,A",
+    )
+    said = cli("import", file, "--rejects", rejects, "--json")
+    assert (1, (7, 3, 0, 0, 0, 4)) == (said.code, sums(said))
+    told = told_rejects(rejects)
+    assert [3, 4, 5, 8] == [line for line, _ in told]
+    beginnings = (
+        "the header has 2 cells",
+        "line 4 is not UTF-8",
+        "url: must begin",
+        "url: is empty",
+    )
+    assert list(beginnings) == [
+        why[: len(start)] for (_, why), start in zip(told, beginnings, strict=True)
+    ]
+    first = json.loads(rejects.read_text(encoding="utf-8").splitlines()[2])
+    assert {"url": "nonsense", "title": "A"} == first["row"]
+    assert str(file) == first["file"]
+
+
+HOSTILE: list[tuple[dict[str, object] | bytes, str]] = [
+    (b'{"url": "https://e.org/a", "title": "\\ud800"}', "title: holds bytes that are not UTF-8"),
+    (b'{"url": "https://e.org/a", "title": "\\u0000"}', "title: holds a NUL character"),
+    (b'{"url": "https://e.org/a", "title": "' + 2_000_000 * b"x" + b'"}', "line 2 is longer than"),
+    ({"priority": 10**30}, "priority: '1000000000000000000000000000000' is too large"),
+    (b'{"url": "https://e.org/a", "priority": 1e999}', "a number out of range: 1e999"),
+    ({"priority": "9" * 5_000}, "priority: '999999999999"),
+    ({"due_at": "0001-01-01"}, "due_at: '0001-01-01' is before 1970"),
+    ({"due_at": "9999-12-31T23:59:59-23:00"}, "due_at: '9999-12-31T23:59:59-23:00' is no moment"),
+    ({"due_at": "292277026596-12-04"}, "due_at: '292277026596-12-04' is no moment"),
+    ({"title": ["a"]}, "title: must be text, not list"),
+    ({"face_min_relative_height": "NaN"}, "face_min_relative_height: nan is not a share"),
+    ({"job_id": "j\0"}, "job_id: is no job id of theirs"),
+    ({"job_id": "j", "face_min_relative_height": 7}, "face_min_relative_height: 7.0 is not"),
+    ({"url": "http://[::1"}, "url: is no readable address"),
+    ({"url": "https://e.org/\x00"}, "url: holds a NUL character"),
+    (b"[" * 100_000, "nested too deeply"),
+    (b'{"url": ' + 50_000 * b'{"a":', "nested too deeply"),
+    (b'{"url": "https://e.org/a", "url": "https://e.org/b"}', "the key 'url' stands 2 times"),
+]
+
+
+@pytest.mark.parametrize(("bad", "why"), HOSTILE)
+@pytest.mark.parametrize("flag", ["--json", "--update", "--allow-duplicates"])
+def test_a_hostile_value_costs_its_own_row(
+    cli: Cli, listed: List, tmp_path: Path, flag: str, bad: dict[str, object] | bytes, why: str
+) -> None:
+    """Law 14 at the door: nothing that a list can hold takes its neighbours with it."""
+    line = bad if isinstance(bad, bytes) else json.dumps({"url": "https://e.org/a", **bad}).encode()
+    rejects = tmp_path / "rejects.jsonl"
+    file = listed('{"url": "https://e.org/1"}', line + b"\n", '{"url": "https://e.org/2"}')
+    assert 1 == cli("import", file, "--rejects", rejects, flag).code
+    ((number, told),) = told_rejects(rejects)
+    assert (2, why) == (number, told[: len(why)])
+    assert ["https://e.org/1", "https://e.org/2"] == cli.sql("SELECT url FROM videos ORDER BY id")
+
+
+def in_days(days: int) -> datetime:
+    """So many days from now."""
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def s3_v2(end: datetime) -> str:
+    """As boto signs by default in old regions."""
+    return f"AWSAccessKeyId=A&Signature=S&Expires={end:%s}"
+
+
+def s3_v4(end: datetime) -> str:
+    """As S3 signs today."""
+    start = end - timedelta(hours=1)
+    return f"X-Amz-Date={start:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-Signature=S"
+
+
+def cloudfront(end: datetime) -> str:
+    """With a canned policy."""
+    return f"Expires={end:%s}&Signature=S&Key-Pair-Id=K"
+
+
+def google(end: datetime) -> str:
+    """As Google Cloud Storage signs."""
+    start = end - timedelta(hours=1)
+    return f"X-Goog-Date={start:%Y%m%dT%H%M%SZ}&X-Goog-Expires=3600&X-Goog-Signature=S"
+
+
+def azure(end: datetime) -> str:
+    """A shared access signature."""
+    return f"sv=2024-11-04&se={end:%Y-%m-%dT%H:%M:%SZ}&sig=S"
+
+
+@pytest.mark.parametrize("sign", [s3_v2, s3_v4, cloudfront, google, azure])
+def test_a_signed_link_that_ends_too_soon_is_refused_with_the_remedy(
+    cli: Cli, listed: List, sign: Callable[[datetime], str]
+) -> None:
+    """The API downloads later: what will have ended by then is said before it costs anything."""
+    links = [f"https://e.org/{days}.mp4?{sign(in_days(days))}" for days in (-2, 0, 3)]
+    said = cli("import", listed("url", *links), "--json")
+    assert (1, (3, 1, 0, 0, 0, 2)) == (said.code, sums(said))
+    assert [links[2]] == cli.sql("SELECT url FROM videos ORDER BY id")
+    lines = said.err.splitlines()
+    assert 2 == len([line for line in lines if "sign it anew and bring it in with import" in line])
+    assert "Signature" not in said.err
+    ahead = f"https://e.org/soon.mp4?{sign(in_days(1))}"
+    file = listed("url", ahead)
+    assert 1 == cli("import", file, WORKER_URL_MARGIN_SECONDS="100000").code
+    assert 0 == cli("import", file).code
+
+
+# import: what is refused as a whole
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "The file is empty: it needs a CSV header, or one JSON object a line."),
+        (b"\n \n", "The file is empty: it needs a CSV header, or one JSON object a line."),
+        (
+            "url\nhttps://e.org/1\n".encode("utf-16"),
+            "The file is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t UTF-8 FILE",
+        ),
+        (
+            b"link,title\nhttps://e.org/1,A\n",
+            "{file} has no column 'url' for url; it has link, title: name it with --map url=THEIRS",
+        ),
+        (
+            b'{"link": "https://e.org/1"}\n{"title": "A"}\n',
+            "{file} has no column 'url' for url; it has link, title: name it with --map url=THEIRS",
+        ),
+        (b"\x1b[2J\x00,b\n", "{file} has no column 'url' for url; it has \ufffd[2J\ufffd, b: name"),
+        (b'"url\n', "The CSV header cannot be read (not CSV: a quoted cell is not closed"),
+    ],
+)
+def test_a_file_that_is_no_list_is_one_sentence(
+    cli: Cli, listed: List, content: bytes, why: str
+) -> None:
+    """Exit 2, the file's name and what helps; no traceback, and nothing is imported."""
+    file = listed(content)
+    said = cli("import", file)
+    assert (2, "", 1) == (said.code, said.out, len(said.err.splitlines()))
+    assert why.format(file=file) in said.err
+    assert str(file) in said.err
+    assert [0] == cli.sql("SELECT count(*) FROM videos")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("missing.csv", "{path}: No such file or directory"),
+        (".", "{path}: Is a directory"),
+        ("/proc/self/mem", "/proc/self/mem: Input/output error"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    fresh: Cli, tmp_path: Path, name: str, why: str
+) -> None:
+    """Exit 2 with the path and the system's reason, and no database is made for it."""
+    path = tmp_path / name
+    said = fresh("import", path)
+    assert (2, f"valossa-ingest: {why.format(path=path)}\n") == (said.code, said.err)
+    assert not fresh.path.exists()
+
+
+def test_rejects_that_cannot_be_written_are_one_sentence(
+    cli: Cli, listed: List, tmp_path: Path
+) -> None:
+    """Nothing is imported whose rejects would be lost."""
+    path = tmp_path / "missing" / "rejects.jsonl"
+    said = cli("import", listed("url", "https://e.org/1"), "--rejects", path)
+    assert (2, f"valossa-ingest: {path}: No such file or directory\n") == (said.code, said.err)
+    said = cli("import", listed("url", *["nonsense"] * 1_000), "--rejects", "/dev/full")
+    assert (2, "valossa-ingest: reading or writing: No space left on device\n") == (
+        said.code,
+        said.err,
+    )
+    assert [0] == cli.sql("SELECT count(*) FROM videos")
+
+
+def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
+    """A slip in the file name does not cost the list."""
+    file = listed("url", "nonsense")
+    said = cli("import", file, "--rejects", file)
+    assert (2, True) == (said.code, "would overwrite the list itself" in said.err)
+    assert "url\nnonsense\n" == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "words", [("--map", "colour=x"), ("--map", "title"), ("--set", "colour=x"), ("--set", "id=3")]
+)
+def test_a_wrong_pair_names_the_columns(cli: Cli, listed: List, words: tuple[str, ...]) -> None:
+    """What can be filled is said where something else was named."""
+    said = cli("import", listed("url", "https://e.org/1"), *words)
+    expected = f"valossa-ingest: {words[1]!r}: write COLUMN=…, COLUMN being one of url, media_id"
+    assert (2, expected) == (said.code, said.err[: len(expected)])
+
+
+# import: several lists, pipes, repetitions
+
+
+def test_several_lists_are_one_import(cli: Cli, listed: List) -> None:
+    """Numbers are of all lists together, formats may differ, and a column is named once."""
+    first = listed("url,speaker", "https://e.org/1,A", "https://e.org/2,B", name="a.csv")
+    second = listed(
+        '{"url": "https://e.org/2", "speaker": "B"}', '{"url": "https://e.org/3"}', name="b.jsonl"
+    )
+    said = cli("import", first, second, "--json")
+    assert (0, (4, 3, 0, 1, 0, 0)) == (said.code, sums(said))
+    assert "valossa-ingest: column 'speaker' was not used\n" == said.err
+
+
+def test_of_several_lists_none_goes_in_where_one_is_none(cli: Cli, listed: List) -> None:
+    """A mistake in the last file's name or head is found before the first is imported."""
+    first = listed("url", "https://e.org/1", name="a.csv")
+    for second in (listed("link", "x", name="b.csv"), listed(b"", name="c.csv"), "missing.csv"):
+        assert 2 == cli("import", first, second).code
+    assert [0] == cli.sql("SELECT count(*) FROM videos")
+
+
+def test_a_pipe_is_read_beside_files(cli: Cli, listed: List) -> None:
+    """``-`` is standard input, and its rejects are named so."""
+    first = listed("url", "https://e.org/1")
+    with standard_input(b"url\nhttps://e.org/2\nnonsense\n"):
+        said = cli("import", first, "-", "--json")
+    assert (1, (3, 2, 0, 0, 0, 1)) == (said.code, sums(said))
+    assert "-:3: url: must begin with http" == said.err[:30]
+
+
+def test_an_interrupted_import_goes_on_where_it_stopped(cli: Cli, listed: List) -> None:
+    """Chunks that are in stay in, and the same command adds the rest and nothing twice."""
+    rows = [f"https://e.org/{number},{number}" for number in range(2_100)]
+    cli("import", listed("url,media_id", *rows[:1_000]))
+    said = cli("import", listed("url,media_id", *rows), "--json")
+    assert (0, (2_100, 1_100, 0, 1_000, 0, 0)) == (said.code, sums(said))
+    assert [(2_100, 2_100)] == cli.sql("SELECT count(*), count(DISTINCT url) FROM videos")
+
+
+def test_rejects_are_told_in_the_order_of_the_list(cli: Cli, listed: List, tmp_path: Path) -> None:
+    """Those that the table makes and those that are seen in the list itself, over all chunks: the
+    next one is looked at while one is written.
+    """
+    rows = (f"m-{n},fi-FI," if n % 2 else f"m-{n},,ftp://e.org/" for n in range(2_500))
+    rejects = tmp_path / "rejects.jsonl"
+    said = cli("import", listed("media_id,language,url", *rows), "--update", "--rejects", rejects)
+    told = told_rejects(rejects)
+    assert (1, 2_500) == (said.code, len({line for line, _ in told}))
+    chunks = [[line for line, _ in told[start : start + 1_000]] for start in (0, 1_000, 2_000)]
+    assert list(range(2, 2_502)) == [line for chunk in chunks for line in sorted(chunk)]
+
+
+def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
+    cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A slow program's rows do not wait for its next ones."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = [f"https://e.org/{number}" for number in range(1_000)]
+    program = screen("import", pipe, "--database", cli.url)
+    with pipe.open("w") as stream:
+        print("url", *rows, sep="\n", file=stream, flush=True)
+        give_up = time.monotonic() + 30
+        while [1_000] != cli.sql("SELECT count(*) FROM videos"):
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+    assert 0 == program.ended()
+
+
+def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
+    """JSON Lines that lose their addresses later on are rejected row by row, not as a whole."""
+    rows = [{"url": f"https://e.org/{number}"} for number in range(1_000)]
+    said = cli("import", listed(*map(json.dumps, [*rows, {"title": "A"}])), "--json")
+    assert (1, (1_001, 1_000, 0, 0, 0, 1)) == (said.code, sums(said))
+    assert {"url: is empty; give the address of the video file": 1} == said.json()["rejected"]
+
+
+def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
+    """A thousand bad cells are one number in the end, not a thousand lines."""
+    said = cli("import", listed("url,priority", *(f"https://e.org/{n},p{n}" for n in range(1_000))))
+    assert 1 == said.code
+    assert ["rows read", "added", "rejected, priority"] == [
+        line.split("  ")[0].split(":")[0] for line in said.out.splitlines()
+    ]
+    assert "1000" == said.out.split()[-1]
+    assert 11 == len(said.err.splitlines())
+    assert "--rejects FILE keeps every reject with line and reason" in said.err
+
+
+# import --update
+
+
+def test_a_row_changes_only_the_columns_that_it_names(cli: Cli, listed: List) -> None:
+    """In JSON Lines each row names its own: what one row leaves out is not emptied because
+    another brings it.
+    """
+    for name in ("a", "b", "c"):
+        cli.insert(media_id=name, title=f"T-{name}", description=f"D-{name}")
+    rows = [{"media_id": "a", "title": "new"}, {"media_id": "b", "description": None}]
+    said = cli("import", listed(*map(json.dumps, rows)), "--update", "--json")
+    assert (0, (2, 0, 2, 0, 0, 0)) == (said.code, sums(said))
+    assert [("new", "D-a"), ("T-b", None), ("T-c", "D-c")] == cli.sql(
+        "SELECT title, description FROM videos ORDER BY media_id"
+    )
+
+
+def test_an_empty_address_leaves_the_old_one(cli: Cli, listed: List) -> None:
+    """A list of corrections with an empty url column takes no address away."""
+    cli.insert(url="https://e.org/old", media_id="a")
+    said = cli("import", listed("media_id,url,language", "a,,fi-FI"), "--update", "--json")
+    assert (0, (1, 0, 1, 0, 0, 0)) == (said.code, sums(said))
+    assert [("https://e.org/old", "fi-FI")] == cli.sql("SELECT url, language FROM videos")
+
+
+def test_a_correction_for_nobody_is_a_reject(cli: Cli, listed: List, tmp_path: Path) -> None:
+    """A job, or a correction, whose video is not there would be lost without a word."""
+    file = listed("media_id,job_id", "a,job-1")
+    said = cli("import", file, "--update", "--json", "--rejects", tmp_path / "rejects.jsonl")
+    assert (1, (1, 0, 0, 0, 0, 1)) == (said.code, sums(said))
+    told = json.loads((tmp_path / "rejects.jsonl").read_text(encoding="utf-8"))
+    assert (2, {"media_id": "a", "job_id": "job-1"}) == (told["line"], told["row"])
+    assert (
+        "media_id: 'a' is not there, and the row brings no url; import the list" in told["reason"]
+    )
+
+
+def test_a_second_job_of_a_video_is_a_reject(cli: Cli, listed: List) -> None:
+    """After a restore, a list of jobs that names a video twice would hide what was bought twice."""
+    cli.insert(media_id="a")
+    said = cli("import", listed("media_id,job_id", "a,job-1", "a,job-1", "a,job-2"), "--update")
+    assert (1, "job-1") == (said.code, cli.row(1)["job_id"])
+    assert (
+        "list.csv:4: job_id: video 1 has job 'job-1' already, so it may be bought twice" in said.err
+    )
+    assert "1" == said.pairs()["left, media_id is there already, submitted"]
+
+
+def test_a_list_of_jobs_settles_doubts(cli: Cli, listed: List) -> None:
+    """Thirty doubts that were found in the Portal would be thirty commands; a video without a media
+    id is known by the name that its request had.
+    """
+    doubt: dict[str, object] = {"state": "in_doubt", "claims": 1, "attempts": 1, "error": "lost"}
+    cli.insert(media_id="a", title="as it was sent", **doubt)
+    cli.insert(request_id="random", **doubt)
+    cli.insert(media_id="given-up", **{**doubt, "state": "failed"})
+    for video_id in (1, 2, 3):
+        cli.sql(
+            "INSERT INTO history (video_id, attempt, at, who, fact)"
+            " VALUES (?, 1, '2026-01-01 00:00:00', 'w', 'in_doubt')",
+            video_id,
+        )
+    file = listed("media_id,job_id,title", "a,job-1,new", "random,job-2,new", "given-up,job-3,new")
+    assert 0 == cli("import", file, "--update").code
+    assert [
+        ("submitted", "job-1", None),
+        ("submitted", "job-2", None),
+        ("submitted", "job-3", None),
+    ] == (cli.sql("SELECT state, job_id, error FROM videos ORDER BY id"))
+    assert "as it was sent" == cli.row(1)["title"]
+    assert ["job brought by import --update"] * 3 == cli.sql(
+        "SELECT message FROM history WHERE fact = 'resolve' AND job_id IS NOT NULL"
+    )
+    told = cli("status", "--json").json()
+    assert (3, 0) == (told["accepted_in_all"], told["possibly_bought_twice"])
+
+
+def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> None:
+    """500 rows that failed for their language are due again by one command, with their history."""
+    failed = {"state": "failed", "error": "HTTP 400: language", "http_status": 400}
+    cli.insert_many(
+        {"url": f"https://e.org/{number}", "media_id": f"m-{number}", "claims": 1, **failed}
+        for number in range(500)
+    )
+    file = listed("id,lang", *(f"m-{number},fi-FI" for number in range(500)))
+    maps = ("--map", "media_id=id", "--map", "language=lang")
+    said = cli("import", file, "--update", *maps)
+    assert (0, {"rows read": "500", "added": "0", "updated": "500"}) == (said.code, said.pairs())
+    assert [("pending", "fi-FI", 0, None, None, 500)] == cli.sql(
+        "SELECT state, language, attempts, error, http_status, count(*) FROM videos"
+        " GROUP BY 1, 2, 3, 4, 5"
+    )
+    assert [("retry", 1, 500)] == cli.sql(
+        "SELECT fact, attempt, count(*) FROM history GROUP BY 1, 2"
+    )
+
+
+def test_an_update_finds_a_video_without_a_media_id_by_its_request_id(
+    cli: Cli, listed: List
+) -> None:
+    """The failed ones of a list without media ids could not be mended, and be there twice."""
+    cli.insert_many({"url": f"https://e.org/{n}", "state": "failed"} for n in range(3))
+    exported = cli("export", "--columns", "url,media_id,language,request_id").out
+    mended = exported.replace("https://e.org/", "https://new.example/")
+    said = cli("import", listed(*mended.splitlines()), "--update", "--json")
+    assert (0, 3, 0) == (said.code, said.json()["updated"], said.json()["inserted"])
+    assert ["pending"] * 3 == cli.sql("SELECT state FROM videos")
+    fresh = [f"https://new.example/{n}" for n in range(3)]
+    assert fresh == cli.sql("SELECT url FROM videos ORDER BY id")
+    (name,) = cli.sql("SELECT request_id FROM videos WHERE id = 2")
+    assert 0 == cli("import", listed("request_id,language", f"{name},fi-FI"), "--update").code
+    assert [None, "fi-FI", None] == cli.sql("SELECT language FROM videos ORDER BY id")
+
+
+def test_an_update_by_request_id_never_means_anothers_media_id(cli: Cli, listed: List) -> None:
+    """A foreign list that numbers its rows in a column of that name would overwrite videos."""
+    cli.insert(url="https://e.org/1", media_id="7", title="seven")
+    said = cli("import", listed("request_id,url", "7,https://e.org/2"), "--update", "--json")
+    assert (0, 1, 0) == (said.code, said.json()["inserted"], said.json()["updated"])
+    assert ["https://e.org/1", "https://e.org/2"] == cli.sql("SELECT url FROM videos ORDER BY id")
+
+
+def test_a_mapped_column_that_a_list_lacks_is_told_before_anything_is_taken(
+    cli: Cli, listed: List
+) -> None:
+    """Its rows would be there without their media ids, and skipped when they come again."""
+    file = listed("url,vid", "https://e.org/1,a")
+    said = cli("import", file, "--map", "media_id=video_id")
+    told = f"{file} has no column 'video_id' for media_id; it has url, vid"
+    assert (2, f"valossa-ingest: {told}\n") == (said.code, said.err)
+    assert [0] == cli.sql("SELECT count(*) FROM videos")
+
+
+def test_a_mapped_name_that_no_row_has_is_told(cli: Cli, listed: List) -> None:
+    """JSON Lines may have it in a few rows only: where none had it, it was a slip."""
+    file = listed('{"url": "https://e.org/1", "vid": "a"}', '{"url": "https://e.org/2"}')
+    assert "no row has" not in cli("import", file, "--map", "media_id=vid").err
+    said = cli("import", file, "--map", "media_id=video_id")
+    assert "valossa-ingest: no row has a 'video_id' for media_id\n" in said.err
+
+
+def test_a_reason_says_no_number_that_is_not_so(cli: Cli, listed: List) -> None:
+    """One reason stands for many rows: what differs between them is left out, not made up."""
+    said = cli("import", listed("url", "https://e.org/1", b"https://e.org/\xe9"))
+    assert "rejected, line … is not UTF-8 at byte …: …" in said.out
+
+
+# import on a terminal
+
+
+def test_a_terminal_sees_the_import_grow(
+    url: str, listed: List, screen: Callable[..., Screen]
+) -> None:
+    """A person is shown counts while a long list goes in, then the numbers."""
+    file = listed("url", *(f"https://e.org/{number}" for number in range(1_500)))
+    program = screen("import", file, "--database", url)
+    assert 0 == program.ended()
+    assert f"{file}: 1,500 added, 0 updated, 0 skipped, 0 rejected" in program.shown
+    assert "rows read  1500\nadded      1500\n" in program.shown
+
+
+def test_ctrl_c_ends_an_import_that_waits_for_its_list(
+    cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A list that comes by a slow pipe can be stopped; what came is in the queue, and no more."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = [f"https://e.org/{number:0>60}" for number in range(3_000)]
+    program = screen("import", pipe, "--database", cli.url)
+    with pipe.open("w") as stream:
+        print("url", *rows, sep="\n", file=stream, flush=True)  # returns when most was read
+        assert 130 == program.interrupt()
+    assert "stopped; what was read so far is in the queue" in program.shown
+    stored = cli.sql("SELECT url FROM videos ORDER BY id")
+    assert rows[: len(stored)] == stored
+    assert 1_000 == min(1_000, len(stored))
+
+
+def test_a_chunk_of_long_rows_is_a_short_one() -> None:
+    """A thousand rows of nearly 1 MiB, twice over, would be more memory than many machines have."""
+    line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"
+    reading = read(io.BytesIO(b"url,title\n" + 40 * line))
+    sizes = [len(next_chunk(reading, Stop(heard=-1))) for _ in range(4)]
+    assert [16, 16, 8, 0] == sizes
+
+
+def test_ctrl_c_ends_an_import_before_its_first_line(
+    url: str, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A person whose other program brings nothing gets the prompt back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = screen("import", pipe, "--database", url)
+    with pipe.open("wb"):
+        assert 130 == program.interrupt()
+    assert "" == program.shown.replace("^C", "").strip()

@@ -1,0 +1,78 @@
+import io
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.cli.commands.import_files import opened
+from worker.cli.commands.interruptible import Stop, StoppedError, interruptible, stoppable
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """Signals are listened to."""
+    with stoppable() as stop:
+        yield stop
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """A pipe with a name, which nobody has opened yet."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+def test_what_comes_is_read_to_its_end(stop: Stop, pipe: Path) -> None:
+    """A list through a pipe would lose bytes."""
+    with opened(str(pipe), stop) as stream:
+        with pipe.open("wb", buffering=0) as sink:
+            sink.write(b"url\nhttps://x.example/1.mp4\n")
+        assert b"url\nhttps://x.example/1.mp4\n" == stream.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_from_before_the_waiting_is_heard(stop: Stop, pipe: Path, number: int) -> None:
+    """Ctrl-C between two reads would wait for the next line, for ever on a silent terminal."""
+    with opened(str(pipe), stop) as stream, pipe.open("wb"):
+        signal.raise_signal(number)
+        assert number == stop.signal
+        for _ in range(2):
+            with pytest.raises(StoppedError):
+                stream.readline()
+
+
+def test_a_signal_ends_the_waiting_for_one_list_of_many(stop: Stop, tmp_path: Path) -> None:
+    """A list that nobody has begun to write is waited for too, whichever was opened last."""
+    paths = [tmp_path / "one", tmp_path / "another"]
+    for path in paths:
+        os.mkfifo(path)
+    main = threading.main_thread().ident
+    assert main is not None
+    with opened(str(paths[0]), stop) as stream, opened(str(paths[1]), stop):
+        threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
+        with pytest.raises(StoppedError):
+            stream.readline()
+
+
+def test_a_signal_only_tells_where_nothing_is_waited_for(stop: Stop) -> None:
+    """What it broke off could hold a lock, or be a row that is just being written."""
+    signal.raise_signal(signal.SIGTERM)
+    assert signal.SIGTERM == stop.signal
+
+
+def test_afterwards_signals_do_what_they_did() -> None:
+    """A command that has ended would leave a program deaf."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with stoppable():
+        assert before != [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert -1 == signal.set_wakeup_fd(-1)
+
+
+def test_a_stream_without_a_descriptor_is_taken_as_it_is(stop: Stop) -> None:
+    """An import from memory would be refused."""
+    assert b"url\n" == interruptible(io.BytesIO(b"url\n"), stop).read()

@@ -1,0 +1,676 @@
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Beside, Cli, Screen
+from worker.core.model import State
+from worker.db.schema import videos
+from worker.simulator import Options
+
+SECRET = "sk-0123456789abcdef"
+CLAIM = {"claim_token": "t", "claimed_by": "w-1", "lease_until": "2030-01-01 00:00:00"}
+Start = Callable[[Options], Beside]
+
+
+def in_each_state(cli: Cli) -> dict[str, int]:
+    """A video in every state; which has which id."""
+    return {
+        state.value: cli.insert(
+            media_id=f"talk-{state}",
+            state=state.value,
+            job_id="job-1" if state is State.SUBMITTED else None,
+            request_id=f"request-{state}",
+            attempts=1,
+            claims=1,
+            error=f"error of {state}",
+            **CLAIM,
+        )
+        for state in State
+    }
+
+
+def tell(cli: Cli, video_id: int, attempt: int, fact: str, **more: object) -> None:
+    """A fact of the history."""
+    columns = {
+        "video_id": video_id,
+        "attempt": attempt,
+        "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}",
+        "who": "w-1",
+        "fact": fact,
+        **more,
+    }
+    marks = ", ".join("?" * len(columns))
+    cli.sql(f"INSERT INTO history ({', '.join(columns)}) VALUES ({marks})", *columns.values())
+
+
+def stamp(seconds: float) -> str:
+    """A moment so far from now, as the tables keep it."""
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S.%f}"
+
+
+def moment(text: str) -> datetime:
+    """A moment of a JSON document."""
+    return datetime.fromisoformat(text)
+
+
+# status
+
+
+def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
+    """Every number is there from the first day, and nothing needs a person."""
+    said = cli("status", "--json")
+    assert (0, "") == (said.code, said.err)
+    zeros = (*State, "due_now", "accepted_today", "accepted_this_month", "accepted_in_all")
+    zeros = (*zeros, "due_later", "possibly_bought_twice", "workers_alive")
+    expected: dict[str, object] = {str(name): 0 for name in zeros}
+    unset = ("max_per_day", "max_per_day_opens", "max_total")
+    nothing = (
+        *unset,
+        "oldest_due",
+        "paused_since",
+        "pause_reason",
+        "cool_down_until",
+        "cool_down_reason",
+    )
+    expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
+    expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
+    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
+    assert {**expected, "pace": "1 per 1 s"} == said.json()
+
+
+def test_status_counts_what_there_is(cli: Cli) -> None:
+    """States, what is due and since when, what was bought, and what may have been bought twice."""
+    in_each_state(cli)
+    cli.insert(due_at=stamp(900))
+    cli.insert(due_at="2020-01-01 00:00:00")
+    for attempt, fact, job_id in ((1, "in_doubt", None), (2, "accepted", "job-1")):
+        tell(cli, 3, attempt, fact, job_id=job_id)
+    tell(cli, 9, 1, "accepted", job_id="job-0", at="2020-01-01 00:00:00")
+    told = cli("status", "--json").json()
+    expected: dict[str, object] = {str(state): 1 for state in State}
+    expected |= {"pending": 3, "due_now": 2, "oldest_due": "2020-01-01 00:00:00+00:00"}
+    expected |= {"accepted_today": 1, "accepted_this_month": 1, "accepted_in_all": 2}
+    expected |= {"possibly_bought_twice": 1}
+    assert expected == {name: told[name] for name in expected}
+
+
+def test_status_shows_the_caps(cli: Cli) -> None:
+    """Nobody would know how much a cap leaves, or when it opens."""
+    bought = stamp(-3600)
+    for number in range(3):
+        tell(cli, 1 + number, 1, "accepted", job_id=f"job-{number}", at=bought)
+    cli.insert()
+    room = {"WORKER_MAX_PER_DAY": "4", "WORKER_MAX_TOTAL": "9"}
+    told = cli("status", "--json", **room).json()
+    assert ({"used": 3, "allowed": 4}, {"used": 3, "allowed": 9}, None) == (
+        told["max_per_day"],
+        told["max_total"],
+        told["max_per_day_opens"],
+    )
+    assert told["time_left"] is not None
+    said = cli("status", WORKER_MAX_PER_DAY="3")
+    assert "3 used, 3 allowed" == said.pairs()["max per day"]
+    opens = datetime.fromisoformat(bought) + timedelta(days=1)
+    assert f"{opens:%Y-%m-%d %H:%M:%S}" == said.pairs()["max per day opens"]
+    assert ("-", "-") == (said.pairs()["max total"], said.pairs()["time left"])
+    until = f"until {opens:%Y-%m-%d %H:%M:%S} UTC: wait, or raise it"
+    assert f"max_per_day = 3 is reached {until}" in said.out.splitlines()
+
+
+def test_status_asks_nobody_to_raise_what_is_only_reserved(cli: Cli) -> None:
+    """A claim that may be released yet would be taken for a purchase."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": stamp(60)}
+    cli.insert(state="submitting", claims=1, **claim)
+    cli.insert()
+    said = cli("status", WORKER_MAX_TOTAL="1")
+    assert "1 used, 1 allowed" == said.pairs()["max total"]
+    assert "is reached" not in said.out
+
+
+def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> None:
+    """Failures and doubts are not left as bare numbers."""
+    in_each_state(cli)
+    cli.insert(state="failed")
+    said = cli("status")
+    assert {"failed": "2", "in doubt": "1", "due now": "1", "paused since": "-"}.items() <= (
+        said.pairs().items()
+    )
+    failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
+    assert "2 failed: valossa-ingest " == failed[:25]
+    assert "1 in doubt, perhaps bought: valossa-ingest reconcile asks" == doubts[:57]
+    assert "retry ID --may-buy-twice" in doubts
+
+
+def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
+    """Why nothing moves, or moves slowly, can be read."""
+    cli.insert()
+    until = stamp(600)
+    cli.sql(
+        "UPDATE account SET cool_down_until = ?, cool_down_reason = 'HTTP 429',"
+        " pace_low = 2, pace_ceiling = 8, pace_cut_at = ?",
+        until,
+        until,
+    )
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert ("HTTP 429", until) == (told["cool_down_reason"], told["cool_down_until"][:26])
+    assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+    assert (None, None) == (told["lowered_at"], told["lowered_reason"])
+    assert moment(told["all_handed_in_by"]) == max(
+        moment(told["all_handed_in_by"]), moment(f"{until}+00:00")
+    )
+    cli.sql("UPDATE account SET paused_at = ?, pause_reason = 'wrong list'", stamp(0))
+    paused = cli("status", "--json").json()
+    assert ("wrong list", None) == (paused["pause_reason"], paused["all_handed_in_by"])
+    assert paused["paused_since"]
+
+
+def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
+    """A person sees which answer slowed the queue down, and when; not what is long forgotten."""
+    video, cut = cli.insert(), stamp(-10)
+    for at, message in ((stamp(-3600), "HTTP 429: long ago"), (cut, "HTTP 429: slower")):
+        tell(cli, video, 1, "throttled", at=at, message=message)
+    tell(cli, video, 2, "try_later", message="HTTP 503: busy")
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", cut)
+    cli.sql("UPDATE account SET next_start_at = ?", stamp(0))
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert (cut, "HTTP 429: slower") == (told["lowered_at"][:26], told["lowered_reason"])
+    assert 5 < float(told["pace"].split()[0]) < 6
+    told = cli("status", "--json", WORKER_RATE="1").json()
+    assert ("1 per 1 s", None, None) == (told["pace"], told["lowered_at"], told["lowered_reason"])
+
+
+def test_a_lowered_pace_that_nobody_used_is_still_lowered(cli: Cli) -> None:
+    """A night without starts is no reason to promise a quick morning: a worker would not."""
+    cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", stamp(-9_000))
+    cli.sql("UPDATE account SET next_start_at = pace_cut_at")
+    told = cli("status", "--json", WORKER_RATE="10").json()
+    assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
+
+
+def test_status_goes_by_a_clock_that_was_set(cli: Cli) -> None:
+    """A pause that a clock an hour ahead wrote is shown as the next worker will keep it."""
+    cli.insert()
+    cli.sql(
+        "UPDATE account SET written_at = ?, cool_down_until = ?, cool_down_reason = 'HTTP 429'",
+        stamp(3600),
+        stamp(3660),
+    )
+    told = cli("status", "--json").json()
+    left = moment(told["cool_down_until"]) - datetime.now(UTC)
+    assert timedelta(seconds=30) < left <= timedelta(seconds=61)
+
+
+def test_a_cool_down_that_is_over_is_not_shown(cli: Cli) -> None:
+    """Yesterday's trouble is not taken for today's."""
+    cli.sql("UPDATE account SET cool_down_until = ?, cool_down_reason = 'HTTP 429'", stamp(-1))
+    told = cli("status", "--json").json()
+    assert (None, None) == (told["cool_down_until"], told["cool_down_reason"])
+
+
+@pytest.mark.parametrize(
+    ("rate", "rows", "due", "seconds"), [(1, 100, 0, 102), (10, 100, 0, 10.2), (1, 1, 900, 900)]
+)
+def test_the_end_is_estimated_from_pace_and_backoffs(
+    cli: Cli, rate: int, rows: int, due: float, seconds: float
+) -> None:
+    """When all is handed in: at this pace, and not before the last is due."""
+    cli.insert_many({"url": f"https://e.org/{n}", "due_at": stamp(due)} for n in range(rows))
+    before = datetime.now(UTC)
+    told = cli("status", "--json", WORKER_RATE=str(rate)).json()
+    after = datetime.now(UTC)
+    end = moment(told["all_handed_in_by"])
+    slack = timedelta(seconds=1)
+    span = timedelta(seconds=seconds)
+    assert min(max(end, before + span - slack), after + span + slack) == end
+
+
+def test_status_says_how_long_it_takes_also_in_a_pause(cli: Cli) -> None:
+    """A person decides by it whether to wait, or to come back tomorrow; --rate says it of another
+    pace.
+    """
+    cli.insert_many({"url": f"https://e.org/{number}"} for number in range(7_200))
+    cli("pause")
+    told = cli("status", "--json").json()
+    assert (None, True) == (told["all_handed_in_by"], 7_200 <= told["time_left"] <= 7_400)
+    assert re.fullmatch(r"2 h( \d min)?", cli("status").pairs()["time left"])
+    assert 720 <= cli("status", "--json", "--rate", 10).json()["time_left"] <= 740
+
+
+@pytest.mark.parametrize(
+    ("fact", "word"),
+    [("account_refused", "refuses the key"), ("wrong_address", "is not the API"), ("accepted", "")],
+)
+def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: str) -> None:
+    """After a night in which nothing was sent, the morning's status would show no trouble."""
+    cli.insert()
+    tell(cli, 1, 1, "account_refused", message="HTTP 401: Invalid API key")
+    tell(cli, 1, 2, fact, message="what was said")
+    said = cli("status")
+    assert word in said.out
+    assert ("VALOSSA_API_KEY" in said.out) == (fact == "account_refused")
+    assert f"{fact}: what was said" == said.pairs()["last answer"][20:]
+    assert cli("status", "--json").json()["today"]["account_refused"]
+
+
+@pytest.mark.usefixtures("path")
+def test_status_shows_when_a_daemon_turned(cli: Cli) -> None:
+    """Whether anybody works on the queue would have to be asked of another command."""
+    cli.path.with_name(f"{cli.path.name}.alive").touch()
+    seen = moment(cli("status", "--json").json()["daemon_turned_at"])
+    assert abs(datetime.now(UTC) - seen) < timedelta(seconds=60)
+
+
+def test_an_end_beyond_the_calendar_is_none(cli: Cli) -> None:
+    """A pace that would take until the year 10000 is no traceback."""
+    cli.insert_many({"url": f"https://e.org/{number}"} for number in range(300))
+    said = cli("status", "--json", WORKER_PERIOD_SECONDS="999999999")
+    assert (0, None) == (said.code, said.json()["all_handed_in_by"])
+
+
+# list
+
+
+def listed(cli: Cli, *words: object) -> list[str]:
+    """The ids of a list."""
+    said = cli("list", *words)
+    assert (0, "") == (said.code, said.err)
+    return [row[0] for row in said.rows()[1:]]
+
+
+def test_a_list_is_a_table_of_what_matters(cli: Cli) -> None:
+    """State, attempts, when it is due, its names and its error: a line each."""
+    cli.insert(media_id="a", title="A\ttalk", due_at="2026-01-01 00:00:00.5", error="no\ngood")
+    assert [
+        ["id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error"],
+        ["1", "pending", "0", "2026-01-01 00:00:00", "a", "A talk", "", "no good"],
+    ] == cli("list").rows()
+
+
+def test_an_empty_list_is_its_head(cli: Cli) -> None:
+    """Nothing found is no error."""
+    assert (0, 1) == (cli("list").code, len(cli("list").rows()))
+    assert [] == cli("list", "--json").json()
+
+
+def test_a_list_as_json_has_every_column(cli: Cli, dialect: str) -> None:
+    """A program gets rows as they are, whatever bytes somebody stored."""
+    cli.insert(title="Ä 🎬 \x1b[2J")
+    stored = "CAST(x'ff61' AS TEXT)" if dialect == "sqlite" else "U&'\\+01F3ACa'"
+    cli.sql(f"UPDATE videos SET description = {stored}")
+    (row,) = cli("list", "--json").json()
+    seen = "\udcffa" if dialect == "sqlite" else "🎬a"
+    assert ("Ä 🎬 \x1b[2J", seen) == (row["title"], row["description"])
+    assert set(videos.c.keys()) == set(row)
+    assert 0 == cli("list").code
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ((), ["1", "2", "3", "4", "5", "6"]),
+        (("--state", "failed"), ["4"]),
+        (("--state", "failed", "--state", "in_doubt"), ["4", "5"]),
+        (("2", "4"), ["2", "4"]),
+        (("talk-submitted", "request-failed", "job-1", "1"), ["1", "3", "4"]),
+        (("2", "4", "--state", "failed"), ["4"]),
+        (("--error-like", "OF FAIL"), ["4"]),
+        (("--error-like", "of%d"), []),
+        (("--error-like", "n_d"), ["5"]),
+        (("--error-like", "\udcff"), []),
+        (("--limit", "2"), ["1", "2"]),
+        (("--limit", "2", "--state", "pending"), ["1"]),
+        (("--since", "2999-01-01"), []),
+        (("--since", "2020-01-01 08:00"), ["1", "2", "3", "4", "5", "6"]),
+        (("--since", "2026-01-01 12:00:00"), ["2", "3", "4", "5", "6"]),
+    ],
+)
+def test_a_list_is_narrowed_by_the_shared_filters(
+    cli: Cli, words: tuple[str, ...], found: list[str]
+) -> None:
+    """What a person asks for is what is shown, and % and _ are letters."""
+    in_each_state(cli)
+    cli.sql("UPDATE videos SET updated_at = '2026-01-01 11:59:59' WHERE id = 1")
+    cli.sql("UPDATE videos SET updated_at = '2026-01-01 12:00:00' WHERE id = 2")
+    assert found == listed(cli, *words)
+
+
+@pytest.mark.parametrize("limit", [999, 1_000, 1_001, 2_000, 2_345, 9_999])
+def test_a_long_list_is_whole(cli: Cli, limit: int) -> None:
+    """Over every page, each video once and in order, up to the limit."""
+    cli.insert_many({"url": f"https://e.org/{number}"} for number in range(2_345))
+    expected = [str(number) for number in range(1, min(limit, 2_345) + 1)]
+    assert expected == listed(cli, "--limit", limit)
+
+
+def test_a_list_on_a_terminal_is_a_table(cli: Cli, screen: Callable[..., Screen]) -> None:
+    """People get columns, and markup or escape codes in a title change nothing on the screen."""
+    cli.insert(title="\\[/bold]\x1b[2J[red]x", media_id="a")
+    program = screen("list", "--database", cli.url)
+    assert 0 == program.ended()
+    assert "\\[/bold]\ufffd[2J[red]x" in program.shown
+    assert "─────" in program.shown
+
+
+def test_a_list_on_a_narrow_terminal_is_a_line_a_video(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """At 80 columns ten lines a video would scroll away, and a cut job id cannot be copied."""
+    job_id = "246dd397-3300-4aaf-9adb-4af3d70b3110"
+    cli.insert(state="submitted", job_id=job_id, title="A long title " * 9)
+    cli.insert(state="failed", error="HTTP 502: <html><head><title>502 Bad Gateway</title>" * 9)
+    program = screen("list", "--database", cli.url, columns=80)
+    assert 0 == program.ended()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", program.shown).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert ["id", "────", "1", "2"] == [line.split()[0][:4] for line in lines if line.strip()]
+    (first,) = (line for line in lines if line.split()[:2] == ["1", "submitted"])
+    (second,) = (line for line in lines if line.split()[:2] == ["2", "failed"])
+    assert job_id == first.split()[-1]
+    assert "A long title" == first[first.index("A") :][:12]
+    assert "HTTP 502: <html>" == second[second.index("HTTP") :][:16]
+
+
+def test_why_and_show_are_read_on_a_narrow_terminal(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """Columns of ten letters would make a message that nobody can read."""
+    message = "HTTP 502: " + "the gateway said something long " * 6
+    url = f"https://example.org/{'long/' * 30}.mp4"
+    cli.insert(url=url, state="in_doubt", error=message, claims=1)
+    tell(cli, 1, 1, "in_doubt", http_status=502, message=message)
+    tell(cli, 1, 1, "late_answer", job_id="job-9")
+    for words, told in (
+        (("why",), "what helps: valossa-ingest reconcile"),
+        (("show", 1), "attempt 1: in_doubt, HTTP 502: the gateway said"),
+        (("show", 1), "attempt 1: late_answer, job job-9 (w-1)"),
+    ):
+        program = screen(*words, "--database", cli.url, columns=80)
+        assert 0 == program.ended()
+        assert told in " ".join(program.shown.split())
+        long = [line for line in program.shown.splitlines() if len(line) > 80 and url not in line]
+        assert [] == long
+    assert url in program.shown.split("next:")[0]
+
+
+# show
+
+
+@pytest.mark.parametrize("reference", ["3", "talk-submitted", "request-submitted", "job-1"])
+def test_a_video_is_shown_by_each_of_its_names(cli: Cli, reference: str) -> None:
+    """Whatever a person has at hand leads to the story."""
+    in_each_state(cli)
+    (story,) = cli("show", reference, "--json").json()
+    assert 3 == story["video"]["id"]
+    assert ["id", "3"] == cli("show", reference).out.splitlines()[0].split()
+
+
+def test_what_nothing_is_called_is_said(cli: Cli) -> None:
+    """A wrong name is exit 1 and a sentence, whatever its letters."""
+    for reference in ("99", "nobody", "\udcff", "9" * 40):
+        said = cli("show", reference)
+        expected = "as id, media id, request id or job id"
+        assert (1, "", expected) == (said.code, said.out, said.err.rstrip()[-len(expected) :])
+
+
+def test_a_name_of_several_shows_them_all(cli: Cli) -> None:
+    """A number that is one's id and another's media id hides neither."""
+    cli.insert(media_id="2")
+    cli.insert(media_id="b")
+    assert [1, 2] == [story["video"]["id"] for story in cli("show", "2", "--json").json()]
+
+
+def test_a_story_is_told_in_order(cli: Cli) -> None:
+    """What happened to a video, when, by whom, and with which answer."""
+    cli.insert(state="failed", error="HTTP 400: bad language", http_status=400, claims=2)
+    tell(cli, 1, 1, "try_later", http_status=503, message="busy")
+    tell(cli, 1, 2, "refused", http_status=400, message="bad language")
+    (story,) = cli("show", 1, "--json").json()
+    assert [(1, "try_later", 503, "busy", "w-1"), (2, "refused", 400, "bad language", "w-1")] == [
+        tuple(fact[name] for name in ("attempt", "fact", "http_status", "message", "who"))
+        for fact in story["history"]
+    ]
+    out = cli("show", 1).out
+    words = ["HTTP 400: bad language", "next: nothing by itself", "try_later", "refused"]
+    places = [out.index(word) for word in words]
+    assert sorted(places) == places
+
+
+NEXT: dict[str, tuple[dict[str, object], str]] = {
+    "due": ({}, "it is due"),
+    "later": (
+        {"due_at": "2999-01-01 00:00:00"},
+        "it is due at 2999-01-01 00:00:00 UTC",
+    ),
+    "unsendable": (
+        {"url": "ftp://e.org/a"},
+        "it will be refused without a request: url: must begin with http://",
+    ),
+    "ended": (
+        {"url": "https://e.org/a?AWSAccessKeyId=A&Signature=SIGNATURE&Expires=1"},
+        "it will be refused without a request: url: signed link ended 1970-01-01 00:00:01 UTC",
+    ),
+    "submitting": (
+        {"state": "submitting", **CLAIM},
+        "worker w-1 is sending it; if that one has died, it is in doubt from 2030-01-01 00:00:00",
+    ),
+    "submitted": ({"state": "submitted", "job_id": "j"}, "nothing: the API has it"),
+    "failed": (
+        {"state": "failed"},
+        "nothing by itself; mend the cause, then: valossa-ingest retry 1",
+    ),
+    "cancelled": ({"state": "cancelled"}, "nothing by itself; valossa-ingest retry 1 takes it up"),
+    "in doubt": (
+        {"state": "in_doubt", "request_id": "r-1"},
+        "a run asks the API's list for it, as valossa-ingest reconcile does now; by hand: look for",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NEXT)
+def test_what_happens_next_is_said_for_every_state(cli: Cli, case: str) -> None:
+    """Nobody has to know the program to know what a video waits for, or for whom."""
+    columns, expected = NEXT[case]
+    cli.insert(**columns)
+    (story,) = cli("show", 1, "--json").json()
+    assert expected == story["next"][: len(expected)]
+    assert "SIGNATURE" not in story["next"]
+
+
+def test_what_happens_to_a_doubt_depends_on_the_settings(cli: Cli) -> None:
+    """Where doubts are repeated, that is said, and when; not any more when attempts are used up."""
+    cli.insert(state="in_doubt", claims=9, attempts=2)
+    again = "it is sent again after 300 s (on_doubt = retry)"
+    retrying = {"WORKER_ON_DOUBT": "retry"}
+    assert again == cli("show", 1, "--json", **retrying).json()[0]["next"]
+    held = cli("show", 1, "--json", WORKER_ON_DOUBT="hold").json()[0]["next"]
+    assert "nothing by itself: look for" == held[:27]
+    used_up = cli("show", 1, "--json", WORKER_MAX_ATTEMPTS="2", **retrying).json()[0]["next"]
+    assert "retry 1 --may-buy-twice" in used_up
+
+
+def test_a_doubt_that_was_given_up_is_not_retried_by_a_plain_word(cli: Cli) -> None:
+    """Law 5: the command that is proposed says what it may cost."""
+    cli.insert(state="failed", claims=1)
+    tell(cli, 1, 1, "in_doubt")
+    assert "retry 1 --may-buy-twice" in cli("show", 1, "--json").json()[0]["next"]
+
+
+def test_the_request_is_shown_as_it_would_be_sent(cli: Cli, beside: Start) -> None:
+    """What show prints is what the API gets, with the defaults, and without the key."""
+    cli.insert(
+        url="https://e.org/a.mp4",
+        media_id="talk-1",
+        title="Ä",
+        description="D",
+        transcript_url="https://e.org/a.srt",
+        face_min_relative_height=0.25,
+        face_gallery_id="g",
+    )
+    variables = {
+        "WORKER_DEFAULT_LANGUAGE": "fi-FI",
+        "WORKER_DEFAULT_EMAIL_GROUP": "team",
+        "WORKER_DEFAULT_CALLBACK_URL": "https://e.org/done",
+        "VALOSSA_API_KEY": SECRET,
+    }
+    before = cli("show", 1, "--json", **variables).json()[0]["request"]
+    with beside(Options(keys=frozenset({SECRET}))) as simulator:
+        assert 0 == cli("drain", WORKER_API_URL=simulator.url, **variables).code
+        (request,) = simulator.requests
+    after = cli("show", "talk-1", **variables)
+    assert before == request.body
+    assert before == json.loads(after.out.split("the request, without the key:")[1])
+    assert SECRET not in after.out + after.err
+    assert "api_key" not in after.out
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"),
+    [
+        ({"media_id": "m", "request_id": "r"}, "m"),
+        ({"media_id": "", "request_id": "r"}, "r"),
+        ({"media_id": None, "request_id": "r"}, "r"),
+        ({"media_id": "m", "request_id": "r", "claims": 1}, "r"),
+    ],
+)
+def test_the_request_carries_the_name_that_it_will_have(
+    cli: Cli, columns: dict[str, object], name: str
+) -> None:
+    """The first claim names the request by media id; a later one keeps its name."""
+    cli.insert(**columns)
+    request: Any = cli("show", 1, "--json").json()[0]["request"]
+    assert name == request["media"]["customer_media_info"]["id"]
+
+
+# retry
+
+
+def states(cli: Cli) -> list[str]:
+    """The states by id."""
+    return cli.sql("SELECT state FROM videos ORDER BY id")
+
+
+def test_a_retry_takes_failed_and_cancelled_and_reports_the_rest(cli: Cli) -> None:
+    """A person learns how many are due again, and which were left as they are."""
+    in_each_state(cli)
+    said = cli("retry", *range(1, 7))
+    hint = "valossa-ingest: doubts are retried only with --may-buy-twice: it may cost twice\n"
+    assert (0, hint) == (said.code, said.err)
+    expected = {"retried": "2", "left, pending": "1", "left, submitting": "1"}
+    assert {**expected, "left, submitted": "1", "left, in_doubt": "1"} == said.pairs()
+    assert ["pending", "submitting", "submitted", "pending", "in_doubt", "pending"] == states(cli)
+    again = cli.row(4)
+    assert (0, 1, None, None) == tuple(
+        again[name] for name in ("attempts", "claims", "error", "claim_token")
+    )
+    assert [(4, "retry", 1), (6, "retry", 1)] == cli.sql(
+        "SELECT video_id, fact, attempt FROM history WHERE who LIKE 'person%' ORDER BY video_id"
+    )
+
+
+def test_a_retry_as_json(cli: Cli) -> None:
+    """A program learns the same."""
+    in_each_state(cli)
+    said = cli("retry", "--state", "failed", "--state", "in_doubt", "--json")
+    assert (0, {"retried": 1, "left": {"in_doubt": 1}}) == (said.code, said.json())
+
+
+def test_a_retry_of_nothing_is_a_problem(cli: Cli) -> None:
+    """A filter that means nobody, or only what is left, is exit 1."""
+    in_each_state(cli)
+    before = states(cli)
+    for words in (("99",), ("--state", "in_doubt"), ("--error-like", "nowhere")):
+        said = cli("retry", *words)
+        assert (1, "0") == (said.code, said.pairs()["retried"])
+    assert before == states(cli)
+
+
+def test_a_doubt_is_retried_only_where_it_may_be_bought_twice(cli: Cli) -> None:
+    """The word for it says what it may cost; the doubt stays open after it (law 5)."""
+    cli.insert(state="in_doubt", claims=1, attempts=1)
+    tell(cli, 1, 1, "in_doubt")
+    assert 1 == cli("retry", 1).code
+    assert 0 == cli("retry", 1, "--may-buy-twice").code
+    assert ["pending"] == states(cli)
+    tell(cli, 1, 2, "accepted", job_id="job-2")
+    assert 1 == cli("status", "--json").json()["possibly_bought_twice"]
+
+
+def test_a_doubt_stays_one_when_its_retry_is_refused(cli: Cli, beside: Start) -> None:
+    """Law 5: a clear answer to the second request says nothing about the first."""
+    cli.insert(state="in_doubt", claims=1, attempts=1)
+    tell(cli, 1, 1, "in_doubt")
+    cli("retry", 1, "--may-buy-twice")
+    with beside(Options(script={1: "400"})) as simulator:
+        variables = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": "demo-key"}
+        variables["WORKER_ON_DOUBT"] = "hold"
+        assert 1 == cli("drain", **variables).code
+    assert ["in_doubt"] == states(cli)
+
+
+def many(cli: Cli, count: int) -> None:
+    """So many failures."""
+    cli.insert_many(
+        {"url": f"https://e.org/{number}", "state": "failed", "error": "language"}
+        for number in range(count)
+    )
+
+
+@pytest.mark.parametrize(("count", "code"), [(9, 0), (10, 1), (11, 1)])
+def test_many_are_not_retried_unasked(cli: Cli, count: int, code: int) -> None:
+    """Where nobody can be asked, ten and more need --yes."""
+    many(cli, count)
+    said = cli("retry", "--error-like", "language")
+    assert code == said.code
+    if code:
+        why = "valossa-ingest: nothing was changed; --yes does it unasked: "
+        assert (f"{why}retry {count} videos\n", ["failed"] * count) == (said.err, states(cli))
+        assert 0 == cli("retry", "--error-like", "language", "--yes").code
+    assert ["pending"] * count == states(cli)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "state"),
+    [
+        ("y\n", 0, "pending"),
+        (" YES \n", 0, "pending"),
+        ("n\n", 1, "failed"),
+        ("\n", 1, "failed"),
+        ("yes please\n", 1, "failed"),
+        ("\x04", 1, "failed"),
+    ],
+)
+def test_a_person_is_asked_before_many(
+    cli: Cli, screen: Callable[..., Screen], keys: str, code: int, state: str
+) -> None:
+    """Only a clear yes changes many rows; no answer, and leaving, are no."""
+    many(cli, 12)
+    program = screen("retry", "--state", "failed", "--database", cli.url)
+    program.wait_for("retry 12 videos? [y/N] ")
+    program.type(keys)
+    assert code == program.ended()
+    assert [state] * 12 == states(cli)
+    assert "Traceback" not in program.shown
+
+
+def test_ctrl_c_at_a_question_changes_nothing(cli: Cli, screen: Callable[..., Screen]) -> None:
+    """Who hesitates and leaves has left: exit 130, and no row is different."""
+    many(cli, 12)
+    program = screen("retry", "--state", "failed", "--database", cli.url)
+    program.wait_for("retry 12 videos? [y/N] ")
+    assert 130 == program.interrupt()
+    assert ["failed"] * 12 == states(cli)
+    assert "Traceback" not in program.shown
+
+
+def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
+    """Everything is never meant by saying nothing."""
+    in_each_state(cli)
+    before = states(cli)
+    said = cli("retry", "--yes")
+    expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
+    assert (2, expected) == (said.code, said.err)
+    assert before == states(cli)

@@ -1,0 +1,50 @@
+import pytest
+
+from worker.core.advice import GIVEN_UP, kind, remedy
+from worker.core.model import State
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "message", "word"),
+    [
+        (State.IN_DOUBT, None, "sent, but no answer was read", "Portal"),
+        (State.IN_DOUBT, 502, "HTTP 502: no", "retry ID --may-buy-twice"),
+        (State.FAILED, 502, GIVEN_UP, "cancel ID puts it away"),
+        (State.FAILED, None, "url: signed link ended 2013-05-03", "sign the links anew"),
+        (State.FAILED, 401, "HTTP 401: no", "ask Valossa"),
+        (State.FAILED, 500, "HTTP 500: no", "retry"),
+        (State.FAILED, None, "title: holds a NUL character", "correct what the message names"),
+        (State.FAILED, 413, "HTTP 413: large", "shorten"),
+        (State.FAILED, 400, "HTTP 400: bad", "correct the values"),
+        (State.FAILED, 499, "HTTP 499: what", "correct the values"),
+    ],
+)
+def test_each_kind_of_trouble_has_a_remedy(
+    state: State, status: int | None, message: str, word: str
+) -> None:
+    """A failure or a doubt without a way out would leave a person alone with it."""
+    assert word in remedy(state, status, message)
+
+
+def test_messages_that_differ_in_the_row_alone_are_of_one_kind() -> None:
+    """Five hundred wrong languages would otherwise be five hundred reasons."""
+    one = kind("HTTP 400: language 'xx' of https://a.example/1.mp4 at 2026-01-01 10:00:00")
+    other = kind("HTTP 400: language 'yy' of https://b.example/2.mp4 at 2025-12-31 09:59:59")
+    assert one == other
+
+
+def test_a_job_in_a_message_makes_no_kind_of_its_own() -> None:
+    """A thousand doubts of one reason would be a thousand reasons."""
+    one = kind(
+        "the API answered with job 9b08923d-1111-4222-8333-abcdefabcdef, which video 3 holds"
+    )
+    other = kind(
+        "the API answered with job 51ad3f0c-2222-4222-8333-bcdefabcdefa, which video 40 holds"
+    )
+    assert one == other
+    assert "the API answered with job …, which video … holds" == one
+
+
+def test_messages_that_say_something_else_are_of_two_kinds() -> None:
+    """Two reasons in one group would get one remedy."""
+    assert kind("HTTP 400: no such language") != kind("HTTP 400: no such gallery")

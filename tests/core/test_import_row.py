@@ -1,0 +1,256 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.import_row import COLUMNS, TOLD, Plan, RejectedError, admit
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+URL = "https://example.org/a.mp4"
+SIGNED = f"{URL}?Signature=S&AWSAccessKeyId=A&Expires="
+
+
+def plan(
+    theirs: dict[str, str] | None = None,
+    fixed: dict[str, str] | None = None,
+    margin: timedelta = timedelta(hours=6),
+) -> Plan:
+    """How an import reads rows."""
+    return Plan(theirs=theirs or {}, fixed=fixed or {}, margin=margin)
+
+
+def reason(values: dict[str, object], how: Plan | None = None) -> str:
+    """Why a row is rejected."""
+    with pytest.raises(RejectedError) as caught:
+        admit({"url": URL, **values}, how or plan(), NOW)
+    return str(caught.value)
+
+
+def test_every_column_is_taken_in_its_own_type() -> None:
+    """What a list says of a video is what the queue gets, nothing lost and nothing changed."""
+    row = {
+        "url": URL,
+        "media_id": "talk-1",
+        "title": "Ää 🎬",
+        "description": "two\nlines",
+        "language": "fi-FI",
+        "transcript_url": "https://example.org/a.srt",
+        "face_min_relative_height": "0.25",
+        "face_gallery_id": "g",
+        "email_group": "team",
+        "callback_url": "https://example.org/done",
+        "priority": "-5",
+        "due_at": "2026-01-31 08:00:00",
+    }
+    due_at = datetime(2026, 1, 31, 8, tzinfo=UTC)
+    expected = {**row, "face_min_relative_height": 0.25, "priority": -5, "due_at": due_at}
+    assert expected == admit(row, plan(), NOW)
+    assert set(COLUMNS) == {*expected, "job_id"}
+
+
+def test_what_is_empty_is_left_out() -> None:
+    """An empty cell says nothing: the row takes the default, and no empty text is sent."""
+    blank = dict.fromkeys(COLUMNS, " \t\n")
+    assert {"url": URL} == admit({**blank, "url": f" {URL} "}, plan(), NOW)
+    assert {"url": URL} == admit({**dict.fromkeys(COLUMNS), "url": URL}, plan(), NOW)
+
+
+def test_columns_are_filled_by_map_and_set() -> None:
+    """--map takes their column, --set one value for all rows, which wins; other columns are not
+    looked at.
+    """
+    how = plan(theirs={"media_id": "id", "title": "name"}, fixed={"language": "fi-FI"})
+    values = {"id": 7, "name": "A talk", "title": "not this", "language": "en-US", "url": URL}
+    expected = {"url": URL, "media_id": "7", "title": "A talk", "language": "fi-FI"}
+    assert expected == admit(values, how, NOW)
+    assert ("url", "media_id", "title", "language") == how.named(values)
+    assert {"url": URL} == admit({"url": URL, "title": "x"}, plan(fixed={"title": ""}), NOW)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "fixed", "present", "unused"),
+    [
+        ({}, {}, ["url", "lang"], {"lang": "language"}),
+        ({}, {}, ["url", "ID", "Name", "desc"], {"ID": "media_id", "Name": "title", "desc": "d"}),
+        ({}, {}, ["link", "srt", "callback"], {"link": "url", "srt": "t", "callback": "c"}),
+        ({}, {}, ["url", "titel"], {"titel": "title"}),
+        ({}, {}, ["url", "speakers"], {"speakers": None}),
+        ({}, {}, ["url", ""], {"": None}),
+        ({"media_id": "id"}, {}, ["url", "id"], {}),
+        ({"media_id": "key"}, {}, ["url", "id", "key"], {"id": None}),
+        ({"title": "name"}, {}, ["url", "name", "title"], {"title": None}),
+        ({}, {"language": "fi-FI"}, ["url", "language"], {"language": None}),
+        ({}, {}, ["url", "language", "lang"], {"lang": None}),
+        ({}, {}, list(COLUMNS), {}),
+        ({}, {}, ["url", *TOLD], {}),
+    ],
+)
+def test_a_column_that_is_not_used_is_named_with_what_it_may_be_meant_for(
+    theirs: dict[str, str],
+    fixed: dict[str, str],
+    present: list[str],
+    unused: dict[str, str | None],
+) -> None:
+    """A near miss is never silently lost, and no hint names a column that is filled already."""
+    short = {"d": "description", "t": "transcript_url", "c": "callback_url"}
+    expected = {name: short.get(meant or "", meant) for name, meant in unused.items()}
+    assert expected == plan(theirs=theirs, fixed=fixed).unused(present)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"url": None}, "url: is empty; give the address of the video file"),
+        ({"url": "  "}, "url: is empty; give the address of the video file"),
+        ({"url": "example.org/a.mp4"}, "url: must begin with http"),
+        ({"url": "https://"}, "url: names no host"),
+        ({"url": 5}, "url: must begin with http"),
+        ({"url": [URL]}, "url: must be text, not list; correct it"),
+        ({"title": {"en": "A"}}, "title: must be text, not dict; correct it"),
+        ({"title": True}, "title: must be text, not bool; correct it"),
+        ({"title": "a\ud800b"}, "title: holds bytes that are not UTF-8"),
+        ({"title": "a\0b"}, "title: holds a NUL character; take it out"),
+        ({"transcript_url": "ftp://example.org/"}, "transcript_url: must begin with http"),
+        ({"face_min_relative_height": "high"}, "face_min_relative_height: 'high' is no number"),
+        ({"face_min_relative_height": "1.5"}, "face_min_relative_height: 1.5 is not a share"),
+        ({"face_min_relative_height": "nan"}, "face_min_relative_height: nan is not a share"),
+        ({"face_min_relative_height": "1e400"}, "face_min_relative_height: inf is not a share"),
+        ({"priority": "high"}, "priority: 'high' is no whole number; correct it"),
+        ({"priority": 1.5}, "priority: '1.5' is no whole number; correct it"),
+        ({"priority": False}, "priority: must be text, not bool; correct it"),
+        ({"priority": 10**30}, f"priority: '{10**30}' is too large; choose a smaller number"),
+        ({"priority": str(-(2**63))}, "priority: '-9223372036854775808' is too large"),
+        ({"priority": "9" * 5000}, f"priority: '{60 * '9'}…' is no whole number; correct it"),
+        ({"due_at": "tomorrow"}, "due_at: 'tomorrow' is no moment; write it like 2026-01-31"),
+        ({"due_at": 1_767_225_600}, "due_at: '1767225600' is no moment"),
+        ({"due_at": "2026-02-30"}, "due_at: '2026-02-30' is no moment"),
+        ({"due_at": "0001-01-01"}, "due_at: '0001-01-01' is before 1970; write a later moment"),
+        ({"due_at": "1969-12-31 23:59:59"}, "due_at: '1969-12-31 23:59:59' is before 1970"),
+        ({"due_at": "0001-01-01T00:00+05:00"}, "due_at: '0001-01-01T00:00+05:00' is no moment"),
+        ({"due_at": "9999-12-31T23:59-05:00"}, "due_at: '9999-12-31T23:59-05:00' is no moment"),
+        ({"due_at": 2_000_000 * "x"}, f"due_at: '{60 * 'x'}…' is no moment; write it like"),
+    ],
+)
+def test_a_value_that_cannot_be_taken_names_its_column_and_the_way_out(
+    values: dict[str, object], why: str
+) -> None:
+    """One bad cell rejects its row alone, in a sentence of bearable length, whatever it holds."""
+    told = reason(values)
+    assert why == told[: len(why)]
+    assert len(told) == min(len(told), 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
+        ("2026-01-31T08:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+        ("2026-01-31 08:00:00.5Z", datetime(2026, 1, 31, 8, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-31T10:00+02:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
+        ("1970-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("9999-12-31 23:59:59", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> None:
+    """Nobody's time zone moves a row."""
+    assert moment == admit({"url": URL, "due_at": text}, plan(), NOW)["due_at"]
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63) + 1, 0])
+def test_a_priority_may_be_what_the_database_holds(number: int) -> None:
+    """The largest numbers of a column are no error."""
+    assert number == admit({"url": URL, "priority": number}, plan(), NOW)["priority"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "seconds", "admitted"),
+    [(3600, 3599, False), (3600, 3600, True), (0, -1, False), (0, 0, True)],
+)
+def test_a_signed_link_must_outlive_the_margin(
+    margin: int, seconds: int, *, admitted: bool
+) -> None:
+    """What would end before the API downloads it is refused at the door, with the remedy."""
+    url = SIGNED + str(int(NOW.timestamp()) + seconds)
+    how = plan(margin=timedelta(seconds=margin))
+    if admitted:
+        assert {"url": url} == admit({"url": url}, how, NOW)
+    else:
+        told = reason({"url": url}, how)
+        assert "sign it anew and bring it in with import --update" == told.split(": ")[-1]
+        assert "url: signed link" == told[:16]
+        assert "Signature" not in told
+
+
+def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
+    """What was submitted by other means is known from then on, also where its link has ended."""
+    values = {"url": f"{SIGNED}0", "job_id": " j-1 ", "state": "in_doubt"}
+    assert {"url": f"{SIGNED}0", "job_id": "j-1"} == admit(values, plan(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"job_id": "j\0"}, "job_id: is no job id of theirs; copy it again"),
+        ({"job_id": "j\ud800"}, "job_id: is no job id of theirs; copy it again"),
+        ({"job_id": "j", "title": "a\ud800"}, "title: holds bytes that are not UTF-8"),
+        ({"job_id": "j", "face_min_relative_height": 5}, "face_min_relative_height: 5.0 is not"),
+        ({"job_id": ["j"]}, "job_id: must be text, not list; correct it"),
+    ],
+)
+def test_a_job_id_lets_nothing_in_that_cannot_be_stored(
+    values: dict[str, object], why: str
+) -> None:
+    """The other columns of such a row are held to the same as everybody's."""
+    assert why == reason(values)[: len(why)]
+
+
+@pytest.mark.parametrize("state", ["submitting", "in_doubt"])
+def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None:
+    """An export that is imported elsewhere cannot buy twice what was in doubt."""
+    expected = f"state: {state}, perhaps bought; settle it where it was exported first"
+    assert expected == reason({"state": state})
+    assert {"url": URL} == admit({"url": URL, "state": "failed"}, plan(), NOW)
+
+
+ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters() | st.sampled_from("\0\ud800:/ "))
+    | st.lists(st.none(), max_size=1)
+)
+
+
+def storable(value: object) -> bool:
+    """Whether the table takes it."""
+    match value:
+        case str():
+            return "\0" not in value and value == value.encode(errors="replace").decode()
+        case int():
+            return abs(value) < 2**63
+        case float():
+            return 0 <= value <= 1
+        case datetime():
+            return datetime(1970, 1, 1, tzinfo=UTC) <= value
+        case _:
+            return False
+
+
+def admitted_or_blamed(values: dict[str, object]) -> tuple[dict[str, object], str]:
+    """The row, or the column that its reject names."""
+    try:
+        return admit(values, plan(), NOW), "url"
+    except RejectedError as error:
+        return {}, str(error).partition(":")[0]
+
+
+@given(st.dictionaries(st.sampled_from((*COLUMNS, "state", "x")), ANYTHING))
+def test_every_row_is_a_row_of_ours_or_rejected(values: dict[str, object]) -> None:
+    """No value of any kind ends an import, and what is admitted can be stored."""
+    for given_url in ({}, {"url": URL}):
+        row, blamed = admitted_or_blamed({**values, **given_url})
+        assert {} == {name: value for name, value in row.items() if not storable(value)}
+        assert set(row) == set(row) & set(COLUMNS)
+        assert blamed in (*COLUMNS, "state")

@@ -1,0 +1,233 @@
+import base64
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.signed_link import ends_at, is_common
+
+HOST = "https://host.example/video.mp4"
+
+
+def policy(document: object) -> str:
+    """A CloudFront ``Policy`` parameter that holds ``document``."""
+    encoded = base64.b64encode(json.dumps(document).encode()).decode()
+    return encoded.translate(str.maketrans("+=/", "-_~"))
+
+
+def statement(epoch: object) -> dict[str, object]:
+    """A CloudFront policy that ends at ``epoch`` (seconds since 1970)."""
+    return {
+        "Statement": [
+            {
+                "Resource": "https://host.example/?>?>*",
+                "Condition": {"DateLessThan": {"AWS:EpochTime": epoch}},
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20260731T235900Z&X-Amz-Expires=3600",
+            datetime(2026, 8, 1, 0, 59, tzinfo=UTC),
+        ),
+        ("x-amz-date=20260731T235900Z&x-amz-expires=60", datetime(2026, 8, 1, tzinfo=UTC)),
+        (
+            "Signature=EXAMPLE&Expires=1367619688&AWSAccessKeyId=EXAMPLE",
+            datetime(2013, 5, 3, 22, 21, 28, tzinfo=UTC),
+        ),
+        ("AWSAccessKeyId=A&Expires=0", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("Expires=1&Signature=S&Key-Pair-Id=K", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        ("EXPIRES=1&KEY-PAIR-ID=K", datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)),
+        (
+            "GoogleAccessId=me%40host.example&Expires=86400&Signature=S",
+            datetime(1970, 1, 2, tzinfo=UTC),
+        ),
+        (
+            "X-Goog-Date=20260228T120000Z&X-Goog-Expires=86400&X-Goog-Signature=S",
+            datetime(2026, 3, 1, 12, tzinfo=UTC),
+        ),
+        (
+            f"Policy={policy(statement(1785542400))}&Signature=S&Key-Pair-Id=K",
+            datetime(2026, 8, 1, tzinfo=UTC),
+        ),
+        ("sv=2024-11-04&se=2026-08-01&sig=S", datetime(2026, 8, 1, tzinfo=UTC)),
+        ("se=2026-08-01T09:30Z&sig=S", datetime(2026, 8, 1, 9, 30, tzinfo=UTC)),
+        ("se=2026-08-01T09%3A30%3A15Z&sig=S", datetime(2026, 8, 1, 9, 30, 15, tzinfo=UTC)),
+        (
+            "se=2026-08-01T09:30:15.1234567Z&sig=S",
+            datetime(2026, 8, 1, 9, 30, 15, 123456, tzinfo=UTC),
+        ),
+        ("se=2026-08-01T09:30:15&sig=S", datetime(2026, 8, 1, 9, 30, 15, tzinfo=UTC)),
+        ("se=2026-08-01T09:30+02:00&sig=S", datetime(2026, 8, 1, 7, 30, tzinfo=UTC)),
+        ("SE=2026-08-01&SIG=S", datetime(2026, 8, 1, tzinfo=UTC)),
+    ],
+)
+def test_known_signatures_tell_their_end(query: str, expected: datetime) -> None:
+    """A link of every known signer is read to the moment at which it stops working."""
+    assert expected == ends_at(f"{HOST}?{query}")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "Expires=1367619688",
+        "se=2026-08-01",
+        "X-Amz-Date=20260731T235900Z",
+        "t=1367619688&token=abc",
+        f"Policy={policy({'Statement': []})}",
+        f"Policy={policy(['Statement'])}",
+        f"Policy={policy(statement('soon'))}",
+    ],
+)
+def test_other_links_have_no_end(query: str) -> None:
+    """A link that no known signer made is not taken for one that ends."""
+    assert None is ends_at(f"{HOST}?{query}")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Date=yesterday&X-Amz-Expires=60",
+        "X-Amz-Date=20260731T235900Z&X-Amz-Expires=soon",
+        f"X-Amz-Date=20260731T235900Z&X-Amz-Expires={'9' * 12}",
+        f"X-Goog-Date=99991231T235900Z&X-Goog-Expires={'9' * 6}",
+        f"Expires={'9' * 15}&Signature=S",
+        f"Expires={'9' * 10_000}&Signature=S",
+        f"Expires=-{'9' * 15}&Signature=S",
+        "se=0001-01-01T00:00%2B23:59&sig=S",
+        "se=2026-13-01&sig=S",
+        "Policy=A",
+        "Policy=%C3%A9",
+        "Policy=_____",
+        f"Policy={base64.b64encode(b'[' * 100_000).decode()}",
+        f"Policy={base64.b64encode(b'9' * 10_000).decode()}",
+        f"Policy={base64.b64encode(bytes([0xFF, 0xFE, 0xFD])).decode()}",
+        f"Policy={policy(statement(10**30))}",
+    ],
+)
+def test_unreadable_ends_are_unknown(query: str) -> None:
+    """A signed link whose end is broken or absurd is not known to end, and stops nothing."""
+    assert None is ends_at(f"{HOST}?{query}")
+
+
+@pytest.mark.parametrize("url", ["", "?", "http://[", "http://[::1?Expires=1", "//\ud800?se=1"])
+def test_no_url_is_an_error(url: str) -> None:
+    """A string that is no URL at all is answered and not raised about."""
+    assert None is ends_at(url)
+
+
+NAMES = st.sampled_from(
+    [
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Goog-Date",
+        "X-Goog-Expires",
+        "Expires",
+        "Signature",
+        "Policy",
+        "se",
+        "sig",
+    ]
+)
+VALUES = (
+    st.text()
+    | st.integers().map(str)
+    | st.datetimes(timezones=st.timezones()).map(datetime.isoformat)
+    | st.recursive(st.integers() | st.text(), st.lists).map(policy)
+)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_text_is_answered(text: str) -> None:
+    """No string whatever makes the question for its end raise."""
+    ends_at(text)
+    ends_at(f"{HOST}?Signature=S&sig=S&{text}")
+
+
+@given(st.dictionaries(NAMES, VALUES, min_size=1))
+def test_any_signed_values_are_answered_in_utc(parameters: dict[str, str]) -> None:
+    """Whatever stands in the parameters of a signed link, the end is unknown or a time in UTC."""
+    query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
+    end = ends_at(f"{HOST}?{query}")
+    assert end is None or end.tzinfo is UTC
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_every_signer_agrees_on_one_end(end: datetime) -> None:
+    """The same end, written by each signer in its own way, is read back as the same moment."""
+    end = end.replace(microsecond=0)
+    epoch = round((end - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1))
+    day_before = f"{end - timedelta(days=1):%Y%m%dT%H%M%SZ}"
+    queries = [
+        f"Expires={epoch}&Signature=S",
+        f"Policy={policy(statement(epoch))}",
+        f"se={end:%Y-%m-%dT%H:%M:%SZ}&sig=S",
+        f"X-Amz-Date={day_before}&X-Amz-Expires=86400",
+        f"X-Goog-Date={day_before}&X-Goog-Expires=86400",
+    ]
+    assert [end] * len(queries) == [ends_at(f"{HOST}?{query}") for query in queries]
+
+
+PIECES = st.sampled_from("aB9.-_:@/?#[]%&=+; \t\n\x7f\0ä\ud800") | st.sampled_from(
+    (
+        "//",
+        "http://",
+        "https://",
+        "HTTPS://",
+        ":80",
+        "%3F",
+        "Signature=S",
+        "sig=S",
+        "Expires=9",
+        "%45xpires=%39",
+        "se=2026-08-01",
+        "+se=2026-08-01",
+        "X-Amz-Expires=9",
+    )
+)
+SCRAPS = st.lists(PIECES).map("".join)
+
+
+@given(st.sampled_from(["", "http://", "https://", "https://a.b/"]), SCRAPS)
+def test_in_a_common_link_nothing_can_be_wrong(beginning: str, scraps: str) -> None:
+    """What is called common at a glance is an address by every rule there is."""
+    url = beginning + scraps
+    if is_common(url):
+        parts = urlsplit(url)
+        assert parts.scheme in {"http", "https"}
+        assert parts.hostname
+        assert parts.port is None
+        assert None is re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host.example", f"{HOST}?Signature=%2B%3D&Expires=1#t=1,2", "https://1.2.3.4/?a[]"],
+)
+def test_links_as_lists_have_them_are_common(url: str) -> None:
+    """The glance would be of no use if it missed them."""
+    assert is_common(url)
+
+
+@given(SCRAPS)
+def test_a_common_link_ends_when_any_other_does(scraps: str) -> None:
+    """A host with a port is looked at more closely; the end in the query is the same."""
+    common, other = (f"https://host.example{port}/?{scraps}" for port in ("", ":443"))
+    assert ends_at(other) == ends_at(common)
+
+
+@given(SCRAPS.filter(lambda text: "\ud800" not in text))
+def test_parameters_are_read_as_the_standard_library_reads_them(scraps: str) -> None:
+    """The same parameters, taken apart by it and put together again, end at the same moment."""
+    query = f"{scraps}&sig=S&Signature=S".replace("#", "").translate(dict.fromkeys(range(32)))
+    again = "&".join(f"{quote_plus(n)}={quote_plus(v)}" for n, v in parse_qsl(query))
+    assert ends_at(f"{HOST}?{again}") == ends_at(f"{HOST}?{query}")

@@ -1,0 +1,79 @@
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import BigInteger, ColumnElement, Connection, Text, func, select
+from sqlalchemy.exc import StatementError
+
+from tests.conftest import START
+from tests.parts import add, later
+from worker.db import batch
+from worker.db.database import Database
+from worker.db.schema import as_text, videos
+from worker.db.statements import Prepared
+
+_given = batch.rows("given", first=Text(), second=BigInteger())
+BACK = Prepared(select(batch.gathered((_given.c.place, _given.c.first, _given.c.second))))
+
+
+async def asked(database: Database, statement: Prepared, *rows: object) -> list[Any]:
+    """What a statement makes of these rows."""
+
+    def work(connection: Connection) -> list[Any]:
+        ((found,),) = statement(connection, given=batch.encoded(rows))
+        return batch.decoded(found)
+
+    return await database.read(work)
+
+
+TEXTS = (None, "", "Größe 🎬", '"quoted" \\ \'\n\u2028\x7f', "[1]", "7")
+NUMBERS = (None, 0, -(2**63), 2**63 - 1, 7, -1)
+
+
+async def test_rows_come_back_as_they_went(database: Database) -> None:
+    """A value is another one after its way through a batch, or in another's place."""
+    rows = list(zip(TEXTS, NUMBERS, strict=True))
+    found = await asked(database, BACK, *rows)
+    assert [[place, *row] for place, row in enumerate(rows)] == found
+
+
+async def test_no_rows_are_no_rows(database: Database) -> None:
+    """A batch of nothing is an error, or a row."""
+    assert [] == await asked(database, BACK)
+
+
+async def test_a_column_that_was_not_given_is_empty(database: Database) -> None:
+    """A row that is too short ends the batch."""
+    assert [[0, "7", None]] == await asked(database, BACK, ("7",))
+
+
+@pytest.mark.parametrize("moment", [START, later(START, 0.000001)])
+async def test_moments_go_in_as_the_tables_keep_them(database: Database, moment: datetime) -> None:
+    """A moment of a batch is written in another form than one by itself, and compares wrongly."""
+    assert [[0, as_text(moment), None]] == await asked(database, BACK, (moment, None))
+
+
+async def test_text_that_is_no_unicode_is_refused(database: Database) -> None:
+    """Law 14: what cannot be stored is stored as something else."""
+    with pytest.raises((UnicodeEncodeError, StatementError)):
+        await asked(database, BACK, ("\ud800", None))
+
+
+def test_what_no_column_takes_is_refused() -> None:
+    """A value of a strange type is stored in some form that nobody has thought of."""
+    with pytest.raises(TypeError, match="bytes is no value of a table"):
+        batch.encoded([(b"x",)])
+
+
+HEIGHTS = (None, 0.0, 1.0, 0.25, 0.1 + 0.2, 1 / 3, 0.1 + 2**-56, 5e-324)
+
+
+async def test_a_number_keeps_all_its_digits(database: Database) -> None:
+    """What is sent is not what the row says: JSON of SQLite's own has 15 digits."""
+    for height in HEIGHTS:
+        await add(database, "u", face_min_relative_height=height)
+    columns: tuple[ColumnElement[Any], ...] = (videos.c.id, videos.c.face_min_relative_height)
+    ordered = select(*columns).order_by(videos.c.id).subquery()
+    every = Prepared(select(batch.gathered(tuple(ordered.c)), func.count()))
+    ((found, _),) = await database.read(every)
+    assert list(HEIGHTS) == [height for _, height in batch.decoded(found)]

@@ -1,0 +1,213 @@
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from tests.conftest import open_database
+from tests.parts import add
+from tests.plain import execute
+from worker.db import migrate
+from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.schema import SCHEMA, metadata
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity,
+       identity_generation
+FROM information_schema.columns WHERE table_schema = current_schema()
+"""
+CONSTRAINTS = """
+SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+"""
+INDEXES = (
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+)
+TRIGGERS = """
+SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(oid)
+FROM pg_trigger WHERE NOT tgisinternal
+"""
+FUNCTIONS = """
+SELECT '', proname, prosrc FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+"""
+
+
+def catalogue(connection: Connection) -> dict[str, tuple[object, ...]]:
+    """Everything that is made in a schema of PostgreSQL."""
+    return {
+        f"{each[0]}.{each[1]}": tuple(each[2:])
+        for query in (COLUMNS, CONSTRAINTS, INDEXES, TRIGGERS, FUNCTIONS)
+        for each in connection.exec_driver_sql(query)
+    }
+
+
+def schema(connection: Connection) -> dict[str, object]:
+    """What was made in the database, each thing with what makes it what it is: of a file the SQL,
+    with no more space than needed.
+    """
+    if connection.dialect.name == "postgresql":
+        return dict(catalogue(connection))
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {name: _normalised(sql) for name, sql in rows if not name.startswith("sqlite_")}
+
+
+def _normalised(sql: str) -> str:
+    spaced = re.sub(r"\s+", " ", sql).strip()
+    return re.sub(r"\s*([(),])\s*", r"\1", spaced)
+
+
+def content(connection: Connection) -> list[object]:
+    """What stands in the tables."""
+    tables = ("videos", "history", "account", "workers", "alembic_version")
+    return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables]
+
+
+def ours(found: dict[str, object]) -> dict[str, object]:
+    """Without the mark that alembic leaves."""
+    return {name: made for name, made in found.items() if not name.startswith("alembic_version")}
+
+
+async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
+    """Every revision can be taken and taken back."""
+    tables = {"videos", "history", "account", "workers"}
+    async with open_database(new) as database:
+        await migrate.upgrade(database)
+        first = await database.read(schema)
+        assert tables <= {name.split(".")[0] for name in first}
+        assert await database.read(schema_problem) is None
+        await migrate.downgrade(database, "base")
+        assert {} == ours(await database.read(schema))
+        problem = await database.read(schema_problem)
+        assert problem is not None
+        assert "run valossa-ingest migrate" in problem
+        await migrate.upgrade(database)
+        assert first == await database.read(schema)
+        assert await database.read(schema_problem) is None
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
+async def test_each_revision_takes_back_what_it_made(new: str, revision: str) -> None:
+    """A step down and up again would fail, or leave something of the newer version."""
+    async with open_database(new) as database:
+        await migrate.upgrade(database, revision)
+        before = await database.read(schema)
+        await migrate.upgrade(database)
+        await migrate.downgrade(database, revision)
+        assert before == await database.read(schema)
+
+
+def test_there_is_one_head_and_the_program_works_on_it() -> None:
+    """The revisions are one line that ends where the program's tables are."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert [SCHEMA] == script.get_heads()
+    assert [None] == [r.down_revision for r in script.walk_revisions() if r.is_base]
+
+
+def test_files_are_numbered_as_their_revisions() -> None:
+    """The folder shows the revisions in their order."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    revisions = list(ScriptDirectory.from_config(config).walk_revisions("base", "heads"))
+    files = sorted(path.name for path in (MIGRATIONS / "versions").glob("*.py"))
+    assert [f"{n:04}" for n in range(1, len(files) + 1)] == [name[:4] for name in files]
+    assert [name[:4] for name in files] == sorted(revision.revision for revision in revisions)
+    assert [] == [name for name in files if not re.fullmatch(r"\d{4}_[a-z0-9_]+\.py", name)]
+
+
+WAKING = {
+    "account.account_freed",
+    "videos.videos_added",
+    "videos.videos_due_again",
+    ".valossa_ingest_wake",
+}
+"""What a server alone has, beside its table ``commits``, and only the migrations make."""
+
+
+async def test_migrated_and_declared_tables_are_the_same(
+    database: Database, new: str, dialect: str
+) -> None:
+    """The tables that the program believes in are those that it makes, to the last CHECK: columns,
+    types, defaults, constraints and indexes.
+    """
+    async with open_database(new) as other:
+        await other.write(metadata.create_all, "test")
+        declared = await other.read(schema)
+    migrated = ours(await database.read(schema))
+    more = {name for name in migrated.keys() - declared.keys() if not name.startswith("commits")}
+    assert (WAKING if dialect == "postgresql" else set()) == more
+    assert declared == {name: migrated.get(name) for name in declared}
+
+
+async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:
+    """Whoever runs ``migrate`` at each start loses nothing by it."""
+    await add(database, "u")
+    before = [await database.read(schema), await database.read(content)]
+    await migrate.upgrade(database)
+    assert before == [await database.read(schema), await database.read(content)]
+
+
+async def test_an_upgrade_that_fails_leaves_nothing_half_made(new: str) -> None:
+    """After a failure in the middle the database is as it was, with other people's tables in it."""
+    execute(new, "CREATE TABLE account (balance INTEGER)")
+    async with open_database(new) as database:
+        before = await database.read(schema)
+        with pytest.raises(DatabaseProblem, match=r"account\W* already exists"):
+            await migrate.upgrade(database)
+        assert before == await database.read(schema)
+        execute(new, "DROP TABLE account")
+        await migrate.upgrade(database)
+        assert await database.read(schema_problem) is None
+
+
+@pytest.mark.usefixtures("remade")
+async def test_an_upgrade_that_fails_late_leaves_nothing_half_made(
+    url: str, database: Database
+) -> None:
+    """Of several revisions all are taken or none: a worker of the version before can go on."""
+    await add(database, "u")
+    await migrate.downgrade(database, "0001")
+    execute(url, "CREATE TABLE workers (name TEXT)")
+    before = await database.read(schema)
+    with pytest.raises(DatabaseProblem, match=r"workers\W* already exists"):
+        await migrate.upgrade(database)
+    assert (before, "0001") == (await database.read(schema), await database.read(schema_of))
+    execute(url, "DROP TABLE workers")
+    await migrate.upgrade(database)
+    assert ["u"] == await database.read(
+        lambda c: c.exec_driver_sql("SELECT url FROM videos").scalars().all()
+    )
+
+
+async def test_two_programs_that_make_one_database_make_it_once(new: str) -> None:
+    """Containers that start together, each with ``migrate`` first, would break each other."""
+    async with open_database(new) as first, open_database(new) as second:
+        await asyncio.gather(migrate.upgrade(first), migrate.upgrade(second))
+        assert await first.read(schema_problem) is None
+
+
+@pytest.mark.usefixtures("remade")
+async def test_a_revision_that_nobody_knows_is_named(url: str, database: Database) -> None:
+    """A database that something else has marked is left as it is, and the way out is said."""
+    execute(url, "UPDATE alembic_version SET version_num = '0000'")
+    before = [await database.read(schema), await database.read(content)]
+    with pytest.raises(DatabaseProblem, match=re.escape(str(database.address))) as told:
+        await migrate.upgrade(database)
+    assert before == [await database.read(schema), await database.read(content)]
+    assert "'0000'" in str(told.value)
+    assert str(told.value).endswith(": restore a backup")
+
+
+async def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A folder that is not there is told as such, with the path that was meant."""
+    path = tmp_path / "absent" / "videos.db"
+    async with open_database(path) as database:
+        with pytest.raises(DatabaseProblem, match=re.escape(str(path))):
+            await migrate.upgrade(database)

@@ -1,0 +1,355 @@
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.exc import StatementError
+
+from tests.conftest import open_database
+from tests.passage import Passage, passage
+from worker.db import postgres
+from worker.db.address import DatabaseProblem, Unreachable
+from worker.db.database import Database
+from worker.db.postgres_listener import AGAIN_SECONDS, Listener
+from worker.db.schema import videos
+from worker.wiring import CLOCK
+
+BREAK = "SELECT pg_terminate_backend(pg_backend_pid())"
+NEVER = 1e9
+
+
+@pytest.fixture
+async def other(served: str) -> AsyncIterator[asyncpg.Connection]:
+    """Another program on the same database."""
+    connection = await asyncpg.connect(served)
+    yield connection
+    await connection.close()
+
+
+def put(connection: Connection) -> str:
+    """A row as anybody could insert it."""
+    connection.execute(insert(videos).values(url="u"))
+    return "put"
+
+
+async def number(database: Database) -> int:
+    """How many videos there are."""
+    return await database.read(lambda c: c.execute(select(func.count(videos.c.id))).scalar_one())
+
+
+@asynccontextmanager
+async def broken_at_commit(
+    served: str, *, delivers: bool
+) -> AsyncIterator[tuple[Database, Passage]]:
+    """A database whose first commit from now on breaks the connection."""
+    async with passage(served) as way, open_database(way.url) as database:
+        await database.write(lambda _: None, "test")
+        way.word, way.delivers = b"COMMIT;", delivers
+        yield database, way
+
+
+async def test_a_commit_whose_answer_was_lost_is_known(served: str) -> None:
+    """What is on disk is taken for not done: its claims become doubts, its answers come twice."""
+    async with broken_at_commit(served, delivers=True) as (database, way):
+        assert "put" == await database.write(put, "test")
+        assert 1 == way.words
+        assert 1 == await number(database)
+
+
+async def test_a_commit_that_never_arrived_is_known(served: str) -> None:
+    """What is not on disk is taken for done: a request without its intent."""
+    async with broken_at_commit(served, delivers=False) as (database, way):
+        with pytest.raises(Unreachable):
+            await database.write(put, "test")
+        assert 1 == way.words
+        assert 0 == await number(database)
+        assert "put" == await database.write(put, "test")
+
+
+async def test_a_commit_that_nobody_can_ask_about_ends_with_the_database(served: str) -> None:
+    """A stop hangs on a server that is gone for good, or an unknown commit is taken for known."""
+    async with passage(served) as way:
+        database = open_database(way.url)
+        await database.write(lambda _: None, "test")
+
+        def last(connection: Connection) -> None:
+            put(connection)
+            way.word = b"COMMIT;"
+            way.closed = True
+
+        writing = asyncio.create_task(database.write(last, "test"))
+        await way.refused.wait()
+        await database.close()
+        with pytest.raises(Unreachable, match="nobody could learn whether it was done"):
+            await writing
+
+
+async def test_a_connection_that_breaks_is_made_anew(served: str) -> None:
+    """A restart of the server ends the worker, or leaves half of a transaction."""
+
+    def half(connection: Connection) -> None:
+        put(connection)
+        connection.execute(text(BREAK))
+
+    async with open_database(served) as database:
+        for use in (partial(database.write, purpose="test"), database.read):
+            with pytest.raises(Unreachable):
+                await use(half if use != database.read else lambda c: c.execute(text(BREAK)))
+            assert 0 == await number(database)
+        assert "put" == await database.write(put, "test")
+
+
+async def test_a_connection_made_anew_reads_one_state_as_before(served: str) -> None:
+    """After a restart of the server what is read together is of two states, or written."""
+
+    def kept(connection: Connection) -> tuple[str, str]:
+        shown = ("transaction_isolation", "transaction_read_only")
+        isolation, read_only = (connection.scalar(text(f"SHOW {name}")) for name in shown)
+        return str(isolation), str(read_only)
+
+    async with open_database(served) as database:
+        before = await database.read(kept)
+        with pytest.raises(Unreachable):
+            await database.read(lambda c: c.execute(text(BREAK)))
+        assert ("repeatable read", "on") == before == await database.read(kept)
+
+
+async def test_write_transactions_come_one_after_the_other(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """What one has read is no longer so when it writes. Who waits long says so, once."""
+    said: list[str] = []
+    told = asyncio.Event()
+
+    def waiting(purpose: str) -> None:
+        said.append(purpose)
+        told.set()
+
+    lock = postgres.LOCK
+    async with Database(
+        served, dice=lambda: 0.5, now=CLOCK.now, waiting=waiting, patience_seconds=0.05
+    ) as database:
+        async with other.transaction():
+            await other.execute(lock)
+            writing = asyncio.create_task(database.write(put, "to put"))
+            await told.wait()
+            assert not writing.done()
+            assert 0 == await number(database)
+        assert "put" == await writing
+    assert ["to put"] == said
+
+
+async def test_a_server_that_says_nothing_any_more_is_noticed(served: str) -> None:
+    """A machine that lost its power, or a way that a firewall forgot, is waited for without an end:
+    the kernel asks only where it was told to.
+    """
+    async with passage(served) as way, open_database(way.url) as database:
+        asked = await database.read(_asked_of_the_kernel)
+    assert {"SO_KEEPALIVE": 1, **postgres.WATCH} == asked
+
+
+def _asked_of_the_kernel(connection: Connection) -> dict[str, int]:
+    """What the socket of a connection is set to."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    peer = driver._transport.get_extra_info("socket")  # noqa: SLF001 - as worker/db/postgres.py
+    alive = peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    options = {name: getattr(socket, name) for name in postgres.WATCH}
+    found = {name: peer.getsockopt(socket.IPPROTO_TCP, each) for name, each in options.items()}
+    return {"SO_KEEPALIVE": alive, **found}
+
+
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example"])
+async def test_a_host_that_is_no_name_is_told(host: str) -> None:
+    """A slip of the finger ends with a traceback."""
+    async with open_database(f"postgresql://u@{host}/db") as database:
+        with pytest.raises(DatabaseProblem, match="no name of a machine"):
+            await number(database)
+
+
+async def test_a_caller_that_goes_leaves_its_transaction_whole(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """A cancelled await breaks a transaction off in its middle, or leaves the lock held."""
+    async with open_database(served) as database:
+        async with other.transaction():
+            await other.execute(postgres.LOCK)
+            writing = asyncio.create_task(database.write(put, "test"))
+            await asyncio.sleep(0)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+        assert "put" == await database.write(put, "test")
+        assert 2 == await number(database)
+
+
+async def test_a_row_that_somebody_holds_is_not_waited_for_without_end(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """A forgotten session of another program stops every worker."""
+    await other.execute("INSERT INTO videos (url) VALUES ('u')")
+    change = text("UPDATE videos SET title = 't'")
+
+    def impatient(connection: Connection) -> None:
+        connection.execute(text("SET LOCAL lock_timeout = '10ms'"))
+        connection.execute(change)
+
+    def limit(connection: Connection) -> str:
+        return str(connection.scalar(text("SHOW lock_timeout")))
+
+    async with open_database(served) as database:
+        async with other.transaction():
+            await other.execute("UPDATE videos SET title = 'theirs'")
+            with pytest.raises(Unreachable, match="held by another session"):
+                await database.write(impatient, "test")
+        assert "5s" == await database.write(limit, "test")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_the_time_is_that_of_the_server(served: str, hours: int) -> None:
+    """A machine whose clock is wrong claims what is not due, or holds everybody up."""
+    wrong = timedelta(hours=hours)
+    async with Database(
+        served, dice=lambda: 0.5, now=lambda: CLOCK.now() + wrong, waiting=lambda _: None
+    ) as database:
+        await number(database)
+        assert abs(database.now() - CLOCK.now()) < timedelta(seconds=10)
+        seen = await database.write(lambda _: database.now(), "test")
+        assert abs(seen - CLOCK.now()) < timedelta(seconds=10)
+
+
+async def test_a_machine_whose_clock_is_set_is_back_with_its_next_transaction(served: str) -> None:
+    """From then on it goes by a time that only it has."""
+    wrong = [timedelta(0)]
+    async with Database(
+        served, dice=lambda: 0.5, now=lambda: CLOCK.now() + wrong[-1], waiting=lambda _: None
+    ) as database:
+        await database.write(lambda _: None, "test")
+        wrong.append(timedelta(hours=1))
+        seen = await database.write(lambda _: database.now(), "test")
+    assert abs(seen - CLOCK.now()) < timedelta(seconds=10)
+
+
+async def test_the_time_is_read_after_the_lock_is_held(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """A transaction that has waited works by the time at which it began to."""
+    async with open_database(served) as database:
+        await number(database)
+        async with other.transaction():
+            await other.execute(postgres.LOCK)
+            writing = asyncio.create_task(database.write(lambda _: database.now(), "test"))
+            await other.execute("SELECT pg_sleep(0.05)")
+            freed = await other.fetchval("SELECT clock_timestamp()")
+        assert await writing >= freed
+
+
+async def test_a_bad_value_stays_what_it_is(served: str) -> None:
+    """Law 14: one bad value is taken for a broken database, and stops everybody."""
+    long = random.Random(1).randbytes(3000).hex()  # longer than an index takes, also compressed
+    bad = (
+        {"url": ""},
+        {"url": "\ud800"},
+        {"url": "\0"},
+        {"url": "u", "priority": 2**70},
+        {"url": "u", "state": "submitted", "job_id": long},
+    )
+    async with open_database(served) as database:
+        for values in bad:
+            adding = partial(Connection.execute, statement=insert(videos).values(**values))
+            with pytest.raises(StatementError):
+                await database.write(adding, "test")
+            assert 0 == await number(database)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until it is so; a test that waits in vain is ended from outside."""
+    while not condition():  # noqa: ASYNC110 - the word comes from a server, by no event of ours
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO videos (url) VALUES ('u')",
+        "UPDATE videos SET due_at = due_at - interval '1 hour'",
+        "UPDATE videos SET state = 'pending' WHERE state = 'failed'",
+        "UPDATE account SET paused_at = clock_timestamp()",
+    ],
+)
+async def test_what_brings_work_is_heard(
+    served: str, other: asyncpg.Connection, statement: str
+) -> None:
+    """A row of plain SQL waits for the next look."""
+    await other.execute("INSERT INTO videos (url) VALUES ('u')")
+    await other.execute("INSERT INTO videos (url, state) VALUES ('u', 'failed')")
+    listener = Listener(partial(asyncpg.connect, served), NEVER)
+    before = listener.heard()
+    await until(lambda: listener.heard() == before + 1)  # it listens from now on
+    await other.execute(statement)
+    await until(lambda: listener.heard() == before + 2)
+    await listener.close()
+
+
+async def test_a_claim_wakes_nobody(served: str, other: asyncpg.Connection) -> None:
+    """Every worker looks at the queue each time that another one takes of it."""
+    await other.execute("INSERT INTO videos (url) VALUES ('u')")
+    listener = Listener(partial(asyncpg.connect, served), NEVER)
+    before = listener.heard()
+    await until(lambda: listener.heard() == before + 1)
+    await other.execute(
+        "UPDATE videos SET state = 'submitting', claim_token = 't', claimed_by = 'w', "
+        "lease_until = clock_timestamp()"
+    )
+    await other.execute("UPDATE account SET next_start_at = clock_timestamp()")
+    await other.execute("INSERT INTO videos (url) VALUES ('u')")
+    await until(lambda: listener.heard() > before + 1)
+    assert before + 2 == listener.heard()
+    await listener.close()
+
+
+async def test_whoever_listens_hears_again_after_the_server_was_gone(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """After a restart of the server new rows wait for the next look for ever."""
+    async with passage(served) as way:
+        listener = Listener(partial(asyncpg.connect, way.url), NEVER)
+        before = listener.heard()
+        await until(lambda: listener.heard() == before + 1)
+        way.cut()
+        await until(lambda: listener.heard() == before + 2)  # it says that words may be lost
+        await other.execute("INSERT INTO videos (url) VALUES ('u')")
+        await until(lambda: listener.heard() == before + 3)
+        await listener.close()
+
+
+async def test_whoever_is_not_let_listen_asks_again_after_a_while(served: str) -> None:
+    """A standby takes every connection and refuses to be listened to: hundreds a second."""
+    connected: list[float] = []
+
+    async def lost() -> asyncpg.Connection:
+        connection = await asyncpg.connect(served)
+        await connection.close()
+        connected.append(asyncio.get_running_loop().time())
+        return connection
+
+    listener = Listener(lost, NEVER)
+    before = listener.heard()
+    await until(lambda: len(connected) == 2)
+    assert connected[1] - connected[0] >= AGAIN_SECONDS
+    assert before == listener.heard()
+    await listener.close()
+
+
+async def test_time_alone_says_that_there_may_be_something(served: str) -> None:
+    """A word that is lost is lost for ever."""
+    listener = Listener(partial(asyncpg.connect, served), 0.001)
+    before = listener.heard()
+    await until(lambda: listener.heard() > before + 2)
+    await listener.close()

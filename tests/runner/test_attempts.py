@@ -1,0 +1,356 @@
+"""One attempt from its claim to its settling, with real parts; and what a row of them teaches."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+from structlog.typing import EventDict
+
+from tests.conftest import Hands
+from tests.parts import DRAIN, RUN_TERMS, Worker, add, facts, listener, row, take
+from tests.transport import LOOPBACK, free_port
+from worker.clock import Clock
+from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
+from worker.core.model import Claim
+from worker.db.database import Database
+from worker.runner.attempts import MISSED_SECONDS, Attempts
+from worker.runner.limiter import Gate
+from worker.runner.orders import Tally
+from worker.runner.reporter import Chronicle
+from worker.runner.terms import Start
+from worker.runner.writer import Ledger
+from worker.simulator import Options, Simulator
+from worker.store import shared_state
+
+ENOUGH = DRAIN.timeout_seconds + 5
+"""Seconds of a lease that allow to send (law 4)."""
+
+
+@dataclass(kw_only=True)
+class Desk:
+    """Attempts on a database and an API, with the parts that they work with. ``ends`` gets the
+    slots that are still taken when an attempt says that it has ended.
+    """
+
+    attempts: Attempts
+    gate: Gate
+    ledger: Ledger
+    chronicle: Chronicle
+    hands: Hands
+    said: Sequence[EventDict]
+    ends: asyncio.Queue[int]
+
+    async def carry(
+        self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0, late: float = 0.0
+    ) -> None:
+        """One attempt with that much of its lease left, by each of the clocks, and its row; begun
+        so many seconds after its start.
+        """
+        lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
+        self.attempts.take()
+        await self.attempts.carry(
+            Start(
+                claim=replace(claim, lease_until=lease_until),
+                at=self.hands.seconds - late,
+                lease_ends=self.hands.seconds + left,
+            )
+        )
+        await self.ledger.written()
+
+
+@asynccontextmanager
+async def at_work(
+    database: Database, url: str, hands: Hands, *, writes: bool = True
+) -> AsyncIterator[Desk]:
+    """A desk whose ledger ``writes`` from the beginning, or only at the end."""
+    log, said = listener()
+    worker = Worker(clock=hands.clock, dice=0.5)
+    chronicle = Chronicle(log, lambda _: None)
+    ledger, gate = Ledger(database, worker.transaction(), chronicle), worker.gate()
+    ends: asyncio.Queue[int] = asyncio.Queue()
+    async with worker.api(url) as api:
+        attempts = Attempts(
+            api=api,
+            gate=gate,
+            ledger=ledger,
+            orders=worker.orders,
+            transaction=worker.transaction(),
+            chronicle=chronicle,
+            ended=lambda: ends.put_nowait(gate.taken),
+        )
+        desk = Desk(
+            attempts=attempts,
+            gate=gate,
+            ledger=ledger,
+            chronicle=chronicle,
+            hands=hands,
+            said=said,
+            ends=ends,
+        )
+        writing = asyncio.create_task(ledger.run()) if writes else None
+        try:
+            yield desk
+        finally:
+            ledger.close()
+            await (writing or ledger.run())
+
+
+async def claimed(database: Database, hands: Hands, count: int = 1) -> list[Claim]:
+    """That many videos, claimed."""
+    moment = hands.wall - timedelta(seconds=1)
+    await add(database, *(f"https://v.example/{n}" for n in range(count)), due_at=moment)
+    return await take(database, hands.wall, limit=count)
+
+
+async def test_an_attempt_ends_in_its_row(
+    database: Database, simulator: Simulator, hands: Hands
+) -> None:
+    """The answer is not settled under its claim, or the slot is not free again."""
+    (claim,) = await claimed(database, hands)
+    async with at_work(database, simulator.url, hands) as desk:
+        await desk.carry(claim)
+        assert (0, 1) == (desk.gate.taken, desk.attempts.spent)
+        assert 0 == desk.ends.get_nowait()
+        assert desk.ends.empty()
+        assert Tally(submitted=1) == desk.chronicle.tally
+    video = await row(database, 1)
+    assert ("submitted", simulator.accepted[0].job_id) == (video["state"], video["job_id"])
+    assert [(1, "accepted")] == await facts(database, 1)
+
+
+@pytest.mark.parametrize(
+    ("left", "left_by_wall", "sent"),
+    [
+        (ENOUGH, ENOUGH, True),
+        (ENOUGH - 0.001, 60.0, False),
+        (60.0, ENOUGH - 0.001, False),
+        (-1.0, 60.0, False),
+        (60.0, -3600.0, False),
+        (3600.0, ENOUGH, True),
+    ],
+)
+async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
+    database: Database,
+    simulator: Simulator,
+    hands: Hands,
+    left: float,
+    left_by_wall: float,
+    sent: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """A request leaves whose answer could come after its doubt was called, by one clock or the
+    other (law 4); or one is held back that had time enough.
+    """
+    (claim,) = await claimed(database, hands)
+    async with at_work(database, simulator.url, hands) as desk:
+        await desk.carry(claim, left, left_by_wall)
+        assert (0, int(sent)) == (desk.gate.taken, desk.attempts.spent)
+    assert int(sent) == len(simulator.requests)
+    video = await row(database, 1)
+    assert ("submitted" if sent else "pending", int(sent)) == (video["state"], video["attempts"])
+    assert [(1, "accepted" if sent else "released")] == await facts(database, 1)
+    assert sent or video["due_at"] == hands.wall - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(("late", "sent"), [(MISSED_SECONDS, True), (MISSED_SECONDS + 1, False)])
+async def test_a_start_that_is_long_past_is_given_back(
+    database: Database, simulator: Simulator, hands: Hands, late: float, *, sent: bool
+) -> None:
+    """What a process, or its database, slept through comes in a burst beside everybody's pace."""
+    await add(database, "https://videos.example/1.mp4", due_at=hands.wall)
+    (claim,) = await take(database, hands.wall)
+    async with at_work(database, simulator.url, hands) as desk:
+        await desk.carry(claim, late=late)
+    assert sent == bool(simulator.accepted)
+    assert [(1, "accepted" if sent else "released")] == await facts(database, 1)
+
+
+async def test_a_lease_that_runs_short_while_connecting_is_seen(
+    database: Database, hands: Hands
+) -> None:
+    """The lease is looked at before the wait for a connection only, and not after it (law 4)."""
+    claims = await claimed(database, hands, 6)
+    async with (
+        Simulator(Options(script=dict.fromkeys(range(1, 6), "stall"))) as simulator,
+        at_work(database, simulator.url, hands) as desk,
+    ):
+        carried = [asyncio.create_task(desk.carry(claim)) for claim in claims]
+        await simulator.wait_for_requests(5)  # all connections are busy, the sixth must wait
+        hands.pass_seconds(60.0 - ENOUGH + 0.001)
+        simulator.release()
+        await asyncio.gather(*carried)
+        assert 5 == len(simulator.requests)
+        assert Tally(submitted=5) == desk.chronicle.tally
+    assert [(1, "released")] == await facts(database, 6)
+
+
+async def test_after_the_gate_is_shut_a_claim_is_given_back(
+    database: Database, simulator: Simulator, hands: Hands
+) -> None:
+    """A stop sends what had not begun, or charges it, or moves it behind the others (law 7)."""
+    (claim,) = await claimed(database, hands)
+    async with at_work(database, simulator.url, hands) as desk:
+        desk.gate.shut()
+        await desk.carry(claim)
+        assert (0, 0) == (desk.gate.taken, desk.attempts.spent)
+        assert Tally() == desk.chronicle.tally
+    video = await row(database, 1)
+    assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
+    assert hands.wall - timedelta(seconds=1) == video["due_at"]
+    assert [] == simulator.requests
+
+
+async def test_what_was_not_sent_counts_as_a_request(database: Database, hands: Hands) -> None:
+    """An unreachable API makes a limited run go on for ever."""
+    (claim,) = await claimed(database, hands)
+    with free_port() as port:
+        async with at_work(database, f"http://{LOOPBACK}:{port}", hands) as desk:
+            await desk.carry(claim)
+            assert 1 == desk.attempts.spent
+            assert desk.attempts.last_unclear.startswith("not sent: ClientConnectorError")
+    assert 0 == (await row(database, 1))["attempts"]
+
+
+async def test_a_cut_ends_exchanges_and_nothing_else(database: Database, hands: Hands) -> None:
+    """A stop loses an answer that had come and only waited for the disk (law 6)."""
+    first, second = await claimed(database, hands, 2)
+    options = Options(script={2: "stall"})
+    async with (
+        Simulator(options) as simulator,
+        at_work(database, simulator.url, hands, writes=False) as desk,
+    ):
+        answered = asyncio.create_task(desk.carry(first))
+        await desk.ends.get()
+        stalled = asyncio.create_task(desk.carry(second))
+        await simulator.wait_for_requests(2)
+        desk.attempts.cut_short()
+        await desk.ends.get()
+        assert (False, False) == (answered.done(), stalled.done())
+        simulator.release()
+    await asyncio.gather(answered, stalled)
+    assert "submitted" == (await row(database, 1))["state"]
+    doubtful = await row(database, 2)
+    assert "in_doubt" == doubtful["state"]
+    assert "sent, but no answer was read: cut short by our own stop" == doubtful["error"]
+
+
+async def test_an_answer_is_settled_although_its_task_is_cancelled(
+    database: Database, simulator: Simulator, hands: Hands
+) -> None:
+    """Something stands between an answer and the ledger's queue, so that a cancelled task takes a
+    known purchase with it (law 6).
+    """
+    (claim,) = await claimed(database, hands)
+    tasks: list[asyncio.Task[None]] = []
+
+    def now() -> datetime:
+        if simulator.accepted and tasks:  # the answer has just been read
+            tasks.pop().cancel()
+        return hands.wall
+
+    hands.clock = Clock(now=now, monotonic=lambda: hands.seconds)
+    async with at_work(database, simulator.url, hands, writes=False) as desk:
+        carried = asyncio.create_task(desk.carry(claim))
+        tasks.append(carried)
+        with pytest.raises(asyncio.CancelledError):
+            await carried
+    assert [] == tasks
+    assert "submitted" == (await row(database, 1))["state"]
+
+
+async def test_only_a_clear_answer_is_clear(database: Database, hands: Hands) -> None:
+    """An API that gives no clear answers looks alive to a drain that waits for one (law 13)."""
+    kinds = [None, "400", "401", "429", "500", "502", "lost", None]
+    script = {number: kind for number, kind in enumerate(kinds, start=1) if kind}
+    claims = await claimed(database, hands, len(kinds))
+    clear: list[float] = []
+    unclear: list[str] = []
+    async with (
+        Simulator(Options(script=script)) as simulator,
+        at_work(database, simulator.url, hands) as desk,
+    ):
+        for claim in claims:
+            hands.pass_seconds(1)
+            await desk.carry(claim)
+            clear.append(desk.attempts.clear_at - 1_000)
+            unclear.append(desk.attempts.last_unclear)
+    assert [1, 2, 2, 2, 2, 2, 2, 8] == clear
+    assert [
+        "",
+        "",
+        "HTTP 401: Unauthorized",
+        "HTTP 429: Too Many Requests",
+        "HTTP 500: Internal Server Error",
+        "HTTP 502: Bad Gateway",
+    ] == unclear[:6]
+    assert unclear[6].startswith("sent, but no answer was read: ClientOSError")
+    assert unclear[6] == unclear[7]
+
+
+async def test_a_crowd_of_doubts_makes_everybody_wait(database: Database, hands: Hands) -> None:
+    """The breaker's cool-down is this process' own, or is asked for again by every ending of the
+    same flight (law 13).
+    """
+    claims = await claimed(database, hands, CROWD + 2)
+    async with (
+        Simulator(Options(failures={"proxy-502": 1.0})) as simulator,
+        at_work(database, simulator.url, hands) as desk,
+    ):
+        for claim in claims[: CROWD - 1]:
+            await desk.carry(claim)
+        assert (await database.read(shared_state.read)).cool_down_until is None
+        for claim in claims[CROWD - 1 :]:
+            await desk.carry(claim)
+        known = await database.read(shared_state.read)
+        seconds = FIRST_COOL_DOWN_SECONDS * 1.125
+        assert hands.wall + timedelta(seconds=seconds) == known.cool_down_until
+        assert str(known.cool_down_reason).startswith("HTTP 502: ")
+        told = [each for each in desk.said if each["event"] == "cool_down"]
+        assert [round(seconds, 1)] == [each["seconds"] for each in told]
+
+
+async def test_in_a_crowd_of_doubts_try_later_costs_nothing(
+    database: Database, hands: Hands
+) -> None:
+    """An API that is down uses up the attempts of the videos that probe it (law 13)."""
+    claims = await claimed(database, hands, CROWD + 1)
+    script = {1: "500", CROWD + 1: "500"}
+    async with (
+        Simulator(Options(script=script, failures={"proxy-502": 1.0})) as simulator,
+        at_work(database, simulator.url, hands) as desk,
+    ):
+        for claim in claims:
+            await desk.carry(claim)
+    first, last = await row(database, 1), await row(database, CROWD + 1)
+    assert ("pending", 1) == (first["state"], first["attempts"])
+    assert ("pending", 0) == (last["state"], last["attempts"])
+
+
+async def test_the_line_of_an_attempt_tells_it_all(database: Database, hands: Hands) -> None:
+    """With a full disk the log is the only copy of an outcome, and lacks something."""
+    (claim,) = await claimed(database, hands)
+    async with (
+        Simulator(Options(script={1: "half"})) as simulator,
+        at_work(database, simulator.url, hands) as desk,
+    ):
+        await desk.carry(claim)
+        (line,) = [each for each in desk.said if each["event"] == "attempt_ended"]
+    assert {
+        "event": "attempt_ended",
+        "log_level": "warning",
+        "video": 1,
+        "attempt": 1,
+        "outcome": "in_doubt",
+        "status": 200,
+        "seconds": 0.0,
+        "request_id": claim.request_id,
+        "job_id": None,
+        "message": (await row(database, 1))["error"],
+    } == line
+
+
+async def test_the_terms_of_the_tests_are_those_of_the_orders() -> None:
+    """The tests of leases hold for another time-out than that of the lease."""
+    assert RUN_TERMS.timeout_seconds == DRAIN.timeout_seconds

@@ -1,0 +1,176 @@
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from tests.conftest import START, Hands
+from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
+from tests.runner.test_loop import going, until
+from worker.db.database import Database, DatabaseProblem
+from worker.runner.heartbeat import SIGN_SECONDS, Presence, Signs
+from worker.runner.reporter import Chronicle
+from worker.simulator import Options, Simulator
+from worker.store import workers
+from worker.store.workers import Member
+
+ME = Member(id="me", host="here", pid=3, command="run", started_at=START)
+
+
+class Bench:
+    """One run's presence; what it puts down is written when the test says so."""
+
+    def __init__(self, database: Database, hands: Hands) -> None:
+        log, self.said = listener()
+        self.beats = 0
+        self.put: list[tuple[Callable[[Connection], None], asyncio.Future[None]]] = []
+        self.database = database
+        self.presence = Presence(
+            signs=Signs(ME, self.beat),
+            put=self.keep,
+            clock=hands.clock,
+            chronicle=Chronicle(log, lambda _: None),
+        )
+
+    def beat(self) -> None:
+        """Count a turn."""
+        self.beats += 1
+
+    def keep(self, work: Callable[[Connection], None], _: str) -> "asyncio.Future[None]":
+        """Put it down."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.put.append((work, future))
+        return future
+
+    async def write(self) -> None:
+        """Do what was put down."""
+        for work, future in self.put:
+            await self.database.write(work, "test")
+            future.set_result(None)
+        self.put.clear()
+        await asyncio.sleep(0)
+
+    async def fail(self, problem: Exception) -> None:
+        """It cannot be written."""
+        for _, future in self.put:
+            future.set_exception(problem)
+        self.put.clear()
+        await asyncio.sleep(0)
+
+    async def seen_at(self) -> datetime | None:
+        """What the others see."""
+        return await self.database.read(lambda c: workers.last_seen(c, "here"))
+
+
+@pytest.fixture
+def bench(database: Database, hands: Hands) -> Bench:
+    """A presence on a real file."""
+    return Bench(database, hands)
+
+
+async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
+    bench: Bench, hands: Hands
+) -> None:
+    """Idle daemons would keep one another awake, or look dead."""
+    for seconds in (0, 0.1, SIGN_SECONDS - 0.2, 0.1):
+        hands.pass_seconds(seconds)
+        bench.presence.turned()
+        await bench.write()
+        seen = await bench.seen_at()
+    assert later(START, SIGN_SECONDS) == seen
+    assert 4 == bench.beats
+    hands.pass_seconds(SIGN_SECONDS - 0.1)
+    bench.presence.turned()
+    assert [] == bench.put
+
+
+async def test_signs_do_not_pile_up(bench: Bench, hands: Hands) -> None:
+    """A database that was locked for an hour would be written to for a minute."""
+    bench.presence.turned()
+    hands.pass_seconds(10 * SIGN_SECONDS)
+    bench.presence.turned()
+    assert 1 == len(bench.put)
+
+
+async def test_a_database_in_trouble_is_told_of_once_and_tried_again(
+    bench: Bench, hands: Hands
+) -> None:
+    """A sign of life that cannot be written would stop a run, or be missed by nobody."""
+    for _ in range(2):
+        bench.presence.turned()
+        await bench.fail(DatabaseProblem("the disk is full"))
+        hands.pass_seconds(SIGN_SECONDS)
+    assert ["database_trouble"] == [line["event"] for line in bench.said]
+    bench.presence.turned()
+    await bench.write()
+    assert later(START, 2 * SIGN_SECONDS) == await bench.seen_at()
+
+
+async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
+    """A value that no database takes would stop a run."""
+    bench.presence.turned()
+    await bench.fail(ValueError("no text"))
+    assert [("heartbeat_failed", "ValueError: no text")] == [
+        (line["event"], line["reason"]) for line in bench.said
+    ]
+
+
+async def test_the_long_dead_are_forgotten_when_a_run_begins(bench: Bench, hands: Hands) -> None:
+    """The list of workers would be one of the dead."""
+    dead = Member(id="dead", host="there", pid=1, command="run", started_at=START)
+    await bench.database.write(lambda c: workers.show(c, dead, START), "test")
+    hands.pass_seconds(90_000)
+    bench.presence.turned()
+    await bench.fail(DatabaseProblem("not yet"))
+    hands.pass_seconds(SIGN_SECONDS)
+    bench.presence.turned()
+    await bench.write()
+    assert ["me"] == [fellow.id for fellow in await bench.database.read(workers.everyone)]
+
+
+async def test_an_orderly_end_leaves_nothing(bench: Bench) -> None:
+    """Each end would look like a death."""
+    bench.presence.turned()
+    bench.presence.leave()
+    await bench.write()
+    assert [] == await bench.database.read(workers.everyone)
+
+
+def rows(path: Path) -> list[tuple[object, ...]]:
+    """Who works, as another program sees it."""
+    with closing(sqlite3.connect(path)) as plain:
+        return plain.execute("SELECT id, command FROM workers").fetchall()
+
+
+@pytest.mark.parametrize(("orders", "command"), [(DRAIN, "drain"), (DAEMON, "run")])
+async def test_a_run_is_seen_while_it_lasts(
+    database: Database, path: Path, orders: object, command: str
+) -> None:
+    """Nobody could tell who works on the queue."""
+    await add(database, "https://v.example/1")
+    async with Simulator(Options(script={1: "stall"})) as simulator:
+        worker = Worker(orders=orders)  # type: ignore[arg-type]
+        async with worker.on(database, simulator.url) as runner, going(runner) as run:
+            await until(lambda: rows(path), run)
+            assert [("worker-1", command)] == rows(path)
+            runner.stop()
+            runner.hurry()
+            await run
+    assert [] == rows(path)
+
+
+async def test_a_sign_that_cannot_be_written_stops_no_run(
+    database: Database, path: Path, simulator: Simulator
+) -> None:
+    """Who works would be worth more than the work."""
+    with closing(sqlite3.connect(path)) as plain:
+        plain.execute("DROP TABLE workers")
+    await add(database, "https://v.example/1")
+    log, said = listener()
+    report = await Worker(log=log).run(database, simulator.url)
+    assert 1 == report.tally.submitted
+    assert "database_trouble" in {line["event"] for line in said}

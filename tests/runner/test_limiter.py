@@ -1,0 +1,154 @@
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from worker.runner.limiter import Gate
+
+EVER = 3600.0
+
+
+def gate(*, rate: int = 1000, period_seconds: float = 1.0) -> Gate:
+    """A gate on the real monotonic clock."""
+    return Gate(slots=3, rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
+
+
+async def at_once(waiting: Coroutine[Any, Any, bool] | asyncio.Future[bool]) -> bool:
+    """What comes out, without any wait worth the name."""
+    return await asyncio.wait_for(waiting, 1)
+
+
+def test_slots_are_taken_and_given_back() -> None:
+    """The gate knows how many requests are in flight."""
+    passage = gate()
+    assert (3, 0) == (passage.slots, passage.taken)
+    passage.take(2)
+    passage.take(1)
+    assert 3 == passage.taken
+    passage.give_back()
+    assert 2 == passage.taken
+
+
+async def test_a_start_that_is_past_begins_now() -> None:
+    """Who comes late does not wait."""
+    assert await at_once(gate().begin(time.monotonic() - 5))
+
+
+async def test_a_start_is_waited_for() -> None:
+    """Nobody begins before the second that was reserved for it."""
+    at = time.monotonic() + 0.05
+    assert await gate().begin(at)
+    assert at <= time.monotonic() + 0.001
+
+
+async def test_a_start_counts_on_the_clock_that_was_given() -> None:
+    """The seconds of a start are those of the clock that reserved it."""
+    passage = Gate(slots=1, rate=1000, period_seconds=1.0, monotonic=lambda: 5_000_000.0)
+    assert await at_once(passage.begin(5_000_000.02))
+
+
+async def test_starts_begin_in_their_order() -> None:
+    """Whose second comes first begins first, whoever asked first."""
+    passage, now, order = gate(), time.monotonic(), list[str]()
+
+    async def begin(name: str, at: float) -> None:
+        assert await passage.begin(at)
+        order.append(name)
+
+    await asyncio.gather(begin("last", now + 0.06), begin("next", now + 0.03), begin("now", now))
+    assert ["now", "next", "last"] == order
+
+
+async def test_a_shut_gate_lets_nobody_begin() -> None:
+    """After a stop no request begins, whether its second is past or far."""
+    passage = gate()
+    passage.shut()
+    assert not await at_once(passage.begin(time.monotonic() - 1))
+    assert not await at_once(passage.begin(time.monotonic() + EVER))
+
+
+async def test_shutting_wakes_who_waits_for_a_start() -> None:
+    """Whoever waits for a far second is told at once that it will not come."""
+    passage = gate()
+    waiting = [asyncio.create_task(passage.begin(time.monotonic() + EVER)) for _ in range(3)]
+    await asyncio.sleep(0)
+    passage.shut()
+    assert [False] * 3 == [await at_once(each) for each in waiting]
+
+
+async def test_shutting_wakes_who_waits_at_the_limit() -> None:
+    """A period may be long: a stop does not wait for its end, nor is it disturbed by another."""
+    passage = gate(rate=1, period_seconds=EVER)
+    assert await at_once(passage.begin(0.0))
+    waiting = [asyncio.create_task(passage.begin(0.0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    passage.shut()
+    await asyncio.sleep(0)
+    passage.shut()
+    assert [False] * 3 == [await at_once(each) for each in waiting]
+    passage.shut()
+
+
+@pytest.mark.parametrize(("rate", "period_seconds", "count"), [(5, 0.05, 15), (1, 0.02, 6)])
+async def test_no_sliding_period_holds_more_than_the_limit(
+    rate: int, period_seconds: float, count: int
+) -> None:
+    """Law 10: even if every start were reserved for now, this process keeps the limit."""
+    passage, began = gate(rate=rate, period_seconds=period_seconds), list[float]()
+
+    async def begin() -> None:
+        assert await passage.begin(0.0)
+        began.append(time.monotonic())
+
+    await asyncio.gather(*(begin() for _ in range(count)))
+    spans = [last - first for first, last in zip(began, began[rate:], strict=False)]
+    assert period_seconds - 0.003 <= min(spans)
+
+
+async def test_a_second_is_waited_for_without_a_start() -> None:
+    """Who looks again later does not spend what is meant for a request."""
+    passage = gate(rate=1, period_seconds=EVER)
+    at = time.monotonic() + 0.03
+    assert await at_once(passage.wait_until(at))
+    assert at <= time.monotonic() + 0.001
+    assert await at_once(passage.wait_until(at))
+    assert await at_once(passage.begin(0.0))
+
+
+async def test_shutting_wakes_who_waits_for_a_second() -> None:
+    """A stop is not held up by somebody who waits for a pause to end."""
+    passage = gate()
+    waiting = asyncio.create_task(passage.wait_until(time.monotonic() + EVER))
+    await asyncio.sleep(0)
+    before = passage.is_shut
+    passage.shut()
+    assert (False, True) == (before, passage.is_shut)
+    assert not await at_once(waiting)
+    assert not await at_once(passage.wait_until(0.0))
+
+
+async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
+    """A cancellation at the limit is taken for a shut gate, and its task lives on."""
+    passage = gate(rate=1, period_seconds=EVER)
+    assert await at_once(passage.begin(0.0))
+    gone, waiting = (asyncio.create_task(passage.begin(0.0)) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await at_once(gone)
+    passage.shut()
+    assert not await at_once(waiting)
+
+
+async def test_a_shut_gate_swallows_no_cancellation() -> None:
+    """Who is cancelled in the moment of the shutting lives on."""
+    passage = gate(rate=1, period_seconds=EVER)
+    assert await at_once(passage.begin(0.0))
+    gone = asyncio.create_task(passage.begin(0.0))
+    await asyncio.sleep(0)
+    passage.shut()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await at_once(gone)

@@ -1,0 +1,1413 @@
+"""A run from the table to the API and back: a real database and client, the simulator as judge."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.arrivals import Log, metronome, moments
+from tests.conftest import open_database
+from tests.parts import (
+    DAEMON,
+    DRAIN,
+    DRAIN_ALL,
+    RUN_TERMS,
+    RealTime,
+    Worker,
+    add,
+    facts,
+    listener,
+    row,
+    states,
+    take,
+)
+from tests.plain import Plain, execute, session
+from tests.transport import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
+from worker.clock import Clock
+from worker.core.breaker import Stop, Trouble
+from worker.core.decide import Policy
+from worker.db.database import Database
+from worker.db.schema import as_text
+from worker.runner.loop import Runner
+from worker.runner.orders import End, Orders, Report, Tally
+from worker.simulator import Limit, Options, Simulator
+from worker.store import relocation
+from worker.store.caps import Cap
+
+MUCH_LATER = Policy(max_attempts=3, backoff_base_seconds=7_200, backoff_max_seconds=7_200)
+"""A backoff of an hour, with dice that show a half."""
+
+
+def urls(count: int) -> list[str]:
+    """That many videos."""
+    return [f"https://videos.example/{number}.mp4" for number in range(1, count + 1)]
+
+
+async def say(plain: Plain, statement: str) -> None:
+    """Let another program say something to the database."""
+    await asyncio.to_thread(plain.execute, statement)
+
+
+async def agree(database: Database, simulator: Simulator) -> None:
+    """Hold that what was bought is what the table says was bought, and nothing twice."""
+    bought = Counter((each.request_id, each.job_id) for each in simulator.accepted)
+    known = await database.read(
+        lambda c: c.exec_driver_sql(
+            "SELECT request_id, job_id FROM videos WHERE state = 'submitted'"
+        ).all()
+    )
+    assert Counter((request_id, job_id) for request_id, job_id in known) == bought
+    assert {1} >= set(Counter(each.request_id for each in simulator.accepted).values())
+
+
+@asynccontextmanager
+async def going(runner: Runner) -> AsyncIterator["asyncio.Task[Report]"]:
+    """Let it run; at the end of the block it is stopped and hurried, if it still runs."""
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            runner.stop()
+            runner.hurry()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(true: Callable[[], object], what: asyncio.Task[Report] | None = None) -> None:
+    """Look until it is so; what another program sees on disk tells nobody by itself."""
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.005)
+            assert what is None or not what.done()
+
+
+def state_of(plain: Plain, video_id: int) -> object:
+    """The state of one video on disk."""
+    return plain.execute(f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
+
+
+async def at_once() -> None:
+    """Nothing is done before."""
+
+
+def by_url(answers: Mapping[str, bytes], before: Callable[[], Awaitable[None]] = at_once) -> Script:
+    """A server that answers some videos so, after something was done, and sells all others."""
+
+    async def script(line: Line) -> None:
+        while True:
+            request = await line.request()
+            url = json.loads(request.partition(b"\r\n\r\n")[2])["media"]["video"]["url"]
+            await before()
+            line.say(answers.get(url) or answer(job(str(uuid4()))))
+
+    return script
+
+
+def events(said: Sequence[Mapping[str, object]]) -> list[object]:
+    """The names of what was logged."""
+    return [each["event"] for each in said]
+
+
+# --- All is well ----------------------------------------------------------------------------------
+
+
+async def test_a_drain_buys_everything_once(database: Database, simulator: Simulator) -> None:
+    """A video is lost or bought twice although nothing goes wrong."""
+    await add(database, *urls(60))
+    report = await Worker().run(database, simulator.url)
+    assert Report(end=End.EMPTY, detail="", tally=Tally(submitted=60), stop=None) == report
+    assert {"submitted": 60} == await states(database)
+    assert 60 == len(simulator.requests)
+    await agree(database, simulator)
+
+
+async def test_nothing_to_do_is_no_trouble(database: Database, simulator: Simulator) -> None:
+    """A drain of an empty table does something, or does not end."""
+    report = await Worker().run(database, simulator.url)
+    assert Report(end=End.EMPTY, detail="", tally=Tally(), stop=None) == report
+    assert [] == simulator.requests
+
+
+async def test_two_processes_share_one_database(url: str, simulator: Simulator) -> None:
+    """A video that one process has claimed is sent by another one too."""
+    simulator.options = Options(latency_seconds=0.005)
+    async with open_database(url) as first, open_database(url) as second:
+        await add(first, *urls(200))
+        reports = await asyncio.gather(
+            *(
+                Worker(terms=replace(RUN_TERMS, worker=name)).run(database, simulator.url)
+                for name, database in (("a", first), ("b", second))
+            )
+        )
+        assert 200 == sum(report.tally.submitted for report in reports)
+        assert all(report.tally.submitted for report in reports)
+        assert {"submitted": 200} == await states(first)
+        await agree(first, simulator)
+
+
+async def test_higher_priorities_go_first(database: Database, simulator: Simulator) -> None:
+    """The order of the requests is not that of priority, then due_at, then id."""
+    for url, priority in zip(urls(3), (0, 5, 1), strict=True):
+        await add(database, url, priority=priority)
+    await Worker(slots=1).run(database, simulator.url)
+    first, second, third = urls(3)
+    assert [second, third, first] == [each.url for each in simulator.requests]
+
+
+async def test_rows_are_sent_with_their_own_name_and_the_defaults(
+    database: Database, simulator: Simulator
+) -> None:
+    """The body is not made of the row, its request_id and the settings' defaults."""
+    await add(database, "https://videos.example/1.mp4", media_id="m-1")
+    await add(database, "https://videos.example/2.mp4", language="fi-FI")
+    orders = replace(DRAIN, defaults=replace(DRAIN.defaults, language="de-DE"))
+    await Worker(slots=1, orders=orders).run(database, simulator.url)
+    named, unnamed = [each.body for each in simulator.requests]
+    assert {
+        "media": {
+            "video": {"url": "https://videos.example/1.mp4"},
+            "customer_media_info": {"id": "m-1"},
+            "language": "de-DE",
+        }
+    } == named
+    assert {
+        "media": {
+            "video": {"url": "https://videos.example/2.mp4"},
+            "customer_media_info": {"id": (await row(database, 2))["request_id"]},
+            "language": "fi-FI",
+        }
+    } == unnamed
+
+
+# --- Every outcome, from end to end ---------------------------------------------------------------
+
+ENDS: dict[str, tuple[str, int, int | None, bool, str | None]] = {
+    "close-idle": ("submitted", 1, 200, False, None),
+    "cut": ("submitted", 1, 200, False, None),
+    "no-id": ("in_doubt", 1, 200, False, "success without a job id: HTTP 200: {}"),
+    "not-json": ("in_doubt", 1, 200, False, "success without a job id: HTTP 200: accepted"),
+    "400": ("failed", 1, 400, False, "HTTP 400: Bad Request"),
+    "422": ("failed", 1, 422, False, f"HTTP 422: {HTTPStatus(422).phrase}"),
+    "401": ("pending", 0, 401, True, "HTTP 401: Unauthorized"),
+    "404": ("pending", 0, 404, True, "HTTP 404: Not Found"),
+    "redirect": ("pending", 0, 307, True, "HTTP 307, empty body"),
+    "408": ("in_doubt", 1, 408, False, "HTTP 408: Request Timeout"),
+    "429": ("pending", 0, 429, True, "HTTP 429: Too Many Requests"),
+    "500": ("pending", 1, 500, True, "HTTP 500: Internal Server Error"),
+    "retry-after-503": ("pending", 1, 503, True, "HTTP 503: Service Unavailable"),
+    "502": ("in_doubt", 1, 502, False, "HTTP 502: Bad Gateway"),
+    "garbage": ("in_doubt", 1, None, False, "sent, but no answer was read: HttpProcessingError"),
+    "lost": ("in_doubt", 1, None, False, "sent, but no answer was read: ClientOSError"),
+    "stall": ("in_doubt", 1, None, False, "sent, but no answer was read: TimeoutError"),
+}
+"""Kind of trouble: state, attempts, http_status, moved behind the others, error."""
+
+
+@pytest.mark.parametrize(("kind", "end"), ENDS.items())
+async def test_an_outcome_ends_in_its_row(
+    database: Database, kind: str, end: tuple[str, int, int | None, bool, str | None]
+) -> None:
+    """After one POST the row is not as the outcome table says: state, attempts, status, due_at,
+    error.
+    """
+    await add(database, *urls(1))
+    due_at = (await row(database, 1))["due_at"]
+    worker = Worker(
+        orders=replace(DRAIN, limit=1),
+        terms=replace(RUN_TERMS, policy=MUCH_LATER),
+        timeout_seconds=0.3,
+    )
+    async with Simulator(Options(script={1: kind})) as simulator:
+        report = await worker.run(database, simulator.url)
+        video = await row(database, 1)
+        state, attempts, status, moved, error = end
+        assert End.LIMIT == report.end
+        assert (state, attempts, status) == (
+            video["state"],
+            video["attempts"],
+            video["http_status"],
+        )
+        assert (error or "").strip() == str(video["error"] or "")[: len(error or "")]
+        assert bool(error) == bool(video["error"])
+        hour = timedelta(hours=1)
+        assert moved == (video["due_at"] > datetime.now(UTC) + hour * 0.9)  # type: ignore[operator]
+        assert moved or due_at == video["due_at"]
+        assert (1, None) == (video["claims"], video["claim_token"])
+        assert [1] == [attempt for attempt, _ in await facts(database, 1)]
+        assert 1 == len(simulator.requests)
+        bought = [each.job_id for each in simulator.accepted]
+        assert [video["job_id"]] == bought if state == "submitted" else video["job_id"] is None
+        assert {
+            "submitted": Tally(submitted=1),
+            "in_doubt": Tally(in_doubt=1),
+            "failed": Tally(failed=1),
+            "pending": Tally(postponed=1),
+        }[state] == report.tally
+
+
+async def test_what_never_left_costs_no_attempt(database: Database) -> None:
+    """An unreachable API uses up the attempts of the videos, or makes doubts (law 7)."""
+    await add(database, *urls(3))
+    worker = Worker(terms=replace(RUN_TERMS, policy=MUCH_LATER))
+    with free_port() as port:
+        report = await worker.run(database, f"http://{LOOPBACK}:{port}")
+    assert (End.EMPTY, Tally(postponed=3)) == (report.end, report.tally)
+    for number in (1, 2, 3):
+        video = await row(database, number)
+        assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
+        assert str(video["error"]).startswith("not sent: ClientConnectorError")
+        assert video["due_at"] > datetime.now(UTC)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("link", "error"),
+    [
+        ("videos.example/1.mp4", "url: must begin with http:// or https:// or valossaupload://"),
+        (
+            "https://b.example/1?X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=00",
+            "url: signed link ended 2026-01-01 00:01:00 UTC",
+        ),
+    ],
+)
+async def test_a_row_that_cannot_be_sent_fails_by_itself(
+    database: Database, simulator: Simulator, link: str, error: str
+) -> None:
+    """A request is made for a row that cannot be sent, or it counts as an attempt."""
+    await add(database, link, *urls(2))
+    report = await Worker().run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    video = await row(database, 1)
+    assert ("failed", 0, None) == (video["state"], video["attempts"], video["http_status"])
+    assert str(video["error"]).startswith(error)
+    assert 2 == len(simulator.requests)
+
+
+async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) -> None:
+    """One job is written down for two videos, so that one of them is never analysed."""
+    await add(database, *urls(2))
+    async with Simulator(Options(script={2: "same-id"})) as simulator:
+        report = await Worker(slots=1).run(database, simulator.url)
+        first, second = await row(database, 1), await row(database, 2)
+        assert Tally(submitted=1, in_doubt=1) == report.tally
+        assert (simulator.accepted[0].job_id, None) == (first["job_id"], second["job_id"])
+        assert "in_doubt" == second["state"]
+        assert "which video 1 holds already" in str(second["error"])
+
+
+async def test_attempts_are_used_up(database: Database, simulator: Simulator) -> None:
+    """A video that is put off for ever is tried for ever; or a POST is made without a claim of its
+    own (law 2).
+    """
+    simulator.options = Options(failures={"500": 1.0})
+    await add(database, *urls(1))
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    video = await row(database, 1)
+    assert (End.EMPTY, Tally(failed=1, postponed=2)) == (report.end, report.tally)
+    assert ("failed", 3, 3) == (video["state"], video["attempts"], video["claims"])
+    assert 3 == len(simulator.requests)
+    assert [(1, "try_later"), (2, "try_later"), (3, "try_later")] == await facts(database, 1)
+    assert str(video["error"]).endswith("(attempt 3, the last one allowed)")
+
+
+# --- Laws 1, 4, 5, 6: claims and doubts -----------------------------------------------------------
+
+
+async def test_the_intent_is_on_disk_before_the_request(database: Database, plain: Plain) -> None:
+    """A request is under way of which the file knows nothing: after a crash it is lost (law 1)."""
+    await add(database, *urls(1))
+    async with (
+        Simulator(Options(script={1: "stall"})) as simulator,
+        Worker().on(database, simulator.url) as runner,
+        going(runner),
+    ):
+        await simulator.wait_for_requests(1)
+        columns = "state, claims, claimed_by, request_id, length(claim_token)"
+        seen = plain.execute(f"SELECT {columns} FROM videos")
+        assert [("submitting", 1, "worker-1", simulator.requests[0].request_id, 32)] == seen
+        simulator.release()
+
+
+async def test_a_doubt_outlives_a_clean_answer(database: Database, simulator: Simulator) -> None:
+    """A refusal after an unclear attempt makes the video failed, although it may be bought; or
+    attempts used up by doubts end in a failure (law 5).
+    """
+    simulator.options = Options(script={1: "lost", 2: "400", 3: "500"})
+    await add(database, *urls(1))
+    terms = replace(RUN_TERMS, repeat_doubts_after=0.0)
+    report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    video = await row(database, 1)
+    assert (End.EMPTY, Tally(in_doubt=3)) == (report.end, report.tally)
+    assert ("in_doubt", 3) == (video["state"], video["attempts"])
+    assert str(video["error"]).startswith("an earlier attempt is still in doubt")
+    assert [
+        (1, "in_doubt"),
+        (1, "retry"),
+        (2, "refused"),
+        (2, "retry"),
+        (3, "try_later"),
+    ] == await facts(database, 1)
+
+
+async def test_on_doubt_retry_repeats_until_it_is_clear(
+    database: Database, simulator: Simulator
+) -> None:
+    """The order to repeat doubts is not obeyed, or not before the doubt has settled."""
+    simulator.options = Options(script={1: "lost"})
+    await add(database, *urls(2))
+    terms = replace(RUN_TERMS, repeat_doubts_after=0.2)
+    report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=2, in_doubt=1)) == (report.end, report.tally)
+    assert [(1, "in_doubt"), (1, "retry"), (2, "accepted")] == await facts(database, 1)
+    first, *_, last = simulator.requests
+    assert first.url == last.url
+    assert last.arrived_at - first.arrived_at >= 0.2
+
+
+async def test_doubts_stay_without_the_order_to_repeat(
+    database: Database, simulator: Simulator
+) -> None:
+    """A doubt is repeated by itself, and buys twice (law 3)."""
+    simulator.options = Options(script={1: "lost"})
+    await add(database, *urls(2))
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=1, in_doubt=1)) == (report.end, report.tally)
+    assert 2 == len(simulator.requests)
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "job_id", "tally"),
+    [
+        (answer(job("j-1")), "submitted", "j-1", Tally(submitted=1)),
+        (answer(b"no", "400 Bad Request"), "failed", None, Tally(failed=1)),
+        (answer(b"no", "502 Bad Gateway"), "in_doubt", None, Tally(in_doubt=1)),
+    ],
+)
+async def test_an_answer_after_the_lease_settles_its_own_doubt(
+    database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, tally: Tally
+) -> None:
+    """A job id that comes after the lease has run out is forgotten, or a clear answer then is not
+    believed (law 6).
+    """
+    await add(database, *urls(1))
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def late(line: Line) -> None:
+        await line.request()
+        asked.set()
+        await may_answer.wait()
+        line.say(said)
+
+    ahead = RealTime(wall=RUN_TERMS.lease.total_seconds() + 1)
+    other = Worker(clock=ahead.clock, terms=replace(RUN_TERMS, worker="other")).transaction()
+    async with (
+        Wire(late) as wire,
+        Worker().on(database, wire.url) as runner,
+        going(runner) as run,
+    ):
+        await asked.wait()
+        await database.write(lambda connection: other.write(connection, [], 0), "test")
+        assert "in_doubt" == state_of(plain, 1)
+        may_answer.set()
+        report = await run
+    video = await row(database, 1)
+    assert (End.EMPTY, tally) == (report.end, report.tally)
+    assert (state, 1, job_id) == (video["state"], video["attempts"], video["job_id"])
+    clear = [(1, "late_answer")] if state != "in_doubt" else []
+    assert [(1, "in_doubt"), *clear] == await facts(database, 1)
+
+
+async def test_a_lease_of_another_process_is_waited_for(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain that waits ends before a dead process' claim is known to be a doubt (law 4)."""
+    await add(database, *urls(1))
+    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
+    await database.write(
+        lambda c: c.exec_driver_sql("UPDATE videos SET due_at = '2026-01-01 00:00:00'"), "test"
+    )
+    await take(database, nearly_over, worker="dead")
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
+    assert [] == simulator.requests
+
+
+async def test_a_drain_leaves_the_claims_of_others(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain that does not wait hangs on another process' claim, or takes it away."""
+    await add(database, *urls(2))
+    await take(database, datetime.now(UTC), worker="other")
+    report = await Worker().run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=1)) == (report.end, report.tally)
+    assert {"submitting": 1, "submitted": 1} == await states(database)
+
+
+# --- Law 8: a refused account ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+async def test_a_bad_key_costs_two_requests(
+    database: Database, simulator: Simulator, slots: int
+) -> None:
+    """A refused key is asked for more than a confirmation, or is charged to a video (law 8)."""
+    await add(database, *urls(10))
+    report = await Worker(key="wrong", slots=slots).run(database, simulator.url)
+    assert (End.ACCOUNT, Tally(postponed=2)) == (report.end, report.tally)
+    assert "HTTP 401: Invalid API key" == report.detail
+    assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
+    assert 2 == len(simulator.requests)
+    assert 2 == len({each.url for each in simulator.requests})
+    assert {"pending": 10} == await states(database)
+    assert [0] * 10 == [(await row(database, number))["attempts"] for number in range(1, 11)]
+
+
+async def test_a_wrong_address_costs_two_requests(database: Database, simulator: Simulator) -> None:
+    """A run goes on at an address that is not the API's."""
+    await add(database, *urls(10))
+    simulator.options = Options(failures={"404": 1.0})
+    report = await Worker().run(database, simulator.url)
+    assert (End.ADDRESS, Tally(postponed=2)) == (report.end, report.tally)
+    assert Stop(trouble=Trouble.ADDRESS, message="HTTP 404: Not Found") == report.stop
+    assert 2 == len(simulator.requests)
+    assert {"pending": 10} == await states(database)
+
+
+async def test_a_refused_key_that_nobody_can_confirm_is_told(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain of one video calls a refused key a success."""
+    await add(database, *urls(1))
+    worker = Worker(key="wrong", terms=replace(RUN_TERMS, policy=MUCH_LATER))
+    report = await worker.run(database, simulator.url)
+    assert End.ACCOUNT == report.end
+    assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
+
+
+@pytest.mark.parametrize("number", [1, 3])
+async def test_one_stray_refusal_stops_nothing(
+    database: Database, simulator: Simulator, number: int
+) -> None:
+    """A single refusal of the account stops a run whose other requests are accepted (law 8)."""
+    await add(database, *urls(10))
+    simulator.options = Options(script={number: "401"})
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=10, postponed=1)) == (report.end, report.tally)
+    assert 11 == len(simulator.requests)
+
+
+async def test_a_video_that_is_always_refused_fails_alone(database: Database) -> None:
+    """A video for which the API always says 401 comes back for ever, or stops the run (law 8)."""
+    await add(database, *urls(10))
+    refusal = answer(b'{"errors": [{"message": "Forbidden video"}]}', "401 Unauthorized")
+    async with Wire(by_url({urls(10)[3]: refusal})) as wire:
+        report = await Worker(orders=DRAIN_ALL).run(database, wire.url)
+    assert (End.EMPTY, Tally(submitted=9, failed=1, postponed=1)) == (report.end, report.tally)
+    video = await row(database, 4)
+    assert ("failed", "HTTP 401: Forbidden video") == (video["state"], video["error"])
+
+
+async def test_a_daemon_goes_on_when_the_key_works_again(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A daemon ends over a refused key, or hammers on with it, or never tries again (law 8)."""
+    await add(database, *urls(4))
+    simulator.options = Options(keys=frozenset())
+    worker = Worker(orders=DAEMON, dice=0.0)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await simulator.wait_for_requests(2)
+        await until(lambda: plain.execute("SELECT cool_down_reason FROM account") != [(None,)], run)
+        why = plain.execute("SELECT cool_down_reason FROM account")
+        assert [("HTTP 401: Invalid API key",)] == why
+        simulator.options = Options()
+        await simulator.wait_for_accepted(4)
+        _, second, third, *_ = simulator.requests
+        assert third.arrived_at - second.arrived_at >= 4.9
+        await until(lambda: [(4,)] == plain.execute("SELECT count(job_id) FROM videos"), run)
+        await agree(database, simulator)
+
+
+# --- Law 9: no disk, no POST ----------------------------------------------------------------------
+
+
+async def unwritable(database: Database, on: str = "ON") -> None:
+    """Let the worker's own connection be refused every change, as on a read-only disk."""
+    await database.write(lambda c: c.exec_driver_sql(f"PRAGMA query_only = {on}"), "test")
+
+
+@pytest.mark.usefixtures("path")
+async def test_nothing_is_sent_that_cannot_be_written_down(
+    database: Database, simulator: Simulator
+) -> None:
+    """A POST is made whose intent is not on disk (law 9)."""
+    await add(database, *urls(3))
+    await unwritable(database)
+    report = await Worker().run(database, simulator.url)
+    assert (End.DATABASE, Tally()) == (report.end, report.tally)
+    assert "read-only" in report.detail
+    assert [] == simulator.requests
+
+
+@pytest.mark.usefixtures("remade")
+async def test_nothing_is_sent_whose_intent_a_server_refuses(
+    served: str, simulator: Simulator
+) -> None:
+    """A POST is made of which a read-only server knows nothing (law 9)."""
+    async with open_database(served) as database:
+        await add(database, *urls(3))
+    ((name,),) = execute(served, "SELECT current_database()")
+    execute(served, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with open_database(served) as database:
+        report = await Worker().run(database, simulator.url)
+        assert {"pending": 3} == await states(database)
+    assert (End.DATABASE, Tally()) == (report.end, report.tally)
+    assert "read-only: name the primary server" in report.detail
+    assert [] == simulator.requests
+
+
+async def full(database: Database, pages: int = 1) -> None:
+    """Let the worker's own connection find no more room than that, as on a full disk; what there
+    is stays.
+    """
+    pragma = f"PRAGMA max_page_count = {pages}"
+    await database.write(lambda c: c.exec_driver_sql(pragma), "test")
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_full_disk_stops_the_requests(database: Database, simulator: Simulator) -> None:
+    """Requests go on while there is no room to write their intents (law 9)."""
+    await add(database, *urls(3_000))
+    await full(database)
+    report = await Worker(slots=64).run(database, simulator.url)
+    assert End.DATABASE == report.end
+    assert "full" in report.detail
+    assert len(simulator.requests) == report.tally.submitted < 3_000
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_daemon_outlives_a_full_disk(database: Database, simulator: Simulator) -> None:
+    """A daemon ends when its database cannot be written for a while, or says nothing of it."""
+    await add(database, *urls(300))
+    await full(database)
+    log, said = listener()
+    worker = Worker(orders=DAEMON, log=log, slots=64)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: "database_trouble" in events(said), run)
+        assert len(simulator.accepted) < 300
+        await full(database, 1_000_000)
+        await simulator.wait_for_accepted(300)
+        assert "database_works" in events(said)
+
+
+LONG_REFUSAL = answer(b"no " * 1_000, "400 Bad Request")
+"""Too long for a page that is nearly full."""
+
+
+@pytest.mark.usefixtures("path")
+async def test_an_outcome_waits_for_the_disk(database: Database, plain: Plain) -> None:
+    """An answer that could not be written at once is forgotten, or asked for again."""
+    await nearly_full_history(plain)
+    await add(database, *urls(1))
+    log, said = listener()
+    async with (
+        Wire(by_url({urls(1)[0]: LONG_REFUSAL}, before=lambda: full(database))) as wire,
+        Worker(orders=DAEMON, log=log).on(database, wire.url) as runner,
+        going(runner) as run,
+    ):
+        await until(lambda: "database_trouble" in events(said), run)
+        assert "submitting" == state_of(plain, 1)
+        await full(database, 1_000_000)
+        await until(lambda: "database_works" in events(said), run)
+        assert "failed" == state_of(plain, 1)
+        assert 1 == len(wire.lines)
+
+
+async def nearly_full_history(plain: Plain) -> None:
+    """Leave less room on the last page of the history than a long message takes."""
+    columns = "(video_id, attempt, at, who, fact, message)"
+    values = "(0, 1, '2026-01-01 00:00:00', 'x', 'accepted', printf('%.3500c', 'x'))"
+    await say(plain, f"INSERT INTO history {columns} VALUES {values}")
+
+
+# --- Laws 10 and 12: the pace ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_pace_holds_in_every_window(
+    url: str, simulator: Simulator, processes: int
+) -> None:
+    """More starts than allowed fall into some window, or far fewer than allowed (law 10)."""
+    terms = replace(RUN_TERMS, rate=20, period_seconds=0.5)
+    async with AsyncExitStack() as stack:
+        databases = [await stack.enter_async_context(open_database(url)) for _ in range(processes)]
+        await add(databases[0], *urls(50))
+        late = await stack.enter_async_context(metronome())
+        worker = Worker(terms=terms, slots=8)
+        await asyncio.gather(*(worker.run(each, simulator.url) for each in databases))
+    assert 50 == len(simulator.requests)
+    log = Log(came=moments(simulator.requests), late=late)
+    log.keeps(20, 0.5)
+    log.uses(0.65, 20, 0.5, 0.0, log.came[-1])
+
+
+async def test_the_pace_holds_across_a_restart(database: Database, simulator: Simulator) -> None:
+    """A restart begins a new period, so that twice as many starts fall into one (law 10)."""
+    terms = replace(RUN_TERMS, rate=10, period_seconds=0.5)
+    await add(database, *urls(20))
+    async with metronome() as late:
+        for _ in range(2):
+            await Worker(terms=terms, orders=replace(DRAIN, limit=10)).run(database, simulator.url)
+    assert 20 == len(simulator.requests)
+    Log(came=moments(simulator.requests), late=late).keeps(10, 0.5)
+
+
+async def test_a_429_holds_everybody_back(database: Database, simulator: Simulator) -> None:
+    """Starts go on although the API named a time before which it wants none."""
+    simulator.options = Options(script={3: "429"})
+    await add(database, *urls(6))
+    report = await Worker(slots=1, dice=0.0).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=6, postponed=1)) == (report.end, report.tally)
+    gaps = [b.arrived_at - a.arrived_at for a, b in pairwise(simulator.requests)]
+    assert [False, False, True, False, False, False] == [gap >= 0.95 for gap in gaps]
+
+
+async def test_a_limit_of_the_server_is_found(database: Database, simulator: Simulator) -> None:
+    """A server that allows less than the setting is run against again and again, or a video that
+    it throttled is lost or charged.
+    """
+    simulator.options = Options(limit=Limit(10, 0.3))
+    await add(database, *urls(20))
+    report = await Worker(terms=replace(RUN_TERMS, rate=60)).run(database, simulator.url)
+    assert (End.EMPTY, 20) == (report.end, report.tally.submitted)
+    assert {1} == {(await row(database, number))["attempts"] for number in range(1, 21)}
+    assert 0 < report.tally.postponed < 10
+    await agree(database, simulator)
+
+
+async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
+    """A drain sits out a pause of hours."""
+    await add(database, *urls(2))
+    slow = answer(b"", "429 Slow", Retry_After="4000")
+    async with Wire(by_url({urls(2)[0]: slow})) as wire:
+        report = await Worker(orders=DRAIN_ALL).run(database, wire.url)
+    assert (End.COOL_DOWN, Tally(postponed=1)) == (report.end, report.tally)
+    assert "HTTP 429, empty body" == report.detail
+    assert {"pending": 2} == await states(database)
+
+
+async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain) -> None:
+    """Videos are claimed ahead of slots, so that a crash leaves doubts that were never sent
+    (law 12).
+    """
+    await add(database, *urls(20))
+    script = dict.fromkeys(range(2, 6), "stall")
+    async with (
+        Simulator(Options(script=script)) as simulator,
+        Worker(slots=4).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        await simulator.wait_for_requests(5)
+        counted = plain.execute("SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
+        assert [("pending", 15), ("submitted", 1), ("submitting", 4)] == counted
+        simulator.release()
+        assert Tally(submitted=20) == (await run).tally
+
+
+async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
+    """Videos are claimed long before the pace lets them start (law 12)."""
+    await add(database, *urls(4))
+    terms = replace(RUN_TERMS, rate=1, period_seconds=0.4)
+    ahead: list[int] = []
+    async with (
+        Simulator(Options()) as simulator,
+        Worker(terms=terms).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        for count in range(1, 5):
+            await simulator.wait_for_requests(count)
+            (claims,) = plain.execute("SELECT sum(claims) FROM videos")[0]
+            ahead.append(int(str(claims)) - count)
+        assert [0, 0, 0, 0] == ahead
+        assert Tally(submitted=4) == (await run).tally
+
+
+# --- Law 13: a crowd of doubts --------------------------------------------------------------------
+
+
+async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Simulator) -> None:
+    """An API that is down turns a whole table into doubts (law 13)."""
+    simulator.options = Options(failures={"proxy-502": 1.0}, latency_seconds=0.005)
+    await add(database, *urls(30))
+    time_of_day = RealTime()
+    worker = Worker(clock=time_of_day.clock, terms=replace(RUN_TERMS, timeout_seconds=20.0))
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await simulator.wait_for_requests(8)
+        time_of_day.monotonic = 58.0  # the last clear answer was about a minute ago
+        report = await run
+    assert (End.UNREACHABLE, Tally(in_doubt=8)) == (report.end, report.tally)
+    assert report.detail.startswith("HTTP 502: ")
+    assert {"pending": 22, "in_doubt": 8} == await states(database)
+
+
+async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, plain: Plain) -> None:
+    """An API that comes back is met by everything at once, or never tried again (law 13)."""
+    script = dict.fromkeys(range(1, 9), "proxy-502") | {9: "stall"}
+    await add(database, *urls(20))
+    async with (
+        Simulator(Options(script=script)) as simulator,
+        Worker(dice=0.0).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        await simulator.wait_for_requests(9)
+        eighth, ninth = [each.arrived_at for each in simulator.requests[7:]]
+        assert ninth - eighth >= 4.9
+        assert [(1,)] == plain.execute("SELECT count(*) FROM videos WHERE state = 'submitting'")
+        simulator.release()
+        report = await run
+    assert (End.EMPTY, Tally(submitted=12, in_doubt=8)) == (report.end, report.tally)
+
+
+# --- Twenty equal refusals ------------------------------------------------------------------------
+
+
+async def test_twenty_equal_refusals_stop_a_run(database: Database, simulator: Simulator) -> None:
+    """A refusal that is nobody's own fails the whole table, or the rows that it failed are not
+    told.
+    """
+    simulator.options = Options(failures={"400": 1.0})
+    await add(database, *urls(30))
+    report = await Worker(slots=1).run(database, simulator.url)
+    assert (End.EQUAL_REFUSALS, Tally(failed=20)) == (report.end, report.tally)
+    assert "HTTP 400: Bad Request" == report.detail
+    assert (
+        Stop(
+            trouble=Trouble.EQUAL_REFUSALS,
+            message="HTTP 400: Bad Request",
+            videos=tuple(range(1, 21)),
+        )
+        == report.stop
+    )
+    assert {"failed": 20, "pending": 10} == await states(database)
+
+
+async def test_equal_refusals_of_many_slots_are_all_told(
+    database: Database, simulator: Simulator
+) -> None:
+    """Rows that failed by the same refusal, while it was being confirmed, are left out."""
+    simulator.options = Options(failures={"400": 1.0})
+    await add(database, *urls(40))
+    report = await Worker(slots=8).run(database, simulator.url)
+    failed = await database.read(
+        lambda c: c.exec_driver_sql("SELECT id FROM videos WHERE state = 'failed'").scalars().all()
+    )
+    assert End.EQUAL_REFUSALS == report.end
+    assert report.stop is not None
+    assert 20 <= len(failed) < 28
+    assert sorted(failed) == sorted(report.stop.videos)
+
+
+async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> None:
+    """A refusal that names the video each time looks like a new one each time."""
+    links = [f"https://videos.example/{letter * 3}.mp4" for letter in "abcdefghijklmnopqrstuvwxy"]
+    await add(database, *links)
+    refusals = {
+        link: answer(json.dumps({"errors": [{"message": f"no {link}"}]}).encode(), "400 Bad")
+        for link in links
+    }
+    async with Wire(by_url(refusals)) as wire:
+        report = await Worker(slots=1).run(database, wire.url)
+    assert (End.EQUAL_REFUSALS, Tally(failed=20)) == (report.end, report.tally)
+
+
+async def test_different_refusals_stop_nothing(database: Database) -> None:
+    """Rows that are wrong each in its own way stop the run of the others."""
+    await add(database, *urls(25))
+    refusals = {
+        url: answer(f"wrong {'way ' * number}".encode(), "400 Bad")
+        for number, url in enumerate(urls(25))
+    }
+    async with Wire(by_url(refusals)) as wire:
+        report = await Worker(slots=1).run(database, wire.url)
+    assert (End.EMPTY, Tally(failed=25)) == (report.end, report.tally)
+
+
+# --- The end of a drain ---------------------------------------------------------------------------
+
+
+async def test_a_drain_does_not_wait_unless_told(database: Database, simulator: Simulator) -> None:
+    """A drain hangs on a video that is due tomorrow."""
+    await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(days=1))
+    await add(database, *urls(1))
+    report = await Worker().run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=1)) == (report.end, report.tally)
+    assert {"pending": 1, "submitted": 1} == await states(database)
+
+
+async def test_a_drain_that_waits_works_off_backoffs(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain that was told to wait leaves a video that is due a little later."""
+    simulator.options = Options(script={1: "500", 2: "500"})
+    await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(seconds=0.2))
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=1, postponed=2)) == (report.end, report.tally)
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_limit_is_as_many_requests(
+    database: Database, simulator: Simulator, limit: int, slots: int
+) -> None:
+    """A run makes more or fewer requests than it was told to."""
+    await add(database, *urls(8))
+    terms = replace(RUN_TERMS, rate=50)  # so that some of them wait for their start
+    worker = Worker(orders=replace(DRAIN, limit=limit), slots=slots, terms=terms)
+    report = await worker.run(database, simulator.url)
+    assert (End.LIMIT, Tally(submitted=limit)) == (report.end, report.tally)
+    assert limit == len(simulator.requests)
+    assert {"pending": 8 - limit, "submitted": limit} == await states(database)
+
+
+@pytest.mark.parametrize(
+    "jump", [RealTime(wall=58), RealTime(monotonic=58)], ids=["wall", "monotonic"]
+)
+async def test_a_claim_that_has_grown_old_is_given_back(
+    database: Database, simulator: Simulator, plain: Plain, jump: RealTime
+) -> None:
+    """A request leaves on a lease that has run short by one of the clocks, so that its doubt is
+    called before its answer can come (law 4); or what was given back counts against the limit.
+    """
+    await add(database, *urls(3))
+    time_of_day = RealTime()
+    worker = Worker(
+        clock=time_of_day.clock,
+        orders=replace(DRAIN, limit=2),
+        terms=replace(RUN_TERMS, rate=1, period_seconds=0.15),
+    )
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: state_of(plain, 2) == "submitting", run)
+        assert 1 == len(simulator.requests)
+        time_of_day.wall, time_of_day.monotonic = jump.wall, jump.monotonic
+        report = await run
+    assert (End.LIMIT, Tally(submitted=2)) == (report.end, report.tally)
+    assert 2 == len(simulator.requests)
+    assert [(1, "released"), (2, "accepted")] == await facts(database, 2)
+    video = await row(database, 2)
+    assert ("submitted", 1, 2) == (video["state"], video["attempts"], video["claims"])
+
+
+async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulator) -> None:
+    """A run goes on after its time, or leaves something claimed."""
+    await add(database, *urls(10))
+    terms = replace(RUN_TERMS, rate=1, period_seconds=0.25)
+    orders = replace(DRAIN_ALL, max_seconds=0.6)
+    began = time.monotonic()
+    report = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    assert 0.6 <= time.monotonic() - began < 2
+    assert End.TIME == report.end
+    submitted = report.tally.submitted
+    assert 2 <= submitted <= 4
+    assert {"pending": 10 - submitted, "submitted": submitted} == await states(database)
+
+
+async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator) -> None:
+    """A run that waits for a backoff overruns its time."""
+    await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(hours=1))
+    orders = replace(DRAIN_ALL, max_seconds=0.2)
+    async with asyncio.timeout(5):
+        assert End.TIME == (await Worker(orders=orders).run(database, simulator.url)).end
+
+
+async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
+    """A drain works on while everybody is paused, or hangs."""
+    await add(database, *urls(2))
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
+    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    assert Report(end=End.PAUSED, detail="lunch", tally=Tally(), stop=None) == report
+    assert [] == simulator.requests
+
+
+# --- Caps -----------------------------------------------------------------------------------------
+
+TOTAL = Cap(name="max_total", most=5, window=None)
+DAILY = Cap(name="max_per_day", most=5, window=timedelta(hours=24))
+
+
+@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+@pytest.mark.parametrize("cap", [TOTAL, DAILY])
+async def test_a_cap_ends_a_drain(
+    database: Database, simulator: Simulator, orders: Orders, cap: Cap
+) -> None:
+    """One more is bought than was allowed, or one less, or a drain waits for a day."""
+    simulator.options = Options(script={1: "400", 3: "lost", 4: "400"})
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(cap,))
+    report = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=4, failed=2, in_doubt=1)) == (report.end, report.tally)
+    assert f"{cap.name} = 5 is reached" in report.detail
+    assert 5 == len(simulator.accepted)
+    again = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally()) == (again.end, again.tally)
+
+
+async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Simulator) -> None:
+    """``--limit`` forgets the cap, or the cap the limit."""
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    first = replace(DRAIN, limit=3)
+    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
+    assert (End.LIMIT, Tally(submitted=3)) == (report.end, report.tally)
+    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=2)) == (report.end, report.tally)
+
+
+async def test_what_another_process_claimed_is_waited_for(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A drain ends for a cap although the claim of another process holds the room, which may be
+    released yet.
+    """
+    await add(database, *urls(20))
+    await take(database, datetime.now(UTC) + timedelta(seconds=60), worker="other")
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    async with (
+        Worker(terms=terms).on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: 4 == len(plain.execute("SELECT 1 FROM history")), run)
+        await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
+        await say(plain, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
+        report = await run
+    assert (End.CAP, Tally(submitted=5)) == (report.end, report.tally)
+
+
+async def test_a_cap_does_not_outlast_a_dead_process(
+    database: Database, simulator: Simulator
+) -> None:
+    """A drain waits for ever for the claim of a process that is gone."""
+    await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
+    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
+    await take(database, nearly_over, worker="dead")
+    await add(database, *urls(20))
+    terms = replace(RUN_TERMS, caps=(TOTAL,))
+    report = await Worker(terms=terms).run(database, simulator.url)
+    assert (End.CAP, Tally(submitted=4, in_doubt=1)) == (report.end, report.tally)
+
+
+async def test_a_daemon_sits_out_a_cap_and_says_so_once(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A daemon ends at a cap, fills its log while it waits, or does not see that it has opened."""
+    await add(database, *urls(6))
+    log, said = listener()
+    terms = replace(RUN_TERMS, caps=(DAILY,))
+    worker = Worker(orders=DAEMON, terms=terms, log=log)
+
+    def told() -> int:
+        return sum(each["event"] == "cap_reached" for each in said)
+
+    async with (
+        worker.on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: told() == 1, run)
+        await say(plain, "INSERT INTO videos (url) VALUES ('https://videos.example/7.mp4')")
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        await asyncio.to_thread(
+            plain.execute, "UPDATE history SET at = ? WHERE video_id = 1", as_text(yesterday)
+        )
+        await simulator.wait_for_accepted(6)
+        await until(lambda: told() == 2, run)
+    assert {"submitted": 6, "pending": 1} == await states(database)
+
+
+# --- A queue that moves ----
+
+
+@pytest.mark.parametrize("orders", [DRAIN_ALL, DAEMON])
+async def test_a_queue_that_has_moved_ends_a_run(
+    database: Database, simulator: Simulator, orders: Orders
+) -> None:
+    """Videos that are worked on elsewhere are bought here too, or a daemon idles for ever."""
+    await add(database, *urls(2))
+    await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
+    async with asyncio.timeout(10):
+        report = await Worker(orders=orders).run(database, simulator.url)
+    assert Report(end=End.MOVED, detail="sqlite:///b.db", tally=Tally(), stop=None) == report
+    assert [] == simulator.requests
+
+
+async def test_an_idle_daemon_sees_that_its_queue_moves(
+    database: Database, simulator: Simulator
+) -> None:
+    """It sees the mark when something is due, which is never again."""
+    log, said = listener()
+    worker = Worker(orders=replace(DAEMON, poll_seconds=0.02), log=log)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: said, run)
+        await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
+        async with asyncio.timeout(10):
+            assert End.MOVED is (await run).end
+
+
+async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
+    """An answer that is on its way when the queue moves becomes a doubt."""
+    await add(database, *urls(2))
+
+    async def move() -> None:
+        await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
+
+    async with Wire(by_url({}, move)) as wire:
+        report = await Worker(orders=DAEMON, slots=1).run(database, wire.url)
+    assert (End.MOVED, Tally(submitted=1)) == (report.end, report.tally)
+    assert {"submitted": 1, "pending": 1} == await states(database)
+
+
+# --- The daemon -----------------------------------------------------------------------------------
+
+
+async def test_a_daemon_sees_a_new_row(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A row that another program inserts stays unseen for longer than the poll."""
+    async with (
+        Worker(orders=DAEMON).on(database, simulator.url) as runner,
+        going(runner),
+        asyncio.timeout(10),
+    ):
+        for count in range(1, 6):
+            await say(
+                plain, f"INSERT INTO videos (url) VALUES ('https://videos.example/{count}.mp4')"
+            )
+            await simulator.wait_for_accepted(count)
+
+
+async def test_a_row_is_seen_that_comes_right_after_the_look(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A row that is inserted between the look at the table and the watch for changes stays unseen
+    until something else happens.
+    """
+    looked: list[str] = []
+
+    def now() -> datetime:
+        looked.append("the look begins")
+        return datetime.now(UTC)
+
+    def monotonic() -> float:
+        if looked == ["the look begins"]:
+            looked.append("the look is over")
+            plain.execute("INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
+        return time.monotonic()
+
+    worker = Worker(orders=DAEMON, clock=Clock(now=now, monotonic=monotonic))
+    async with worker.on(database, simulator.url) as runner, going(runner), asyncio.timeout(5):
+        await simulator.wait_for_accepted(1)
+
+
+async def test_a_daemon_wakes_for_the_next_due_row(
+    database: Database, simulator: Simulator
+) -> None:
+    """A video whose backoff is over waits until somebody writes to the database."""
+    due_at = datetime.now(UTC) + timedelta(seconds=0.4)
+    await add(database, *urls(1), due_at=due_at)
+    orders = replace(DAEMON, poll_seconds=60.0)
+    async with Worker(orders=orders).on(database, simulator.url) as runner, going(runner):
+        async with asyncio.timeout(5):
+            await simulator.wait_for_accepted(1)
+        assert datetime.now(UTC) >= due_at
+
+
+async def test_a_paused_daemon_goes_on_when_resumed(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A pause ends a daemon, or its end is not noticed."""
+    await add(database, *urls(2))
+    await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
+    log, said = listener()
+    worker = Worker(orders=DAEMON, log=log)
+    async with (
+        worker.on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(10),
+    ):
+        await until(lambda: said, run)
+        await say(plain, "UPDATE account SET paused_at = NULL")
+        await simulator.wait_for_accepted(2)
+
+
+# --- The stop -------------------------------------------------------------------------------------
+
+
+async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simulator) -> None:
+    """A stop waits for the end of a sleep."""
+    looks: list[datetime] = []
+
+    def now() -> datetime:
+        looks.append(datetime.now(UTC))
+        return looks[-1]
+
+    worker = Worker(
+        orders=replace(DAEMON, poll_seconds=60.0), clock=Clock(now=now, monotonic=time.monotonic)
+    )
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: len(looks) > 1, run)  # it has looked twice, and goes to sleep
+        runner.stop()
+        async with asyncio.timeout(2):
+            assert Report(end=End.STOPPED, detail="", tally=Tally(), stop=None) == await run
+
+
+async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
+    database: Database, plain: Plain
+) -> None:
+    """A stop makes doubts of requests in flight, or sends what had not begun, or charges it."""
+    await add(database, *urls(5))
+    terms = replace(RUN_TERMS, rate=1, period_seconds=0.05)  # the next start is reserved, but ahead
+    due_at = (await row(database, 3))["due_at"]
+    async with (
+        Simulator(Options(script={2: "stall"})) as simulator,
+        Worker(terms=terms).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        await simulator.wait_for_requests(2)
+        await until(lambda: state_of(plain, 3) == "submitting", run)
+        runner.stop()
+        await until(lambda: state_of(plain, 3) == "pending", run)
+        simulator.release()
+        report = await run
+        assert Report(end=End.STOPPED, detail="", tally=Tally(submitted=2), stop=None) == report
+        video = await row(database, 3)
+        assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
+        assert due_at == video["due_at"]
+        assert [(1, "released")] == await facts(database, 3)
+        assert {"pending": 3, "submitted": 2} == await states(database)
+        assert 2 == len(simulator.requests)
+
+
+@pytest.mark.parametrize("grace_seconds", [0.2, 60.0])
+async def test_after_the_grace_what_was_sent_is_in_doubt(
+    database: Database, grace_seconds: float
+) -> None:
+    """A stop waits for ever for an answer, or calls unsent what had left."""
+    await add(database, *urls(3))
+    orders = replace(DRAIN, grace_seconds=grace_seconds)
+    async with (
+        Simulator(Options(script={2: "stall"})) as simulator,
+        Worker(orders=orders, slots=1).on(database, simulator.url) as runner,
+        going(runner) as run,
+        asyncio.timeout(5),
+    ):
+        await simulator.wait_for_requests(2)
+        runner.stop()
+        if grace_seconds > 1:
+            runner.hurry()
+        report = await run
+        assert (End.STOPPED, Tally(submitted=1, in_doubt=1)) == (report.end, report.tally)
+        video = await row(database, 2)
+        assert ("in_doubt", 1) == (video["state"], video["attempts"])
+        assert "sent, but no answer was read: cut short by our own stop" == video["error"]
+
+
+async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plain: Plain) -> None:
+    """A stop makes a doubt of a request that was still connecting."""
+    await add(database, *urls(1))
+    with full_backlog() as port:
+        async with (
+            Worker(orders=DAEMON).on(database, f"http://{LOOPBACK}:{port}") as runner,
+            going(runner) as run,
+        ):
+            await until(lambda: state_of(plain, 1) == "submitting", run)
+            runner.stop()
+            runner.hurry()
+            report = await run
+    video = await row(database, 1)
+    assert (End.STOPPED, "pending", 0) == (report.end, video["state"], video["attempts"])
+
+
+async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
+    """Stop it, and go on pressing the key until it has ended."""
+    runner.stop()
+    async with asyncio.timeout(4):
+        while not run.done():
+            runner.hurry()
+            await asyncio.sleep(0)
+    return await run
+
+
+@asynccontextmanager
+async def an_outcome_that_does_not_fit(
+    database: Database, plain: Plain, worker: Worker
+) -> AsyncIterator[tuple[Runner, "asyncio.Task[Report]"]]:
+    """A run whose one request was answered when there was no room any more to write that down."""
+    await nearly_full_history(plain)
+    await add(database, *urls(1))
+    log, said = listener()
+    async with (
+        Wire(by_url({urls(1)[0]: LONG_REFUSAL}, before=lambda: full(database))) as wire,
+        replace(worker, log=log).on(database, wire.url) as runner,
+        going(runner) as run,
+    ):
+        await until(lambda: "database_trouble" in events(said), run)
+        yield runner, run
+    assert "settle_given_up" in events(said)
+    assert "submitting" == state_of(plain, 1)
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, plain: Plain) -> None:
+    """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
+    worker = Worker(orders=DAEMON)
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
+        report = await impatiently(runner, run)
+        assert (End.STOPPED, Tally()) == (report.end, report.tally)
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_drain_does_not_wait_for_ever_for_the_disk(
+    database: Database, plain: Plain
+) -> None:
+    """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
+    worker = Worker(orders=replace(DRAIN, grace_seconds=0.1))
+    async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
+        while not run.done():
+            runner.hurry()
+            await asyncio.sleep(0)
+        report = await run
+        assert (End.DATABASE, Tally()) == (report.end, report.tally)
+        assert "full" in report.detail
+
+
+@pytest.mark.parametrize("in_flight", [0, 1])
+async def test_a_stop_does_not_wait_for_ever_for_a_lock(
+    database: Database, url: str, in_flight: int
+) -> None:
+    """A stop hangs while another program holds the database, whether something is in flight."""
+    await add(database, *urls(1 + in_flight))
+    async with (
+        Simulator(Options(script={2: "stall"})) as simulator,
+        Worker(orders=DAEMON).on(database, simulator.url) as runner,
+        going(runner) as run,
+    ):
+        await simulator.wait_for_requests(1 + in_flight)
+        with session(url) as other:
+            await until(lambda: state_of(other, 1) == "submitted", run)
+            other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
+            other.lock()
+            report = await impatiently(runner, run)
+        assert (End.STOPPED, 1) == (report.end, report.tally.submitted)
+
+
+async def test_a_drain_that_never_got_the_database_says_so(
+    database: Database, simulator: Simulator, url: str
+) -> None:
+    """A lock that somebody forgot looks like success, night after night."""
+    await add(database, *urls(1))
+    async with Worker(orders=replace(DRAIN, max_seconds=0.1)).on(database, simulator.url) as runner:
+        run = asyncio.create_task(runner.run())
+        with session(url) as other:
+            other.lock()
+            await asyncio.wait({run}, timeout=6)
+        report = await run
+    assert (End.HELD, 0) == (report.end, report.tally.submitted)
+
+
+async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
+    database: Database, simulator: Simulator
+) -> None:
+    """A cancelled run hangs, or leaves a claim of which nobody knows what came of it."""
+    simulator.options = Options(failures={"stall": 1.0})
+    await add(database, *urls(3))
+    async with Worker().on(database, simulator.url) as runner:
+        run = asyncio.create_task(runner.run())
+        await simulator.wait_for_requests(1)
+        run.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await run
+    assert {"pending": 2, "in_doubt": 1} == await states(database)
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_ledger_that_dies_ends_the_run(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """A run whose writing side has failed for good hangs on what it cannot settle any more."""
+    simulator.options = Options(script={2: "stall"})
+    await add(database, *urls(2))
+    async with Worker(orders=DAEMON).on(database, simulator.url) as runner:
+        run = asyncio.create_task(runner.run())
+        await simulator.wait_for_requests(2)
+        await say(plain, "UPDATE account SET next_start_at = 'soon'")
+        async with asyncio.timeout(5):
+            with pytest.raises(ExceptionGroup) as raised:
+                await run
+    assert raised.group_contains(ValueError, match="soon")
+
+
+# --- Laws 11 and 14 -------------------------------------------------------------------------------
+
+
+def everything(url: str) -> list[bytes]:
+    """All that a database keeps: of a file whatever is beside it, of a server its tables."""
+    if not url.startswith("postgresql"):
+        return [file.read_bytes() for file in Path(url).parent.iterdir()]
+    tables = ("videos", "history", "account", "workers")
+    return [repr(execute(url, f"SELECT * FROM {table}")).encode() for table in tables]
+
+
+async def test_the_key_and_signatures_are_nowhere(
+    database: Database, url: str, simulator: Simulator
+) -> None:
+    """The key is in the database or in the log, or a signed link's query in the log (law 11)."""
+    signed = "https://b.example/1.mp4?Expires=9999999999&Signature=s1gnature&Key-Pair-Id=x"
+    simulator.options = Options(script={1: "echo-key", 2: "garbage", 3: "lost"})
+    await add(database, signed, *urls(3))
+    log, said = listener()
+    await Worker(log=log, slots=1).run(database, simulator.url)
+    await database.close()
+    assert 4 == len(simulator.requests)
+    for stored in everything(url):
+        assert b"demo-key" not in stored
+    assert "demo-key" not in str(said)
+    assert "s1gnature" not in str(said)
+    assert [1, 2, 3, 4] == [each["video"] for each in said if each["event"] == "attempt_ended"]
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("column", ["url", "media_id"])
+async def test_a_poisoned_row_stops_nobody(
+    database: Database, simulator: Simulator, plain: Plain, column: str
+) -> None:
+    """One row that holds bytes that are no text stops the others, or is sent (law 14)."""
+    await add(database, *urls(3))
+    bad = "CAST(x'68747470733A2F2FFF' AS TEXT)"
+    await say(plain, f"UPDATE videos SET {column} = {bad} WHERE id = 2")
+    report = await Worker().run(database, simulator.url)
+    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    error = await database.read(
+        lambda c: c.exec_driver_sql("SELECT error FROM videos WHERE id = 2").scalar_one()
+    )
+    assert f"{column}: holds bytes that are not UTF-8; write the value again as UTF-8" == error
+    assert 2 == len(simulator.requests)
+
+
+async def test_an_answer_that_cannot_be_stored_stops_nobody(database: Database) -> None:
+    """A text of the API that the table cannot take fails the transaction of the others (law 14)."""
+    await add(database, *urls(3))
+    odd = answer(b'{"errors": [{"message": "\\ud800 \\u0000"}]}', "400 Bad")
+    async with Wire(by_url({urls(3)[1]: odd})) as wire:
+        report = await Worker().run(database, wire.url)
+    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    assert "HTTP 400: \ufffd \ufffd" == (await row(database, 2))["error"]

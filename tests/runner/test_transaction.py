@@ -1,0 +1,1158 @@
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from sqlalchemy import Connection, text, update
+
+from tests.conftest import START, Hands, open_database
+from tests.parts import TERMS, add, facts, later, let_start, overhear, row, take, transaction
+from tests.plain import Plain, session
+from worker.core.model import (
+    Accepted,
+    AccountRefused,
+    Claim,
+    InDoubt,
+    NotSent,
+    Outcome,
+    Refused,
+    State,
+    Throttled,
+    TryLater,
+)
+from worker.core.pace import Brake
+from worker.db.database import Database
+from worker.db.schema import videos
+from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
+from worker.runner.terms import CoolDown, Done, Note, Turn, Why
+from worker.runner.transaction import INVALID_AT_ONCE, Transaction
+from worker.store import leases, relocation, shared_state
+from worker.store.caps import Cap
+from worker.store.leases import Expired
+from worker.store.settle import Ending
+from worker.store.shared_state import Account
+
+GAP = timedelta(microseconds=1020)
+"""Between two starts under ``TERMS``: a second and the margin, a thousandth of both."""
+
+
+@pytest.fixture
+def work(hands: Hands) -> Transaction:
+    """The work of one process."""
+    return transaction(hands.clock)
+
+
+@pytest.fixture(autouse=True)
+async def _started(database: Database) -> None:
+    """Let the pace's next start be the start of the test."""
+    await let_start(database, START)
+
+
+async def write(database: Database, work: Transaction, *notes: Note, room: int = 0) -> Done:
+    """Do one transaction."""
+    return await database.write(lambda c: work.write(c, notes, room), "test")
+
+
+async def due(database: Database, count: int, **columns: object) -> None:
+    """Insert videos that are due at the start."""
+    urls = [f"https://example.org/{number}.mp4" for number in range(count)]
+    await add(database, *urls, **{"due_at": START, **columns})
+
+
+async def known(database: Database) -> Account:
+    """The account as it stands."""
+    return await database.read(shared_state.read)
+
+
+def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START) -> Note:
+    """An ending to write."""
+    return Note(Ending(claim=claim, outcome=outcome, started_at=started_at))
+
+
+async def cool(database: Database, until: datetime, reason: str = "too fast") -> None:
+    """Let everybody pause."""
+    await database.write(lambda c: shared_state.cool_down(c, until, reason, START), "test")
+
+
+async def pause(database: Database, reason: str | None = "lunch") -> None:
+    """Let a person pause everybody."""
+    sql = text("UPDATE account SET paused_at = '2026-01-01 11:00:00', pause_reason = :reason")
+    await database.write(lambda c: c.execute(sql, {"reason": reason}), "test")
+
+
+async def test_starts_are_spaced_evenly(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 10: each start is exactly one step after the one before, on the loop's clock."""
+    await due(database, 5)
+    turn = (await write(database, work, room=5)).turn
+    assert [1, 2, 3, 4, 5] == [start.claim.video_id for start in turn.starts]
+    assert [pytest.approx(1000 + place * 0.00102) for place in range(5)] == [
+        start.at for start in turn.starts
+    ]
+    assert [hands.seconds + 70.0] * 5 == [start.lease_ends for start in turn.starts]
+    assert [START + timedelta(seconds=70)] * 5 == [s.claim.lease_until for s in turn.starts]
+    assert (Why.PACE, START) == (turn.why, turn.until)
+    assert START + 5 * GAP == (await known(database)).next_start_at
+
+
+async def test_starts_are_at_most_100_ms_ahead(database: Database, work: Transaction) -> None:
+    """Law 12: what is claimed is what can be sent now, however much is due and free."""
+    await due(database, 200)
+    turn = (await write(database, work, room=200)).turn
+    assert 99 == len(turn.starts)
+    assert 1000.0 + 98 * 0.00102 == pytest.approx(turn.starts[-1].at)
+    assert 1000.1 >= turn.starts[-1].at
+    assert START + 99 * GAP == (await known(database)).next_start_at
+    assert "pending" == (await row(database, 100))["state"]
+
+
+@pytest.mark.parametrize(("room", "count", "claimed"), [(10, 3, 3), (3, 10, 3), (4, 0, 0)])
+async def test_the_pace_is_charged_what_was_claimed(
+    database: Database, work: Transaction, room: int, count: int, claimed: int
+) -> None:
+    """Law 12: neither free slots nor due videos alone take starts away from others."""
+    if count:
+        await due(database, count)
+    turn = (await write(database, work, room=room)).turn
+    assert claimed == len(turn.starts)
+    assert START + claimed * GAP == (await known(database)).next_start_at
+
+
+async def test_a_claim_of_nothing_moves_nothing(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Asking in vain leaves the pace as it was, and so the time since the last real start."""
+    hands.pass_seconds(10)
+    await write(database, work, room=5)
+    assert START == (await known(database)).next_start_at
+
+
+async def test_starts_begin_where_the_last_ones_ended(
+    database: Database, work: Transaction
+) -> None:
+    """Law 10: what is reserved ahead counts for those who claim next."""
+    await due(database, 80)
+    await let_start(database, later(START, 0.04))
+    turn = (await write(database, work, room=80)).turn
+    assert 1000.04 == pytest.approx(turn.starts[0].at)
+    assert 59 == len(turn.starts)
+
+
+async def test_time_without_starts_is_no_credit(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 10: after a quiet hour the pace is what it was, and begins now."""
+    await due(database, 2)
+    hands.pass_seconds(3600)
+    turn = (await write(database, work, room=2)).turn
+    assert [4600.0, pytest.approx(4600.00102)] == [start.at for start in turn.starts]
+    assert later(START, 3600) + 2 * GAP == (await known(database)).next_start_at
+
+
+async def test_too_few_starts_are_waited_for(database: Database, work: Transaction) -> None:
+    """A claim is worth its transaction: less than half a lead is let grow."""
+    await due(database, 1)
+    await let_start(database, later(START, 0.09))
+    expected = Turn(why=Why.PACE, until=later(START, 0.09) + 48 * GAP - timedelta(seconds=0.1))
+    assert expected == (await write(database, work, room=1)).turn
+    assert later(START, 0.09) == (await known(database)).next_start_at
+    assert expected == await database.read(work.look)
+
+
+async def test_two_processes_share_one_spacing(url: str, database: Database, hands: Hands) -> None:
+    """Law 10: whoever claims on one database, no two starts are nearer than a step."""
+    await due(database, 60)
+    works = [transaction(hands.clock, worker=f"worker-{n}", rate=100) for n in range(2)]
+    starts: list[tuple[float, int]] = []
+    async with open_database(url) as other:
+        for place in range(40):
+            done = await write((database, other)[place % 2], works[place % 2], room=8)
+            starts += [(start.at, place % 2) for start in done.turn.starts]
+            hands.pass_seconds(0.0137)
+    gaps = [after - before for (before, _), (after, _) in pairwise(starts)]
+    assert pytest.approx(0.0102) == min(gaps)
+    assert {0, 1} == {who for _, who in starts}
+    assert 50 < len(starts)
+    assert 60 >= len(starts)
+
+
+async def test_a_pause_lets_nothing_be_claimed(database: Database, work: Transaction) -> None:
+    """A person's pause holds everybody, while what is under way is still settled."""
+    await due(database, 2)
+    (claim,) = await take(database, START)
+    await pause(database)
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
+    assert Turn(why=Why.PAUSE, detail="lunch") == done.turn
+    assert Turn(why=Why.PAUSE, detail="lunch") == await database.read(work.look)
+    assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
+    assert START == (await known(database)).next_start_at
+
+
+async def moved(database: Database) -> None:
+    """Let the queue be elsewhere."""
+    await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
+
+
+async def test_a_queue_that_has_moved_is_claimed_from_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """What is worked on elsewhere would be bought here too; what is under way is settled."""
+    await due(database, 2)
+    (claim,) = await take(database, START)
+    await moved(database)
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == done.turn
+    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == await database.read(work.look)
+    assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
+
+
+async def test_a_mark_between_look_and_claim_is_seen(database: Database, work: Transaction) -> None:
+    """An idle cron job that has just looked would drain the old file."""
+    await due(database, 1)
+    assert await database.read(work.look) is None
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    assert "pending" == (await row(database, 1))["state"]
+
+
+async def test_a_queue_that_has_moved_is_paused_no_more(
+    database: Database, work: Transaction
+) -> None:
+    """A daemon would sit out a pause that nobody can end any more."""
+    await pause(database)
+    await moved(database)
+    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    seen = await database.read(work.look)
+    assert seen is not None
+    assert Why.MOVED is seen.why
+
+
+async def test_a_pause_needs_no_reason(database: Database, work: Transaction) -> None:
+    """Whoever pauses without a word pauses all the same."""
+    await due(database, 1)
+    await pause(database, None)
+    assert Turn(why=Why.PAUSE) == (await write(database, work, room=5)).turn
+    assert Turn(why=Why.PAUSE) == await database.read(work.look)
+
+
+async def test_a_cool_down_lets_nothing_be_claimed(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Everybody waits until its very end, and knows why; then starts go on from there."""
+    await due(database, 1)
+    await cool(database, later(START, 7))
+    expected = Turn(why=Why.COOL_DOWN, until=later(START, 7), detail="too fast")
+    assert expected == (await write(database, work, room=5)).turn
+    assert expected == await database.read(work.look)
+    hands.pass_seconds(6.999999)
+    assert expected == (await write(database, work, room=5)).turn
+    hands.pass_seconds(0.000001)
+    (start,) = (await write(database, work, room=5)).turn.starts
+    assert 1007.0 == pytest.approx(start.at)
+
+
+async def test_a_throttled_request_slows_everybody_down(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """A 429 pauses all processes for as long as it says and a little longer, and then the pace is
+    lower than the setting.
+    """
+    await due(database, 20)
+    (claim,) = await take(database, START)
+    hands.pass_seconds(1)
+    done = await write(database, work, note(claim, Throttled("slow down", 429, 60.0)), room=9)
+    until = later(START, 1 + 63)
+    assert Turn(why=Why.COOL_DOWN, until=until, detail="slow down") == done.turn
+    assert Brake(low=900.0, ceiling=900.0, cut_at=until) == (await known(database)).brake
+    hands.pass_seconds(63)
+    starts = (await write(database, work, room=9)).turn.starts
+    assert 9 == len(starts)
+    assert pytest.approx(8 * 1.02 / 900, abs=1e-5) == starts[-1].at - starts[0].at
+
+
+@pytest.mark.parametrize(
+    ("told", "dice", "seconds"),
+    [
+        (60.0, 0.0, 60.0),
+        (60.0, 0.5, 63.0),
+        (60.0, 1.0, 66.0),
+        (0.0, 0.5, 0.0),
+        (None, 0.0, 1.0),
+        (None, 0.5, 1.05),
+        (1e9, 0.0, LONGEST_COOL_DOWN_SECONDS),
+        (float("inf"), 1.0, LONGEST_COOL_DOWN_SECONDS * 1.1),
+    ],
+)
+async def test_a_pause_is_never_shorter_than_told(
+    database: Database, hands: Hands, told: float | None, dice: float, seconds: float
+) -> None:
+    """Retry-After is kept, with jitter on top so that a crowd does not come back as one."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    work = Transaction(terms=TERMS, clock=hands.clock, dice=lambda: dice)
+    await write(database, work, note(claim, Throttled("slow down", 429, told)))
+    assert later(START, seconds) == (await known(database)).cool_down_until
+
+
+async def test_one_flight_lowers_the_pace_once(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Several 429s to requests that began before the first of them say the same thing."""
+    await due(database, 3)
+    claims = await take(database, START, limit=3)
+    hands.pass_seconds(1)
+    notes = [note(claim, Throttled("slow down", 429, 2.0)) for claim in claims]
+    await write(database, work, *notes[:2])
+    await write(database, work, notes[2])
+    brake = (await known(database)).brake
+    assert brake is not None
+    assert 900.0 == brake.low
+
+
+async def test_what_was_not_sent_slows_nobody_down(database: Database, work: Transaction) -> None:
+    """Only an answer of the API can say that it is too fast."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    await write(database, work, note(claim, Throttled("slow down", 429, 60.0), started_at=None))
+    assert (None, None) == ((await known(database)).cool_down_until, (await known(database)).brake)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "seconds"),
+    [
+        (TryLater("busy", 503, 20.0), 21.0),
+        (TryLater("busy", 503, 20.0, spent=False), 21.0),
+        (TryLater("busy", 503, 0.0), 0.0),
+        (TryLater("busy", 503), None),
+        (AccountRefused("who?", 401), None),
+        (NotSent("no route"), None),
+        (InDoubt("no answer"), None),
+        (Accepted("job-1", 200), None),
+    ],
+)
+async def test_try_later_with_a_time_is_everybodys_pause(
+    database: Database, work: Transaction, outcome: Outcome, seconds: float | None
+) -> None:
+    """A 503 that names a time holds all, one that names none holds its video; the pace stays."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    await write(database, work, note(claim, outcome))
+    account_now = await known(database)
+    expected = None if seconds is None else later(START, seconds)
+    assert expected == account_now.cool_down_until
+    assert account_now.brake is None
+
+
+async def test_the_breakers_pause_is_written_with_its_ending(
+    database: Database, work: Transaction
+) -> None:
+    """Law 13: a crowd of doubts holds every process on the database."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
+    await write(database, work, Note(ending, CoolDown(30.0, "a crowd of doubts")))
+    account_now = await known(database)
+    assert (later(START, 30), "a crowd of doubts") == (
+        account_now.cool_down_until,
+        account_now.cool_down_reason,
+    )
+
+
+async def test_the_climb_waits_while_nothing_is_sent(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """A night without requests is no evidence that the old pace is right again."""
+    await due(database, 20)
+    await database.write(
+        lambda c: shared_state.brake(c, Brake(low=100.0, ceiling=500.0, cut_at=START)), "test"
+    )
+    hands.pass_seconds(36_000)
+    starts = (await write(database, work, room=5)).turn.starts
+    assert pytest.approx(4 * 0.0102) == starts[-1].at - starts[0].at
+    resumed = Brake(low=100.0, ceiling=500.0, cut_at=later(START, 36_000))
+    assert resumed == (await known(database)).brake
+    hands.pass_seconds(0.06)
+    assert [] != (await write(database, work, room=5)).turn.starts
+    assert resumed == (await known(database)).brake
+
+
+EXPIRED = (
+    "https://bucket.s3.amazonaws.com/a.mp4?X-Amz-Date=20251231T000000Z&X-Amz-Expires=60"
+    "&X-Amz-Signature=abc"
+)
+
+
+async def test_what_cannot_be_sent_is_closed_on_the_way(
+    dialect: str, plain: Plain, database: Database, work: Transaction
+) -> None:
+    """A row that nobody can send costs neither a start nor an attempt, and stops no other."""
+    unreadable: str | bytes = b"https://example.org/\xff.mp4"
+    wrong = "UTF-8"
+    if dialect == "postgresql":  # which lets no such bytes in
+        unreadable, wrong = "//e.org/0.mp4", "http"
+    insert = "INSERT INTO videos (url, due_at) VALUES (CAST(? AS TEXT), '2026-01-01 12:00:00')"
+    for url in (EXPIRED, "not a url", unreadable, "https://e.org/1.mp4"):
+        plain.execute(insert, url)
+    plain.execute(insert, "ftp://e.org/2.mp4")
+    plain.execute(insert, "https://e.org/3.mp4")
+    done = await write(database, work, room=2)
+    assert [4, 6] == [start.claim.video_id for start in done.turn.starts]
+    assert [1000.0, pytest.approx(1000.00102)] == [start.at for start in done.turn.starts]
+    assert START + 2 * GAP == (await known(database)).next_start_at
+    assert [1, 2, 3, 5] == [closed.ending.claim.video_id for closed in done.closed]
+    for closed, part in zip(done.closed, ("signed", "url: holds", wrong, "http"), strict=True):
+        video_id = closed.ending.claim.video_id
+        stored = await row(database, video_id)
+        assert ("failed", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
+        assert part in str(stored["error"])
+        assert [(1, "invalid")] == await facts(database, video_id)
+        assert closed.transition is not None
+        assert State.FAILED is closed.transition.state
+        assert closed.ending.started_at is None
+    assert [] == await facts(database, 4)
+
+
+async def test_a_link_must_outlive_the_margin(database: Database, hands: Hands) -> None:
+    """A signed link is sent only if it lives as long as the setting says."""
+    link = EXPIRED.replace("20251231T000000Z", "20260101T120000Z").replace("=60&", "=3600&")
+    await add(database, link, link, due_at=START)
+    strict = transaction(hands.clock, url_margin_seconds=3600.001)
+    assert 2 == len((await write(database, strict, room=2)).closed)
+    await add(database, link, due_at=START)
+    assert 1 == len((await write(database, transaction(hands.clock), room=1)).turn.starts)
+
+
+async def test_others_get_their_turn_between_unsendable_rows(
+    database: Database, work: Transaction
+) -> None:
+    """A table full of nonsense does not hold the lock until all of it is closed."""
+    await add(database, *(f"nonsense {n}" for n in range(INVALID_AT_ONCE + 100)), due_at=START)
+    await due(database, 1, priority=-1)
+    done = await write(database, work, room=99)
+    assert [] == done.turn.starts
+    assert INVALID_AT_ONCE <= len(done.closed)
+    assert INVALID_AT_ONCE + 99 > len(done.closed)
+    assert (Why.PACE, START) == (done.turn.why, done.turn.until)
+    assert START == (await known(database)).next_start_at
+    assert 1 == len((await write(database, work, room=99)).turn.starts)
+
+
+async def test_a_clock_that_stepped_back_is_repaired(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """A start reserved by a clock that ran an hour ahead does not cost an hour."""
+    await due(database, 1)
+    await let_start(database, later(START, 3600))
+    assert await database.read(work.look) is None
+    done = await write(database, work, room=1)
+    assert Turn(why=Why.PACE, until=later(START, 0.1) + GAP) == done.turn
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+    hands.pass_seconds(0.1)
+    assert 1 == len((await write(database, work, room=1)).turn.starts)
+
+
+async def test_a_clock_that_stepped_back_in_a_cool_down(
+    database: Database, work: Transaction
+) -> None:
+    """The repair does not end a pause that the API asked for."""
+    await let_start(database, later(START, 3600))
+    await cool(database, later(START, 60))
+    turn = (await write(database, work, room=1)).turn
+    assert Why.COOL_DOWN is turn.why
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+
+
+async def set_clock(database: Database, hands: Hands, seconds: float, *works: Transaction) -> None:
+    """Let these processes do a transaction, then set the wall clock."""
+    for work in works:
+        await write(database, work, room=1)
+    hands.wall += timedelta(seconds=seconds)
+
+
+HOURS = timedelta(hours=2)
+"""A cool-down that is longer than any drain sits out."""
+
+
+@pytest.mark.parametrize("back", [3600, 86_400])
+async def test_a_step_back_leaves_a_cool_down_its_length(
+    database: Database, hands: Hands, back: float
+) -> None:
+    """A pause that was told lasts what it was told, by the clock of whoever comes first, and is
+    the same for everybody after; one that is long by right is not cut.
+    """
+    await due(database, 1, due_at=later(START, -2 * back))
+    await cool(database, START + HOURS)
+    first = transaction(hands.clock)
+    assert START + HOURS == (await write(database, first, room=1)).turn.until
+    hands.wall -= timedelta(seconds=back)
+    fresh = [transaction(hands.clock) for _ in range(2)]
+    for each in (first, *fresh):
+        assert hands.wall + HOURS == (await write(database, each, room=1)).turn.until
+    hands.pass_seconds(60)
+    assert hands.wall + HOURS == later((await known(database)).cool_down_until or START, 60)
+    hands.pass_seconds(HOURS.total_seconds() - 60)
+    assert 1 == len((await write(database, fresh[0], room=1)).turn.starts)
+
+
+async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
+    """A start reserved by a clock that ran ahead keeps its distance, and a climb that was half
+    done is; the pace is neither stuck nor begun anew.
+    """
+    await due(database, 9)
+    work, other = transaction(hands.clock, rate=1), transaction(hands.clock, rate=1)
+    await write(database, work, room=1)
+    brake = Brake(low=0.5, ceiling=1.0, cut_at=later(START, -20))
+    await database.write(lambda c: shared_state.brake(c, brake), "test")
+    hands.wall -= timedelta(hours=1)
+    turn = (await write(database, other, room=1)).turn
+    assert later(hands.wall, 1.02 - 0.1) == turn.until
+    found = await known(database)
+    assert (later(hands.wall, 1.02), hands.wall) == (found.next_start_at, found.written_at)
+    assert later(hands.wall, -20) == (found.brake and found.brake.cut_at)
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3600])
+async def test_a_step_forward_is_followed_once(
+    database: Database, hands: Hands, seconds: float
+) -> None:
+    """Law 10: what was reserved, and a pause, are as far off as before, however many processes
+    see the clock jump; what they wrote after it is not moved.
+    """
+    await due(database, 9)
+    works = [transaction(hands.clock, rate=1) for _ in range(3)]
+    await set_clock(database, hands, seconds, *works)
+    await cool_later(database, hands, seconds)
+    for work in works:
+        turn = (await write(database, work, room=1)).turn
+        assert (Why.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+    hands.pass_seconds(1.02)
+    assert 1 == len((await write(database, works[2], room=1)).turn.starts)
+    assert [] == list((await write(database, works[0], room=1)).turn.starts)
+
+
+async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
+    """A pause of half a second, asked for just before the clock was set by so many seconds."""
+    before = later(hands.wall, -seconds)
+    until = later(before, 0.5)
+    await database.write(lambda c: shared_state.cool_down(c, until, "too fast", before), "test")
+
+
+async def test_a_step_that_was_rolled_back_is_followed_again(
+    database: Database, hands: Hands
+) -> None:
+    """A transaction that failed has moved nothing, so the next one does."""
+    await due(database, 9)
+    work = transaction(hands.clock, rate=1)
+    await set_clock(database, hands, 3600, work)
+
+    def fail(connection: Connection) -> None:
+        work.write(connection, [], 1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await database.write(fail, "test")
+    assert [] == list((await write(database, work, room=1)).turn.starts)
+    assert later(hands.wall, 1.02) == (await known(database)).next_start_at
+
+
+async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands: Hands) -> None:
+    """A look at a pause that ends an hour later than it should does not wait for it."""
+    await due(database, 1)
+    work = transaction(hands.clock)
+    await cool(database, later(START, 60))
+    for seconds in (-3600, 7200):
+        await write(database, work, room=1)
+        assert isinstance(await database.read(work.look), Turn)
+        hands.wall += timedelta(seconds=seconds)
+        assert await database.read(work.look) is None
+        await write(database, work, room=1)
+        assert later(hands.wall, 60) == (await known(database)).cool_down_until
+
+
+async def test_a_question_follows_the_clock(database: Database, hands: Hands) -> None:
+    """A question for the list, and the pause that its answer asks for, go by the clock as it is."""
+    await cool(database, later(START, 60))
+    hands.wall -= timedelta(hours=1)
+    assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
+    hands.wall -= timedelta(hours=1)
+    work = transaction(hands.clock)
+    await database.write(lambda c: work.pacing.hold(c, 10.0, "busy"), "test")
+    assert later(hands.wall, 60) == (await known(database)).cool_down_until
+    await database.write(lambda c: work.pacing.hold(c, 100.0, "busy"), "test")
+    found = await known(database)
+    assert (later(hands.wall, 105), "busy") == (found.cool_down_until, found.cool_down_reason)
+
+
+async def test_a_request_from_before_a_step_back_is_no_calm_time(
+    database: Database, work: Transaction
+) -> None:
+    """A 429 to a request that began an hour ahead cuts what is in force now, not what an hour of
+    calm would have made of it.
+    """
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    brake = Brake(low=20.0, ceiling=20.0, cut_at=later(START, -10))
+    await database.write(lambda c: shared_state.brake(c, brake), "test")
+    late = note(claim, Throttled("slow down", 429, 1.0), started_at=later(START, 3600))
+    await write(database, work, late)
+    found = (await known(database)).brake
+    assert found
+    assert pytest.approx(18.0) == found.low
+
+
+async def test_an_ending_is_settled_before_claims_are_made(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """One transaction settles and claims, and tells each ending in its order."""
+    await due(database, 4)
+    first, second, third = await take(database, START, limit=3)
+    await database.write(
+        lambda c: c.execute(update(videos).where(videos.c.id == 2).values(claim_token="other")),
+        "test",
+    )
+    hands.pass_seconds(1)
+    done = await write(
+        database,
+        work,
+        note(third, Refused("no", 400)),
+        note(second, Accepted("job-2", 200)),
+        note(first, Accepted("job-1", 200)),
+        room=9,
+    )
+    assert [third, second, first] == [settled.ending.claim for settled in done.settled]
+    states = [settled.transition and settled.transition.state for settled in done.settled]
+    assert [State.FAILED, None, State.SUBMITTED] == states
+    assert [4] == [start.claim.video_id for start in done.turn.starts]
+    assert ([], []) == (list(done.closed), list(done.expired))
+    stored = await row(database, 2)
+    assert ("submitting", "job-2") == (stored["state"], stored["job_id"])
+
+
+async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """What was closed by a person meanwhile is not told as if this ending had closed it."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    await write(database, work)
+    hands.pass_seconds(70)
+    await write(database, work)
+    await database.write(lambda c: c.execute(update(videos).values(state="failed")), "test")
+    done = await write(database, work, note(claim, Refused("no", 400)))
+    assert [None] == [settled.transition for settled in done.settled]
+
+
+async def test_a_late_answer_is_told_with_its_transition(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """An answer that settles its own doubt is this run's success."""
+    await due(database, 1)
+    (claim,) = await take(database, START)
+    hands.pass_seconds(70)
+    assert 1 == len((await write(database, work)).expired)
+    (settled,) = (await write(database, work, note(claim, Accepted("job-1", 200)))).settled
+    assert settled.transition is not None
+    assert State.SUBMITTED is settled.transition.state
+
+
+async def test_without_room_leases_still_run_out(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 4: each transaction finds what others left, whether or not it may claim."""
+    await due(database, 2)
+    await take(database, START)
+    hands.pass_seconds(70)
+    done = await write(database, work, room=0)
+    assert [Expired(video_id=1, attempt=1, claimed_by="worker-1")] == done.expired
+    assert Turn(why=Why.PACE, until=later(START, 70)) == done.turn
+    assert ["in_doubt", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
+
+
+async def in_doubt(database: Database, at: datetime = START, **columns: object) -> None:
+    """A doubt recorded at that moment."""
+    doubt = {"state": "in_doubt", "updated_at": at, "attempts": 1, "claims": 1}
+    await add(database, "https://example.org/a.mp4", **{**doubt, **columns})
+
+
+async def test_doubts_are_repeated_where_it_is_said_so(database: Database, hands: Hands) -> None:
+    """``on_doubt = retry`` sends again what is old enough, and claims it at once."""
+    await in_doubt(database)
+    patient = transaction(hands.clock, repeat_doubts_after=300.0)
+    hands.pass_seconds(299.999)
+    assert [] == (await write(database, patient, room=1)).turn.starts
+    hands.pass_seconds(0.001)
+    await write(database, patient, room=0)
+    assert "in_doubt" == (await row(database, 1))["state"]
+    assert [] == (await write(database, transaction(hands.clock), room=1)).turn.starts
+    (start,) = (await write(database, patient, room=1)).turn.starts
+    assert (1, 2, 1) == (start.claim.video_id, start.claim.attempt, start.claim.attempts)
+    assert [(1, "retry")] == await facts(database, 1)
+
+
+async def look(database: Database, work: Transaction) -> Turn | None:
+    """Look without the write lock."""
+    return await database.read(work.look)
+
+
+async def test_an_empty_table_waits_for_new_videos(database: Database, work: Transaction) -> None:
+    """Where nothing can become due by itself, nobody is told a moment."""
+    assert Turn(why=Why.NOTHING) == await look(database, work)
+    await add(database, "u", state="failed")
+    await in_doubt(database)
+    assert Turn(why=Why.NOTHING) == await look(database, work)
+
+
+async def test_a_claim_is_worth_the_lock(database: Database, work: Transaction) -> None:
+    """What is due, and may start, is claimed."""
+    await due(database, 1)
+    assert await look(database, work) is None
+
+
+async def test_a_look_writes_nothing(database: Database, work: Transaction) -> None:
+    """Looking takes no lock and changes no row."""
+    await due(database, 1)
+    before = await row(database, 1), await known(database)
+    await look(database, work)
+    assert before == (await row(database, 1), await known(database))
+
+
+async def _later_one(database: Database) -> None:
+    await add(database, "u", due_at=later(START, 30))
+
+
+async def _claimed(database: Database) -> None:
+    await add(database, "u", due_at=later(START, -50))
+    await take(database, later(START, -50))
+
+
+async def _doubtful(database: Database) -> None:
+    await in_doubt(database, later(START, -290))
+
+
+LATER = (Why.LATER, 30.0)
+OTHERS = (Why.OTHERS, 20.0)
+DOUBTS = (Why.DOUBTS, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((_later_one,), LATER),
+        ((_claimed,), OTHERS),
+        ((_doubtful,), DOUBTS),
+        ((_later_one, _claimed), OTHERS),
+        ((_later_one, _doubtful), DOUBTS),
+        ((_claimed, _doubtful), DOUBTS),
+        ((_later_one, _claimed, _doubtful), DOUBTS),
+    ],
+)
+async def test_the_nearest_moment_is_told(
+    database: Database,
+    hands: Hands,
+    rows: Sequence[object],
+    expected: tuple[Why, float],
+) -> None:
+    """A worker sleeps until the first moment at which there can be more, and knows what it is."""
+    for each in rows:
+        assert callable(each)
+        await each(database)
+    why, seconds = expected
+    work = transaction(hands.clock, repeat_doubts_after=300.0)
+    assert Turn(why=why, until=later(START, seconds)) == await look(database, work)
+    hands.pass_seconds(seconds - 0.000001)
+    assert Turn(why=why, until=later(START, seconds)) == await look(database, work)
+    hands.pass_seconds(0.000001)
+    assert await look(database, work) is None
+
+
+async def test_doubts_are_waited_for_only_where_they_are_repeated(
+    database: Database, work: Transaction
+) -> None:
+    """Without ``on_doubt = retry`` a doubt is nothing that time alone brings back."""
+    await _doubtful(database)
+    await _later_one(database)
+    assert Turn(why=Why.LATER, until=later(START, 30)) == await look(database, work)
+
+
+async def test_a_lease_that_ran_out_is_seen_in_a_pause(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 4: a pause keeps nobody from saying what is in doubt."""
+    await _claimed(database)
+    await pause(database)
+    hands.pass_seconds(20)
+    assert await look(database, work) is None
+
+
+async def test_a_repeatable_doubt_waits_for_the_pauses_end(
+    database: Database, hands: Hands
+) -> None:
+    """In a pause nothing is sent again either."""
+    await _doubtful(database)
+    await pause(database)
+    hands.pass_seconds(10)
+    work = transaction(hands.clock, repeat_doubts_after=300.0)
+    assert Turn(why=Why.PAUSE, detail="lunch") == await look(database, work)
+    assert Why.PAUSE is (await write(database, work, room=1)).turn.why
+    assert [] == await take(database, later(START, -1))
+
+
+async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
+    database: Database, hands: Hands
+) -> None:
+    """It is repeated where the queue is, and would be here too."""
+    await _doubtful(database)
+    await moved(database)
+    hands.pass_seconds(10)
+    work = transaction(hands.clock, repeat_doubts_after=300.0)
+    assert Why.MOVED is (await write(database, work, room=1)).turn.why
+    assert "in_doubt" == (await row(database, 1))["state"]
+
+
+async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hands) -> None:
+    """At one start in a while, the next claim comes just before its start."""
+    await due(database, 2)
+    slow = transaction(hands.clock, rate=1)
+    assert 1 == len((await write(database, slow, room=2)).turn.starts)
+    expected = Turn(why=Why.PACE, until=later(START, 1.02 - 0.1))
+    assert expected == await look(database, slow)
+    assert expected == (await write(database, slow, room=2)).turn
+    hands.pass_seconds(0.92)
+    assert await look(database, slow) is None
+    (start,) = (await write(database, slow, room=2)).turn.starts
+    assert 1001.02 == pytest.approx(start.at)
+
+
+async def test_a_lease_is_twice_the_time_out_and_a_minute(hands: Hands) -> None:
+    """Law 4: a lease outlives every attempt under it."""
+    lease = transaction(hands.clock, timeout_seconds=60.0).terms.lease
+    assert timedelta(seconds=180) == lease
+
+
+async def test_an_old_lease_is_not_prolonged(database: Database, work: Transaction) -> None:
+    """Law 4: the lease counts from before the claim, by both clocks."""
+    await due(database, 1)
+    (start,) = (await write(database, work, room=1)).turn.starts
+    assert (later(START, 70), 1070.0) == (start.claim.lease_until, start.lease_ends)
+    assert later(START, 70) == (await row(database, 1))["lease_until"]
+    assert 1 == len(await database.write(lambda c: leases.expire(c, later(START, 70), "w"), "t"))
+
+
+async def test_law_4_a_lease_is_counted_from_before_its_claim(
+    database: Database, hands: Hands
+) -> None:
+    """A claim that took long would be sent on a lease that others see end sooner."""
+    await add(database, "https://a.example/1.mp4", due_at=hands.wall)
+    await let_start(database, hands.wall)
+    work = transaction(hands.clock)
+    before = hands.seconds
+
+    def slow(connection: Connection) -> Turn:
+        end = overhear(connection, lambda _: hands.pass_seconds(1))
+        try:
+            return work.write(connection, [], 1).turn
+        finally:
+            end()
+
+    (start,) = (await database.write(slow, "test")).starts
+    assert hands.seconds > before
+    assert before + work.terms.lease.total_seconds() == start.lease_ends
+
+
+# --- The API's list of jobs -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(hands: Hands) -> Transaction:
+    """The work of a process that has doubts settled by the list."""
+    return transaction(hands.clock, absent_after=300.0)
+
+
+async def reserve(database: Database, work: Transaction) -> float | datetime:
+    """Ask for one start."""
+    return await database.write(work.pacing.reserve_one, "test")
+
+
+async def test_a_question_spends_one_start(database: Database, work: Transaction) -> None:
+    """Law 10: a question takes the next start, and the one after it is a step later."""
+    assert 1000.0 == await reserve(database, work)
+    assert START + GAP == (await known(database)).next_start_at
+    assert 1000.00102 == pytest.approx(await reserve(database, work))
+    assert START + 2 * GAP == (await known(database)).next_start_at
+
+
+async def test_a_question_is_at_most_100_ms_ahead(database: Database, work: Transaction) -> None:
+    """A start that is further off is not taken yet, and nothing is charged."""
+    await let_start(database, later(START, 0.5))
+    assert later(START, 0.4) == await reserve(database, work)
+    assert later(START, 0.5) == (await known(database)).next_start_at
+
+
+async def test_a_question_waits_for_the_end_of_a_cool_down(
+    database: Database, work: Transaction, hands: Hands
+) -> None:
+    """Law 10: a pause is for every request."""
+    await cool(database, later(START, 50))
+    assert later(START, 49.9) == await reserve(database, work)
+    hands.pass_seconds(49.95)
+    assert 1050.0 == pytest.approx(await reserve(database, work))
+
+
+async def test_a_question_goes_at_the_pace_that_429s_left(
+    database: Database, work: Transaction
+) -> None:
+    """After a cut, a question costs everybody as much as a video does."""
+    brake = Brake(low=100.0, ceiling=100.0, cut_at=START)
+    await database.write(lambda c: shared_state.brake(c, brake), "test")
+    await reserve(database, work)
+    assert later(START, 0.0102) == (await known(database)).next_start_at
+
+
+async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
+    database: Database, work: Transaction
+) -> None:
+    """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
+    await let_start(database, later(START, 3600))
+    assert later(START, 0.1) + GAP == await reserve(database, work)
+    assert later(START, 0.1) + GAP == (await known(database)).next_start_at
+    assert START + GAP == await reserve(database, work)
+
+
+TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": START}
+
+
+async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
+    database: Database, asking: Transaction
+) -> None:
+    """A documented 500 may have made a job: its video waits for a list that was asked for since,
+    and the next one in the queue does not.
+    """
+    await due(database, 1, **TURNED_AWAY)
+    await add(database, "https://example.org/other.mp4", due_at=later(START, -1))
+    assert [2] == await claimed_by(database, asking)
+    await database.write(lambda c: shared_state.list_read(c, later(START, -1)), "test")
+    assert [] == await claimed_by(database, asking)
+    await database.write(lambda c: shared_state.list_read(c, START), "test")
+    assert [1] == await claimed_by(database, asking)
+
+
+async def claimed_by(database: Database, work: Transaction) -> list[int]:
+    """What a process gets when it asks for work."""
+    return [start.claim.video_id for start in (await write(database, work, room=5)).turn.starts]
+
+
+async def test_without_reconciliation_a_500_waits_for_no_list(
+    database: Database, work: Transaction
+) -> None:
+    """Where nobody asks for the list, nothing waits for it."""
+    await due(database, 1, **TURNED_AWAY)
+    assert 1 == len((await write(database, work, room=5)).turn.starts)
+
+
+async def test_a_look_tells_when_the_list_is_worth_asking_for(
+    database: Database, asking: Transaction, work: Transaction
+) -> None:
+    """A drain knows that it waits for the list, and a run that asks for none does not."""
+    await due(database, 1, **TURNED_AWAY)
+    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+    await database.write(lambda c: shared_state.list_asked(c, START), "test")
+    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
+    assert await database.read(work.look) is None
+
+
+async def test_a_list_of_later_is_no_reason_beside_others(
+    database: Database, asking: Transaction
+) -> None:
+    """A drain that waits ends although a video is in its backoff: the list that is due sooner may
+    bring it nothing. It is looked for all the same when its moment comes.
+    """
+    await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)
+    await database.write(lambda c: shared_state.list_asked(c, START), "test")
+    assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
+    await add(database, "https://example.org/backoff.mp4", due_at=later(START, 900))
+    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
+    await database.write(lambda c: shared_state.list_asked(c, later(START, -60)), "test")
+    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+
+
+async def test_rows_that_another_program_holds_are_waited_for(
+    served: str, database: Database, work: Transaction
+) -> None:
+    """A claim passes over them, and tries again at once, for ever and with the queue's lock."""
+    await due(database, 2)
+    with session(served) as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE videos SET priority = 0 WHERE id = 1")
+        assert [2] == await claimed_by(database, work)
+        held = (await write(database, work, room=5)).turn
+        assert Turn(why=Why.HELD, until=later(START, 1)) == held
+    assert [1] == await claimed_by(database, work)
+
+
+async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
+    """Doubts are judged by the settings of the run, or left alone."""
+    judgement = transaction(hands.clock, absent_after=77.0).judgement
+    assert judgement is not None
+    assert ("worker-1", timedelta(seconds=77), TERMS.policy) == (
+        judgement.who,
+        judgement.settle,
+        judgement.policy,
+    )
+    assert transaction(hands.clock).judgement is None
+
+
+# --- Caps -----------------------------------------------------------------------------------------
+
+TOTAL = Cap(name="max_total", most=3, window=None)
+DAILY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
+TOTAL_TOLD = "max_total = 3 is reached: raise or unset it to go on"
+DAILY_TOLD = "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"
+
+
+async def settle(database: Database, work: Transaction, turn: Turn, *outcomes: Outcome) -> Done:
+    """Settle the starts of a turn in their order, and claim again."""
+    notes = [
+        note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
+    ]
+    return await write(database, work, *notes, room=9)
+
+
+def accepted(count: int) -> list[Outcome]:
+    """So many jobs."""
+    return [Accepted(f"job-{number}", 200) for number in range(count)]
+
+
+@pytest.mark.parametrize("cap", [TOTAL, DAILY])
+async def test_no_more_is_claimed_than_a_cap_leaves(
+    database: Database, hands: Hands, cap: Cap
+) -> None:
+    """Law of caps: what is under way is reserved, and what is bought stays counted."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(cap,))
+    turn = (await write(database, work, room=9)).turn
+    assert [1, 2, 3] == [start.claim.video_id for start in turn.starts]
+    assert START + 3 * GAP == (await known(database)).next_start_at
+    held = (await settle(database, work, turn, *accepted(3))).turn
+    told = TOTAL_TOLD if cap is TOTAL else DAILY_TOLD
+    until = None if cap is TOTAL else later(START, 86_400)
+    assert Turn(why=Why.CAP, until=until, detail=told) == held
+    assert held == await look(database, work)
+
+
+async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> None:
+    """What somebody else has claimed may be refused yet: the turn says so, and when its lease ends
+    at the latest; a release makes room at once.
+    """
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=2)).turn
+    (other,) = await take(database, START, worker="worker-2")
+    held = Turn(why=Why.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
+    hands.pass_seconds(1)
+    assert held == (await write(database, work, room=9)).turn
+    assert held == await look(database, work)
+    done = await settle(database, work, turn, Accepted("job-1", 200), Refused("no", 400))
+    assert [4] == [start.claim.video_id for start in done.turn.starts]
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), room=9)
+    assert [5] == [start.claim.video_id for start in more.turn.starts]
+
+
+async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Hands) -> None:
+    """A dead worker's attempts were perhaps bought."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    await take(database, START, limit=3, worker="dead")
+    hands.pass_seconds(70)
+    assert await look(database, work) is None
+    done = await write(database, work, room=9)
+    assert (3, Turn(why=Why.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
+
+
+async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
+    """A daemon sleeps too long, or buys within 24 hours what it was not allowed to."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    assert Why.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
+    hands.pass_seconds(86_399.999999)
+    assert Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
+        await look(database, work)
+    )
+    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    hands.pass_seconds(0.000001)
+    assert await look(database, work) is None
+    assert 3 == len((await write(database, work, room=9)).turn.starts)
+
+
+async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: Hands) -> None:
+    """Purchases that lie in its future are forgotten, and made again."""
+    await due(database, 9, due_at=later(START, -900_000))
+    work = transaction(hands.clock, caps=(DAILY,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    hands.wall = later(START, -90_000)
+    await let_start(database, hands.wall)
+    expected = Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
+    assert expected == (await write(database, work, room=9)).turn
+    assert expected == await look(database, work)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first: bool) -> None:
+    """Of two caps one is forgotten; of two full ones that is told which opens first."""
+    await due(database, 9)
+    wide = (Cap(name="max_total", most=5, window=None), DAILY)
+    work = transaction(hands.clock, caps=wide if first else wide[::-1])
+    turn = (await write(database, work, room=9)).turn
+    assert 3 == len(turn.starts)
+    held = await settle(database, work, turn, *accepted(3))
+    assert DAILY_TOLD == held.turn.detail
+    both = transaction(hands.clock, caps=(TOTAL, DAILY) if first else (DAILY, TOTAL))
+    assert Turn(why=Why.CAP, detail=TOTAL_TOLD) == (await write(database, both, room=9)).turn
+
+
+async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Rows that were closed without a request keep others from being bought."""
+    await add(database, *["not a url"] * 5, due_at=later(START, -1))
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    done = await write(database, work, room=9)
+    assert (5, 3) == (len(done.closed), len(done.turn.starts))
+
+
+async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Hands) -> None:
+    """Doubts could not be settled under a full cap, which only that may open."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,), absent_after=300.0)
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    assert isinstance(await reserve(database, work), float)
+
+
+async def test_a_full_cap_holds_nothing_where_nothing_is_due(
+    database: Database, hands: Hands
+) -> None:
+    """A drain that has done everything ends as if a cap had kept it from it."""
+    await due(database, 3)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    done = await settle(database, work, turn, *accepted(3))
+    assert Turn(why=Why.PACE, until=START) == done.turn
+    assert Turn(why=Why.NOTHING) == await look(database, work)
+
+
+async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
+    database: Database, hands: Hands
+) -> None:
+    """What ends by itself, or by a word, hides behind what does not."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(TOTAL,))
+    turn = (await write(database, work, room=3)).turn
+    await settle(database, work, turn, *accepted(3))
+    await cool(database, later(START, 7))
+    assert Why.COOL_DOWN is (await write(database, work, room=9)).turn.why
+    await pause(database)
+    assert Why.PAUSE is (await write(database, work, room=9)).turn.why

@@ -1,0 +1,302 @@
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import update
+
+from tests.conftest import START
+from tests.parts import POLICY, facts, later, row
+from tests.store.test_doubts import accept, change, doubt, tell
+from worker.core.evidence import Absent, Ambiguous, Found, Hope, NoEvidence
+from worker.core.job_list import Entry, Listing, Unlisted
+from worker.core.model import Fact
+from worker.db.database import Database
+from worker.db.schema import account as account_table
+from worker.runner.verdicts import Finding, Judgement, next_list_at
+from worker.store import relocation, shared_state
+
+SETTLE = timedelta(seconds=300)
+JUDGEMENT = Judgement(who="me", settle=SETTLE, policy=POLICY, dice=lambda: 0.5)
+ASKED = later(START, 360)
+NOW = later(START, 365)
+
+
+def entry(number: int, *, url: bool = False) -> Entry:
+    """The job of a video, as the list shows it."""
+    urls = frozenset({f"https://example.org/{number}.mp4"} if url else ())
+    named = frozenset({f"r-{number}"})
+    return Entry(job_id=f"job-{number}", status=None, identifiers=named, urls=urls)
+
+
+def shown(*entries: Entry, paged: str | None = None) -> Listing:
+    """A list with these jobs."""
+    return Listing(entries=entries, paged=paged, shape="")
+
+
+NEIGHBOURS = (entry(1), entry(6))
+
+
+@pytest.fixture
+async def _doubtful(database: Database) -> None:
+    """A video in doubt, between two that were accepted."""
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, 0, 60, media_id="r-5")
+    await accept(database, 6, 61, 62)
+
+
+async def write(
+    database: Database, seen: Listing | Unlisted, asked_at: datetime = ASKED, now: datetime = NOW
+) -> Sequence[Finding]:
+    """Judge by a list, and write it down."""
+    return await database.write(lambda c: JUDGEMENT.write(c, seen, asked_at, now), "test")
+
+
+async def state(database: Database, video_id: int = 5) -> object:
+    """Where a video is."""
+    return (await row(database, video_id))["state"]
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_what_is_found_is_submitted(database: Database) -> None:
+    """A lost answer is not lost: the video gets the job that was made for it."""
+    (finding,) = await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
+    assert (Found("job-5"), None) == (finding.verdict, finding.hope)
+    stored = await row(database, 5)
+    assert ("submitted", "job-5", NOW) == (
+        stored["state"],
+        stored["job_id"],
+        stored["submitted_at"],
+    )
+    assert [(1, "in_doubt"), (1, "found")] == await facts(database, 5)
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_nothing_is_judged_in_a_queue_that_has_moved(database: Database) -> None:
+    """A doubt would be settled where nobody looks, and its copy would stay one."""
+    await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
+    assert [] == await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
+    assert "in_doubt" == await state(database)
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_what_is_absent_is_due_again(database: Database) -> None:
+    """A video that was never bought goes on by itself, after the backoff of its attempt."""
+    (finding,) = await write(database, shown(*NEIGHBOURS))
+    assert (Absent(), None) == (finding.verdict, finding.hope)
+    stored = await row(database, 5)
+    assert ("pending", later(NOW, 5), 1) == (stored["state"], stored["due_at"], stored["attempts"])
+    assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) -> None:
+    """Law 5: attempts used up by doubts end in doubt, with the command that sends it again."""
+    await change(database, 5, attempts=3, claims=3)
+    (finding,) = await write(database, shown(*NEIGHBOURS))
+    assert (Absent(), Hope.NONE) == (finding.verdict, finding.hope)
+    stored = await row(database, 5)
+    assert "in_doubt" == stored["state"]
+    assert "used up; valossa-ingest retry --may-buy-twice 5" in str(stored["error"])
+    assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
+    (again,) = await write(database, shown(*NEIGHBOURS), later(START, 999))
+    assert isinstance(again.verdict, NoEvidence)
+    assert Hope.NONE is again.hope
+    (last,) = await write(database, shown(entry(5, url=True)), later(START, 999))
+    assert Found("job-5") == last.verdict
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
+    """A job that is perhaps another database's is named on the row, for a person."""
+    (finding,) = await write(database, shown(*NEIGHBOURS, entry(5)))
+    assert isinstance(finding.verdict, Ambiguous)
+    assert Hope.NONE is finding.hope
+    stored = await row(database, 5)
+    assert ("in_doubt", later(START, 60)) == (stored["state"], stored["updated_at"])
+    assert "resolve 5 --job-id X" in str(stored["error"])
+
+
+@pytest.mark.usefixtures("_doubtful")
+@pytest.mark.parametrize(
+    ("seen", "asked", "hope"),
+    [
+        (shown(*NEIGHBOURS), 359.9, Hope.TIME),
+        (shown(*NEIGHBOURS, paged="it says next"), 360, Hope.NONE),
+        (shown(entry(1)), 360, Hope.TIME),
+        (shown(entry(1)), 362, Hope.NONE),
+        (Unlisted(reason="HTTP 404", lasting=True), 360, Hope.NONE),
+        (Unlisted(reason="HTTP 500"), 359, Hope.TIME),
+        (Unlisted(reason="HTTP 500"), 360, Hope.NEWS),
+    ],
+)
+async def test_no_evidence_is_told_on_the_row(
+    database: Database, seen: Listing | Unlisted, asked: float, hope: Hope
+) -> None:
+    """Whoever looks at a doubt reads why the list did not settle it."""
+    (finding,) = await write(database, seen, later(START, asked))
+    assert isinstance(finding.verdict, NoEvidence)
+    assert hope is finding.hope
+    stored = await row(database, 5)
+    assert ("in_doubt", f"; evidence: {finding.verdict.reason}") == (
+        stored["state"],
+        stored["error"],
+    )
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_reading_changes_nothing(database: Database) -> None:
+    """A dry run says what would be, and leaves every row as it is."""
+    before = await row(database, 5)
+    seen = shown(*NEIGHBOURS)
+    (finding,) = await database.write(lambda c: JUDGEMENT.read(c, seen, ASKED), "test")
+    assert Absent() == finding.verdict
+    assert before == await row(database, 5)
+    assert (await database.read(shared_state.read)).list_read_at is None
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_a_later_attempt_is_not_judged_by_an_earlier_list(database: Database) -> None:
+    """Law 6: a list proves nothing about what was sent after it was asked for."""
+    await change(database, 5, claims=2, attempts=2, updated_at=later(START, 364))
+    await tell(database, 5, Fact.IN_DOUBT, 364, attempt=2, started_at=later(START, 361))
+    before = await row(database, 5)
+    assert [] == await write(database, shown(*NEIGHBOURS))
+    assert before == await row(database, 5)
+
+
+async def test_two_doubts_of_one_name_are_for_a_person(database: Database) -> None:
+    """Whose job it is that carries a name which two videos have, nobody can say."""
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, 0, 60, media_id="r-5")
+    await doubt(database, 7, 0, 60, media_id="r-5", request_id="r-5")
+    await accept(database, 8, 61, 62)
+    found = await write(database, shown(entry(1), entry(5, url=True), entry(8)))
+    assert [(5, Ambiguous), (7, Ambiguous)] == [(f.doubt.video_id, type(f.verdict)) for f in found]
+    found = await write(database, shown(entry(1), entry(8)))
+    assert [(5, Hope.NONE), (7, Hope.NONE)] == [(f.doubt.video_id, f.hope) for f in found]
+    assert ["in_doubt"] * 2 == [await state(database, video_id) for video_id in (5, 7)]
+
+
+async def turned_away(database: Database, seconds: float = 0, **columns: object) -> None:
+    """A video to which the API said a documented 500."""
+    await doubt(database, 5, -1, seconds, state="pending", http_status=500, **columns)
+    await database.write(
+        lambda c: c.exec_driver_sql("UPDATE history SET fact = 'try_later' WHERE video_id = 5"),
+        "test",
+    )
+
+
+async def test_a_500_that_made_a_job_after_all_is_settled(database: Database) -> None:
+    """Law 3: a video whose job is in the list already is not sent again."""
+    await turned_away(database, media_id="r-5")
+    (finding,) = await write(database, shown(entry(5, url=True)))
+    assert (True, Found("job-5")) == (finding.look_up, finding.verdict)
+    assert ("submitted", "job-5") == (
+        await state(database),
+        (await row(database, 5))["job_id"],
+    )
+
+
+async def test_a_500_that_perhaps_made_a_job_is_a_doubt(database: Database) -> None:
+    """What may be bought is not sent again before a person has looked."""
+    await turned_away(database, media_id="r-5")
+    (finding,) = await write(database, shown(entry(5)))
+    assert (True, Hope.NONE) == (finding.look_up, finding.hope)
+    assert "in_doubt" == await state(database)
+    assert [(1, "try_later"), (1, "in_doubt")] == await facts(database, 5)
+
+
+LASTING = Unlisted(reason="no", lasting=True)
+
+
+@pytest.mark.parametrize("seen", [shown(), shown(paged="next"), LASTING])
+async def test_a_500_without_a_job_goes_on(database: Database, seen: Listing | Unlisted) -> None:
+    """A list that shows nothing, or that cannot be had, does not hold a video up for ever."""
+    await turned_away(database)
+    assert [] == await write(database, seen)
+    assert "pending" == await state(database)
+    assert ASKED == (await database.read(shared_state.read)).list_read_at
+
+
+async def test_a_500_is_not_sent_again_since_the_list_failed_for_a_moment(
+    database: Database,
+) -> None:
+    """An API in trouble answers 500 here and 503 there: the next list may show the job. But nobody
+    is held up for longer than an absence takes to count.
+    """
+    await turned_away(database)
+    assert [] == await write(database, Unlisted(reason="HTTP 503"))
+    assert later(ASKED, -300) == (await database.read(shared_state.read)).list_read_at
+    await write(database, shown(), later(ASKED, -10))
+    await write(database, Unlisted(reason="HTTP 503"))
+    assert later(ASKED, -10) == (await database.read(shared_state.read)).list_read_at
+
+
+async def test_a_500_that_came_after_the_question_waits_for_the_next(database: Database) -> None:
+    """The list was made before the job could have been."""
+    await turned_away(database, 361, media_id="r-5")
+    assert [] == await write(database, shown(entry(5, url=True)))
+    assert "pending" == await state(database)
+
+
+async def list_at(database: Database, seconds: float) -> float | None:
+    """When the list is worth asking for, in seconds from the start, seen from there."""
+    found = await database.read(lambda c: next_list_at(c, later(START, seconds)))
+    return None if found is None else (found - START).total_seconds()
+
+
+async def asked(database: Database, seconds: float) -> None:
+    """Let the list have been asked for then."""
+    await database.write(lambda c: shared_state.list_asked(c, later(START, seconds)), "test")
+
+
+async def test_without_doubts_the_list_is_not_asked_for(database: Database) -> None:
+    """Nobody asks the API for nothing."""
+    await accept(database, 1, -20, -19)
+    assert await list_at(database, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("last_asked", "now", "at"),
+    [
+        (None, 60, 60),
+        (50, 60, 110),
+        (50, 200, 110),
+        (300, 380, 380),
+        (300, 460, 400),
+        (0, 100_000, 3600),
+        (119, 60, 179),
+        (7_000, 60, 60),
+    ],
+)
+async def test_the_older_the_doubts_the_rarer_the_question(
+    database: Database, last_asked: float | None, now: float, at: float
+) -> None:
+    """A minute lies between two questions, an hour at most; a clock that stepped back does not put
+    the next one off.
+    """
+    await doubt(database, 5, 0, 60)
+    await doubt(database, 7, -99, -9)
+    if last_asked is not None:
+        await asked(database, last_asked)
+    assert at == await list_at(database, now)
+
+
+@pytest.mark.parametrize(
+    ("due", "last_asked", "read", "at"),
+    [
+        (15, None, None, 15),
+        (15, -10, -10, 50),
+        (70, -10, -10, 70),
+        (15, -10, 0, None),
+    ],
+)
+async def test_a_look_up_is_asked_for_when_its_video_is_due(
+    database: Database, due: float, last_asked: float | None, read: float | None, at: float | None
+) -> None:
+    """A 500's video waits no longer than for its backoff and the minute between two questions."""
+    await turned_away(database, due_at=later(START, due))
+    if last_asked is not None and read is not None:
+        values = {"list_asked_at": later(START, last_asked), "list_read_at": later(START, read)}
+        await database.write(lambda c: c.execute(update(account_table).values(**values)), "test")
+    assert at == await list_at(database, 5)

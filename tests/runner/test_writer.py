@@ -1,0 +1,638 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from structlog.typing import EventDict
+
+from tests.conftest import START, open_database
+from tests.parts import add, facts, later, let_start, listener, row, take, transaction
+from tests.plain import Plain, execute
+from worker.clock import Clock
+from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
+from worker.db.database import Database, DatabaseProblem
+from worker.log import Log
+from worker.runner.reporter import Chronicle
+from worker.runner.terms import CoolDown, Settled, Why
+from worker.runner.writer import TRY_AGAIN_SECONDS, Ledger
+from worker.store.settle import Ending
+from worker.wiring import CLOCK
+
+
+class Ticks:
+    """A clock that shows the next second each time it is asked, which a transaction does once: what
+    bears one moment was written by one transaction.
+    """
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def __call__(self) -> datetime:
+        """Show the next second."""
+        self.shown += 1
+        return later(START, self.shown)
+
+
+class Told(Chronicle):
+    """What is told of an ending comes to whoever put it down."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log, lambda _: None)
+        self.awaited: dict[str, asyncio.Future[Settled]] = {}
+
+    def settled(self, settled: Settled) -> None:
+        """It is on disk."""
+        super().settled(settled)
+        if (future := self.awaited.pop(settled.ending.claim.token, None)) is not None:
+            future.set_result(settled)
+
+
+class Desk:
+    """A ledger on a database, with what its chronicle says."""
+
+    def __init__(self, database: Database, try_again_seconds: float = TRY_AGAIN_SECONDS) -> None:
+        log, self.said = listener()
+        self.chronicle = Told(log)
+        self.ticks = Ticks()
+        self.ledger = Ledger(
+            database,
+            transaction(Clock(now=self.ticks, monotonic=lambda: float(self.ticks.shown))),
+            self.chronicle,
+            try_again_seconds=try_again_seconds,
+        )
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Let the ledger run; close it at the end."""
+        task = asyncio.create_task(self.ledger.run())
+        try:
+            yield task
+            self.ledger.close()
+            await task
+        finally:
+            self.ledger.give_up()
+            await asyncio.wait([task], timeout=5)
+
+    def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Settled]":
+        """Put an ending down."""
+        return self.settle(Ending(claim=claim, outcome=outcome, started_at=START))
+
+    def settle(
+        self, ending: Ending, cool_down: CoolDown | None = None
+    ) -> "asyncio.Future[Settled]":
+        """Put an ending down, with the pause that it asks for."""
+        future = asyncio.get_running_loop().create_future()
+        self.chronicle.awaited[ending.claim.token] = future
+        self.ledger.settle(ending, cool_down)
+        return future
+
+    def events(self) -> list[str]:
+        """What was said, by name."""
+        return [str(each["event"]) for each in self.said]
+
+
+@pytest.fixture
+def desk(database: Database) -> Desk:
+    """A ledger on the test's database."""
+    return Desk(database)
+
+
+def waiting_for_the_lock(url: str, locked: asyncio.Event) -> Database:
+    """The database, which tells by ``locked`` that it waits for another program."""
+    return Database(
+        url,
+        dice=lambda: 0.0,
+        now=CLOCK.now,
+        waiting=lambda _: locked.set(),
+        patience_seconds=0.0,
+    )
+
+
+async def claimed(database: Database, count: int, *, due: int = 0) -> list[Claim]:
+    """Videos under a claim, and some more that are due."""
+    await let_start(database, START)
+    urls = [f"https://example.org/{number}.mp4" for number in range(count + due)]
+    await add(database, *urls, due_at=START)
+    return await take(database, START, limit=count)
+
+
+async def moments(database: Database, *ids: int) -> list[object]:
+    """When each of these was written last."""
+    return [(await row(database, video_id))["updated_at"] for video_id in ids]
+
+
+async def states(database: Database, *ids: int) -> list[object]:
+    """Where each of these is."""
+    return [(await row(database, video_id))["state"] for video_id in ids]
+
+
+def accepted(claim: Claim) -> Accepted:
+    """The API made a job."""
+    return Accepted(f"job-{claim.video_id}", 200)
+
+
+async def test_what_waits_goes_into_one_transaction(database: Database, desk: Desk) -> None:
+    """Endings and a claim that are there together are written together."""
+    claims = await claimed(database, 3, due=2)
+    futures = [desk.put(claim, accepted(claim)) for claim in claims]
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 9))
+    async with desk.open():
+        settled = await asyncio.gather(*futures)
+        turn = await asking
+    assert [each.video_id for each in claims] == [s.ending.claim.video_id for s in settled]
+    assert [State.SUBMITTED] * 3 == [s.transition and s.transition.state for s in settled]
+    assert [4, 5] == [start.claim.video_id for start in turn.starts]
+    assert [later(START, 1)] * 5 == await moments(database, 1, 2, 3, 4, 5)
+
+
+async def test_what_comes_meanwhile_goes_into_the_next(
+    url: str, database: Database, plain: Plain
+) -> None:
+    """While one transaction runs, all that comes waits for one more, not for one each."""
+    first, *rest = await claimed(database, 4, due=1)
+    locked = asyncio.Event()
+    async with waiting_for_the_lock(url, locked) as slow:
+        desk = Desk(slow)
+        plain.lock()
+        futures = [desk.put(first, accepted(first))]
+        async with desk.open():
+            await locked.wait()
+            room = 0
+            asking = asyncio.create_task(desk.ledger.claim(lambda: room))
+            for claim in rest:
+                futures.append(desk.put(claim, accepted(claim)))
+                await asyncio.sleep(0)
+            room = 1
+            plain.execute("COMMIT")
+            await asyncio.gather(*futures)
+            turn = await asking
+    assert [5] == [start.claim.video_id for start in turn.starts]
+    assert [later(START, 1), *[later(START, 2)] * 4] == await moments(database, 1, 2, 3, 4, 5)
+
+
+async def test_what_comes_in_the_same_breath_is_gathered(database: Database, desk: Desk) -> None:
+    """Answers that arrive one loop step after the other share a transaction."""
+    claims = await claimed(database, 3)
+    async with desk.open():
+        for claim in claims:
+            desk.put(claim, accepted(claim))
+            await asyncio.sleep(0)
+    assert [later(START, 1)] * 3 == await moments(database, 1, 2, 3)
+
+
+async def test_a_claim_alone_looks_before_it_locks(
+    database: Database, desk: Desk, plain: Plain
+) -> None:
+    """Where nothing is due, nobody waits for the write lock, nor holds it."""
+    await claimed(database, 1)
+    plain.lock()
+    asked = 0
+
+    def room() -> int:
+        nonlocal asked
+        asked += 1
+        return 1
+
+    async with desk.open():
+        turn = await asyncio.wait_for(desk.ledger.claim(room), 5)
+    assert (Why.OTHERS, later(START, 70)) == (turn.why, turn.until)
+    assert 0 == asked
+
+
+async def test_a_claim_alone_is_granted(database: Database, desk: Desk) -> None:
+    """What is due is claimed without any ending to settle, as much as there is room."""
+    await claimed(database, 0, due=3)
+    async with desk.open():
+        turn = await desk.ledger.claim(lambda: 2)
+    assert [1, 2] == [start.claim.video_id for start in turn.starts]
+    assert ["submitting", "submitting", "pending"] == await states(database, 1, 2, 3)
+
+
+async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) -> None:
+    """Rows that were closed and leases that ran out are in the log and in the tally."""
+    await claimed(database, 1)
+    await add(database, "nonsense", due_at=START)
+    desk.ticks.shown = 70
+    async with desk.open():
+        turn = await desk.ledger.claim(lambda: 5)
+    assert [] == turn.starts
+    assert ["lease_expired", "video_refused"] == sorted(desk.events())
+    assert (1, 1) == (desk.chronicle.tally.failed, desk.chronicle.tally.in_doubt)
+    assert ["in_doubt", "failed"] == await states(database, 1, 2)
+
+
+async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) -> None:
+    """Law 13: the pause that an ending asks for is on disk with it."""
+    (claim,) = await claimed(database, 1, due=1)
+    ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
+    async with desk.open():
+        await desk.settle(ending, CoolDown(30.0, "a crowd of doubts"))
+        turn = await desk.ledger.claim(lambda: 1)
+    assert (Why.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
+
+
+BAD: list[Outcome] = [
+    Accepted("job-\ud800", 200),
+    Refused("no", 2**70),
+    InDoubt("no answer", 2**70),
+]
+
+
+@pytest.mark.parametrize("outcome", BAD)
+async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcome: Outcome) -> None:
+    """Law 14: of a shared transaction the offender alone fails, and it ends in doubt; all others
+    are settled, and what was asked for is claimed.
+    """
+    first, bad, last = await claimed(database, 3, due=1)
+    futures = [desk.put(first, accepted(first)), desk.put(bad, outcome)]
+    futures.append(desk.put(last, accepted(last)))
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+    async with desk.open():
+        settled = await asyncio.gather(*futures)
+        turn = await asking
+    ends = [State.SUBMITTED, State.IN_DOUBT, State.SUBMITTED]
+    assert ends == [each.transition and each.transition.state for each in settled]
+    assert ["submitted", "in_doubt", "submitted"] == await states(database, 1, 2, 3)
+    assert [4] == [start.claim.video_id for start in turn.starts]
+    error = str((await row(database, 2))["error"])
+    assert error.startswith("an answer came, but it could not be written down: ")
+    assert [(1, "in_doubt")] == await facts(database, 2)
+
+
+async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk) -> None:
+    """Law 14: the offender needs no company to be told apart."""
+    (claim,) = await claimed(database, 1)
+    async with desk.open():
+        settled = await desk.put(claim, Accepted("job-\ud800", 200))
+    assert settled.transition is not None
+    assert State.IN_DOUBT is settled.transition.state
+
+
+PICKY = {
+    "sqlite": """
+CREATE TRIGGER picky BEFORE UPDATE ON videos WHEN OLD.id = 1 AND NEW.state <> 'submitting'
+BEGIN SELECT RAISE(ABORT, 'not this one'); END
+""",
+    "postgresql": """
+CREATE TRIGGER picky BEFORE UPDATE ON videos FOR EACH ROW
+WHEN (OLD.id = 1 AND NEW.state <> 'submitting') EXECUTE FUNCTION refuse()
+""",
+}
+REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'not this one'; END $$
+"""
+
+
+@pytest.fixture
+def picky(dialect: str, remade: None, url: str) -> None:  # noqa: ARG001 - before it is changed
+    """A trigger of somebody's that refuses every end of the first video."""
+    if dialect == "postgresql":
+        execute(url, REFUSE)
+    execute(url, PICKY[dialect])
+
+
+@pytest.mark.usefixtures("picky")
+async def test_what_can_never_be_written_is_left_to_its_lease(
+    database: Database, desk: Desk
+) -> None:
+    """Law 14: where not even the doubt can be written, nobody tries for ever: the claim stays, and
+    is told as lost.
+    """
+    bad, good, dropped = await claimed(database, 3)
+    async with desk.open():
+        settled = await asyncio.gather(desk.put(bad, accepted(bad)), desk.put(good, accepted(good)))
+    assert [None, State.SUBMITTED] == [s.transition and s.transition.state for s in settled]
+    assert ["submitting", "submitted", "submitting"] == await states(database, 1, 2, 3)
+    assert 3 == dropped.video_id
+
+
+@pytest.mark.usefixtures("picky")
+async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Desk) -> None:
+    """A stop waits for ever for an ending that cannot be stored, or not for one that can."""
+    bad, good = await claimed(database, 2)
+    async with asyncio.timeout(5):
+        await desk.ledger.written()
+    desk.put(bad, accepted(bad))
+    desk.put(good, accepted(good))
+    assert 2 == desk.ledger.unwritten
+    async with desk.open(), asyncio.timeout(5):
+        await desk.ledger.written()
+        assert 0 == desk.ledger.unwritten
+        assert ["submitting", "submitted"] == await states(database, 1, 2)
+    assert ["claim_lost"] == [name for name in desk.events() if name == "claim_lost"]
+
+
+async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: Desk) -> None:
+    """A stop hangs on what nobody will write."""
+    (claim,) = await claimed(database, 1)
+
+    def broken() -> datetime:
+        raise ZeroDivisionError
+
+    clock = Clock(now=broken, monotonic=lambda: 0.0)
+    ledger = Ledger(database, transaction(clock), desk.chronicle)
+    ledger.settle(Ending(claim=claim, outcome=accepted(claim), started_at=START))
+    with pytest.raises(ZeroDivisionError):
+        await ledger.run()
+    async with asyncio.timeout(5):
+        await ledger.written()
+    assert 1 == ledger.unwritten
+
+
+async def test_a_claim_whose_caller_has_gone_is_released(
+    url: str, database: Database, plain: Plain
+) -> None:
+    """What was committed for a caller that was cancelled meanwhile is given back, not forgotten."""
+    await claimed(database, 0, due=2)
+    locked = asyncio.Event()
+    async with waiting_for_the_lock(url, locked) as slow:
+        desk = Desk(slow)
+        plain.lock()
+        async with desk.open():
+            asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+            await locked.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            plain.execute("COMMIT")
+    for video_id in (1, 2):
+        stored = await row(database, video_id)
+        assert ("pending", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
+        assert [(1, "released")] == await facts(database, video_id)
+
+
+async def test_a_caller_that_goes_as_it_is_answered_releases(
+    database: Database, desk: Desk
+) -> None:
+    """Cancelled between the answer and its hearing, a caller leaves no claim behind either."""
+    (claim,) = await claimed(database, 1, due=2)
+    settling = desk.put(claim, accepted(claim))
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+    settling.add_done_callback(lambda _: asking.cancel())
+    async with desk.open():
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert ["submitted", "pending", "pending"] == await states(database, 1, 2, 3)
+    assert [(1, "released")] == await facts(database, 2)
+
+
+class Away:
+    """A database whose folder is not there, as on a disk that is not mounted yet."""
+
+    def __init__(self, path: Path, claims: list[Claim]) -> None:
+        self.claims = claims
+        self.path = path.parent / "mount" / path.name
+        self._hidden = path.parent / "hidden"
+        self._hidden.mkdir()
+        path.rename(self._hidden / path.name)
+
+    def come_back(self) -> None:
+        """Mount the disk."""
+        self._hidden.rename(self.path.parent)
+
+
+@pytest.fixture
+async def away(path: Path, database: Database) -> Away:
+    """Two videos under a claim and one that is due, out of reach."""
+    claims = await claimed(database, 2, due=1)
+    await database.close()
+    return Away(path, claims)
+
+
+def told(said: list[EventDict]) -> list[tuple[object, object]]:
+    """What was said of the database: event and level."""
+    return [(each["event"], each["log_level"]) for each in said]
+
+
+TROUBLE = ("database_trouble", "error")
+WORKS = ("database_works", "warning")
+
+
+async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away) -> None:
+    """Law 9: a claim fails at once; an ending waits until the database is back, is written then,
+    and both the trouble and its end are told once.
+    """
+    claim = away.claims[0]
+    async with open_database(away.path) as database:
+        desk = Desk(database, try_again_seconds=0.001)
+        settling = desk.put(claim, accepted(claim))
+        async with desk.open():
+            for _ in range(3):
+                with pytest.raises(DatabaseProblem, match="it cannot be opened"):
+                    await desk.ledger.claim(lambda: 5)
+            assert not settling.done()
+            assert desk.ledger.troubled.is_set()
+            assert "it cannot be opened" in str(desk.ledger.problem)
+            away.come_back()
+            settled = await settling
+            assert not desk.ledger.troubled.is_set()
+            assert desk.ledger.problem is None
+            turn = await desk.ledger.claim(lambda: 5)
+        assert settled.transition is not None
+        assert [TROUBLE, WORKS] == told(desk.said)
+        assert [3] == [start.claim.video_id for start in turn.starts]
+        stored = await row(database, 3)
+        assert ("submitting", 1) == (stored["state"], stored["claims"])
+        assert ["submitted", "submitting"] == await states(database, 1, 2)
+
+
+async def test_a_claim_alone_fails_with_the_database(away: Away) -> None:
+    """Law 9: without an ending to write there is nothing to wait for."""
+    async with open_database(away.path) as database:
+        desk = Desk(database)
+        async with desk.open():
+            with pytest.raises(DatabaseProblem, match="it cannot be opened"):
+                await desk.ledger.claim(lambda: 5)
+
+
+async def test_a_caller_that_has_gone_hears_of_no_trouble(away: Away) -> None:
+    """A cancelled claim and a database that is not there are no trouble for the ledger."""
+    async with open_database(away.path) as database:
+        desk = Desk(database)
+        asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+        await asyncio.sleep(0)
+        asking.cancel()
+        async with desk.open():
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        assert [TROUBLE] == told(desk.said)
+
+
+async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
+    """A stop is not held up by a database that cannot be written; the lease will tell."""
+    claim = away.claims[0]
+    async with open_database(away.path) as database:
+        desk = Desk(database, try_again_seconds=3600.0)
+        settling = desk.put(claim, accepted(claim))
+        task = asyncio.create_task(desk.ledger.run())
+        with pytest.raises(DatabaseProblem):
+            await desk.ledger.claim(lambda: 5)
+        desk.ledger.close()
+        desk.ledger.give_up()
+        await asyncio.wait_for(task, 5)
+        assert not settling.done()
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_disk_that_fills_between_single_endings(database: Database) -> None:
+    """Law 14 and a full disk at once: the endings behind the offender are kept, and written when
+    there is room again.
+    """
+    bad, big, small = await claimed(database, 3)
+    desk = Desk(database, try_again_seconds=0.001)
+
+    def limit(connection: Connection, pages: str) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    def fill(connection: Connection) -> None:
+        limit(connection, str(connection.exec_driver_sql("PRAGMA page_count").scalar_one()))
+
+    await database.write(fill, "test")
+    futures = [
+        desk.put(bad, Refused("no", 2**70)),
+        desk.put(big, Refused("\N{GRINNING FACE}" * 2000, 400)),
+        desk.put(small, Refused("no", 400)),
+    ]
+    async with desk.open():
+        for _ in range(2):
+            with pytest.raises(DatabaseProblem, match="the disk is full"):
+                await desk.ledger.claim(lambda: 5)
+            assert [False] * 3 == [future.done() for future in futures]
+        await database.write(lambda c: limit(c, "1000000"), "test")
+        await asyncio.gather(*futures)
+    assert ["in_doubt", "failed", "failed"] == await states(database, 1, 2, 3)
+    assert [TROUBLE, WORKS] == told(desk.said)
+
+
+async def test_closing_writes_everything_first(database: Database, desk: Desk) -> None:
+    """An orderly stop loses no ending, and answers who still asks."""
+    claims = await claimed(database, 3, due=1)
+    futures = [desk.put(claim, accepted(claim)) for claim in claims]
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    await asyncio.sleep(0)
+    desk.ledger.close()
+    await desk.ledger.run()
+    assert [True] * 3 == [future.done() for future in futures]
+    assert 1 == len((await asking).starts)
+    assert ["submitted"] * 3 == await states(database, 1, 2, 3)
+
+
+async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
+    """A ledger with nothing to write is closed at once, and can be before it runs."""
+    async with desk.open():
+        await asyncio.sleep(0)
+    await asyncio.wait_for(desk.ledger.run(), 5)
+    assert 0 == desk.ticks.shown
+
+
+@pytest.mark.usefixtures("path")
+async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, desk: Desk) -> None:
+    """What is wrong without any ending is no bad value of one video: it is told, not tried again
+    for ever.
+    """
+    await claimed(database, 0, due=1)
+    sql = text("UPDATE account SET next_start_at = 'garbage'")
+    await database.write(lambda c: c.execute(sql), "test")
+    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    with pytest.raises(ValueError, match="garbage"):
+        await asyncio.wait_for(desk.ledger.run(), 5)
+    asking.cancel()
+
+
+# --- Questions ------------------------------------------------------------------------------------
+
+
+def count(connection: Connection) -> int:
+    """How many videos there are."""
+    found: int = connection.execute(text("SELECT count(*) FROM videos")).scalar_one()
+    return found
+
+
+def insert_one(connection: Connection) -> str:
+    """Add a video."""
+    connection.execute(text("INSERT INTO videos (url) VALUES ('asked')"))
+    return "done"
+
+
+async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> None:
+    """What settles doubts writes through the one writing task, and knows that it is on disk."""
+    async with desk.open():
+        assert "done" == await asyncio.wait_for(desk.ledger.ask(insert_one, "test"), 5)
+        assert 1 == await database.read(count)
+        answers = await asyncio.gather(*(desk.ledger.ask(count, "test") for _ in range(3)))
+    assert [1, 1, 1] == answers
+
+
+async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -> None:
+    """Law 14: what fails for one who asks is rolled back, and stops nobody else."""
+
+    def fail(connection: Connection) -> None:
+        insert_one(connection)
+        raise ZeroDivisionError
+
+    (claim,) = await claimed(database, 1)
+    async with desk.open():
+        with pytest.raises(ZeroDivisionError):
+            await desk.ledger.ask(fail, "test")
+        settled = await desk.put(claim, accepted(claim))
+        assert settled.transition is not None
+        assert 1 == await desk.ledger.ask(count, "test")
+
+
+async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
+    database: Database, desk: Desk
+) -> None:
+    """A verdict that is being written when a stop comes is on disk, and nothing breaks."""
+    gone = [
+        asyncio.create_task(desk.ledger.ask(insert_one, "test")),
+        asyncio.create_task(desk.ledger.ask(lambda _: 1 / 0, "test")),
+    ]
+    await asyncio.sleep(0)
+    for asking in gone:
+        asking.cancel()
+    async with desk.open():
+        await asyncio.wait(gone)
+    assert 1 == await database.read(count)
+
+
+async def test_closing_answers_what_was_asked(database: Database, desk: Desk) -> None:
+    """Nobody who asked before the end waits for ever."""
+    asking = asyncio.create_task(desk.ledger.ask(insert_one, "test"))
+    await asyncio.sleep(0)
+    desk.ledger.close()
+    await asyncio.wait_for(desk.ledger.run(), 5)
+    assert "done" == await asking
+    assert 1 == await database.read(count)
+
+
+async def test_endings_go_before_questions(database: Database, desk: Desk) -> None:
+    """Who asks what is in doubt sees what has ended before."""
+    (claim,) = await claimed(database, 1)
+    settling = desk.put(claim, accepted(claim))
+    asking = asyncio.create_task(
+        desk.ledger.ask(lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test")
+    )
+    await asyncio.sleep(0)
+    async with desk.open():
+        assert "submitted" == await asking
+        await settling
+
+
+def move(path: Path, name: str) -> None:
+    """Give the file another name."""
+    path.rename(path.with_name(name))
+
+
+async def test_a_question_to_a_broken_database_is_told(path: Path, desk: Desk) -> None:
+    """Who asks is told that the database cannot be used, and does not wait for ever."""
+    async with desk.open():
+        assert 0 == await desk.ledger.ask(count, "test")
+        move(path, "elsewhere")
+        with pytest.raises(DatabaseProblem):
+            await asyncio.wait_for(desk.ledger.ask(count, "test"), 5)
+        move(path.with_name("elsewhere"), path.name)
+        assert 0 == await desk.ledger.ask(count, "test")

@@ -1,0 +1,541 @@
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, delete, insert, update
+
+from tests.conftest import START
+from tests.parts import TERMS, add, facts, later, plans, row, take
+from worker.core.evidence import Doubt, Witness
+from worker.core.model import Fact
+from worker.db.database import Database
+from worker.db.schema import history, videos
+from worker.store import doubts, leases
+
+DOUBTFUL = {"state": "in_doubt", "claims": 1, "attempts": 1}
+
+
+async def tell(database: Database, video_id: int, fact: Fact, at: float, **more: object) -> None:
+    """Add a fact to the history, ``at`` seconds after the start."""
+    known = {"attempt": 1, "who": "worker-1", "at": later(START, at), "video_id": video_id}
+    row = {**known, "fact": fact, **more}
+    await database.write(lambda c: c.execute(insert(history).values(**row)), "test")
+
+
+async def accept(database: Database, video_id: int, begun: float, written: float) -> None:
+    """A video is accepted; its row is added where it is missing."""
+    job = f"job-{video_id}"
+    known = {"state": "submitted", "claims": 1, "attempts": 1, "request_id": f"r-{video_id}"}
+    await add(database, f"https://example.org/{video_id}.mp4", id=video_id, job_id=job, **known)
+    await tell(
+        database, video_id, Fact.ACCEPTED, written, started_at=later(START, begun), job_id=job
+    )
+
+
+async def doubt(
+    database: Database, video_id: int, begun: float, written: float, **columns: object
+) -> None:
+    """A video ends in doubt."""
+    moment = later(START, written)
+    values = {"updated_at": moment, "request_id": f"r-{video_id}", **DOUBTFUL, **columns}
+    await add(database, f"https://example.org/{video_id}.mp4", id=video_id, **values)
+    await tell(database, video_id, Fact.IN_DOUBT, written, started_at=later(START, begun))
+
+
+LATE = later(START, 9_999)
+
+
+async def known(database: Database, recorded_before: datetime = LATE) -> list[Doubt]:
+    """All doubts that were over by then."""
+    return await database.read(lambda c: doubts.doubts(c, recorded_before))
+
+
+async def window(database: Database, video_id: int = 5) -> tuple[bool, bool, list[str]]:
+    """What stands around one doubt."""
+    (found,) = [each for each in await known(database) if each.video_id == video_id]
+    return found.before, found.after, [witness.job_id for witness in found.witnesses]
+
+
+async def change(database: Database, video_id: int, **columns: object) -> None:
+    """Change one row as anybody could."""
+    await database.write(
+        lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
+    )
+
+
+async def test_a_doubt_comes_with_all_that_was_accepted_around_it(database: Database) -> None:
+    """An absence is proven by neighbours: from the last one before it began to the first one that
+    began after it was recorded, with everything between.
+    """
+    await accept(database, 1, -20, -19)
+    await accept(database, 2, -10, -0.000001)
+    await accept(database, 3, 1, 2)
+    await doubt(database, 5, 0, 60, media_id="m")
+    await accept(database, 6, 30, 61)
+    await accept(database, 7, 60, 62)
+    await accept(database, 8, 62, 63)
+    (found,) = await known(database)
+    assert (
+        Doubt(
+            video_id=5,
+            attempt=1,
+            attempts=1,
+            url="https://example.org/5.mp4",
+            media_id="m",
+            request_id="r-5",
+            unique=True,
+            began_at=START,
+            recorded_at=later(START, 60),
+            before=True,
+            after=True,
+            witnesses=[
+                Witness(job_id=f"job-{n}", request_id=f"r-{n}", at=later(START, written))
+                for n, written in ((2, -0.000001), (3, 2), (6, 61), (7, 62))
+            ],
+        )
+        == found
+    )
+
+
+async def test_a_doubt_without_neighbours_says_so(database: Database) -> None:
+    """The first and the last of a queue are not proven absent by half a window."""
+    await doubt(database, 5, 0, 60)
+    assert (False, False, []) == await window(database)
+    await accept(database, 6, 61, 62)
+    assert (False, True, []) == await window(database)
+
+
+async def test_what_an_audit_adopted_stands_around_nothing(database: Database) -> None:
+    """When its job was made, and by which identifier, is not known: no list would show it so."""
+    await accept(database, 2, -5, -1)
+    await doubt(database, 5, 0, 60)
+    await tell(database, 2, Fact.FOUND, 30, message=doubts.ADOPTED, job_id="job-9")
+    await accept(database, 6, 61, 62)
+    assert (True, True, ["job-2", "job-6"]) == await window(database)
+
+
+async def test_what_was_under_way_at_its_beginning_is_not_before_it(database: Database) -> None:
+    """A job made during the attempt says nothing of a list that begins there."""
+    await accept(database, 2, -5, 0.000001)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 61, 62)
+    assert (False, True, []) == await window(database)
+
+
+async def test_what_began_before_its_end_is_not_after_it(database: Database) -> None:
+    """A job made during the attempt says nothing of a list that ends there."""
+    await accept(database, 2, -5, -1)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 59.999999, 62)
+    assert (True, False, []) == await window(database)
+    await accept(database, 7, 60, 63)
+    assert (True, True, ["job-2", "job-6", "job-7"]) == await window(database)
+
+
+@pytest.mark.parametrize(
+    "columns", [{"job_id": None}, {"fact": Fact.IN_DOUBT}, {"started_at": None}]
+)
+async def test_only_an_acceptance_is_a_neighbour(
+    database: Database, columns: dict[str, object]
+) -> None:
+    """A refusal, or a job that a person typed, shows nothing about the API's list."""
+    await accept(database, 2, -5, -1)
+    await doubt(database, 5, 0, 60)
+    fact = {"fact": Fact.ACCEPTED, "started_at": later(START, 61), "job_id": "job-6", **columns}
+    await tell(database, 6, at=62, **fact)  # type: ignore[arg-type]
+    assert (True, False, []) == await window(database)
+
+
+@pytest.mark.parametrize("fact", [Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND])
+async def test_every_way_to_a_job_makes_a_neighbour(database: Database, fact: Fact) -> None:
+    """A job that was found or answered late stands in the list as well."""
+    await add(database, "https://example.org/2.mp4", id=2, request_id="r-2")
+    await tell(database, 2, fact, -1, job_id="job-2")
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 61, 62)
+    assert (True, True, ["job-2", "job-6"]) == await window(database)
+
+
+async def test_a_clock_that_stepped_back_does_not_order_the_neighbours(database: Database) -> None:
+    """What was written before the doubt is never taken for later, nor the other way round: the
+    order of the writing counts beside the clock's.
+    """
+    await accept(database, 1, -20, -19)
+    await accept(database, 2, 3_600, 3_601)  # written when the clock was an hour ahead
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, -15, -10)  # the clock stepped back
+    assert (True, False, []) == await window(database)
+    await accept(database, 7, 61, 62)
+    assert (True, True, ["job-1", "job-2", "job-6", "job-7"]) == await window(database)
+
+
+async def test_an_attempt_that_ended_before_it_began_lasts_until_its_beginning(
+    database: Database,
+) -> None:
+    """A clock that stepped back during the attempt does not shorten the time that absence needs,
+    and what was accepted before it began is not known any more.
+    """
+    await accept(database, 2, -20, -19)
+    await doubt(database, 5, 0, -3_540)
+    await accept(database, 6, -3_500, -3_490)
+    (found,) = await known(database)
+    assert (None, START) == (found.began_at, found.recorded_at)
+    assert (False, False, []) == await window(database)
+    assert [] == await known(database, later(START, -0.000001))
+
+
+async def test_an_answer_that_seems_to_come_before_its_request_is_not_after(
+    database: Database,
+) -> None:
+    """A start that lies after its own answer was taken from a clock that stepped back since."""
+    await accept(database, 2, -5, -1)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 3_600, 62)
+    assert (True, False, []) == await window(database)
+
+
+async def test_a_doubt_begins_with_its_first_attempt_in_doubt(database: Database) -> None:
+    """Law 5: an earlier attempt may be the one that bought, so the window begins before it."""
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, 0, 60, claims=3, attempts=3)
+    await accept(database, 2, 61, 62)
+    await tell(database, 5, Fact.REFUSED, 70, attempt=2, started_at=later(START, 69))
+    await tell(database, 5, Fact.IN_DOUBT, 160, attempt=3, started_at=later(START, 100))
+    await accept(database, 6, 161, 162)
+    (found,) = await known(database)
+    assert (3, START, later(START, 160)) == (found.attempt, found.began_at, found.recorded_at)
+    assert (True, True, ["job-1", "job-2", "job-6"]) == await window(database)
+
+
+async def test_a_settled_attempt_is_not_judged_again(database: Database) -> None:
+    """What was proven absent once does not keep the next attempt's window wide."""
+    await doubt(database, 5, 0, 60, claims=2, attempts=2)
+    await tell(database, 5, Fact.ABSENT, 400)
+    await tell(database, 5, Fact.IN_DOUBT, 560, attempt=2, started_at=later(START, 500))
+    (found,) = await known(database)
+    assert (later(START, 500), later(START, 560)) == (found.began_at, found.recorded_at)
+
+
+async def test_a_doubt_whose_beginning_nobody_knows_has_no_window(database: Database) -> None:
+    """Where one attempt's beginning is unknown, the earliest is unknown too."""
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, 0, 60, claims=2)
+    await tell(database, 5, Fact.IN_DOUBT, 160, attempt=2)
+    await accept(database, 6, 161, 162)
+    (found,) = await known(database)
+    assert (None, later(START, 160)) == (found.began_at, found.recorded_at)
+    assert (False, False, []) == await window(database)
+
+
+async def test_a_doubt_without_a_history_is_as_old_as_its_row(database: Database) -> None:
+    """A row that another program put in doubt can be found, and is never proven absent."""
+    await add(database, "u", id=5, updated_at=START, **DOUBTFUL)
+    (found,) = await known(database, START)
+    assert (None, START, False) == (found.began_at, found.recorded_at, found.before)
+    assert [] == await known(database, later(START, -0.000001))
+
+
+async def test_a_lease_that_ran_out_began_with_its_claim(database: Database) -> None:
+    """Law 4: nobody knows when a lost worker sent, so the window begins when it could have."""
+    await add(database, "u", due_at=START)
+    await take(database, START)
+    end = START + TERMS.lease
+    await database.write(lambda c: leases.expire(c, end, "worker-2"), "test")
+    (found,) = await known(database)
+    assert (START, end) == (found.began_at, found.recorded_at)
+
+
+async def test_only_what_was_over_before_the_question_is_judged(database: Database) -> None:
+    """A list cannot speak of what was sent while it was made."""
+    await doubt(database, 5, 0, 60)
+    assert [] == await known(database, later(START, 59.999999))
+    assert 1 == len(await known(database, later(START, 60)))
+
+
+@pytest.mark.parametrize(
+    "columns", [{"state": "failed"}, {"state": "pending"}, {"job_id": "job-5"}]
+)
+async def test_only_doubts_are_judged(database: Database, columns: dict[str, object]) -> None:
+    """Law 6: what has a job, or moved on, is left alone."""
+    await doubt(database, 5, 0, 60)
+    await change(database, 5, **columns)
+    assert [] == await known(database)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"request_id": "r-5"},
+        {"media_id": "r-5"},
+        {"request_id": "r-5", "state": "submitted", "job_id": "j"},
+    ],
+)
+async def test_an_identifier_that_another_video_has_is_not_unique(
+    database: Database, other: dict[str, object]
+) -> None:
+    """Whose job a list shows under a shared name, nobody can say."""
+    await doubt(database, 5, 0, 60)
+    assert [True] == [each.unique for each in await known(database)]
+    await add(database, "https://example.org/6.mp4", **other)
+    assert [False] == [each.unique for each in await known(database)]
+
+
+async def test_ones_own_names_are_not_shared(database: Database) -> None:
+    """A video's media id and its identifier are the same name, and it alone has it."""
+    await doubt(database, 5, 0, 60, media_id="r-5")
+    assert [True] == [each.unique for each in await known(database)]
+
+
+async def test_a_video_that_is_gone_shows_no_identifier(database: Database) -> None:
+    """A neighbour whose row was deleted stays in the window, and nothing can show it."""
+    await accept(database, 1, -5, -1)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 61, 62)
+    await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
+    (found,) = await known(database)
+    assert [None, "r-6"] == [witness.request_id for witness in found.witnesses]
+
+
+async def test_looked_up_is_what_a_500_turned_away(database: Database) -> None:
+    """A documented 500 may have made a job: its video is asked about before it is sent again."""
+    waits = {"state": "pending", "http_status": 500, "updated_at": START, "claims": 1}
+    await add(database, "a", due_at=later(START, 20), **waits)
+    await add(database, "b", due_at=later(START, 10), **{**waits, "updated_at": later(START, 1)})
+    await add(database, "c", **{**waits, "http_status": 503})
+    await add(database, "d", **{**waits, "state": "failed"})
+
+    def look_ups(seconds: float) -> Callable[[Connection], list[int]]:
+        moment = later(START, seconds)
+        return lambda c: [each.video_id for each in doubts.look_ups(c, moment)]
+
+    def due_at(seconds: float | None) -> Callable[[Connection], datetime | None]:
+        moment = None if seconds is None else later(START, seconds)
+        return lambda c: doubts.next_look_up(c, moment)
+
+    assert [1] == await database.read(look_ups(0))
+    assert [1, 2] == await database.read(look_ups(1))
+    assert later(START, 10) == await database.read(due_at(None))
+    assert later(START, 10) == await database.read(due_at(0))
+    assert await database.read(due_at(1)) is None
+
+
+async def test_the_youngest_doubt_is_told(database: Database) -> None:
+    """How often the list is worth asking for depends on it."""
+    assert await database.read(doubts.youngest_doubt) is None
+    await doubt(database, 5, 0, 60)
+    await doubt(database, 6, 0, 70)
+    assert later(START, 70) == await database.read(doubts.youngest_doubt)
+    assert {5, 6} == await database.read(doubts.still_in_doubt)
+
+
+async def test_held_is_what_a_video_has(database: Database) -> None:
+    """Of thousands of jobs, those that are ours are told, and no other."""
+    for number in range(3):
+        await accept(database, number + 1, 0, 1)
+    ids = [f"job-{number}" for number in range(1_200)]
+    assert {"job-1", "job-2", "job-3"} == await database.read(lambda c: doubts.held(c, ids))
+    assert set() == await database.read(lambda c: doubts.held(c, []))
+
+
+Verdict = Callable[[Connection, Doubt], bool]
+NOW = later(START, 400)
+VERDICTS: dict[str, Verdict] = {
+    "find": lambda c, d: doubts.find(c, d, "job-5", NOW, "me"),
+    "free": lambda c, d: doubts.free(c, d, later(NOW, 15), NOW, "me"),
+    "keep": lambda c, d: doubts.keep(c, d, "used up", NOW, "me"),
+}
+
+
+async def judged(database: Database, verdict: str, doubt: Doubt) -> bool:
+    """Write a verdict."""
+    return await database.write(lambda c: VERDICTS[verdict](c, doubt), "test")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected", "story"),
+    [
+        (
+            "find",
+            {"state": "submitted", "job_id": "job-5", "submitted_at": NOW, "error": None},
+            (2, "found"),
+        ),
+        (
+            "free",
+            {"state": "pending", "due_at": later(NOW, 15), "claim_token": None, "error": None},
+            (2, "absent"),
+        ),
+        ("keep", {"state": "in_doubt", "claim_token": "t", "error": "used up"}, (2, "absent")),
+    ],
+)
+async def test_a_verdict_is_written_with_its_fact(
+    database: Database, verdict: str, expected: dict[str, object], story: tuple[int, str]
+) -> None:
+    """What was proven is on the row, and ``show`` can tell it."""
+    await doubt(database, 5, 0, 60, claims=2, claim_token="t", http_status=502, error="lost")
+    await database.write(lambda c: c.execute(update(history).values(attempt=2)), "test")
+    (found,) = await known(database)
+    assert await judged(database, verdict, found)
+    stored = await row(database, 5)
+    assert expected == {name: stored[name] for name in expected}
+    assert (None, NOW, 1) == (stored["http_status"], stored["updated_at"], stored["attempts"])
+    assert [(2, "in_doubt"), story] == await facts(database, 5)
+
+
+async def test_an_absence_settles_every_doubt_of_the_video(database: Database) -> None:
+    """Law 5: the list spoke of all attempts that were in doubt, so none of them is any more."""
+    await doubt(database, 5, 0, 60, claims=2)
+    await tell(database, 5, Fact.IN_DOUBT, 160, attempt=2, started_at=later(START, 100))
+    (found,) = await known(database)
+    assert await judged(database, "free", found)
+    assert [(1, "in_doubt"), (2, "in_doubt"), (1, "absent"), (2, "absent")] == await facts(
+        database, 5
+    )
+
+
+@pytest.mark.parametrize("verdict", ["find", "free", "keep"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"claims": 2},
+        {"state": "pending"},
+        {"state": "failed"},
+        {"state": "cancelled"},
+        {"state": "submitted", "job_id": "theirs"},
+        {"job_id": "theirs"},
+        {
+            "state": "submitting",
+            "claim_token": "t",
+            "claimed_by": "w",
+            "lease_until": later(START, 70),
+        },
+    ],
+)
+async def test_a_verdict_that_comes_too_late_is_dropped(
+    database: Database, verdict: str, columns: dict[str, object]
+) -> None:
+    """Law 6: what moved on while the list was asked for is not judged by it."""
+    await doubt(database, 5, 0, 60)
+    (found,) = await known(database)
+    await change(database, 5, **columns)
+    before = await row(database, 5)
+    assert not await judged(database, verdict, found)
+    assert before == await row(database, 5)
+    assert [(1, "in_doubt")] == await facts(database, 5)
+
+
+async def test_a_look_up_that_shows_something_is_a_doubt(database: Database) -> None:
+    """A video that may have a job after all is not sent again before a person has looked."""
+    await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
+    (found,) = await database.read(lambda c: doubts.look_ups(c, START))
+    assert await database.write(lambda c: doubts.park(c, found, "a\0b", NOW, "me"), "test")
+    stored = await row(database, 1)
+    assert ("in_doubt", "a\ufffdb", None) == tuple(
+        stored[name] for name in ("state", "error", "http_status")
+    )
+    assert [(1, "in_doubt")] == await facts(database, 1)
+
+
+async def test_a_look_up_of_what_was_sent_again_is_dropped(database: Database) -> None:
+    """Law 6: another answer came meanwhile, and that one counts."""
+    await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
+    (found,) = await database.read(lambda c: doubts.look_ups(c, START))
+    await change(database, 1, http_status=429)
+    assert not await database.write(lambda c: doubts.park(c, found, "why", NOW, "me"), "test")
+    assert [] == await facts(database, 1)
+
+
+async def test_a_reason_follows_the_one_that_it_adds_to(database: Database) -> None:
+    """A person reads what happened and what the last list said, once each, and the doubt is no
+    younger by it; what moved on is left.
+    """
+    await doubt(database, 5, 0, 60, error="the answer was lost")
+    (found,) = await known(database)
+    await database.write(lambda c: doubts.explain(c, found, "not yet"), "test")
+    await database.write(lambda c: doubts.explain(c, found, "a\ud800"), "test")
+    stored = await row(database, 5)
+    assert "the answer was lost; evidence: a\ufffd" == stored["error"]
+    assert later(START, 60) == stored["updated_at"]
+    await change(database, 5, claims=2)
+    await database.write(lambda c: doubts.explain(c, found, "more"), "test")
+    assert stored["error"] == (await row(database, 5))["error"]
+
+
+@pytest.fixture
+def crowded(path: Path) -> Iterator[Connection]:
+    """A queue with thousands of rows in each state and as many facts, and ten doubts."""
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        for statement in CROWD.split(";"):
+            connection.exec_driver_sql(statement)
+        yield connection
+    engine.dispose()
+
+
+CROWD = """
+INSERT INTO videos (id, url, state, updated_at, attempts, claims, job_id, http_status, media_id)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
+SELECT i, 'u' || i, state, '2026-01-01 12:00:00', 1, 1,
+       CASE state WHEN 'submitted' THEN 'job-' || i END,
+       CASE WHEN i % 900 = 7 THEN 500 END, CASE i % 2 WHEN 0 THEN 'm' || i END
+FROM (SELECT i, CASE WHEN i % 900 = 0 THEN 'in_doubt' WHEN i % 3 = 0 THEN 'submitted'
+     WHEN i % 3 = 1 THEN 'pending' ELSE 'failed' END AS state FROM n);
+INSERT INTO history (video_id, attempt, at, who, fact, started_at, job_id)
+SELECT id, 1, strftime('%Y-%m-%d %H:%M:%S', '2026-01-01 06:00:00', id || ' seconds'), 'w',
+       CASE state WHEN 'submitted' THEN 'accepted' WHEN 'in_doubt' THEN 'in_doubt'
+       ELSE 'refused' END,
+       strftime('%Y-%m-%d %H:%M:%S', '2026-01-01 06:00:00', id || ' seconds'), job_id
+FROM videos ORDER BY id
+"""
+
+
+def judge_all(connection: Connection) -> list[Doubt]:
+    """Every doubt and every look-up, as a list of jobs needs them."""
+    return [*doubts.doubts(connection, START), *doubts.look_ups(connection, START)]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        judge_all,
+        lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]),
+        doubts.youngest_doubt,
+        doubts.still_in_doubt,
+        lambda c: doubts.next_look_up(c, None),
+        lambda c: doubts.next_look_up(c, START),
+        lambda c: doubts.free(c, judge_all(c)[0], NOW, NOW, "me"),
+    ],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_no_doubt_walks_the_finished_rows(
+    crowded: Connection, action: Callable[[Connection], object], *, analysed: bool
+) -> None:
+    """Doubts are read and settled through indexes, however many videos and facts there are."""
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    scans = {plan for plan in plans(crowded, action) if plan.startswith("SCAN")}
+    assert scans <= {"SCAN CONSTANT ROW", *BY_PARTIAL_INDEX}
+
+
+BY_PARTIAL_INDEX = {
+    "SCAN videos USING INDEX videos_doubts",
+    "SCAN videos USING INDEX videos_look_ups",
+}
+
+
+def test_a_crowd_of_finished_videos_costs_nothing(crowded: Connection) -> None:
+    """Ten doubts among thousands of videos and facts take as many steps as ten doubts."""
+    driver = crowded.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    assert 20 == len(judge_all(crowded))
+    driver.set_progress_handler(count, 100)
+    judge_all(crowded)
+    driver.set_progress_handler(None, 0)
+    assert 400 > steps

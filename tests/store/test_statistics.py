@@ -1,0 +1,135 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert
+
+from tests.conftest import START
+from tests.parts import add, later
+from worker.core.model import State
+from worker.db.database import Database
+from worker.db.schema import history
+from worker.store import statistics as numbers
+from worker.store.statistics import Overview
+
+NOW = START
+
+
+async def tell(database: Database, video_id: int, *told: tuple[int, str, str | None]) -> None:
+    """Facts of one video: attempt, fact, job id."""
+    rows = [
+        {
+            "video_id": video_id,
+            "attempt": attempt,
+            "at": NOW,
+            "who": "worker-1",
+            "fact": fact,
+            "job_id": job_id,
+        }
+        for attempt, fact, job_id in told
+    ]
+    await database.write(lambda c: c.execute(insert(history), rows), "test")
+
+
+async def overview(database: Database, now: datetime = NOW) -> Overview:
+    """The numbers at a moment."""
+    return await database.read(lambda c: numbers.overview(c, now))
+
+
+async def test_an_empty_queue_is_all_zeros(database: Database) -> None:
+    """Every state is named, also where nothing is in it."""
+    expected = Overview(
+        states=dict.fromkeys(State, 0),
+        due=0,
+        oldest_due_at=None,
+        last_due_at=None,
+        accepted_today=0,
+        accepted_this_month=0,
+        accepted=0,
+        possibly_twice=0,
+        today={},
+        heard=None,
+    )
+    assert expected == await overview(database)
+
+
+async def test_what_is_due_is_counted_to_the_moment(database: Database) -> None:
+    """Due now, the oldest of it, and the last of what waits."""
+    for seconds in (-60, 0, 0.000001, 900):
+        await add(database, f"https://example.org/{seconds}", due_at=later(NOW, seconds))
+    await add(database, "https://example.org/f", state="failed", due_at=later(NOW, -999))
+    seen = await overview(database)
+    assert (2, later(NOW, -60), later(NOW, 900)) == (seen.due, seen.oldest_due_at, seen.last_due_at)
+    assert (4, 1) == (seen.states[State.PENDING], seen.states[State.FAILED])
+
+
+async def test_accepted_jobs_are_counted_by_day_and_month(database: Database) -> None:
+    """What was bought today, this month and in all, in UTC, late answers included."""
+    moments = [
+        datetime(2026, 1, 15, 0, 0, 0, tzinfo=UTC),
+        datetime(2026, 1, 14, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC),
+        datetime(2020, 1, 15, tzinfo=UTC),
+    ]
+    rows = [
+        {"video_id": n, "attempt": 1, "at": at, "who": "w", "fact": "accepted", "job_id": f"j{n}"}
+        for n, at in enumerate(moments)
+    ]
+    rows.append({**rows[0], "video_id": 9, "fact": "late_answer", "job_id": "j9"})
+    rows.append({**rows[0], "video_id": 10, "fact": "in_doubt", "job_id": None})
+    await database.write(lambda c: c.execute(insert(history), rows), "test")
+    seen = await overview(database, datetime(2026, 1, 15, 12, tzinfo=UTC))
+    assert (2, 4, 6) == (seen.accepted_today, seen.accepted_this_month, seen.accepted)
+
+
+@pytest.mark.parametrize(
+    ("story", "twice"),
+    [
+        ([(1, "accepted", "a")], 0),
+        ([(1, "in_doubt", None)], 0),
+        ([(1, "in_doubt", None), (2, "accepted", "a")], 1),
+        ([(1, "in_doubt", None), (2, "in_doubt", None)], 1),
+        ([(1, "in_doubt", None), (2, "in_doubt", None), (3, "accepted", "a")], 2),
+        ([(1, "in_doubt", None), (1, "late_answer", "a")], 0),
+        ([(1, "in_doubt", None), (2, "accepted", "b"), (1, "late_answer", "a")], 1),
+        ([(1, "in_doubt", None), (1, "late_answer", None), (2, "accepted", "a")], 0),
+        ([(1, "in_doubt", None), (2, "refused", None)], 0),
+        ([(1, "try_later", None), (2, "accepted", "a")], 0),
+    ],
+)
+async def test_what_may_have_been_bought_twice_is_counted(
+    database: Database, story: list[tuple[int, str, str | None]], twice: int
+) -> None:
+    """The most that may have been paid beyond one job a video: jobs and open doubts, less one."""
+    await add(database, "https://example.org/a")
+    await tell(database, 1, *story)
+    assert twice == (await overview(database)).possibly_twice
+
+
+async def test_doubles_of_many_videos_add_up(database: Database) -> None:
+    """However many were in doubt once, all are counted."""
+    always = {"at": NOW, "who": "w"}
+    rows = [
+        {**always, "video_id": number, "attempt": attempt, "fact": fact, "job_id": job_id}
+        for number in range(numbers.BATCH + 3)
+        for attempt, fact, job_id in [(1, "in_doubt", None), (2, "accepted", f"j{number}")]
+    ]
+    await database.write(lambda c: c.execute(insert(history), rows), "test")
+    assert numbers.BATCH + 3 == (await overview(database)).possibly_twice
+
+
+async def test_today_is_counted_by_what_happened(database: Database) -> None:
+    """What a day was like can be read: how much went well, was refused, or was turned away."""
+    await tell(database, 1, (1, "throttled", None), (2, "throttled", None), (3, "accepted", "a"))
+    await tell(database, 2, (1, "refused", None), (1, "retry", None), (2, "released", None))
+    assert {"throttled": 2, "accepted": 1, "refused": 1} == (await overview(database)).today
+    assert {} == (await overview(database, NOW + timedelta(days=1))).today
+
+
+async def test_what_was_heard_last_is_an_answer(database: Database) -> None:
+    """A revoked key would be forgotten by the morning; what people did says nothing about it."""
+    await tell(database, 1, (1, "accepted", "a"))
+    await tell(database, 2, (1, "account_refused", None), (1, "released", None), (1, "retry", None))
+    heard = (await overview(database)).heard
+    assert heard is not None
+    assert (2, "account_refused") == (heard["video_id"], heard["fact"])

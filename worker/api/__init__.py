@@ -1,0 +1,1 @@
+"""The client of the Valossa Core API."""

@@ -1,0 +1,187 @@
+"""One exchange with the API; the last place that sees an aiohttp error, and the key.
+
+Always returns an outcome and never raises for what a network or a server does. It repeats nothing,
+follows nothing, and knows no database.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from http import HTTPStatus
+from typing import Self
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.http import HttpProcessingError
+
+from worker.api.transport import Call, Wire, WithheldError
+from worker.core.classify import Answer, Exchange, NoAnswer, Withheld, classify
+from worker.core.job_list import Listing, Unlisted, listing
+from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
+from worker.core.redact import blank, clean
+from worker.core.request import Json
+
+BODY_LIMIT = 64 * 1024
+"""Bytes of an answer that are read (design.md, section 4)."""
+
+LIST_LIMIT = 64 * 1024 * 1024
+"""Bytes of a list of jobs that are read."""
+
+ERROR_LIMIT = 500
+"""Characters of an unexpected answer that are shown."""
+
+_JSON = json.JSONEncoder(ensure_ascii=False)
+_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+_QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
+"""Where aiohttp begins to quote the server."""
+
+
+class Api:
+    """The connections to one address of the API, with one key."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        key: str,
+        slots: int,
+        connect_timeout_seconds: float,
+        timeout_seconds: float,
+        now: Callable[[], datetime],
+        agent: str,
+    ) -> None:
+        self._key = key
+        self._now = now
+        self._wire = Wire(
+            url=url.rstrip("/"),
+            connections=slots + 1,  # the list of jobs takes no video's place
+            connect_timeout_seconds=connect_timeout_seconds,
+            timeout_seconds=timeout_seconds,
+            agent=agent,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._wire.close()
+
+    async def new_job(self, body: Json, may_send: Callable[[], str | None]) -> Outcome:
+        """POST one job and say what it ended in. ``may_send`` is asked last, when the connection
+        stands and before the first byte leaves: a reason withholds the request (law 4).
+        Cancelling the task cuts the exchange short, and is answered with its outcome.
+        """
+        outcome = classify(await self._exchange(body, may_send))
+        if isinstance(outcome, Accepted):
+            return Accepted(clean(blank(outcome.job_id, self._key)), outcome.status)
+        return replace(outcome, message=clean(blank(outcome.message, self._key)))
+
+    async def list_jobs(self) -> Listing | Unlisted:
+        """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
+        nothing. The key travels in the query, so no text of an error may show the address.
+        """
+        call = Call(LIST_LIMIT)
+        try:
+            await self._wire.get("/list_jobs", {"api_key": self._key}, call)
+        except _FAILURES as error:
+            harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
+            told = _told(error) if harmless else type(error).__name__
+            return Unlisted(reason=clean(blank(told, self._key)))
+        answer = self._answered(call)
+        if answer.status != HTTPStatus.OK:
+            return self._unlisted(answer)
+        # In a thread: what is in flight must not wait while a huge list is read.
+        found = await asyncio.to_thread(self._read_list, answer.body)
+        return found or Unlisted(reason="the answer is not JSON", lasting=True)
+
+    def _read_list(self, body: bytes) -> Listing | None:
+        """The list, with the key blanked wherever something of it is kept."""
+        found = listing(body)
+        if found is None:
+            return None
+        entries = tuple(
+            replace(
+                entry,
+                job_id=entry.job_id and blank(entry.job_id, self._key),
+                status=entry.status and blank(entry.status, self._key),
+            )
+            for entry in found.entries
+        )
+        paged = found.paged and blank(found.paged, self._key)
+        return Listing(entries=entries, paged=paged, shape=blank(found.shape, self._key))
+
+    def _unlisted(self, answer: Answer) -> Unlisted:
+        """An answer that is no list, in the words of the outcome table."""
+        outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
+        told = outcome.message or f"HTTP {answer.status}"
+        later = outcome if isinstance(outcome, Throttled | TryLater) else None
+        return Unlisted(
+            reason=clean(blank(told, self._key))[:ERROR_LIMIT],
+            lasting=not isinstance(outcome, Throttled | TryLater | InDoubt),
+            retry_after=None if later is None else later.retry_after,
+        )
+
+    async def cancel_job(self, job_id: str) -> str | None:
+        """POST that a job which still waits is cancelled (valossa-api.md, section 7); why it was
+        not, or None if it was.
+        """
+        call = Call(BODY_LIMIT)
+        try:
+            await self._wire.post("/cancel_job", self._body({"job_id": job_id}), call)
+        except _FAILURES as error:
+            return type(error).__name__
+        answer = self._answered(call)
+        return None if answer.status == HTTPStatus.OK else self._unlisted(answer).reason
+
+    async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> Exchange:
+        call = Call(BODY_LIMIT, may_send)
+        error = ""
+        try:
+            await self._wire.post("/new_job", self._body(body), call)
+        except WithheldError as reason:
+            return Withheld(str(reason))
+        except asyncio.CancelledError:
+            _answered_cancel()
+            error = "cut short by our own stop"
+        except Exception as failure:  # noqa: BLE001 - every failure of an exchange has an outcome
+            error = _told(failure)
+        # The status stands, whatever became of the body; and no await stands between the last byte
+        # read and the return, so that an answer is never lost to a cancellation.
+        return NoAnswer(error, call.sent) if call.head is None else self._answered(call)
+
+    def _body(self, fields: Json) -> bytes:
+        return _JSON.encode({"api_key": self._key, **fields}).encode()
+
+    def _answered(self, call: Call) -> Answer:
+        assert call.head is not None  # noqa: S101 - only what has been answered comes here
+        return Answer(
+            status=call.head.code,
+            body=bytes(call.body),
+            received_at=self._now(),
+            retry_after=call.head.headers.get(hdrs.RETRY_AFTER),
+            date=call.head.headers.get(hdrs.DATE),
+        )
+
+
+def _answered_cancel() -> None:
+    """A cancellation that ends in an outcome is over; what the task does next may wait again."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+
+
+def _told(error: BaseException) -> str:
+    """An error as a sentence, without the request in it and without what the server said: aiohttp
+    quotes that cut and escaped, so that the key in it might not be found.
+    """
+    match error:
+        case HttpProcessingError():
+            text = _QUOTE.split(error.message)[0]
+        case aiohttp.ServerDisconnectedError():
+            text = "the server closed the connection"
+        case _:
+            text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,208 @@
+"""One HTTP request on one connection, so that the moment at which its first byte leaves is known.
+
+aiohttp resolves, connects, speaks TLS, keeps connections and parses what comes; the request itself
+is written here, in one piece. Repeats nothing, follows nothing, keeps no cookie, asks no proxy, and
+knows no API. Facts about aiohttp are tests (tests/api/test_client.py).
+"""
+
+import asyncio
+import select
+import socket
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from http import HTTPStatus
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+from yarl import URL
+
+KEEP_ALIVE_SECONDS = 4.0
+"""Shorter than a server's usual five: an idle connection that the server closes under a POST makes
+a doubt."""
+
+
+class WithheldError(Exception):
+    """The last check before the first byte said no; nothing has left."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request and how far it came, whatever ended it. ``may_send`` is asked last, when the
+    connection stands: a reason withholds the request (law 4). ``sent``: the first byte may have
+    left; ``head``: the answer has begun, with its ``content`` to come; ``body``: as much of that
+    as was read, ``limit`` bytes at most.
+    """
+
+    limit: int
+    may_send: Callable[[], str | None] = lambda: None
+    sent: bool = False
+    head: RawResponseMessage | None = None
+    content: StreamReader | None = None
+    body: bytearray = field(default_factory=bytearray)
+
+
+class Wire:
+    """The connections to one address."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        connections: int,
+        connect_timeout_seconds: float,
+        timeout_seconds: float,
+        agent: str,
+    ) -> None:
+        self._url = url
+        self._agent = agent
+        self._timeout_seconds = timeout_seconds
+        patience = min(connect_timeout_seconds, timeout_seconds)
+        self._patience = aiohttp.ClientTimeout(connect=patience, sock_connect=patience)
+        self._connector = aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
+        )
+        self._ears: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connector.close()
+
+    def get(self, path: str, query: dict[str, str], call: Call) -> Coroutine[None, None, None]:
+        """GET ``path`` below the address. Raises as ``post``."""
+        head = _head("GET", URL(f"{self._url}{path}").with_query(query), self._agent)
+        return self._carry(head + b"\r\n", call)
+
+    def post(self, path: str, body: bytes, call: Call) -> Coroutine[None, None, None]:
+        """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or what the
+        network, the server or a time-out raised; ``call`` tells how far it came.
+        """
+        head = _post_head(f"{self._url}{path}", self._agent)
+        return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), call)
+
+    async def _carry(self, request: bytes, call: Call) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout_seconds
+        connection = await self._connected()
+        protocol = connection.protocol
+        assert protocol is not None  # noqa: S101 - as just connected
+        timer = loop.call_at(deadline, _too_late, protocol, call)
+        try:
+            _say(protocol, request, call)
+            await _hear(protocol, call)
+        except BaseException:
+            _cut(connection)
+            raise
+        finally:
+            timer.cancel()
+        connection.release()
+
+    async def _connected(self) -> Connection:
+        """A connection that is new, or kept and silent: aiohttp would take whatever came on it
+        since its last answer for the answer to the next request.
+        """
+        try:
+            while True:
+                connection = await self._connector.connect(self._place, [], self._patience)
+                if not self._has_spoken(connection.protocol):
+                    return connection
+                connection.close()
+        except TimeoutError:
+            raise TimeoutError(f"no connection within {self._patience.connect:g} s") from None
+
+    @cached_property
+    def _place(self) -> aiohttp.ClientRequest:
+        """Where to connect to, in the form that aiohttp's connector takes."""
+        url = URL(self._url)
+        if url.scheme not in {"http", "https"}:
+            raise aiohttp.InvalidURL(url)
+        return aiohttp.ClientRequest(hdrs.METH_POST, url)
+
+    def _has_spoken(self, protocol: ResponseHandler | None) -> bool:
+        """Whether anything came on a kept connection, its end included: in aiohttp's hands
+        already, or still with the kernel.
+        """
+        if protocol is None or protocol.transport is None:
+            return True
+        ear = self._ears.get(protocol)
+        if ear is None:
+            self._ears[protocol] = _ear(protocol.transport)
+            return False
+        return protocol.should_close or bool(ear.poll(0))
+
+
+def _say(protocol: ResponseHandler, request: bytes, call: Call) -> None:
+    """Ask once more, then let it leave. Nothing is awaited from the question to the first byte, so
+    that no time passes between them but the process' own.
+    """
+    reason = call.may_send()
+    if reason is not None:
+        raise WithheldError(reason)
+    assert protocol.transport is not None  # noqa: S101 - as just connected
+    protocol.set_response_params(read_until_eof=True)
+    call.sent = True
+    protocol.transport.write(request)
+
+
+async def _hear(protocol: ResponseHandler, call: Call) -> None:
+    """Read the answer; what precedes it (1xx) is no answer."""
+    head, content = await protocol.read()
+    while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
+        head, content = await protocol.read()
+    call.head, call.content = head, content
+    while len(call.body) < call.limit and not content.at_eof():
+        call.body += await content.read(call.limit - len(call.body))
+
+
+@lru_cache(maxsize=2)
+def _post_head(url: str, agent: str) -> bytes:
+    """All of a head but the length, which alone differs from request to request."""
+    same = b"Content-Type: application/json\r\nContent-Length: "
+    return _head("POST", URL(url), agent) + same
+
+
+def _head(method: str, url: URL, agent: str) -> bytes:
+    return (
+        f"{method} {url.raw_path_qs} HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        f"Accept: */*\r\nAccept-Encoding: identity\r\nUser-Agent: {agent}\r\n"
+    ).encode()
+
+
+def _cut(connection: Connection) -> None:
+    """Let nothing more leave: aiohttp closes a connection in good order, which sends what asyncio
+    still holds, and TLS says goodbye for up to 30 s before the socket is closed.
+    """
+    if connection.transport is not None:
+        connection.transport.abort()
+    connection.close()
+
+
+def _too_late(protocol: ResponseHandler, call: Call) -> None:
+    """The time of a call is over: tell whoever waits for its answer, or for the rest of it. One
+    timer of the loop is enough; asyncio.timeout, which cancels the task, takes a tenth of a call.
+    """
+    protocol.set_exception(TimeoutError())
+    if call.content is not None:
+        call.content.set_exception(TimeoutError())
+
+
+def _ear(transport: asyncio.BaseTransport) -> select.poll:
+    """What tells whether the kernel holds anything that came on a connection."""
+    ear = select.poll()
+    ear.register(transport.get_extra_info("socket"), select.POLLIN)
+    return ear
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket whose close drops what it has not sent: bytes that wait behind a dead network must
+    not arrive after the attempt has ended.
+    """
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    return made

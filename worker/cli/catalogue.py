@@ -1,0 +1,226 @@
+"""Every command: where it is done, its purpose, an example and what it exits with."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from worker.cli import arguments, practice
+
+_ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
+_WORKED = {
+    1: "a video failed in this run, or a doubt is left for a person: see why",
+    77: "the key was refused, or the same refusal came 20 times in a row",
+    78: "a setting, the key, the database or api_url is wrong",
+}
+_STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: where it is done, and what its help says. ``exits`` are those that ``_ALWAYS``
+    does not say already.
+    """
+
+    name: str
+    module: str
+    purpose: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None] = arguments.none
+    exits: Mapping[int, str] = field(default_factory=lambda: {0: "done"})
+
+    @property
+    def epilog(self) -> str:
+        """The end of its help."""
+        codes = sorted({**_ALWAYS, **self.exits}.items())
+        told = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
+        return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{told}"
+
+
+COMMANDS = (
+    Command(
+        "migrate",
+        "migrate_check",
+        "make the database, or bring it to this version",
+        "migrate",
+        exits={0: "the database is of this version"},
+    ),
+    Command(
+        "check",
+        "migrate_check",
+        "say whether all is ready, and all that is not",
+        "check --online",
+        arguments.check,
+        {0: "all is ready", 78: "something is not; each problem is a line"},
+    ),
+    Command(
+        "add",
+        "add",
+        "enqueue one video",
+        "add https://example.com/talk.mp4 --title 'A talk' --language en-US",
+        arguments.add,
+        {0: "added; its id is printed", 1: "its url or media_id is there already"},
+    ),
+    Command(
+        "import",
+        "import_",
+        "enqueue a list, CSV or JSON Lines",
+        "import talks.csv --map media_id=id --rejects rejects.jsonl",
+        arguments.import_,
+        {
+            0: "every row was taken, or was there already",
+            1: "some rows were rejected; the others are in",
+            2: "wrong usage, or a file that is no list; nothing was taken",
+            130: "stopped by a signal; the same command goes on",
+        },
+    ),
+    Command(
+        "drain",
+        "run",
+        "submit until nothing is due, then exit",
+        "drain --wait",
+        arguments.drain,
+        {
+            0: "all that was due is submitted, or nothing was due",
+            75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
+            **_WORKED,
+            **_STOPPED,
+        },
+    ),
+    Command(
+        "run",
+        "run",
+        "submit for ever, as a daemon",
+        "run --rate 5",
+        arguments.pace,
+        {78: _WORKED[78], **_STOPPED},
+    ),
+    Command(
+        "health",
+        "health",
+        "say whether the daemon's loop still turns",
+        "health",
+        exits={0: "it has turned within the last minute", 1: "it has not, or never ran here"},
+    ),
+    Command(
+        "status",
+        "status",
+        "the queue in numbers, and what needs a person",
+        "status",
+        arguments.status,
+    ),
+    Command(
+        "workers",
+        "workers",
+        "who works on the queue, and what is in flight",
+        "workers",
+        arguments.as_json,
+        {0: "done, also where nobody does"},
+    ),
+    Command(
+        "list",
+        "list_export_why",
+        "videos by state, error or time",
+        "list --state failed --since 2h",
+        arguments.list_,
+        {0: "done, also where nothing is found", 1: "an ID is that of no video"},
+    ),
+    Command(
+        "show",
+        "show",
+        "the story of one video",
+        "show 17",
+        arguments.show,
+        {0: "done", 1: "no video has this name"},
+    ),
+    Command(
+        "why",
+        "list_export_why",
+        "failures and doubts by reason, and what helps",
+        "why",
+        arguments.as_json,
+        {0: "done, also where there are none"},
+    ),
+    Command(
+        "export",
+        "list_export_why",
+        "videos as CSV, in the columns that import reads",
+        "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
+        arguments.export,
+        {0: "done, also where nothing is found", 1: "an ID is that of no video"},
+    ),
+    Command(
+        "retry",
+        "change",
+        "make failed videos due again",
+        "retry --error-like language",
+        arguments.retry,
+        {0: "done; what was left is told", 1: "nothing was changed"},
+    ),
+    Command(
+        "cancel",
+        "change",
+        "take videos out of the queue",
+        "cancel --state pending --since 2h",
+        arguments.cancel,
+        {0: "done; what was left is told", 1: "nothing was changed"},
+    ),
+    Command(
+        "resolve",
+        "change",
+        "settle a doubt by what you found",
+        "resolve 17 --give-up",
+        arguments.resolve,
+        {0: "settled", 1: "it is not in doubt, or another video has this job"},
+    ),
+    Command(
+        "reconcile",
+        "reconcile",
+        "settle doubts by the API's list of jobs, now",
+        "reconcile --dry-run",
+        arguments.reconcile,
+        {
+            0: "nothing is in doubt any more",
+            1: "doubts are left, or there is no list",
+        },
+    ),
+    Command(
+        "audit",
+        "audit",
+        "compare the API's whole list of jobs with the table",
+        "audit --adopt",
+        arguments.audit,
+        {0: "they agree, or what was asked for is done", 1: "they differ, or there is no list"},
+    ),
+    Command(
+        "pause",
+        "change",
+        "claim nothing more, in every process on this database",
+        "pause --reason 'wrong list'",
+        arguments.pause,
+    ),
+    Command("resume", "change", "end a pause", "resume"),
+    Command(
+        "move",
+        "move",
+        "move the queue and its history to another database",
+        "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
+        arguments.move,
+        {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    ),
+    Command(
+        "simulate",
+        "simulate",
+        "imitate the API on this machine, with faults to order",
+        "simulate --latency 0.3 --fail lost=0.02 --fail 429=0.02 --limit 20/1s",
+        practice.simulate,
+        {0: "stopped by a signal", 78: "the port cannot be used"},
+    ),
+    Command(
+        "demo",
+        "demo",
+        "see the whole thing work, on this machine alone",
+        "demo",
+        practice.demo,
+        {0: "done", 78: "its folder cannot be made", **_STOPPED},
+    ),
+)

@@ -1,0 +1,108 @@
+"""``demo``: the main job on a scratch database, against the imitation of the API."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from worker import log, opening, wiring
+from worker.cli import exits, output
+from worker.cli.commands import import_, run
+from worker.cli.commands.interruptible import StoppedError, stoppable
+from worker.cli.parser import parser
+from worker.core.import_row import Plan
+from worker.core.model import State
+from worker.db.database import DatabaseProblem
+from worker.settings import Key, Loaded, Settings
+from worker.simulator import Options, Simulator
+from worker.store import counts, search
+
+SAMPLE = Path(__file__).parent / "sample.csv"
+
+FAULTS = {5: "429", 11: "500", 17: "400", 23: "lost"}
+"""Ordered trouble: the number of a request, and what happens to it."""
+
+KEY = "demo-key"
+
+
+def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
+    """Import a sample list, drain it, and tell what became of it."""
+    folder = Path(args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return exits.complain([f"{folder}: {error.strerror}"])
+    try:
+        return asyncio.run(_demo(folder / "videos.db"))
+    except DatabaseProblem as problem:
+        return exits.complain([str(problem)])
+
+
+async def _demo(database: Path) -> int:
+    options = Options(keys=frozenset({KEY}), latency_seconds=0.15, script=FAULTS)
+    log.configure("error", "auto")
+    async with Simulator(options) as simulator:
+        settings = Settings(
+            database_url=str(database),
+            api_url=simulator.url,
+            rate=20,
+            concurrency=4,
+            backoff_base_seconds=2,
+            backoff_max_seconds=2,
+        )
+        print(f"An imitation of the API answers at {simulator.url}; its orders are to turn one")
+        print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
+        print(f"one answer. The queue is {database}.\n")
+        imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
+        plan = Plan(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
+        with stoppable() as stop, suppress(StoppedError):
+            import_.report(await import_.import_all(imported, settings, plan, stop), as_json=False)
+        if stop.signal:
+            return 128 + stop.signal
+        print()
+        orders = wiring.orders(settings, drain=True, wait=True)
+        done = await run.perform(
+            settings, Key(KEY, "the demo"), orders, progress=sys.stderr.isatty()
+        )
+        accepted = len(simulator.accepted)
+    if done.signal is not None:
+        return 128 + done.signal
+    await _tell(settings, accepted)
+    return exits.OK
+
+
+async def _tell(settings: Settings, accepted: int) -> None:
+    """The states, then the few that want a person, then what to try next."""
+    async with opening.existing_database(settings) as database:
+        states = await database.read(counts.by_state)
+        wanting = search.Filter(states=(State.FAILED, State.IN_DOUBT))
+        rows = await database.read(lambda c: search.matching(c, wanting, 0, 10))
+        path = database.address
+    there = sorted((state, number) for state, number in states.items() if number)
+    output.table(("state", "videos"), there, title="What became of them")
+    print(f"\nThe imitation accepted {accepted} jobs; {_lost(accepted)}.\n")
+    output.table(
+        ("id", "state", "title", "why"),
+        ((row["id"], row["state"], row["title"], row["error"]) for row in rows),
+        title="The few that want a person",
+    )
+    for row in rows:
+        print(f"More about {row['id']}:  {_program()} show {row['id']} --database {path}")
+    print(f"Next, try:  {_program()} import YOUR-LIST.csv")
+
+
+def _lost(accepted: int) -> str:
+    """What became of the answer that was lost."""
+    if accepted:
+        return "the one whose answer was lost was found in its list"
+    return "what is handed in is not handed in again"
+
+
+def _program() -> str:
+    """The program as it was called."""
+    called = Path(sys.argv[0])
+    return "python -m worker" if called.name == "__main__.py" else sys.argv[0]

@@ -1,0 +1,78 @@
+"""What a run amounts to: its exit code, and what to tell the one who started it."""
+
+from dataclasses import dataclass
+
+from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
+from worker.core import relocation
+from worker.runner.orders import End, Report
+
+_KEY_ENDS = {End.ACCOUNT, End.EQUAL_REFUSALS}
+_CONFIG_ENDS = {End.ADDRESS, End.DATABASE, End.MOVED}
+_NO_TROUBLE = {End.LIMIT, End.TIME}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What a run left behind: ``due`` now, ``waiting`` for a moment or another process, and
+    ``for_people``: doubts of this run that only a person can settle.
+    """
+
+    due: int
+    waiting: int
+    for_people: int
+
+
+def of_run(report: Report, left: Left, signal_number: int | None) -> int:
+    """The worst that is true: signal, 78, 77, 1, 75, 0."""
+    if signal_number is not None:
+        return 128 + signal_number
+    if report.end in _CONFIG_ENDS:
+        return CONFIG
+    if report.end in _KEY_ENDS:
+        return KEY
+    if report.tally.failed or left.for_people:
+        return PROBLEMS
+    if report.end is End.HELD or ((left.due or left.waiting) and report.end not in _NO_TROUBLE):
+        return LATER
+    return OK
+
+
+def advice(report: Report, address: str, key: str, database: str) -> list[str]:
+    """What to do about the end of a run, a sentence a line; nothing where all is well. ``address``
+    and ``key`` say which ones were used, and where they came from, ``database`` what leads a
+    command to this one.
+    """
+    match report.end:
+        case End.ACCOUNT:
+            return [
+                f"the API refuses the key or the account ({report.detail}): no video was charged",
+                f"put the right key in {key}, or settle it with Valossa, and run it again",
+            ]
+        case End.ADDRESS:
+            return [
+                f"what answers at {address} is not the API ({report.detail}): no video was charged",
+                "correct api_url, look with valossa-ingest check --online, and run it again",
+            ]
+        case End.EQUAL_REFUSALS:
+            ids = " ".join(f"id={each}" for each in (report.stop.videos if report.stop else ()))
+            return [
+                f"stopped: the same refusal again and again ({report.detail})",
+                f"when its cause is gone: valossa-ingest retry --yes {ids}{database}",
+            ]
+        case End.DATABASE | End.CAP:
+            return [report.detail]
+        case End.MOVED:
+            return [f"this queue {relocation.sentence(report.detail)}"]
+        case End.UNREACHABLE:
+            remedy = "look with valossa-ingest check --online, or run it again later"
+            return [f"no clear answer from {address} ({report.detail}): {remedy}"]
+        case End.EMPTY if report.tally.postponed:
+            return [
+                f"{report.tally.postponed} postponed: valossa-ingest list --state pending says why"
+            ]
+        case End.PAUSED:
+            return [f"paused ({report.detail}): valossa-ingest resume, then run it again"]
+        case End.COOL_DOWN:
+            return [f"ended early: {report.end} ({report.detail}); run it again later"]
+        case _:
+            return []

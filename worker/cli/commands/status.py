@@ -1,0 +1,171 @@
+"""``status``: what is left and by when, what was bought, what moves or not, what wants a person."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, RowMapping
+
+from worker import wiring
+from worker.cli import exits, output
+from worker.cli.session import look
+from worker.core import pace
+from worker.core.model import Fact, State
+from worker.db.address import Server, address_of
+from worker.settings import Loaded, Settings
+from worker.store import caps, shared_state, statistics, workers
+from worker.store.caps import Level
+from worker.store.shared_state import Account
+from worker.store.statistics import Overview
+
+_REFUSED = {
+    Fact.ACCOUNT_REFUSED: "the API refuses the key or the account: put the right key in "
+    "VALOSSA_API_KEY or settle it with Valossa, then drain again or restart the daemon",
+    Fact.WRONG_ADDRESS: "what answers at api_url is not the API: correct it, look with "
+    "valossa-ingest check --online, then drain again or restart the daemon",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The queue at ``now``. ``throttled``: the last 429, None where the pace is not lowered."""
+
+    now: datetime
+    overview: Overview
+    account: Account
+    throttled: RowMapping | None
+    levels: Sequence[Level]
+    workers: int
+
+
+def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """The queue in numbers, and what needs a person."""
+
+    def tell(seen: _Seen) -> int:
+        facts = _facts(seen, loaded.settings)
+        if args.json:
+            names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
+            output.document({names[name]: value for name, value in facts.items()})
+            return exits.OK
+        output.pairs(facts)
+        for sentence in _needs_a_person(seen):
+            print()
+            output.paragraph(sentence)
+        return exits.OK
+
+    return look(loaded, lambda c, now: _look(c, loaded.settings, now), tell)
+
+
+def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
+    known = shared_state.read(connection)
+    known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
+    lowered = _rate(known, settings, now) < settings.rate
+    return _Seen(
+        now=now,
+        overview=statistics.overview(connection, now),
+        account=known,
+        throttled=statistics.last_throttled(connection) if lowered else None,
+        levels=[caps.level(connection, cap, now) for cap in wiring.caps(settings)],
+        workers=workers.alive(connection, now),
+    )
+
+
+def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
+    now, known, counted, levels = seen.now, seen.account, seen.overview, seen.levels
+    rate = _rate(known, settings, now)
+    cooling = known.cool_down_until is not None and known.cool_down_until > now
+    left = _left(seen, settings)
+    capped = {level.cap.name: level for level in levels}
+    return {
+        **{state.replace("_", " "): number for state, number in counted.states.items()},
+        "due now": counted.due,
+        "due later": counted.states[State.PENDING] - counted.due,
+        "oldest due": counted.oldest_due_at,
+        "pace": f"{rate:g} per {settings.period_seconds:g} s"
+        + (f", lowered from {settings.rate} by the API" if rate < settings.rate else ""),
+        "lowered at": seen.throttled and seen.throttled["at"],
+        "lowered reason": seen.throttled and seen.throttled["message"],
+        "paused since": known.paused_at,
+        "pause reason": known.pause_reason,
+        "cool-down until": known.cool_down_until if cooling else None,
+        "cool-down reason": known.cool_down_reason if cooling else None,
+        "max per day": _used(capped.get("max_per_day")),
+        "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
+        "max total": _used(capped.get("max_total")),
+        "time left": left,
+        "all handed in by": now + left if left is not None and not known.paused_at else None,
+        "daemon turned at": _turned_at(settings),
+        "workers alive": seen.workers,
+        "moved to": known.moved_to,
+        "last answer": _heard(counted),
+        "today": counted.today or None,
+        "accepted today": counted.accepted_today,
+        "accepted this month": counted.accepted_this_month,
+        "accepted in all": counted.accepted,
+        "possibly bought twice": counted.possibly_twice,
+    }
+
+
+def _used(level: Level | None) -> dict[str, int] | None:
+    """How much of a cap is used, None where it is not set."""
+    return None if level is None else {"used": level.used, "allowed": level.cap.most}
+
+
+def _rate(known: Account, settings: Settings, now: datetime) -> float:
+    """Starts per period that a worker would allow now: it counts no time without starts as calm."""
+    brake = pace.resume(known.brake, known.next_start_at, now)
+    return pace.rate_in_force(settings.rate, brake, now)
+
+
+def _left(seen: _Seen, settings: Settings) -> timedelta | None:
+    """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
+    nobody knows when it ends. None where a cap has no room for all of them.
+    """
+    now, known, pending = seen.now, seen.account, seen.overview.states[State.PENDING]
+    if not pending or any(level.room < pending for level in seen.levels):
+        return None
+    rate = _rate(known, settings, now)
+    begins = max(now, known.next_start_at, known.cool_down_until or now)
+    try:
+        paced = begins + pending * pace.spacing(rate, settings.period_seconds)
+    except OverflowError:  # in no calendar
+        return None
+    return max(paced, seen.overview.last_due_at or now) - now
+
+
+def _turned_at(settings: Settings) -> datetime | None:
+    """When a daemon's loop on this database has turned last, to within some seconds."""
+    address = address_of(settings.database_url)
+    if isinstance(address, Server):
+        return None
+    try:
+        turned = wiring.heartbeat_of(address.path).stat().st_mtime
+    except OSError:
+        return None
+    return datetime.fromtimestamp(turned, UTC)
+
+
+def _heard(seen: Overview) -> str | None:
+    if seen.heard is None:
+        return None
+    told = f"{output.text(seen.heard['at'])} {seen.heard['fact']}"
+    return f"{told}: {seen.heard['message']}" if seen.heard["message"] else told
+
+
+def _needs_a_person(seen: _Seen) -> Iterator[str]:
+    states, heard = seen.overview.states, seen.overview.heard
+    failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
+    if states[State.PENDING]:
+        yield from (each.told for each in seen.levels if not each.room and not each.submitting)
+    if heard is not None and heard["fact"] in _REFUSED:
+        yield _REFUSED[heard["fact"]]
+    if failed:
+        yield f"{failed} failed: valossa-ingest why says what helps"
+    if doubts:
+        yield (
+            f"{doubts} in doubt, perhaps bought: valossa-ingest reconcile asks the API for them;"
+            " what that leaves (valossa-ingest list --state in_doubt), look up in the Valossa"
+            " Portal, then: resolve ID --job-id X, or resolve ID --give-up, or retry ID"
+            " --may-buy-twice"
+        )

@@ -1,0 +1,44 @@
+"""Brings a database to the schema that this program works on, with alembic's revisions."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from worker.db.database import Database, DatabaseProblem
+
+_PACKAGED = Path(__file__).parents[1] / "migrations"
+_CHECKOUT = Path(__file__).parents[2] / "migrations"
+
+
+async def upgrade(database: Database, revision: str = "head") -> None:
+    """Bring ``database`` up to ``revision`` in one transaction, making the file if it is missing.
+
+    Raises DatabaseProblem if the file cannot be written, or is at a revision that nobody knows.
+    """
+    try:
+        await database.write(
+            lambda connection: command.upgrade(_config(connection), revision), "migrate"
+        )
+    except CommandError as error:
+        raise DatabaseProblem(f"database {database.address}: {error}: restore a backup") from error
+
+
+async def downgrade(database: Database, revision: str) -> None:
+    """Take ``database`` down to ``revision`` ("base" for nothing) in one transaction."""
+    await database.write(
+        lambda connection: command.downgrade(_config(connection), revision), "migrate"
+    )
+
+
+def _config(connection: Connection) -> Config:
+    """Alembic's settings without a file. An installed wheel carries the revisions in the package,
+    a checkout has them beside it.
+    """
+    config = Config()
+    folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,317 @@
+"""A PostgreSQL database as an engine: its connections, its lock and its time.
+
+Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings.
+"""
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from worker.clock import unless
+from worker.db.address import DatabaseProblem, Server, Unreachable
+from worker.db.postgres_errors import explained, state_of
+from worker.db.postgres_listener import Listener
+
+T = TypeVar("T")
+
+OLDEST = 14
+"""The oldest version of the server that is worked with."""
+
+CONNECT_SECONDS = 10.0
+LAST_SECONDS = 1.0
+"""What a transaction gets to notice that its connection was closed."""
+NET_SECONDS = 3.0
+"""After so long there may be something new although nobody has said so."""
+
+AGAIN_SECONDS = 0.5
+"""Between tries to learn what became of a transaction."""
+
+SESSION = {
+    "application_name": "valossa-ingest",
+    "timezone": "UTC",
+    # The intent is on disk before its request (law 1), whatever the database's default is.
+    "synchronous_commit": "on",
+    # A worker whose machine is gone does not hold the others up for ever.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+    # A plan for one batch is not worth compiling.
+    "jit": "off",
+}
+
+WATCH = {
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""Half a minute, in seconds and milliseconds: what is sent and not confirmed would otherwise be
+repeated for a quarter of an hour, and an answer that never comes be waited for without an end.
+"""
+
+_ROLES: dict[str, dict[str, Any]] = {
+    "write": {"isolation_level": "READ COMMITTED"},
+    "read": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+
+LOCK = (
+    "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
+    "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
+    "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
+    "set_config('idle_in_transaction_session_timeout', '10s', true)"
+)
+"""One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
+written. The time is read after the lock is held. The row locks of other programs are not waited for
+without an end, and a worker that is frozen or cut off gives the lock back.
+"""
+
+_NUMBER = text(
+    "INSERT INTO commits (session, number) VALUES (:session, :number) ON CONFLICT (session) "
+    "DO UPDATE SET number = excluded.number, at = excluded.at"
+)
+_NUMBERED = "SELECT number FROM commits WHERE session = $1"
+"""What a transaction leaves with what it writes, so that it can be asked for where the connection
+broke in its commit. The server's own number of it would not do: what a crash takes back has its
+number given to another.
+"""
+_FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 days'")
+
+_TIME = text("SELECT clock_timestamp()")
+
+
+class _UnsureError(Exception):
+    """The connection broke while a transaction was being committed."""
+
+    def __init__(self, result: object, cause: Exception) -> None:
+        super().__init__()
+        self.result = result
+        self.cause = cause
+
+
+class Postgres:
+    """The connections to one database: one that writes, one that reads, one that listens."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        now: Callable[[], datetime],
+        waiting: Callable[[str], None],
+        patience_seconds: float,
+    ) -> None:
+        self._server = server
+        self._here = now
+        self._ahead = timedelta(0)
+        self._waiting = waiting
+        self._patience_seconds = patience_seconds
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+        )
+        self._session = secrets.token_hex(8)
+        self._number = 0
+        self._turn = {role: asyncio.Lock() for role in _ROLES}
+        self._open: dict[str, AsyncConnection] = {}
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = asyncio.Event()
+        self._listener = Listener(self._connect, NET_SECONDS)
+
+    def now(self) -> datetime:
+        """The server's time (UTC) as the last transaction has told it, later by what this machine's
+        clock has gone on since.
+        """
+        return self._here() + self._ahead
+
+    async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
+        """``work``'s result, committed to disk; ``role`` is "write" or "read". Goes on to its end,
+        whatever becomes of the caller.
+        """
+        task = asyncio.create_task(self._transaction(role, work, purpose))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def version(self) -> int:
+        """A number that changes when somebody has said that there is something new, and now and
+        then, since not everything is said and a word may be lost.
+        """
+        return self._listener.heard()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._closed.set()
+        await self._listener.close()
+        for role in tuple(self._open):
+            await self._drop(role)
+        if self._running:
+            _, late = await asyncio.wait(self._running, timeout=LAST_SECONDS)
+            for task in late:
+                task.cancel()  # it waits for a server that does not answer, and has nothing there
+        await self._engine.dispose()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # the caller, where there is one still, gets it
+
+    async def _transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
+        async with self._turn[role]:
+            try:
+                connection = await self._connection(role)
+                return await connection.run_sync(self._step(role, work, purpose))
+            except _UnsureError as unsure:
+                await self._drop(role)
+                await self._learn(unsure, purpose)
+                return cast("T", unsure.result)
+            except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                problem = explained(error, self._server)
+                if isinstance(problem, DatabaseProblem):
+                    await self._drop(role)
+                raise problem from error
+
+    def _step(
+        self, role: str, work: Callable[[Connection], T], purpose: str
+    ) -> Callable[[Connection], T]:
+        if role == "read":
+            return lambda connection: _whole(connection, work)
+        return lambda connection: self._write(connection, work, purpose)
+
+    def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
+        begun = connection.begin()
+        try:
+            self._lock(connection, purpose)
+            result = work(connection)
+        except BaseException:
+            _roll_back(connection)
+            raise
+        try:
+            begun.commit()
+        except (DBAPIError, OSError) as error:
+            if isinstance(error, DBAPIError) and state_of(error)[:2] not in {"", "08", "57"}:
+                raise
+            raise _UnsureError(result, error) from error
+        return result
+
+    def _lock(self, connection: Connection, purpose: str) -> None:
+        """Take the queue's lock, and with it the time; leave this transaction's number."""
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
+        finally:
+            late.cancel()
+        self._ahead = now - self._here()
+        if not numbered:  # there are no tables yet
+            return
+        if not self._number:
+            connection.execute(_FORGET)
+        self._number += 1
+        connection.execute(_NUMBER, {"session": self._session, "number": self._number})
+
+    async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
+        """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
+        where nobody asks any more.
+        """
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self._patience_seconds, self._waiting, purpose)
+        try:
+            while (done := await self._committed()) is None:
+                if self._closed.is_set():
+                    raise Unreachable(
+                        f"database {self._server}: the connection broke in a commit, and nobody "
+                        "could learn whether it was done"
+                    ) from unsure.cause
+                await unless(self._closed, AGAIN_SECONDS)
+        finally:
+            late.cancel()
+        if not done:
+            raise explained(unsure.cause, self._server) from unsure.cause
+
+    async def _committed(self) -> bool | None:
+        """Whether the last transaction was, None where the server does not answer. It held the
+        queue's lock: whoever has that asks after its end.
+        """
+        try:
+            connection = await self._connect()
+            try:
+                async with connection.transaction():
+                    await connection.execute(LOCK)
+                    found: int | None = await connection.fetchval(_NUMBERED, self._session)
+            finally:
+                connection.terminate()
+        except asyncpg.UndefinedTableError:  # it would have made the tables
+            return False
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            return None
+        return found == self._number
+
+    async def _connection(self, role: str) -> AsyncConnection:
+        """The open connection."""
+        if self._closed.is_set():
+            raise DatabaseProblem(f"database {self._server} is closed")
+        if role not in self._open:
+            connection = await self._engine.connect()
+            self._open[role] = await connection.execution_options(**_ROLES[role])
+            await connection.run_sync(self._greet)
+        return self._open[role]
+
+    def _greet(self, connection: Connection) -> None:
+        """See that the server can be worked with, and what time it goes by."""
+        version = int((connection.dialect.server_version_info or (0,))[0])
+        if version < OLDEST:
+            raise DatabaseProblem(
+                f"database {self._server}: PostgreSQL {version} is too old: name one of version "
+                f"{OLDEST} or newer"
+            )
+        self._ahead = _whole(connection, lambda c: c.scalar(_TIME)) - self._here()
+
+    async def _drop(self, role: str) -> None:
+        """Break the connection off: the next transaction makes its own."""
+        connection = self._open.pop(role, None)
+        if connection is not None:
+            await connection.invalidate()
+            await connection.close()
+
+    async def _connect(self) -> asyncpg.Connection:
+        try:
+            connection = await asyncpg.connect(
+                self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
+            )
+        except UnicodeError as error:
+            raise DatabaseProblem(
+                f"database {self._server}: its host is no name of a machine ({error}): correct it"
+            ) from error
+        _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
+        return connection
+
+
+def _watch(peer: socket.socket) -> None:
+    """Let the kernel notice that a server is gone which says nothing any more, not even goodbye."""
+    if peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in WATCH.items():
+        if hasattr(socket, name):  # not every system has every one
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
+    """``work``'s result on one state."""
+    with connection.begin():
+        return work(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    """Undo; on a connection that is lost the server does so by itself."""
+    try:
+        connection.rollback()
+    except (DBAPIError, OSError):
+        connection.invalidate()

@@ -1,0 +1,57 @@
+"""What the errors of PostgreSQL, and of the way to it, mean to people. Talks to nobody."""
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from worker.db.address import DatabaseProblem, Server, Unreachable
+
+_BAD_VALUE = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,  # too long for an index
+    asyncpg.RaiseError,  # somebody's trigger
+)
+
+_PASSING = {
+    "08": "the connection is lost",
+    "40": "it made way for another transaction",
+    "53": "it is out of room, memory or connections: give it more, or run fewer workers",
+    "55": "a row is held by another session: end that session's transaction",
+    "57": "it is stopping or starting, or somebody has ended this session",
+    "25P03": "this worker stood still for too long in a transaction",
+}
+_LASTING = {
+    "25006": "it is read-only: name the primary server",
+    "28": "it refuses the user or the password: correct database_url, or PGPASSWORD",
+    "3D": "there is no such database: make it with CREATE DATABASE, or name another",
+    "42501": "the user may not do this: grant it what it needs, or make it the tables' owner",
+    "53100": "the disk is full: make room",
+}
+"""By the beginning of SQLSTATE; the longest that fits says it."""
+
+
+def state_of(error: BaseException) -> str:
+    """SQLSTATE, "" where the server has not spoken."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(found := getattr(cause, "sqlstate", None), str):
+            return found
+        cause = getattr(cause, "orig", None) or cause.__cause__
+    return ""
+
+
+def explained(error: Exception, server: Server) -> Exception:
+    """A database that cannot be used as a sentence; a bad value stays what it was."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    if isinstance(cause, _BAD_VALUE):
+        return error
+    state, said = state_of(error), f"({cause or error})"
+    for remedies, kind in ((_LASTING, DatabaseProblem), (_PASSING, Unreachable)):
+        for length in (5, 2):
+            if remedy := remedies.get(state[:length]):
+                return kind(f"database {server}: {remedy} {said}")
+    if state or isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
+        return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
+    return Unreachable(
+        f"database {server} cannot be reached: start it, or correct database_url {said}"
+    )

@@ -1,0 +1,1 @@
+"""One run: claim, send, settle, until it is over."""

@@ -1,0 +1,175 @@
+"""What one transaction of reconciliation does: read the doubts, judge each by a list, write.
+
+It joins the store's verbs and the core's verdicts on one connection; who asked for the list, and
+when, is the reconciler's business.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from sqlalchemy import Connection
+
+from worker.core.decide import Policy
+from worker.core.evidence import (
+    Absent,
+    Ambiguous,
+    Doubt,
+    Evidence,
+    Found,
+    Hope,
+    NoEvidence,
+    Verdict,
+    judge,
+    sighted,
+    unlisted,
+)
+from worker.core.job_list import Listing, Unlisted
+from worker.store import doubts, shared_state
+
+SOONEST_SECONDS = 60.0
+"""Between two questions for the list, of all processes together."""
+
+RAREST_SECONDS = 3600.0
+"""Between two questions about doubts that nothing has settled for long."""
+
+USED_UP = (
+    "the API has no job of it, but its attempts are used up; "
+    "valossa-ingest retry --may-buy-twice {} sends it again"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a list proved about one video. ``look_up``: it is pending, after a documented 500;
+    ``used_up``: it is not sent again by itself, whatever is proven.
+    """
+
+    doubt: Doubt
+    verdict: Verdict
+    look_up: bool = False
+    used_up: bool = False
+
+    @property
+    def hope(self) -> Hope | None:
+        """What may still settle the doubt, None if it is settled."""
+        match self.verdict:
+            case Absent() if self.used_up:
+                return Hope.NONE
+            case Found() | Absent():
+                return None
+            case Ambiguous():
+                return Hope.NONE
+            case NoEvidence(_, hope):
+                return hope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How a process judges; ``settle``: the age from which an absence counts."""
+
+    who: str
+    settle: timedelta
+    policy: Policy
+    dice: Callable[[], float]
+
+    def read(
+        self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime
+    ) -> list[Finding]:
+        """The verdict on everything that was in doubt when the list was asked for."""
+        open_doubts = doubts.doubts(connection, asked_at)
+        if isinstance(shown, Unlisted):
+            return [
+                self._finding(doubt, unlisted(doubt, shown, asked_at, self.settle))
+                for doubt in open_doubts
+            ]
+        ids = [entry.job_id for entry in shown.entries if entry.job_id is not None]
+        seen = Evidence.of(shown, asked_at, doubts.held(connection, ids), self.settle)
+        judged = [self._finding(doubt, judge(doubt, seen)) for doubt in open_doubts]
+        looked_up = [(d, sighted(d, seen)) for d in doubts.look_ups(connection, asked_at)]
+        judged += [Finding(doubt=d, verdict=v, look_up=True) for d, v in looked_up if v is not None]
+        return judged
+
+    def _finding(self, doubt: Doubt, verdict: Verdict) -> Finding:
+        used_up = doubt.attempts >= self.policy.max_attempts
+        return Finding(doubt=doubt, verdict=verdict, used_up=used_up)
+
+    def write(
+        self,
+        connection: Connection,
+        shown: Listing | Unlisted,
+        asked_at: datetime,
+        now: datetime,
+    ) -> list[Finding]:
+        """The same, written down; what has moved on is left as it is, and all of a queue that has
+        moved, since it is settled elsewhere. Returns what was written.
+        """
+        if shared_state.read(connection).moved_to is not None:
+            return []
+        findings = self.read(connection, shown, asked_at)
+        if isinstance(shown, Unlisted) and not shown.lasting:
+            self._pass_over(connection, asked_at)
+        else:
+            shared_state.list_read(connection, asked_at)
+        return [finding for finding in findings if self._settled(connection, finding, now)]
+
+    def _pass_over(self, connection: Connection, asked_at: datetime) -> None:
+        """A list that could not be had for the moment is asked for again, but holds nobody up for
+        longer than an absence takes to count.
+        """
+        known = shared_state.read(connection).looked_up_to(asked_at)
+        shared_state.list_read(connection, max(filter(None, (known, asked_at - self.settle))))
+
+    def _settled(self, connection: Connection, finding: Finding, now: datetime) -> bool:
+        doubt = finding.doubt
+        match finding.verdict:
+            case Found(job_id):
+                return doubts.find(connection, doubt, job_id, now, self.who)
+            case Absent():
+                return self._absent(connection, finding, now)
+            case Ambiguous(reason) if finding.look_up:
+                return doubts.park(connection, doubt, reason, now, self.who)
+            case Ambiguous(reason) | NoEvidence(reason):
+                doubts.explain(connection, doubt, reason)
+                return True
+            case _:
+                assert_never(finding.verdict)
+
+    def _absent(self, connection: Connection, finding: Finding, now: datetime) -> bool:
+        doubt = finding.doubt
+        if finding.used_up:
+            why = USED_UP.format(doubt.video_id)
+            return doubts.keep(connection, doubt, why, now, self.who)
+        due_at = now + self.policy.wait(doubt.attempts, self.dice())
+        return doubts.free(connection, doubt, due_at, now, self.who)
+
+
+def next_list_at(connection: Connection, now: datetime) -> datetime | None:
+    """When the list is worth asking for, None while there is nothing to ask about. The older the
+    youngest doubt, the rarer.
+    """
+    doubt = doubts.youngest_doubt(connection)
+    moments = [next_look_up_at(connection, now)]
+    if doubt is not None:
+        quarter = (now - doubt).total_seconds() / 4
+        seconds = min(RAREST_SECONDS, max(SOONEST_SECONDS, quarter))
+        moments.append(_after(shared_state.read(connection), now, seconds))
+    return min(filter(None, moments), default=None)
+
+
+def next_look_up_at(connection: Connection, now: datetime) -> datetime | None:
+    """When the list is worth asking for so that a video can be sent again, None where none waits
+    for that.
+    """
+    known = shared_state.read(connection)
+    due_at = doubts.next_look_up(connection, known.looked_up_to(now))
+    return due_at and max(due_at, _after(known, now, SOONEST_SECONDS))
+
+
+def _after(known: shared_state.Account, now: datetime, seconds: float) -> datetime:
+    """That long after the last question; one from the future is a clock that stepped back."""
+    asked_at = known.list_asked_at
+    if asked_at is None or asked_at > now + timedelta(seconds=SOONEST_SECONDS):
+        return now
+    return asked_at + timedelta(seconds=seconds)
