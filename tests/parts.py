@@ -21,15 +21,15 @@ from worker.core.request import Defaults
 from worker.db.database import Database
 from worker.db.schema import account, history, videos
 from worker.log import Log
-from worker.runner.heartbeat import Signs
-from worker.runner.limiter import Gate
+from worker.runner.heartbeat import HeartbeatSource
+from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import Orders, Report
-from worker.runner.reporter import Chronicle
-from worker.runner.terms import EVER, Terms
-from worker.runner.transaction import Transaction
+from worker.runner.orders import RunOptions, RunReport
+from worker.runner.reporter import Reporter
+from worker.runner.terms import FAR_FUTURE, Terms
+from worker.runner.transaction import QueueTransaction
 from worker.store import queue
-from worker.store.workers import Member
+from worker.store.workers import WorkerRow
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
 TERMS = Terms(
@@ -74,7 +74,8 @@ async def take(
     """Claim due videos as a worker does, under a lease of ``TERMS``."""
     lease_until = now + TERMS.lease
     return await database.write(
-        lambda connection: queue.claim(connection, limit, now, worker, lease_until, EVER), "test"
+        lambda connection: queue.claim(connection, limit, now, worker, lease_until, FAR_FUTURE),
+        "test",
     )
 
 
@@ -83,9 +84,9 @@ async def let_start(database: Database, at: datetime) -> None:
     await database.write(lambda c: c.execute(update(account).values(next_start_at=at)), "test")
 
 
-def transaction(clock: Clock, **terms: object) -> Transaction:
+def transaction(clock: Clock, **terms: object) -> QueueTransaction:
     """A process' work under ``TERMS``, changed by ``terms``; the dice always show a half."""
-    return Transaction(
+    return QueueTransaction(
         terms=replace(TERMS, **terms),  # type: ignore[arg-type]
         clock=clock,
         dice=lambda: 0.5,
@@ -163,7 +164,7 @@ class RealTime:
 
 SOON = Policy(max_attempts=3, backoff_base_seconds=0.02, backoff_max_seconds=0.05)
 RUN_TERMS = replace(TERMS, timeout_seconds=1.0, policy=SOON)
-DRAIN = Orders(
+DRAIN = RunOptions(
     drain=True,
     timeout_seconds=1.0,
     grace_seconds=5.0,
@@ -179,7 +180,7 @@ DAEMON = replace(DRAIN, drain=False)
 class Worker:
     """How a test's worker is made. The dice always show ``dice``."""
 
-    orders: Orders = DRAIN
+    options: RunOptions = DRAIN
     terms: Terms = RUN_TERMS
     clock: Clock = RealTime().clock
     slots: int = 4
@@ -196,13 +197,13 @@ class Worker:
                 database=database,
                 transaction=self.transaction(),
                 api=api,
-                gate=self.gate(),
-                orders=self.orders,
-                chronicle=Chronicle(self.log, lambda _: None),
-                signs=Signs(self.member()),
+                limiter=self.limiter(),
+                options=self.options,
+                reporter=Reporter(self.log, lambda _: None),
+                signs=HeartbeatSource(self.member()),
             )
 
-    async def run(self, database: Database, url: str) -> Report:
+    async def run(self, database: Database, url: str) -> RunReport:
         """Run it to its end."""
         async with self.on(database, url) as runner:
             return await runner.run()
@@ -219,23 +220,23 @@ class Worker:
             agent="test",
         )
 
-    def member(self) -> Member:
+    def member(self) -> WorkerRow:
         """It, as the others see it."""
-        return Member(
+        return WorkerRow(
             id=self.terms.worker,
             host="here",
             pid=17,
-            command="drain" if self.orders.drain else "run",
+            command="drain" if self.options.drain else "run",
             started_at=self.clock.now(),
         )
 
-    def transaction(self) -> Transaction:
+    def transaction(self) -> QueueTransaction:
         """Its work on the tables."""
-        return Transaction(terms=self.terms, clock=self.clock, dice=lambda: self.dice)
+        return QueueTransaction(terms=self.terms, clock=self.clock, dice=lambda: self.dice)
 
-    def gate(self) -> Gate:
+    def limiter(self) -> Limiter:
         """Its slots and starts."""
-        return Gate(
+        return Limiter(
             slots=self.slots,
             rate=self.terms.rate,
             period_seconds=self.terms.period_seconds,

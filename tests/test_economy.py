@@ -32,7 +32,7 @@ async def test_a_thousand_videos_take_few_transactions(
     async with Simulator(Options()) as simulator:
         worker = Worker(slots=slots, terms=replace(RUN_TERMS, rate=100_000))
         report = await worker.run(database, simulator.url)
-    assert VIDEOS == report.tally.submitted
+    assert VIDEOS == report.counts.submitted
     begun = sum(each.startswith("BEGIN") for each in said)
     assert begun <= transactions
     assert len(said) <= STATEMENTS[dialect] * begun

@@ -10,7 +10,7 @@ from tests.parts import add, facts, row
 from worker import wiring
 from worker.core.request import Defaults
 from worker.log import configure
-from worker.runner.orders import End, Orders, Tally
+from worker.runner.orders import Counts, RunOptions, StopReason
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.store.caps import Cap
@@ -36,7 +36,7 @@ def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:
         default_callback_url="https://example.org/done",
         default_email_group="team",
     )
-    expected = Orders(
+    expected = RunOptions(
         drain=True,
         wait=True,
         limit=5,
@@ -49,8 +49,8 @@ def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:
             language="fi-FI", callback_url="https://example.org/done", email_group="team"
         ),
     )
-    assert expected == wiring.orders(chosen, drain=True, wait=True, limit=5, max_seconds=9.0)
-    ours = wiring.orders(settings(path, timeout_seconds=20), drain=False)
+    assert expected == wiring.options(chosen, drain=True, wait=True, limit=5, max_seconds=9.0)
+    ours = wiring.options(settings(path, timeout_seconds=20), drain=False)
     assert (False, None, None, 25) == (ours.wait, ours.limit, ours.max_seconds, ours.grace_seconds)
 
 
@@ -66,14 +66,14 @@ def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
 
 async def test_the_parts_run_together(url: str) -> None:
     """Settings alone make a runner that submits what is due, with real clocks and dice."""
-    tallies: list[Tally] = []
+    tallies: list[Counts] = []
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, *(f"https://example.org/{n}.mp4" for n in range(3)))
         chosen = settings(url, api_url=simulator.url, rate=1_000, default_language="fi-FI")
-        orders = wiring.orders(chosen, drain=True)
-        async with wiring.runner(chosen, KEY, database, orders, tallies.append) as runner:
+        options = wiring.options(chosen, drain=True)
+        async with wiring.runner(chosen, KEY, database, options, tallies.append) as runner:
             report = await runner.run()
-        assert (End.EMPTY, 3) == (report.end, report.tally.submitted)
+        assert (StopReason.EMPTY, 3) == (report.end, report.counts.submitted)
         assert 3 == tallies[-1].submitted
         assert [(1, "accepted")] == await facts(database, 2)
         assert ["fi-FI"] * 3 == [_language(each.body) for each in simulator.requests]
@@ -84,10 +84,10 @@ async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
     async with Simulator(Options()) as simulator, database_of_an_hour_ago(path) as database:
         await add(database, "https://example.org/1.mp4", due_at=CLOCK.now())
         chosen = settings(path, api_url=simulator.url, rate=1_000)
-        orders = wiring.orders(chosen, drain=True)
-        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+        options = wiring.options(chosen, drain=True)
+        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             report = await runner.run()
-        assert (End.EMPTY, 0) == (report.end, report.tally.submitted)
+        assert (StopReason.EMPTY, 0) == (report.end, report.counts.submitted)
 
 
 def _language(body: object) -> object:
@@ -96,13 +96,13 @@ def _language(body: object) -> object:
     return body["media"]["language"]
 
 
-async def drained(url: Path | str, options: Options, **values: object) -> dict[str, object]:
+async def drained(url: Path | str, imitation: Options, **values: object) -> dict[str, object]:
     """What a drain with these settings makes of the first video."""
     configure("error", "json")
-    async with Simulator(options) as simulator, open_database(url) as database:
+    async with Simulator(imitation) as simulator, open_database(url) as database:
         chosen = settings(url, api_url=simulator.url, rate=1_000, **values)
-        orders = wiring.orders(chosen, drain=True)
-        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+        options = wiring.options(chosen, drain=True)
+        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             await runner.run()
         return await row(database, 1)
 
@@ -178,8 +178,8 @@ async def served(url: Path | str) -> None:
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
         chosen = settings(url, api_url=simulator.url)
-        orders = wiring.orders(chosen, drain=False)
-        async with wiring.runner(chosen, KEY, database, orders, lambda _: None) as runner:
+        options = wiring.options(chosen, drain=False)
+        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             running = asyncio.create_task(runner.run())
             await simulator.wait_for_accepted(1)
             runner.stop()

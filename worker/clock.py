@@ -18,7 +18,7 @@ class Clock:
         return self.monotonic() + (moment - self.now()).total_seconds()
 
 
-async def unless(event: asyncio.Event, seconds: float) -> None:
+async def sleep_or_event(event: asyncio.Event, seconds: float) -> None:
     """Wait so long, but no longer than until ``event``."""
     try:
         await asyncio.wait_for(event.wait(), seconds)

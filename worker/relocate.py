@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Table
 
-from worker.core.relocation import Plan, copy_of, not_empty, on_its_way
+from worker.core.relocation import MoveState, copy_of, not_empty, on_its_way
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem
 from worker.store import leases, relocation, shared_state
 from worker.store.relocation import Census, Row
@@ -57,9 +57,9 @@ class Move:
         copied = {table.name: await self._copy(table) for table in relocation.TABLES}
         return Moved(census=await self._conclude(), copied=copied)
 
-    def _plan(self, source_mark: str | None, target: Connection) -> Plan:
+    def _plan(self, source_mark: str | None, target: Connection) -> MoveState:
         """The move as it stands. Raises DatabaseProblem where it must not go on."""
-        plan = Plan(
+        plan = MoveState(
             source=self.source_name,
             target=self.target_name,
             source_mark=source_mark,

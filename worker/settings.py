@@ -164,7 +164,9 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class RawValue:
+    """A value as it was read, with the name of its source."""
+
     value: object
     source: str
 
@@ -198,7 +200,7 @@ def survey(
         _from_environment(environment, problems),
         _from_file(path, source, problems) if path else {},
     )
-    said: dict[str, _Said] = {}
+    said: dict[str, RawValue] = {}
     for layer in layers:
         for name, found in layer.items():
             said.setdefault(name, found)
@@ -251,23 +253,23 @@ def _checked_key(value: str, source: str) -> Key:
     return Key(stripped, source)
 
 
-def _from_flags(flags: Mapping[str, object]) -> dict[str, _Said]:
+def _from_flags(flags: Mapping[str, object]) -> dict[str, RawValue]:
     spelled = {"database_url": "--database"}
     return {
-        name: _Said(value, spelled.get(name, f"--{name}"))
+        name: RawValue(value, spelled.get(name, f"--{name}"))
         for name, value in flags.items()
         if value is not None
     }
 
 
-def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, _Said]:
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, RawValue]:
     said = {}
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or variable == CONFIG:
             continue
         if name in NAMES and variable == PREFIX + name.upper():
-            said[name] = _Said(environment[variable], variable)
+            said[name] = RawValue(environment[variable], variable)
         else:
             near = _nearest(name)
             hint = f": did you mean {PREFIX}{near.upper()}?" if near else ": unset it"
@@ -275,7 +277,7 @@ def _from_environment(environment: Mapping[str, str], problems: list[str]) -> di
     return said
 
 
-def _from_file(path: str, source: str, problems: list[str]) -> dict[str, _Said]:
+def _from_file(path: str, source: str, problems: list[str]) -> dict[str, RawValue]:
     import tomllib  # noqa: PLC0415 - most command lines name no file
 
     told = f"the settings file {path} ({source})"
@@ -292,7 +294,7 @@ def _from_file(path: str, source: str, problems: list[str]) -> dict[str, _Said]:
         near = _nearest(name)
         hint = f": did you mean {near}?" if near else ": take it out"
         problems.append(f"{name} in {path} is no setting{hint}")
-    return {name: _Said(value, path) for name, value in table.items() if name in NAMES}
+    return {name: RawValue(value, path) for name, value in table.items() if name in NAMES}
 
 
 def _nearest(name: str) -> str | None:
@@ -301,7 +303,7 @@ def _nearest(name: str) -> str | None:
     return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
 
 
-def _value(name: str, said: _Said) -> object:
+def _value(name: str, said: RawValue) -> object:
     """The value in its type. Raises ValueError with what is wrong with it."""
     value: object = None
     try:

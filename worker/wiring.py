@@ -22,17 +22,17 @@ from worker.core.request import Defaults
 from worker.db.address import File, Server
 from worker.db.database import Database
 from worker.log import Event, Log, logger
-from worker.runner.heartbeat import Signs
-from worker.runner.limiter import Gate
+from worker.runner.heartbeat import HeartbeatSource
+from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import Orders, Tally
+from worker.runner.orders import Counts, RunOptions
 from worker.runner.reconciler import Reconciler
-from worker.runner.reporter import Chronicle
+from worker.runner.reporter import Reporter
 from worker.runner.terms import Terms
-from worker.runner.transaction import Transaction
+from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
 from worker.store.caps import Cap
-from worker.store.workers import Member
+from worker.store.workers import WorkerRow
 
 T = TypeVar("T")
 
@@ -59,8 +59,8 @@ async def runner(
     settings: Settings,
     key: Key,
     database: Database,
-    orders: Orders,
-    watch: Callable[[Tally], None],
+    options: RunOptions,
+    watch: Callable[[Counts], None],
 ) -> AsyncIterator[Runner]:
     """A runner with everything that it needs, ready to run once."""
     worker = secrets.token_hex(8)
@@ -70,20 +70,22 @@ async def runner(
             database=database,
             transaction=_transaction(settings, worker, database),
             api=client,
-            gate=_gate(settings),
-            orders=orders,
-            chronicle=Chronicle(log, watch),
-            signs=Signs(member(worker, orders, database.now()), _turned(database.address, orders)),
+            limiter=_limiter(settings),
+            options=options,
+            reporter=Reporter(log, watch),
+            signs=HeartbeatSource(
+                member(worker, options, database.now()), _turned(database.address, options)
+            ),
         )
 
 
-def member(worker: str, orders: Orders, now: datetime) -> Member:
+def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
     """One run of this process, as the others will see it."""
-    return Member(
+    return WorkerRow(
         id=worker,
         host=host(),
         pid=os.getpid(),
-        command="drain" if orders.drain else "run",
+        command="drain" if options.drain else "run",
         started_at=now,
     )
 
@@ -100,22 +102,22 @@ async def reconciler(
     """What settles doubts for a person, whatever ``on_doubt`` says, ready to ask once."""
     asking = dataclasses.replace(settings, on_doubt="reconcile")
     transaction = _transaction(asking, who, database)
-    judgement = transaction.judgement
-    assert judgement is not None  # noqa: S101 - as just asked for
+    verdicts = transaction.verdicts
+    assert verdicts is not None  # noqa: S101 - as just asked for
     async with api(settings, key) as client:
         yield Reconciler(
             api=client,
-            gate=_gate(settings),
+            limiter=_limiter(settings),
             write=database.write,
             transaction=transaction,
-            judgement=judgement,
-            chronicle=Chronicle(logger(), lambda _: None),
+            verdicts=verdicts,
+            reporter=Reporter(logger(), lambda _: None),
             news=_nothing,
         )
 
 
-def _gate(settings: Settings) -> Gate:
-    return Gate(
+def _limiter(settings: Settings) -> Limiter:
+    return Limiter(
         slots=settings.concurrency,
         rate=settings.rate,
         period_seconds=settings.period_seconds,
@@ -123,9 +125,9 @@ def _gate(settings: Settings) -> Gate:
     )
 
 
-def _transaction(settings: Settings, worker: str, database: Database) -> Transaction:
+def _transaction(settings: Settings, worker: str, database: Database) -> QueueTransaction:
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
-    return Transaction(terms=terms(settings, worker), clock=clock, dice=random.random)
+    return QueueTransaction(terms=terms(settings, worker), clock=clock, dice=random.random)
 
 
 def heartbeat_of(database: Path) -> Path:
@@ -149,9 +151,9 @@ def _heartbeat(database: Path) -> Callable[[], None]:
     return touch
 
 
-def _turned(address: File | Server, orders: Orders) -> Callable[[], None]:
+def _turned(address: File | Server, options: RunOptions) -> Callable[[], None]:
     """What a run does at each turn: a drain shows no sign of life but its end."""
-    if orders.drain or isinstance(address, Server):
+    if options.drain or isinstance(address, Server):
         return _nothing
     return _heartbeat(address.path)
 
@@ -173,16 +175,16 @@ def api(settings: Settings, key: Key) -> Api:
     )
 
 
-def orders(
+def options(
     settings: Settings,
     *,
     drain: bool,
     wait: bool = False,
     limit: int | None = None,
     max_seconds: float | None = None,
-) -> Orders:
+) -> RunOptions:
     """How a run is to be done."""
-    return Orders(
+    return RunOptions(
         drain=drain,
         wait=wait,
         limit=limit,

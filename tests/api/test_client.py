@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.transport import (
+from tests.wire import (
     LOOPBACK,
     Line,
     Script,
@@ -121,7 +121,10 @@ def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
 
 async def ended(script: Script, timeout: float = 5.0, key: str = KEY) -> Outcome:  # noqa: ASYNC109
     """What one POST to such a server ends in."""
-    async with Wire(script) as wire, client(wire.url, timeout=timeout, key=key) as api:
+    async with (
+        Wire(script) as wire,
+        client(wire.url, timeout=timeout, key=key) as api,
+    ):
         return await post(api)
 
 

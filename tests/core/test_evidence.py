@@ -13,10 +13,10 @@ from worker.core.evidence import (
     Doubt,
     Evidence,
     Found,
-    Hope,
+    NeighbourAcceptance,
     NoEvidence,
+    Resolvable,
     Verdict,
-    Witness,
     judge,
     sighted,
     unlisted,
@@ -40,9 +40,9 @@ def entry(job_id: str | None, *identifiers: str, url: str | None = None) -> Entr
     return Entry(job_id=job_id, status=None, identifiers=frozenset(identifiers), urls=urls)
 
 
-BEFORE = Witness(job_id="before", request_id="1", at=at(-5))
-BETWEEN = Witness(job_id="between", request_id="2", at=at(3))
-AFTER = Witness(job_id="after", request_id="3", at=at(70))
+BEFORE = NeighbourAcceptance(job_id="before", request_id="1", at=at(-5))
+BETWEEN = NeighbourAcceptance(job_id="between", request_id="2", at=at(3))
+AFTER = NeighbourAcceptance(job_id="after", request_id="3", at=at(70))
 SHOWN = (entry("before", "1"), entry("between", "2"), entry("after", "3"))
 HELD = {"before", "between", "after"}
 DOUBT = Doubt(
@@ -57,7 +57,7 @@ DOUBT = Doubt(
     recorded_at=at(60),
     before=True,
     after=True,
-    witnesses=(BEFORE, BETWEEN, AFTER),
+    neighbours=(BEFORE, BETWEEN, AFTER),
 )
 NAMED = replace(DOUBT, media_id="clip-7", request_id="clip-7")
 
@@ -92,28 +92,43 @@ def test_a_young_doubt_is_not_absent() -> None:
     """A job may show up in the list later than it was made."""
     verdict = judge(DOUBT, evidence(*SHOWN, seconds=359.999))
     assert isinstance(verdict, NoEvidence)
-    assert (True, Hope.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.hope)
+    assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.hope)
 
 
 @pytest.mark.parametrize(
     ("doubt", "seen", "hope", "reason"),
     [
-        (DOUBT, evidence(*SHOWN, paged="it says next"), Hope.NONE, "a part only: it says next"),
-        (replace(DOUBT, unique=False), WHOLE, Hope.NONE, f"the identifier {MADE} too"),
-        (replace(NAMED, request_id="Ääni"), WHOLE, Hope.NONE, "'Ääni' may come back changed"),
-        (replace(NAMED, request_id="x" * 65), WHOLE, Hope.NONE, "may come back changed"),
-        (replace(NAMED, request_id="a b"), WHOLE, Hope.NONE, "'a b' may come back changed"),
-        (replace(NAMED, request_id="a\n"), WHOLE, Hope.NONE, "may come back changed"),
-        (replace(NAMED, request_id=""), WHOLE, Hope.NONE, "may come back changed"),
-        (replace(DOUBT, began_at=None, before=False), WHOLE, Hope.NONE, "history does not say"),
-        (replace(DOUBT, before=False), WHOLE, Hope.NONE, "no video was accepted before it"),
-        (replace(DOUBT, after=False), WHOLE, Hope.NEWS, "when a video begun later is accepted"),
-        (DOUBT, evidence(*SHOWN, entry("theirs")), Hope.NONE, "1 jobs without an identifier"),
-        (DOUBT, evidence(*SHOWN, entry(None)), Hope.NONE, "1 jobs without an identifier"),
+        (
+            DOUBT,
+            evidence(*SHOWN, paged="it says next"),
+            Resolvable.NONE,
+            "a part only: it says next",
+        ),
+        (replace(DOUBT, unique=False), WHOLE, Resolvable.NONE, f"the identifier {MADE} too"),
+        (replace(NAMED, request_id="Ääni"), WHOLE, Resolvable.NONE, "'Ääni' may come back changed"),
+        (replace(NAMED, request_id="x" * 65), WHOLE, Resolvable.NONE, "may come back changed"),
+        (replace(NAMED, request_id="a b"), WHOLE, Resolvable.NONE, "'a b' may come back changed"),
+        (replace(NAMED, request_id="a\n"), WHOLE, Resolvable.NONE, "may come back changed"),
+        (replace(NAMED, request_id=""), WHOLE, Resolvable.NONE, "may come back changed"),
+        (
+            replace(DOUBT, began_at=None, before=False),
+            WHOLE,
+            Resolvable.NONE,
+            "history does not say",
+        ),
+        (replace(DOUBT, before=False), WHOLE, Resolvable.NONE, "no video was accepted before it"),
+        (
+            replace(DOUBT, after=False),
+            WHOLE,
+            Resolvable.NEWS,
+            "when a video begun later is accepted",
+        ),
+        (DOUBT, evidence(*SHOWN, entry("theirs")), Resolvable.NONE, "1 jobs without an identifier"),
+        (DOUBT, evidence(*SHOWN, entry(None)), Resolvable.NONE, "1 jobs without an identifier"),
     ],
 )
 def test_one_condition_less_is_no_proof(
-    doubt: Doubt, seen: Evidence, hope: Hope, reason: str
+    doubt: Doubt, seen: Evidence, hope: Resolvable, reason: str
 ) -> None:
     """Law 3: whatever is missing of a proof, the video stays in doubt, and the row says why."""
     verdict = judge(doubt, seen)
@@ -129,16 +144,16 @@ def test_every_acceptance_around_it_must_be_shown(hidden: int, shown_as: tuple[s
     """
     missing = [each for place, each in enumerate(SHOWN) if place != hidden]
     verdict = judge(DOUBT, evidence(*missing))
-    assert f"does not show job {DOUBT.witnesses[hidden].job_id}" in why(verdict)
-    changed = entry(DOUBT.witnesses[hidden].job_id, *shown_as)
+    assert f"does not show job {DOUBT.neighbours[hidden].job_id}" in why(verdict)
+    changed = entry(DOUBT.neighbours[hidden].job_id, *shown_as)
     verdict = judge(DOUBT, evidence(*missing, changed))
-    assert f"does not show job {DOUBT.witnesses[hidden].job_id}" in why(verdict)
+    assert f"does not show job {DOUBT.neighbours[hidden].job_id}" in why(verdict)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "hope"), [(360, Hope.TIME), (369.9, Hope.TIME), (370, Hope.NONE)]
+    ("seconds", "hope"), [(360, Resolvable.TIME), (369.9, Resolvable.TIME), (370, Resolvable.NONE)]
 )
-def test_a_neighbour_may_be_shown_later(seconds: float, hope: Hope) -> None:
+def test_a_neighbour_may_be_shown_later(seconds: float, hope: Resolvable) -> None:
     """A drain that waits does so while the list may still catch up, and no longer."""
     verdict = judge(DOUBT, evidence(*SHOWN[:2], seconds=seconds))
     assert isinstance(verdict, NoEvidence)
@@ -147,7 +162,7 @@ def test_a_neighbour_may_be_shown_later(seconds: float, hope: Hope) -> None:
 
 def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
     """Nobody knows any more what was sent for it."""
-    doubt = replace(DOUBT, witnesses=(BEFORE, replace(BETWEEN, request_id=None), AFTER))
+    doubt = replace(DOUBT, neighbours=(BEFORE, replace(BETWEEN, request_id=None), AFTER))
     assert "does not show job between" in why(judge(doubt, evidence(*SHOWN)))
 
 
@@ -175,7 +190,7 @@ def test_a_job_under_our_identifier_is_found(doubt: Doubt, job: Entry) -> None:
         evidence(job, entry("theirs"), entry("taken", doubt.request_id), held={"taken"}),
     ):
         assert Found("job-7") == judge(doubt, seen)
-    bare = replace(doubt, before=False, after=False, began_at=None, witnesses=())
+    bare = replace(doubt, before=False, after=False, began_at=None, neighbours=())
     assert Found("job-7") == judge(bare, evidence(job, seconds=0))
 
 
@@ -226,13 +241,13 @@ def test_nothing_of_the_kind_is_no_sight() -> None:
 @pytest.mark.parametrize(
     ("lasting", "seconds", "hope"),
     [
-        (False, 359.9, Hope.TIME),
-        (False, 360, Hope.NEWS),
-        (True, 0, Hope.NONE),
-        (True, 360, Hope.NONE),
+        (False, 359.9, Resolvable.TIME),
+        (False, 360, Resolvable.NEWS),
+        (True, 0, Resolvable.NONE),
+        (True, 360, Resolvable.NONE),
     ],
 )
-def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, hope: Hope) -> None:
+def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, hope: Resolvable) -> None:
     """An API without a list leaves every doubt to a person, and says so."""
     verdict = unlisted(DOUBT, Unlisted(reason="HTTP 404", lasting=lasting), at(seconds), SETTLE)
     assert NoEvidence("no list of jobs: HTTP 404", hope) == verdict
@@ -289,8 +304,8 @@ class World:
             last = begun_later[:1]
             low = self.jobs[first[0]].made + self.jobs[first[0]].after if first else 0
             high = self.jobs[last[0]].made + self.jobs[last[0]].after if last else 0
-            witnesses = [
-                Witness(job_id=f"job-{i}", request_id=self.identifier(i), at=at(done))
+            neighbours = [
+                NeighbourAcceptance(job_id=f"job-{i}", request_id=self.identifier(i), at=at(done))
                 for done, i in ours
                 if first and last and low <= done <= high
             ]
@@ -306,7 +321,7 @@ class World:
                 recorded_at=at(over),
                 before=bool(first),
                 after=bool(last),
-                witnesses=witnesses,
+                neighbours=neighbours,
             )
             found.append((doubt, job.kind == "doubt"))
         return found

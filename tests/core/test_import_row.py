@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.import_row import COLUMNS, TOLD, Plan, RejectedError, admit
+from worker.core.import_row import COLUMNS, EXPORT_ONLY, ImportMapping, RejectedError, admit
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 URL = "https://example.org/a.mp4"
@@ -15,12 +15,12 @@ def plan(
     theirs: dict[str, str] | None = None,
     fixed: dict[str, str] | None = None,
     margin: timedelta = timedelta(hours=6),
-) -> Plan:
+) -> ImportMapping:
     """How an import reads rows."""
-    return Plan(theirs=theirs or {}, fixed=fixed or {}, margin=margin)
+    return ImportMapping(theirs=theirs or {}, fixed=fixed or {}, margin=margin)
 
 
-def reason(values: dict[str, object], how: Plan | None = None) -> str:
+def reason(values: dict[str, object], how: ImportMapping | None = None) -> str:
     """Why a row is rejected."""
     with pytest.raises(RejectedError) as caught:
         admit({"url": URL, **values}, how or plan(), NOW)
@@ -83,7 +83,7 @@ def test_columns_are_filled_by_map_and_set() -> None:
         ({}, {"language": "fi-FI"}, ["url", "language"], {"language": None}),
         ({}, {}, ["url", "language", "lang"], {"lang": None}),
         ({}, {}, list(COLUMNS), {}),
-        ({}, {}, ["url", *TOLD], {}),
+        ({}, {}, ["url", *EXPORT_ONLY], {}),
     ],
 )
 def test_a_column_that_is_not_used_is_named_with_what_it_may_be_meant_for(

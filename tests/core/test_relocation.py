@@ -1,13 +1,13 @@
 import pytest
 
-from worker.core.relocation import Plan, copy_of, on_its_way, sentence
+from worker.core.relocation import MoveState, copy_of, on_its_way, sentence
 
 A, B, C = "sqlite:///a.db", "sqlite:///b.db", "sqlite:///c.db"
 
 
-def plan(source: str | None, target: str | None, *, empty: bool) -> Plan:
+def plan(source: str | None, target: str | None, *, empty: bool) -> MoveState:
     """A move from A to B whose marks are these."""
-    return Plan(source=A, target=B, source_mark=source, target_mark=target, target_empty=empty)
+    return MoveState(source=A, target=B, source_mark=source, target_mark=target, target_empty=empty)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.processes.programs import (
     states,
     videos,
 )
-from tests.transport import free_port
+from tests.wire import free_port
 from worker.simulator import Options, Simulator
 
 

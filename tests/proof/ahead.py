@@ -18,12 +18,12 @@ from worker import log, opening, wiring
 from worker.api.client import Api
 from worker.clock import Clock
 from worker.db.database import Database
-from worker.runner.heartbeat import Signs
-from worker.runner.limiter import Gate
+from worker.runner.heartbeat import HeartbeatSource
+from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import Orders, Report
-from worker.runner.reporter import Chronicle
-from worker.runner.transaction import Transaction
+from worker.runner.orders import RunOptions, RunReport
+from worker.runner.reporter import Reporter
+from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings, load, read_key
 
 
@@ -44,11 +44,11 @@ async def work(
     settings: Settings,
     key: Key,
     database: Database,
-    orders: Orders,
+    options: RunOptions,
     *,
     clock: Clock,
     connections: int | None = None,
-) -> Report:
+) -> RunReport:
     """Run a worker with this clock once; with fewer connections than slots where they are told."""
     worker = secrets.token_hex(8)
     async with Api(
@@ -62,31 +62,31 @@ async def work(
     ) as api:
         runner = Runner(
             database=database,
-            transaction=Transaction(
+            transaction=QueueTransaction(
                 terms=wiring.terms(settings, worker), clock=clock, dice=random.random
             ),
             api=api,
-            gate=Gate(
+            limiter=Limiter(
                 slots=settings.concurrency,
                 rate=settings.rate,
                 period_seconds=settings.period_seconds,
                 monotonic=clock.monotonic,
             ),
-            orders=orders,
-            chronicle=Chronicle(log.logger().bind(worker=worker), lambda _: None),
-            signs=Signs(wiring.member(worker, orders, clock.now())),
+            options=options,
+            reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
+            signs=HeartbeatSource(wiring.member(worker, options, clock.now())),
         )
         return await runner.run()
 
 
 async def _drain(arguments: argparse.Namespace) -> None:
     settings, key = configured()
-    orders = wiring.orders(settings, drain=True, wait=arguments.wait)
+    options = wiring.options(settings, drain=True, wait=arguments.wait)
     for path in arguments.databases:
         async with opening.existing_database(replace(settings, database_url=path)) as database:
             clock = clock_ahead(arguments.seconds)
             report = await work(
-                settings, key, database, orders, clock=clock, connections=arguments.connections
+                settings, key, database, options, clock=clock, connections=arguments.connections
             )
         sys.stdout.write(f"{path}: {report.end}\n")
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.transport import Line, Wire, answer
+from tests.wire import Line, Wire, answer
 
 Forward = Callable[[], Awaitable[bytes]]
 """Hands the request to the API; its whole answer, when the job is on the book."""

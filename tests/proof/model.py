@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from worker.core.classify import Answer, Exchange, NoAnswer
+from worker.core.classify import Answer, ExchangeResult, NoAnswer
 from worker.core.job_list import Listing, Unlisted, listing
 
 SETTLE_SECONDS = 300
@@ -41,7 +41,7 @@ class Say:
     retry_after: str | None = None
     sent: bool = True
 
-    def exchange(self, now: datetime) -> Exchange:
+    def exchange(self, now: datetime) -> ExchangeResult:
         """The same as facts for the outcome table."""
         if not self.status:
             return NoAnswer("the connection broke", sent=self.sent)

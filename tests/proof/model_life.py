@@ -12,8 +12,8 @@ from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Sho
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
 from tests.proof.model_workers import Attempt, World
 from worker.core.job_list import Listing, Unlisted
-from worker.runner.transaction import Transaction
-from worker.runner.verdicts import Finding
+from worker.runner.transaction import QueueTransaction
+from worker.runner.verdicts import JudgedDoubt
 from worker.store import changes, search
 from worker.store.search import Filter
 
@@ -152,13 +152,13 @@ class Life:
             return
         listed, asked_at = self.shown.pop(pick % len(self.shown))
 
-        def write(transaction: Transaction, connection: Connection) -> list[Finding]:
-            assert transaction.judgement is not None
+        def write(transaction: QueueTransaction, connection: Connection) -> list[JudgedDoubt]:
+            assert transaction.verdicts is not None
             now = self.world.time.wall
-            return transaction.judgement.write(connection, listed, asked_at, now)
+            return transaction.verdicts.write(connection, listed, asked_at, now)
 
         for finding in self.world.judge(write):
-            event(f"{type(finding.verdict).__name__}{', look-up' if finding.look_up else ''}")
+            event(f"{type(finding.verdict).__name__}{', look-up' if finding.is_recheck else ''}")
 
     def reconcile(self, shown: Shown, *, settled: bool) -> None:
         """Both at once, perhaps when doubts are old enough."""

@@ -19,8 +19,8 @@ from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
 from worker.core.model import Accepted, Claim, Outcome, TryLater
-from worker.runner.terms import Done, Note, Start
-from worker.runner.transaction import Transaction
+from worker.runner.terms import Committed, Note, Start
+from worker.runner.transaction import QueueTransaction
 from worker.store.settle import Ending
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class World:
         self.hands: list[list[Attempt]] = [[] for _ in self._sessions]
         self._claimed: set[tuple[int, int]] = set()
 
-    def _worker(self) -> Transaction:
+    def _worker(self) -> QueueTransaction:
         self.born += 1
         return transaction(
             self.time.clock,
@@ -102,7 +102,7 @@ class World:
         """A person's transaction."""
         return self._people.transact(work)
 
-    def judge(self, work: Callable[[Transaction, Connection], T]) -> T:
+    def judge(self, work: Callable[[QueueTransaction, Connection], T]) -> T:
         """A transaction of the first worker's reconciler."""
         return self._sessions[0].transact(lambda connection: work(self._workers[0], connection))
 
@@ -130,7 +130,9 @@ class World:
         assert [] == self.plain.execute(left, now), "law 4: a lease ran out unseen"
         return new
 
-    def _written(self, worker: int, over: list[Attempt], room: int, *, dying: bool = False) -> Done:
+    def _written(
+        self, worker: int, over: list[Attempt], room: int, *, dying: bool = False
+    ) -> Committed:
         notes = [
             Note(Ending(claim=each.claim, outcome=each.outcome, started_at=each.started_at))
             for each in over
@@ -140,7 +142,7 @@ class World:
         free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
         self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
 
-        def write(connection: Connection) -> Done:
+        def write(connection: Connection) -> Committed:
             done = self._workers[worker].write(connection, notes, room)
             if dying:
                 raise Dying

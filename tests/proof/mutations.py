@@ -54,23 +54,23 @@ LAWS = (
         file=WIRE,
         old="        connection.release()",
         new="        connection.release()\n"
-        "        if 300 <= call.head.code < 400:\n"
-        "            await self._carry(request, call)",
+        "        if 300 <= exchange.head.code < 400:\n"
+        "            await self._carry(request, exchange)",
         tests=("tests/api/test_client.py::test_a_kind_of_trouble_has_its_outcome",),
     ),
     Mutation(
         law="2: a connection that dies under a request is no reason to send it again",
         file=WIRE,
-        old="            await _hear(protocol, call)\n",
-        new="            await _hear(protocol, call)\n"
+        old="            await _receive(protocol, exchange)\n",
+        new="            await _receive(protocol, exchange)\n"
         "        except (aiohttp.ClientError, OSError):\n"
-        "            await self._carry(request, call)\n",
+        "            await self._carry(request, exchange)\n",
         tests=("tests/api/test_client.py::test_a_post_is_not_sent_again_on_a_new_connection",),
     ),
     Mutation(
         law="2: an answer on a kept connection is that to its request",
         file=WIRE,
-        old="return protocol.should_close or bool(ear.poll(0))",
+        old="return protocol.should_close or bool(poller.poll(0))",
         new="return protocol.should_close",
         tests=(
             "tests/api/test_client.py::test_an_answer_that_nobody_asked_for_is_nobodys",
@@ -80,7 +80,7 @@ LAWS = (
     Mutation(
         law="3: from the first byte on it was perhaps sent",
         file=WIRE,
-        old="    call.sent = True\n",
+        old="    exchange.sent = True\n",
         new="",
         tests=("tests/api/test_client.py::test_what_nobody_can_know_is_a_doubt",),
     ),
@@ -108,7 +108,7 @@ LAWS = (
     Mutation(
         law="3: a 500 is looked up before the next send",
         file=QUEUE,
-        old='videos.c.updated_at <= bindparam("looked_up_to", type_=videos.c.updated_at.type)',
+        old='videos.c.updated_at <= bindparam("checked_until", type_=videos.c.updated_at.type)',
         new="videos.c.updated_at <= videos.c.updated_at",
         tests=(
             "tests/runner/test_transaction.py::test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read",
@@ -124,7 +124,7 @@ LAWS = (
     Mutation(
         law="4: nothing is sent on an old claim",
         file="worker/runner/attempts.py",
-        old="if left >= self._orders.timeout_seconds + 5:",
+        old="if left >= self._options.timeout_seconds + 5:",
         new="if left >= 0:",
         tests=(
             "tests/runner/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",
@@ -221,7 +221,7 @@ LAWS = (
     Mutation(
         law="10: starts are reserved for everybody",
         file=TURN,
-        old="account.reserve(connection, planned.first + len(claims) * planned.spacing, now)",
+        old="shared_state.reserve(connection, planned.first + len(claims) * planned.spacing, now)",
         new="pass",
         tests=("tests/runner/test_transaction.py::test_two_processes_share_one_spacing",),
     ),
@@ -279,7 +279,7 @@ LAWS = (
     Mutation(
         law="a sign of life that cannot be written is told of",
         file="worker/runner/heartbeat.py",
-        old="            self._chronicle.database(problem)\n",
+        old="            self._reporter.database(problem)\n",
         new="            pass\n",
         tests=(
             "tests/runner/test_heartbeat.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
@@ -288,18 +288,18 @@ LAWS = (
     Mutation(
         law="an orderly end is no death",
         file="worker/runner/loop.py",
-        old="                    self._presence.leave()\n",
+        old="                    self._heartbeat.leave()\n",
         new="                    pass\n",
         tests=("tests/runner/test_heartbeat.py::test_a_run_is_seen_while_it_lasts",),
     ),
     Mutation(
         law="moved: nothing is claimed where the queue is no more",
         file=TURN,
-        old="""        known = account.read(connection)
+        old="""        known = shared_state.read(connection)
         if known.moved_to is not None:
-            return Turn(why=Why.MOVED, detail=known.moved_to)
+            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
         self._repeat_doubts""",
-        new="""        known = account.read(connection)
+        new="""        known = shared_state.read(connection)
         self._repeat_doubts""",
         tests=("tests/runner/test_transaction.py::test_a_mark_between_look_and_claim_is_seen",),
         quick=True,
@@ -309,7 +309,7 @@ LAWS = (
         file=TURN,
         old="""            return None
         if known.moved_to is not None:
-            return Turn(why=Why.MOVED, detail=known.moved_to)
+            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
         if known.paused_at""",
         new="""            return None
         if known.paused_at""",
@@ -318,14 +318,15 @@ LAWS = (
     Mutation(
         law="moved: a daemon ends as well",
         file="worker/runner/stop_conditions.py",
-        old="if goes_on and turn.why is not Why.MOVED:",
+        old="if goes_on and turn.why is not WaitReason.MOVED:",
         new="if goes_on:",
         tests=("tests/runner/test_stop_conditions.py::test_a_queue_that_has_moved_ends_every_run",),
     ),
     Mutation(
         law="moved: no verdict is written where the queue is no more",
         file="worker/runner/verdicts.py",
-        old="        if account.read(connection).moved_to is not None:\n            return []\n",
+        old="        if shared_state.read(connection).moved_to is not None:\n"
+        "            return []\n",
         new="",
         tests=("tests/runner/test_verdicts.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
     ),
@@ -379,7 +380,7 @@ LAWS = (
     Mutation(
         law="moved: the target is closed before the source is",
         file=MOVE,
-        old="""        moving.mark(target, moved.copy_of(self.source_name))
+        old="""        relocation.mark(target, copy_of(self.source_name))
 """,
         new="",
         tests=("tests/test_relocate.py::test_nothing_is_copied_before_nothing_is_in_flight",),
@@ -407,7 +408,7 @@ LAWS = (
     Mutation(
         law="moved: two moves at once copy nothing twice",
         file=MOVE,
-        old="        if moving.highest(target, table) != after:\n            return 0\n",
+        old="        if relocation.highest(target, table) != after:\n            return 0\n",
         new="",
         tests=("tests/test_relocate.py::test_rows_that_another_move_has_copied_are_not_copied",),
     ),

@@ -5,7 +5,7 @@ import socket
 from urllib.parse import urlsplit
 
 from tests.processes.programs import within
-from tests.transport import LOOPBACK
+from tests.wire import LOOPBACK
 
 
 class Outage:

@@ -81,7 +81,7 @@ class Fleet:
             period_seconds=self.period,
         )
         worker = Worker(
-            orders=replace(DRAIN, max_seconds=seconds),
+            options=replace(DRAIN, max_seconds=seconds),
             terms=terms,
             clock=clock or OneClock().clock,
             slots=SLOTS,

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from tests.proof.ahead import clock_ahead, configured, work
 from worker import wiring
 from worker.db.database import Database
-from worker.runner.terms import Done
+from worker.runner.terms import Committed
 from worker.settings import Key, Settings
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class PausingDatabase(Database):
 
     def _stop(self, result: object, intent: str, settle: str) -> None:
         """Print the point and do nothing more, if this is it."""
-        if not isinstance(result, Done):
+        if not isinstance(result, Committed):
             return
         claimed, settled = self._point == intent, self._point == settle
         if (claimed and result.turn.starts) or (settled and result.settled):
@@ -61,8 +61,8 @@ class PausingDatabase(Database):
 
 async def _drain(settings: Settings, key: Key, point: str) -> None:
     async with PausingDatabase(settings.database_url, point) as database:
-        orders = wiring.orders(settings, drain=True)
-        await work(settings, key, database, orders, clock=clock_ahead(0))
+        options = wiring.options(settings, drain=True)
+        await work(settings, key, database, options, clock=clock_ahead(0))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from tests.proof.ahead import configured, work
 from worker import wiring
 from worker.clock import Clock
 from worker.db.database import Database
-from worker.runner.terms import Done
+from worker.runner.terms import Committed
 from worker.settings import Settings
 
 T = TypeVar("T")
@@ -67,7 +67,9 @@ class FreezingDatabase(Database):
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
         """As the product does; then nothing more, if this is it."""
         result = await super().write(work, purpose)
-        claims = [start.claim for start in result.turn.starts] if isinstance(result, Done) else []
+        claims = (
+            [start.claim for start in result.turn.starts] if isinstance(result, Committed) else []
+        )
         if self._word and any(self._word in claim.video.url for claim in claims):
             self._word = None
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -77,8 +79,8 @@ class FreezingDatabase(Database):
 async def _run(settings: Settings, hands: Hands, word: str | None) -> None:
     signal.signal(signal.SIGCONT, lambda _, __: hands.thaw())
     async with FreezingDatabase(settings.database_url, word) as database:
-        orders = wiring.orders(settings, drain=False)
-        await work(settings, configured()[1], database, orders, clock=hands.clock)
+        options = wiring.options(settings, drain=False)
+        await work(settings, configured()[1], database, options, clock=hands.clock)
 
 
 def main() -> None:

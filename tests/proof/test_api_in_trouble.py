@@ -15,7 +15,7 @@ import pytest
 from tests.processes.programs import states, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
-from tests.transport import Line, answer
+from tests.wire import Line, answer
 from worker.simulator import Options, Simulator
 
 SLOTS = 8

@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from tests.plain import is_server
 from tests.processes.programs import LIMIT_FILES, Ended, execute
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
-from tests.transport import LOOPBACK, Line, Wire, answer, free_port, self_signed
+from tests.wire import LOOPBACK, Line, Wire, answer, free_port, self_signed
 from worker.db.schema import metadata
 from worker.simulator import KINDS, Options, Simulator
 

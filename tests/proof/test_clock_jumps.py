@@ -20,7 +20,7 @@ from tests.parts import DRAIN, RUN_TERMS, Worker
 from tests.processes.programs import within
 from tests.proof.between import Between, Forward, Trouble, end_before, serve
 from tests.proof.ground import HOUR_SECONDS, Ground, addresses, among_served, hand_in, times
-from tests.transport import Line
+from tests.wire import Line
 from worker.clock import Clock
 from worker.simulator import Options, Simulator
 
@@ -75,7 +75,9 @@ async def drain(
         absent_after=SETTLE_SECONDS if reconcile else None,
     )
     async with open_database(queue) as database:
-        await within(Worker(orders=SHORT, terms=terms, clock=times_of.clock).run(database, api.url))
+        await within(
+            Worker(options=SHORT, terms=terms, clock=times_of.clock).run(database, api.url)
+        )
 
 
 @asynccontextmanager

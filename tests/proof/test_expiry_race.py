@@ -20,7 +20,7 @@ from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released
-from worker.runner.terms import EVER, Done, Note
+from worker.runner.terms import FAR_FUTURE, Committed, Note
 from worker.simulator.book import Job
 from worker.store import queue
 from worker.store.settle import Ending
@@ -62,7 +62,9 @@ async def claimed(queue_at: str) -> list[Claim]:
     leases = [BEGINNING + timedelta(minutes=number) for number in range(1, ROUNDS + 1)]
     async with open_database(queue_at) as database:
         return await database.write(
-            lambda c: [queue.claim(c, 1, BEGINNING, "frozen", lease, EVER)[0] for lease in leases],
+            lambda c: [
+                queue.claim(c, 1, BEGINNING, "frozen", lease, FAR_FUTURE)[0] for lease in leases
+            ],
             "to claim all",
         )
 
@@ -75,7 +77,9 @@ class Side:
         self._barrier = barrier
         self._now = BEGINNING
 
-    def play(self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Note]]) -> list[Done]:
+    def play(
+        self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Note]]
+    ) -> list[Committed]:
         """Write once for every round, when the other side does."""
         try:
             return asyncio.run(self._play(rounds, note))
@@ -85,7 +89,7 @@ class Side:
 
     async def _play(
         self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Note]]
-    ) -> list[Done]:
+    ) -> list[Committed]:
         clock = Clock(now=lambda: self._now, monotonic=time.monotonic)
         work, done = transaction(clock), []
         async with open_database(self._queue_at) as database:

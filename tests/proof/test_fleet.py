@@ -166,7 +166,7 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(place: Ground, server: postgres.Server, **options: Any) -> AsyncIterator[Fleet]:  # noqa: ANN401
+async def workers(place: Ground, server: postgres.Server, **options: Any) -> AsyncIterator[Fleet]:  # noqa: ANN401
     """A fleet without workers, and an API that behaves so."""
     queue = place.database("fleet")
     async with (
@@ -176,49 +176,49 @@ async def fleet(place: Ground, server: postgres.Server, **options: Any) -> Async
         yield Fleet(place=place, server=server, queue=queue, way=way, api=api)
 
 
-async def restarted(fleet: Fleet) -> None:
+async def restarted(workers: Fleet) -> None:
     """Somebody restarts the server."""
-    await down(fleet.server.stop, fleet)
+    await down(workers.server.stop, workers)
 
 
-async def crashed(fleet: Fleet) -> None:
+async def crashed(workers: Fleet) -> None:
     """The server dies, and what is not on disk with it."""
-    await down(fleet.server.crash, fleet)
+    await down(workers.server.crash, workers)
 
 
-async def down(how: Callable[[], None], fleet: Fleet) -> None:
+async def down(how: Callable[[], None], workers: Fleet) -> None:
     """End it, and start it after a while."""
     await asyncio.to_thread(how)
     await asyncio.sleep(random.uniform(0, DOWN_SECONDS))  # not to wait: so long it is down
-    await asyncio.to_thread(fleet.server.start)
+    await asyncio.to_thread(workers.server.start)
 
 
-async def sessions_ended(fleet: Fleet) -> None:
+async def sessions_ended(workers: Fleet) -> None:
     """Somebody ends sessions, whatever they are at."""
     for _ in range(5):
-        execute(fleet.queue, OTHERS)
+        execute(workers.queue, OTHERS)
         await asyncio.sleep(random.uniform(0, 0.2))  # not to wait: to hit any step of the next
 
 
-async def connections_broken(fleet: Fleet) -> None:
+async def connections_broken(workers: Fleet) -> None:
     """All connections break at once."""
-    fleet.way.cut()
+    workers.way.cut()
 
 
-async def nothing_passes(fleet: Fleet) -> None:
+async def nothing_passes(workers: Fleet) -> None:
     """The network stands still for a while."""
-    fleet.way.open.clear()
+    workers.way.open.clear()
     await asyncio.sleep(PAUSE_SECONDS)  # not to wait: so long lasts the pause
-    fleet.way.open.set()
+    workers.way.open.set()
 
 
-async def workers_killed(fleet: Fleet) -> None:
+async def workers_killed(workers: Fleet) -> None:
     """Half of the workers die, and others are started."""
-    for program in random.sample(fleet.alive, PROCESSES // 2):
-        fleet.alive.remove(program)
+    for program in random.sample(workers.alive, PROCESSES // 2):
+        workers.alive.remove(program)
         program.kill()
         assert -signal.SIGKILL == (await program.ended()).code
-    await fleet.grow(**WORKER)
+    await workers.grow(**WORKER)
 
 
 WORKER: Mapping[str, Any] = {
@@ -252,7 +252,7 @@ async def test_a_fleet_outlives_the_troubles_of_its_database(
     """Whatever becomes of the server, the sessions and the network under load, the workers go on by
     themselves when it is over; none of the videos is bought twice or lost.
     """
-    async with fleet(place, own, latency_seconds=0.02, failures=FAULTS) as ours:
+    async with workers(place, own, latency_seconds=0.02, failures=FAULTS) as ours:
         await ours.grow(**WORKER)
         for trouble in plan():
             ours.bring(EACH)
@@ -267,15 +267,15 @@ async def test_a_fleet_outlives_the_troubles_of_its_database(
     assert len(ours.urls) * 0.95 < len(verdict.once)
 
 
-async def finished(fleet: Fleet) -> None:
+async def finished(workers: Fleet) -> None:
     """Let a worker that nobody disturbs do what is left, when every lease is over, and settle the
     doubts that the API's list settles.
     """
-    fleet.api.options = Options(book=fleet.place.book)
+    workers.api.options = Options(book=workers.place.book)
     for number in range(1, 10):
-        where = {"api_url": fleet.api.url, **WORKER}
-        await fleet.place.finish(fleet.queue, seconds=number * HOUR_SECONDS, **where)
-        if {"submitted", "failed", "in_doubt"} >= set(states(fleet.queue)):
+        where = {"api_url": workers.api.url, **WORKER}
+        await workers.place.finish(workers.queue, seconds=number * HOUR_SECONDS, **where)
+        if {"submitted", "failed", "in_doubt"} >= set(states(workers.queue)):
             return
 
 
@@ -284,7 +284,7 @@ async def test_workers_that_are_cut_off_from_the_database_send_nothing(
     place: Ground, own: postgres.Server
 ) -> None:
     """A worker that cannot write its intents down goes on sending, or never again."""
-    async with fleet(place, own) as ours:
+    async with workers(place, own) as ours:
         await ours.grow(rate=SLOW, concurrency=SLOTS)
         ours.bring(times(80, 2_000))
         await ours.sends(SLOW)
@@ -306,7 +306,7 @@ async def test_one_that_is_cut_off_in_a_transaction_holds_nobody_up_for_long(
     place: Ground, own: postgres.Server
 ) -> None:
     """One machine without a network stops the whole fleet, or never comes back itself."""
-    async with fleet(place, own) as ours, passage(ours.queue) as lonely:
+    async with workers(place, own) as ours, passage(ours.queue) as lonely:
         ours.bring(EACH)
         lonely.word, lonely.stops = b"INSERT INTO commits", True
         cut_off = await ours.join(**WORKER, database_url=lonely.url)

@@ -23,7 +23,7 @@ from tests.proof.between import (
     serve,
 )
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
-from tests.transport import Line, Wire, answer
+from tests.wire import Line, Wire, answer
 from worker.simulator import Options, Simulator
 
 REFUSED = only_say(answer(b'{"errors": [{"message": "no"}]}', "401 Unauthorized"))

@@ -58,8 +58,8 @@ def test_the_loop_finds_the_level(latency: float) -> None:
     """Whatever the dice say, and however long the answers take, four stages of minutes."""
     for seed in range(4):
         stages = [Stage(after=300.0 * place, limit=limit) for place, limit in enumerate(LIMITS)]
-        fleet = Fleet(rate=RATE, stages=stages, latency=latency, dice=Random(seed))
-        arrivals = fleet.work(900)
+        workers = Fleet(rate=RATE, stages=stages, latency=latency, dice=Random(seed))
+        arrivals = workers.work(900)
         held(levels(((each.at, not each.limited) for each in arrivals), 300))
 
 

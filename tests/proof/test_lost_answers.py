@@ -17,7 +17,7 @@ from tests.proof.between import (
     stall_after,
 )
 from tests.proof.ground import Ground, addresses, among_served, hand_in, served, times
-from tests.transport import answer
+from tests.wire import answer
 
 LOST: Mapping[str, Trouble] = {
     "reset": reset_after,

@@ -13,7 +13,7 @@ from tests.processes.programs import Program, videos, within
 from tests.proof.between import Between, Forward, Trouble, serve
 from tests.proof.ground import Ground, addresses, hand_in, served, times, together
 from tests.proof.pausing import INTENT, REACHED, SETTLE
-from tests.transport import LOOPBACK, Line, narrow
+from tests.wire import LOOPBACK, Line, narrow
 
 LONG = "x" * 400_000
 """A description that does not fit into what a connection takes in unread."""

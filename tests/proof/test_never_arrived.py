@@ -9,7 +9,7 @@ import pytest
 from tests.processes.programs import videos
 from tests.proof.between import Between, stall_after
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times, together
-from tests.transport import LOOPBACK, Line, Wire, free_port, full_backlog, self_signed
+from tests.wire import LOOPBACK, Line, Wire, free_port, full_backlog, self_signed
 
 VIDEOS = times(3, 7)
 """Of one worker; eight endings in a row without a clear answer make it wait (law 13)."""

@@ -32,8 +32,8 @@ async def test_all_start_at_once_and_keep_one_pace(
     """
     async with Simulator(Options()) as api, metronome() as late:
         queue = endless(ground, "shared", 5_000)
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
-        await fleet.work(workers, seconds + 1)
+        pool = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
+        await pool.work(workers, seconds + 1)
         log = Log(came=moments(api.requests), late=late)
     log.keeps(rate, period)
     log.uses(0.95, rate, period, min(period, seconds / 4), seconds - 1)
@@ -47,9 +47,9 @@ async def test_a_restart_begins_no_new_period(ground: Ground) -> None:
     rate, period = (100, 60.0) if FULL else (20, 4.0)
     async with Simulator(Options()) as api, metronome() as late:
         queue = endless(ground, "restarted")
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
+        workers = Fleet(ground=ground, queue=queue, api=api, rate=rate, period=period)
         for _ in range(times(3, 30)):
-            program = await fleet.daemon()
+            program = await workers.daemon()
             await within(api.wait_for_requests(len(api.requests) + random.randint(5, 8)))
             program.kill()
             await program.ended()
@@ -64,9 +64,9 @@ async def test_what_killed_workers_had_reserved_is_not_made_up_for(ground: Groun
     rate, seconds = 40, times(3, 60)
     async with Simulator(Options(latency_seconds=0.05)) as api, metronome() as late:
         queue = endless(ground, "killed", 5_000)
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=rate)
-        killed = [await fleet.daemon() for _ in range(times(2, 4))]
-        staying = asyncio.create_task(fleet.work(times(2, 4), seconds + 2.0))
+        workers = Fleet(ground=ground, queue=queue, api=api, rate=rate)
+        killed = [await workers.daemon() for _ in range(times(2, 4))]
+        staying = asyncio.create_task(workers.work(times(2, 4), seconds + 2.0))
         for program in killed:
             await within(api.wait_for_requests(len(api.requests) + rate))
             program.kill()
@@ -107,8 +107,8 @@ async def test_a_clock_that_is_set_by_an_hour_changes_no_pace(ground: Ground, ho
     seconds, period = times(6, 30), 4.0
     async with Simulator(Options(latency_seconds=0.05)) as api, metronome() as late:
         queue, clocks = endless(ground, "set"), OneClock()
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE, period=period)
-        drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
+        workers = Fleet(ground=ground, queue=queue, api=api, rate=RATE, period=period)
+        drains = [asyncio.create_task(workers.task(seconds, clocks.clock)) for _ in range(4)]
         await within(api.wait_for_requests(RATE))
         clocks.seconds += hours * 3600  # before the answer lets its worker look for more
         await together(*drains)
@@ -132,8 +132,8 @@ async def test_a_clock_that_is_set_again_and_again_makes_nothing_early(ground: G
     seconds, steps = times(4, 60), cycle((30.0, 30.0, -30.0, 30.0, -30.0))
     async with Simulator(Options()) as api, metronome() as late:
         queue, clocks = endless(ground, "unsteady"), OneClock()
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=RATE)
-        drains = [asyncio.create_task(fleet.task(seconds, clocks.clock)) for _ in range(4)]
+        workers = Fleet(ground=ground, queue=queue, api=api, rate=RATE)
+        drains = [asyncio.create_task(workers.task(seconds, clocks.clock)) for _ in range(4)]
         setting = asyncio.create_task(set_at_each(clocks, api, steps))
         await together(*drains)
         setting.cancel()
@@ -149,8 +149,8 @@ async def test_what_one_is_told_holds_all(ground: Ground, kind: str) -> None:
     """
     async with Simulator(Options(script={20: kind, 40: kind})) as api:
         queue = endless(ground, "told")
-        fleet = Fleet(ground=ground, queue=queue, api=api, rate=4 * RATE)
-        await fleet.work(4, times(5, 15))
+        workers = Fleet(ground=ground, queue=queue, api=api, rate=4 * RATE)
+        await workers.work(4, times(5, 15))
         came = [request.arrived_at for request in api.requests]
         told = [request.arrived_at for request in api.requests if request.kind == kind]
     assert 2 == len(told)

@@ -17,7 +17,7 @@ from tests.proof.commands import commands
 from tests.proof.ground import FULL, HOUR_SECONDS, Ground, addresses, hand_in, times, together
 from tests.proof.outage import Outage
 from tests.proof.stale import JUMPS
-from tests.transport import Line, narrow
+from tests.wire import Line, narrow
 from worker.simulator import Options, Simulator
 
 STALE = ("-m", "tests.proof.stale")

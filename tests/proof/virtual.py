@@ -57,7 +57,7 @@ class Fleet:
         while look < seconds:
             for_now = self._events and self._events[0][0] <= look
             if for_now:
-                self._hear(*heapq.heappop(self._events))
+                self._receive(*heapq.heappop(self._events))
                 continue
             look = max(self._claim(look), look + 1e-6)
         return [each for each in self.arrivals if each.at < seconds]
@@ -78,7 +78,7 @@ class Fleet:
             heapq.heappush(self._events, (began + 0.01 * self.dice.random(), 0, began))
         return look
 
-    def _hear(self, at: float, wait: int, began: float) -> None:
+    def _receive(self, at: float, wait: int, began: float) -> None:
         """A request arrives, or its 429 is read: ``wait`` seconds told."""
         if wait:
             now = BEGIN + timedelta(seconds=at)

@@ -11,17 +11,17 @@ from structlog.typing import EventDict
 
 from tests.conftest import Hands
 from tests.parts import DRAIN, RUN_TERMS, Worker, add, facts, listener, row, take
-from tests.transport import LOOPBACK, free_port
+from tests.wire import LOOPBACK, free_port
 from worker.clock import Clock
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
 from worker.core.model import Claim
 from worker.db.database import Database
 from worker.runner.attempts import MISSED_SECONDS, Attempts
-from worker.runner.limiter import Gate
-from worker.runner.orders import Tally
-from worker.runner.reporter import Chronicle
+from worker.runner.limiter import Limiter
+from worker.runner.orders import Counts
+from worker.runner.reporter import Reporter
 from worker.runner.terms import Start
-from worker.runner.writer import Ledger
+from worker.runner.writer import Writer
 from worker.simulator import Options, Simulator
 from worker.store import shared_state
 
@@ -36,9 +36,9 @@ class Desk:
     """
 
     attempts: Attempts
-    gate: Gate
-    ledger: Ledger
-    chronicle: Chronicle
+    limiter: Limiter
+    writer: Writer
+    reporter: Reporter
     hands: Hands
     said: Sequence[EventDict]
     ends: asyncio.Queue[int]
@@ -58,7 +58,7 @@ class Desk:
                 lease_ends=self.hands.seconds + left,
             )
         )
-        await self.ledger.written()
+        await self.writer.written()
 
 
 @asynccontextmanager
@@ -68,34 +68,34 @@ async def at_work(
     """A desk whose ledger ``writes`` from the beginning, or only at the end."""
     log, said = listener()
     worker = Worker(clock=hands.clock, dice=0.5)
-    chronicle = Chronicle(log, lambda _: None)
-    ledger, gate = Ledger(database, worker.transaction(), chronicle), worker.gate()
+    reporter = Reporter(log, lambda _: None)
+    writer, limiter = Writer(database, worker.transaction(), reporter), worker.limiter()
     ends: asyncio.Queue[int] = asyncio.Queue()
     async with worker.api(url) as api:
         attempts = Attempts(
             api=api,
-            gate=gate,
-            ledger=ledger,
-            orders=worker.orders,
+            limiter=limiter,
+            writer=writer,
+            options=worker.options,
             transaction=worker.transaction(),
-            chronicle=chronicle,
-            ended=lambda: ends.put_nowait(gate.taken),
+            reporter=reporter,
+            ended=lambda: ends.put_nowait(limiter.taken),
         )
         desk = Desk(
             attempts=attempts,
-            gate=gate,
-            ledger=ledger,
-            chronicle=chronicle,
+            limiter=limiter,
+            writer=writer,
+            reporter=reporter,
             hands=hands,
             said=said,
             ends=ends,
         )
-        writing = asyncio.create_task(ledger.run()) if writes else None
+        writing = asyncio.create_task(writer.run()) if writes else None
         try:
             yield desk
         finally:
-            ledger.close()
-            await (writing or ledger.run())
+            writer.close()
+            await (writing or writer.run())
 
 
 async def claimed(database: Database, hands: Hands, count: int = 1) -> list[Claim]:
@@ -112,10 +112,10 @@ async def test_an_attempt_ends_in_its_row(
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim)
-        assert (0, 1) == (desk.gate.taken, desk.attempts.spent)
+        assert (0, 1) == (desk.limiter.taken, desk.attempts.spent)
         assert 0 == desk.ends.get_nowait()
         assert desk.ends.empty()
-        assert Tally(submitted=1) == desk.chronicle.tally
+        assert Counts(submitted=1) == desk.reporter.counts
     video = await row(database, 1)
     assert ("submitted", simulator.accepted[0].job_id) == (video["state"], video["job_id"])
     assert [(1, "accepted")] == await facts(database, 1)
@@ -146,7 +146,7 @@ async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim, left, left_by_wall)
-        assert (0, int(sent)) == (desk.gate.taken, desk.attempts.spent)
+        assert (0, int(sent)) == (desk.limiter.taken, desk.attempts.spent)
     assert int(sent) == len(simulator.requests)
     video = await row(database, 1)
     assert ("submitted" if sent else "pending", int(sent)) == (video["state"], video["attempts"])
@@ -182,7 +182,7 @@ async def test_a_lease_that_runs_short_while_connecting_is_seen(
         simulator.release()
         await asyncio.gather(*carried)
         assert 5 == len(simulator.requests)
-        assert Tally(submitted=5) == desk.chronicle.tally
+        assert Counts(submitted=5) == desk.reporter.counts
     assert [(1, "released")] == await facts(database, 6)
 
 
@@ -192,10 +192,10 @@ async def test_after_the_gate_is_shut_a_claim_is_given_back(
     """A stop sends what had not begun, or charges it, or moves it behind the others (law 7)."""
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
-        desk.gate.shut()
+        desk.limiter.shut()
         await desk.carry(claim)
-        assert (0, 0) == (desk.gate.taken, desk.attempts.spent)
-        assert Tally() == desk.chronicle.tally
+        assert (0, 0) == (desk.limiter.taken, desk.attempts.spent)
+        assert Counts() == desk.reporter.counts
     video = await row(database, 1)
     assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
     assert hands.wall - timedelta(seconds=1) == video["due_at"]

@@ -12,13 +12,13 @@ from tests.conftest import START, Hands
 from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
 from tests.runner.test_loop import going, until
 from worker.db.database import Database, DatabaseProblem
-from worker.runner.heartbeat import SIGN_SECONDS, Presence, Signs
-from worker.runner.reporter import Chronicle
+from worker.runner.heartbeat import SIGN_SECONDS, Heartbeat, HeartbeatSource
+from worker.runner.reporter import Reporter
 from worker.simulator import Options, Simulator
 from worker.store import workers
-from worker.store.workers import Member
+from worker.store.workers import WorkerRow
 
-ME = Member(id="me", host="here", pid=3, command="run", started_at=START)
+ME = WorkerRow(id="me", host="here", pid=3, command="run", started_at=START)
 
 
 class Bench:
@@ -29,11 +29,11 @@ class Bench:
         self.beats = 0
         self.put: list[tuple[Callable[[Connection], None], asyncio.Future[None]]] = []
         self.database = database
-        self.presence = Presence(
-            signs=Signs(ME, self.beat),
+        self.heartbeat = Heartbeat(
+            signs=HeartbeatSource(ME, self.beat),
             put=self.keep,
             clock=hands.clock,
-            chronicle=Chronicle(log, lambda _: None),
+            reporter=Reporter(log, lambda _: None),
         )
 
     def beat(self) -> None:
@@ -78,21 +78,21 @@ async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
     """Idle daemons would keep one another awake, or look dead."""
     for seconds in (0, 0.1, SIGN_SECONDS - 0.2, 0.1):
         hands.pass_seconds(seconds)
-        bench.presence.turned()
+        bench.heartbeat.turned()
         await bench.write()
         seen = await bench.seen_at()
     assert later(START, SIGN_SECONDS) == seen
     assert 4 == bench.beats
     hands.pass_seconds(SIGN_SECONDS - 0.1)
-    bench.presence.turned()
+    bench.heartbeat.turned()
     assert [] == bench.put
 
 
 async def test_signs_do_not_pile_up(bench: Bench, hands: Hands) -> None:
     """A database that was locked for an hour would be written to for a minute."""
-    bench.presence.turned()
+    bench.heartbeat.turned()
     hands.pass_seconds(10 * SIGN_SECONDS)
-    bench.presence.turned()
+    bench.heartbeat.turned()
     assert 1 == len(bench.put)
 
 
@@ -101,18 +101,18 @@ async def test_a_database_in_trouble_is_told_of_once_and_tried_again(
 ) -> None:
     """A sign of life that cannot be written would stop a run, or be missed by nobody."""
     for _ in range(2):
-        bench.presence.turned()
+        bench.heartbeat.turned()
         await bench.fail(DatabaseProblem("the disk is full"))
         hands.pass_seconds(SIGN_SECONDS)
     assert ["database_trouble"] == [line["event"] for line in bench.said]
-    bench.presence.turned()
+    bench.heartbeat.turned()
     await bench.write()
     assert later(START, 2 * SIGN_SECONDS) == await bench.seen_at()
 
 
 async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
     """A value that no database takes would stop a run."""
-    bench.presence.turned()
+    bench.heartbeat.turned()
     await bench.fail(ValueError("no text"))
     assert [("heartbeat_failed", "ValueError: no text")] == [
         (line["event"], line["reason"]) for line in bench.said
@@ -121,21 +121,21 @@ async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
 
 async def test_the_long_dead_are_forgotten_when_a_run_begins(bench: Bench, hands: Hands) -> None:
     """The list of workers would be one of the dead."""
-    dead = Member(id="dead", host="there", pid=1, command="run", started_at=START)
+    dead = WorkerRow(id="dead", host="there", pid=1, command="run", started_at=START)
     await bench.database.write(lambda c: workers.show(c, dead, START), "test")
     hands.pass_seconds(90_000)
-    bench.presence.turned()
+    bench.heartbeat.turned()
     await bench.fail(DatabaseProblem("not yet"))
     hands.pass_seconds(SIGN_SECONDS)
-    bench.presence.turned()
+    bench.heartbeat.turned()
     await bench.write()
     assert ["me"] == [fellow.id for fellow in await bench.database.read(workers.everyone)]
 
 
 async def test_an_orderly_end_leaves_nothing(bench: Bench) -> None:
     """Each end would look like a death."""
-    bench.presence.turned()
-    bench.presence.leave()
+    bench.heartbeat.turned()
+    bench.heartbeat.leave()
     await bench.write()
     assert [] == await bench.database.read(workers.everyone)
 
@@ -146,14 +146,14 @@ def rows(path: Path) -> list[tuple[object, ...]]:
         return plain.execute("SELECT id, command FROM workers").fetchall()
 
 
-@pytest.mark.parametrize(("orders", "command"), [(DRAIN, "drain"), (DAEMON, "run")])
+@pytest.mark.parametrize(("options", "command"), [(DRAIN, "drain"), (DAEMON, "run")])
 async def test_a_run_is_seen_while_it_lasts(
-    database: Database, path: Path, orders: object, command: str
+    database: Database, path: Path, options: object, command: str
 ) -> None:
     """Nobody could tell who works on the queue."""
     await add(database, "https://v.example/1")
     async with Simulator(Options(script={1: "stall"})) as simulator:
-        worker = Worker(orders=orders)  # type: ignore[arg-type]
+        worker = Worker(options=options)  # type: ignore[arg-type]
         async with worker.on(database, simulator.url) as runner, going(runner) as run:
             await until(lambda: rows(path), run)
             assert [("worker-1", command)] == rows(path)
@@ -172,5 +172,5 @@ async def test_a_sign_that_cannot_be_written_stops_no_run(
     await add(database, "https://v.example/1")
     log, said = listener()
     report = await Worker(log=log).run(database, simulator.url)
-    assert 1 == report.tally.submitted
+    assert 1 == report.counts.submitted
     assert "database_trouble" in {line["event"] for line in said}

@@ -56,11 +56,11 @@ class Counting(selectors.DefaultSelector):
 async def _run_idle(path: Path, counting: Counting) -> None:
     """A daemon as the program makes it, until there were enough wake-ups."""
     settings = Settings(database_url=str(path), poll_seconds=POLL_SECONDS)
-    orders = wiring.orders(settings, drain=False)
+    options = wiring.options(settings, drain=False)
     key = Key("demo-key", "a test")
     async with (
         open_database(path) as database,
-        wiring.runner(settings, key, database, orders, lambda _: None) as runner,
+        wiring.runner(settings, key, database, options, lambda _: None) as runner,
     ):
         counting.enough = runner.stop
         await runner.run()

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from worker.runner.limiter import Gate
+from worker.runner.limiter import Limiter
 
-EVER = 3600.0
+FAR_FUTURE = 3600.0
 
 
-def gate(*, rate: int = 1000, period_seconds: float = 1.0) -> Gate:
+def limiter(*, rate: int = 1000, period_seconds: float = 1.0) -> Limiter:
     """A gate on the real monotonic clock."""
-    return Gate(slots=3, rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
+    return Limiter(slots=3, rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
 
 
 async def at_once(waiting: Coroutine[Any, Any, bool] | asyncio.Future[bool]) -> bool:
@@ -22,7 +22,7 @@ async def at_once(waiting: Coroutine[Any, Any, bool] | asyncio.Future[bool]) -> 
 
 def test_slots_are_taken_and_given_back() -> None:
     """The gate knows how many requests are in flight."""
-    passage = gate()
+    passage = limiter()
     assert (3, 0) == (passage.slots, passage.taken)
     passage.take(2)
     passage.take(1)
@@ -33,25 +33,25 @@ def test_slots_are_taken_and_given_back() -> None:
 
 async def test_a_start_that_is_past_begins_now() -> None:
     """Who comes late does not wait."""
-    assert await at_once(gate().begin(time.monotonic() - 5))
+    assert await at_once(limiter().begin(time.monotonic() - 5))
 
 
 async def test_a_start_is_waited_for() -> None:
     """Nobody begins before the second that was reserved for it."""
     at = time.monotonic() + 0.05
-    assert await gate().begin(at)
+    assert await limiter().begin(at)
     assert at <= time.monotonic() + 0.001
 
 
 async def test_a_start_counts_on_the_clock_that_was_given() -> None:
     """The seconds of a start are those of the clock that reserved it."""
-    passage = Gate(slots=1, rate=1000, period_seconds=1.0, monotonic=lambda: 5_000_000.0)
+    passage = Limiter(slots=1, rate=1000, period_seconds=1.0, monotonic=lambda: 5_000_000.0)
     assert await at_once(passage.begin(5_000_000.02))
 
 
 async def test_starts_begin_in_their_order() -> None:
     """Whose second comes first begins first, whoever asked first."""
-    passage, now, order = gate(), time.monotonic(), list[str]()
+    passage, now, order = limiter(), time.monotonic(), list[str]()
 
     async def begin(name: str, at: float) -> None:
         assert await passage.begin(at)
@@ -63,16 +63,16 @@ async def test_starts_begin_in_their_order() -> None:
 
 async def test_a_shut_gate_lets_nobody_begin() -> None:
     """After a stop no request begins, whether its second is past or far."""
-    passage = gate()
+    passage = limiter()
     passage.shut()
     assert not await at_once(passage.begin(time.monotonic() - 1))
-    assert not await at_once(passage.begin(time.monotonic() + EVER))
+    assert not await at_once(passage.begin(time.monotonic() + FAR_FUTURE))
 
 
 async def test_shutting_wakes_who_waits_for_a_start() -> None:
     """Whoever waits for a far second is told at once that it will not come."""
-    passage = gate()
-    waiting = [asyncio.create_task(passage.begin(time.monotonic() + EVER)) for _ in range(3)]
+    passage = limiter()
+    waiting = [asyncio.create_task(passage.begin(time.monotonic() + FAR_FUTURE)) for _ in range(3)]
     await asyncio.sleep(0)
     passage.shut()
     assert [False] * 3 == [await at_once(each) for each in waiting]
@@ -80,7 +80,7 @@ async def test_shutting_wakes_who_waits_for_a_start() -> None:
 
 async def test_shutting_wakes_who_waits_at_the_limit() -> None:
     """A period may be long: a stop does not wait for its end, nor is it disturbed by another."""
-    passage = gate(rate=1, period_seconds=EVER)
+    passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     waiting = [asyncio.create_task(passage.begin(0.0)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -96,7 +96,7 @@ async def test_no_sliding_period_holds_more_than_the_limit(
     rate: int, period_seconds: float, count: int
 ) -> None:
     """Law 10: even if every start were reserved for now, this process keeps the limit."""
-    passage, began = gate(rate=rate, period_seconds=period_seconds), list[float]()
+    passage, began = limiter(rate=rate, period_seconds=period_seconds), list[float]()
 
     async def begin() -> None:
         assert await passage.begin(0.0)
@@ -109,7 +109,7 @@ async def test_no_sliding_period_holds_more_than_the_limit(
 
 async def test_a_second_is_waited_for_without_a_start() -> None:
     """Who looks again later does not spend what is meant for a request."""
-    passage = gate(rate=1, period_seconds=EVER)
+    passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     at = time.monotonic() + 0.03
     assert await at_once(passage.wait_until(at))
     assert at <= time.monotonic() + 0.001
@@ -119,8 +119,8 @@ async def test_a_second_is_waited_for_without_a_start() -> None:
 
 async def test_shutting_wakes_who_waits_for_a_second() -> None:
     """A stop is not held up by somebody who waits for a pause to end."""
-    passage = gate()
-    waiting = asyncio.create_task(passage.wait_until(time.monotonic() + EVER))
+    passage = limiter()
+    waiting = asyncio.create_task(passage.wait_until(time.monotonic() + FAR_FUTURE))
     await asyncio.sleep(0)
     before = passage.is_shut
     passage.shut()
@@ -131,7 +131,7 @@ async def test_shutting_wakes_who_waits_for_a_second() -> None:
 
 async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
     """A cancellation at the limit is taken for a shut gate, and its task lives on."""
-    passage = gate(rate=1, period_seconds=EVER)
+    passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     gone, waiting = (asyncio.create_task(passage.begin(0.0)) for _ in range(2))
     await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
 
 async def test_a_shut_gate_swallows_no_cancellation() -> None:
     """Who is cancelled in the moment of the shutting lives on."""
-    passage = gate(rate=1, period_seconds=EVER)
+    passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     gone = asyncio.create_task(passage.begin(0.0))
     await asyncio.sleep(0)

@@ -32,14 +32,14 @@ from tests.parts import (
     take,
 )
 from tests.plain import Plain, execute, session
-from tests.transport import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
+from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
 from worker.core.decide import Policy
 from worker.db.database import Database
 from worker.db.schema import as_text
 from worker.runner.loop import Runner
-from worker.runner.orders import End, Orders, Report, Tally
+from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
 from worker.simulator import Limit, Options, Simulator
 from worker.store import relocation
 from worker.store.caps import Cap
@@ -71,7 +71,7 @@ async def agree(database: Database, simulator: Simulator) -> None:
 
 
 @asynccontextmanager
-async def going(runner: Runner) -> AsyncIterator["asyncio.Task[Report]"]:
+async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
     """Let it run; at the end of the block it is stopped and hurried, if it still runs."""
     task = asyncio.create_task(runner.run())
     try:
@@ -84,7 +84,7 @@ async def going(runner: Runner) -> AsyncIterator["asyncio.Task[Report]"]:
             await task
 
 
-async def until(true: Callable[[], object], what: asyncio.Task[Report] | None = None) -> None:
+async def until(true: Callable[[], object], what: asyncio.Task[RunReport] | None = None) -> None:
     """Look until it is so; what another program sees on disk tells nobody by itself."""
     async with asyncio.timeout(10):
         while not true():
@@ -126,7 +126,9 @@ async def test_a_drain_buys_everything_once(database: Database, simulator: Simul
     """A video is lost or bought twice although nothing goes wrong."""
     await add(database, *urls(60))
     report = await Worker().run(database, simulator.url)
-    assert Report(end=End.EMPTY, detail="", tally=Tally(submitted=60), stop=None) == report
+    assert (
+        RunReport(end=StopReason.EMPTY, detail="", counts=Counts(submitted=60), stop=None) == report
+    )
     assert {"submitted": 60} == await states(database)
     assert 60 == len(simulator.requests)
     await agree(database, simulator)
@@ -135,7 +137,7 @@ async def test_a_drain_buys_everything_once(database: Database, simulator: Simul
 async def test_nothing_to_do_is_no_trouble(database: Database, simulator: Simulator) -> None:
     """A drain of an empty table does something, or does not end."""
     report = await Worker().run(database, simulator.url)
-    assert Report(end=End.EMPTY, detail="", tally=Tally(), stop=None) == report
+    assert RunReport(end=StopReason.EMPTY, detail="", counts=Counts(), stop=None) == report
     assert [] == simulator.requests
 
 
@@ -150,8 +152,8 @@ async def test_two_processes_share_one_database(url: str, simulator: Simulator) 
                 for name, database in (("a", first), ("b", second))
             )
         )
-        assert 200 == sum(report.tally.submitted for report in reports)
-        assert all(report.tally.submitted for report in reports)
+        assert 200 == sum(report.counts.submitted for report in reports)
+        assert all(report.counts.submitted for report in reports)
         assert {"submitted": 200} == await states(first)
         await agree(first, simulator)
 
@@ -171,8 +173,8 @@ async def test_rows_are_sent_with_their_own_name_and_the_defaults(
     """The body is not made of the row, its request_id and the settings' defaults."""
     await add(database, "https://videos.example/1.mp4", media_id="m-1")
     await add(database, "https://videos.example/2.mp4", language="fi-FI")
-    orders = replace(DRAIN, defaults=replace(DRAIN.defaults, language="de-DE"))
-    await Worker(slots=1, orders=orders).run(database, simulator.url)
+    options = replace(DRAIN, defaults=replace(DRAIN.defaults, language="de-DE"))
+    await Worker(slots=1, options=options).run(database, simulator.url)
     named, unnamed = [each.body for each in simulator.requests]
     assert {
         "media": {
@@ -224,7 +226,7 @@ async def test_an_outcome_ends_in_its_row(
     await add(database, *urls(1))
     due_at = (await row(database, 1))["due_at"]
     worker = Worker(
-        orders=replace(DRAIN, limit=1),
+        options=replace(DRAIN, limit=1),
         terms=replace(RUN_TERMS, policy=MUCH_LATER),
         timeout_seconds=0.3,
     )
@@ -232,7 +234,7 @@ async def test_an_outcome_ends_in_its_row(
         report = await worker.run(database, simulator.url)
         video = await row(database, 1)
         state, attempts, status, moved, error = end
-        assert End.LIMIT == report.end
+        assert StopReason.LIMIT == report.end
         assert (state, attempts, status) == (
             video["state"],
             video["attempts"],
@@ -249,11 +251,11 @@ async def test_an_outcome_ends_in_its_row(
         bought = [each.job_id for each in simulator.accepted]
         assert [video["job_id"]] == bought if state == "submitted" else video["job_id"] is None
         assert {
-            "submitted": Tally(submitted=1),
-            "in_doubt": Tally(in_doubt=1),
-            "failed": Tally(failed=1),
-            "pending": Tally(postponed=1),
-        }[state] == report.tally
+            "submitted": Counts(submitted=1),
+            "in_doubt": Counts(in_doubt=1),
+            "failed": Counts(failed=1),
+            "pending": Counts(postponed=1),
+        }[state] == report.counts
 
 
 async def test_what_never_left_costs_no_attempt(database: Database) -> None:
@@ -262,7 +264,7 @@ async def test_what_never_left_costs_no_attempt(database: Database) -> None:
     worker = Worker(terms=replace(RUN_TERMS, policy=MUCH_LATER))
     with free_port() as port:
         report = await worker.run(database, f"http://{LOOPBACK}:{port}")
-    assert (End.EMPTY, Tally(postponed=3)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(postponed=3)) == (report.end, report.counts)
     for number in (1, 2, 3):
         video = await row(database, number)
         assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
@@ -286,7 +288,7 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
     """A request is made for a row that cannot be sent, or it counts as an attempt."""
     await add(database, link, *urls(2))
     report = await Worker().run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
     video = await row(database, 1)
     assert ("failed", 0, None) == (video["state"], video["attempts"], video["http_status"])
     assert str(video["error"]).startswith(error)
@@ -299,7 +301,7 @@ async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) 
     async with Simulator(Options(script={2: "same-id"})) as simulator:
         report = await Worker(slots=1).run(database, simulator.url)
         first, second = await row(database, 1), await row(database, 2)
-        assert Tally(submitted=1, in_doubt=1) == report.tally
+        assert Counts(submitted=1, in_doubt=1) == report.counts
         assert (simulator.accepted[0].job_id, None) == (first["job_id"], second["job_id"])
         assert "in_doubt" == second["state"]
         assert "which video 1 holds already" in str(second["error"])
@@ -311,9 +313,9 @@ async def test_attempts_are_used_up(database: Database, simulator: Simulator) ->
     """
     simulator.options = Options(failures={"500": 1.0})
     await add(database, *urls(1))
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
     video = await row(database, 1)
-    assert (End.EMPTY, Tally(failed=1, postponed=2)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(failed=1, postponed=2)) == (report.end, report.counts)
     assert ("failed", 3, 3) == (video["state"], video["attempts"], video["claims"])
     assert 3 == len(simulator.requests)
     assert [(1, "try_later"), (2, "try_later"), (3, "try_later")] == await facts(database, 1)
@@ -345,9 +347,9 @@ async def test_a_doubt_outlives_a_clean_answer(database: Database, simulator: Si
     simulator.options = Options(script={1: "lost", 2: "400", 3: "500"})
     await add(database, *urls(1))
     terms = replace(RUN_TERMS, repeat_doubts_after=0.0)
-    report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    report = await Worker(options=DRAIN_ALL, terms=terms).run(database, simulator.url)
     video = await row(database, 1)
-    assert (End.EMPTY, Tally(in_doubt=3)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(in_doubt=3)) == (report.end, report.counts)
     assert ("in_doubt", 3) == (video["state"], video["attempts"])
     assert str(video["error"]).startswith("an earlier attempt is still in doubt")
     assert [
@@ -366,8 +368,8 @@ async def test_on_doubt_retry_repeats_until_it_is_clear(
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
     terms = replace(RUN_TERMS, repeat_doubts_after=0.2)
-    report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=2, in_doubt=1)) == (report.end, report.tally)
+    report = await Worker(options=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=2, in_doubt=1)) == (report.end, report.counts)
     assert [(1, "in_doubt"), (1, "retry"), (2, "accepted")] == await facts(database, 1)
     first, *_, last = simulator.requests
     assert first.url == last.url
@@ -380,21 +382,21 @@ async def test_doubts_stay_without_the_order_to_repeat(
     """A doubt is repeated by itself, and buys twice (law 3)."""
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=1, in_doubt=1)) == (report.end, report.tally)
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=1, in_doubt=1)) == (report.end, report.counts)
     assert 2 == len(simulator.requests)
 
 
 @pytest.mark.parametrize(
-    ("said", "state", "job_id", "tally"),
+    ("said", "state", "job_id", "counts"),
     [
-        (answer(job("j-1")), "submitted", "j-1", Tally(submitted=1)),
-        (answer(b"no", "400 Bad Request"), "failed", None, Tally(failed=1)),
-        (answer(b"no", "502 Bad Gateway"), "in_doubt", None, Tally(in_doubt=1)),
+        (answer(job("j-1")), "submitted", "j-1", Counts(submitted=1)),
+        (answer(b"no", "400 Bad Request"), "failed", None, Counts(failed=1)),
+        (answer(b"no", "502 Bad Gateway"), "in_doubt", None, Counts(in_doubt=1)),
     ],
 )
 async def test_an_answer_after_the_lease_settles_its_own_doubt(
-    database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, tally: Tally
+    database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, counts: Counts
 ) -> None:
     """A job id that comes after the lease has run out is forgotten, or a clear answer then is not
     believed (law 6).
@@ -421,7 +423,7 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
         may_answer.set()
         report = await run
     video = await row(database, 1)
-    assert (End.EMPTY, tally) == (report.end, report.tally)
+    assert (StopReason.EMPTY, counts) == (report.end, report.counts)
     assert (state, 1, job_id) == (video["state"], video["attempts"], video["job_id"])
     clear = [(1, "late_answer")] if state != "in_doubt" else []
     assert [(1, "in_doubt"), *clear] == await facts(database, 1)
@@ -437,8 +439,8 @@ async def test_a_lease_of_another_process_is_waited_for(
         lambda c: c.exec_driver_sql("UPDATE videos SET due_at = '2026-01-01 00:00:00'"), "test"
     )
     await take(database, nearly_over, worker="dead")
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
-    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(in_doubt=1)) == (report.end, report.counts)
     assert [] == simulator.requests
 
 
@@ -449,7 +451,7 @@ async def test_a_drain_leaves_the_claims_of_others(
     await add(database, *urls(2))
     await take(database, datetime.now(UTC), worker="other")
     report = await Worker().run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.end, report.counts)
     assert {"submitting": 1, "submitted": 1} == await states(database)
 
 
@@ -463,7 +465,7 @@ async def test_a_bad_key_costs_two_requests(
     """A refused key is asked for more than a confirmation, or is charged to a video (law 8)."""
     await add(database, *urls(10))
     report = await Worker(key="wrong", slots=slots).run(database, simulator.url)
-    assert (End.ACCOUNT, Tally(postponed=2)) == (report.end, report.tally)
+    assert (StopReason.ACCOUNT, Counts(postponed=2)) == (report.end, report.counts)
     assert "HTTP 401: Invalid API key" == report.detail
     assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
     assert 2 == len(simulator.requests)
@@ -477,7 +479,7 @@ async def test_a_wrong_address_costs_two_requests(database: Database, simulator:
     await add(database, *urls(10))
     simulator.options = Options(failures={"404": 1.0})
     report = await Worker().run(database, simulator.url)
-    assert (End.ADDRESS, Tally(postponed=2)) == (report.end, report.tally)
+    assert (StopReason.ADDRESS, Counts(postponed=2)) == (report.end, report.counts)
     assert Stop(trouble=Trouble.ADDRESS, message="HTTP 404: Not Found") == report.stop
     assert 2 == len(simulator.requests)
     assert {"pending": 10} == await states(database)
@@ -490,7 +492,7 @@ async def test_a_refused_key_that_nobody_can_confirm_is_told(
     await add(database, *urls(1))
     worker = Worker(key="wrong", terms=replace(RUN_TERMS, policy=MUCH_LATER))
     report = await worker.run(database, simulator.url)
-    assert End.ACCOUNT == report.end
+    assert StopReason.ACCOUNT == report.end
     assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
 
 
@@ -501,8 +503,8 @@ async def test_one_stray_refusal_stops_nothing(
     """A single refusal of the account stops a run whose other requests are accepted (law 8)."""
     await add(database, *urls(10))
     simulator.options = Options(script={number: "401"})
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=10, postponed=1)) == (report.end, report.tally)
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=10, postponed=1)) == (report.end, report.counts)
     assert 11 == len(simulator.requests)
 
 
@@ -511,8 +513,11 @@ async def test_a_video_that_is_always_refused_fails_alone(database: Database) ->
     await add(database, *urls(10))
     refusal = answer(b'{"errors": [{"message": "Forbidden video"}]}', "401 Unauthorized")
     async with Wire(by_url({urls(10)[3]: refusal})) as wire:
-        report = await Worker(orders=DRAIN_ALL).run(database, wire.url)
-    assert (End.EMPTY, Tally(submitted=9, failed=1, postponed=1)) == (report.end, report.tally)
+        report = await Worker(options=DRAIN_ALL).run(database, wire.url)
+    assert (StopReason.EMPTY, Counts(submitted=9, failed=1, postponed=1)) == (
+        report.end,
+        report.counts,
+    )
     video = await row(database, 4)
     assert ("failed", "HTTP 401: Forbidden video") == (video["state"], video["error"])
 
@@ -523,7 +528,7 @@ async def test_a_daemon_goes_on_when_the_key_works_again(
     """A daemon ends over a refused key, or hammers on with it, or never tries again (law 8)."""
     await add(database, *urls(4))
     simulator.options = Options(keys=frozenset())
-    worker = Worker(orders=DAEMON, dice=0.0)
+    worker = Worker(options=DAEMON, dice=0.0)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await simulator.wait_for_requests(2)
         await until(lambda: plain.execute("SELECT cool_down_reason FROM account") != [(None,)], run)
@@ -553,7 +558,7 @@ async def test_nothing_is_sent_that_cannot_be_written_down(
     await add(database, *urls(3))
     await unwritable(database)
     report = await Worker().run(database, simulator.url)
-    assert (End.DATABASE, Tally()) == (report.end, report.tally)
+    assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
     assert "read-only" in report.detail
     assert [] == simulator.requests
 
@@ -570,7 +575,7 @@ async def test_nothing_is_sent_whose_intent_a_server_refuses(
     async with open_database(served) as database:
         report = await Worker().run(database, simulator.url)
         assert {"pending": 3} == await states(database)
-    assert (End.DATABASE, Tally()) == (report.end, report.tally)
+    assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
     assert "read-only: name the primary server" in report.detail
     assert [] == simulator.requests
 
@@ -589,9 +594,9 @@ async def test_a_full_disk_stops_the_requests(database: Database, simulator: Sim
     await add(database, *urls(3_000))
     await full(database)
     report = await Worker(slots=64).run(database, simulator.url)
-    assert End.DATABASE == report.end
+    assert StopReason.DATABASE == report.end
     assert "full" in report.detail
-    assert len(simulator.requests) == report.tally.submitted < 3_000
+    assert len(simulator.requests) == report.counts.submitted < 3_000
 
 
 @pytest.mark.usefixtures("path")
@@ -600,7 +605,7 @@ async def test_a_daemon_outlives_a_full_disk(database: Database, simulator: Simu
     await add(database, *urls(300))
     await full(database)
     log, said = listener()
-    worker = Worker(orders=DAEMON, log=log, slots=64)
+    worker = Worker(options=DAEMON, log=log, slots=64)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: "database_trouble" in events(said), run)
         assert len(simulator.accepted) < 300
@@ -621,7 +626,7 @@ async def test_an_outcome_waits_for_the_disk(database: Database, plain: Plain) -
     log, said = listener()
     async with (
         Wire(by_url({urls(1)[0]: LONG_REFUSAL}, before=lambda: full(database))) as wire,
-        Worker(orders=DAEMON, log=log).on(database, wire.url) as runner,
+        Worker(options=DAEMON, log=log).on(database, wire.url) as runner,
         going(runner) as run,
     ):
         await until(lambda: "database_trouble" in events(said), run)
@@ -666,7 +671,7 @@ async def test_the_pace_holds_across_a_restart(database: Database, simulator: Si
     await add(database, *urls(20))
     async with metronome() as late:
         for _ in range(2):
-            await Worker(terms=terms, orders=replace(DRAIN, limit=10)).run(database, simulator.url)
+            await Worker(terms=terms, options=replace(DRAIN, limit=10)).run(database, simulator.url)
     assert 20 == len(simulator.requests)
     Log(came=moments(simulator.requests), late=late).keeps(10, 0.5)
 
@@ -676,7 +681,7 @@ async def test_a_429_holds_everybody_back(database: Database, simulator: Simulat
     simulator.options = Options(script={3: "429"})
     await add(database, *urls(6))
     report = await Worker(slots=1, dice=0.0).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=6, postponed=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=6, postponed=1)) == (report.end, report.counts)
     gaps = [b.arrived_at - a.arrived_at for a, b in pairwise(simulator.requests)]
     assert [False, False, True, False, False, False] == [gap >= 0.95 for gap in gaps]
 
@@ -688,9 +693,9 @@ async def test_a_limit_of_the_server_is_found(database: Database, simulator: Sim
     simulator.options = Options(limit=Limit(10, 0.3))
     await add(database, *urls(20))
     report = await Worker(terms=replace(RUN_TERMS, rate=60)).run(database, simulator.url)
-    assert (End.EMPTY, 20) == (report.end, report.tally.submitted)
+    assert (StopReason.EMPTY, 20) == (report.end, report.counts.submitted)
     assert {1} == {(await row(database, number))["attempts"] for number in range(1, 21)}
-    assert 0 < report.tally.postponed < 10
+    assert 0 < report.counts.postponed < 10
     await agree(database, simulator)
 
 
@@ -699,8 +704,8 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     await add(database, *urls(2))
     slow = answer(b"", "429 Slow", Retry_After="4000")
     async with Wire(by_url({urls(2)[0]: slow})) as wire:
-        report = await Worker(orders=DRAIN_ALL).run(database, wire.url)
-    assert (End.COOL_DOWN, Tally(postponed=1)) == (report.end, report.tally)
+        report = await Worker(options=DRAIN_ALL).run(database, wire.url)
+    assert (StopReason.COOL_DOWN, Counts(postponed=1)) == (report.end, report.counts)
     assert "HTTP 429, empty body" == report.detail
     assert {"pending": 2} == await states(database)
 
@@ -720,7 +725,7 @@ async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain
         counted = plain.execute("SELECT state, count(*) FROM videos GROUP BY state ORDER BY state")
         assert [("pending", 15), ("submitted", 1), ("submitting", 4)] == counted
         simulator.release()
-        assert Tally(submitted=20) == (await run).tally
+        assert Counts(submitted=20) == (await run).counts
 
 
 async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
@@ -738,7 +743,7 @@ async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) ->
             (claims,) = plain.execute("SELECT sum(claims) FROM videos")[0]
             ahead.append(int(str(claims)) - count)
         assert [0, 0, 0, 0] == ahead
-        assert Tally(submitted=4) == (await run).tally
+        assert Counts(submitted=4) == (await run).counts
 
 
 # --- Law 13: a crowd of doubts --------------------------------------------------------------------
@@ -754,7 +759,7 @@ async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Sim
         await simulator.wait_for_requests(8)
         time_of_day.monotonic = 58.0  # the last clear answer was about a minute ago
         report = await run
-    assert (End.UNREACHABLE, Tally(in_doubt=8)) == (report.end, report.tally)
+    assert (StopReason.UNREACHABLE, Counts(in_doubt=8)) == (report.end, report.counts)
     assert report.detail.startswith("HTTP 502: ")
     assert {"pending": 22, "in_doubt": 8} == await states(database)
 
@@ -774,7 +779,7 @@ async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, pl
         assert [(1,)] == plain.execute("SELECT count(*) FROM videos WHERE state = 'submitting'")
         simulator.release()
         report = await run
-    assert (End.EMPTY, Tally(submitted=12, in_doubt=8)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=12, in_doubt=8)) == (report.end, report.counts)
 
 
 # --- Twenty equal refusals ------------------------------------------------------------------------
@@ -787,7 +792,7 @@ async def test_twenty_equal_refusals_stop_a_run(database: Database, simulator: S
     simulator.options = Options(failures={"400": 1.0})
     await add(database, *urls(30))
     report = await Worker(slots=1).run(database, simulator.url)
-    assert (End.EQUAL_REFUSALS, Tally(failed=20)) == (report.end, report.tally)
+    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.end, report.counts)
     assert "HTTP 400: Bad Request" == report.detail
     assert (
         Stop(
@@ -810,7 +815,7 @@ async def test_equal_refusals_of_many_slots_are_all_told(
     failed = await database.read(
         lambda c: c.exec_driver_sql("SELECT id FROM videos WHERE state = 'failed'").scalars().all()
     )
-    assert End.EQUAL_REFUSALS == report.end
+    assert StopReason.EQUAL_REFUSALS == report.end
     assert report.stop is not None
     assert 20 <= len(failed) < 28
     assert sorted(failed) == sorted(report.stop.videos)
@@ -826,7 +831,7 @@ async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> N
     }
     async with Wire(by_url(refusals)) as wire:
         report = await Worker(slots=1).run(database, wire.url)
-    assert (End.EQUAL_REFUSALS, Tally(failed=20)) == (report.end, report.tally)
+    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.end, report.counts)
 
 
 async def test_different_refusals_stop_nothing(database: Database) -> None:
@@ -838,7 +843,7 @@ async def test_different_refusals_stop_nothing(database: Database) -> None:
     }
     async with Wire(by_url(refusals)) as wire:
         report = await Worker(slots=1).run(database, wire.url)
-    assert (End.EMPTY, Tally(failed=25)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(failed=25)) == (report.end, report.counts)
 
 
 # --- The end of a drain ---------------------------------------------------------------------------
@@ -849,7 +854,7 @@ async def test_a_drain_does_not_wait_unless_told(database: Database, simulator: 
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(days=1))
     await add(database, *urls(1))
     report = await Worker().run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.end, report.counts)
     assert {"pending": 1, "submitted": 1} == await states(database)
 
 
@@ -859,8 +864,8 @@ async def test_a_drain_that_waits_works_off_backoffs(
     """A drain that was told to wait leaves a video that is due a little later."""
     simulator.options = Options(script={1: "500", 2: "500"})
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(seconds=0.2))
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=1, postponed=2)) == (report.end, report.tally)
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=1, postponed=2)) == (report.end, report.counts)
 
 
 @pytest.mark.parametrize("slots", [1, 4])
@@ -871,9 +876,9 @@ async def test_a_limit_is_as_many_requests(
     """A run makes more or fewer requests than it was told to."""
     await add(database, *urls(8))
     terms = replace(RUN_TERMS, rate=50)  # so that some of them wait for their start
-    worker = Worker(orders=replace(DRAIN, limit=limit), slots=slots, terms=terms)
+    worker = Worker(options=replace(DRAIN, limit=limit), slots=slots, terms=terms)
     report = await worker.run(database, simulator.url)
-    assert (End.LIMIT, Tally(submitted=limit)) == (report.end, report.tally)
+    assert (StopReason.LIMIT, Counts(submitted=limit)) == (report.end, report.counts)
     assert limit == len(simulator.requests)
     assert {"pending": 8 - limit, "submitted": limit} == await states(database)
 
@@ -891,7 +896,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
     time_of_day = RealTime()
     worker = Worker(
         clock=time_of_day.clock,
-        orders=replace(DRAIN, limit=2),
+        options=replace(DRAIN, limit=2),
         terms=replace(RUN_TERMS, rate=1, period_seconds=0.15),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
@@ -899,7 +904,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
         assert 1 == len(simulator.requests)
         time_of_day.wall, time_of_day.monotonic = jump.wall, jump.monotonic
         report = await run
-    assert (End.LIMIT, Tally(submitted=2)) == (report.end, report.tally)
+    assert (StopReason.LIMIT, Counts(submitted=2)) == (report.end, report.counts)
     assert 2 == len(simulator.requests)
     assert [(1, "released"), (2, "accepted")] == await facts(database, 2)
     video = await row(database, 2)
@@ -910,12 +915,12 @@ async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulat
     """A run goes on after its time, or leaves something claimed."""
     await add(database, *urls(10))
     terms = replace(RUN_TERMS, rate=1, period_seconds=0.25)
-    orders = replace(DRAIN_ALL, max_seconds=0.6)
+    options = replace(DRAIN_ALL, max_seconds=0.6)
     began = time.monotonic()
-    report = await Worker(orders=orders, terms=terms).run(database, simulator.url)
+    report = await Worker(options=options, terms=terms).run(database, simulator.url)
     assert 0.6 <= time.monotonic() - began < 2
-    assert End.TIME == report.end
-    submitted = report.tally.submitted
+    assert StopReason.TIME == report.end
+    submitted = report.counts.submitted
     assert 2 <= submitted <= 4
     assert {"pending": 10 - submitted, "submitted": submitted} == await states(database)
 
@@ -923,17 +928,17 @@ async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulat
 async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator) -> None:
     """A run that waits for a backoff overruns its time."""
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(hours=1))
-    orders = replace(DRAIN_ALL, max_seconds=0.2)
+    options = replace(DRAIN_ALL, max_seconds=0.2)
     async with asyncio.timeout(5):
-        assert End.TIME == (await Worker(orders=orders).run(database, simulator.url)).end
+        assert StopReason.TIME == (await Worker(options=options).run(database, simulator.url)).end
 
 
 async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
     """A drain works on while everybody is paused, or hangs."""
     await add(database, *urls(2))
     await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
-    report = await Worker(orders=DRAIN_ALL).run(database, simulator.url)
-    assert Report(end=End.PAUSED, detail="lunch", tally=Tally(), stop=None) == report
+    report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+    assert RunReport(end=StopReason.PAUSED, detail="lunch", counts=Counts(), stop=None) == report
     assert [] == simulator.requests
 
 
@@ -943,21 +948,24 @@ TOTAL = Cap(name="max_total", most=5, window=None)
 DAILY = Cap(name="max_per_day", most=5, window=timedelta(hours=24))
 
 
-@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
 @pytest.mark.parametrize("cap", [TOTAL, DAILY])
 async def test_a_cap_ends_a_drain(
-    database: Database, simulator: Simulator, orders: Orders, cap: Cap
+    database: Database, simulator: Simulator, options: RunOptions, cap: Cap
 ) -> None:
     """One more is bought than was allowed, or one less, or a drain waits for a day."""
     simulator.options = Options(script={1: "400", 3: "lost", 4: "400"})
     await add(database, *urls(20))
     terms = replace(RUN_TERMS, caps=(cap,))
-    report = await Worker(orders=orders, terms=terms).run(database, simulator.url)
-    assert (End.CAP, Tally(submitted=4, failed=2, in_doubt=1)) == (report.end, report.tally)
+    report = await Worker(options=options, terms=terms).run(database, simulator.url)
+    assert (StopReason.CAP, Counts(submitted=4, failed=2, in_doubt=1)) == (
+        report.end,
+        report.counts,
+    )
     assert f"{cap.name} = 5 is reached" in report.detail
     assert 5 == len(simulator.accepted)
-    again = await Worker(orders=orders, terms=terms).run(database, simulator.url)
-    assert (End.CAP, Tally()) == (again.end, again.tally)
+    again = await Worker(options=options, terms=terms).run(database, simulator.url)
+    assert (StopReason.CAP, Counts()) == (again.end, again.counts)
 
 
 async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Simulator) -> None:
@@ -965,10 +973,10 @@ async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Si
     await add(database, *urls(20))
     terms = replace(RUN_TERMS, caps=(TOTAL,))
     first = replace(DRAIN, limit=3)
-    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
-    assert (End.LIMIT, Tally(submitted=3)) == (report.end, report.tally)
-    report = await Worker(orders=first, terms=terms).run(database, simulator.url)
-    assert (End.CAP, Tally(submitted=2)) == (report.end, report.tally)
+    report = await Worker(options=first, terms=terms).run(database, simulator.url)
+    assert (StopReason.LIMIT, Counts(submitted=3)) == (report.end, report.counts)
+    report = await Worker(options=first, terms=terms).run(database, simulator.url)
+    assert (StopReason.CAP, Counts(submitted=2)) == (report.end, report.counts)
 
 
 async def test_what_another_process_claimed_is_waited_for(
@@ -989,7 +997,7 @@ async def test_what_another_process_claimed_is_waited_for(
         await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
         await say(plain, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
         report = await run
-    assert (End.CAP, Tally(submitted=5)) == (report.end, report.tally)
+    assert (StopReason.CAP, Counts(submitted=5)) == (report.end, report.counts)
 
 
 async def test_a_cap_does_not_outlast_a_dead_process(
@@ -1002,7 +1010,7 @@ async def test_a_cap_does_not_outlast_a_dead_process(
     await add(database, *urls(20))
     terms = replace(RUN_TERMS, caps=(TOTAL,))
     report = await Worker(terms=terms).run(database, simulator.url)
-    assert (End.CAP, Tally(submitted=4, in_doubt=1)) == (report.end, report.tally)
+    assert (StopReason.CAP, Counts(submitted=4, in_doubt=1)) == (report.end, report.counts)
 
 
 async def test_a_daemon_sits_out_a_cap_and_says_so_once(
@@ -1012,7 +1020,7 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
     await add(database, *urls(6))
     log, said = listener()
     terms = replace(RUN_TERMS, caps=(DAILY,))
-    worker = Worker(orders=DAEMON, terms=terms, log=log)
+    worker = Worker(options=DAEMON, terms=terms, log=log)
 
     def told() -> int:
         return sum(each["event"] == "cap_reached" for each in said)
@@ -1036,16 +1044,19 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
 # --- A queue that moves ----
 
 
-@pytest.mark.parametrize("orders", [DRAIN_ALL, DAEMON])
+@pytest.mark.parametrize("options", [DRAIN_ALL, DAEMON])
 async def test_a_queue_that_has_moved_ends_a_run(
-    database: Database, simulator: Simulator, orders: Orders
+    database: Database, simulator: Simulator, options: RunOptions
 ) -> None:
     """Videos that are worked on elsewhere are bought here too, or a daemon idles for ever."""
     await add(database, *urls(2))
     await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
     async with asyncio.timeout(10):
-        report = await Worker(orders=orders).run(database, simulator.url)
-    assert Report(end=End.MOVED, detail="sqlite:///b.db", tally=Tally(), stop=None) == report
+        report = await Worker(options=options).run(database, simulator.url)
+    assert (
+        RunReport(end=StopReason.MOVED, detail="sqlite:///b.db", counts=Counts(), stop=None)
+        == report
+    )
     assert [] == simulator.requests
 
 
@@ -1054,12 +1065,12 @@ async def test_an_idle_daemon_sees_that_its_queue_moves(
 ) -> None:
     """It sees the mark when something is due, which is never again."""
     log, said = listener()
-    worker = Worker(orders=replace(DAEMON, poll_seconds=0.02), log=log)
+    worker = Worker(options=replace(DAEMON, poll_seconds=0.02), log=log)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: said, run)
         await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
         async with asyncio.timeout(10):
-            assert End.MOVED is (await run).end
+            assert StopReason.MOVED is (await run).end
 
 
 async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
@@ -1070,8 +1081,8 @@ async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Data
         await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
 
     async with Wire(by_url({}, move)) as wire:
-        report = await Worker(orders=DAEMON, slots=1).run(database, wire.url)
-    assert (End.MOVED, Tally(submitted=1)) == (report.end, report.tally)
+        report = await Worker(options=DAEMON, slots=1).run(database, wire.url)
+    assert (StopReason.MOVED, Counts(submitted=1)) == (report.end, report.counts)
     assert {"submitted": 1, "pending": 1} == await states(database)
 
 
@@ -1083,7 +1094,7 @@ async def test_a_daemon_sees_a_new_row(
 ) -> None:
     """A row that another program inserts stays unseen for longer than the poll."""
     async with (
-        Worker(orders=DAEMON).on(database, simulator.url) as runner,
+        Worker(options=DAEMON).on(database, simulator.url) as runner,
         going(runner),
         asyncio.timeout(10),
     ):
@@ -1112,7 +1123,7 @@ async def test_a_row_is_seen_that_comes_right_after_the_look(
             plain.execute("INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')")
         return time.monotonic()
 
-    worker = Worker(orders=DAEMON, clock=Clock(now=now, monotonic=monotonic))
+    worker = Worker(options=DAEMON, clock=Clock(now=now, monotonic=monotonic))
     async with worker.on(database, simulator.url) as runner, going(runner), asyncio.timeout(5):
         await simulator.wait_for_accepted(1)
 
@@ -1123,8 +1134,8 @@ async def test_a_daemon_wakes_for_the_next_due_row(
     """A video whose backoff is over waits until somebody writes to the database."""
     due_at = datetime.now(UTC) + timedelta(seconds=0.4)
     await add(database, *urls(1), due_at=due_at)
-    orders = replace(DAEMON, poll_seconds=60.0)
-    async with Worker(orders=orders).on(database, simulator.url) as runner, going(runner):
+    options = replace(DAEMON, poll_seconds=60.0)
+    async with Worker(options=options).on(database, simulator.url) as runner, going(runner):
         async with asyncio.timeout(5):
             await simulator.wait_for_accepted(1)
         assert datetime.now(UTC) >= due_at
@@ -1137,7 +1148,7 @@ async def test_a_paused_daemon_goes_on_when_resumed(
     await add(database, *urls(2))
     await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
     log, said = listener()
-    worker = Worker(orders=DAEMON, log=log)
+    worker = Worker(options=DAEMON, log=log)
     async with (
         worker.on(database, simulator.url) as runner,
         going(runner) as run,
@@ -1160,13 +1171,16 @@ async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simul
         return looks[-1]
 
     worker = Worker(
-        orders=replace(DAEMON, poll_seconds=60.0), clock=Clock(now=now, monotonic=time.monotonic)
+        options=replace(DAEMON, poll_seconds=60.0), clock=Clock(now=now, monotonic=time.monotonic)
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: len(looks) > 1, run)  # it has looked twice, and goes to sleep
         runner.stop()
         async with asyncio.timeout(2):
-            assert Report(end=End.STOPPED, detail="", tally=Tally(), stop=None) == await run
+            assert (
+                RunReport(end=StopReason.STOPPED, detail="", counts=Counts(), stop=None)
+                == await run
+            )
 
 
 async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
@@ -1187,7 +1201,10 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
         await until(lambda: state_of(plain, 3) == "pending", run)
         simulator.release()
         report = await run
-        assert Report(end=End.STOPPED, detail="", tally=Tally(submitted=2), stop=None) == report
+        assert (
+            RunReport(end=StopReason.STOPPED, detail="", counts=Counts(submitted=2), stop=None)
+            == report
+        )
         video = await row(database, 3)
         assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
         assert due_at == video["due_at"]
@@ -1202,10 +1219,10 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
 ) -> None:
     """A stop waits for ever for an answer, or calls unsent what had left."""
     await add(database, *urls(3))
-    orders = replace(DRAIN, grace_seconds=grace_seconds)
+    options = replace(DRAIN, grace_seconds=grace_seconds)
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
-        Worker(orders=orders, slots=1).on(database, simulator.url) as runner,
+        Worker(options=options, slots=1).on(database, simulator.url) as runner,
         going(runner) as run,
         asyncio.timeout(5),
     ):
@@ -1214,7 +1231,7 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
         if grace_seconds > 1:
             runner.hurry()
         report = await run
-        assert (End.STOPPED, Tally(submitted=1, in_doubt=1)) == (report.end, report.tally)
+        assert (StopReason.STOPPED, Counts(submitted=1, in_doubt=1)) == (report.end, report.counts)
         video = await row(database, 2)
         assert ("in_doubt", 1) == (video["state"], video["attempts"])
         assert "sent, but no answer was read: cut short by our own stop" == video["error"]
@@ -1225,7 +1242,7 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plai
     await add(database, *urls(1))
     with full_backlog() as port:
         async with (
-            Worker(orders=DAEMON).on(database, f"http://{LOOPBACK}:{port}") as runner,
+            Worker(options=DAEMON).on(database, f"http://{LOOPBACK}:{port}") as runner,
             going(runner) as run,
         ):
             await until(lambda: state_of(plain, 1) == "submitting", run)
@@ -1233,10 +1250,10 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plai
             runner.hurry()
             report = await run
     video = await row(database, 1)
-    assert (End.STOPPED, "pending", 0) == (report.end, video["state"], video["attempts"])
+    assert (StopReason.STOPPED, "pending", 0) == (report.end, video["state"], video["attempts"])
 
 
-async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
+async def impatiently(runner: Runner, run: asyncio.Task[RunReport]) -> RunReport:
     """Stop it, and go on pressing the key until it has ended."""
     runner.stop()
     async with asyncio.timeout(4):
@@ -1249,7 +1266,7 @@ async def impatiently(runner: Runner, run: asyncio.Task[Report]) -> Report:
 @asynccontextmanager
 async def an_outcome_that_does_not_fit(
     database: Database, plain: Plain, worker: Worker
-) -> AsyncIterator[tuple[Runner, "asyncio.Task[Report]"]]:
+) -> AsyncIterator[tuple[Runner, "asyncio.Task[RunReport]"]]:
     """A run whose one request was answered when there was no room any more to write that down."""
     await nearly_full_history(plain)
     await add(database, *urls(1))
@@ -1268,10 +1285,10 @@ async def an_outcome_that_does_not_fit(
 @pytest.mark.usefixtures("path")
 async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, plain: Plain) -> None:
     """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
-    worker = Worker(orders=DAEMON)
+    worker = Worker(options=DAEMON)
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         report = await impatiently(runner, run)
-        assert (End.STOPPED, Tally()) == (report.end, report.tally)
+        assert (StopReason.STOPPED, Counts()) == (report.end, report.counts)
 
 
 @pytest.mark.usefixtures("path")
@@ -1279,13 +1296,13 @@ async def test_a_drain_does_not_wait_for_ever_for_the_disk(
     database: Database, plain: Plain
 ) -> None:
     """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
-    worker = Worker(orders=replace(DRAIN, grace_seconds=0.1))
+    worker = Worker(options=replace(DRAIN, grace_seconds=0.1))
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
             runner.hurry()
             await asyncio.sleep(0)
         report = await run
-        assert (End.DATABASE, Tally()) == (report.end, report.tally)
+        assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
         assert "full" in report.detail
 
 
@@ -1297,7 +1314,7 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
     await add(database, *urls(1 + in_flight))
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
-        Worker(orders=DAEMON).on(database, simulator.url) as runner,
+        Worker(options=DAEMON).on(database, simulator.url) as runner,
         going(runner) as run,
     ):
         await simulator.wait_for_requests(1 + in_flight)
@@ -1306,7 +1323,7 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
             other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
             other.lock()
             report = await impatiently(runner, run)
-        assert (End.STOPPED, 1) == (report.end, report.tally.submitted)
+        assert (StopReason.STOPPED, 1) == (report.end, report.counts.submitted)
 
 
 async def test_a_drain_that_never_got_the_database_says_so(
@@ -1314,13 +1331,15 @@ async def test_a_drain_that_never_got_the_database_says_so(
 ) -> None:
     """A lock that somebody forgot looks like success, night after night."""
     await add(database, *urls(1))
-    async with Worker(orders=replace(DRAIN, max_seconds=0.1)).on(database, simulator.url) as runner:
+    async with Worker(options=replace(DRAIN, max_seconds=0.1)).on(
+        database, simulator.url
+    ) as runner:
         run = asyncio.create_task(runner.run())
         with session(url) as other:
             other.lock()
             await asyncio.wait({run}, timeout=6)
         report = await run
-    assert (End.HELD, 0) == (report.end, report.tally.submitted)
+    assert (StopReason.HELD, 0) == (report.end, report.counts.submitted)
 
 
 async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
@@ -1346,7 +1365,7 @@ async def test_a_ledger_that_dies_ends_the_run(
     """A run whose writing side has failed for good hangs on what it cannot settle any more."""
     simulator.options = Options(script={2: "stall"})
     await add(database, *urls(2))
-    async with Worker(orders=DAEMON).on(database, simulator.url) as runner:
+    async with Worker(options=DAEMON).on(database, simulator.url) as runner:
         run = asyncio.create_task(runner.run())
         await simulator.wait_for_requests(2)
         await say(plain, "UPDATE account SET next_start_at = 'soon'")
@@ -1395,7 +1414,7 @@ async def test_a_poisoned_row_stops_nobody(
     bad = "CAST(x'68747470733A2F2FFF' AS TEXT)"
     await say(plain, f"UPDATE videos SET {column} = {bad} WHERE id = 2")
     report = await Worker().run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
     error = await database.read(
         lambda c: c.exec_driver_sql("SELECT error FROM videos WHERE id = 2").scalar_one()
     )
@@ -1409,5 +1428,5 @@ async def test_an_answer_that_cannot_be_stored_stops_nobody(database: Database) 
     odd = answer(b'{"errors": [{"message": "\\ud800 \\u0000"}]}', "400 Bad")
     async with Wire(by_url({urls(3)[1]: odd})) as wire:
         report = await Worker().run(database, wire.url)
-    assert (End.EMPTY, Tally(submitted=2, failed=1)) == (report.end, report.tally)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
     assert "HTTP 400: \ufffd \ufffd" == (await row(database, 2))["error"]

@@ -10,17 +10,17 @@ from sqlalchemy import Connection
 from tests.conftest import START, Hands, open_database
 from tests.parts import RUN_TERMS, Worker, add, facts, later, let_start, listener, row
 from tests.store.test_doubts import doubt, tell
-from tests.transport import Line, Wire, answer
+from tests.wire import Line, Wire, answer
 from worker.api.client import Api
 from worker.core import request
-from worker.core.evidence import Absent, Found, Hope
+from worker.core.evidence import Absent, Found, Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Fact, Video
 from worker.core.request import Defaults
 from worker.db.database import Database, DatabaseProblem
 from worker.runner.reconciler import Reconciler, Write
-from worker.runner.reporter import Chronicle
-from worker.runner.writer import Ledger
+from worker.runner.reporter import Reporter
+from worker.runner.writer import Writer
 from worker.simulator import Simulator
 from worker.store import shared_state
 
@@ -36,21 +36,21 @@ class Bench:
         worker = Worker(terms=TERMS, clock=hands.clock)
         log, self.said = listener()
         transaction = worker.transaction()
-        judgement = transaction.judgement
-        assert judgement is not None
+        verdicts = transaction.verdicts
+        assert verdicts is not None
         self.database = database
         self.api = api
         self.hands = hands
-        self.gate = worker.gate()
+        self.limiter = worker.limiter()
         self.news = asyncio.Event()
-        self.chronicle = Chronicle(log, lambda _: None)
+        self.reporter = Reporter(log, lambda _: None)
         self.reconciler = Reconciler(
             api=api,
-            gate=self.gate,
+            limiter=self.limiter,
             write=write,
             transaction=transaction,
-            judgement=judgement,
-            chronicle=self.chronicle,
+            verdicts=verdicts,
+            reporter=self.reporter,
             news=self.news.set,
         )
 
@@ -88,7 +88,7 @@ class Bench:
         try:
             yield task
         finally:
-            self.gate.shut()
+            self.limiter.shut()
             task.cancel()
             await asyncio.wait([task])
 
@@ -106,7 +106,7 @@ async def bench(database: Database, simulator: Simulator, hands: Hands) -> Async
         yield Bench(database, api, hands, database.write)
 
 
-async def known(database: Database) -> shared_state.Account:
+async def known(database: Database) -> shared_state.SharedState:
     """What all share."""
     return await database.read(shared_state.read)
 
@@ -127,7 +127,7 @@ async def test_one_question_serves_all_doubts(bench: Bench, database: Database) 
     states = [(await row(database, number))["state"] for number in (5, 6, 7, 9)]
     assert ["submitted", "pending", "pending", "in_doubt"] == states
     assert 1 == bench.asked()
-    assert Hope.TIME is bench.reconciler.hope(9)
+    assert Resolvable.TIME is bench.reconciler.hope(9)
     account_now = await known(database)
     assert (bench.hands.wall,) * 2 == (account_now.list_asked_at, account_now.list_read_at)
 
@@ -198,7 +198,7 @@ async def test_a_question_waits_for_a_cool_down(bench: Bench, database: Database
     asking = asyncio.create_task(bench.reconciler.settle())
     await asyncio.wait([asking], timeout=0.05)
     assert not asking.done()
-    bench.gate.shut()
+    bench.limiter.shut()
     assert await asyncio.wait_for(asking, 5) is None
     assert 0 == bench.asked()
     assert (await known(database)).list_asked_at is None
@@ -212,7 +212,7 @@ async def test_a_shut_gate_ends_it(bench: Bench, database: Database) -> None:
     await database.write(lambda c: shared_state.cool_down(c, until, "too fast", START), "test")
     async with bench.running() as task:
         await asyncio.wait([task], timeout=0.05)
-        bench.gate.shut()
+        bench.limiter.shut()
         await asyncio.wait_for(task, 5)
     assert 0 == bench.asked()
     await asyncio.wait_for(bench.reconciler.run(), 5)
@@ -225,9 +225,9 @@ async def test_what_somebody_else_settled_is_no_doubt_of_this_run(
     """A drain that waits does not wait for ever for what a person has resolved meanwhile."""
     await doubt(database, 5, -1, 0)
     await doubt(database, 6, -1, 0, state="failed")
-    bench.chronicle.doubts |= {5, 6}
+    bench.reporter.doubts |= {5, 6}
     await bench.reconciler.settle()
-    assert {5} == bench.chronicle.doubts
+    assert {5} == bench.reporter.doubts
 
 
 async def test_a_list_that_cannot_be_had_is_told_on_the_row(
@@ -276,7 +276,7 @@ async def test_a_broken_database_is_not_asked_in_a_circle(
                 bench.reconciler.call()
                 await asyncio.wait([task], timeout=0.002)
             assert 1 == failing.tries
-            bench.gate.shut()
+            bench.limiter.shut()
             await asyncio.wait_for(task, 5)
 
 
@@ -289,18 +289,18 @@ async def test_a_cancelled_reconciler_loses_nothing(
     await let_start(database, START)
     async with Worker().api(simulator.url) as api:
         worker = Worker(terms=TERMS, clock=hands.clock)
-        chronicle = Chronicle(listener()[0], lambda _: None)
-        ledger = Ledger(database, worker.transaction(), chronicle)
-        writing = asyncio.create_task(ledger.run())
+        reporter = Reporter(listener()[0], lambda _: None)
+        writer = Writer(database, worker.transaction(), reporter)
+        writing = asyncio.create_task(writer.run())
         reached = asyncio.Event()
 
         async def write(work: Callable[[Connection], T], purpose: str) -> T:
             if purpose == "to settle doubts":
-                asking = asyncio.create_task(ledger.ask(work, purpose))
+                asking = asyncio.create_task(writer.ask(work, purpose))
                 await asyncio.sleep(0)
                 reached.set()
                 return await asking
-            return await ledger.ask(work, purpose)
+            return await writer.ask(work, purpose)
 
         bench = Bench(database, api, hands, write)
         await doubt(database, 5, -1, 0, media_id="r-5")
@@ -311,8 +311,8 @@ async def test_a_cancelled_reconciler_loses_nothing(
         settling.cancel()
         await asyncio.wait([settling])
         assert settling.cancelled()
-        assert later(START, 10) == (await ledger.ask(shared_state.read, "test")).list_read_at
-        ledger.close()
+        assert later(START, 10) == (await writer.ask(shared_state.read, "test")).list_read_at
+        writer.close()
         await writing
     assert job == (await row(database, 5))["job_id"]
     assert [(1, "in_doubt"), (1, "found")] == await facts(database, 5)
@@ -323,5 +323,5 @@ async def test_a_job_that_waits_can_be_cancelled(bench: Bench, database: Databas
     job = await bench.bought(5)
     assert await bench.reconciler.cancel(job) is None
     assert START < (await known(database)).next_start_at
-    bench.gate.shut()
+    bench.limiter.shut()
     assert "stopped before it was asked" == await bench.reconciler.cancel(job)

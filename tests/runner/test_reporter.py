@@ -2,7 +2,7 @@ import pytest
 
 from tests.conftest import START
 from tests.parts import later, listener
-from worker.core.evidence import Absent, Ambiguous, Doubt, Found, Hope, NoEvidence, Verdict
+from worker.core.evidence import Absent, Ambiguous, Doubt, Found, NoEvidence, Resolvable, Verdict
 from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import (
     Accepted,
@@ -16,10 +16,10 @@ from worker.core.model import (
     Video,
 )
 from worker.db.database import DatabaseProblem
-from worker.runner.orders import Tally
-from worker.runner.reporter import Chronicle
-from worker.runner.terms import CoolDown, Settled, Start, Turn, Why
-from worker.runner.verdicts import Finding
+from worker.runner.orders import Counts
+from worker.runner.reporter import Reporter
+from worker.runner.terms import ClaimResult, CoolDown, Settled, Start, WaitReason
+from worker.runner.verdicts import JudgedDoubt
 from worker.store.leases import Expired
 from worker.store.settle import Ending
 
@@ -44,8 +44,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.log, self.said = listener()
-        self.tallies: list[Tally] = []
-        self.chronicle = Chronicle(self.log, self.tallies.append)
+        self.tallies: list[Counts] = []
+        self.reporter = Reporter(self.log, self.tallies.append)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_closing_line_says_everything(
     bench: Bench, outcome: Outcome, level: str, status: int | None, job_id: str, message: str
 ) -> None:
     """With a full disk the line is the only copy: who can read it can find the job again."""
-    bench.chronicle.ended(CLAIM, outcome, 1.23456)
+    bench.reporter.ended(CLAIM, outcome, 1.23456)
     assert [
         {
             "event": "attempt_ended",
@@ -103,7 +103,7 @@ def test_the_closing_line_says_everything(
 )
 def test_query_strings_of_links_stay_out_of_the_log(bench: Bench, secret: str) -> None:
     """Law 11: what a refusal quotes of a signed link is not logged."""
-    bench.chronicle.ended(CLAIM, Refused(f"cannot download ({secret}): 403", 400), 1.0)
+    bench.reporter.ended(CLAIM, Refused(f"cannot download ({secret}): 403", 400), 1.0)
     (line,) = bench.said
     assert secret not in str(line)
     assert "cannot download (" in line["message"]
@@ -121,79 +121,79 @@ def test_a_video_without_other_links_is_told_as_well(bench: Bench) -> None:
         request_id="r",
         lease_until=START,
     )
-    bench.chronicle.ended(bare, Refused("b.mp4?token=secret-of-b is no film", 400), 1.0)
+    bench.reporter.ended(bare, Refused("b.mp4?token=secret-of-b is no film", 400), 1.0)
     assert "b.mp4?… is no film" == bench.said[0]["message"]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "transition", "tally"),
+    ("outcome", "transition", "counts"),
     [
-        (Accepted("job-1", 200), Transition.submit("job-1"), Tally(submitted=1)),
-        (Refused("no", 400), Transition.fail("no"), Tally(failed=1)),
-        (InDoubt("no answer"), Transition.park("no answer"), Tally(in_doubt=1)),
-        (Refused("no", 400), Transition.postpone("no", START), Tally(postponed=1)),
-        (Released("our own stop"), Transition.release(), Tally()),
+        (Accepted("job-1", 200), Transition.submit("job-1"), Counts(submitted=1)),
+        (Refused("no", 400), Transition.fail("no"), Counts(failed=1)),
+        (InDoubt("no answer"), Transition.park("no answer"), Counts(in_doubt=1)),
+        (Refused("no", 400), Transition.postpone("no", START), Counts(postponed=1)),
+        (Released("our own stop"), Transition.release(), Counts()),
     ],
 )
 def test_what_is_on_disk_is_counted(
-    bench: Bench, outcome: Outcome, transition: Transition, tally: Tally
+    bench: Bench, outcome: Outcome, transition: Transition, counts: Counts
 ) -> None:
     """The tally tells what this run did, and whoever watches is told of each change."""
-    bench.chronicle.settled(settled(outcome, transition))
-    assert tally == bench.chronicle.tally
-    assert [tally] == bench.tallies
+    bench.reporter.settled(settled(outcome, transition))
+    assert counts == bench.reporter.counts
+    assert [counts] == bench.tallies
     assert [] == bench.said
 
 
 @pytest.mark.parametrize(
-    ("outcome", "tally"),
-    [(Accepted("job-1", 200), Tally(submitted=1)), (Refused("no", 400), Tally())],
+    ("outcome", "counts"),
+    [(Accepted("job-1", 200), Counts(submitted=1)), (Refused("no", 400), Counts())],
 )
-def test_a_lost_claim_is_told(bench: Bench, outcome: Outcome, tally: Tally) -> None:
+def test_a_lost_claim_is_told(bench: Bench, outcome: Outcome, counts: Counts) -> None:
     """Whoever reads the log knows that an answer came too late; its job counts all the same."""
-    bench.chronicle.settled(settled(outcome, None))
+    bench.reporter.settled(settled(outcome, None))
     lost = {"event": "claim_lost", "log_level": "warning", "video": 7, "attempt": 3}
     assert [lost] == bench.said
-    assert [tally] == bench.tallies
+    assert [counts] == bench.tallies
 
 
 def test_a_row_that_was_closed_is_told(bench: Bench) -> None:
     """A video that failed without a request is no silent failure."""
-    bench.chronicle.closed(settled(Invalid("url: is empty"), Transition.reject("url: is empty")))
+    bench.reporter.closed(settled(Invalid("url: is empty"), Transition.reject("url: is empty")))
     refused = {"event": "video_refused", "log_level": "warning", "video": 7}
     assert [{**refused, "message": "url: is empty"}] == bench.said
-    assert [Tally(failed=1)] == bench.tallies
+    assert [Counts(failed=1)] == bench.tallies
 
 
 def test_a_lease_that_ran_out_is_told(bench: Bench) -> None:
     """A doubt that another process left is in the log and in the tally of who found it."""
-    bench.chronicle.expired(Expired(video_id=7, attempt=3, claimed_by="worker-0"))
+    bench.reporter.expired(Expired(video_id=7, attempt=3, claimed_by="worker-0"))
     expired = {"event": "lease_expired", "log_level": "warning", "video": 7, "attempt": 3}
     assert [{**expired, "claimed_by": "worker-0"}] == bench.said
-    assert [Tally(in_doubt=1)] == bench.tallies
+    assert [Counts(in_doubt=1)] == bench.tallies
 
 
 def test_a_cool_down_is_told(bench: Bench) -> None:
     """Whoever wonders why nothing is sent reads for how long, and why."""
-    bench.chronicle.cool_down(CoolDown(12.34, "too fast"))
+    bench.reporter.cool_down(CoolDown(12.34, "too fast"))
     cooling = {"event": "cool_down", "log_level": "warning", "seconds": 12.3, "reason": "too fast"}
     assert [cooling] == bench.said
 
 
 def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) -> None:
     """A night without a disk is two lines in the log, and not one for each try."""
-    bench.chronicle.database(None)
+    bench.reporter.database(None)
     for problem in (DatabaseProblem("the disk is full"), DatabaseProblem("and still"), None, None):
-        bench.chronicle.database(problem)
+        bench.reporter.database(problem)
     assert [
         {"event": "database_trouble", "log_level": "error", "problem": "the disk is full"},
         {"event": "database_works", "log_level": "warning"},
     ] == bench.said
-    bench.chronicle.database(DatabaseProblem("again"))
+    bench.reporter.database(DatabaseProblem("again"))
     assert ["database_trouble", "again"] == [bench.said[-1][key] for key in ("event", "problem")]
 
 
-def finding(verdict: Verdict, *, look_up: bool = False, used_up: bool = False) -> Finding:
+def finding(verdict: Verdict, *, is_recheck: bool = False, used_up: bool = False) -> JudgedDoubt:
     """What a list proved about the video."""
     doubt = Doubt(
         video_id=7,
@@ -206,7 +206,7 @@ def finding(verdict: Verdict, *, look_up: bool = False, used_up: bool = False) -
         began_at=START,
         recorded_at=START,
     )
-    return Finding(doubt=doubt, verdict=verdict, look_up=look_up, used_up=used_up)
+    return JudgedDoubt(doubt=doubt, verdict=verdict, is_recheck=is_recheck, used_up=used_up)
 
 
 SHOWN = Listing(
@@ -221,53 +221,53 @@ ABSENT_LINE = {"event": "doubt_absent", "log_level": "info", "video": 7, "attemp
 
 def doubtful(bench: Bench) -> None:
     """The run leaves the video in doubt."""
-    bench.chronicle.settled(settled(InDoubt("no answer"), Transition.park("no answer")))
+    bench.reporter.settled(settled(InDoubt("no answer"), Transition.park("no answer")))
     bench.tallies.clear()
 
 
 @pytest.mark.parametrize(
-    ("judged", "lines", "tally", "left"),
+    ("judged", "lines", "counts", "left"),
     [
-        (finding(Found("job-7")), [FOUND_LINE], Tally(submitted=1), set()),
-        (finding(Absent()), [ABSENT_LINE], Tally(), set()),
-        (finding(Absent(), used_up=True), [ABSENT_LINE], Tally(in_doubt=1), {7}),
-        (finding(Ambiguous("two jobs")), [], Tally(in_doubt=1), {7}),
-        (finding(NoEvidence("too young", Hope.TIME)), [], Tally(in_doubt=1), {7}),
+        (finding(Found("job-7")), [FOUND_LINE], Counts(submitted=1), set()),
+        (finding(Absent()), [ABSENT_LINE], Counts(), set()),
+        (finding(Absent(), used_up=True), [ABSENT_LINE], Counts(in_doubt=1), {7}),
+        (finding(Ambiguous("two jobs")), [], Counts(in_doubt=1), {7}),
+        (finding(NoEvidence("too young", Resolvable.TIME)), [], Counts(in_doubt=1), {7}),
     ],
 )
 def test_what_a_list_proves_is_told(
     bench: Bench,
-    judged: Finding,
+    judged: JudgedDoubt,
     lines: list[dict[str, object]],
-    tally: Tally,
+    counts: Counts,
     left: set[int],
 ) -> None:
     """A doubt of this run that the list settled is one no more, in the log as in the tally."""
     doubtful(bench)
-    assert {7} == bench.chronicle.doubts
-    bench.chronicle.reconciled(SHOWN, [judged])
+    assert {7} == bench.reporter.doubts
+    bench.reporter.reconciled(SHOWN, [judged])
     told = [line for line in bench.said if line["event"] not in {"list_read", "list_shape"}]
     assert lines == told
-    assert (tally, left) == (bench.chronicle.tally, bench.chronicle.doubts)
-    assert [tally] == bench.tallies
+    assert (counts, left) == (bench.reporter.counts, bench.reporter.doubts)
+    assert [counts] == bench.tallies
 
 
 def test_a_doubt_of_another_run_is_found(bench: Bench) -> None:
     """What an earlier run left in doubt and this one settles counts as submitted by it."""
-    bench.chronicle.reconciled(SHOWN, [finding(Found("job-7"))])
-    assert Tally(submitted=1) == bench.chronicle.tally
+    bench.reporter.reconciled(SHOWN, [finding(Found("job-7"))])
+    assert Counts(submitted=1) == bench.reporter.counts
 
 
 def test_a_look_up_that_shows_something_is_a_doubt(bench: Bench) -> None:
     """A video that a 500 turned away, and that perhaps has a job, is in doubt by this run."""
-    bench.chronicle.reconciled(SHOWN, [finding(Ambiguous("a job"), look_up=True)])
-    assert (Tally(in_doubt=1), {7}) == (bench.chronicle.tally, bench.chronicle.doubts)
+    bench.reporter.reconciled(SHOWN, [finding(Ambiguous("a job"), is_recheck=True)])
+    assert (Counts(in_doubt=1), {7}) == (bench.reporter.counts, bench.reporter.doubts)
 
 
 def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
     """A maintainer sees how the undocumented list looks, and the log is not filled with it."""
     for _ in range(2):
-        bench.chronicle.reconciled(SHOWN, [finding(Found("job-7")), finding(Absent())])
+        bench.reporter.reconciled(SHOWN, [finding(Found("job-7")), finding(Absent())])
     verdicts = {"Found": 1, "Absent": 1}
     told = [line for line in bench.said if str(line["event"]).startswith("list")]
     shape = {"event": "list_shape", "log_level": "info"}
@@ -280,22 +280,22 @@ def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
 
 def test_a_list_that_cannot_be_had_is_told(bench: Bench) -> None:
     """Whoever wonders why doubts stay reads what the API said."""
-    bench.chronicle.reconciled(Unlisted(reason="HTTP 404"), [])
+    bench.reporter.reconciled(Unlisted(reason="HTTP 404"), [])
     read = {"event": "list_read", "log_level": "warning", "jobs": None, "reason": "HTTP 404"}
     assert [read] == bench.said
 
 
-def cap(submitting: int = 0) -> Turn:
+def cap(submitting: int = 0) -> ClaimResult:
     """A look at a full cap."""
-    return Turn(why=Why.CAP, detail="max_total = 3 is reached", submitting=submitting)
+    return ClaimResult(why=WaitReason.CAP, detail="max_total = 3 is reached", submitting=submitting)
 
 
 def test_a_full_cap_is_told_once(bench: Bench) -> None:
     """A daemon says at each look, for a day, that it waits; or not at all."""
-    bench.chronicle.turned(cap(submitting=1))
+    bench.reporter.turned(cap(submitting=1))
     assert [] == bench.said
-    for turn in (cap(), cap(), Turn(why=Why.PACE), cap()):
-        bench.chronicle.turned(turn)
+    for turn in (cap(), cap(), ClaimResult(why=WaitReason.PACE), cap()):
+        bench.reporter.turned(turn)
     told = {
         "event": "cap_reached",
         "log_level": "warning",
@@ -303,6 +303,6 @@ def test_a_full_cap_is_told_once(bench: Bench) -> None:
     }
     assert [told] == bench.said
     start = Start(claim=CLAIM, at=0.0, lease_ends=0.0)
-    bench.chronicle.turned(Turn(why=Why.PACE, starts=[start]))
-    bench.chronicle.turned(cap())
+    bench.reporter.turned(ClaimResult(why=WaitReason.PACE, starts=[start]))
+    bench.reporter.turned(cap())
     assert [told, told] == bench.said

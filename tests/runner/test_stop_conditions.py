@@ -7,18 +7,18 @@ from tests.conftest import START, Hands
 from tests.parts import DAEMON, DRAIN, DRAIN_ALL, RUN_TERMS, Worker, add, later, let_start, row
 from tests.runner.test_reconciler import Bench
 from tests.store.test_doubts import accept, doubt
-from worker.core.evidence import Hope
+from worker.core.evidence import Resolvable
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.attempts import Attempts
-from worker.runner.orders import End, Orders, Tally
+from worker.runner.orders import Counts, RunOptions, StopReason
 from worker.runner.stop_conditions import PATIENCE_SECONDS, Closing
-from worker.runner.terms import Turn, Why
-from worker.runner.writer import Ledger
+from worker.runner.terms import ClaimResult, WaitReason
+from worker.runner.writer import Writer
 from worker.simulator import Options, Simulator
 
 TERMS = replace(RUN_TERMS, absent_after=300.0)
-OVERDUE = Turn(why=Why.LIST, until=START)
-EMPTY = (End.EMPTY, "")
+OVERDUE = ClaimResult(why=WaitReason.LIST, until=START)
+EMPTY = (StopReason.EMPTY, "")
 
 
 @pytest.fixture
@@ -29,43 +29,43 @@ async def bench(database: Database, simulator: Simulator, hands: Hands) -> Async
         yield Bench(database, api, hands, database.write)
 
 
-def closing(bench: Bench, orders: Orders, *, reconciles: bool = True) -> Closing:
+def closing(bench: Bench, options: RunOptions, *, reconciles: bool = True) -> Closing:
     """The end of a run under these orders."""
     transaction = Worker(terms=TERMS, clock=bench.hands.clock).transaction()
     attempts = Attempts(
         api=bench.api,
-        gate=bench.gate,
-        ledger=Ledger(bench.database, transaction, bench.chronicle),
-        orders=orders,
+        limiter=bench.limiter,
+        writer=Writer(bench.database, transaction, bench.reporter),
+        options=options,
         transaction=transaction,
-        chronicle=bench.chronicle,
+        reporter=bench.reporter,
         ended=bench.news.set,
     )
     return Closing(
-        orders=orders,
+        options=options,
         clock=bench.hands.clock,
-        gate=bench.gate,
+        limiter=bench.limiter,
         attempts=attempts,
         reconciler=bench.reconciler if reconciles else None,
-        chronicle=bench.chronicle,
+        reporter=bench.reporter,
     )
 
 
-def awaited(bench: Bench) -> Turn:
+def awaited(bench: Bench) -> ClaimResult:
     """A list that is worth asking for in a minute."""
-    return Turn(why=Why.LIST, until=later(bench.hands.wall, 60))
+    return ClaimResult(why=WaitReason.LIST, until=later(bench.hands.wall, 60))
 
 
-@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL, DAEMON])
-async def test_a_queue_that_has_moved_ends_every_run(bench: Bench, orders: Orders) -> None:
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL, DAEMON])
+async def test_a_queue_that_has_moved_ends_every_run(bench: Bench, options: RunOptions) -> None:
     """A daemon would wait for ever where nothing comes any more, beside what it has in flight."""
-    turn = Turn(why=Why.MOVED, detail="sqlite:///b.db")
-    assert (End.MOVED, "sqlite:///b.db") == closing(bench, orders).ended(turn)
+    turn = ClaimResult(why=WaitReason.MOVED, detail="sqlite:///b.db")
+    assert (StopReason.MOVED, "sqlite:///b.db") == closing(bench, options).ended(turn)
 
 
 async def test_a_drain_leaves_young_doubts(bench: Bench) -> None:
     """A cron job ends, and the doubts that it made are left for the next one."""
-    bench.chronicle.doubts.add(5)
+    bench.reporter.doubts.add(5)
     assert EMPTY == closing(bench, DRAIN).ended(awaited(bench))
 
 
@@ -75,7 +75,7 @@ async def test_a_drain_that_waits_does_so_for_its_own_young_doubts(bench: Bench)
     """
     ending = closing(bench, DRAIN_ALL)
     assert EMPTY == ending.ended(awaited(bench))
-    bench.chronicle.doubts.add(5)
+    bench.reporter.doubts.add(5)
     assert ending.ended(awaited(bench)) is None
     assert EMPTY == closing(bench, DRAIN_ALL, reconciles=False).ended(awaited(bench))
 
@@ -93,14 +93,14 @@ async def test_a_drain_that_waits_does_not_wait_for_a_person(
         lambda c: c.exec_driver_sql("UPDATE history SET started_at = NULL WHERE video_id = 6"),
         "test",
     )
-    bench.chronicle.doubts |= {5, 6}
+    bench.reporter.doubts |= {5, 6}
     ending = closing(bench, DRAIN_ALL)
     assert ending.ended(awaited(bench)) is None
     bench.hands.pass_seconds(300)
     await bench.reconciler.settle()
-    assert [Hope.NEWS, Hope.NONE] == [bench.reconciler.hope(video) for video in (5, 6)]
+    assert [Resolvable.NEWS, Resolvable.NONE] == [bench.reconciler.hope(video) for video in (5, 6)]
     assert EMPTY == ending.ended(awaited(bench))
-    assert frozenset({6}) == ending.hopeless()
+    assert frozenset({6}) == ending.needs_person()
 
 
 async def test_a_drain_is_patient_while_the_list_is_asked_for(bench: Bench) -> None:
@@ -119,7 +119,7 @@ async def test_patience_begins_anew_with_each_question(bench: Bench) -> None:
     assert ending.ended(OVERDUE) is None
     bench.hands.pass_seconds(PATIENCE_SECONDS)
     assert EMPTY == ending.ended(awaited(bench))
-    assert ending.ended(Turn(why=Why.LIST, until=bench.hands.wall)) is None
+    assert ending.ended(ClaimResult(why=WaitReason.LIST, until=bench.hands.wall)) is None
 
 
 async def test_patience_begins_anew_also_after_another_reason(bench: Bench) -> None:
@@ -127,38 +127,40 @@ async def test_patience_begins_anew_also_after_another_reason(bench: Bench) -> N
     ending = closing(bench, DRAIN_ALL)
     assert ending.ended(OVERDUE) is None
     bench.hands.pass_seconds(DRAIN_ALL.retry_after_max_seconds)
-    assert ending.ended(Turn(why=Why.LATER, until=later(bench.hands.wall, 60))) is None
-    assert ending.ended(Turn(why=Why.LIST, until=bench.hands.wall)) is None
+    assert (
+        ending.ended(ClaimResult(why=WaitReason.LATER, until=later(bench.hands.wall, 60))) is None
+    )
+    assert ending.ended(ClaimResult(why=WaitReason.LIST, until=bench.hands.wall)) is None
 
 
 async def test_rows_that_another_program_holds_are_waited_for_a_while(bench: Bench) -> None:
     """An UPDATE of plain SQL ends no drain, and a session that somebody forgot does."""
-    ending, held = closing(bench, DRAIN), Turn(why=Why.HELD, until=START)
+    ending, held = closing(bench, DRAIN), ClaimResult(why=WaitReason.HELD, until=START)
     assert ending.ended(held) is None
     bench.hands.pass_seconds(PATIENCE_SECONDS - 0.1)
     assert ending.ended(held) is None
     bench.hands.pass_seconds(0.1)
     assert EMPTY == ending.ended(held)
-    assert closing(bench, DRAIN).ended(Turn(why=Why.LATER)) == EMPTY
-    assert ending.ended(Turn(why=Why.PACE)) is None
+    assert closing(bench, DRAIN).ended(ClaimResult(why=WaitReason.LATER)) == EMPTY
+    assert ending.ended(ClaimResult(why=WaitReason.PACE)) is None
     assert ending.ended(held) is None
 
 
-@pytest.mark.parametrize("orders", [DAEMON, DRAIN])
-async def test_what_is_in_flight_comes_first(bench: Bench, orders: Orders) -> None:
+@pytest.mark.parametrize("options", [DAEMON, DRAIN])
+async def test_what_is_in_flight_comes_first(bench: Bench, options: RunOptions) -> None:
     """Nothing ends while requests are under way, and a daemon not at all."""
-    bench.gate.take(1)
-    assert closing(bench, orders).ended(awaited(bench)) is None
-    bench.gate.give_back()
-    ended = closing(bench, orders).ended(awaited(bench))
-    assert (None if orders is DAEMON else EMPTY) == ended
+    bench.limiter.take(1)
+    assert closing(bench, options).ended(awaited(bench)) is None
+    bench.limiter.give_back()
+    ended = closing(bench, options).ended(awaited(bench))
+    assert (None if options is DAEMON else EMPTY) == ended
 
 
 async def test_without_the_list_every_doubt_is_for_a_person(bench: Bench) -> None:
     """With ``on_doubt = hold`` nothing but a person settles a doubt, and the exit code says so."""
-    bench.chronicle.doubts |= {5, 6}
-    assert frozenset({5, 6}) == closing(bench, DRAIN, reconciles=False).hopeless()
-    assert frozenset() == closing(bench, DRAIN).hopeless()
+    bench.reporter.doubts |= {5, 6}
+    assert frozenset({5, 6}) == closing(bench, DRAIN, reconciles=False).needs_person()
+    assert frozenset() == closing(bench, DRAIN).needs_person()
 
 
 LOST_FIRST = Options(script={1: "lost"})
@@ -166,18 +168,18 @@ NEVER_MADE = Options(script={1: "502"})
 LATE_LIST = Options(script={1: "lost"}, list_delay_seconds=3_600)
 
 
-@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
-async def test_a_drain_finds_what_it_lost(database: Database, orders: Orders) -> None:
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
+async def test_a_drain_finds_what_it_lost(database: Database, options: RunOptions) -> None:
     """An accepted video whose answer was lost ends the run submitted, under its own job."""
     async with Simulator(LOST_FIRST) as simulator:
         await add(database, "https://example.org/a.mp4", "https://example.org/b.mp4")
-        report = await Worker(orders=orders, terms=TERMS).run(database, simulator.url)
-    assert (End.EMPTY, Tally(submitted=2)) == (report.end, report.tally)
+        report = await Worker(options=options, terms=TERMS).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=2)) == (report.end, report.counts)
     jobs = {job.request_id: job.job_id for job in simulator.accepted}
     for video_id in (1, 2):
         stored = await row(database, video_id)
         assert jobs[str(stored["request_id"])] == stored["job_id"]
-    assert frozenset() == report.hopeless
+    assert frozenset() == report.needs_person
 
 
 async def test_a_drain_that_does_not_wait_leaves_what_the_list_may_show_yet(
@@ -187,18 +189,18 @@ async def test_a_drain_that_does_not_wait_leaves_what_the_list_may_show_yet(
     async with Simulator(LATE_LIST) as simulator:
         await add(database, "https://example.org/a.mp4")
         report = await Worker(terms=TERMS).run(database, simulator.url)
-    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
-    assert frozenset() == report.hopeless
+    assert (StopReason.EMPTY, Counts(in_doubt=1)) == (report.end, report.counts)
+    assert frozenset() == report.needs_person
     assert "it counts as absent from" in str((await row(database, 1))["error"])
 
 
 async def test_a_drain_that_waits_waits_for_what_the_list_may_show_yet(database: Database) -> None:
     """``--wait`` stays while a late list may still settle the doubt that the run made."""
-    orders = replace(DRAIN_ALL, max_seconds=0.5)
+    options = replace(DRAIN_ALL, max_seconds=0.5)
     async with Simulator(LATE_LIST) as simulator:
         await add(database, "https://example.org/a.mp4")
-        report = await Worker(orders=orders, terms=TERMS).run(database, simulator.url)
-    assert (End.TIME, Tally(in_doubt=1)) == (report.end, report.tally)
+        report = await Worker(options=options, terms=TERMS).run(database, simulator.url)
+    assert (StopReason.TIME, Counts(in_doubt=1)) == (report.end, report.counts)
 
 
 async def test_a_drain_that_waits_leaves_what_only_a_person_can_settle(database: Database) -> None:
@@ -206,21 +208,21 @@ async def test_a_drain_that_waits_leaves_what_only_a_person_can_settle(database:
     terms = replace(TERMS, absent_after=0.0)
     async with Simulator(NEVER_MADE) as simulator:
         await add(database, "https://example.org/a.mp4")
-        report = await Worker(orders=DRAIN_ALL, terms=terms).run(database, simulator.url)
-    assert (End.EMPTY, Tally(in_doubt=1)) == (report.end, report.tally)
-    assert frozenset({1}) == report.hopeless
+        report = await Worker(options=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(in_doubt=1)) == (report.end, report.counts)
+    assert frozenset({1}) == report.needs_person
 
 
 async def test_a_drain_sits_out_a_lost_database_for_a_minute(bench: Bench) -> None:
     """A restart of the server ends every drain, or one that does not come back hangs them."""
     gone, broken = Unreachable("gone"), DatabaseProblem("broken")
     ending = closing(bench, DRAIN)
-    assert (End.DATABASE, "broken") == ending.lost(broken)
+    assert (StopReason.DATABASE, "broken") == ending.lost(broken)
     assert ending.lost(gone) is None
     bench.hands.pass_seconds(PATIENCE_SECONDS - 1)
     assert ending.lost(gone) is None
     bench.hands.pass_seconds(1)
-    assert (End.DATABASE, "gone") == ending.lost(gone)
+    assert (StopReason.DATABASE, "gone") == ending.lost(gone)
     ending.found()
     assert ending.lost(gone) is None
 
@@ -236,38 +238,38 @@ async def test_a_daemon_waits_for_its_database(bench: Bench) -> None:
 CAPPED = "max_per_day = 3 is reached"
 
 
-def capped(seconds: float | None = None, *, submitting: int = 0) -> Turn:
+def capped(seconds: float | None = None, *, submitting: int = 0) -> ClaimResult:
     """A cap that opens after that many seconds."""
     until = None if seconds is None else later(START, seconds)
-    return Turn(why=Why.CAP, until=until, detail=CAPPED, submitting=submitting)
+    return ClaimResult(why=WaitReason.CAP, until=until, detail=CAPPED, submitting=submitting)
 
 
-@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
-async def test_a_cap_that_no_time_opens_ends_a_drain(bench: Bench, orders: Orders) -> None:
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
+async def test_a_cap_that_no_time_opens_ends_a_drain(bench: Bench, options: RunOptions) -> None:
     """A drain waits for a person, with or without ``--wait``."""
-    assert (End.CAP, CAPPED) == closing(bench, orders).ended(capped())
+    assert (StopReason.CAP, CAPPED) == closing(bench, options).ended(capped())
 
 
-@pytest.mark.parametrize("orders", [DRAIN, DRAIN_ALL])
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
 @pytest.mark.parametrize("seconds", [None, 10, 86_400])
 async def test_what_is_submitting_is_waited_for(
-    bench: Bench, orders: Orders, seconds: float | None
+    bench: Bench, options: RunOptions, seconds: float | None
 ) -> None:
     """A drain ends for a cap although a refusal of another process may make room yet."""
-    assert closing(bench, orders).ended(capped(seconds, submitting=1)) is None
+    assert closing(bench, options).ended(capped(seconds, submitting=1)) is None
 
 
 @pytest.mark.parametrize(
-    ("orders", "longest"),
+    ("options", "longest"),
     [(DRAIN, PATIENCE_SECONDS), (DRAIN_ALL, DRAIN_ALL.retry_after_max_seconds)],
 )
 async def test_a_cap_that_opens_soon_is_sat_out(
-    bench: Bench, orders: Orders, longest: float
+    bench: Bench, options: RunOptions, longest: float
 ) -> None:
     """A drain ends just before there is room again, or waits for a day."""
-    ending = closing(bench, orders)
+    ending = closing(bench, options)
     assert ending.ended(capped(longest)) is None
-    assert (End.CAP, CAPPED) == ending.ended(capped(longest + 0.001))
+    assert (StopReason.CAP, CAPPED) == ending.ended(capped(longest + 0.001))
 
 
 async def test_a_daemon_waits_for_a_cap_to_open(bench: Bench) -> None:

@@ -24,20 +24,20 @@ from worker.core.pace import Brake
 from worker.db.database import Database
 from worker.db.schema import videos
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
-from worker.runner.terms import CoolDown, Done, Note, Turn, Why
-from worker.runner.transaction import INVALID_AT_ONCE, Transaction
+from worker.runner.terms import ClaimResult, Committed, CoolDown, Note, WaitReason
+from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
 from worker.store import leases, relocation, shared_state
 from worker.store.caps import Cap
 from worker.store.leases import Expired
 from worker.store.settle import Ending
-from worker.store.shared_state import Account
+from worker.store.shared_state import SharedState
 
 GAP = timedelta(microseconds=1020)
 """Between two starts under ``TERMS``: a second and the margin, a thousandth of both."""
 
 
 @pytest.fixture
-def work(hands: Hands) -> Transaction:
+def work(hands: Hands) -> QueueTransaction:
     """The work of one process."""
     return transaction(hands.clock)
 
@@ -48,7 +48,9 @@ async def _started(database: Database) -> None:
     await let_start(database, START)
 
 
-async def write(database: Database, work: Transaction, *notes: Note, room: int = 0) -> Done:
+async def write(
+    database: Database, work: QueueTransaction, *notes: Note, room: int = 0
+) -> Committed:
     """Do one transaction."""
     return await database.write(lambda c: work.write(c, notes, room), "test")
 
@@ -59,7 +61,7 @@ async def due(database: Database, count: int, **columns: object) -> None:
     await add(database, *urls, **{"due_at": START, **columns})
 
 
-async def known(database: Database) -> Account:
+async def known(database: Database) -> SharedState:
     """The account as it stands."""
     return await database.read(shared_state.read)
 
@@ -81,7 +83,7 @@ async def pause(database: Database, reason: str | None = "lunch") -> None:
 
 
 async def test_starts_are_spaced_evenly(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Law 10: each start is exactly one step after the one before, on the loop's clock."""
     await due(database, 5)
@@ -92,11 +94,11 @@ async def test_starts_are_spaced_evenly(
     ]
     assert [hands.seconds + 70.0] * 5 == [start.lease_ends for start in turn.starts]
     assert [START + timedelta(seconds=70)] * 5 == [s.claim.lease_until for s in turn.starts]
-    assert (Why.PACE, START) == (turn.why, turn.until)
+    assert (WaitReason.PACE, START) == (turn.why, turn.until)
     assert START + 5 * GAP == (await known(database)).next_start_at
 
 
-async def test_starts_are_at_most_100_ms_ahead(database: Database, work: Transaction) -> None:
+async def test_starts_are_at_most_100_ms_ahead(database: Database, work: QueueTransaction) -> None:
     """Law 12: what is claimed is what can be sent now, however much is due and free."""
     await due(database, 200)
     turn = (await write(database, work, room=200)).turn
@@ -109,7 +111,7 @@ async def test_starts_are_at_most_100_ms_ahead(database: Database, work: Transac
 
 @pytest.mark.parametrize(("room", "count", "claimed"), [(10, 3, 3), (3, 10, 3), (4, 0, 0)])
 async def test_the_pace_is_charged_what_was_claimed(
-    database: Database, work: Transaction, room: int, count: int, claimed: int
+    database: Database, work: QueueTransaction, room: int, count: int, claimed: int
 ) -> None:
     """Law 12: neither free slots nor due videos alone take starts away from others."""
     if count:
@@ -120,7 +122,7 @@ async def test_the_pace_is_charged_what_was_claimed(
 
 
 async def test_a_claim_of_nothing_moves_nothing(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Asking in vain leaves the pace as it was, and so the time since the last real start."""
     hands.pass_seconds(10)
@@ -129,7 +131,7 @@ async def test_a_claim_of_nothing_moves_nothing(
 
 
 async def test_starts_begin_where_the_last_ones_ended(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """Law 10: what is reserved ahead counts for those who claim next."""
     await due(database, 80)
@@ -140,7 +142,7 @@ async def test_starts_begin_where_the_last_ones_ended(
 
 
 async def test_time_without_starts_is_no_credit(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Law 10: after a quiet hour the pace is what it was, and begins now."""
     await due(database, 2)
@@ -150,11 +152,13 @@ async def test_time_without_starts_is_no_credit(
     assert later(START, 3600) + 2 * GAP == (await known(database)).next_start_at
 
 
-async def test_too_few_starts_are_waited_for(database: Database, work: Transaction) -> None:
+async def test_too_few_starts_are_waited_for(database: Database, work: QueueTransaction) -> None:
     """A claim is worth its transaction: less than half a lead is let grow."""
     await due(database, 1)
     await let_start(database, later(START, 0.09))
-    expected = Turn(why=Why.PACE, until=later(START, 0.09) + 48 * GAP - timedelta(seconds=0.1))
+    expected = ClaimResult(
+        why=WaitReason.PACE, until=later(START, 0.09) + 48 * GAP - timedelta(seconds=0.1)
+    )
     assert expected == (await write(database, work, room=1)).turn
     assert later(START, 0.09) == (await known(database)).next_start_at
     assert expected == await database.read(work.look)
@@ -177,14 +181,14 @@ async def test_two_processes_share_one_spacing(url: str, database: Database, han
     assert 60 >= len(starts)
 
 
-async def test_a_pause_lets_nothing_be_claimed(database: Database, work: Transaction) -> None:
+async def test_a_pause_lets_nothing_be_claimed(database: Database, work: QueueTransaction) -> None:
     """A person's pause holds everybody, while what is under way is still settled."""
     await due(database, 2)
     (claim,) = await take(database, START)
     await pause(database)
     done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
-    assert Turn(why=Why.PAUSE, detail="lunch") == done.turn
-    assert Turn(why=Why.PAUSE, detail="lunch") == await database.read(work.look)
+    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == done.turn
+    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == await database.read(work.look)
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
     assert START == (await known(database)).next_start_at
 
@@ -195,54 +199,58 @@ async def moved(database: Database) -> None:
 
 
 async def test_a_queue_that_has_moved_is_claimed_from_no_more(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """What is worked on elsewhere would be bought here too; what is under way is settled."""
     await due(database, 2)
     (claim,) = await take(database, START)
     await moved(database)
     done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
-    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == done.turn
-    assert Turn(why=Why.MOVED, detail="sqlite:///b.db") == await database.read(work.look)
+    assert ClaimResult(why=WaitReason.MOVED, detail="sqlite:///b.db") == done.turn
+    assert ClaimResult(why=WaitReason.MOVED, detail="sqlite:///b.db") == await database.read(
+        work.look
+    )
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
 
 
-async def test_a_mark_between_look_and_claim_is_seen(database: Database, work: Transaction) -> None:
+async def test_a_mark_between_look_and_claim_is_seen(
+    database: Database, work: QueueTransaction
+) -> None:
     """An idle cron job that has just looked would drain the old file."""
     await due(database, 1)
     assert await database.read(work.look) is None
     await moved(database)
-    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    assert WaitReason.MOVED is (await write(database, work, room=5)).turn.why
     assert "pending" == (await row(database, 1))["state"]
 
 
 async def test_a_queue_that_has_moved_is_paused_no_more(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """A daemon would sit out a pause that nobody can end any more."""
     await pause(database)
     await moved(database)
-    assert Why.MOVED is (await write(database, work, room=5)).turn.why
+    assert WaitReason.MOVED is (await write(database, work, room=5)).turn.why
     seen = await database.read(work.look)
     assert seen is not None
-    assert Why.MOVED is seen.why
+    assert WaitReason.MOVED is seen.why
 
 
-async def test_a_pause_needs_no_reason(database: Database, work: Transaction) -> None:
+async def test_a_pause_needs_no_reason(database: Database, work: QueueTransaction) -> None:
     """Whoever pauses without a word pauses all the same."""
     await due(database, 1)
     await pause(database, None)
-    assert Turn(why=Why.PAUSE) == (await write(database, work, room=5)).turn
-    assert Turn(why=Why.PAUSE) == await database.read(work.look)
+    assert ClaimResult(why=WaitReason.PAUSE) == (await write(database, work, room=5)).turn
+    assert ClaimResult(why=WaitReason.PAUSE) == await database.read(work.look)
 
 
 async def test_a_cool_down_lets_nothing_be_claimed(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Everybody waits until its very end, and knows why; then starts go on from there."""
     await due(database, 1)
     await cool(database, later(START, 7))
-    expected = Turn(why=Why.COOL_DOWN, until=later(START, 7), detail="too fast")
+    expected = ClaimResult(why=WaitReason.COOL_DOWN, until=later(START, 7), detail="too fast")
     assert expected == (await write(database, work, room=5)).turn
     assert expected == await database.read(work.look)
     hands.pass_seconds(6.999999)
@@ -253,7 +261,7 @@ async def test_a_cool_down_lets_nothing_be_claimed(
 
 
 async def test_a_throttled_request_slows_everybody_down(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """A 429 pauses all processes for as long as it says and a little longer, and then the pace is
     lower than the setting.
@@ -263,7 +271,7 @@ async def test_a_throttled_request_slows_everybody_down(
     hands.pass_seconds(1)
     done = await write(database, work, note(claim, Throttled("slow down", 429, 60.0)), room=9)
     until = later(START, 1 + 63)
-    assert Turn(why=Why.COOL_DOWN, until=until, detail="slow down") == done.turn
+    assert ClaimResult(why=WaitReason.COOL_DOWN, until=until, detail="slow down") == done.turn
     assert Brake(low=900.0, ceiling=900.0, cut_at=until) == (await known(database)).brake
     hands.pass_seconds(63)
     starts = (await write(database, work, room=9)).turn.starts
@@ -290,13 +298,13 @@ async def test_a_pause_is_never_shorter_than_told(
     """Retry-After is kept, with jitter on top so that a crowd does not come back as one."""
     await due(database, 1)
     (claim,) = await take(database, START)
-    work = Transaction(terms=TERMS, clock=hands.clock, dice=lambda: dice)
+    work = QueueTransaction(terms=TERMS, clock=hands.clock, dice=lambda: dice)
     await write(database, work, note(claim, Throttled("slow down", 429, told)))
     assert later(START, seconds) == (await known(database)).cool_down_until
 
 
 async def test_one_flight_lowers_the_pace_once(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Several 429s to requests that began before the first of them say the same thing."""
     await due(database, 3)
@@ -310,7 +318,9 @@ async def test_one_flight_lowers_the_pace_once(
     assert 900.0 == brake.low
 
 
-async def test_what_was_not_sent_slows_nobody_down(database: Database, work: Transaction) -> None:
+async def test_what_was_not_sent_slows_nobody_down(
+    database: Database, work: QueueTransaction
+) -> None:
     """Only an answer of the API can say that it is too fast."""
     await due(database, 1)
     (claim,) = await take(database, START)
@@ -332,7 +342,7 @@ async def test_what_was_not_sent_slows_nobody_down(database: Database, work: Tra
     ],
 )
 async def test_try_later_with_a_time_is_everybodys_pause(
-    database: Database, work: Transaction, outcome: Outcome, seconds: float | None
+    database: Database, work: QueueTransaction, outcome: Outcome, seconds: float | None
 ) -> None:
     """A 503 that names a time holds all, one that names none holds its video; the pace stays."""
     await due(database, 1)
@@ -345,7 +355,7 @@ async def test_try_later_with_a_time_is_everybodys_pause(
 
 
 async def test_the_breakers_pause_is_written_with_its_ending(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """Law 13: a crowd of doubts holds every process on the database."""
     await due(database, 1)
@@ -360,7 +370,7 @@ async def test_the_breakers_pause_is_written_with_its_ending(
 
 
 async def test_the_climb_waits_while_nothing_is_sent(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """A night without requests is no evidence that the old pace is right again."""
     await due(database, 20)
@@ -384,7 +394,7 @@ EXPIRED = (
 
 
 async def test_what_cannot_be_sent_is_closed_on_the_way(
-    dialect: str, plain: Plain, database: Database, work: Transaction
+    dialect: str, plain: Plain, database: Database, work: QueueTransaction
 ) -> None:
     """A row that nobody can send costs neither a start nor an attempt, and stops no other."""
     unreadable: str | bytes = b"https://example.org/\xff.mp4"
@@ -424,7 +434,7 @@ async def test_a_link_must_outlive_the_margin(database: Database, hands: Hands) 
 
 
 async def test_others_get_their_turn_between_unsendable_rows(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """A table full of nonsense does not hold the lock until all of it is closed."""
     await add(database, *(f"nonsense {n}" for n in range(INVALID_AT_ONCE + 100)), due_at=START)
@@ -433,37 +443,39 @@ async def test_others_get_their_turn_between_unsendable_rows(
     assert [] == done.turn.starts
     assert INVALID_AT_ONCE <= len(done.closed)
     assert INVALID_AT_ONCE + 99 > len(done.closed)
-    assert (Why.PACE, START) == (done.turn.why, done.turn.until)
+    assert (WaitReason.PACE, START) == (done.turn.why, done.turn.until)
     assert START == (await known(database)).next_start_at
     assert 1 == len((await write(database, work, room=99)).turn.starts)
 
 
 async def test_a_clock_that_stepped_back_is_repaired(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """A start reserved by a clock that ran an hour ahead does not cost an hour."""
     await due(database, 1)
     await let_start(database, later(START, 3600))
     assert await database.read(work.look) is None
     done = await write(database, work, room=1)
-    assert Turn(why=Why.PACE, until=later(START, 0.1) + GAP) == done.turn
+    assert ClaimResult(why=WaitReason.PACE, until=later(START, 0.1) + GAP) == done.turn
     assert later(START, 0.1) + GAP == (await known(database)).next_start_at
     hands.pass_seconds(0.1)
     assert 1 == len((await write(database, work, room=1)).turn.starts)
 
 
 async def test_a_clock_that_stepped_back_in_a_cool_down(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """The repair does not end a pause that the API asked for."""
     await let_start(database, later(START, 3600))
     await cool(database, later(START, 60))
     turn = (await write(database, work, room=1)).turn
-    assert Why.COOL_DOWN is turn.why
+    assert WaitReason.COOL_DOWN is turn.why
     assert later(START, 0.1) + GAP == (await known(database)).next_start_at
 
 
-async def set_clock(database: Database, hands: Hands, seconds: float, *works: Transaction) -> None:
+async def set_clock(
+    database: Database, hands: Hands, seconds: float, *works: QueueTransaction
+) -> None:
     """Let these processes do a transaction, then set the wall clock."""
     for work in works:
         await write(database, work, room=1)
@@ -525,7 +537,7 @@ async def test_a_step_forward_is_followed_once(
     await cool_later(database, hands, seconds)
     for work in works:
         turn = (await write(database, work, room=1)).turn
-        assert (Why.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
+        assert (WaitReason.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
     assert later(hands.wall, 1.02) == (await known(database)).next_start_at
     hands.pass_seconds(1.02)
     assert 1 == len((await write(database, works[2], room=1)).turn.starts)
@@ -564,7 +576,7 @@ async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands:
     await cool(database, later(START, 60))
     for seconds in (-3600, 7200):
         await write(database, work, room=1)
-        assert isinstance(await database.read(work.look), Turn)
+        assert isinstance(await database.read(work.look), ClaimResult)
         hands.wall += timedelta(seconds=seconds)
         assert await database.read(work.look) is None
         await write(database, work, room=1)
@@ -578,15 +590,15 @@ async def test_a_question_follows_the_clock(database: Database, hands: Hands) ->
     assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
     hands.wall -= timedelta(hours=1)
     work = transaction(hands.clock)
-    await database.write(lambda c: work.pacing.hold(c, 10.0, "busy"), "test")
+    await database.write(lambda c: work.pacer.hold(c, 10.0, "busy"), "test")
     assert later(hands.wall, 60) == (await known(database)).cool_down_until
-    await database.write(lambda c: work.pacing.hold(c, 100.0, "busy"), "test")
+    await database.write(lambda c: work.pacer.hold(c, 100.0, "busy"), "test")
     found = await known(database)
     assert (later(hands.wall, 105), "busy") == (found.cool_down_until, found.cool_down_reason)
 
 
 async def test_a_request_from_before_a_step_back_is_no_calm_time(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """A 429 to a request that began an hour ahead cuts what is in force now, not what an hour of
     calm would have made of it.
@@ -603,7 +615,7 @@ async def test_a_request_from_before_a_step_back_is_no_calm_time(
 
 
 async def test_an_ending_is_settled_before_claims_are_made(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """One transaction settles and claims, and tells each ending in its order."""
     await due(database, 4)
@@ -631,7 +643,7 @@ async def test_an_ending_is_settled_before_claims_are_made(
 
 
 async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """What was closed by a person meanwhile is not told as if this ending had closed it."""
     await due(database, 1)
@@ -645,7 +657,7 @@ async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
 
 
 async def test_a_late_answer_is_told_with_its_transition(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """An answer that settles its own doubt is this run's success."""
     await due(database, 1)
@@ -658,7 +670,7 @@ async def test_a_late_answer_is_told_with_its_transition(
 
 
 async def test_without_room_leases_still_run_out(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Law 4: each transaction finds what others left, whether or not it may claim."""
     await due(database, 2)
@@ -666,7 +678,7 @@ async def test_without_room_leases_still_run_out(
     hands.pass_seconds(70)
     done = await write(database, work, room=0)
     assert [Expired(video_id=1, attempt=1, claimed_by="worker-1")] == done.expired
-    assert Turn(why=Why.PACE, until=later(START, 70)) == done.turn
+    assert ClaimResult(why=WaitReason.PACE, until=later(START, 70)) == done.turn
     assert ["in_doubt", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
 
 
@@ -691,26 +703,28 @@ async def test_doubts_are_repeated_where_it_is_said_so(database: Database, hands
     assert [(1, "retry")] == await facts(database, 1)
 
 
-async def look(database: Database, work: Transaction) -> Turn | None:
+async def look(database: Database, work: QueueTransaction) -> ClaimResult | None:
     """Look without the write lock."""
     return await database.read(work.look)
 
 
-async def test_an_empty_table_waits_for_new_videos(database: Database, work: Transaction) -> None:
+async def test_an_empty_table_waits_for_new_videos(
+    database: Database, work: QueueTransaction
+) -> None:
     """Where nothing can become due by itself, nobody is told a moment."""
-    assert Turn(why=Why.NOTHING) == await look(database, work)
+    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
     await add(database, "u", state="failed")
     await in_doubt(database)
-    assert Turn(why=Why.NOTHING) == await look(database, work)
+    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
 
 
-async def test_a_claim_is_worth_the_lock(database: Database, work: Transaction) -> None:
+async def test_a_claim_is_worth_the_lock(database: Database, work: QueueTransaction) -> None:
     """What is due, and may start, is claimed."""
     await due(database, 1)
     assert await look(database, work) is None
 
 
-async def test_a_look_writes_nothing(database: Database, work: Transaction) -> None:
+async def test_a_look_writes_nothing(database: Database, work: QueueTransaction) -> None:
     """Looking takes no lock and changes no row."""
     await due(database, 1)
     before = await row(database, 1), await known(database)
@@ -731,9 +745,9 @@ async def _doubtful(database: Database) -> None:
     await in_doubt(database, later(START, -290))
 
 
-LATER = (Why.LATER, 30.0)
-OTHERS = (Why.OTHERS, 20.0)
-DOUBTS = (Why.DOUBTS, 10.0)
+LATER = (WaitReason.LATER, 30.0)
+OTHERS = (WaitReason.OTHERS, 20.0)
+DOUBTS = (WaitReason.DOUBTS, 10.0)
 
 
 @pytest.mark.parametrize(
@@ -752,7 +766,7 @@ async def test_the_nearest_moment_is_told(
     database: Database,
     hands: Hands,
     rows: Sequence[object],
-    expected: tuple[Why, float],
+    expected: tuple[WaitReason, float],
 ) -> None:
     """A worker sleeps until the first moment at which there can be more, and knows what it is."""
     for each in rows:
@@ -760,24 +774,24 @@ async def test_the_nearest_moment_is_told(
         await each(database)
     why, seconds = expected
     work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert Turn(why=why, until=later(START, seconds)) == await look(database, work)
+    assert ClaimResult(why=why, until=later(START, seconds)) == await look(database, work)
     hands.pass_seconds(seconds - 0.000001)
-    assert Turn(why=why, until=later(START, seconds)) == await look(database, work)
+    assert ClaimResult(why=why, until=later(START, seconds)) == await look(database, work)
     hands.pass_seconds(0.000001)
     assert await look(database, work) is None
 
 
 async def test_doubts_are_waited_for_only_where_they_are_repeated(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """Without ``on_doubt = retry`` a doubt is nothing that time alone brings back."""
     await _doubtful(database)
     await _later_one(database)
-    assert Turn(why=Why.LATER, until=later(START, 30)) == await look(database, work)
+    assert ClaimResult(why=WaitReason.LATER, until=later(START, 30)) == await look(database, work)
 
 
 async def test_a_lease_that_ran_out_is_seen_in_a_pause(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Law 4: a pause keeps nobody from saying what is in doubt."""
     await _claimed(database)
@@ -794,8 +808,8 @@ async def test_a_repeatable_doubt_waits_for_the_pauses_end(
     await pause(database)
     hands.pass_seconds(10)
     work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert Turn(why=Why.PAUSE, detail="lunch") == await look(database, work)
-    assert Why.PAUSE is (await write(database, work, room=1)).turn.why
+    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == await look(database, work)
+    assert WaitReason.PAUSE is (await write(database, work, room=1)).turn.why
     assert [] == await take(database, later(START, -1))
 
 
@@ -807,7 +821,7 @@ async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
     await moved(database)
     hands.pass_seconds(10)
     work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert Why.MOVED is (await write(database, work, room=1)).turn.why
+    assert WaitReason.MOVED is (await write(database, work, room=1)).turn.why
     assert "in_doubt" == (await row(database, 1))["state"]
 
 
@@ -816,7 +830,7 @@ async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hand
     await due(database, 2)
     slow = transaction(hands.clock, rate=1)
     assert 1 == len((await write(database, slow, room=2)).turn.starts)
-    expected = Turn(why=Why.PACE, until=later(START, 1.02 - 0.1))
+    expected = ClaimResult(why=WaitReason.PACE, until=later(START, 1.02 - 0.1))
     assert expected == await look(database, slow)
     assert expected == (await write(database, slow, room=2)).turn
     hands.pass_seconds(0.92)
@@ -831,7 +845,7 @@ async def test_a_lease_is_twice_the_time_out_and_a_minute(hands: Hands) -> None:
     assert timedelta(seconds=180) == lease
 
 
-async def test_an_old_lease_is_not_prolonged(database: Database, work: Transaction) -> None:
+async def test_an_old_lease_is_not_prolonged(database: Database, work: QueueTransaction) -> None:
     """Law 4: the lease counts from before the claim, by both clocks."""
     await due(database, 1)
     (start,) = (await write(database, work, room=1)).turn.starts
@@ -849,7 +863,7 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
     work = transaction(hands.clock)
     before = hands.seconds
 
-    def slow(connection: Connection) -> Turn:
+    def slow(connection: Connection) -> ClaimResult:
         end = overhear(connection, lambda _: hands.pass_seconds(1))
         try:
             return work.write(connection, [], 1).turn
@@ -865,17 +879,17 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
 
 
 @pytest.fixture
-def asking(hands: Hands) -> Transaction:
+def asking(hands: Hands) -> QueueTransaction:
     """The work of a process that has doubts settled by the list."""
     return transaction(hands.clock, absent_after=300.0)
 
 
-async def reserve(database: Database, work: Transaction) -> float | datetime:
+async def reserve(database: Database, work: QueueTransaction) -> float | datetime:
     """Ask for one start."""
-    return await database.write(work.pacing.reserve_one, "test")
+    return await database.write(work.pacer.reserve_one, "test")
 
 
-async def test_a_question_spends_one_start(database: Database, work: Transaction) -> None:
+async def test_a_question_spends_one_start(database: Database, work: QueueTransaction) -> None:
     """Law 10: a question takes the next start, and the one after it is a step later."""
     assert 1000.0 == await reserve(database, work)
     assert START + GAP == (await known(database)).next_start_at
@@ -883,7 +897,9 @@ async def test_a_question_spends_one_start(database: Database, work: Transaction
     assert START + 2 * GAP == (await known(database)).next_start_at
 
 
-async def test_a_question_is_at_most_100_ms_ahead(database: Database, work: Transaction) -> None:
+async def test_a_question_is_at_most_100_ms_ahead(
+    database: Database, work: QueueTransaction
+) -> None:
     """A start that is further off is not taken yet, and nothing is charged."""
     await let_start(database, later(START, 0.5))
     assert later(START, 0.4) == await reserve(database, work)
@@ -891,7 +907,7 @@ async def test_a_question_is_at_most_100_ms_ahead(database: Database, work: Tran
 
 
 async def test_a_question_waits_for_the_end_of_a_cool_down(
-    database: Database, work: Transaction, hands: Hands
+    database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
     """Law 10: a pause is for every request."""
     await cool(database, later(START, 50))
@@ -901,7 +917,7 @@ async def test_a_question_waits_for_the_end_of_a_cool_down(
 
 
 async def test_a_question_goes_at_the_pace_that_429s_left(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """After a cut, a question costs everybody as much as a video does."""
     brake = Brake(low=100.0, ceiling=100.0, cut_at=START)
@@ -911,7 +927,7 @@ async def test_a_question_goes_at_the_pace_that_429s_left(
 
 
 async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
     await let_start(database, later(START, 3600))
@@ -924,7 +940,7 @@ TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": STA
 
 
 async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
-    database: Database, asking: Transaction
+    database: Database, asking: QueueTransaction
 ) -> None:
     """A documented 500 may have made a job: its video waits for a list that was asked for since,
     and the next one in the queue does not.
@@ -938,13 +954,13 @@ async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
     assert [1] == await claimed_by(database, asking)
 
 
-async def claimed_by(database: Database, work: Transaction) -> list[int]:
+async def claimed_by(database: Database, work: QueueTransaction) -> list[int]:
     """What a process gets when it asks for work."""
     return [start.claim.video_id for start in (await write(database, work, room=5)).turn.starts]
 
 
 async def test_without_reconciliation_a_500_waits_for_no_list(
-    database: Database, work: Transaction
+    database: Database, work: QueueTransaction
 ) -> None:
     """Where nobody asks for the list, nothing waits for it."""
     await due(database, 1, **TURNED_AWAY)
@@ -952,33 +968,39 @@ async def test_without_reconciliation_a_500_waits_for_no_list(
 
 
 async def test_a_look_tells_when_the_list_is_worth_asking_for(
-    database: Database, asking: Transaction, work: Transaction
+    database: Database, asking: QueueTransaction, work: QueueTransaction
 ) -> None:
     """A drain knows that it waits for the list, and a run that asks for none does not."""
     await due(database, 1, **TURNED_AWAY)
-    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+    assert ClaimResult(why=WaitReason.LIST, until=START) == await database.read(asking.look)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
-    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
+    assert ClaimResult(why=WaitReason.LATER, until=later(START, 60)) == await database.read(
+        asking.look
+    )
     assert await database.read(work.look) is None
 
 
 async def test_a_list_of_later_is_no_reason_beside_others(
-    database: Database, asking: Transaction
+    database: Database, asking: QueueTransaction
 ) -> None:
     """A drain that waits ends although a video is in its backoff: the list that is due sooner may
     bring it nothing. It is looked for all the same when its moment comes.
     """
     await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
-    assert Turn(why=Why.LIST, until=later(START, 60)) == await database.read(asking.look)
+    assert ClaimResult(why=WaitReason.LIST, until=later(START, 60)) == await database.read(
+        asking.look
+    )
     await add(database, "https://example.org/backoff.mp4", due_at=later(START, 900))
-    assert Turn(why=Why.LATER, until=later(START, 60)) == await database.read(asking.look)
+    assert ClaimResult(why=WaitReason.LATER, until=later(START, 60)) == await database.read(
+        asking.look
+    )
     await database.write(lambda c: shared_state.list_asked(c, later(START, -60)), "test")
-    assert Turn(why=Why.LIST, until=START) == await database.read(asking.look)
+    assert ClaimResult(why=WaitReason.LIST, until=START) == await database.read(asking.look)
 
 
 async def test_rows_that_another_program_holds_are_waited_for(
-    served: str, database: Database, work: Transaction
+    served: str, database: Database, work: QueueTransaction
 ) -> None:
     """A claim passes over them, and tries again at once, for ever and with the queue's lock."""
     await due(database, 2)
@@ -987,20 +1009,20 @@ async def test_rows_that_another_program_holds_are_waited_for(
         other.execute("UPDATE videos SET priority = 0 WHERE id = 1")
         assert [2] == await claimed_by(database, work)
         held = (await write(database, work, room=5)).turn
-        assert Turn(why=Why.HELD, until=later(START, 1)) == held
+        assert ClaimResult(why=WaitReason.HELD, until=later(START, 1)) == held
     assert [1] == await claimed_by(database, work)
 
 
 async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
     """Doubts are judged by the settings of the run, or left alone."""
-    judgement = transaction(hands.clock, absent_after=77.0).judgement
-    assert judgement is not None
+    verdicts = transaction(hands.clock, absent_after=77.0).verdicts
+    assert verdicts is not None
     assert ("worker-1", timedelta(seconds=77), TERMS.policy) == (
-        judgement.who,
-        judgement.settle,
-        judgement.policy,
+        verdicts.who,
+        verdicts.settle,
+        verdicts.policy,
     )
-    assert transaction(hands.clock).judgement is None
+    assert transaction(hands.clock).verdicts is None
 
 
 # --- Caps -----------------------------------------------------------------------------------------
@@ -1011,7 +1033,9 @@ TOTAL_TOLD = "max_total = 3 is reached: raise or unset it to go on"
 DAILY_TOLD = "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"
 
 
-async def settle(database: Database, work: Transaction, turn: Turn, *outcomes: Outcome) -> Done:
+async def settle(
+    database: Database, work: QueueTransaction, turn: ClaimResult, *outcomes: Outcome
+) -> Committed:
     """Settle the starts of a turn in their order, and claim again."""
     notes = [
         note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
@@ -1037,7 +1061,7 @@ async def test_no_more_is_claimed_than_a_cap_leaves(
     held = (await settle(database, work, turn, *accepted(3))).turn
     told = TOTAL_TOLD if cap is TOTAL else DAILY_TOLD
     until = None if cap is TOTAL else later(START, 86_400)
-    assert Turn(why=Why.CAP, until=until, detail=told) == held
+    assert ClaimResult(why=WaitReason.CAP, until=until, detail=told) == held
     assert held == await look(database, work)
 
 
@@ -1049,13 +1073,13 @@ async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> 
     work = transaction(hands.clock, caps=(TOTAL,))
     turn = (await write(database, work, room=2)).turn
     (other,) = await take(database, START, worker="worker-2")
-    held = Turn(why=Why.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
+    held = ClaimResult(why=WaitReason.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
     hands.pass_seconds(1)
     assert held == (await write(database, work, room=9)).turn
     assert held == await look(database, work)
     done = await settle(database, work, turn, Accepted("job-1", 200), Refused("no", 400))
     assert [4] == [start.claim.video_id for start in done.turn.starts]
-    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    assert WaitReason.CAP is (await write(database, work, room=9)).turn.why
     more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), room=9)
     assert [5] == [start.claim.video_id for start in more.turn.starts]
 
@@ -1068,7 +1092,7 @@ async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Ha
     hands.pass_seconds(70)
     assert await look(database, work) is None
     done = await write(database, work, room=9)
-    assert (3, Turn(why=Why.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
+    assert (3, ClaimResult(why=WaitReason.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
 
 
 async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
@@ -1076,12 +1100,12 @@ async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands
     await due(database, 9)
     work = transaction(hands.clock, caps=(DAILY,))
     turn = (await write(database, work, room=3)).turn
-    assert Why.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
+    assert WaitReason.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
     hands.pass_seconds(86_399.999999)
-    assert Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
+    assert ClaimResult(why=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
         await look(database, work)
     )
-    assert Why.CAP is (await write(database, work, room=9)).turn.why
+    assert WaitReason.CAP is (await write(database, work, room=9)).turn.why
     hands.pass_seconds(0.000001)
     assert await look(database, work) is None
     assert 3 == len((await write(database, work, room=9)).turn.starts)
@@ -1095,7 +1119,7 @@ async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: H
     await settle(database, work, turn, *accepted(3))
     hands.wall = later(START, -90_000)
     await let_start(database, hands.wall)
-    expected = Turn(why=Why.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
+    expected = ClaimResult(why=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
     assert expected == (await write(database, work, room=9)).turn
     assert expected == await look(database, work)
 
@@ -1111,7 +1135,10 @@ async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first:
     held = await settle(database, work, turn, *accepted(3))
     assert DAILY_TOLD == held.turn.detail
     both = transaction(hands.clock, caps=(TOTAL, DAILY) if first else (DAILY, TOTAL))
-    assert Turn(why=Why.CAP, detail=TOTAL_TOLD) == (await write(database, both, room=9)).turn
+    assert (
+        ClaimResult(why=WaitReason.CAP, detail=TOTAL_TOLD)
+        == (await write(database, both, room=9)).turn
+    )
 
 
 async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:
@@ -1140,8 +1167,8 @@ async def test_a_full_cap_holds_nothing_where_nothing_is_due(
     work = transaction(hands.clock, caps=(TOTAL,))
     turn = (await write(database, work, room=3)).turn
     done = await settle(database, work, turn, *accepted(3))
-    assert Turn(why=Why.PACE, until=START) == done.turn
-    assert Turn(why=Why.NOTHING) == await look(database, work)
+    assert ClaimResult(why=WaitReason.PACE, until=START) == done.turn
+    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
 
 
 async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
@@ -1153,6 +1180,6 @@ async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
     turn = (await write(database, work, room=3)).turn
     await settle(database, work, turn, *accepted(3))
     await cool(database, later(START, 7))
-    assert Why.COOL_DOWN is (await write(database, work, room=9)).turn.why
+    assert WaitReason.COOL_DOWN is (await write(database, work, room=9)).turn.why
     await pause(database)
-    assert Why.PAUSE is (await write(database, work, room=9)).turn.why
+    assert WaitReason.PAUSE is (await write(database, work, room=9)).turn.why

@@ -7,16 +7,16 @@ from sqlalchemy import update
 from tests.conftest import START
 from tests.parts import POLICY, facts, later, row
 from tests.store.test_doubts import accept, change, doubt, tell
-from worker.core.evidence import Absent, Ambiguous, Found, Hope, NoEvidence
+from worker.core.evidence import Absent, Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import Fact
 from worker.db.database import Database
 from worker.db.schema import account as account_table
-from worker.runner.verdicts import Finding, Judgement, next_list_at
+from worker.runner.verdicts import JudgedDoubt, Verdicts, next_list_at
 from worker.store import relocation, shared_state
 
 SETTLE = timedelta(seconds=300)
-JUDGEMENT = Judgement(who="me", settle=SETTLE, policy=POLICY, dice=lambda: 0.5)
+JUDGEMENT = Verdicts(who="me", settle=SETTLE, policy=POLICY, dice=lambda: 0.5)
 ASKED = later(START, 360)
 NOW = later(START, 365)
 
@@ -46,7 +46,7 @@ async def _doubtful(database: Database) -> None:
 
 async def write(
     database: Database, seen: Listing | Unlisted, asked_at: datetime = ASKED, now: datetime = NOW
-) -> Sequence[Finding]:
+) -> Sequence[JudgedDoubt]:
     """Judge by a list, and write it down."""
     return await database.write(lambda c: JUDGEMENT.write(c, seen, asked_at, now), "test")
 
@@ -93,14 +93,14 @@ async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) ->
     """Law 5: attempts used up by doubts end in doubt, with the command that sends it again."""
     await change(database, 5, attempts=3, claims=3)
     (finding,) = await write(database, shown(*NEIGHBOURS))
-    assert (Absent(), Hope.NONE) == (finding.verdict, finding.hope)
+    assert (Absent(), Resolvable.NONE) == (finding.verdict, finding.hope)
     stored = await row(database, 5)
     assert "in_doubt" == stored["state"]
     assert "used up; valossa-ingest retry --may-buy-twice 5" in str(stored["error"])
     assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
     (again,) = await write(database, shown(*NEIGHBOURS), later(START, 999))
     assert isinstance(again.verdict, NoEvidence)
-    assert Hope.NONE is again.hope
+    assert Resolvable.NONE is again.hope
     (last,) = await write(database, shown(entry(5, url=True)), later(START, 999))
     assert Found("job-5") == last.verdict
 
@@ -110,7 +110,7 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
     """A job that is perhaps another database's is named on the row, for a person."""
     (finding,) = await write(database, shown(*NEIGHBOURS, entry(5)))
     assert isinstance(finding.verdict, Ambiguous)
-    assert Hope.NONE is finding.hope
+    assert Resolvable.NONE is finding.hope
     stored = await row(database, 5)
     assert ("in_doubt", later(START, 60)) == (stored["state"], stored["updated_at"])
     assert "resolve 5 --job-id X" in str(stored["error"])
@@ -120,17 +120,17 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
 @pytest.mark.parametrize(
     ("seen", "asked", "hope"),
     [
-        (shown(*NEIGHBOURS), 359.9, Hope.TIME),
-        (shown(*NEIGHBOURS, paged="it says next"), 360, Hope.NONE),
-        (shown(entry(1)), 360, Hope.TIME),
-        (shown(entry(1)), 362, Hope.NONE),
-        (Unlisted(reason="HTTP 404", lasting=True), 360, Hope.NONE),
-        (Unlisted(reason="HTTP 500"), 359, Hope.TIME),
-        (Unlisted(reason="HTTP 500"), 360, Hope.NEWS),
+        (shown(*NEIGHBOURS), 359.9, Resolvable.TIME),
+        (shown(*NEIGHBOURS, paged="it says next"), 360, Resolvable.NONE),
+        (shown(entry(1)), 360, Resolvable.TIME),
+        (shown(entry(1)), 362, Resolvable.NONE),
+        (Unlisted(reason="HTTP 404", lasting=True), 360, Resolvable.NONE),
+        (Unlisted(reason="HTTP 500"), 359, Resolvable.TIME),
+        (Unlisted(reason="HTTP 500"), 360, Resolvable.NEWS),
     ],
 )
 async def test_no_evidence_is_told_on_the_row(
-    database: Database, seen: Listing | Unlisted, asked: float, hope: Hope
+    database: Database, seen: Listing | Unlisted, asked: float, hope: Resolvable
 ) -> None:
     """Whoever looks at a doubt reads why the list did not settle it."""
     (finding,) = await write(database, seen, later(START, asked))
@@ -173,7 +173,9 @@ async def test_two_doubts_of_one_name_are_for_a_person(database: Database) -> No
     found = await write(database, shown(entry(1), entry(5, url=True), entry(8)))
     assert [(5, Ambiguous), (7, Ambiguous)] == [(f.doubt.video_id, type(f.verdict)) for f in found]
     found = await write(database, shown(entry(1), entry(8)))
-    assert [(5, Hope.NONE), (7, Hope.NONE)] == [(f.doubt.video_id, f.hope) for f in found]
+    assert [(5, Resolvable.NONE), (7, Resolvable.NONE)] == [
+        (f.doubt.video_id, f.hope) for f in found
+    ]
     assert ["in_doubt"] * 2 == [await state(database, video_id) for video_id in (5, 7)]
 
 
@@ -190,7 +192,7 @@ async def test_a_500_that_made_a_job_after_all_is_settled(database: Database) ->
     """Law 3: a video whose job is in the list already is not sent again."""
     await turned_away(database, media_id="r-5")
     (finding,) = await write(database, shown(entry(5, url=True)))
-    assert (True, Found("job-5")) == (finding.look_up, finding.verdict)
+    assert (True, Found("job-5")) == (finding.is_recheck, finding.verdict)
     assert ("submitted", "job-5") == (
         await state(database),
         (await row(database, 5))["job_id"],
@@ -201,7 +203,7 @@ async def test_a_500_that_perhaps_made_a_job_is_a_doubt(database: Database) -> N
     """What may be bought is not sent again before a person has looked."""
     await turned_away(database, media_id="r-5")
     (finding,) = await write(database, shown(entry(5)))
-    assert (True, Hope.NONE) == (finding.look_up, finding.hope)
+    assert (True, Resolvable.NONE) == (finding.is_recheck, finding.hope)
     assert "in_doubt" == await state(database)
     assert [(1, "try_later"), (1, "in_doubt")] == await facts(database, 5)
 

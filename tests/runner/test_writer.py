@@ -15,9 +15,9 @@ from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
 from worker.db.database import Database, DatabaseProblem
 from worker.log import Log
-from worker.runner.reporter import Chronicle
-from worker.runner.terms import CoolDown, Settled, Why
-from worker.runner.writer import TRY_AGAIN_SECONDS, Ledger
+from worker.runner.reporter import Reporter
+from worker.runner.terms import CoolDown, Settled, WaitReason
+from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
 from worker.store.settle import Ending
 from worker.wiring import CLOCK
 
@@ -36,7 +36,7 @@ class Ticks:
         return later(START, self.shown)
 
 
-class Told(Chronicle):
+class Told(Reporter):
     """What is told of an ending comes to whoever put it down."""
 
     def __init__(self, log: Log) -> None:
@@ -55,25 +55,25 @@ class Desk:
 
     def __init__(self, database: Database, try_again_seconds: float = TRY_AGAIN_SECONDS) -> None:
         log, self.said = listener()
-        self.chronicle = Told(log)
+        self.reporter = Told(log)
         self.ticks = Ticks()
-        self.ledger = Ledger(
+        self.writer = Writer(
             database,
             transaction(Clock(now=self.ticks, monotonic=lambda: float(self.ticks.shown))),
-            self.chronicle,
+            self.reporter,
             try_again_seconds=try_again_seconds,
         )
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["asyncio.Task[None]"]:
         """Let the ledger run; close it at the end."""
-        task = asyncio.create_task(self.ledger.run())
+        task = asyncio.create_task(self.writer.run())
         try:
             yield task
-            self.ledger.close()
+            self.writer.close()
             await task
         finally:
-            self.ledger.give_up()
+            self.writer.give_up()
             await asyncio.wait([task], timeout=5)
 
     def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Settled]":
@@ -85,8 +85,8 @@ class Desk:
     ) -> "asyncio.Future[Settled]":
         """Put an ending down, with the pause that it asks for."""
         future = asyncio.get_running_loop().create_future()
-        self.chronicle.awaited[ending.claim.token] = future
-        self.ledger.settle(ending, cool_down)
+        self.reporter.awaited[ending.claim.token] = future
+        self.writer.settle(ending, cool_down)
         return future
 
     def events(self) -> list[str]:
@@ -138,7 +138,7 @@ async def test_what_waits_goes_into_one_transaction(database: Database, desk: De
     """Endings and a claim that are there together are written together."""
     claims = await claimed(database, 3, due=2)
     futures = [desk.put(claim, accepted(claim)) for claim in claims]
-    asking = asyncio.create_task(desk.ledger.claim(lambda: 9))
+    asking = asyncio.create_task(desk.writer.claim(lambda: 9))
     async with desk.open():
         settled = await asyncio.gather(*futures)
         turn = await asking
@@ -161,7 +161,7 @@ async def test_what_comes_meanwhile_goes_into_the_next(
         async with desk.open():
             await locked.wait()
             room = 0
-            asking = asyncio.create_task(desk.ledger.claim(lambda: room))
+            asking = asyncio.create_task(desk.writer.claim(lambda: room))
             for claim in rest:
                 futures.append(desk.put(claim, accepted(claim)))
                 await asyncio.sleep(0)
@@ -197,8 +197,8 @@ async def test_a_claim_alone_looks_before_it_locks(
         return 1
 
     async with desk.open():
-        turn = await asyncio.wait_for(desk.ledger.claim(room), 5)
-    assert (Why.OTHERS, later(START, 70)) == (turn.why, turn.until)
+        turn = await asyncio.wait_for(desk.writer.claim(room), 5)
+    assert (WaitReason.OTHERS, later(START, 70)) == (turn.why, turn.until)
     assert 0 == asked
 
 
@@ -206,7 +206,7 @@ async def test_a_claim_alone_is_granted(database: Database, desk: Desk) -> None:
     """What is due is claimed without any ending to settle, as much as there is room."""
     await claimed(database, 0, due=3)
     async with desk.open():
-        turn = await desk.ledger.claim(lambda: 2)
+        turn = await desk.writer.claim(lambda: 2)
     assert [1, 2] == [start.claim.video_id for start in turn.starts]
     assert ["submitting", "submitting", "pending"] == await states(database, 1, 2, 3)
 
@@ -217,10 +217,10 @@ async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) 
     await add(database, "nonsense", due_at=START)
     desk.ticks.shown = 70
     async with desk.open():
-        turn = await desk.ledger.claim(lambda: 5)
+        turn = await desk.writer.claim(lambda: 5)
     assert [] == turn.starts
     assert ["lease_expired", "video_refused"] == sorted(desk.events())
-    assert (1, 1) == (desk.chronicle.tally.failed, desk.chronicle.tally.in_doubt)
+    assert (1, 1) == (desk.reporter.counts.failed, desk.reporter.counts.in_doubt)
     assert ["in_doubt", "failed"] == await states(database, 1, 2)
 
 
@@ -230,8 +230,8 @@ async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) 
     ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
     async with desk.open():
         await desk.settle(ending, CoolDown(30.0, "a crowd of doubts"))
-        turn = await desk.ledger.claim(lambda: 1)
-    assert (Why.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
+        turn = await desk.writer.claim(lambda: 1)
+    assert (WaitReason.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
 
 
 BAD: list[Outcome] = [
@@ -249,7 +249,7 @@ async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcom
     first, bad, last = await claimed(database, 3, due=1)
     futures = [desk.put(first, accepted(first)), desk.put(bad, outcome)]
     futures.append(desk.put(last, accepted(last)))
-    asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+    asking = asyncio.create_task(desk.writer.claim(lambda: 5))
     async with desk.open():
         settled = await asyncio.gather(*futures)
         turn = await asking
@@ -315,13 +315,13 @@ async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Des
     """A stop waits for ever for an ending that cannot be stored, or not for one that can."""
     bad, good = await claimed(database, 2)
     async with asyncio.timeout(5):
-        await desk.ledger.written()
+        await desk.writer.written()
     desk.put(bad, accepted(bad))
     desk.put(good, accepted(good))
-    assert 2 == desk.ledger.unwritten
+    assert 2 == desk.writer.unwritten
     async with desk.open(), asyncio.timeout(5):
-        await desk.ledger.written()
-        assert 0 == desk.ledger.unwritten
+        await desk.writer.written()
+        assert 0 == desk.writer.unwritten
         assert ["submitting", "submitted"] == await states(database, 1, 2)
     assert ["claim_lost"] == [name for name in desk.events() if name == "claim_lost"]
 
@@ -334,13 +334,13 @@ async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: De
         raise ZeroDivisionError
 
     clock = Clock(now=broken, monotonic=lambda: 0.0)
-    ledger = Ledger(database, transaction(clock), desk.chronicle)
-    ledger.settle(Ending(claim=claim, outcome=accepted(claim), started_at=START))
+    writer = Writer(database, transaction(clock), desk.reporter)
+    writer.settle(Ending(claim=claim, outcome=accepted(claim), started_at=START))
     with pytest.raises(ZeroDivisionError):
-        await ledger.run()
+        await writer.run()
     async with asyncio.timeout(5):
-        await ledger.written()
-    assert 1 == ledger.unwritten
+        await writer.written()
+    assert 1 == writer.unwritten
 
 
 async def test_a_claim_whose_caller_has_gone_is_released(
@@ -353,7 +353,7 @@ async def test_a_claim_whose_caller_has_gone_is_released(
         desk = Desk(slow)
         plain.lock()
         async with desk.open():
-            asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+            asking = asyncio.create_task(desk.writer.claim(lambda: 2))
             await locked.wait()
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -371,7 +371,7 @@ async def test_a_caller_that_goes_as_it_is_answered_releases(
     """Cancelled between the answer and its hearing, a caller leaves no claim behind either."""
     (claim,) = await claimed(database, 1, due=2)
     settling = desk.put(claim, accepted(claim))
-    asking = asyncio.create_task(desk.ledger.claim(lambda: 2))
+    asking = asyncio.create_task(desk.writer.claim(lambda: 2))
     settling.add_done_callback(lambda _: asking.cancel())
     async with desk.open():
         with pytest.raises(asyncio.CancelledError):
@@ -423,15 +423,15 @@ async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away
         async with desk.open():
             for _ in range(3):
                 with pytest.raises(DatabaseProblem, match="it cannot be opened"):
-                    await desk.ledger.claim(lambda: 5)
+                    await desk.writer.claim(lambda: 5)
             assert not settling.done()
-            assert desk.ledger.troubled.is_set()
-            assert "it cannot be opened" in str(desk.ledger.problem)
+            assert desk.writer.troubled.is_set()
+            assert "it cannot be opened" in str(desk.writer.problem)
             away.come_back()
             settled = await settling
-            assert not desk.ledger.troubled.is_set()
-            assert desk.ledger.problem is None
-            turn = await desk.ledger.claim(lambda: 5)
+            assert not desk.writer.troubled.is_set()
+            assert desk.writer.problem is None
+            turn = await desk.writer.claim(lambda: 5)
         assert settled.transition is not None
         assert [TROUBLE, WORKS] == told(desk.said)
         assert [3] == [start.claim.video_id for start in turn.starts]
@@ -446,14 +446,14 @@ async def test_a_claim_alone_fails_with_the_database(away: Away) -> None:
         desk = Desk(database)
         async with desk.open():
             with pytest.raises(DatabaseProblem, match="it cannot be opened"):
-                await desk.ledger.claim(lambda: 5)
+                await desk.writer.claim(lambda: 5)
 
 
 async def test_a_caller_that_has_gone_hears_of_no_trouble(away: Away) -> None:
     """A cancelled claim and a database that is not there are no trouble for the ledger."""
     async with open_database(away.path) as database:
         desk = Desk(database)
-        asking = asyncio.create_task(desk.ledger.claim(lambda: 5))
+        asking = asyncio.create_task(desk.writer.claim(lambda: 5))
         await asyncio.sleep(0)
         asking.cancel()
         async with desk.open():
@@ -468,11 +468,11 @@ async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
     async with open_database(away.path) as database:
         desk = Desk(database, try_again_seconds=3600.0)
         settling = desk.put(claim, accepted(claim))
-        task = asyncio.create_task(desk.ledger.run())
+        task = asyncio.create_task(desk.writer.run())
         with pytest.raises(DatabaseProblem):
-            await desk.ledger.claim(lambda: 5)
-        desk.ledger.close()
-        desk.ledger.give_up()
+            await desk.writer.claim(lambda: 5)
+        desk.writer.close()
+        desk.writer.give_up()
         await asyncio.wait_for(task, 5)
         assert not settling.done()
 
@@ -500,7 +500,7 @@ async def test_a_disk_that_fills_between_single_endings(database: Database) -> N
     async with desk.open():
         for _ in range(2):
             with pytest.raises(DatabaseProblem, match="the disk is full"):
-                await desk.ledger.claim(lambda: 5)
+                await desk.writer.claim(lambda: 5)
             assert [False] * 3 == [future.done() for future in futures]
         await database.write(lambda c: limit(c, "1000000"), "test")
         await asyncio.gather(*futures)
@@ -512,10 +512,10 @@ async def test_closing_writes_everything_first(database: Database, desk: Desk) -
     """An orderly stop loses no ending, and answers who still asks."""
     claims = await claimed(database, 3, due=1)
     futures = [desk.put(claim, accepted(claim)) for claim in claims]
-    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    asking = asyncio.create_task(desk.writer.claim(lambda: 1))
     await asyncio.sleep(0)
-    desk.ledger.close()
-    await desk.ledger.run()
+    desk.writer.close()
+    await desk.writer.run()
     assert [True] * 3 == [future.done() for future in futures]
     assert 1 == len((await asking).starts)
     assert ["submitted"] * 3 == await states(database, 1, 2, 3)
@@ -525,7 +525,7 @@ async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
     """A ledger with nothing to write is closed at once, and can be before it runs."""
     async with desk.open():
         await asyncio.sleep(0)
-    await asyncio.wait_for(desk.ledger.run(), 5)
+    await asyncio.wait_for(desk.writer.run(), 5)
     assert 0 == desk.ticks.shown
 
 
@@ -537,9 +537,9 @@ async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, de
     await claimed(database, 0, due=1)
     sql = text("UPDATE account SET next_start_at = 'garbage'")
     await database.write(lambda c: c.execute(sql), "test")
-    asking = asyncio.create_task(desk.ledger.claim(lambda: 1))
+    asking = asyncio.create_task(desk.writer.claim(lambda: 1))
     with pytest.raises(ValueError, match="garbage"):
-        await asyncio.wait_for(desk.ledger.run(), 5)
+        await asyncio.wait_for(desk.writer.run(), 5)
     asking.cancel()
 
 
@@ -561,9 +561,9 @@ def insert_one(connection: Connection) -> str:
 async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> None:
     """What settles doubts writes through the one writing task, and knows that it is on disk."""
     async with desk.open():
-        assert "done" == await asyncio.wait_for(desk.ledger.ask(insert_one, "test"), 5)
+        assert "done" == await asyncio.wait_for(desk.writer.ask(insert_one, "test"), 5)
         assert 1 == await database.read(count)
-        answers = await asyncio.gather(*(desk.ledger.ask(count, "test") for _ in range(3)))
+        answers = await asyncio.gather(*(desk.writer.ask(count, "test") for _ in range(3)))
     assert [1, 1, 1] == answers
 
 
@@ -577,10 +577,10 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
     (claim,) = await claimed(database, 1)
     async with desk.open():
         with pytest.raises(ZeroDivisionError):
-            await desk.ledger.ask(fail, "test")
+            await desk.writer.ask(fail, "test")
         settled = await desk.put(claim, accepted(claim))
         assert settled.transition is not None
-        assert 1 == await desk.ledger.ask(count, "test")
+        assert 1 == await desk.writer.ask(count, "test")
 
 
 async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
@@ -588,8 +588,8 @@ async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
 ) -> None:
     """A verdict that is being written when a stop comes is on disk, and nothing breaks."""
     gone = [
-        asyncio.create_task(desk.ledger.ask(insert_one, "test")),
-        asyncio.create_task(desk.ledger.ask(lambda _: 1 / 0, "test")),
+        asyncio.create_task(desk.writer.ask(insert_one, "test")),
+        asyncio.create_task(desk.writer.ask(lambda _: 1 / 0, "test")),
     ]
     await asyncio.sleep(0)
     for asking in gone:
@@ -601,10 +601,10 @@ async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
 
 async def test_closing_answers_what_was_asked(database: Database, desk: Desk) -> None:
     """Nobody who asked before the end waits for ever."""
-    asking = asyncio.create_task(desk.ledger.ask(insert_one, "test"))
+    asking = asyncio.create_task(desk.writer.ask(insert_one, "test"))
     await asyncio.sleep(0)
-    desk.ledger.close()
-    await asyncio.wait_for(desk.ledger.run(), 5)
+    desk.writer.close()
+    await asyncio.wait_for(desk.writer.run(), 5)
     assert "done" == await asking
     assert 1 == await database.read(count)
 
@@ -614,7 +614,7 @@ async def test_endings_go_before_questions(database: Database, desk: Desk) -> No
     (claim,) = await claimed(database, 1)
     settling = desk.put(claim, accepted(claim))
     asking = asyncio.create_task(
-        desk.ledger.ask(lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test")
+        desk.writer.ask(lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test")
     )
     await asyncio.sleep(0)
     async with desk.open():
@@ -630,9 +630,9 @@ def move(path: Path, name: str) -> None:
 async def test_a_question_to_a_broken_database_is_told(path: Path, desk: Desk) -> None:
     """Who asks is told that the database cannot be used, and does not wait for ever."""
     async with desk.open():
-        assert 0 == await desk.ledger.ask(count, "test")
+        assert 0 == await desk.writer.ask(count, "test")
         move(path, "elsewhere")
         with pytest.raises(DatabaseProblem):
-            await asyncio.wait_for(desk.ledger.ask(count, "test"), 5)
+            await asyncio.wait_for(desk.writer.ask(count, "test"), 5)
         move(path.with_name("elsewhere"), path.name)
-        assert 0 == await desk.ledger.ask(count, "test")
+        assert 0 == await desk.writer.ask(count, "test")

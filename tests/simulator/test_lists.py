@@ -74,9 +74,9 @@ def test_a_list_that_is_cut_off_shows_the_rest(kinds: list[str], left: list[int]
 
 def test_a_shuffled_list_is_cut_by_age_all_the_same() -> None:
     """Order and age are two things: the newest two may come in any order, but they are those."""
-    orders = {tuple(numbers(shown("shuffled", seed=seed)["jobs"])) for seed in range(20)}
-    assert 10 < len(orders)
-    assert {(1, 2, 3, 4, 5)} == {tuple(sorted(order)) for order in orders}
+    options = {tuple(numbers(shown("shuffled", seed=seed)["jobs"])) for seed in range(20)}
+    assert 10 < len(options)
+    assert {(1, 2, 3, 4, 5)} == {tuple(sorted(order)) for order in options}
     cut = {tuple(numbers(shown("shuffled", "newest-2", seed=seed)["jobs"])) for seed in range(20)}
     assert {(4, 5), (5, 4)} == cut
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, create_engine, delete, insert, update
 
 from tests.conftest import START
 from tests.parts import TERMS, add, facts, later, plans, row, take
-from worker.core.evidence import Doubt, Witness
+from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
 from worker.db.database import Database
 from worker.db.schema import history, videos
@@ -55,7 +55,7 @@ async def known(database: Database, recorded_before: datetime = LATE) -> list[Do
 async def window(database: Database, video_id: int = 5) -> tuple[bool, bool, list[str]]:
     """What stands around one doubt."""
     (found,) = [each for each in await known(database) if each.video_id == video_id]
-    return found.before, found.after, [witness.job_id for witness in found.witnesses]
+    return found.before, found.after, [witness.job_id for witness in found.neighbours]
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
@@ -90,8 +90,10 @@ async def test_a_doubt_comes_with_all_that_was_accepted_around_it(database: Data
             recorded_at=later(START, 60),
             before=True,
             after=True,
-            witnesses=[
-                Witness(job_id=f"job-{n}", request_id=f"r-{n}", at=later(START, written))
+            neighbours=[
+                NeighbourAcceptance(
+                    job_id=f"job-{n}", request_id=f"r-{n}", at=later(START, written)
+                )
                 for n, written in ((2, -0.000001), (3, 2), (6, 61), (7, 62))
             ],
         )
@@ -295,7 +297,7 @@ async def test_a_video_that_is_gone_shows_no_identifier(database: Database) -> N
     await accept(database, 6, 61, 62)
     await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
     (found,) = await known(database)
-    assert [None, "r-6"] == [witness.request_id for witness in found.witnesses]
+    assert [None, "r-6"] == [witness.request_id for witness in found.neighbours]
 
 
 async def test_looked_up_is_what_a_500_turned_away(database: Database) -> None:
@@ -306,16 +308,16 @@ async def test_looked_up_is_what_a_500_turned_away(database: Database) -> None:
     await add(database, "c", **{**waits, "http_status": 503})
     await add(database, "d", **{**waits, "state": "failed"})
 
-    def look_ups(seconds: float) -> Callable[[Connection], list[int]]:
+    def rechecks(seconds: float) -> Callable[[Connection], list[int]]:
         moment = later(START, seconds)
-        return lambda c: [each.video_id for each in doubts.look_ups(c, moment)]
+        return lambda c: [each.video_id for each in doubts.rechecks(c, moment)]
 
     def due_at(seconds: float | None) -> Callable[[Connection], datetime | None]:
         moment = None if seconds is None else later(START, seconds)
-        return lambda c: doubts.next_look_up(c, moment)
+        return lambda c: doubts.next_recheck(c, moment)
 
-    assert [1] == await database.read(look_ups(0))
-    assert [1, 2] == await database.read(look_ups(1))
+    assert [1] == await database.read(rechecks(0))
+    assert [1, 2] == await database.read(rechecks(1))
     assert later(START, 10) == await database.read(due_at(None))
     assert later(START, 10) == await database.read(due_at(0))
     assert await database.read(due_at(1)) is None
@@ -428,7 +430,7 @@ async def test_a_verdict_that_comes_too_late_is_dropped(
 async def test_a_look_up_that_shows_something_is_a_doubt(database: Database) -> None:
     """A video that may have a job after all is not sent again before a person has looked."""
     await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
-    (found,) = await database.read(lambda c: doubts.look_ups(c, START))
+    (found,) = await database.read(lambda c: doubts.rechecks(c, START))
     assert await database.write(lambda c: doubts.park(c, found, "a\0b", NOW, "me"), "test")
     stored = await row(database, 1)
     assert ("in_doubt", "a\ufffdb", None) == tuple(
@@ -440,7 +442,7 @@ async def test_a_look_up_that_shows_something_is_a_doubt(database: Database) -> 
 async def test_a_look_up_of_what_was_sent_again_is_dropped(database: Database) -> None:
     """Law 6: another answer came meanwhile, and that one counts."""
     await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
-    (found,) = await database.read(lambda c: doubts.look_ups(c, START))
+    (found,) = await database.read(lambda c: doubts.rechecks(c, START))
     await change(database, 1, http_status=429)
     assert not await database.write(lambda c: doubts.park(c, found, "why", NOW, "me"), "test")
     assert [] == await facts(database, 1)
@@ -492,7 +494,7 @@ FROM videos ORDER BY id
 
 def judge_all(connection: Connection) -> list[Doubt]:
     """Every doubt and every look-up, as a list of jobs needs them."""
-    return [*doubts.doubts(connection, START), *doubts.look_ups(connection, START)]
+    return [*doubts.doubts(connection, START), *doubts.rechecks(connection, START)]
 
 
 @pytest.mark.parametrize(
@@ -502,8 +504,8 @@ def judge_all(connection: Connection) -> list[Doubt]:
         lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]),
         doubts.youngest_doubt,
         doubts.still_in_doubt,
-        lambda c: doubts.next_look_up(c, None),
-        lambda c: doubts.next_look_up(c, START),
+        lambda c: doubts.next_recheck(c, None),
+        lambda c: doubts.next_recheck(c, START),
         lambda c: doubts.free(c, judge_all(c)[0], NOW, NOW, "me"),
     ],
 )

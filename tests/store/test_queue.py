@@ -14,7 +14,7 @@ from tests.plain import Plain
 from worker.core.model import Claim, Video
 from worker.db.database import Database
 from worker.db.schema import history, videos
-from worker.runner.terms import EVER
+from worker.runner.terms import FAR_FUTURE
 from worker.store import leases, queue
 from worker.store.leases import Expired
 from worker.store.queue import Ahead
@@ -333,7 +333,7 @@ async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -
 
 def due(connection: Connection) -> Ahead:
     """What lies ahead at the start."""
-    return queue.ahead(connection, START, EVER)
+    return queue.ahead(connection, START, FAR_FUTURE)
 
 
 async def test_an_empty_queue_has_nothing_ahead(database: Database) -> None:
@@ -376,7 +376,7 @@ TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "due_at": START}
 
 
 @pytest.mark.parametrize(
-    ("columns", "looked_up_to", "claimed"),
+    ("columns", "checked_until", "claimed"),
     [
         ({}, None, False),
         ({}, later(START, -0.000001), False),
@@ -388,7 +388,7 @@ TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "due_at": START}
 async def test_what_a_500_turned_away_waits_for_a_look_at_the_list(
     database: Database,
     columns: dict[str, object],
-    looked_up_to: datetime | None,
+    checked_until: datetime | None,
     *,
     claimed: bool,
 ) -> None:
@@ -396,10 +396,10 @@ async def test_what_a_500_turned_away_waits_for_a_look_at_the_list(
     that was asked for since.
     """
     await add(database, "u", **{**TURNED_AWAY, "updated_at": START, **columns})
-    ahead = await database.read(lambda c: queue.ahead(c, START, looked_up_to))
+    ahead = await database.read(lambda c: queue.ahead(c, START, checked_until))
     assert claimed == ahead.due
     taken = await database.write(
-        lambda c: queue.claim(c, 9, START, "worker-1", LEASE_END, looked_up_to), "test"
+        lambda c: queue.claim(c, 9, START, "worker-1", LEASE_END, checked_until), "test"
     )
     assert claimed == bool(taken)
 

@@ -156,7 +156,7 @@ def settle_ten(connection: Connection) -> None:
         (lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),
         (doubts.youngest_doubt, {"videos_doubts"}),
         (doubts.still_in_doubt, {"videos_doubts"}),
-        (lambda c: doubts.next_look_up(c, START), {"videos_look_ups"}),
+        (lambda c: doubts.next_recheck(c, START), {"videos_look_ups"}),
         (lambda c: search.matching(c, Filter(), 0, 100), {"videos_pkey"}),
         (lambda c: search.matching(c, Filter(states=(State.FAILED,)), 0, 100), {"videos_closed"}),
         (lambda c: search.matching(c, Filter(states=(State.IN_DOUBT,)), 0, 100), {"videos_doubts"}),
@@ -197,7 +197,7 @@ async def test_what_a_drain_leaves_is_counted_in_an_index(database: Database) ->
 def judge_all(connection: Connection) -> None:
     """Every doubt and every look-up, as a list of jobs needs them."""
     doubts.doubts(connection, START)
-    doubts.look_ups(connection, START)
+    doubts.rechecks(connection, START)
 
 
 @pytest.mark.parametrize("generic", [False, True])

@@ -7,10 +7,10 @@ from tests.parts import later
 from worker.core.pace import Brake
 from worker.db.database import Database
 from worker.store import shared_state
-from worker.store.shared_state import Account
+from worker.store.shared_state import SharedState
 
 
-async def read(database: Database) -> Account:
+async def read(database: Database) -> SharedState:
     """The row that all share."""
     return await database.read(shared_state.read)
 
@@ -24,7 +24,7 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
     """A new database has no pause, no cool-down and no slower pace."""
     fresh = await read(database)
     assert (
-        Account(
+        SharedState(
             next_start_at=fresh.next_start_at,
             cool_down_until=None,
             cool_down_reason=None,
@@ -73,7 +73,7 @@ async def test_all_that_goes_by_the_clock_is_moved(database: Database) -> None:
     """Pace, cool-down and brake move together; without a cool-down or a brake, there is none."""
     hour, now = timedelta(hours=1), later(START, 3600)
 
-    async def move() -> Account:
+    async def move() -> SharedState:
         known = (await read(database)).moved(hour)
         await database.write(lambda c: shared_state.move(c, known, now), "test")
         return await read(database)

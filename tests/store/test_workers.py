@@ -7,14 +7,14 @@ from tests.conftest import START
 from tests.parts import TERMS, add, later, let_start, take
 from worker.db.database import Database
 from worker.store import workers
-from worker.store.workers import Fellow, Member
+from worker.store.workers import WorkerRow, WorkerStatus
 
-ONE = Member(id="worker-1", host="alpha", pid=7, command="run", started_at=START)
-TWO = Member(id="worker-2", host="beta", pid=8, command="drain", started_at=later(START, 1))
+ONE = WorkerRow(id="worker-1", host="alpha", pid=7, command="run", started_at=START)
+TWO = WorkerRow(id="worker-2", host="beta", pid=8, command="drain", started_at=later(START, 1))
 DAY_SECONDS = 86_400
 
 
-async def show(database: Database, member: Member, seconds: float = 0) -> None:
+async def show(database: Database, member: WorkerRow, seconds: float = 0) -> None:
     """A sign of life, so long after the start."""
     now = later(START, seconds)
     await database.write(lambda c: workers.show(c, member, now), "test")
@@ -32,7 +32,7 @@ async def claimed(database: Database, number: int, worker: str) -> None:
     await take(database, START, number, worker)
 
 
-async def everyone(database: Database) -> list[Fellow]:
+async def everyone(database: Database) -> list[WorkerStatus]:
     """All that can be known of."""
     return await database.read(workers.everyone)
 
@@ -48,8 +48,12 @@ async def test_a_worker_is_known_with_all_that_it_says(database: Database) -> No
     await show(database, ONE, 3)
     await show(database, ONE, 23)
     assert [
-        Fellow(id="worker-1", member=ONE, seen_at=later(START, 23), in_flight=0, leases_end=None),
-        Fellow(id="worker-2", member=TWO, seen_at=later(START, 1), in_flight=0, leases_end=None),
+        WorkerStatus(
+            id="worker-1", member=ONE, seen_at=later(START, 23), in_flight=0, leases_end=None
+        ),
+        WorkerStatus(
+            id="worker-2", member=TWO, seen_at=later(START, 1), in_flight=0, leases_end=None
+        ),
     ] == await everyone(database)
 
 
@@ -67,7 +71,7 @@ async def test_claims_of_nobody_are_shown(database: Database) -> None:
     """What a worker without a row has in flight would be nowhere."""
     await show(database, TWO)
     await claimed(database, 2, "stranger")
-    lost = Fellow(
+    lost = WorkerStatus(
         id="stranger", member=None, seen_at=None, in_flight=2, leases_end=START + TERMS.lease
     )
     assert lost == (await everyone(database))[1]

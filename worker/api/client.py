@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
-from worker.api.transport import Call, Wire, WithheldError
-from worker.core.classify import Answer, Exchange, NoAnswer, Withheld, classify
+from worker.api.transport import Exchange, Transport, WithheldError
+from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify
 from worker.core.job_list import Listing, Unlisted, listing
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean
@@ -55,7 +55,7 @@ class Api:
     ) -> None:
         self._key = key
         self._now = now
-        self._wire = Wire(
+        self._transport = Transport(
             url=url.rstrip("/"),
             connections=slots + 1,  # the list of jobs takes no video's place
             connect_timeout_seconds=connect_timeout_seconds,
@@ -67,7 +67,7 @@ class Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._wire.close()
+        await self._transport.close()
 
     async def new_job(self, body: Json, may_send: Callable[[], str | None]) -> Outcome:
         """POST one job and say what it ended in. ``may_send`` is asked last, when the connection
@@ -83,14 +83,14 @@ class Api:
         """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
         nothing. The key travels in the query, so no text of an error may show the address.
         """
-        call = Call(LIST_LIMIT)
+        exchange = Exchange(LIST_LIMIT)
         try:
-            await self._wire.get("/list_jobs", {"api_key": self._key}, call)
+            await self._transport.get("/list_jobs", {"api_key": self._key}, exchange)
         except _FAILURES as error:
             harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
             told = _told(error) if harmless else type(error).__name__
             return Unlisted(reason=clean(blank(told, self._key)))
-        answer = self._answered(call)
+        answer = self._answered(exchange)
         if answer.status != HTTPStatus.OK:
             return self._unlisted(answer)
         # In a thread: what is in flight must not wait while a huge list is read.
@@ -128,19 +128,19 @@ class Api:
         """POST that a job which still waits is cancelled (valossa-api.md, section 7); why it was
         not, or None if it was.
         """
-        call = Call(BODY_LIMIT)
+        exchange = Exchange(BODY_LIMIT)
         try:
-            await self._wire.post("/cancel_job", self._body({"job_id": job_id}), call)
+            await self._transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)
         except _FAILURES as error:
             return type(error).__name__
-        answer = self._answered(call)
+        answer = self._answered(exchange)
         return None if answer.status == HTTPStatus.OK else self._unlisted(answer).reason
 
-    async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> Exchange:
-        call = Call(BODY_LIMIT, may_send)
+    async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> ExchangeResult:
+        exchange = Exchange(BODY_LIMIT, may_send)
         error = ""
         try:
-            await self._wire.post("/new_job", self._body(body), call)
+            await self._transport.post("/new_job", self._body(body), exchange)
         except WithheldError as reason:
             return Withheld(str(reason))
         except asyncio.CancelledError:
@@ -150,19 +150,19 @@ class Api:
             error = _told(failure)
         # The status stands, whatever became of the body; and no await stands between the last byte
         # read and the return, so that an answer is never lost to a cancellation.
-        return NoAnswer(error, call.sent) if call.head is None else self._answered(call)
+        return NoAnswer(error, exchange.sent) if exchange.head is None else self._answered(exchange)
 
     def _body(self, fields: Json) -> bytes:
         return _JSON.encode({"api_key": self._key, **fields}).encode()
 
-    def _answered(self, call: Call) -> Answer:
-        assert call.head is not None  # noqa: S101 - only what has been answered comes here
+    def _answered(self, exchange: Exchange) -> Answer:
+        assert exchange.head is not None  # noqa: S101 - only what has been answered comes here
         return Answer(
-            status=call.head.code,
-            body=bytes(call.body),
+            status=exchange.head.code,
+            body=bytes(exchange.body),
             received_at=self._now(),
-            retry_after=call.head.headers.get(hdrs.RETRY_AFTER),
-            date=call.head.headers.get(hdrs.DATE),
+            retry_after=exchange.head.headers.get(hdrs.RETRY_AFTER),
+            date=exchange.head.headers.get(hdrs.DATE),
         )
 
 

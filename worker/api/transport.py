@@ -32,7 +32,7 @@ class WithheldError(Exception):
 
 
 @dataclass(slots=True)
-class Call:
+class Exchange:
     """One request and how far it came, whatever ended it. ``may_send`` is asked last, when the
     connection stands: a reason withholds the request (law 4). ``sent``: the first byte may have
     left; ``head``: the answer has begun, with its ``content`` to come; ``body``: as much of that
@@ -47,7 +47,7 @@ class Call:
     body: bytearray = field(default_factory=bytearray)
 
 
-class Wire:
+class Transport:
     """The connections to one address."""
 
     def __init__(
@@ -67,36 +67,38 @@ class Wire:
         self._connector = aiohttp.TCPConnector(
             limit=connections, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
         )
-        self._ears: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
+        self._pollers: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._connector.close()
 
-    def get(self, path: str, query: dict[str, str], call: Call) -> Coroutine[None, None, None]:
+    def get(
+        self, path: str, query: dict[str, str], exchange: Exchange
+    ) -> Coroutine[None, None, None]:
         """GET ``path`` below the address. Raises as ``post``."""
         head = _head("GET", URL(f"{self._url}{path}").with_query(query), self._agent)
-        return self._carry(head + b"\r\n", call)
+        return self._carry(head + b"\r\n", exchange)
 
-    def post(self, path: str, body: bytes, call: Call) -> Coroutine[None, None, None]:
+    def post(self, path: str, body: bytes, exchange: Exchange) -> Coroutine[None, None, None]:
         """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or what the
         network, the server or a time-out raised; ``call`` tells how far it came.
         """
         head = _post_head(f"{self._url}{path}", self._agent)
-        return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), call)
+        return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), exchange)
 
-    async def _carry(self, request: bytes, call: Call) -> None:
+    async def _carry(self, request: bytes, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
         connection = await self._connected()
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - as just connected
-        timer = loop.call_at(deadline, _too_late, protocol, call)
+        timer = loop.call_at(deadline, _too_late, protocol, exchange)
         try:
-            _say(protocol, request, call)
-            await _hear(protocol, call)
+            _send(protocol, request, exchange)
+            await _receive(protocol, exchange)
         except BaseException:
-            _cut(connection)
+            _abort(connection)
             raise
         finally:
             timer.cancel()
@@ -129,34 +131,34 @@ class Wire:
         """
         if protocol is None or protocol.transport is None:
             return True
-        ear = self._ears.get(protocol)
-        if ear is None:
-            self._ears[protocol] = _ear(protocol.transport)
+        poller = self._pollers.get(protocol)
+        if poller is None:
+            self._pollers[protocol] = _poller(protocol.transport)
             return False
-        return protocol.should_close or bool(ear.poll(0))
+        return protocol.should_close or bool(poller.poll(0))
 
 
-def _say(protocol: ResponseHandler, request: bytes, call: Call) -> None:
+def _send(protocol: ResponseHandler, request: bytes, exchange: Exchange) -> None:
     """Ask once more, then let it leave. Nothing is awaited from the question to the first byte, so
     that no time passes between them but the process' own.
     """
-    reason = call.may_send()
+    reason = exchange.may_send()
     if reason is not None:
         raise WithheldError(reason)
     assert protocol.transport is not None  # noqa: S101 - as just connected
     protocol.set_response_params(read_until_eof=True)
-    call.sent = True
+    exchange.sent = True
     protocol.transport.write(request)
 
 
-async def _hear(protocol: ResponseHandler, call: Call) -> None:
+async def _receive(protocol: ResponseHandler, exchange: Exchange) -> None:
     """Read the answer; what precedes it (1xx) is no answer."""
     head, content = await protocol.read()
     while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
         head, content = await protocol.read()
-    call.head, call.content = head, content
-    while len(call.body) < call.limit and not content.at_eof():
-        call.body += await content.read(call.limit - len(call.body))
+    exchange.head, exchange.content = head, content
+    while len(exchange.body) < exchange.limit and not content.at_eof():
+        exchange.body += await content.read(exchange.limit - len(exchange.body))
 
 
 @lru_cache(maxsize=2)
@@ -173,7 +175,7 @@ def _head(method: str, url: URL, agent: str) -> bytes:
     ).encode()
 
 
-def _cut(connection: Connection) -> None:
+def _abort(connection: Connection) -> None:
     """Let nothing more leave: aiohttp closes a connection in good order, which sends what asyncio
     still holds, and TLS says goodbye for up to 30 s before the socket is closed.
     """
@@ -182,20 +184,20 @@ def _cut(connection: Connection) -> None:
     connection.close()
 
 
-def _too_late(protocol: ResponseHandler, call: Call) -> None:
+def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
     """The time of a call is over: tell whoever waits for its answer, or for the rest of it. One
     timer of the loop is enough; asyncio.timeout, which cancels the task, takes a tenth of a call.
     """
     protocol.set_exception(TimeoutError())
-    if call.content is not None:
-        call.content.set_exception(TimeoutError())
+    if exchange.content is not None:
+        exchange.content.set_exception(TimeoutError())
 
 
-def _ear(transport: asyncio.BaseTransport) -> select.poll:
+def _poller(transport: asyncio.BaseTransport) -> select.poll:
     """What tells whether the kernel holds anything that came on a connection."""
-    ear = select.poll()
-    ear.register(transport.get_extra_info("socket"), select.POLLIN)
-    return ear
+    poller = select.poll()
+    poller.register(transport.get_extra_info("socket"), select.POLLIN)
+    return poller
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

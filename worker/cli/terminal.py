@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from worker.runner.orders import Tally
+from worker.runner.orders import Counts
 
 
 def table(
@@ -47,7 +47,7 @@ def lines() -> Iterator[Callable[[str, str], None]]:
 
 
 @contextmanager
-def bar(due: int) -> Iterator[Callable[[Tally], None]]:
+def bar(due: int) -> Iterator[Callable[[Counts], None]]:
     """A bar on stderr of what was due when the run began; to be called with each new tally."""
     columns = (
         TextColumn("submitting"),
@@ -59,9 +59,11 @@ def bar(due: int) -> Iterator[Callable[[Tally], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=due)
 
-        def watch(tally: Tally) -> None:
-            ended = tally.submitted + tally.failed + tally.in_doubt
-            told = f"{tally.failed} failed, {tally.in_doubt} in doubt, {tally.postponed} postponed"
+        def watch(counts: Counts) -> None:
+            ended = counts.submitted + counts.failed + counts.in_doubt
+            told = (
+                f"{counts.failed} failed, {counts.in_doubt} in doubt, {counts.postponed} postponed"
+            )
             progress.update(task, completed=ended, total=max(due, ended), description=told)
 
         yield watch

@@ -60,10 +60,10 @@ class Withheld:
     reason: str
 
 
-Exchange = Answer | NoAnswer | Withheld
+ExchangeResult = Answer | NoAnswer | Withheld
 
 
-def classify(exchange: Exchange) -> Outcome:
+def classify(exchange: ExchangeResult) -> Outcome:
     """The outcome of one exchange; its message is raw text, neither blanked nor cut."""
     match exchange:
         case Withheld(reason):

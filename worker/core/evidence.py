@@ -28,7 +28,7 @@ def is_made(request_id: str, media_id: str | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
+class NeighbourAcceptance:
     """A video of ours of which the API said that it made ``job_id``, and the identifier that was
     sent (None where the row is gone); ``at``: when the answer was written down (UTC).
     """
@@ -59,7 +59,7 @@ class Doubt:
     recorded_at: datetime
     before: bool = False
     after: bool = False
-    witnesses: Sequence[Witness] = ()
+    neighbours: Sequence[NeighbourAcceptance] = ()
 
     @property
     def made(self) -> bool:
@@ -114,7 +114,7 @@ class Evidence:
             nameless=sum(1 for entry in free if not entry.identifiers),
         )
 
-    def shows(self, witness: Witness) -> bool:
+    def shows(self, witness: NeighbourAcceptance) -> bool:
         """Whether the list shows this job under the identifier that we sent."""
         entry = self.by_job.get(witness.job_id)
         return entry is not None and witness.request_id in entry.identifiers
@@ -139,7 +139,7 @@ class Ambiguous:
     reason: str
 
 
-class Hope(StrEnum):
+class Resolvable(StrEnum):
     """What may still settle a doubt."""
 
     TIME = "time"
@@ -152,7 +152,7 @@ class NoEvidence:
     """The list proves nothing, so far."""
 
     reason: str
-    hope: Hope
+    hope: Resolvable
 
 
 Verdict = Found | Absent | Ambiguous | NoEvidence
@@ -177,8 +177,8 @@ def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
 def unlisted(doubt: Doubt, why: Unlisted, asked_at: datetime, settle: timedelta) -> NoEvidence:
     """What it means for a doubt that there was no list."""
     young = asked_at < doubt.recorded_at + settle
-    later = Hope.TIME if young else Hope.NEWS
-    return NoEvidence(f"no list of jobs: {why.reason}", Hope.NONE if why.lasting else later)
+    later = Resolvable.TIME if young else Resolvable.NEWS
+    return NoEvidence(f"no list of jobs: {why.reason}", Resolvable.NONE if why.lasting else later)
 
 
 def _is_ours(doubt: Doubt, entry: Entry) -> bool:
@@ -209,20 +209,21 @@ def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
     if evidence.asked_at < counts_from:
         return NoEvidence(
             f"not in the API's list yet; it counts as absent from {counts_from:%H:%M:%S} UTC on",
-            Hope.TIME,
+            Resolvable.TIME,
         )
     against = _against(doubt, evidence)
     if against is not None:
-        return NoEvidence(against, Hope.NONE)
+        return NoEvidence(against, Resolvable.NONE)
     if not doubt.after:
         return NoEvidence(
-            "not in the API's list, which counts when a video begun later is accepted", Hope.NEWS
+            "not in the API's list, which counts when a video begun later is accepted",
+            Resolvable.NEWS,
         )
-    hidden = next((w for w in doubt.witnesses if not evidence.shows(w)), None)
+    hidden = next((w for w in doubt.neighbours if not evidence.shows(w)), None)
     if hidden is not None:
         why = f"the API's list does not show job {hidden.job_id}, accepted around it"
         late = evidence.asked_at < hidden.at + evidence.settle
-        return NoEvidence(why, Hope.TIME if late else Hope.NONE)
+        return NoEvidence(why, Resolvable.TIME if late else Resolvable.NONE)
     return Absent()
 
 

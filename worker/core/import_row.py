@@ -15,7 +15,7 @@ from worker.core.request import problem_of
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
 """What an import may fill. A row with a job id was handed in by other means."""
 
-TOLD = (
+EXPORT_ONLY = (
     "state",
     "request_id",
     "attempts",
@@ -40,7 +40,7 @@ _ALIASES = {
 }
 _LARGEST = 2**63 - 1
 
-KNOWN = "https://known.invalid/"
+PLACEHOLDER_URL = "https://known.invalid/"
 """Stands for the address of a video that is there, while the rest of a row is looked at."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
@@ -52,7 +52,7 @@ class RejectedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ImportMapping:
     """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
     value for all; ``margin``: how long a signed link must live; ``partial``: a row may bring no url
     where it has a media_id that may be known already, or the request_id of a video without one.
@@ -84,7 +84,9 @@ class Plan:
         filled = {*self.theirs, *self.fixed, *there}
         free = [column for column in COLUMNS if column not in filled]
         return {
-            name: _meant(name, free) for name in present if name not in used and name not in TOLD
+            name: _meant(name, free)
+            for name in present
+            if name not in used and name not in EXPORT_ONLY
         }
 
 
@@ -94,7 +96,7 @@ def _meant(name: str, free: list[str]) -> str | None:
     return near[0] if near else None
 
 
-def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, object]:
+def admit(values: Mapping[str, object], plan: ImportMapping, now: datetime) -> dict[str, object]:
     """One row of ours, by column, without the columns that it leaves empty. Raises RejectedError
     if a value has the wrong form, or if it could not be sent at ``now`` (UTC).
     """
@@ -103,7 +105,7 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
         row["request_id"] = str(values["request_id"])
     if "url" not in row and not (plan.partial and {"media_id", "request_id"} & {*row}):
         raise RejectedError("url: is empty; give the address of the video file")
-    asked = row if "url" in row else {**row, "url": KNOWN}
+    asked = row if "url" in row else {**row, "url": PLACEHOLDER_URL}
     if "job_id" in row:  # handed in: its links may have ended
         if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
@@ -117,7 +119,7 @@ def admit(values: Mapping[str, object], plan: Plan, now: datetime) -> dict[str, 
     return row
 
 
-def _filled(values: Mapping[str, object], plan: Plan) -> dict[str, object]:
+def _filled(values: Mapping[str, object], plan: ImportMapping) -> dict[str, object]:
     """Our columns that the row fills, each in its form. Raises RejectedError."""
     filled = {}
     for column, source, fixed, form in plan.taken:

@@ -39,7 +39,7 @@ def not_empty(target: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class MoveState:
     """A move as its marks are found: the names of both places, the mark of either, and whether the
     target is empty.
     """

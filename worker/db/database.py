@@ -79,7 +79,7 @@ class Database:
         await self.close()
 
     @property
-    def works_apart(self) -> bool:
+    def runs_in_thread(self) -> bool:
         """Whether the work of a transaction has a thread of its own, so that the event loop may
         stand still meanwhile and hold nobody up.
         """

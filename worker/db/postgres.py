@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from worker.clock import unless
+from worker.clock import sleep_or_event
 from worker.db.address import DatabaseProblem, Server, Unreachable
 from worker.db.postgres_errors import explained, state_of
 from worker.db.postgres_listener import Listener
@@ -229,7 +229,7 @@ class Postgres:
                         f"database {self._server}: the connection broke in a commit, and nobody "
                         "could learn whether it was done"
                     ) from unsure.cause
-                await unless(self._closed, AGAIN_SECONDS)
+                await sleep_or_event(self._closed, AGAIN_SECONDS)
         finally:
             late.cancel()
         if not done:

@@ -57,9 +57,9 @@ class Listener:
         """Listen until the connection is lost. Raises what refuses that, as a standby does."""
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
-        await connection.add_listener(CHANNEL, self._hear)
+        await connection.add_listener(CHANNEL, self._receive)
         self._heard += 1  # whatever was said before
         await self._lost.wait()
 
-    def _hear(self, *_: object) -> None:
+    def _receive(self, *_: object) -> None:
         self._heard += 1

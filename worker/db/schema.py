@@ -92,7 +92,7 @@ class Bound(Moment):
         return plain.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
 
 
-class Said(ColumnElement[object]):
+class DialectSQL(ColumnElement[object]):
     """An expression that each database says in its own words."""
 
     inherit_cache = False
@@ -102,13 +102,13 @@ class Said(ColumnElement[object]):
         self.postgresql = postgresql
 
 
-@compiles(Said, "sqlite")
-def _said_to_sqlite(said: Said, _: SQLCompiler, **__: object) -> str:
+@compiles(DialectSQL, "sqlite")
+def _said_to_sqlite(said: DialectSQL, _: SQLCompiler, **__: object) -> str:
     return said.sqlite
 
 
-@compiles(Said, "postgresql")
-def _said_to_postgresql(said: Said, _: SQLCompiler, **__: object) -> str:
+@compiles(DialectSQL, "postgresql")
+def _said_to_postgresql(said: DialectSQL, _: SQLCompiler, **__: object) -> str:
     return said.postgresql
 
 
@@ -117,7 +117,7 @@ def _readable_moment(column: str) -> CheckConstraint:
     to six digits of a fraction: in bytes, since the length of a text ends at a NUL.
     """
     return CheckConstraint(
-        Said(
+        DialectSQL(
             sqlite=f"{column} >= '1970-01-01' AND "
             f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
             f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
@@ -130,9 +130,9 @@ def _readable_moment(column: str) -> CheckConstraint:
     )
 
 
-_NOW = Said(sqlite="(datetime('now'))", postgresql="clock_timestamp()")
+_NOW = DialectSQL(sqlite="(datetime('now'))", postgresql="clock_timestamp()")
 
-RANDOM = Said(
+RANDOM = DialectSQL(
     sqlite="(lower(hex(randomblob(16))))",
     postgresql="replace(gen_random_uuid()::text, '-', '')",
 )

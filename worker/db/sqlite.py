@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.db.address import DatabaseProblem, File
-from worker.db.threaded import LockedError, Side, transaction, unlocked
+from worker.db.threaded import LockedError, ThreadedConnection, transaction, unlocked
 
 T = TypeVar("T")
 
@@ -55,8 +55,8 @@ class Sqlite:
         self._waiting = waiting
         self._patience_seconds = patience_seconds
         self._turn = {role: asyncio.Lock() for role in _BEGIN}
-        self._open: dict[str, Side] = {}
-        self._eye: sqlite3.Connection | None = None
+        self._open: dict[str, ThreadedConnection] = {}
+        self._watcher: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
@@ -75,19 +75,19 @@ class Sqlite:
         # answer takes microseconds, waits for no lock and leaves none.
         self._must_be_there()
         try:
-            if self._eye is None:
-                self._eye = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            if self._watcher is None:
+                self._watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None)
                 self._file = _file_at(self._path)
-            version: int = self._eye.execute("PRAGMA data_version").fetchone()[0]
+            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             raise _explained(OperationalError("look", None, error), self._path) from error
         return version
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._eye is not None:  # first: the last one to close may have the whole log to copy
-            self._eye.close()
-            self._eye = None
+        if self._watcher is not None:  # first: the last one to close may have the whole log to copy
+            self._watcher.close()
+            self._watcher = None
         for side in self._open.values():
             await side.close()
         self._open.clear()
@@ -102,12 +102,12 @@ class Sqlite:
                 "put it back, or start again to work on what is there now"
             )
 
-    async def _side(self, role: str, purpose: str) -> Side:
+    async def _side(self, role: str, purpose: str) -> ThreadedConnection:
         """The open connection."""
         self._must_be_there()
         if role not in self._open:
             _probe(self._path)
-            side = await Side.open(self._path)
+            side = await ThreadedConnection.open(self._path)
             try:
                 await self._locked(lambda: side.run(partial(_prepare, path=self._path)), purpose)
             except BaseException:

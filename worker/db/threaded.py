@@ -22,7 +22,7 @@ LOOK_UP_STEPS = 50_000
 """Steps of SQLite's machine, some milliseconds, after which it looks whether it is to go on."""
 
 
-class Side(aiosqlite.Connection):
+class ThreadedConnection(aiosqlite.Connection):
     """A connection that runs whole pieces of work in its thread; to be awaited before."""
 
     def __init__(self, path: Path) -> None:

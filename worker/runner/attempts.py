@@ -11,12 +11,12 @@ from worker.api.client import Api
 from worker.core import request
 from worker.core.breaker import Breaker, Ending, observe
 from worker.core.model import REQUEST_COLUMNS, Accepted, Claim, Outcome, Refused, Released
-from worker.runner.limiter import Gate
-from worker.runner.orders import Orders
-from worker.runner.reporter import Chronicle
+from worker.runner.limiter import Limiter
+from worker.runner.orders import RunOptions
+from worker.runner.reporter import Reporter
 from worker.runner.terms import CoolDown, Start
-from worker.runner.transaction import Transaction
-from worker.runner.writer import Ledger
+from worker.runner.transaction import QueueTransaction
+from worker.runner.writer import Writer
 from worker.store import settle
 
 MISSED_SECONDS = 5.0
@@ -37,20 +37,20 @@ class Attempts:
         self,
         *,
         api: Api,
-        gate: Gate,
-        ledger: Ledger,
-        orders: Orders,
-        transaction: Transaction,
-        chronicle: Chronicle,
+        limiter: Limiter,
+        writer: Writer,
+        options: RunOptions,
+        transaction: QueueTransaction,
+        reporter: Reporter,
         ended: Callable[[], None],
     ) -> None:
         self._api = api
-        self._gate = gate
-        self._ledger = ledger
-        self._orders = orders
+        self._limiter = limiter
+        self._writer = writer
+        self._options = options
         self._clock = transaction.clock
         self._dice = transaction.dice
-        self._chronicle = chronicle
+        self._reporter = reporter
         self._ended = ended
         self._sending: set[asyncio.Task[object]] = set()
         self.breaker = Breaker()
@@ -65,7 +65,7 @@ class Attempts:
 
     def take(self) -> None:
         """Count a claim that ``carry`` is about to get."""
-        self._gate.take(1)
+        self._limiter.take(1)
         self.spent += 1
 
     async def carry(self, start: Start) -> None:
@@ -75,7 +75,7 @@ class Attempts:
         started_at = None
         if self._clock.monotonic() > start.at + MISSED_SECONDS:
             outcome = Released("its start was missed")
-        elif await self._gate.begin(start.at):
+        elif await self._limiter.begin(start.at):
             began, started_at = self._clock.monotonic(), self._clock.now()
             outcome = await self._send(start)
         self._end(start.claim, outcome, began, started_at)
@@ -84,7 +84,7 @@ class Attempts:
         """The exchange, which a stop may cut short from here on."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
-        body = request.body(start.claim.video, start.claim.request_id, self._orders.defaults)
+        body = request.body(start.claim.video, start.claim.request_id, self._options.defaults)
         self._sending.add(task)
         try:
             return await self._api.new_job(body, lambda: self._too_late(start))
@@ -99,7 +99,7 @@ class Attempts:
             start.lease_ends - self._clock.monotonic(),
             (start.claim.lease_until - self._clock.now()).total_seconds(),
         )
-        if left >= self._orders.timeout_seconds + 5:
+        if left >= self._options.timeout_seconds + 5:
             return None
         return f"only {left:.0f} s of the lease were left, too few to send"
 
@@ -119,10 +119,10 @@ class Attempts:
         if isinstance(outcome, Released):
             self.spent -= 1
         ending = settle.Ending(claim=claim, outcome=outcome, started_at=started_at)
-        self._ledger.settle(ending, self._new_cool_down(before, outcome, now))
-        self._gate.give_back()
+        self._writer.settle(ending, self._new_cool_down(before, outcome, now))
+        self._limiter.give_back()
         self._ended()
-        self._chronicle.ended(claim, outcome, now - began)
+        self._reporter.ended(claim, outcome, now - began)
 
     def _new_cool_down(self, before: Breaker, outcome: Outcome, now: float) -> CoolDown | None:
         """The pause that this ending made the breaker ask for, for everybody."""
@@ -131,7 +131,7 @@ class Attempts:
             return None
         reason = breaker.stop.message if breaker.stop else outcome.message or ""
         asked = CoolDown(breaker.cool_until - now, reason)
-        self._chronicle.cool_down(asked)
+        self._reporter.cool_down(asked)
         return asked
 
 

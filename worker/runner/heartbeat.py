@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from worker.clock import Clock
 from worker.db.database import DatabaseProblem
 from worker.log import Event
-from worker.runner.reporter import Chronicle
+from worker.runner.reporter import Reporter
 from worker.store import workers
 
 SIGN_SECONDS = 20.0
@@ -31,22 +31,24 @@ class Put(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class HeartbeatSource:
     """What a run shows of itself: its row among the workers, and a ``beat`` at each turn."""
 
-    member: workers.Member
+    member: workers.WorkerRow
     beat: Callable[[], None] = lambda: None
 
 
-class Presence:
+class Heartbeat:
     """One run, as the others see it. To be used in the task of the run's loop."""
 
-    def __init__(self, *, signs: Signs, put: Put, clock: Clock, chronicle: Chronicle) -> None:
+    def __init__(
+        self, *, signs: HeartbeatSource, put: Put, clock: Clock, reporter: Reporter
+    ) -> None:
         self._member = signs.member
         self._beat = signs.beat
         self._put = put
         self._clock = clock
-        self._chronicle = chronicle
+        self._reporter = reporter
         self._next_at = float("-inf")
         self._sign: asyncio.Future[None] | None = None
         self._known = False
@@ -81,8 +83,8 @@ class Presence:
             return False
         problem = written.exception()
         if isinstance(problem, DatabaseProblem):
-            self._chronicle.database(problem)
+            self._reporter.database(problem)
         elif problem is not None:
             reason = f"{type(problem).__name__}: {problem}"
-            self._chronicle.log.warning(Event.HEARTBEAT_FAILED, reason=reason)
+            self._reporter.log.warning(Event.HEARTBEAT_FAILED, reason=reason)
         return problem is None

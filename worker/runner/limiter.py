@@ -10,7 +10,7 @@ from collections.abc import Callable
 from asyncio_throttle.throttler import Throttler
 
 
-class Gate:
+class Limiter:
     """The slots of one process. Its one claim loop takes them, each attempt gives its own back."""
 
     def __init__(

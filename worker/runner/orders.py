@@ -9,7 +9,7 @@ from worker.core.request import Defaults
 from worker.runner.terms import Settled
 
 
-class End(StrEnum):
+class StopReason(StrEnum):
     """Why a run was over."""
 
     EMPTY = "nothing is due"
@@ -29,7 +29,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+class RunOptions:
     """How a run is to be done; times in seconds. ``drain``: end when nothing is due; ``wait``: not
     before backoffs, cool-downs and repeatable doubts are over; ``limit``: begin so many requests.
     """
@@ -46,7 +46,7 @@ class Orders:
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What this run did to its videos."""
 
     submitted: int = 0
@@ -69,11 +69,11 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class RunReport:
     """How a run ended. ``hopeless``: the videos that it left in doubt for a person to settle."""
 
-    end: End
+    end: StopReason
     detail: str
-    tally: Tally
+    counts: Counts
     stop: Stop | None
-    hopeless: frozenset[int] = frozenset()
+    needs_person: frozenset[int] = frozenset()

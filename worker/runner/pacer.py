@@ -23,7 +23,7 @@ LONGEST_COOL_DOWN_SECONDS = 31_536_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pacing:
+class Pacer:
     """The part of one process in it. ``rate`` starts per ``period_seconds``; ``steps`` is how its
     clock was set.
     """
@@ -47,7 +47,7 @@ class Pacing:
                 return
         self.steps.note(now, began)
 
-    def is_behind(self, known: shared_state.Account, began: float, now: datetime) -> bool:
+    def is_behind(self, known: shared_state.SharedState, began: float, now: datetime) -> bool:
         """Whether the clock was set since the account was written, so that ``follow`` is due."""
         step = self.steps.since(now, began) or timedelta(0)
         return bool(pace.moved(now, known.written_at, step))
@@ -82,12 +82,12 @@ class Pacing:
             seconds=min(seconds, LONGEST_COOL_DOWN_SECONDS) * (1 + self.dice() / 10)
         )
 
-    def plan(self, known: shared_state.Account, now: datetime) -> pace.Grant | pace.Wait:
+    def plan(self, known: shared_state.SharedState, now: datetime) -> pace.Grant | pace.Wait:
         """The starts that may be reserved at ``now``, or how long to wait."""
         gap = pace.spacing(self._rate(known, now), self.period_seconds)
         return pace.plan(now, known.next_start_at, known.cool_down_until, gap)
 
-    def _rate(self, known: shared_state.Account, now: datetime) -> float:
+    def _rate(self, known: shared_state.SharedState, now: datetime) -> float:
         brake = pace.resume(known.brake, known.next_start_at, now)
         return pace.rate_in_force(self.rate, brake, now)
 

@@ -13,14 +13,14 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from worker.api.client import Api
-from worker.clock import unless
-from worker.core.evidence import Hope
+from worker.clock import sleep_or_event
+from worker.core.evidence import Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.db.database import DatabaseProblem
-from worker.runner.limiter import Gate
-from worker.runner.reporter import Chronicle
-from worker.runner.transaction import Transaction
-from worker.runner.verdicts import SOONEST_SECONDS, Finding, Judgement, next_list_at
+from worker.runner.limiter import Limiter
+from worker.runner.reporter import Reporter
+from worker.runner.transaction import QueueTransaction
+from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, Verdicts, next_list_at
 from worker.store import doubts, shared_state
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Reconciled:
     """What one question brought: the list, or why there is none, and what was found by it."""
 
     shown: Listing | Unlisted
-    findings: Sequence[Finding]
+    findings: Sequence[JudgedDoubt]
 
 
 class Reconciler:
@@ -58,27 +58,27 @@ class Reconciler:
         self,
         *,
         api: Api,
-        gate: Gate,
+        limiter: Limiter,
         write: Write,
-        transaction: Transaction,
-        judgement: Judgement,
-        chronicle: Chronicle,
+        transaction: QueueTransaction,
+        verdicts: Verdicts,
+        reporter: Reporter,
         news: Callable[[], None],
     ) -> None:
         self._api = api
-        self._gate = gate
+        self._limiter = limiter
         self._write = write
         self._work = transaction
-        self._judgement = judgement
-        self._chronicle = chronicle
+        self._verdicts = verdicts
+        self._reporter = reporter
         self._news = news
-        self._hopes: dict[int, Hope] = {}
+        self._hopes: dict[int, Resolvable] = {}
         self._called = asyncio.Event()
         self.asking = False
 
-    def hope(self, video_id: int) -> Hope:
+    def hope(self, video_id: int) -> Resolvable:
         """What may still settle this doubt, as far as the last list has shown."""
-        return self._hopes.get(video_id, Hope.TIME)
+        return self._hopes.get(video_id, Resolvable.TIME)
 
     def call(self) -> None:
         """Let ``run`` look at once whether there is something to ask about."""
@@ -86,7 +86,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Ask whenever it is time, until the gate is shut."""
-        while not self._gate.is_shut:
+        while not self._limiter.is_shut:
             self._called.clear()
             try:
                 at = await self.next_at()
@@ -95,14 +95,14 @@ class Reconciler:
                 elif await self.settle(if_due=True):
                     self._news()
             except DatabaseProblem:  # the ledger says so, and is the one to say it
-                await self._gate.wait_until(self._work.clock.monotonic() + DATABASE_SECONDS)
+                await self._limiter.wait_until(self._work.clock.monotonic() + DATABASE_SECONDS)
 
     async def _sleep(self, until: datetime | None) -> None:
         """Until that moment (UTC), or a call; no longer than new doubts may go unseen."""
         seconds = SOONEST_SECONDS
         if until is not None:
             seconds = min(seconds, (until - self._work.clock.now()).total_seconds())
-        await unless(self._called, seconds)
+        await sleep_or_event(self._called, seconds)
 
     async def next_at(self) -> datetime | None:
         """When the list is worth asking for (UTC), None while there is nothing to ask about."""
@@ -122,9 +122,9 @@ class Reconciler:
     async def _conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
         now = self._work.clock.now()
 
-        def write(connection: Connection) -> tuple[list[Finding], set[int]]:
+        def write(connection: Connection) -> tuple[list[JudgedDoubt], set[int]]:
             self._hold(connection, shown)
-            findings = self._judgement.write(connection, shown, asked_at, now)
+            findings = self._verdicts.write(connection, shown, asked_at, now)
             return findings, doubts.still_in_doubt(connection)
 
         findings, left = await self._write(write, "to settle doubts")
@@ -138,7 +138,7 @@ class Reconciler:
             return None
         shown, asked_at = asked
         findings = await self._write(
-            lambda c: self._judgement.read(c, shown, asked_at), "to examine doubts"
+            lambda c: self._verdicts.read(c, shown, asked_at), "to examine doubts"
         )
         return Reconciled(shown=shown, findings=findings)
 
@@ -172,25 +172,25 @@ class Reconciler:
         """Wait for the next start that the pace allows, and spend it; False where the gate is shut
         before.
         """
-        start = await self._write(self._work.pacing.reserve_one, "to ask the API")
+        start = await self._write(self._work.pacer.reserve_one, "to ask the API")
         while isinstance(start, datetime):
             if (start - self._work.clock.now()).total_seconds() > TOLD_SECONDS:
-                self._chronicle.must_wait(start)
-            if not await self._gate.wait_until(self._work.clock.until(start)):
+                self._reporter.must_wait(start)
+            if not await self._limiter.wait_until(self._work.clock.until(start)):
                 return False
-            start = await self._write(self._work.pacing.reserve_one, "to ask the API")
-        return await self._gate.begin(start)
+            start = await self._write(self._work.pacer.reserve_one, "to ask the API")
+        return await self._limiter.begin(start)
 
     def _hold(self, connection: Connection, shown: Listing | Unlisted) -> None:
         """A pause that the API asks for is everybody's."""
         if isinstance(shown, Unlisted) and shown.retry_after is not None:
-            self._work.pacing.hold(connection, shown.retry_after, shown.reason)
+            self._work.pacer.hold(connection, shown.retry_after, shown.reason)
 
     def _learn(
-        self, shown: Listing | Unlisted, findings: Sequence[Finding], left: set[int]
+        self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt], left: set[int]
     ) -> None:
         """What somebody else has settled meanwhile is no doubt of this run any more."""
         seen = {f.doubt.video_id: f.hope for f in findings if f.hope is not None}
         self._hopes = {v: hope for v, hope in (self._hopes | seen).items() if v in left}
-        self._chronicle.reconciled(shown, findings)
-        self._chronicle.doubts &= left
+        self._reporter.reconciled(shown, findings)
+        self._reporter.doubts &= left

@@ -10,20 +10,20 @@ from worker.core.model import Accepted, Claim, Outcome, Released, State
 from worker.core.redact import without_secrets
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
-from worker.runner.orders import Tally
-from worker.runner.terms import CoolDown, Settled, Turn, Why
-from worker.runner.verdicts import Finding
+from worker.runner.orders import Counts
+from worker.runner.terms import ClaimResult, CoolDown, Settled, WaitReason
+from worker.runner.verdicts import JudgedDoubt
 from worker.store.leases import Expired
 
 
-class Chronicle:
+class Reporter:
     """One run's story. ``watch`` is called after each change of the tally; ``doubts`` are the
     videos that this run has left in doubt so far.
     """
 
-    def __init__(self, log: Log, watch: Callable[[Tally], None]) -> None:
+    def __init__(self, log: Log, watch: Callable[[Counts], None]) -> None:
         self.log = log
-        self.tally = Tally()
+        self.counts = Counts()
         self.doubts: set[int] = set()
         self._watch = watch
         self._shape_told = False
@@ -54,15 +54,15 @@ class Chronicle:
             self.doubts.add(settled.ending.claim.video_id)
         else:
             self.doubts.discard(settled.ending.claim.video_id)
-        self.tally.count(settled)
-        self._watch(self.tally)
+        self.counts.count(settled)
+        self._watch(self.counts)
 
     def closed(self, settled: Settled) -> None:
         """A row was refused without a request."""
         claim, outcome = settled.ending.claim, settled.ending.outcome
         self.log.warning(Event.VIDEO_REFUSED, video=claim.video_id, message=outcome.message)
-        self.tally.count(settled)
-        self._watch(self.tally)
+        self.counts.count(settled)
+        self._watch(self.counts)
 
     def expired(self, expired: Expired) -> None:
         """A lease ran out: another process, or an earlier run, left a doubt."""
@@ -73,21 +73,21 @@ class Chronicle:
             claimed_by=expired.claimed_by,
         )
         self.doubts.add(expired.video_id)
-        self.tally.in_doubt += 1
-        self._watch(self.tally)
+        self.counts.in_doubt += 1
+        self._watch(self.counts)
 
     def must_wait(self, until: datetime) -> None:
         """The list may not be asked for before then (UTC): in a cool-down, maybe for hours."""
         self.log.warning(Event.LIST_WAITED_FOR, until=until.isoformat(" ", "seconds"))
 
-    def reconciled(self, shown: Listing | Unlisted, findings: Sequence[Finding]) -> None:
+    def reconciled(self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt]) -> None:
         """A list was read, and what it proves is on disk."""
         self._tell_list(shown, findings)
         for finding in findings:
             self._tell_finding(finding)
-        self._watch(self.tally)
+        self._watch(self.counts)
 
-    def _tell_list(self, shown: Listing | Unlisted, findings: Sequence[Finding]) -> None:
+    def _tell_list(self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt]) -> None:
         verdicts = Counter(type(finding.verdict).__name__ for finding in findings)
         if isinstance(shown, Unlisted):
             self.log.warning(Event.LIST_READ, jobs=None, reason=shown.reason)
@@ -97,29 +97,29 @@ class Chronicle:
             self._shape_told = True
             self.log.info(Event.LIST_SHAPE, shape=shown.shape, paged=shown.paged)
 
-    def _tell_finding(self, finding: Finding) -> None:
+    def _tell_finding(self, finding: JudgedDoubt) -> None:
         doubt, verdict = finding.doubt, finding.verdict
         own = doubt.video_id in self.doubts
         match verdict:
             case Found(job_id):
                 self.log.info(Event.DOUBT_FOUND, video=doubt.video_id, job_id=job_id)
-                self.tally.submitted += 1
+                self.counts.submitted += 1
             case Absent():
                 self.log.info(Event.DOUBT_ABSENT, video=doubt.video_id, attempt=doubt.attempt)
-            case Ambiguous() if finding.look_up:
+            case Ambiguous() if finding.is_recheck:
                 self.doubts.add(doubt.video_id)
-                self.tally.in_doubt += 1
+                self.counts.in_doubt += 1
         if own and finding.hope is None:
             self.doubts.discard(doubt.video_id)
-            self.tally.in_doubt -= 1
+            self.counts.in_doubt -= 1
 
     def cool_down(self, asked: CoolDown) -> None:
         """Everybody waits."""
         self.log.warning(Event.COOL_DOWN, seconds=round(asked.seconds, 1), reason=asked.reason)
 
-    def turned(self, turn: Turn) -> None:
+    def turned(self, turn: ClaimResult) -> None:
         """One line when a cap begins to hold everybody, the next when it does so after a start."""
-        if turn.why is Why.CAP and not turn.submitting and not self._capped:
+        if turn.why is WaitReason.CAP and not turn.submitting and not self._capped:
             self.log.warning(Event.CAP_REACHED, reason=turn.detail)
             self._capped = True
         elif turn.starts:

@@ -7,14 +7,14 @@ from typing import assert_never
 
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
-from worker.core.evidence import Hope
+from worker.core.evidence import Resolvable
 from worker.db.database import DatabaseProblem, Unreachable
 from worker.runner.attempts import Attempts
-from worker.runner.limiter import Gate
-from worker.runner.orders import End, Orders
+from worker.runner.limiter import Limiter
+from worker.runner.orders import RunOptions, StopReason
 from worker.runner.reconciler import Reconciler
-from worker.runner.reporter import Chronicle
-from worker.runner.terms import Turn, Why
+from worker.runner.reporter import Reporter
+from worker.runner.terms import ClaimResult, WaitReason
 
 PATIENCE_SECONDS = 60.0
 """How long a drain sits out a database that is gone, and one that does not wait an API that gives
@@ -22,9 +22,9 @@ no clear answer.
 """
 
 _END_OF_TROUBLE = {
-    Trouble.ACCOUNT: End.ACCOUNT,
-    Trouble.ADDRESS: End.ADDRESS,
-    Trouble.EQUAL_REFUSALS: End.EQUAL_REFUSALS,
+    Trouble.ACCOUNT: StopReason.ACCOUNT,
+    Trouble.ADDRESS: StopReason.ADDRESS,
+    Trouble.EQUAL_REFUSALS: StopReason.EQUAL_REFUSALS,
 }
 
 
@@ -34,19 +34,19 @@ class Closing:
     def __init__(
         self,
         *,
-        orders: Orders,
+        options: RunOptions,
         clock: Clock,
-        gate: Gate,
+        limiter: Limiter,
         attempts: Attempts,
         reconciler: Reconciler | None,
-        chronicle: Chronicle,
+        reporter: Reporter,
     ) -> None:
-        self._orders = orders
+        self._options = options
         self._clock = clock
-        self._gate = gate
+        self._limiter = limiter
         self._attempts = attempts
         self._reconciler = reconciler
-        self._chronicle = chronicle
+        self._reporter = reporter
         self._began = clock.monotonic()
         self._list_awaited: float | None = None
         self._rows_awaited: float | None = None
@@ -56,37 +56,37 @@ class Closing:
     @property
     def deadline(self) -> float:
         """The monotonic second at which the time of these orders is over."""
-        seconds = self._orders.max_seconds
+        seconds = self._options.max_seconds
         return float("inf") if seconds is None else self._began + seconds
 
     @property
     def _longest(self) -> float:
         """For how many seconds these orders sit out what may pass by itself."""
-        return self._orders.retry_after_max_seconds if self._orders.wait else PATIENCE_SECONDS
+        return self._options.retry_after_max_seconds if self._options.wait else PATIENCE_SECONDS
 
-    def over(self) -> tuple[End, str] | None:
+    def over(self) -> tuple[StopReason, str] | None:
         """Why nothing more may be claimed, whatever the table holds."""
         stop, now = self._attempts.breaker.stop, self._clock.monotonic()
-        if self._at_limit() and not self._gate.taken:
-            return End.LIMIT, ""
+        if self._at_limit() and not self._limiter.taken:
+            return StopReason.LIMIT, ""
         if now >= self.deadline:
-            return End.TIME, ""
-        if self._orders.drain and stop is not None:
+            return StopReason.TIME, ""
+        if self._options.drain and stop is not None:
             self.stop = stop
             return _END_OF_TROUBLE[stop.trouble], stop.message
-        if self._impatient(max(now, self._attempts.breaker.cool_until)):
-            return End.UNREACHABLE, self._attempts.last_unclear
+        if self._gives_up_on_api(max(now, self._attempts.breaker.cool_until)):
+            return StopReason.UNREACHABLE, self._attempts.last_unclear
         return None
 
     def _at_limit(self) -> bool:
         """Whether all requests are begun or about to; one that is not sent makes room again."""
-        return self._orders.limit is not None and self._attempts.spent >= self._orders.limit
+        return self._options.limit is not None and self._attempts.spent >= self._options.limit
 
-    def _impatient(self, until: float) -> bool:
+    def _gives_up_on_api(self, until: float) -> bool:
         """Whether a drain that does not wait has no reason to sit out a trouble that lasts until
         that monotonic second.
         """
-        gives_up = self._orders.drain and not self._orders.wait
+        gives_up = self._options.drain and not self._options.wait
         troubled = self._attempts.breaker.blanks > 0 and not self._attempts.breaker.trusted
         return gives_up and troubled and until > self._attempts.clear_at + PATIENCE_SECONDS
 
@@ -94,7 +94,7 @@ class Closing:
         """The database works."""
         self._lost_at = None
 
-    def lost(self, problem: DatabaseProblem) -> tuple[End, str] | None:
+    def lost(self, problem: DatabaseProblem) -> tuple[StopReason, str] | None:
         """Whether a claim that failed ends the run: a daemon waits for its database, and a drain
         sits out for a while what may pass by itself.
         """
@@ -102,64 +102,64 @@ class Closing:
         if self._lost_at is None:
             self._lost_at = now
         passing = isinstance(problem, Unreachable) and now < self._lost_at + PATIENCE_SECONDS
-        return (End.DATABASE, str(problem)) if self._orders.drain and not passing else None
+        return (StopReason.DATABASE, str(problem)) if self._options.drain and not passing else None
 
-    def ended(self, turn: Turn) -> tuple[End, str] | None:
+    def ended(self, turn: ClaimResult) -> tuple[StopReason, str] | None:
         """Whether a turn that brought no start is the end of a drain. An answer that is on its way
         is waited for, be it to a video or to a question for the list. A queue that has moved ends
         a daemon as well.
         """
-        if turn.why is not Why.LIST:
+        if turn.why is not WaitReason.LIST:
             self._list_awaited = None
-        if turn.why is not Why.HELD:
+        if turn.why is not WaitReason.HELD:
             self._rows_awaited = None
         asking = self._reconciler is not None and self._reconciler.asking
-        goes_on = not self._orders.drain or self._gate.taken or asking
-        if goes_on and turn.why is not Why.MOVED:
+        goes_on = not self._options.drain or self._limiter.taken or asking
+        if goes_on and turn.why is not WaitReason.MOVED:
             return None
         end = self._end_of(turn)
         if end is None:
             return None
         return end, turn.detail or (self.stop.message if self.stop else "")
 
-    def _end_of(self, turn: Turn) -> End | None:
+    def _end_of(self, turn: ClaimResult) -> StopReason | None:
         match turn.why:
-            case Why.PACE:
+            case WaitReason.PACE:
                 return None
-            case Why.PAUSE:
-                return End.PAUSED
-            case Why.MOVED:
-                return End.MOVED
-            case Why.NOTHING:
+            case WaitReason.PAUSE:
+                return StopReason.PAUSED
+            case WaitReason.MOVED:
+                return StopReason.MOVED
+            case WaitReason.NOTHING:
                 return self._emptied()
-            case Why.COOL_DOWN:
+            case WaitReason.COOL_DOWN:
                 return self._ended_by_cool_down(turn)
-            case Why.CAP:
+            case WaitReason.CAP:
                 return self._ended_by_cap(turn)
-            case Why.LIST:
+            case WaitReason.LIST:
                 return None if self._awaits_list(turn) else self._emptied()
-            case Why.HELD:
+            case WaitReason.HELD:
                 return None if self._awaits_rows() else self._emptied()
-            case Why.LATER | Why.OTHERS | Why.DOUBTS:
-                return None if self._orders.wait else self._emptied()
+            case WaitReason.LATER | WaitReason.OTHERS | WaitReason.DOUBTS:
+                return None if self._options.wait else self._emptied()
             case _:
                 assert_never(turn.why)
 
-    def _emptied(self) -> End:
+    def _emptied(self) -> StopReason:
         """Nothing is left to ask with: a refusal that no other video could confirm counts."""
         suspicion = self._attempts.breaker.suspicion
         if suspicion is None:
-            return End.EMPTY
+            return StopReason.EMPTY
         self.stop = suspicion.stop
         return _END_OF_TROUBLE[suspicion.stop.trouble]
 
-    def _awaits_list(self, turn: Turn) -> bool:
+    def _awaits_list(self, turn: ClaimResult) -> bool:
         """Whether the API's list is being asked for, or is worth waiting for: to a drain that
         waits, while time alone may settle a doubt that it made.
         """
         if turn.until is None or turn.until > self._clock.now():
             self._list_awaited = None
-            return self._orders.wait and self._own_doubts_may_settle()
+            return self._options.wait and self._own_doubts_may_settle()
         if self._list_awaited is None:
             self._list_awaited = self._clock.monotonic()
         return self._clock.monotonic() < self._list_awaited + self._longest
@@ -173,35 +173,35 @@ class Closing:
     def _own_doubts_may_settle(self) -> bool:
         reconciler = self._reconciler
         return reconciler is not None and any(
-            reconciler.hope(video) is Hope.TIME for video in self._chronicle.doubts
+            reconciler.hope(video) is Resolvable.TIME for video in self._reporter.doubts
         )
 
-    def _ended_by_cool_down(self, turn: Turn) -> End | None:
+    def _ended_by_cool_down(self, turn: ClaimResult) -> StopReason | None:
         """A pause is sat out where it is short enough for these orders."""
         until = self._clock.until(turn.until) if turn.until else self._clock.monotonic()
-        longest = self._clock.monotonic() + self._orders.retry_after_max_seconds
-        patience = longest if self._orders.wait else self._attempts.clear_at + PATIENCE_SECONDS
-        return End.COOL_DOWN if until > min(longest, patience) else None
+        longest = self._clock.monotonic() + self._options.retry_after_max_seconds
+        patience = longest if self._options.wait else self._attempts.clear_at + PATIENCE_SECONDS
+        return StopReason.COOL_DOWN if until > min(longest, patience) else None
 
-    def _ended_by_cap(self, turn: Turn) -> End | None:
+    def _ended_by_cap(self, turn: ClaimResult) -> StopReason | None:
         """What anybody has claimed may make room again, and is waited for; then a cap that opens
         by time is sat out as a pause is.
         """
         if turn.submitting:
             return None
         opens_soon = turn.until is not None and self._ended_by_cool_down(turn) is None
-        return None if opens_soon else End.CAP
+        return None if opens_soon else StopReason.CAP
 
     def trouble(self) -> Stop | None:
         """What ended the run, with the videos that failed by it while the rest came in."""
         known, last = self.stop, self._attempts.breaker.stop
         return last if known and last and last.trouble is known.trouble else known
 
-    def hopeless(self) -> frozenset[int]:
+    def needs_person(self) -> frozenset[int]:
         """The doubts of this run that only a person can settle."""
         reconciler = self._reconciler
         return frozenset(
             video
-            for video in self._chronicle.doubts
-            if reconciler is None or reconciler.hope(video) is Hope.NONE
+            for video in self._reporter.doubts
+            if reconciler is None or reconciler.hope(video) is Resolvable.NONE
         )

@@ -10,7 +10,7 @@ from worker.core.model import Claim, Transition
 from worker.store import leases, settle
 from worker.store.caps import Cap
 
-EVER = datetime.max.replace(tzinfo=UTC)
+FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 """Later than any moment."""
 
 
@@ -36,7 +36,7 @@ class Terms:
         return timedelta(seconds=2 * self.timeout_seconds + 60)
 
 
-class Why(StrEnum):
+class WaitReason(StrEnum):
     """What there is to wait for."""
 
     PACE = "the pace"
@@ -62,13 +62,13 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class ClaimResult:
     """What one look or one transaction brought. ``starts`` are claimed; ``until`` (UTC) is the next
     moment at which there can be more, None where only somebody else can bring it. ``submitting``:
     how many claims of anybody a cap holds room for.
     """
 
-    why: Why
+    why: WaitReason
     until: datetime | None = None
     detail: str = ""
     submitting: int = 0
@@ -100,7 +100,7 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Committed:
     """What a transaction did, told to nobody before it is on disk: the endings in their order, the
     rows that were closed without a request, the leases that ran out, the claims.
     """
@@ -108,4 +108,4 @@ class Done:
     settled: Sequence[Settled]
     closed: Sequence[Settled]
     expired: Sequence[leases.Expired]
-    turn: Turn
+    turn: ClaimResult

@@ -15,9 +15,18 @@ from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import Claim, Invalid
 from worker.core.request import problem
-from worker.runner.pacer import Pacing
-from worker.runner.terms import EVER, Done, Note, Settled, Start, Terms, Turn, Why
-from worker.runner.verdicts import Judgement, next_list_at, next_look_up_at
+from worker.runner.pacer import Pacer
+from worker.runner.terms import (
+    FAR_FUTURE,
+    ClaimResult,
+    Committed,
+    Note,
+    Settled,
+    Start,
+    Terms,
+    WaitReason,
+)
+from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.store import caps, leases, queue, settle, shared_state
 
 HELD = timedelta(seconds=1)
@@ -28,7 +37,7 @@ INVALID_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
+class QueueTransaction:
     """The work of one process on a connection that is inside a transaction."""
 
     terms: Terms
@@ -37,11 +46,11 @@ class Transaction:
     steps: Steps = field(default_factory=Steps)
 
     @property
-    def judgement(self) -> Judgement | None:
+    def verdicts(self) -> Verdicts | None:
         """How doubts are judged, None if they are left alone."""
         if self.terms.absent_after is None:
             return None
-        return Judgement(
+        return Verdicts(
             who=self.terms.worker,
             settle=timedelta(seconds=self.terms.absent_after),
             policy=self.terms.policy,
@@ -49,9 +58,9 @@ class Transaction:
         )
 
     @property
-    def pacing(self) -> Pacing:
+    def pacer(self) -> Pacer:
         """Everybody's pace, as this process takes part in it."""
-        return Pacing(
+        return Pacer(
             rate=self.terms.rate,
             period_seconds=self.terms.period_seconds,
             clock=self.clock,
@@ -59,19 +68,19 @@ class Transaction:
             steps=self.steps,
         )
 
-    def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Done:
+    def write(self, connection: Connection, notes: Sequence[Note], room: int) -> Committed:
         """Settle ``notes``, then claim as many starts as the pace allows, at most ``room``."""
-        pacing, began, now = self.pacing, self.clock.monotonic(), self.clock.now()
-        pacing.follow(connection, began, now)
+        pacer, began, now = self.pacer, self.clock.monotonic(), self.clock.now()
+        pacer.follow(connection, began, now)
         settled = self._settle(connection, [note.ending for note in notes], now)
         for note in notes:
-            pacing.account_for(connection, note, now)
+            pacer.account_for(connection, note, now)
         expired = leases.expire(connection, now, self.terms.worker)
         closed: list[Settled] = []
-        turn = Turn(why=Why.PACE, until=now)
+        turn = ClaimResult(why=WaitReason.PACE, until=now)
         if room > 0:
             turn = self._grant(connection, room, (began, now), closed)
-        return Done(settled=settled, closed=closed, expired=expired, turn=turn)
+        return Committed(settled=settled, closed=closed, expired=expired, turn=turn)
 
     def _settle(
         self, connection: Connection, endings: Sequence[settle.Ending], now: datetime
@@ -120,26 +129,26 @@ class Transaction:
         room: int,
         moment: tuple[float, datetime],
         closed: list[Settled],
-    ) -> Turn:
+    ) -> ClaimResult:
         """Reserve starts and claim exactly as many videos (law 12), all counted from a ``moment``
         before the claim, by the monotonic and by the wall clock (law 4).
         """
         began, now = moment
         known = shared_state.read(connection)
         if known.moved_to is not None:
-            return Turn(why=Why.MOVED, detail=known.moved_to)
+            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
         self._repeat_doubts(connection, now)
         if known.paused_at is not None:
-            return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
-        planned = self.pacing.plan(known, now)
+            return ClaimResult(why=WaitReason.PAUSE, detail=known.pause_reason or "")
+        planned = self.pacer.plan(known, now)
         if isinstance(planned, pace.Wait):
             if planned.repair is not None:
                 shared_state.reserve(connection, planned.repair, now)
             return _held(known, planned, now)
         level = self._tightest(connection, now)
         if level is not None and not level.room:
-            ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
-            return _full(level, ahead) if ahead.due else Turn(why=Why.PACE, until=now)
+            ahead = queue.ahead(connection, now, self._checked_until(known, now))
+            return _full(level, ahead) if ahead.due else ClaimResult(why=WaitReason.PACE, until=now)
         room = min(room, planned.room, room if level is None else level.room)
         claims = self._take(connection, room, now, known, closed)
         if claims:
@@ -147,15 +156,19 @@ class Transaction:
             brake = pace.resume(known.brake, known.next_start_at, now)
             if brake != known.brake:
                 shared_state.brake(connection, brake)
-        elif not closed and queue.ahead(connection, now, self._looked_up_to(known, now)).due:
-            return Turn(why=Why.HELD, until=now + HELD)
-        return Turn(why=Why.PACE, until=now, starts=self._starts(claims, planned, began, now))
+        elif not closed and queue.ahead(connection, now, self._checked_until(known, now)).due:
+            return ClaimResult(why=WaitReason.HELD, until=now + HELD)
+        return ClaimResult(
+            why=WaitReason.PACE, until=now, starts=self._starts(claims, planned, began, now)
+        )
 
     def _tightest(self, connection: Connection, now: datetime) -> caps.Level | None:
         """The cap that leaves the least room, for the longest time; None where none is set."""
         levels = [caps.level(connection, cap, now) for cap in self.terms.caps]
         return min(
-            levels, key=lambda each: (each.room, EVER - (each.opens_at or EVER)), default=None
+            levels,
+            key=lambda each: (each.room, FAR_FUTURE - (each.opens_at or FAR_FUTURE)),
+            default=None,
         )
 
     def _take(
@@ -163,7 +176,7 @@ class Transaction:
         connection: Connection,
         count: int,
         now: datetime,
-        known: shared_state.Account,
+        known: shared_state.SharedState,
         closed: list[Settled],
     ) -> list[Claim]:
         """Claim ``count`` videos that can be sent; what cannot be is refused on the way."""
@@ -177,7 +190,7 @@ class Transaction:
                 now,
                 self.terms.worker,
                 now + self.terms.lease,
-                self._looked_up_to(known, now),
+                self._checked_until(known, now),
             )
             faults = {c.video_id: problem(c.video, now, margin) for c in claims}
             refused = [
@@ -191,9 +204,9 @@ class Transaction:
                 break
         return ready
 
-    def _looked_up_to(self, known: shared_state.Account, now: datetime) -> datetime | None:
+    def _checked_until(self, known: shared_state.SharedState, now: datetime) -> datetime | None:
         """Up to when a documented 500 needs no look at the API's list before the next send."""
-        return EVER if self.terms.absent_after is None else known.looked_up_to(now)
+        return FAR_FUTURE if self.terms.absent_after is None else known.checked_until(now)
 
     def _starts(
         self, claims: Sequence[Claim], planned: pace.Grant, began: float, now: datetime
@@ -206,25 +219,25 @@ class Transaction:
             for place, claim in enumerate(claims)
         ]
 
-    def look(self, connection: Connection) -> Turn | None:
+    def look(self, connection: Connection) -> ClaimResult | None:
         """Why nothing can be claimed now, None if a claim is worth the write lock."""
         began, now = self.clock.monotonic(), self.clock.now()
         known = shared_state.read(connection)
-        if self.pacing.is_behind(known, began, now):
+        if self.pacer.is_behind(known, began, now):
             return None
-        ahead = queue.ahead(connection, now, self._looked_up_to(known, now))
+        ahead = queue.ahead(connection, now, self._checked_until(known, now))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if known.moved_to is not None:
-            return Turn(why=Why.MOVED, detail=known.moved_to)
+            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
         if known.paused_at is not None:
-            return Turn(why=Why.PAUSE, detail=known.pause_reason or "")
+            return ClaimResult(why=WaitReason.PAUSE, detail=known.pause_reason or "")
         repeat_at = self._repeat_at(connection)
         if repeat_at is not None and repeat_at <= now:
             return None
         if not ahead.due:
             return self._nothing_due(connection, now, ahead, repeat_at)
-        planned = self.pacing.plan(known, now)
+        planned = self.pacer.plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _held(known, planned, now)
         level = self._tightest(connection, now)
@@ -236,28 +249,28 @@ class Transaction:
         now: datetime,
         ahead: queue.Ahead,
         repeat_at: datetime | None,
-    ) -> Turn:
+    ) -> ClaimResult:
         """The nearest moment at which something can become due, and what it is. A list that is
         worth asking for later is no reason beside others: it may bring this run nothing.
         """
         moments = [
-            (ahead.next_due_at, Why.LATER),
-            (repeat_at, Why.DOUBTS),
-            (ahead.next_lease_end, Why.OTHERS),
+            (ahead.next_due_at, WaitReason.LATER),
+            (repeat_at, WaitReason.DOUBTS),
+            (ahead.next_lease_end, WaitReason.OTHERS),
         ]
         if self.terms.absent_after is not None:
             moments += [
-                (next_look_up_at(connection, now), Why.LATER),
-                (next_list_at(connection, now), Why.LIST),
+                (next_recheck_at(connection, now), WaitReason.LATER),
+                (next_list_at(connection, now), WaitReason.LIST),
             ]
         known = [(moment, why) for moment, why in moments if moment is not None]
         if not known:
-            return Turn(why=Why.NOTHING)
+            return ClaimResult(why=WaitReason.NOTHING)
         until, why = min(known)
-        others = [each for each in known if Why.LIST not in each]
-        if why is Why.LIST and until > now and others:
+        others = [each for each in known if WaitReason.LIST not in each]
+        if why is WaitReason.LIST and until > now and others:
             _, why = min(others)
-        return Turn(why=why, until=until)
+        return ClaimResult(why=why, until=until)
 
     def _repeat_at(self, connection: Connection) -> datetime | None:
         """When the next doubt may be repeated, under ``on_doubt = retry``."""
@@ -268,20 +281,22 @@ class Transaction:
         return oldest and oldest + timedelta(seconds=after)
 
 
-def _held(known: shared_state.Account, planned: pace.Wait, now: datetime) -> Turn:
+def _held(known: shared_state.SharedState, planned: pace.Wait, now: datetime) -> ClaimResult:
     cooling = known.cool_down_until is not None and known.cool_down_until > now
     if cooling:
-        return Turn(why=Why.COOL_DOWN, until=planned.until, detail=known.cool_down_reason or "")
-    return Turn(why=Why.PACE, until=planned.until)
+        return ClaimResult(
+            why=WaitReason.COOL_DOWN, until=planned.until, detail=known.cool_down_reason or ""
+        )
+    return ClaimResult(why=WaitReason.PACE, until=planned.until)
 
 
-def _full(level: caps.Level, ahead: queue.Ahead) -> Turn:
+def _full(level: caps.Level, ahead: queue.Ahead) -> ClaimResult:
     """What a cap without room says; a lease that ends can make a doubt of what is reserved, and
     tells who waits for it that it is so.
     """
     moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
-    return Turn(
-        why=Why.CAP,
+    return ClaimResult(
+        why=WaitReason.CAP,
         until=min(moments, default=None),
         detail=level.told,
         submitting=level.submitting,

@@ -18,8 +18,8 @@ from worker.core.evidence import (
     Doubt,
     Evidence,
     Found,
-    Hope,
     NoEvidence,
+    Resolvable,
     Verdict,
     judge,
     sighted,
@@ -41,32 +41,32 @@ USED_UP = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class JudgedDoubt:
     """What a list proved about one video. ``look_up``: it is pending, after a documented 500;
     ``used_up``: it is not sent again by itself, whatever is proven.
     """
 
     doubt: Doubt
     verdict: Verdict
-    look_up: bool = False
+    is_recheck: bool = False
     used_up: bool = False
 
     @property
-    def hope(self) -> Hope | None:
+    def hope(self) -> Resolvable | None:
         """What may still settle the doubt, None if it is settled."""
         match self.verdict:
             case Absent() if self.used_up:
-                return Hope.NONE
+                return Resolvable.NONE
             case Found() | Absent():
                 return None
             case Ambiguous():
-                return Hope.NONE
+                return Resolvable.NONE
             case NoEvidence(_, hope):
                 return hope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class Verdicts:
     """How a process judges; ``settle``: the age from which an absence counts."""
 
     who: str
@@ -76,7 +76,7 @@ class Judgement:
 
     def read(
         self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime
-    ) -> list[Finding]:
+    ) -> list[JudgedDoubt]:
         """The verdict on everything that was in doubt when the list was asked for."""
         open_doubts = doubts.doubts(connection, asked_at)
         if isinstance(shown, Unlisted):
@@ -87,13 +87,15 @@ class Judgement:
         ids = [entry.job_id for entry in shown.entries if entry.job_id is not None]
         seen = Evidence.of(shown, asked_at, doubts.held(connection, ids), self.settle)
         judged = [self._finding(doubt, judge(doubt, seen)) for doubt in open_doubts]
-        looked_up = [(d, sighted(d, seen)) for d in doubts.look_ups(connection, asked_at)]
-        judged += [Finding(doubt=d, verdict=v, look_up=True) for d, v in looked_up if v is not None]
+        looked_up = [(d, sighted(d, seen)) for d in doubts.rechecks(connection, asked_at)]
+        judged += [
+            JudgedDoubt(doubt=d, verdict=v, is_recheck=True) for d, v in looked_up if v is not None
+        ]
         return judged
 
-    def _finding(self, doubt: Doubt, verdict: Verdict) -> Finding:
+    def _finding(self, doubt: Doubt, verdict: Verdict) -> JudgedDoubt:
         used_up = doubt.attempts >= self.policy.max_attempts
-        return Finding(doubt=doubt, verdict=verdict, used_up=used_up)
+        return JudgedDoubt(doubt=doubt, verdict=verdict, used_up=used_up)
 
     def write(
         self,
@@ -101,7 +103,7 @@ class Judgement:
         shown: Listing | Unlisted,
         asked_at: datetime,
         now: datetime,
-    ) -> list[Finding]:
+    ) -> list[JudgedDoubt]:
         """The same, written down; what has moved on is left as it is, and all of a queue that has
         moved, since it is settled elsewhere. Returns what was written.
         """
@@ -118,17 +120,17 @@ class Judgement:
         """A list that could not be had for the moment is asked for again, but holds nobody up for
         longer than an absence takes to count.
         """
-        known = shared_state.read(connection).looked_up_to(asked_at)
+        known = shared_state.read(connection).checked_until(asked_at)
         shared_state.list_read(connection, max(filter(None, (known, asked_at - self.settle))))
 
-    def _settled(self, connection: Connection, finding: Finding, now: datetime) -> bool:
+    def _settled(self, connection: Connection, finding: JudgedDoubt, now: datetime) -> bool:
         doubt = finding.doubt
         match finding.verdict:
             case Found(job_id):
                 return doubts.find(connection, doubt, job_id, now, self.who)
             case Absent():
                 return self._absent(connection, finding, now)
-            case Ambiguous(reason) if finding.look_up:
+            case Ambiguous(reason) if finding.is_recheck:
                 return doubts.park(connection, doubt, reason, now, self.who)
             case Ambiguous(reason) | NoEvidence(reason):
                 doubts.explain(connection, doubt, reason)
@@ -136,7 +138,7 @@ class Judgement:
             case _:
                 assert_never(finding.verdict)
 
-    def _absent(self, connection: Connection, finding: Finding, now: datetime) -> bool:
+    def _absent(self, connection: Connection, finding: JudgedDoubt, now: datetime) -> bool:
         doubt = finding.doubt
         if finding.used_up:
             why = USED_UP.format(doubt.video_id)
@@ -150,7 +152,7 @@ def next_list_at(connection: Connection, now: datetime) -> datetime | None:
     youngest doubt, the rarer.
     """
     doubt = doubts.youngest_doubt(connection)
-    moments = [next_look_up_at(connection, now)]
+    moments = [next_recheck_at(connection, now)]
     if doubt is not None:
         quarter = (now - doubt).total_seconds() / 4
         seconds = min(RAREST_SECONDS, max(SOONEST_SECONDS, quarter))
@@ -158,16 +160,16 @@ def next_list_at(connection: Connection, now: datetime) -> datetime | None:
     return min(filter(None, moments), default=None)
 
 
-def next_look_up_at(connection: Connection, now: datetime) -> datetime | None:
+def next_recheck_at(connection: Connection, now: datetime) -> datetime | None:
     """When the list is worth asking for so that a video can be sent again, None where none waits
     for that.
     """
     known = shared_state.read(connection)
-    due_at = doubts.next_look_up(connection, known.looked_up_to(now))
+    due_at = doubts.next_recheck(connection, known.checked_until(now))
     return due_at and max(due_at, _after(known, now, SOONEST_SECONDS))
 
 
-def _after(known: shared_state.Account, now: datetime, seconds: float) -> datetime:
+def _after(known: shared_state.SharedState, now: datetime, seconds: float) -> datetime:
     """That long after the last question; one from the future is a clock that stepped back."""
     asked_at = known.list_asked_at
     if asked_at is None or asked_at > now + timedelta(seconds=SOONEST_SECONDS):

@@ -12,12 +12,12 @@ from typing import TypeVar, cast
 
 from sqlalchemy import Connection
 
-from worker.clock import unless
+from worker.clock import sleep_or_event
 from worker.core.model import InDoubt, Released
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem
-from worker.runner.reporter import Chronicle
-from worker.runner.terms import CoolDown, Done, Note, Settled, Turn
-from worker.runner.transaction import Transaction
+from worker.runner.reporter import Reporter
+from worker.runner.terms import ClaimResult, Committed, CoolDown, Note, Settled
+from worker.runner.transaction import QueueTransaction
 from worker.store.settle import Ending
 
 T = TypeVar("T")
@@ -45,10 +45,10 @@ class _Asked:
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     room: Callable[[], int]
-    future: asyncio.Future[Turn]
+    future: asyncio.Future[ClaimResult]
 
 
-class Ledger:
+class Writer:
     """The writing side of one process: run it as a task, close it last.
 
     ``troubled`` is set while the database cannot be used, and ``problem`` says why; ``unwritten``
@@ -58,14 +58,14 @@ class Ledger:
     def __init__(
         self,
         database: Database,
-        transaction: Transaction,
-        chronicle: Chronicle,
+        transaction: QueueTransaction,
+        reporter: Reporter,
         *,
         try_again_seconds: float = TRY_AGAIN_SECONDS,
     ) -> None:
         self._database = database
         self._work = transaction
-        self._chronicle = chronicle
+        self._reporter = reporter
         self._try_again_seconds = try_again_seconds
         self._ready: list[_Waiting] = []
         self._wanted: _Wanted | None = None
@@ -92,11 +92,11 @@ class Ledger:
         """Wait until every ending that was put down is on disk, or nobody writes any more."""
         await self._written.wait()
 
-    async def claim(self, room: Callable[[], int]) -> Turn:
+    async def claim(self, room: Callable[[], int]) -> ClaimResult:
         """Ask for as many starts as ``room()`` says when the transaction begins. One caller at a
         time. Raises DatabaseProblem, and then nothing was claimed (law 9).
         """
-        future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ClaimResult] = asyncio.get_running_loop().create_future()
         self._wanted = _Wanted(room, future)
         self._news.set()
         try:
@@ -181,7 +181,7 @@ class Ledger:
                 if not question.future.cancelled():
                     question.future.set_result(answer)
 
-    async def _write(self, ready: Sequence[_Waiting], wanted: _Wanted | None) -> Done:
+    async def _write(self, ready: Sequence[_Waiting], wanted: _Wanted | None) -> Committed:
         notes = [waiting.note for waiting in ready]
         room = wanted.room() if wanted else 0
         return await self._database.write(
@@ -213,7 +213,7 @@ class Ledger:
         self, ready: Sequence[_Waiting], wanted: _Wanted | None, problem: DatabaseProblem
     ) -> None:
         """Endings that could not be written are tried again; their requests never are."""
-        self._chronicle.database(problem)
+        self._reporter.database(problem)
         self.problem = problem
         self.troubled.set()
         self._ready = [*ready, *self._ready]
@@ -221,35 +221,35 @@ class Ledger:
             wanted.future.set_exception(problem)
         if self._ready:
             self._news.set()
-            await unless(self._giving_up, self._try_again_seconds)
+            await sleep_or_event(self._giving_up, self._try_again_seconds)
 
-    def _tell(self, wanted: _Wanted | None, done: Done) -> None:
-        self._chronicle.database(None)
+    def _tell(self, wanted: _Wanted | None, done: Committed) -> None:
+        self._reporter.database(None)
         self.problem = None
         self.troubled.clear()
         for settled in done.settled:
             self._told(settled)
         for closed in done.closed:
-            self._chronicle.closed(closed)
+            self._reporter.closed(closed)
         for expired in done.expired:
-            self._chronicle.expired(expired)
+            self._reporter.expired(expired)
         if wanted:
             self._answer(wanted, done.turn)
 
     def _told(self, settled: Settled) -> None:
-        self._chronicle.settled(settled)
+        self._reporter.settled(settled)
         self.unwritten -= 1
         if not self.unwritten:
             self._written.set()
 
-    def _answer(self, wanted: _Wanted, turn: Turn) -> None:
+    def _answer(self, wanted: _Wanted, turn: ClaimResult) -> None:
         """Hand the claims over; claims whose caller has gone are released."""
         if wanted.future.cancelled():
             self._release(turn)
         else:
             wanted.future.set_result(turn)
 
-    def _release(self, turn: Turn) -> None:
+    def _release(self, turn: ClaimResult) -> None:
         for start in turn.starts:
             gone = Released("the caller has gone")
             self.settle(Ending(claim=start.claim, outcome=gone, started_at=None))

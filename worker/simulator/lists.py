@@ -87,7 +87,7 @@ def is_finished(
 
 def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[str, object]:
     """Return the list of these jobs, which come oldest first, in all of these kinds at once."""
-    shown = _cut(kinds, jobs)
+    shown = _abort(kinds, jobs)
     missing = len(jobs) - len(shown)
     strangers = _strangers(_count(kinds), seed)
     shown = [*strangers[::2], *shown, *strangers[1::2]]
@@ -100,7 +100,7 @@ def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[
     return {**told, **_arrays(kinds, [_entry(kinds, job) for job in shown])}
 
 
-def _cut(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
+def _abort(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
     """What is left when all that cut have cut; hidden ones are counted among all jobs."""
     counted = _counted(kinds)
     first = max((len(jobs) - count for way, count in counted if way == "newest"), default=0)

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, RowMapping, exists, func, insert, or_, select, text, update
 
-from worker.core.evidence import Doubt, Witness
+from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import clean
 from worker.db.schema import history, videos
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import IS_OPEN_DOUBT, open_doubts
 
-AFTERTHOUGHT = "; evidence: "
+EVIDENCE_SEPARATOR = "; evidence: "
 """Between the reason of a doubt and what the last list said of it."""
 
 ADOPTED = "adopted from the API's list"
@@ -43,10 +43,10 @@ def youngest_doubt(connection: Connection) -> datetime | None:
     return found
 
 
-def next_look_up(connection: Connection, looked_up_to: datetime | None) -> datetime | None:
+def next_recheck(connection: Connection, checked_until: datetime | None) -> datetime | None:
     """When the first video becomes due that is to be looked up before it is sent again."""
     due = func.min(videos.c.due_at, type_=videos.c.due_at.type)
-    since = videos.c.updated_at > (looked_up_to or EPOCH)
+    since = videos.c.updated_at > (checked_until or EPOCH)
     found: datetime | None = connection.scalar(select(due).where(_waits_for_list, since))
     return found
 
@@ -68,7 +68,7 @@ def doubts(connection: Connection, recorded_before: datetime) -> list[Doubt]:
     ]
 
 
-def look_ups(connection: Connection, answered_before: datetime) -> list[Doubt]:
+def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
     """Every pending video whose last answer, a 500 from before then, may have made a job."""
     rows = connection.execute(
         select(videos).where(
@@ -147,17 +147,17 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
     doubt = replace(doubt, before=first is not None, after=last is not None)
     if first is None or last is None:
         return doubt
-    return replace(doubt, witnesses=_accepted(connection, first, last))
+    return replace(doubt, neighbours=_accepted(connection, first, last))
 
 
-def _accepted(connection: Connection, first: int, last: int) -> list[Witness]:
+def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAcceptance]:
     rows = connection.execute(
         select(history.c.job_id, videos.c.request_id, history.c.at)
         .select_from(history.outerjoin(videos, videos.c.id == history.c.video_id))
         .where(history.c.id.between(first, last), _is_acceptance)
         .order_by(history.c.id)
     )
-    return [Witness(job_id=r.job_id, request_id=r.request_id, at=r.at) for r in rows]
+    return [NeighbourAcceptance(job_id=r.job_id, request_id=r.request_id, at=r.at) for r in rows]
 
 
 def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
@@ -212,7 +212,7 @@ def park(connection: Connection, doubt: Doubt, why: str, now: datetime, who: str
 def explain(connection: Connection, doubt: Doubt, why: str) -> None:
     """Write on the video why it is in doubt still; that is no change of it."""
     known = connection.scalar(select(videos.c.error).where(videos.c.id == doubt.video_id)) or ""
-    said = clean(known.split(AFTERTHOUGHT, 1)[0] + AFTERTHOUGHT + why)
+    said = clean(known.split(EVIDENCE_SEPARATOR, 1)[0] + EVIDENCE_SEPARATOR + why)
     if said != known:
         connection.execute(
             update(videos)

@@ -50,13 +50,13 @@ def claim(
     now: datetime,
     worker: str,
     lease_until: datetime,
-    looked_up_to: datetime | None,
+    checked_until: datetime | None,
 ) -> list[Claim]:
     """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
     the transaction's commit puts on disk (law 1). What a 500 has turned away after
     ``looked_up_to`` waits until it is looked up in the API's list.
     """
-    rows = _due(connection, limit, now, looked_up_to)
+    rows = _due(connection, limit, now, checked_until)
     if not rows:
         return []
     renamed = [row for row in rows if row.request_id != row.known_as]
@@ -117,7 +117,7 @@ _CLAIM = Prepared(
 
 
 def _due(
-    connection: Connection, limit: int, now: datetime, looked_up_to: datetime | None
+    connection: Connection, limit: int, now: datetime, checked_until: datetime | None
 ) -> list[_Due]:
     """The next videos, walking the distinct priorities: in plain order of priority, a million rows
     that are due later at a higher one would all be passed over at each claim.
@@ -125,7 +125,7 @@ def _due(
     rows: list[_Due] = []
     below = HIGHEST
     while len(rows) < limit:
-        wanted = {"level": below, "now": now, "looked_up_to": looked_up_to}
+        wanted = {"level": below, "now": now, "checked_until": checked_until}
         ((level, found),) = _DUE(connection, **wanted, limit=limit - len(rows))
         if level is None:
             break
@@ -155,9 +155,9 @@ _request_id = case(
     else_=func.coalesce(_media_id, RANDOM),
 )
 """Where the API cannot know the identifier, a mended media id takes its place."""
-_looked_up = or_(
+_is_checked = or_(
     videos.c.http_status.is_distinct_from(text("500")),
-    videos.c.updated_at <= bindparam("looked_up_to", type_=videos.c.updated_at.type),
+    videos.c.updated_at <= bindparam("checked_until", type_=videos.c.updated_at.type),
 )
 """Whether a video may be sent as far as its last answer goes: a 500 may have made a job after all
 (valossa-api.md, section 15, line 8).
@@ -182,7 +182,7 @@ _next_due = (
         _is_pending,
         videos.c.priority == _level,
         videos.c.due_at <= bindparam("now", type_=videos.c.due_at.type),
-        _looked_up,
+        _is_checked,
     )
     .order_by(videos.c.due_at, videos.c.id)
     .limit(bindparam("limit"))
@@ -213,11 +213,11 @@ def _next_priority(connection: Connection, below: int | None) -> int | None:
     return found
 
 
-def ahead(connection: Connection, now: datetime, looked_up_to: datetime | None) -> Ahead:
+def ahead(connection: Connection, now: datetime, checked_until: datetime | None) -> Ahead:
     """Whether anything may be claimed, and the next moments at which that can change."""
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
-        wanted = {"level": level, "looked_up_to": looked_up_to}
+        wanted = {"level": level, "checked_until": checked_until}
         first = connection.scalar(_FIRST, wanted)
         if first is not None and first <= now:
             due = True
@@ -233,7 +233,7 @@ def ahead(connection: Connection, now: datetime, looked_up_to: datetime | None) 
 
 _FIRST = (
     select(videos.c.due_at)
-    .where(_is_pending, videos.c.priority == bindparam("level"), _looked_up)
+    .where(_is_pending, videos.c.priority == bindparam("level"), _is_checked)
     .order_by(videos.c.due_at, videos.c.id)
     .limit(1)
 )

@@ -12,7 +12,7 @@ from worker.db.statements import Prepared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class SharedState:
     """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
     for; ``list_read_at``: when the last one was asked for whose verdicts are written; ``moved_to``:
     the mark of a queue that is worked on elsewhere; ``written_at``: what the clock showed when pace
@@ -30,7 +30,7 @@ class Account:
     written_at: datetime | None
     moved_to: str | None
 
-    def moved(self, by: timedelta) -> "Account":
+    def moved(self, by: timedelta) -> "SharedState":
         """The same pace and cool-down by a clock that was set by so much."""
         return replace(
             self,
@@ -39,7 +39,7 @@ class Account:
             brake=self.brake and replace(self.brake, cut_at=self.brake.cut_at + by),
         )
 
-    def looked_up_to(self, now: datetime) -> datetime | None:
+    def checked_until(self, now: datetime) -> datetime | None:
         """The answers that came before then have been looked up; a moment to come is a clock that
         stepped back, and says nothing.
         """
@@ -47,13 +47,13 @@ class Account:
         return known if known is not None and known <= now else None
 
 
-def read(connection: Connection) -> Account:
+def read(connection: Connection) -> SharedState:
     """The account as it stands. In a write transaction nobody else changes it meanwhile."""
     ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, at, to),) = _READ(
         connection
     )
     brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=cut)
-    return Account(
+    return SharedState(
         next_start_at=start,
         cool_down_until=cool_down,
         cool_down_reason=cool,
@@ -111,7 +111,7 @@ def cool_down(connection: Connection, until: datetime, reason: str, now: datetim
     )
 
 
-def move(connection: Connection, known: Account, now: datetime) -> None:
+def move(connection: Connection, known: SharedState, now: datetime) -> None:
     """Write pace and cool-down as ``known``, since the clock that wrote them was set."""
     reserve(connection, known.next_start_at, now)
     connection.execute(update(account).values(cool_down_until=known.cool_down_until))

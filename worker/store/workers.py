@@ -21,7 +21,7 @@ FORGOTTEN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class WorkerRow:
     """One run of one process. ``id`` is the token that its claims bear, ``command`` is drain or
     run, ``started_at`` is UTC.
     """
@@ -34,13 +34,13 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fellow:
+class WorkerStatus:
     """A worker as the table knows it. ``member`` and ``seen_at`` are None where only its claims
     tell of it; ``leases_end`` is when the last of these runs out, None where it has none.
     """
 
     id: str
-    member: Member | None
+    member: WorkerRow | None
     seen_at: datetime | None
     in_flight: int
     leases_end: datetime | None
@@ -50,7 +50,7 @@ class Fellow:
         return self.seen_at is not None and abs(now - self.seen_at) <= ALIVE
 
 
-def show(connection: Connection, member: Member, now: datetime) -> None:
+def show(connection: Connection, member: WorkerRow, now: datetime) -> None:
     """Write down that it lives; its row is made where it has none, or has it no more."""
     seen = update(workers).where(workers.c.id == member.id).values(seen_at=now)
     if not connection.execute(seen).rowcount:
@@ -75,7 +75,7 @@ def forget(connection: Connection, now: datetime) -> None:
 _in_flight = IN_STATE[State.SUBMITTING]
 
 
-def everyone(connection: Connection) -> list[Fellow]:
+def everyone(connection: Connection) -> list[WorkerStatus]:
     """All that have a row, the oldest first, then those that only their claims tell of."""
     claims = {worker: (number, end) for worker, number, end in connection.execute(_CLAIMS)}
     order = (workers.c.started_at, workers.c.id)
@@ -101,10 +101,10 @@ _CLAIMS = (
 
 def _fellow(
     worker: str, row: RowMapping | None, in_flight: int, leases_end: datetime | None
-) -> Fellow:
-    return Fellow(
+) -> WorkerStatus:
+    return WorkerStatus(
         id=worker,
-        member=Member(**{name: row[name] for name in _OF_MEMBER}) if row is not None else None,
+        member=WorkerRow(**{name: row[name] for name in _OF_MEMBER}) if row is not None else None,
         seen_at=row["seen_at"] if row is not None else None,
         in_flight=in_flight,
         leases_end=leases_end,

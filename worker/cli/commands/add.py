@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits, output
-from worker.core.import_row import COLUMNS, Plan, RejectedError, admit
+from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit
 from worker.db.database import DatabaseProblem
 from worker.settings import Loaded
 from worker.store import imports
@@ -19,7 +19,9 @@ def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Enqueue one video, print its id."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     given = {column: getattr(args, column) for column in COLUMNS}
-    plan = Plan(theirs={}, fixed={}, margin=timedelta(seconds=loaded.settings.url_margin_seconds))
+    plan = ImportMapping(
+        theirs={}, fixed={}, margin=timedelta(seconds=loaded.settings.url_margin_seconds)
+    )
     try:
         row = admit(given, plan, wiring.CLOCK.now())
         video_id, skipped = asyncio.run(_add(loaded, row, allow=args.allow_duplicates))

@@ -14,7 +14,7 @@ from worker.cli import exits, output
 from worker.cli.commands import import_, run
 from worker.cli.commands.interruptible import StoppedError, stoppable
 from worker.cli.parser import parser
-from worker.core.import_row import Plan
+from worker.core.import_row import ImportMapping
 from worker.core.model import State
 from worker.db.database import DatabaseProblem
 from worker.settings import Key, Loaded, Settings
@@ -43,9 +43,9 @@ def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
 
 
 async def _demo(database: Path) -> int:
-    options = Options(keys=frozenset({KEY}), latency_seconds=0.15, script=FAULTS)
+    imitation = Options(keys=frozenset({KEY}), latency_seconds=0.15, script=FAULTS)
     log.configure("error", "auto")
-    async with Simulator(options) as simulator:
+    async with Simulator(imitation) as simulator:
         settings = Settings(
             database_url=str(database),
             api_url=simulator.url,
@@ -58,15 +58,15 @@ async def _demo(database: Path) -> int:
         print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
         print(f"one answer. The queue is {database}.\n")
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
-        plan = Plan(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
+        plan = ImportMapping(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
         with stoppable() as stop, suppress(StoppedError):
             import_.report(await import_.import_all(imported, settings, plan, stop), as_json=False)
         if stop.signal:
             return 128 + stop.signal
         print()
-        orders = wiring.orders(settings, drain=True, wait=True)
+        options = wiring.options(settings, drain=True, wait=True)
         done = await run.perform(
-            settings, Key(KEY, "the demo"), orders, progress=sys.stderr.isatty()
+            settings, Key(KEY, "the demo"), options, progress=sys.stderr.isatty()
         )
         accepted = len(simulator.accepted)
     if done.signal is not None:

@@ -29,7 +29,7 @@ from worker.cli.commands.import_files import (
 from worker.cli.commands.interruptible import Stop, StoppedError, stoppable
 from worker.cli.session import person
 from worker.core.advice import kind
-from worker.core.import_row import COLUMNS, Plan
+from worker.core.import_row import COLUMNS, ImportMapping
 from worker.db.database import Database, DatabaseProblem
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Loaded, Settings
@@ -47,7 +47,7 @@ class Import:
     """One import on its way: its plan, what became of the rows, where rejects go."""
 
     args: argparse.Namespace
-    plan: Plan
+    plan: ImportMapping
     database: Database
     rejects: TextIO | None
     who: str
@@ -64,7 +64,7 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     """Enqueue lists; what cannot be taken is named with line and reason."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
-        plan = Plan(
+        plan = ImportMapping(
             theirs=_split(args.map),
             fixed=_split(args.set),
             margin=timedelta(seconds=loaded.settings.url_margin_seconds),
@@ -102,7 +102,7 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
 
 
 async def import_all(
-    args: argparse.Namespace, settings: Settings, plan: Plan, stop: Stop
+    args: argparse.Namespace, settings: Settings, plan: ImportMapping, stop: Stop
 ) -> Import:
     """Read every file into the queue, after a look at the beginning of each. Raises StoppedError
     where ``stop`` is heard before there is anything to bring, FormatError, ValueError, OSError,
@@ -189,7 +189,7 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
     loop = asyncio.get_running_loop()
 
     def put(connection: Connection, _: datetime) -> Intake:
-        if going.database.works_apart:
+        if going.database.runs_in_thread:
             loop.call_soon_threadsafe(begun.set)
         return _put(connection, going, chunk.rows, chunk.at)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from worker.cli.commands.interruptible import Stop, StoppedError, interruptible
-from worker.core.import_row import Plan, RejectedError, admit
+from worker.core.import_row import ImportMapping, RejectedError, admit
 from worker.formats import FormatError, Reading, Reject, Row, read
 
 Chunk = list[Row | Reject]
@@ -47,7 +47,7 @@ class Admitted:
     rejected: list[tuple[int, str, object]] = field(default_factory=list)
 
 
-def admit_all(chunk: Chunk, plan: Plan, now: datetime) -> Admitted:
+def admit_all(chunk: Chunk, plan: ImportMapping, now: datetime) -> Admitted:
     """The rows of a chunk, and its rejects, in the order of the file."""
     admitted = Admitted(now)
     for record in chunk:
@@ -91,7 +91,7 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     return path.open("w", encoding="utf-8")
 
 
-def begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
+def begun(name: str, stream: BinaryIO, plan: ImportMapping) -> tuple[str, Reading]:
     """The reading of one list. Raises FormatError, or ValueError where it has no addresses."""
     try:
         reading = read(stream)
@@ -105,7 +105,7 @@ def begun(name: str, stream: BinaryIO, plan: Plan) -> tuple[str, Reading]:
     return name, reading
 
 
-def _must_have_mapped(name: str, columns: Sequence[str], plan: Plan) -> None:
+def _must_have_mapped(name: str, columns: Sequence[str], plan: ImportMapping) -> None:
     """What a list lacks that was named for a column of ours is a slip, which an import that goes on
     could not mend any more: its rows would be there already. Raises ValueError.
     """
@@ -116,7 +116,7 @@ def _must_have_mapped(name: str, columns: Sequence[str], plan: Plan) -> None:
             )
 
 
-def must_have_url(name: str, columns: Sequence[str], plan: Plan) -> None:
+def must_have_url(name: str, columns: Sequence[str], plan: ImportMapping) -> None:
     """A list without addresses is none, unless it brings new values for known videos. Raises
     ValueError.
     """

@@ -12,13 +12,13 @@ from sqlalchemy import Connection, RowMapping
 from worker.cli import exits, output
 from worker.cli.session import filter_of, look, missing, nobody
 from worker.core.advice import kind, remedy
-from worker.core.import_row import COLUMNS, TOLD
+from worker.core.import_row import COLUMNS, EXPORT_ONLY
 from worker.core.model import State
 from worker.formats import write_csv, write_json_lines
 from worker.settings import Loaded
 from worker.store import search
 
-EXPORTED = (*COLUMNS, *TOLD)
+EXPORTED = (*COLUMNS, *EXPORT_ONLY)
 """What ``import`` reads, then what people want to know."""
 
 LISTED = ("id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error")

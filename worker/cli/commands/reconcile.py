@@ -9,7 +9,7 @@ from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciled, Reconciler
-from worker.runner.verdicts import Finding, next_list_at
+from worker.runner.verdicts import JudgedDoubt, next_list_at
 from worker.settings import Loaded, read_key
 
 COLUMNS = ("id", "verdict", "job_id", "reason")
@@ -48,13 +48,13 @@ def _document(done: Reconciled | None) -> dict[str, object]:
     }
 
 
-def _print(findings: Sequence[Finding], *, dry: bool) -> None:
+def _print(findings: Sequence[JudgedDoubt], *, dry: bool) -> None:
     output.table(COLUMNS, map(_row, findings))
     settled = sum(1 for finding in findings if finding.hope is None)
     print(f"\n{settled} of {len(findings)} {'could be settled' if dry else 'settled'}")
 
 
-def _row(finding: Finding) -> Sequence[object]:
+def _row(finding: JudgedDoubt) -> Sequence[object]:
     match finding.verdict:
         case Found(job_id):
             return (finding.doubt.video_id, "found", job_id, None)

@@ -21,11 +21,11 @@ from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.core.model import State
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
-from worker.runner.orders import End, Orders, Report, Tally
+from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
 from worker.store import counts, leases, search
 
-Watch = Callable[[Tally], None]
+Watch = Callable[[Counts], None]
 
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
@@ -35,29 +35,31 @@ NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
 def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
     """Submit until nothing is due."""
-    orders = wiring.orders(
+    options = wiring.options(
         loaded.settings,
         drain=True,
         wait=args.wait,
         limit=args.limit,
         max_seconds=args.max_seconds,
     )
-    return _work(loaded, environment, orders, as_json=args.json)
+    return _work(loaded, environment, options, as_json=args.json)
 
 
 def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
     """Submit for ever."""
-    orders = wiring.orders(loaded.settings, drain=False)
-    return _work(loaded, environment, orders, as_json=False)
+    options = wiring.options(loaded.settings, drain=False)
+    return _work(loaded, environment, options, as_json=False)
 
 
-def _work(loaded: Loaded, environment: Mapping[str, str], orders: Orders, *, as_json: bool) -> int:
+def _work(
+    loaded: Loaded, environment: Mapping[str, str], options: RunOptions, *, as_json: bool
+) -> int:
     settings = loaded.settings
-    progress = orders.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
+    progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
         key = _key_if_all_is_set(loaded, environment)
-        done = asyncio.run(perform(settings, key, orders, progress=progress))
+        done = asyncio.run(perform(settings, key, options, progress=progress))
     except SettingsError:
         return exits.complain(asyncio.run(migrate_check.unready(loaded, environment)))
     except DatabaseProblem as problem:
@@ -87,31 +89,33 @@ class Performed:
     signal that stopped it.
     """
 
-    report: Report
+    report: RunReport
     left: Left | None
     signal: int | None
 
 
-async def perform(settings: Settings, key: Key, orders: Orders, *, progress: bool) -> Performed:
+async def perform(
+    settings: Settings, key: Key, options: RunOptions, *, progress: bool
+) -> Performed:
     """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
-        database = await _reached(settings, orders, stack)
+        database = await _reached(settings, options, stack)
         began = database.now()
         display = await _display(database, began) if progress else nullcontext(_unwatched)
         with display as watch:
-            async with wiring.runner(settings, key, database, orders, watch) as runner:
+            async with wiring.runner(settings, key, database, options, watch) as runner:
                 with _Signals(runner) as signals:
                     _spare_the_collector()
                     report = await runner.run()
         try:
             left = await _left(database, settings, report, began)
         except DatabaseProblem as problem:
-            lost = replace(report, end=End.DATABASE, detail=str(problem))
+            lost = replace(report, end=StopReason.DATABASE, detail=str(problem))
             return Performed(lost, None, signals.first)
         return Performed(report, left, signals.first)
 
 
-async def _reached(settings: Settings, orders: Orders, stack: AsyncExitStack) -> Database:
+async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
     """The database, open until the end of ``stack``. A daemon that is there before its server waits
     for it: after a reboot nobody else would start it again. Raises DatabaseProblem.
     """
@@ -120,7 +124,7 @@ async def _reached(settings: Settings, orders: Orders, stack: AsyncExitStack) ->
         try:
             return await stack.enter_async_context(opening.existing_database(settings))
         except Unreachable as problem:
-            if orders.drain:
+            if options.drain:
                 raise
             if not told:
                 log.logger().error(log.Event.DATABASE_TROUBLE, problem=str(problem))
@@ -173,24 +177,24 @@ def _due(connection: Connection, now: datetime) -> int:
     return counts.due(connection, counts.in_state(connection, State.PENDING), now)
 
 
-def _unwatched(_: Tally) -> None:
+def _unwatched(_: Counts) -> None:
     """Off a terminal, the log says how it goes."""
 
 
-async def _left(database: Database, settings: Settings, report: Report, began: datetime) -> Left:
+async def _left(database: Database, settings: Settings, report: RunReport, began: datetime) -> Left:
     """What remains in the queue when a run is over."""
     return await database.read(lambda c: _counted(c, settings, report, began, database.now()))
 
 
 def _counted(
-    connection: Connection, settings: Settings, report: Report, began: datetime, now: datetime
+    connection: Connection, settings: Settings, report: RunReport, began: datetime, now: datetime
 ) -> Left:
     pending = counts.in_state(connection, State.PENDING)
     due = counts.due(connection, pending, now)
     doubts = search.count(connection, search.Filter(states=(State.IN_DOUBT,), since=began)).total()
     hopeful = {
         "retry": leases.count_repeatable(connection, settings.max_attempts),
-        "reconcile": max(0, doubts - len(report.hopeless)),
+        "reconcile": max(0, doubts - len(report.needs_person)),
         "hold": 0,
     }[settings.on_doubt]
     return Left(
@@ -203,7 +207,7 @@ def _counted(
 def _tell(done: Performed, advised: list[str], *, as_json: bool) -> None:
     """What this run did and what is left, then what to do about it."""
     report, left = done.report, done.left or NOTHING_LEFT
-    told = {**asdict(report.tally), "due": left.due, "waiting": left.waiting}
+    told = {**asdict(report.counts), "due": left.due, "waiting": left.waiting}
     if done.left is None:
         told |= {"due": None, "waiting": None}
     if as_json:
@@ -212,5 +216,5 @@ def _tell(done: Performed, advised: list[str], *, as_json: bool) -> None:
         output.pairs({name.replace("_", " "): number for name, number in told.items()})
     for line in advised:
         print(f"valossa-ingest: {line}", file=sys.stderr)
-    if report.tally.failed or left.for_people:
+    if report.counts.failed or left.for_people:
         print("valossa-ingest: see valossa-ingest why, then show ID", file=sys.stderr)

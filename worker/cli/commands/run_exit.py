@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
 from worker.core import relocation
-from worker.runner.orders import End, Report
+from worker.runner.orders import RunReport, StopReason
 
-_KEY_ENDS = {End.ACCOUNT, End.EQUAL_REFUSALS}
-_CONFIG_ENDS = {End.ADDRESS, End.DATABASE, End.MOVED}
-_NO_TROUBLE = {End.LIMIT, End.TIME}
+_KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
+_CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
+_NO_TROUBLE = {StopReason.LIMIT, StopReason.TIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Left:
     for_people: int
 
 
-def of_run(report: Report, left: Left, signal_number: int | None) -> int:
+def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
     """The worst that is true: signal, 78, 77, 1, 75, 0."""
     if signal_number is not None:
         return 128 + signal_number
@@ -30,49 +30,51 @@ def of_run(report: Report, left: Left, signal_number: int | None) -> int:
         return CONFIG
     if report.end in _KEY_ENDS:
         return KEY
-    if report.tally.failed or left.for_people:
+    if report.counts.failed or left.for_people:
         return PROBLEMS
-    if report.end is End.HELD or ((left.due or left.waiting) and report.end not in _NO_TROUBLE):
+    if report.end is StopReason.HELD or (
+        (left.due or left.waiting) and report.end not in _NO_TROUBLE
+    ):
         return LATER
     return OK
 
 
-def advice(report: Report, address: str, key: str, database: str) -> list[str]:
+def advice(report: RunReport, address: str, key: str, database: str) -> list[str]:
     """What to do about the end of a run, a sentence a line; nothing where all is well. ``address``
     and ``key`` say which ones were used, and where they came from, ``database`` what leads a
     command to this one.
     """
     match report.end:
-        case End.ACCOUNT:
+        case StopReason.ACCOUNT:
             return [
                 f"the API refuses the key or the account ({report.detail}): no video was charged",
                 f"put the right key in {key}, or settle it with Valossa, and run it again",
             ]
-        case End.ADDRESS:
+        case StopReason.ADDRESS:
             return [
                 f"what answers at {address} is not the API ({report.detail}): no video was charged",
                 "correct api_url, look with valossa-ingest check --online, and run it again",
             ]
-        case End.EQUAL_REFUSALS:
+        case StopReason.EQUAL_REFUSALS:
             ids = " ".join(f"id={each}" for each in (report.stop.videos if report.stop else ()))
             return [
                 f"stopped: the same refusal again and again ({report.detail})",
                 f"when its cause is gone: valossa-ingest retry --yes {ids}{database}",
             ]
-        case End.DATABASE | End.CAP:
+        case StopReason.DATABASE | StopReason.CAP:
             return [report.detail]
-        case End.MOVED:
+        case StopReason.MOVED:
             return [f"this queue {relocation.sentence(report.detail)}"]
-        case End.UNREACHABLE:
+        case StopReason.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({report.detail}): {remedy}"]
-        case End.EMPTY if report.tally.postponed:
+        case StopReason.EMPTY if report.counts.postponed:
             return [
-                f"{report.tally.postponed} postponed: valossa-ingest list --state pending says why"
+                f"{report.counts.postponed} postponed: valossa-ingest list --state pending says why"
             ]
-        case End.PAUSED:
+        case StopReason.PAUSED:
             return [f"paused ({report.detail}): valossa-ingest resume, then run it again"]
-        case End.COOL_DOWN:
+        case StopReason.COOL_DOWN:
             return [f"ended early: {report.end} ({report.detail}); run it again later"]
         case _:
             return []

@@ -16,7 +16,7 @@ from worker.db.address import Server, address_of
 from worker.settings import Loaded, Settings
 from worker.store import caps, shared_state, statistics, workers
 from worker.store.caps import Level
-from worker.store.shared_state import Account
+from worker.store.shared_state import SharedState
 from worker.store.statistics import Overview
 
 _REFUSED = {
@@ -33,7 +33,7 @@ class _Seen:
 
     now: datetime
     overview: Overview
-    account: Account
+    account: SharedState
     throttled: RowMapping | None
     levels: Sequence[Level]
     workers: int
@@ -112,7 +112,7 @@ def _used(level: Level | None) -> dict[str, int] | None:
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
-def _rate(known: Account, settings: Settings, now: datetime) -> float:
+def _rate(known: SharedState, settings: Settings, now: datetime) -> float:
     """Starts per period that a worker would allow now: it counts no time without starts as calm."""
     brake = pace.resume(known.brake, known.next_start_at, now)
     return pace.rate_in_force(settings.rate, brake, now)

@@ -8,7 +8,7 @@ from worker.cli import exits, output
 from worker.cli.session import look
 from worker.settings import Loaded
 from worker.store import workers as workers_store
-from worker.store.workers import Fellow
+from worker.store.workers import WorkerStatus
 
 COLUMNS = (
     "worker",
@@ -32,7 +32,7 @@ NOBODY = (
 def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Everybody with a row, and every claim that is in flight."""
 
-    def tell(seen: tuple[list[Fellow], datetime]) -> int:
+    def tell(seen: tuple[list[WorkerStatus], datetime]) -> int:
         fellows, now = seen
         rows = [_row(fellow, now) for fellow in fellows]
         if args.json:
@@ -50,7 +50,7 @@ def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     return look(loaded, lambda c, now: (workers_store.everyone(c), now), tell)
 
 
-def _row(fellow: Fellow, now: datetime) -> Sequence[object]:
+def _row(fellow: WorkerStatus, now: datetime) -> Sequence[object]:
     """What stands in ``COLUMNS``."""
     member = fellow.member
     return (
@@ -67,18 +67,18 @@ def _row(fellow: Fellow, now: datetime) -> Sequence[object]:
     )
 
 
-def _ago(fellow: Fellow, now: datetime) -> timedelta | None:
+def _ago(fellow: WorkerStatus, now: datetime) -> timedelta | None:
     """How old its last sign of life is; one from the future is from now, as far as we can say."""
     return None if fellow.seen_at is None else max(now - fellow.seen_at, timedelta(0))
 
 
-def _state(fellow: Fellow, now: datetime) -> str:
+def _state(fellow: WorkerStatus, now: datetime) -> str:
     if fellow.member is None:
         return "unknown"
     return "alive" if fellow.is_alive(now) else "silent"
 
 
-def _comfort(fellows: Sequence[Fellow], now: datetime) -> Iterator[str]:
+def _comfort(fellows: Sequence[WorkerStatus], now: datetime) -> Iterator[str]:
     """What becomes of those that show no life, and of their videos: a sentence each."""
     for fellow in fellows:
         if fellow.is_alive(now):
