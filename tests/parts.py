@@ -17,28 +17,31 @@ from worker.api.client import Api
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Claim
-from worker.core.request import Defaults
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import account, history, videos
 from worker.log import Log
 from worker.runner.heartbeat import HeartbeatSource
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import RunOptions, RunReport
+from worker.runner.model import RunReport
 from worker.runner.reporter import Reporter
-from worker.runner.terms import FAR_FUTURE, Terms
-from worker.runner.transaction import QueueTransaction
+from worker.runner.transaction import FAR_FUTURE, QueueTransaction
+from worker.settings import Settings
 from worker.store import queue
+from worker.store.caps import Cap
 from worker.store.workers import WorkerRow
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
-TERMS = Terms(
-    worker="worker-1",
+SETTINGS = Settings(
     rate=1_000,
     period_seconds=1.0,
     timeout_seconds=5.0,
     url_margin_seconds=3600.0,
-    policy=POLICY,
+    max_attempts=POLICY.max_attempts,
+    backoff_base_seconds=POLICY.backoff_base_seconds,
+    backoff_max_seconds=POLICY.backoff_max_seconds,
+    on_doubt="hold",
 )
 
 
@@ -71,8 +74,8 @@ async def facts(database: Database, video_id: int) -> list[tuple[int, str]]:
 async def take(
     database: Database, now: datetime, limit: int = 1, worker: str = "worker-1"
 ) -> list[Claim]:
-    """Claim due videos as a worker does, under a lease of ``TERMS``."""
-    lease_until = now + TERMS.lease
+    """Claim due videos as a worker does, under a lease of ``SETTINGS``."""
+    lease_until = now + SETTINGS.lease
     return await database.write(
         lambda connection: queue.claim(connection, limit, now, worker, lease_until, FAR_FUTURE),
         "test",
@@ -84,12 +87,16 @@ async def let_start(database: Database, at: datetime) -> None:
     await database.write(lambda c: c.execute(update(account).values(next_start_at=at)), "test")
 
 
-def transaction(clock: Clock, **terms: object) -> QueueTransaction:
-    """A process' work under ``TERMS``, changed by ``terms``; the dice always show a half."""
+def transaction(
+    clock: Clock, *, worker: str = "worker-1", caps: tuple[Cap, ...] = (), **settings: object
+) -> QueueTransaction:
+    """Return a process' work under ``SETTINGS``, changed; the dice always show a half."""
     return QueueTransaction(
-        terms=replace(TERMS, **terms),  # type: ignore[arg-type]
+        worker=worker,
+        settings=replace(SETTINGS, **settings),  # type: ignore[arg-type]
         clock=clock,
         dice=lambda: 0.5,
+        caps=caps,
     )
 
 
@@ -162,26 +169,27 @@ class RealTime:
         )
 
 
-SOON = Policy(max_attempts=3, backoff_base_seconds=0.02, backoff_max_seconds=0.05)
-RUN_TERMS = replace(TERMS, timeout_seconds=1.0, policy=SOON)
-DRAIN = RunOptions(
-    drain=True,
+RUN_SETTINGS = replace(
+    SETTINGS,
     timeout_seconds=1.0,
     grace_seconds=5.0,
     poll_seconds=0.02,
-    retry_after_max_seconds=3600.0,
-    defaults=Defaults(),
+    backoff_base_seconds=0.02,
+    backoff_max_seconds=0.05,
 )
+DRAIN = RunOptions(drain=True)
 DRAIN_ALL = replace(DRAIN, wait=True)
-DAEMON = replace(DRAIN, drain=False)
+DAEMON = RunOptions(drain=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
     """How a test's worker is made. The dice always show ``dice``."""
 
+    name: str = "worker-1"
     options: RunOptions = DRAIN
-    terms: Terms = RUN_TERMS
+    settings: Settings = RUN_SETTINGS
+    caps: tuple[Cap, ...] = ()
     clock: Clock = RealTime().clock
     slots: int = 4
     key: str = "demo-key"
@@ -200,7 +208,7 @@ class Worker:
                 limiter=self.limiter(),
                 options=self.options,
                 reporter=Reporter(self.log, lambda _: None),
-                signs=HeartbeatSource(self.member()),
+                source=HeartbeatSource(self.row()),
             )
 
     async def run(self, database: Database, url: str) -> RunReport:
@@ -220,10 +228,10 @@ class Worker:
             agent="test",
         )
 
-    def member(self) -> WorkerRow:
-        """It, as the others see it."""
+    def row(self) -> WorkerRow:
+        """Return its row among the workers."""
         return WorkerRow(
-            id=self.terms.worker,
+            id=self.name,
             host="here",
             pid=17,
             command="drain" if self.options.drain else "run",
@@ -232,14 +240,19 @@ class Worker:
 
     def transaction(self) -> QueueTransaction:
         """Its work on the tables."""
-        return QueueTransaction(terms=self.terms, clock=self.clock, dice=lambda: self.dice)
+        return QueueTransaction(
+            worker=self.name,
+            settings=replace(self.settings, concurrency=self.slots),
+            clock=self.clock,
+            dice=lambda: self.dice,
+            caps=self.caps,
+        )
 
     def limiter(self) -> Limiter:
         """Its slots and starts."""
         return Limiter(
-            slots=self.slots,
-            rate=self.terms.rate,
-            period_seconds=self.terms.period_seconds,
+            rate=self.settings.rate,
+            period_seconds=self.settings.period_seconds,
             monotonic=self.clock.monotonic,
         )
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conftest import open_database
-from tests.parts import RUN_TERMS, Worker, add, overhear
+from tests.parts import RUN_SETTINGS, Worker, add, overhear
 from worker.db.database import Database
 from worker.simulator import Options, Simulator
 
@@ -30,7 +30,7 @@ async def test_a_thousand_videos_take_few_transactions(
     await database.write(lambda connection: overhear(connection, said.append), "test")
     said.clear()
     async with Simulator(Options()) as simulator:
-        worker = Worker(slots=slots, terms=replace(RUN_TERMS, rate=100_000))
+        worker = Worker(slots=slots, settings=replace(RUN_SETTINGS, rate=100_000))
         report = await worker.run(database, simulator.url)
     assert VIDEOS == report.counts.submitted
     begun = sum(each.startswith("BEGIN") for each in said)

@@ -88,7 +88,7 @@ async def starts(address: str, name: str) -> int:
         clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
         work = transaction(clock, worker=name, rate=1, period_seconds=900.0)
         done = await database.write(lambda connection: work.write(connection, [], 1), "test")
-        return len(done.turn.starts)
+        return len(done.claimed.starts)
 
 
 async def test_workers_that_look_at_once_share_one_pace(served: str) -> None:

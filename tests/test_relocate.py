@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from tests.conftest import START, Hands
-from tests.parts import TERMS, add, later, let_start, row, states, take
+from tests.parts import SETTINGS, add, later, let_start, row, states, take
 from tests.plain import session
 from tests.processes.programs import until
 from worker.core.pace import Brake
@@ -258,7 +258,7 @@ async def test_what_is_in_flight_is_waited_for(bench: Bench) -> None:
     await bench.run()
     assert [1.0, 1.0] == bench.pauses
     assert {"submitted": 2} == await states(bench.target)
-    end = START + TERMS.lease
+    end = START + SETTINGS.lease
     (told,) = bench.told
     assert f"2 in flight in {OLD}: waiting until they are settled, or their leases" in told
     assert told.endswith(f"at {end:%Y-%m-%d %H:%M:%S} UTC at the latest")
@@ -269,7 +269,7 @@ async def test_a_lease_that_runs_out_ends_the_wait(bench: Bench) -> None:
     """A worker that died would keep the queue from moving for ever; its videos are in doubt."""
     await claimed(bench)
     await bench.run()
-    assert TERMS.lease.total_seconds() == sum(bench.pauses)
+    assert SETTINGS.lease.total_seconds() == sum(bench.pauses)
     assert {"in_doubt": 2} == await states(bench.target)
     await bench.agree()
 

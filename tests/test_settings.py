@@ -1,6 +1,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import settings
+from worker.core.decide import Policy
+from worker.core.request import Defaults
 from worker.settings import NAMES, NO_KEY, Key, Loaded, Settings, SettingsError, load, read_key
 
 SECRET = "sk-0123456789abcdef"
@@ -492,3 +495,27 @@ def test_two_sources_of_a_key_are_one_too_many(tmp_path: Path) -> None:
         read_key({"VALOSSA_API_KEY": SECRET, "VALOSSA_API_KEY_FILE": file})
     expected = ["VALOSSA_API_KEY and VALOSSA_API_KEY_FILE are both set: unset one of them"]
     assert expected == caught.value.problems
+
+
+def test_a_run_reads_its_policy_and_defaults_from_the_settings() -> None:
+    """The values that a run derives from the settings are those that a person set."""
+    chosen = Settings(
+        timeout_seconds=20.0,
+        doubt_settle_seconds=7.0,
+        max_attempts=3,
+        backoff_base_seconds=2.0,
+        backoff_max_seconds=9.0,
+        default_language="fi-FI",
+        default_callback_url="https://example.org/done",
+        default_email_group="team",
+    )
+    assert (25, timedelta(seconds=100)) == (chosen.grace, chosen.lease)
+    assert timedelta(seconds=7) == chosen.settle_after
+    expected = Policy(max_attempts=3, backoff_base_seconds=2.0, backoff_max_seconds=9.0)
+    assert expected == chosen.policy
+    defaults = Defaults(
+        language="fi-FI", callback_url="https://example.org/done", email_group="team"
+    )
+    assert defaults == chosen.defaults
+    on_doubt = ("reconcile", "hold", "retry")
+    assert [True, False, False] == [Settings(on_doubt=each).reconciles for each in on_doubt]

@@ -8,9 +8,10 @@ import pytest
 from tests.conftest import database_of_an_hour_ago, open_database
 from tests.parts import add, facts, row
 from worker import wiring
-from worker.core.request import Defaults
+from worker.core.model import StopReason
+from worker.core.run_state import Counts
+from worker.core.stop_conditions import RunOptions
 from worker.log import configure
-from worker.runner.orders import Counts, RunOptions, StopReason
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.store.caps import Cap
@@ -24,44 +25,14 @@ def settings(url: Path | str, **values: object) -> Settings:
     return Settings(database_url=str(url), **values)  # type: ignore[arg-type]
 
 
-def test_every_setting_reaches_the_orders_of_a_run(path: Path) -> None:
-    """What a person set for a run is what the loop is told."""
-    chosen = settings(
-        path,
-        timeout_seconds=20,
-        grace_seconds=3,
-        poll_seconds=0.5,
-        retry_after_max_seconds=7,
-        default_language="fi-FI",
-        default_callback_url="https://example.org/done",
-        default_email_group="team",
-    )
-    expected = RunOptions(
-        drain=True,
-        wait=True,
-        limit=5,
-        max_seconds=9.0,
-        timeout_seconds=20,
-        grace_seconds=3,
-        poll_seconds=0.5,
-        retry_after_max_seconds=7,
-        defaults=Defaults(
-            language="fi-FI", callback_url="https://example.org/done", email_group="team"
-        ),
-    )
-    assert expected == wiring.options(chosen, drain=True, wait=True, limit=5, max_seconds=9.0)
-    ours = wiring.options(settings(path, timeout_seconds=20), drain=False)
-    assert (False, None, None, 25) == (ours.wait, ours.limit, ours.max_seconds, ours.grace_seconds)
-
-
 def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
     """A cap that a person set is kept, and none that nobody set."""
-    assert () == wiring.terms(settings(path), "w").caps
+    assert () == wiring.caps(settings(path))
     expected = (
         Cap(name="max_per_day", most=7, window=timedelta(hours=24)),
         Cap(name="max_total", most=9, window=None),
     )
-    assert expected == wiring.terms(settings(path, max_per_day=7, max_total=9), "w").caps
+    assert expected == wiring.caps(settings(path, max_per_day=7, max_total=9))
 
 
 async def test_the_parts_run_together(url: str) -> None:
@@ -70,10 +41,10 @@ async def test_the_parts_run_together(url: str) -> None:
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, *(f"https://example.org/{n}.mp4" for n in range(3)))
         chosen = settings(url, api_url=simulator.url, rate=1_000, default_language="fi-FI")
-        options = wiring.options(chosen, drain=True)
+        options = RunOptions(drain=True)
         async with wiring.runner(chosen, KEY, database, options, tallies.append) as runner:
             report = await runner.run()
-        assert (StopReason.EMPTY, 3) == (report.end, report.counts.submitted)
+        assert (StopReason.EMPTY, 3) == (report.stop.reason, report.counts.submitted)
         assert 3 == tallies[-1].submitted
         assert [(1, "accepted")] == await facts(database, 2)
         assert ["fi-FI"] * 3 == [_language(each.body) for each in simulator.requests]
@@ -84,10 +55,10 @@ async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
     async with Simulator(Options()) as simulator, database_of_an_hour_ago(path) as database:
         await add(database, "https://example.org/1.mp4", due_at=CLOCK.now())
         chosen = settings(path, api_url=simulator.url, rate=1_000)
-        options = wiring.options(chosen, drain=True)
+        options = RunOptions(drain=True)
         async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             report = await runner.run()
-        assert (StopReason.EMPTY, 0) == (report.end, report.counts.submitted)
+        assert (StopReason.EMPTY, 0) == (report.stop.reason, report.counts.submitted)
 
 
 def _language(body: object) -> object:
@@ -101,7 +72,7 @@ async def drained(url: Path | str, imitation: Options, **values: object) -> dict
     configure("error", "json")
     async with Simulator(imitation) as simulator, open_database(url) as database:
         chosen = settings(url, api_url=simulator.url, rate=1_000, **values)
-        options = wiring.options(chosen, drain=True)
+        options = RunOptions(drain=True)
         async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             await runner.run()
         return await row(database, 1)
@@ -178,7 +149,7 @@ async def served(url: Path | str) -> None:
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
         chosen = settings(url, api_url=simulator.url)
-        options = wiring.options(chosen, drain=False)
+        options = RunOptions(drain=False)
         async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
             running = asyncio.create_task(runner.run())
             await simulator.wait_for_accepted(1)

@@ -7,6 +7,8 @@ evening path
   core/model, core/request       the values: a video, its claim, its outcome, its request
   core/classify, core/decide     an answer as an outcome, an outcome as the row's next state
   core/breaker                   outcomes so far: go on, cool down, probe, stop
+  core/run_state                 a run as its own decisions see it
+  core/stop_conditions           a run's state and options as its end, or none yet
   runner/loop, runner/attempts   the claim loop; one claim and its one POST
   runner/writer                  the one task that writes
   runner/transaction             one transaction: settle, expire, claim
@@ -17,8 +19,8 @@ rooms
   cli/         commands, signals, exit codes: to change what a person types or reads
   opening      a queue's database opened, made or migrated before work begins
   wiring       settings into running parts; the only reader of clocks and dice
-  runner/      one run: loop, stop_conditions, attempts, heartbeat, reconciler, writer, limiter,
-               reporter, orders, transaction, pacer, terms, verdicts
+  runner/      one run: loop, attempts, heartbeat, reconciler, writer, limiter, transaction,
+               reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, leases, shared_state, caps, doubts, audit, search,
                changes, imports, bulk, counts, statistics, workers, relocation
@@ -30,7 +32,7 @@ rooms
   log          how events look, and the list of their names
   clock        time as an argument
   core/        the decisions, pure: model, request, signed_link, classify, decide, backoff, breaker,
-               pace, import_row, job_list, evidence, audit, advice, redact, relocation
+               pace, run_state, stop_conditions, import_row, job_list, evidence, audit, advice, redact, relocation
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

@@ -8,11 +8,14 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
+from worker.core.decide import Policy
 from worker.core.redact import without_query
+from worker.core.request import Defaults
 
 PREFIX = "WORKER_"
 CONFIG = "WORKER_CONFIG"
@@ -138,6 +141,39 @@ class Settings:
     def grace(self) -> float:
         """The grace in force: by default long enough that an orderly stop makes no doubts."""
         return self.timeout_seconds + 5 if self.grace_seconds is None else self.grace_seconds
+
+    @property
+    def lease(self) -> timedelta:
+        """Return how long a claim may go unsettled (law 4)."""
+        return timedelta(seconds=2 * self.timeout_seconds + 60)
+
+    @property
+    def settle_after(self) -> timedelta:
+        """Return the age from which an absent job counts as absent."""
+        return timedelta(seconds=self.doubt_settle_seconds)
+
+    @property
+    def reconciles(self) -> bool:
+        """Return True if the API's list of jobs settles doubts."""
+        return self.on_doubt == "reconcile"
+
+    @property
+    def policy(self) -> Policy:
+        """Return the settings about repeating."""
+        return Policy(
+            max_attempts=self.max_attempts,
+            backoff_base_seconds=self.backoff_base_seconds,
+            backoff_max_seconds=self.backoff_max_seconds,
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """Return the values for rows that name none."""
+        return Defaults(
+            language=self.default_language,
+            callback_url=self.default_callback_url,
+            email_group=self.default_email_group,
+        )
 
 
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))

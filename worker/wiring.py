@@ -16,19 +16,17 @@ from typing import TypeVar
 from worker import __version__
 from worker.api.client import Api
 from worker.clock import Clock
-from worker.core.decide import Policy
 from worker.core.redact import clean
-from worker.core.request import Defaults
+from worker.core.run_state import Counts, RunState
+from worker.core.stop_conditions import RunOptions
 from worker.db.address import File, Server
 from worker.db.database import Database
 from worker.log import Event, Log, logger
 from worker.runner.heartbeat import HeartbeatSource
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import Counts, RunOptions
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
-from worker.runner.terms import Terms
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
 from worker.store.caps import Cap
@@ -73,7 +71,7 @@ async def runner(
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(log, watch),
-            signs=HeartbeatSource(
+            source=HeartbeatSource(
                 member(worker, options, database.now()), _turned(database.address, options)
             ),
         )
@@ -102,15 +100,13 @@ async def reconciler(
     """What settles doubts for a person, whatever ``on_doubt`` says, ready to ask once."""
     asking = dataclasses.replace(settings, on_doubt="reconcile")
     transaction = _transaction(asking, who, database)
-    verdicts = transaction.verdicts
-    assert verdicts is not None  # noqa: S101 - as just asked for
     async with api(settings, key) as client:
         yield Reconciler(
             api=client,
             limiter=_limiter(settings),
             write=database.write,
             transaction=transaction,
-            verdicts=verdicts,
+            run=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger(), lambda _: None),
             news=_nothing,
         )
@@ -118,7 +114,6 @@ async def reconciler(
 
 def _limiter(settings: Settings) -> Limiter:
     return Limiter(
-        slots=settings.concurrency,
         rate=settings.rate,
         period_seconds=settings.period_seconds,
         monotonic=CLOCK.monotonic,
@@ -127,7 +122,9 @@ def _limiter(settings: Settings) -> Limiter:
 
 def _transaction(settings: Settings, worker: str, database: Database) -> QueueTransaction:
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
-    return QueueTransaction(terms=terms(settings, worker), clock=clock, dice=random.random)
+    return QueueTransaction(
+        worker=worker, settings=settings, clock=clock, dice=random.random, caps=caps(settings)
+    )
 
 
 def heartbeat_of(database: Path) -> Path:
@@ -172,57 +169,6 @@ def api(settings: Settings, key: Key) -> Api:
         timeout_seconds=settings.timeout_seconds,
         now=CLOCK.now,
         agent=f"valossa-ingest/{__version__}",
-    )
-
-
-def options(
-    settings: Settings,
-    *,
-    drain: bool,
-    wait: bool = False,
-    limit: int | None = None,
-    max_seconds: float | None = None,
-) -> RunOptions:
-    """How a run is to be done."""
-    return RunOptions(
-        drain=drain,
-        wait=wait,
-        limit=limit,
-        max_seconds=max_seconds,
-        timeout_seconds=settings.timeout_seconds,
-        grace_seconds=settings.grace,
-        poll_seconds=settings.poll_seconds,
-        retry_after_max_seconds=settings.retry_after_max_seconds,
-        defaults=defaults(settings),
-    )
-
-
-def defaults(settings: Settings) -> Defaults:
-    """What rows that name none are sent with."""
-    return Defaults(
-        language=settings.default_language,
-        callback_url=settings.default_callback_url,
-        email_group=settings.default_email_group,
-    )
-
-
-def terms(settings: Settings, worker: str) -> Terms:
-    """What the settings say to a ledger."""
-    settle, on_doubt = settings.doubt_settle_seconds, settings.on_doubt
-    return Terms(
-        worker=worker,
-        rate=settings.rate,
-        period_seconds=settings.period_seconds,
-        timeout_seconds=settings.timeout_seconds,
-        url_margin_seconds=settings.url_margin_seconds,
-        policy=Policy(
-            max_attempts=settings.max_attempts,
-            backoff_base_seconds=settings.backoff_base_seconds,
-            backoff_max_seconds=settings.backoff_max_seconds,
-        ),
-        repeat_doubts_after=settle if on_doubt == "retry" else None,
-        absent_after=settle if on_doubt == "reconcile" else None,
-        caps=caps(settings),
     )
 
 

@@ -4,17 +4,21 @@ from itertools import product
 import pytest
 
 from worker.cli.commands.run_exit import Left, advice, of_run
-from worker.core.breaker import Stop, Trouble
+from worker.core.model import Stop, StopReason
 from worker.core.relocation import NAME_IT
-from worker.runner.orders import Counts, RunReport, StopReason
+from worker.core.run_state import Counts
+from worker.runner.model import RunReport
 
 LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)
 
 
-def report(end: StopReason, detail: str = "", stop: Stop | None = None, **counts: int) -> RunReport:
-    """A run that ended so."""
-    return RunReport(end=end, detail=detail, counts=Counts(**counts), stop=stop)
+def report(
+    reason: StopReason, message: str = "", videos: tuple[int, ...] = (), **counts: int
+) -> RunReport:
+    """Return the report of a run that ended so."""
+    stop = Stop(reason=reason, message=message, videos=videos)
+    return RunReport(stop=stop, counts=Counts(**counts))
 
 
 def left(**numbers: int) -> Left:
@@ -88,9 +92,6 @@ def test_the_worse_wins() -> None:
         assert expected == of_run(report(end, failed=failed), leaves, None)
 
 
-STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5, 8))
-
-
 @pytest.mark.parametrize(
     ("run", "lines"),
     [
@@ -112,7 +113,7 @@ STOP = Stop(trouble=Trouble.EQUAL_REFUSALS, message="bad language", videos=(3, 5
             ],
         ),
         (
-            report(StopReason.EQUAL_REFUSALS, "bad language", STOP),
+            report(StopReason.EQUAL_REFUSALS, "bad language", (3, 5, 8)),
             [
                 "stopped: the same refusal again and again (bad language)",
                 "when its cause is gone: valossa-ingest retry --yes id=3 id=5 id=8 --database x.db",

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -11,22 +12,23 @@ from worker.core.breaker import (
     FIRST_COOL_DOWN_SECONDS,
     LONGEST_COOL_DOWN_SECONDS,
     Breaker,
-    Ending,
-    Stop,
-    Trouble,
     observe,
 )
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Claim,
     InDoubt,
     Invalid,
     NotSent,
     Outcome,
     Refused,
     Released,
+    Stop,
+    StopReason,
     Throttled,
     TryLater,
+    Video,
     WrongAddress,
 )
 
@@ -43,12 +45,26 @@ UNMADE = (Released("our own stop"), Invalid("url: is empty"))
 """Endings of attempts that made no request."""
 
 KEY_OR_ADDRESS = [
-    pytest.param(ACCOUNT, Trouble.ACCOUNT, id="account"),
-    pytest.param(AccountRefused("HTTP 402: pay", 402), Trouble.ACCOUNT, id="payment"),
-    pytest.param(ADDRESS, Trouble.ADDRESS, id="address"),
+    pytest.param(ACCOUNT, StopReason.ACCOUNT, id="account"),
+    pytest.param(AccountRefused("HTTP 402: pay", 402), StopReason.ACCOUNT, id="payment"),
+    pytest.param(ADDRESS, StopReason.ADDRESS, id="address"),
 ]
 TRUSTED = Breaker(trusted=True)
 SLOTS = 8
+
+
+def claim(video_id: int, own: Sequence[str] = ()) -> Claim:
+    """Return a claim of a video, whose row has these values."""
+    columns = ("media_id", "title", "description", "language", "email_group")
+    return Claim(
+        video_id=video_id,
+        video=Video(url="", **dict(zip(columns, own, strict=False))),  # type: ignore[arg-type]
+        attempt=1,
+        attempts=0,
+        token="token",
+        request_id="",
+        lease_until=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 @dataclass
@@ -72,14 +88,10 @@ class Story:
     ) -> Outcome:
         """Tell one ending; the outcome as it is to be settled."""
         self.video_id += 1
-        ending = Ending(
-            video_id=1_000 + self.video_id if video_id is None else video_id,
-            started_at=self.now + 0.5 if began is None else began,
-            outcome=outcome,
-            own=own,
-        )
+        its = claim(1_000 + self.video_id if video_id is None else video_id, own)
+        began = self.now + 0.5 if began is None else began
         self.now += 1
-        self.breaker, settled = observe(self.breaker, ending, self.now, self.dice)
+        self.breaker, settled = observe(self.breaker, its, outcome, began, self.now, self.dice)
         return settled
 
     def end_all(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -89,7 +101,7 @@ class Story:
     @property
     def room(self) -> int:
         """How many requests may be in flight when none is."""
-        return self.breaker.room(0, SLOTS)
+        return self.breaker.free_slots(0, SLOTS)
 
     @property
     def pause(self) -> float:
@@ -111,7 +123,7 @@ def trusting() -> Story:
 
 def test_it_begins_with_one_request() -> None:
     """Before the API has said anything clear, one request at a time is in flight."""
-    assert [1, 0, -2] == [Breaker().room(in_flight, SLOTS) for in_flight in (0, 1, 3)]
+    assert [1, 0, -2] == [Breaker().free_slots(in_flight, SLOTS) for in_flight in (0, 1, 3)]
 
 
 @pytest.mark.parametrize("outcome", [ACCEPTED, REFUSED], ids=["accepted", "refused"])
@@ -119,7 +131,7 @@ def test_the_first_clear_answer_opens_all_slots(outcome: Outcome) -> None:
     """A yes or a no about a video shows that the API works, and lifts the restraint."""
     story = Story()
     assert outcome == story.end(outcome)
-    assert [8, 5, 0] == [story.breaker.room(in_flight, SLOTS) for in_flight in (0, 3, 8)]
+    assert [8, 5, 0] == [story.breaker.free_slots(in_flight, SLOTS) for in_flight in (0, 3, 8)]
 
 
 @pytest.mark.parametrize("outcome", [*UNCLEAR, *UNMADE, ACCOUNT, ADDRESS], ids=repr)
@@ -153,12 +165,12 @@ def test_law_8_one_stray_refusal_does_not_stop(refusal: Outcome) -> None:
 
 
 @pytest.mark.parametrize(("refusal", "trouble"), KEY_OR_ADDRESS)
-def test_law_8_a_second_videos_refusal_stops(refusal: Outcome, trouble: Trouble) -> None:
+def test_law_8_a_second_videos_refusal_stops(refusal: Outcome, trouble: StopReason) -> None:
     """The account is refused once a request for another video, begun later, is refused as well."""
     story = trusting()
     story.end(refusal)
     story.end(refusal)
-    expected = Stop(trouble=trouble, message=refusal.message or "")
+    expected = Stop(reason=trouble, message=refusal.message or "")
     assert expected == story.breaker.stop
 
 
@@ -328,7 +340,7 @@ def test_the_last_refusal_says_what_the_trouble_is() -> None:
     story.end_all([ADDRESS, ADDRESS, ACCOUNT])
     stop = story.breaker.stop
     assert stop
-    assert Trouble.ACCOUNT == stop.trouble
+    assert StopReason.ACCOUNT == stop.reason
 
 
 # Law 13: a crowd of doubts is the API's trouble.
@@ -401,7 +413,7 @@ def test_law_13_one_probe_at_a_time() -> None:
     story = trusting()
     story.end_all([LOST] * 8)
     story.wait()
-    assert [1, 0] == [story.breaker.room(in_flight, SLOTS) for in_flight in (0, 1)]
+    assert [1, 0] == [story.breaker.free_slots(in_flight, SLOTS) for in_flight in (0, 1)]
 
 
 def test_law_13_endings_of_the_same_flight_add_nothing() -> None:
@@ -481,7 +493,7 @@ def test_twenty_equal_refusals_stop() -> None:
     videos = refusals(story, EQUAL_REFUSALS - 1)
     assert (None, SLOTS) == (story.breaker.stop, story.room)
     videos += refusals(story, 1)
-    expected = Stop(trouble=Trouble.EQUAL_REFUSALS, message="HTTP 400: no", videos=tuple(videos))
+    expected = Stop(reason=StopReason.EQUAL_REFUSALS, message="HTTP 400: no", videos=tuple(videos))
     assert expected == story.breaker.stop
     assert 20 == len(videos)
     assert (1, FIRST_COOL_DOWN_SECONDS) == (story.room, story.pause)
@@ -597,9 +609,9 @@ def test_one_refused_account_does_not_hide_which_rows_failed() -> None:
     story.end(ACCOUNT)
     stop = story.breaker.stop
     assert stop
-    assert (Trouble.EQUAL_REFUSALS, tuple(videos)) == (stop.trouble, stop.videos)
+    assert (StopReason.EQUAL_REFUSALS, tuple(videos)) == (stop.reason, stop.videos)
     story.end(ACCOUNT)
-    assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: who?") == story.breaker.stop
+    assert Stop(reason=StopReason.ACCOUNT, message="HTTP 401: who?") == story.breaker.stop
 
 
 def test_equal_refusals_under_suspicion_still_stop() -> None:
@@ -609,7 +621,7 @@ def test_equal_refusals_under_suspicion_still_stop() -> None:
     refusals(story, EQUAL_REFUSALS)
     stop = story.breaker.stop
     assert stop
-    assert Trouble.EQUAL_REFUSALS == stop.trouble
+    assert StopReason.EQUAL_REFUSALS == stop.reason
 
 
 # Whatever happens.
@@ -640,7 +652,7 @@ class Run:
     @property
     def room(self) -> int:
         """Room for further requests now."""
-        return self.breaker.room(len(self.flight), SLOTS)
+        return self.breaker.free_slots(len(self.flight), SLOTS)
 
     def begin(self) -> None:
         """One more request in flight; six videos take turns."""
@@ -650,8 +662,8 @@ class Run:
     def end(self, outcome: Outcome, place: int, dice: float) -> Outcome:
         """One request in flight ends."""
         video_id, started_at = self.flight.pop(place % len(self.flight))
-        ending = Ending(video_id=video_id, started_at=started_at, outcome=outcome)
-        self.breaker, settled = observe(self.breaker, ending, self.now, dice)
+        its = claim(video_id)
+        self.breaker, settled = observe(self.breaker, its, outcome, started_at, self.now, dice)
         return settled
 
 

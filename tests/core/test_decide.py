@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.decide import Circumstances, Policy, decide
+from worker.core.decide import Policy, decide
 from worker.core.model import (
     Accepted,
     AccountRefused,
     Claim,
+    ClaimStatus,
     InDoubt,
     Invalid,
     NotSent,
@@ -28,10 +29,10 @@ NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
 HALF = 0.5
 
-ALONE = Circumstances()
-IN_DOUBT = Circumstances(doubt=True)
-HELD = Circumstances(holder=7)
-HAS_JOB = Circumstances(job_id="known")
+ALONE = ClaimStatus()
+IN_DOUBT = ClaimStatus(in_doubt=True)
+HELD = ClaimStatus(holder=7)
+HAS_JOB = ClaimStatus(job_id="known")
 
 ACCEPTED = Accepted("new", 200)
 REFUSED = Refused("no", 400)
@@ -52,7 +53,7 @@ COUNTED = (ACCEPTED, REFUSED, TRY_LATER, LOST)
 NOT_COUNTED = (*UNSPENT, INVALID, RELEASED)
 EVERY_OUTCOME = (*COUNTED, *NOT_COUNTED)
 EVERY_CIRCUMSTANCE = [
-    Circumstances(doubt=doubt, holder=holder, job_id=job_id)
+    ClaimStatus(in_doubt=doubt, holder=holder, job_id=job_id)
     for doubt, holder, job_id in product((False, True), (None, 7), (None, "known", "new"))
 ]
 
@@ -85,7 +86,7 @@ def in_seconds(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-TABLE: list[tuple[Outcome, int, Circumstances, Transition]] = [
+TABLE: list[tuple[Outcome, int, ClaimStatus, Transition]] = [
     (ACCEPTED, 0, ALONE, Transition.submit("new")),
     (ACCEPTED, 2, ALONE, Transition.submit("new")),
     (ACCEPTED, 0, IN_DOUBT, Transition.submit("new")),
@@ -101,7 +102,7 @@ TABLE: list[tuple[Outcome, int, Circumstances, Transition]] = [
         HAS_JOB,
         Transition.submit("known", "bought twice: job new was made as well"),
     ),
-    (ACCEPTED, 0, Circumstances(job_id="new"), Transition.submit("new")),
+    (ACCEPTED, 0, ClaimStatus(job_id="new"), Transition.submit("new")),
     (REFUSED, 0, ALONE, Transition.fail("no")),
     (
         REFUSED,
@@ -159,7 +160,7 @@ TABLE: list[tuple[Outcome, int, Circumstances, Transition]] = [
         pytest.param(
             *line,
             id=f"{name(line[0])}-after-{line[1]}"
-            + ("-in-doubt" if line[2].doubt else "")
+            + ("-in-doubt" if line[2].in_doubt else "")
             + ("-held" if line[2].holder else "")
             + (f"-has-job-{line[2].job_id}" if line[2].job_id else ""),
         )
@@ -167,7 +168,7 @@ TABLE: list[tuple[Outcome, int, Circumstances, Transition]] = [
     ],
 )
 def test_every_ending_has_its_transition(
-    outcome: Outcome, attempts: int, around: Circumstances, expected: Transition
+    outcome: Outcome, attempts: int, around: ClaimStatus, expected: Transition
 ) -> None:
     """An attempt's ending moves its video as design.md, section 4, says."""
     assert expected == decide(claim(attempts), outcome, around, NOW, HALF, POLICY)
@@ -187,7 +188,7 @@ def test_law_5_doubts_that_use_up_the_attempts_end_in_doubt() -> None:
 
 @pytest.mark.parametrize("around", [a for a in EVERY_CIRCUMSTANCE if a.job_id], ids=repr)
 @pytest.mark.parametrize("outcome", EVERY_OUTCOME, ids=name)
-def test_law_6_a_video_that_has_a_job_keeps_it(outcome: Outcome, around: Circumstances) -> None:
+def test_law_6_a_video_that_has_a_job_keeps_it(outcome: Outcome, around: ClaimStatus) -> None:
     """A job id that a late answer brought survives whatever another attempt ends in."""
     transition = decide(claim(), outcome, around, NOW, HALF, POLICY)
     assert (State.SUBMITTED, around.job_id) == (transition.state, transition.job_id)
@@ -202,7 +203,7 @@ def test_law_6_a_second_purchase_is_named() -> None:
 @pytest.mark.parametrize("around", EVERY_CIRCUMSTANCE, ids=repr)
 @pytest.mark.parametrize("outcome", NOT_COUNTED, ids=name)
 def test_law_7_not_the_videos_fault_is_not_its_attempt(
-    outcome: Outcome, around: Circumstances
+    outcome: Outcome, around: ClaimStatus
 ) -> None:
     """Throttling, a refused account, an unreachable API and our own stop are charged to no row."""
     assert not decide(claim(2), outcome, around, NOW, HALF, POLICY).spent
@@ -210,7 +211,7 @@ def test_law_7_not_the_videos_fault_is_not_its_attempt(
 
 @pytest.mark.parametrize("around", EVERY_CIRCUMSTANCE, ids=repr)
 @pytest.mark.parametrize("outcome", COUNTED, ids=name)
-def test_what_reached_the_api_is_counted(outcome: Outcome, around: Circumstances) -> None:
+def test_what_reached_the_api_is_counted(outcome: Outcome, around: ClaimStatus) -> None:
     """An attempt that the API answered, or perhaps got, is one of the video's attempts."""
     assert decide(claim(), outcome, around, NOW, HALF, POLICY).spent
 
@@ -235,7 +236,7 @@ def test_attempts_never_exceed_what_is_allowed(
     policy = Policy(max_attempts=max_attempts, backoff_base_seconds=1, backoff_max_seconds=9)
     attempts = 0
     for outcome, doubt, dice in story:
-        around = Circumstances(doubt=doubt)
+        around = ClaimStatus(in_doubt=doubt)
         transition = decide(claim(attempts), outcome, around, NOW, dice, policy)
         attempts += transition.spent
         repeatable = transition.state is State.IN_DOUBT and attempts < max_attempts
@@ -246,7 +247,7 @@ def test_attempts_never_exceed_what_is_allowed(
 
 @given(OUTCOMES, AROUND, st.integers(0, 10_000), DICE)
 def test_nothing_is_due_in_the_past_or_too_far_ahead(
-    outcome: Outcome, around: Circumstances, attempts: int, dice: float
+    outcome: Outcome, around: ClaimStatus, attempts: int, dice: float
 ) -> None:
     """A wait is between nothing and the longest backoff, and only a row that waits has one."""
     transition = decide(claim(attempts), outcome, around, NOW, dice, POLICY)
@@ -257,7 +258,7 @@ def test_nothing_is_due_in_the_past_or_too_far_ahead(
 
 @given(OUTCOMES, AROUND, st.integers(0, 20), DICE)
 def test_every_transition_can_be_written(
-    outcome: Outcome, around: Circumstances, attempts: int, dice: float
+    outcome: Outcome, around: ClaimStatus, attempts: int, dice: float
 ) -> None:
     """No transition breaks a CHECK: what is submitted has a job id, and what is pending none."""
     transition = decide(claim(attempts), outcome, around, NOW, dice, POLICY)
@@ -270,7 +271,7 @@ def test_every_transition_can_be_written(
 
 @given(OUTCOMES, AROUND, st.integers(0, 20), DICE)
 def test_every_state_that_a_person_reads_has_a_reason(
-    outcome: Outcome, around: Circumstances, attempts: int, dice: float
+    outcome: Outcome, around: ClaimStatus, attempts: int, dice: float
 ) -> None:
     """A failure, a doubt and a postponement say why."""
     transition = decide(claim(attempts), outcome, around, NOW, dice, POLICY)

@@ -17,11 +17,12 @@ from datetime import UTC, datetime, timedelta
 from worker import log, opening, wiring
 from worker.api.client import Api
 from worker.clock import Clock
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.runner.heartbeat import HeartbeatSource
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
-from worker.runner.orders import RunOptions, RunReport
+from worker.runner.model import RunReport
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings, load, read_key
@@ -63,32 +64,35 @@ async def work(
         runner = Runner(
             database=database,
             transaction=QueueTransaction(
-                terms=wiring.terms(settings, worker), clock=clock, dice=random.random
+                worker=worker,
+                settings=settings,
+                clock=clock,
+                dice=random.random,
+                caps=wiring.caps(settings),
             ),
             api=api,
             limiter=Limiter(
-                slots=settings.concurrency,
                 rate=settings.rate,
                 period_seconds=settings.period_seconds,
                 monotonic=clock.monotonic,
             ),
             options=options,
             reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
-            signs=HeartbeatSource(wiring.member(worker, options, clock.now())),
+            source=HeartbeatSource(wiring.member(worker, options, clock.now())),
         )
         return await runner.run()
 
 
 async def _drain(arguments: argparse.Namespace) -> None:
     settings, key = configured()
-    options = wiring.options(settings, drain=True, wait=arguments.wait)
+    options = RunOptions(drain=True, wait=arguments.wait)
     for path in arguments.databases:
         async with opening.existing_database(replace(settings, database_url=path)) as database:
             clock = clock_ahead(arguments.seconds)
             report = await work(
                 settings, key, database, options, clock=clock, connections=arguments.connections
             )
-        sys.stdout.write(f"{path}: {report.end}\n")
+        sys.stdout.write(f"{path}: {report.stop.reason}\n")
 
 
 def main() -> None:

@@ -18,10 +18,9 @@ from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
 from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
-from worker.core.model import Accepted, Claim, Outcome, TryLater
-from worker.runner.terms import Committed, Note, Start
+from worker.core.model import Accepted, Claim, Outcome, Result, Start, TryLater
+from worker.runner.model import Committed
 from worker.runner.transaction import QueueTransaction
-from worker.store.settle import Ending
 
 T = TypeVar("T")
 
@@ -91,7 +90,8 @@ class World:
             self.time.clock,
             worker=f"worker-{self.born}",
             timeout_seconds=TIMEOUT_SECONDS,
-            absent_after=float(SETTLE_SECONDS),
+            on_doubt="reconcile",
+            doubt_settle_seconds=float(SETTLE_SECONDS),
         )
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class World:
             assert attempt.outcome is not None
             wrong = [*miscounted(attempt.claim, attempt.outcome, before[its], after[its])]
             assert [] == wrong, wrong
-        new = [Attempt(start) for start in done.turn.starts]
+        new = [Attempt(start) for start in done.claimed.starts]
         for attempt in new:
             number = (attempt.claim.video_id, attempt.claim.attempt)
             assert number not in self._claimed, f"law 2: {number} was claimed twice"
@@ -134,7 +134,7 @@ class World:
         self, worker: int, over: list[Attempt], room: int, *, dying: bool = False
     ) -> Committed:
         notes = [
-            Note(Ending(claim=each.claim, outcome=each.outcome, started_at=each.started_at))
+            Result(claim=each.claim, outcome=each.outcome, started_at=each.started_at)
             for each in over
             if each.outcome is not None
         ]

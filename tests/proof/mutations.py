@@ -124,7 +124,7 @@ LAWS = (
     Mutation(
         law="4: nothing is sent on an old claim",
         file="worker/runner/attempts.py",
-        old="if left >= self._options.timeout_seconds + 5:",
+        old="if left >= self._settings.timeout_seconds + 5:",
         new="if left >= 0:",
         tests=(
             "tests/runner/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",
@@ -149,21 +149,21 @@ LAWS = (
     Mutation(
         law="5: a doubt outlives a later clean answer",
         file=DECIDE,
-        old="if not around.doubt:",
+        old="if not status.in_doubt:",
         new="if True:",
         tests=("tests/core/test_decide.py::test_law_5_no_clean_ending_closes_an_earlier_doubt",),
     ),
     Mutation(
         law="5: every attempt's doubt is known",
         file=SETTLE,
-        old="doubt=bool(doubts - {ending.claim.attempt})",
+        old="in_doubt=bool(doubts - {result.claim.attempt})",
         new="doubt=False",
         tests=("tests/store/test_settle.py::test_a_clear_answer_leaves_an_earlier_doubt",),
     ),
     Mutation(
         law="6: a settle needs its claim",
         file=SETTLE,
-        old="holds=token == ending.claim.token",
+        old="holds=token == result.claim.token",
         new="holds=state is not None",
         tests=("tests/store/test_settle.py::test_a_lost_claim_changes_nothing",),
         quick=True,
@@ -200,8 +200,8 @@ LAWS = (
     Mutation(
         law="8: one stray refusal does not stop the run",
         file=BREAKER,
-        old="if suspicion is None or ending.started_at < suspicion.seen_at:\n        return False",
-        new="if suspicion is None or ending.started_at < suspicion.seen_at:\n        return True",
+        old="if suspicion is None or began < suspicion.seen_at:\n        return False",
+        new="if suspicion is None or began < suspicion.seen_at:\n        return True",
         tests=("tests/core/test_breaker.py::test_law_8_one_stray_refusal_does_not_stop",),
     ),
     Mutation(
@@ -221,7 +221,7 @@ LAWS = (
     Mutation(
         law="10: starts are reserved for everybody",
         file=TURN,
-        old="shared_state.reserve(connection, planned.first + len(claims) * planned.spacing, now)",
+        old="shared_state.reserve(connection, planned.first + count * planned.spacing, now)",
         new="pass",
         tests=("tests/runner/test_transaction.py::test_two_processes_share_one_spacing",),
     ),
@@ -235,8 +235,8 @@ LAWS = (
     Mutation(
         law="12: only what can be sent now is claimed",
         file=TURN,
-        old="min(room, planned.room, room",
-        new="min(room, room",
+        old="min(free_slots, planned.room, free_slots",
+        new="min(free_slots, free_slots",
         tests=("tests/runner/test_transaction.py::test_starts_are_at_most_100_ms_ahead",),
     ),
     Mutation(
@@ -295,12 +295,8 @@ LAWS = (
     Mutation(
         law="moved: nothing is claimed where the queue is no more",
         file=TURN,
-        old="""        known = shared_state.read(connection)
-        if known.moved_to is not None:
-            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
-        self._repeat_doubts""",
-        new="""        known = shared_state.read(connection)
-        self._repeat_doubts""",
+        old="if isinstance(planned, pace.Grant) and shared.moved_to is None and",
+        new="if isinstance(planned, pace.Grant) and",
         tests=("tests/runner/test_transaction.py::test_a_mark_between_look_and_claim_is_seen",),
         quick=True,
     ),
@@ -308,19 +304,19 @@ LAWS = (
         law="moved: a run ends where the queue is no more",
         file=TURN,
         old="""            return None
-        if known.moved_to is not None:
-            return ClaimResult(why=WaitReason.MOVED, detail=known.moved_to)
-        if known.paused_at""",
+        if shared.moved_to is not None:
+            return ClaimResult(reason=WaitReason.MOVED, detail=shared.moved_to)
+        if shared.paused_at""",
         new="""            return None
-        if known.paused_at""",
+        if shared.paused_at""",
         tests=("tests/runner/test_loop.py::test_an_idle_daemon_sees_that_its_queue_moves",),
     ),
     Mutation(
         law="moved: a daemon ends as well",
-        file="worker/runner/stop_conditions.py",
-        old="if goes_on and turn.why is not WaitReason.MOVED:",
-        new="if goes_on:",
-        tests=("tests/runner/test_stop_conditions.py::test_a_queue_that_has_moved_ends_every_run",),
+        file="worker/core/stop_conditions.py",
+        old="    if result.reason is WaitReason.MOVED:\n",
+        new="    if result.reason is WaitReason.MOVED and options.drain and not run.busy:\n",
+        tests=("tests/core/test_stop_conditions.py::test_a_queue_that_has_moved_ends_a_busy_run",),
     ),
     Mutation(
         law="moved: no verdict is written where the queue is no more",
@@ -461,7 +457,7 @@ LAWS = (
     Mutation(
         law="caps: no more is claimed than is left",
         file=TURN,
-        old="room if level is None else level.room",
+        old="free_slots if level is None else level.room",
         new="room",
         tests=("tests/runner/test_transaction.py::test_no_more_is_claimed_than_a_cap_leaves",),
     ),
@@ -477,11 +473,11 @@ LAWS = (
     ),
     Mutation(
         law="caps: a drain ends only when nothing is submitting",
-        file="worker/runner/stop_conditions.py",
-        old="        if turn.submitting:\n            return None\n",
-        new="",
+        file="worker/core/stop_conditions.py",
+        old="waits = result.submitting or (",
+        new="waits = (",
         tests=(
-            "tests/runner/test_stop_conditions.py::test_what_is_submitting_is_waited_for",
+            "tests/core/test_stop_conditions.py::test_claims_that_may_free_room_are_waited_for",
             "tests/runner/test_loop.py::test_what_another_process_claimed_is_waited_for",
         ),
     ),

@@ -84,7 +84,7 @@ PACE = (
     Mutation(
         law="the level: a 429 slows everybody down",
         file=PACING,
-        old="pace.cut(self.rate, known, began, hold)",
+        old="pace.cut(self.settings.rate, known, began, hold)",
         new="known",
         tests=("tests/runner/test_transaction.py::test_one_flight_lowers_the_pace_once",),
     ),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tests.conftest import open_database
-from tests.parts import DRAIN, RUN_TERMS, Worker
+from tests.parts import DRAIN, RUN_SETTINGS, Worker
 from tests.processes.programs import Program
 from tests.proof.ground import FULL, Ground, addresses, together
 from worker.clock import Clock
@@ -74,15 +74,11 @@ class Fleet:
 
     async def task(self, seconds: float, clock: Clock | None = None) -> None:
         """A worker of this loop."""
-        terms = replace(
-            RUN_TERMS,
-            worker=secrets.token_hex(8),
-            rate=self.rate,
-            period_seconds=self.period,
-        )
+        settings = replace(RUN_SETTINGS, rate=self.rate, period_seconds=self.period)
         worker = Worker(
+            name=secrets.token_hex(8),
             options=replace(DRAIN, max_seconds=seconds),
-            terms=terms,
+            settings=settings,
             clock=clock or OneClock().clock,
             slots=SLOTS,
         )

@@ -15,8 +15,9 @@ from sqlalchemy import Connection
 
 from tests.proof.ahead import clock_ahead, configured, work
 from worker import wiring
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
-from worker.runner.terms import Committed
+from worker.runner.model import Committed
 from worker.settings import Key, Settings
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class PausingDatabase(Database):
         if not isinstance(result, Committed):
             return
         claimed, settled = self._point == intent, self._point == settle
-        if (claimed and result.turn.starts) or (settled and result.settled):
+        if (claimed and result.claimed.starts) or (settled and result.settled):
             sys.stdout.write(f"{REACHED}{self._point}\n")
             sys.stdout.flush()
             while True:
@@ -61,7 +62,7 @@ class PausingDatabase(Database):
 
 async def _drain(settings: Settings, key: Key, point: str) -> None:
     async with PausingDatabase(settings.database_url, point) as database:
-        options = wiring.options(settings, drain=True)
+        options = RunOptions(drain=True)
         await work(settings, key, database, options, clock=clock_ahead(0))
 
 

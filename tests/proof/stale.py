@@ -24,8 +24,9 @@ from sqlalchemy import Connection
 from tests.proof.ahead import configured, work
 from worker import wiring
 from worker.clock import Clock
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
-from worker.runner.terms import Committed
+from worker.runner.model import Committed
 from worker.settings import Settings
 
 T = TypeVar("T")
@@ -68,7 +69,9 @@ class FreezingDatabase(Database):
         """As the product does; then nothing more, if this is it."""
         result = await super().write(work, purpose)
         claims = (
-            [start.claim for start in result.turn.starts] if isinstance(result, Committed) else []
+            [start.claim for start in result.claimed.starts]
+            if isinstance(result, Committed)
+            else []
         )
         if self._word and any(self._word in claim.video.url for claim in claims):
             self._word = None
@@ -79,7 +82,7 @@ class FreezingDatabase(Database):
 async def _run(settings: Settings, hands: Hands, word: str | None) -> None:
     signal.signal(signal.SIGCONT, lambda _, __: hands.thaw())
     async with FreezingDatabase(settings.database_url, word) as database:
-        options = wiring.options(settings, drain=False)
+        options = RunOptions(drain=False)
         await work(settings, configured()[1], database, options, clock=hands.clock)
 
 

@@ -16,7 +16,7 @@ from itertools import product
 import pytest
 
 from tests.conftest import open_database
-from tests.parts import DRAIN, RUN_TERMS, Worker
+from tests.parts import DRAIN, RUN_SETTINGS, Worker
 from tests.processes.programs import within
 from tests.proof.between import Between, Forward, Trouble, end_before, serve
 from tests.proof.ground import HOUR_SECONDS, Ground, addresses, among_served, hand_in, times
@@ -69,15 +69,13 @@ async def drain(
     queue: str, times_of: Jumping, api: Simulator | Between, *, reconcile: bool = False
 ) -> None:
     """Let a worker with these clocks drain a database."""
-    terms = replace(
-        RUN_TERMS,
-        worker=secrets.token_hex(8),
-        absent_after=SETTLE_SECONDS if reconcile else None,
+    on_doubt = "reconcile" if reconcile else "hold"
+    settings = replace(RUN_SETTINGS, on_doubt=on_doubt, doubt_settle_seconds=SETTLE_SECONDS)
+    worker = Worker(
+        name=secrets.token_hex(8), options=SHORT, settings=settings, clock=times_of.clock
     )
     async with open_database(queue) as database:
-        await within(
-            Worker(options=SHORT, terms=terms, clock=times_of.clock).run(database, api.url)
-        )
+        await within(worker.run(database, api.url))
 
 
 @asynccontextmanager

@@ -19,11 +19,11 @@ from tests.parts import transaction
 from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
-from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released
-from worker.runner.terms import FAR_FUTURE, Committed, Note
+from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released, Result
+from worker.runner.model import Committed
+from worker.runner.transaction import FAR_FUTURE
 from worker.simulator.book import Job
 from worker.store import queue
-from worker.store.settle import Ending
 
 ROUNDS = times(100, 10_000)
 BEGINNING = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -78,7 +78,7 @@ class Side:
         self._now = BEGINNING
 
     def play(
-        self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Note]]
+        self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Result]]
     ) -> list[Committed]:
         """Write once for every round, when the other side does."""
         try:
@@ -88,7 +88,7 @@ class Side:
             raise
 
     async def _play(
-        self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Note]]
+        self, rounds: Sequence[Round], note: Callable[[Round], Sequence[Result]]
     ) -> list[Committed]:
         clock = Clock(now=lambda: self._now, monotonic=time.monotonic)
         work, done = transaction(clock), []
@@ -100,15 +100,17 @@ class Side:
                 self._barrier.wait(PATIENCE_SECONDS)
                 await asyncio.sleep(random.uniform(0, 0.001))  # not to wait: to be first or second
                 done.append(
-                    await database.write(partial(work.write, notes=notes, room=0), "to race")
+                    await database.write(
+                        partial(work.write, results=notes, free_slots=0), "to race"
+                    )
                 )
         return done
 
 
-def answered(each: Round) -> list[Note]:
+def answered(each: Round) -> list[Result]:
     """The attempt's ending, for its own worker to write."""
     claim, came = each
-    return [Note(Ending(claim=claim, outcome=came, started_at=BEGINNING))]
+    return [Result(claim=claim, outcome=came, started_at=BEGINNING)]
 
 
 def enter(book: Path, rounds: Sequence[Round]) -> None:
@@ -155,7 +157,7 @@ async def test_an_answer_and_the_end_of_its_lease_never_both_win(ground: Ground)
         won[late] += 1
         job = came.job_id if isinstance(came, Accepted) else None
         assert (end.state, end.attempts, end.late if late else (came.fact,), job) == told
-        assert settled.settled[0].transition is not None
+        assert settled.settled[0].written is not None
     assert {True, False} == set(won)
     verdict = ground.judged(8, "finish against lease expiry", urls)
     assert ROUNDS * 3 // 4 == len(verdict.once)

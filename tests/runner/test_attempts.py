@@ -10,22 +10,21 @@ import pytest
 from structlog.typing import EventDict
 
 from tests.conftest import Hands
-from tests.parts import DRAIN, RUN_TERMS, Worker, add, facts, listener, row, take
+from tests.parts import RUN_SETTINGS, Worker, add, facts, listener, row, take
 from tests.wire import LOOPBACK, free_port
 from worker.clock import Clock
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
-from worker.core.model import Claim
+from worker.core.model import Claim, Start
+from worker.core.run_state import Counts, RunState
 from worker.db.database import Database
 from worker.runner.attempts import MISSED_SECONDS, Attempts
 from worker.runner.limiter import Limiter
-from worker.runner.orders import Counts
 from worker.runner.reporter import Reporter
-from worker.runner.terms import Start
 from worker.runner.writer import Writer
 from worker.simulator import Options, Simulator
 from worker.store import shared_state
 
-ENOUGH = DRAIN.timeout_seconds + 5
+ENOUGH = RUN_SETTINGS.timeout_seconds + 5
 """Seconds of a lease that allow to send (law 4)."""
 
 
@@ -36,9 +35,9 @@ class Desk:
     """
 
     attempts: Attempts
+    run: RunState
     limiter: Limiter
     writer: Writer
-    reporter: Reporter
     hands: Hands
     said: Sequence[EventDict]
     ends: asyncio.Queue[int]
@@ -50,7 +49,7 @@ class Desk:
         so many seconds after its start.
         """
         lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
-        self.attempts.take()
+        self.run.begin()
         await self.attempts.carry(
             Start(
                 claim=replace(claim, lease_until=lease_until),
@@ -65,27 +64,28 @@ class Desk:
 async def at_work(
     database: Database, url: str, hands: Hands, *, writes: bool = True
 ) -> AsyncIterator[Desk]:
-    """A desk whose ledger ``writes`` from the beginning, or only at the end."""
+    """A desk whose writer ``writes`` from the beginning, or only at the end."""
     log, said = listener()
     worker = Worker(clock=hands.clock, dice=0.5)
     reporter = Reporter(log, lambda _: None)
-    writer, limiter = Writer(database, worker.transaction(), reporter), worker.limiter()
+    run = RunState(began_at=hands.seconds)
+    writer, limiter = Writer(database, worker.transaction(), run, reporter), worker.limiter()
     ends: asyncio.Queue[int] = asyncio.Queue()
     async with worker.api(url) as api:
         attempts = Attempts(
             api=api,
             limiter=limiter,
             writer=writer,
-            options=worker.options,
+            run=run,
             transaction=worker.transaction(),
             reporter=reporter,
-            ended=lambda: ends.put_nowait(limiter.taken),
+            ended=lambda: ends.put_nowait(run.in_flight),
         )
         desk = Desk(
             attempts=attempts,
+            run=run,
             limiter=limiter,
             writer=writer,
-            reporter=reporter,
             hands=hands,
             said=said,
             ends=ends,
@@ -112,10 +112,10 @@ async def test_an_attempt_ends_in_its_row(
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim)
-        assert (0, 1) == (desk.limiter.taken, desk.attempts.spent)
+        assert (0, 1) == (desk.run.in_flight, desk.run.spent)
         assert 0 == desk.ends.get_nowait()
         assert desk.ends.empty()
-        assert Counts(submitted=1) == desk.reporter.counts
+        assert Counts(submitted=1) == desk.run.counts
     video = await row(database, 1)
     assert ("submitted", simulator.accepted[0].job_id) == (video["state"], video["job_id"])
     assert [(1, "accepted")] == await facts(database, 1)
@@ -146,7 +146,7 @@ async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim, left, left_by_wall)
-        assert (0, int(sent)) == (desk.limiter.taken, desk.attempts.spent)
+        assert (0, int(sent)) == (desk.run.in_flight, desk.run.spent)
     assert int(sent) == len(simulator.requests)
     video = await row(database, 1)
     assert ("submitted" if sent else "pending", int(sent)) == (video["state"], video["attempts"])
@@ -182,7 +182,7 @@ async def test_a_lease_that_runs_short_while_connecting_is_seen(
         simulator.release()
         await asyncio.gather(*carried)
         assert 5 == len(simulator.requests)
-        assert Counts(submitted=5) == desk.reporter.counts
+        assert Counts(submitted=5) == desk.run.counts
     assert [(1, "released")] == await facts(database, 6)
 
 
@@ -194,8 +194,8 @@ async def test_after_the_gate_is_shut_a_claim_is_given_back(
     async with at_work(database, simulator.url, hands) as desk:
         desk.limiter.shut()
         await desk.carry(claim)
-        assert (0, 0) == (desk.limiter.taken, desk.attempts.spent)
-        assert Counts() == desk.reporter.counts
+        assert (0, 0) == (desk.run.in_flight, desk.run.spent)
+        assert Counts() == desk.run.counts
     video = await row(database, 1)
     assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
     assert hands.wall - timedelta(seconds=1) == video["due_at"]
@@ -208,8 +208,8 @@ async def test_what_was_not_sent_counts_as_a_request(database: Database, hands: 
     with free_port() as port:
         async with at_work(database, f"http://{LOOPBACK}:{port}", hands) as desk:
             await desk.carry(claim)
-            assert 1 == desk.attempts.spent
-            assert desk.attempts.last_unclear.startswith("not sent: ClientConnectorError")
+            assert 1 == desk.run.spent
+            assert desk.run.last_unclear.startswith("not sent: ClientConnectorError")
     assert 0 == (await row(database, 1))["attempts"]
 
 
@@ -274,8 +274,8 @@ async def test_only_a_clear_answer_is_clear(database: Database, hands: Hands) ->
         for claim in claims:
             hands.pass_seconds(1)
             await desk.carry(claim)
-            clear.append(desk.attempts.clear_at - 1_000)
-            unclear.append(desk.attempts.last_unclear)
+            clear.append(desk.run.last_clear_at - 1_000)
+            unclear.append(desk.run.last_unclear)
     assert [1, 2, 2, 2, 2, 2, 2, 8] == clear
     assert [
         "",
@@ -349,8 +349,3 @@ async def test_the_line_of_an_attempt_tells_it_all(database: Database, hands: Ha
         "job_id": None,
         "message": (await row(database, 1))["error"],
     } == line
-
-
-async def test_the_terms_of_the_tests_are_those_of_the_orders() -> None:
-    """The tests of leases hold for another time-out than that of the lease."""
-    assert RUN_TERMS.timeout_seconds == DRAIN.timeout_seconds

@@ -12,7 +12,7 @@ from tests.conftest import START, Hands
 from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
 from tests.runner.test_loop import going, until
 from worker.db.database import Database, DatabaseProblem
-from worker.runner.heartbeat import SIGN_SECONDS, Heartbeat, HeartbeatSource
+from worker.runner.heartbeat import HEARTBEAT_SECONDS, Heartbeat, HeartbeatSource
 from worker.runner.reporter import Reporter
 from worker.simulator import Options, Simulator
 from worker.store import workers
@@ -30,8 +30,8 @@ class Bench:
         self.put: list[tuple[Callable[[Connection], None], asyncio.Future[None]]] = []
         self.database = database
         self.heartbeat = Heartbeat(
-            signs=HeartbeatSource(ME, self.beat),
-            put=self.keep,
+            source=HeartbeatSource(ME, self.beat),
+            enqueue=self.keep,
             clock=hands.clock,
             reporter=Reporter(log, lambda _: None),
         )
@@ -76,14 +76,14 @@ async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
     bench: Bench, hands: Hands
 ) -> None:
     """Idle daemons would keep one another awake, or look dead."""
-    for seconds in (0, 0.1, SIGN_SECONDS - 0.2, 0.1):
+    for seconds in (0, 0.1, HEARTBEAT_SECONDS - 0.2, 0.1):
         hands.pass_seconds(seconds)
         bench.heartbeat.turned()
         await bench.write()
         seen = await bench.seen_at()
-    assert later(START, SIGN_SECONDS) == seen
+    assert later(START, HEARTBEAT_SECONDS) == seen
     assert 4 == bench.beats
-    hands.pass_seconds(SIGN_SECONDS - 0.1)
+    hands.pass_seconds(HEARTBEAT_SECONDS - 0.1)
     bench.heartbeat.turned()
     assert [] == bench.put
 
@@ -91,7 +91,7 @@ async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
 async def test_signs_do_not_pile_up(bench: Bench, hands: Hands) -> None:
     """A database that was locked for an hour would be written to for a minute."""
     bench.heartbeat.turned()
-    hands.pass_seconds(10 * SIGN_SECONDS)
+    hands.pass_seconds(10 * HEARTBEAT_SECONDS)
     bench.heartbeat.turned()
     assert 1 == len(bench.put)
 
@@ -103,11 +103,11 @@ async def test_a_database_in_trouble_is_told_of_once_and_tried_again(
     for _ in range(2):
         bench.heartbeat.turned()
         await bench.fail(DatabaseProblem("the disk is full"))
-        hands.pass_seconds(SIGN_SECONDS)
+        hands.pass_seconds(HEARTBEAT_SECONDS)
     assert ["database_trouble"] == [line["event"] for line in bench.said]
     bench.heartbeat.turned()
     await bench.write()
-    assert later(START, 2 * SIGN_SECONDS) == await bench.seen_at()
+    assert later(START, 2 * HEARTBEAT_SECONDS) == await bench.seen_at()
 
 
 async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
@@ -126,7 +126,7 @@ async def test_the_long_dead_are_forgotten_when_a_run_begins(bench: Bench, hands
     hands.pass_seconds(90_000)
     bench.heartbeat.turned()
     await bench.fail(DatabaseProblem("not yet"))
-    hands.pass_seconds(SIGN_SECONDS)
+    hands.pass_seconds(HEARTBEAT_SECONDS)
     bench.heartbeat.turned()
     await bench.write()
     assert ["me"] == [fellow.id for fellow in await bench.database.read(workers.everyone)]

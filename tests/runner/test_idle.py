@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 
 from tests.conftest import open_database
 from worker import wiring
+from worker.core.stop_conditions import RunOptions
 from worker.settings import Key, Settings
 
 POLL_SECONDS = 0.02
@@ -56,7 +57,7 @@ class Counting(selectors.DefaultSelector):
 async def _run_idle(path: Path, counting: Counting) -> None:
     """A daemon as the program makes it, until there were enough wake-ups."""
     settings = Settings(database_url=str(path), poll_seconds=POLL_SECONDS)
-    options = wiring.options(settings, drain=False)
+    options = RunOptions(drain=False)
     key = Key("demo-key", "a test")
     async with (
         open_database(path) as database,

@@ -12,23 +12,12 @@ FAR_FUTURE = 3600.0
 
 def limiter(*, rate: int = 1000, period_seconds: float = 1.0) -> Limiter:
     """A gate on the real monotonic clock."""
-    return Limiter(slots=3, rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
+    return Limiter(rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
 
 
 async def at_once(waiting: Coroutine[Any, Any, bool] | asyncio.Future[bool]) -> bool:
     """What comes out, without any wait worth the name."""
     return await asyncio.wait_for(waiting, 1)
-
-
-def test_slots_are_taken_and_given_back() -> None:
-    """The gate knows how many requests are in flight."""
-    passage = limiter()
-    assert (3, 0) == (passage.slots, passage.taken)
-    passage.take(2)
-    passage.take(1)
-    assert 3 == passage.taken
-    passage.give_back()
-    assert 2 == passage.taken
 
 
 async def test_a_start_that_is_past_begins_now() -> None:
@@ -45,7 +34,7 @@ async def test_a_start_is_waited_for() -> None:
 
 async def test_a_start_counts_on_the_clock_that_was_given() -> None:
     """The seconds of a start are those of the clock that reserved it."""
-    passage = Limiter(slots=1, rate=1000, period_seconds=1.0, monotonic=lambda: 5_000_000.0)
+    passage = Limiter(rate=1000, period_seconds=1.0, monotonic=lambda: 5_000_000.0)
     assert await at_once(passage.begin(5_000_000.02))
 
 

@@ -21,7 +21,7 @@ from tests.parts import (
     DAEMON,
     DRAIN,
     DRAIN_ALL,
-    RUN_TERMS,
+    RUN_SETTINGS,
     RealTime,
     Worker,
     add,
@@ -34,17 +34,18 @@ from tests.parts import (
 from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
-from worker.core.breaker import Stop, Trouble
-from worker.core.decide import Policy
+from worker.core.model import Stop, StopReason
+from worker.core.run_state import Counts
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import as_text
 from worker.runner.loop import Runner
-from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
+from worker.runner.model import RunReport
 from worker.simulator import Limit, Options, Simulator
 from worker.store import relocation
 from worker.store.caps import Cap
 
-MUCH_LATER = Policy(max_attempts=3, backoff_base_seconds=7_200, backoff_max_seconds=7_200)
+MUCH_LATER = replace(RUN_SETTINGS, backoff_base_seconds=7_200.0, backoff_max_seconds=7_200.0)
 """A backoff of an hour, with dice that show a half."""
 
 
@@ -126,9 +127,7 @@ async def test_a_drain_buys_everything_once(database: Database, simulator: Simul
     """A video is lost or bought twice although nothing goes wrong."""
     await add(database, *urls(60))
     report = await Worker().run(database, simulator.url)
-    assert (
-        RunReport(end=StopReason.EMPTY, detail="", counts=Counts(submitted=60), stop=None) == report
-    )
+    assert RunReport(stop=Stop(reason=StopReason.EMPTY), counts=Counts(submitted=60)) == report
     assert {"submitted": 60} == await states(database)
     assert 60 == len(simulator.requests)
     await agree(database, simulator)
@@ -137,7 +136,7 @@ async def test_a_drain_buys_everything_once(database: Database, simulator: Simul
 async def test_nothing_to_do_is_no_trouble(database: Database, simulator: Simulator) -> None:
     """A drain of an empty table does something, or does not end."""
     report = await Worker().run(database, simulator.url)
-    assert RunReport(end=StopReason.EMPTY, detail="", counts=Counts(), stop=None) == report
+    assert RunReport(stop=Stop(reason=StopReason.EMPTY), counts=Counts()) == report
     assert [] == simulator.requests
 
 
@@ -148,7 +147,7 @@ async def test_two_processes_share_one_database(url: str, simulator: Simulator) 
         await add(first, *urls(200))
         reports = await asyncio.gather(
             *(
-                Worker(terms=replace(RUN_TERMS, worker=name)).run(database, simulator.url)
+                Worker(name=name).run(database, simulator.url)
                 for name, database in (("a", first), ("b", second))
             )
         )
@@ -173,8 +172,8 @@ async def test_rows_are_sent_with_their_own_name_and_the_defaults(
     """The body is not made of the row, its request_id and the settings' defaults."""
     await add(database, "https://videos.example/1.mp4", media_id="m-1")
     await add(database, "https://videos.example/2.mp4", language="fi-FI")
-    options = replace(DRAIN, defaults=replace(DRAIN.defaults, language="de-DE"))
-    await Worker(slots=1, options=options).run(database, simulator.url)
+    settings = replace(RUN_SETTINGS, default_language="de-DE")
+    await Worker(slots=1, settings=settings).run(database, simulator.url)
     named, unnamed = [each.body for each in simulator.requests]
     assert {
         "media": {
@@ -227,14 +226,14 @@ async def test_an_outcome_ends_in_its_row(
     due_at = (await row(database, 1))["due_at"]
     worker = Worker(
         options=replace(DRAIN, limit=1),
-        terms=replace(RUN_TERMS, policy=MUCH_LATER),
+        settings=MUCH_LATER,
         timeout_seconds=0.3,
     )
     async with Simulator(Options(script={1: kind})) as simulator:
         report = await worker.run(database, simulator.url)
         video = await row(database, 1)
         state, attempts, status, moved, error = end
-        assert StopReason.LIMIT == report.end
+        assert StopReason.LIMIT == report.stop.reason
         assert (state, attempts, status) == (
             video["state"],
             video["attempts"],
@@ -261,10 +260,10 @@ async def test_an_outcome_ends_in_its_row(
 async def test_what_never_left_costs_no_attempt(database: Database) -> None:
     """An unreachable API uses up the attempts of the videos, or makes doubts (law 7)."""
     await add(database, *urls(3))
-    worker = Worker(terms=replace(RUN_TERMS, policy=MUCH_LATER))
+    worker = Worker(settings=MUCH_LATER)
     with free_port() as port:
         report = await worker.run(database, f"http://{LOOPBACK}:{port}")
-    assert (StopReason.EMPTY, Counts(postponed=3)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(postponed=3)) == (report.stop.reason, report.counts)
     for number in (1, 2, 3):
         video = await row(database, number)
         assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
@@ -288,7 +287,7 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
     """A request is made for a row that cannot be sent, or it counts as an attempt."""
     await add(database, link, *urls(2))
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.stop.reason, report.counts)
     video = await row(database, 1)
     assert ("failed", 0, None) == (video["state"], video["attempts"], video["http_status"])
     assert str(video["error"]).startswith(error)
@@ -315,7 +314,7 @@ async def test_attempts_are_used_up(database: Database, simulator: Simulator) ->
     await add(database, *urls(1))
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
     video = await row(database, 1)
-    assert (StopReason.EMPTY, Counts(failed=1, postponed=2)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(failed=1, postponed=2)) == (report.stop.reason, report.counts)
     assert ("failed", 3, 3) == (video["state"], video["attempts"], video["claims"])
     assert 3 == len(simulator.requests)
     assert [(1, "try_later"), (2, "try_later"), (3, "try_later")] == await facts(database, 1)
@@ -346,10 +345,10 @@ async def test_a_doubt_outlives_a_clean_answer(database: Database, simulator: Si
     """
     simulator.options = Options(script={1: "lost", 2: "400", 3: "500"})
     await add(database, *urls(1))
-    terms = replace(RUN_TERMS, repeat_doubts_after=0.0)
-    report = await Worker(options=DRAIN_ALL, terms=terms).run(database, simulator.url)
+    settings = replace(RUN_SETTINGS, on_doubt="retry", doubt_settle_seconds=0.0)
+    report = await Worker(options=DRAIN_ALL, settings=settings).run(database, simulator.url)
     video = await row(database, 1)
-    assert (StopReason.EMPTY, Counts(in_doubt=3)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(in_doubt=3)) == (report.stop.reason, report.counts)
     assert ("in_doubt", 3) == (video["state"], video["attempts"])
     assert str(video["error"]).startswith("an earlier attempt is still in doubt")
     assert [
@@ -367,9 +366,12 @@ async def test_on_doubt_retry_repeats_until_it_is_clear(
     """The order to repeat doubts is not obeyed, or not before the doubt has settled."""
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
-    terms = replace(RUN_TERMS, repeat_doubts_after=0.2)
-    report = await Worker(options=DRAIN_ALL, terms=terms).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=2, in_doubt=1)) == (report.end, report.counts)
+    settings = replace(RUN_SETTINGS, on_doubt="retry", doubt_settle_seconds=0.2)
+    report = await Worker(options=DRAIN_ALL, settings=settings).run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=2, in_doubt=1)) == (
+        report.stop.reason,
+        report.counts,
+    )
     assert [(1, "in_doubt"), (1, "retry"), (2, "accepted")] == await facts(database, 1)
     first, *_, last = simulator.requests
     assert first.url == last.url
@@ -383,7 +385,10 @@ async def test_doubts_stay_without_the_order_to_repeat(
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=1, in_doubt=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=1, in_doubt=1)) == (
+        report.stop.reason,
+        report.counts,
+    )
     assert 2 == len(simulator.requests)
 
 
@@ -410,8 +415,8 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
         await may_answer.wait()
         line.say(said)
 
-    ahead = RealTime(wall=RUN_TERMS.lease.total_seconds() + 1)
-    other = Worker(clock=ahead.clock, terms=replace(RUN_TERMS, worker="other")).transaction()
+    ahead = RealTime(wall=RUN_SETTINGS.lease.total_seconds() + 1)
+    other = Worker(clock=ahead.clock, name="other").transaction()
     async with (
         Wire(late) as wire,
         Worker().on(database, wire.url) as runner,
@@ -423,7 +428,7 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
         may_answer.set()
         report = await run
     video = await row(database, 1)
-    assert (StopReason.EMPTY, counts) == (report.end, report.counts)
+    assert (StopReason.EMPTY, counts) == (report.stop.reason, report.counts)
     assert (state, 1, job_id) == (video["state"], video["attempts"], video["job_id"])
     clear = [(1, "late_answer")] if state != "in_doubt" else []
     assert [(1, "in_doubt"), *clear] == await facts(database, 1)
@@ -434,13 +439,13 @@ async def test_a_lease_of_another_process_is_waited_for(
 ) -> None:
     """A drain that waits ends before a dead process' claim is known to be a doubt (law 4)."""
     await add(database, *urls(1))
-    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
+    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await database.write(
         lambda c: c.exec_driver_sql("UPDATE videos SET due_at = '2026-01-01 00:00:00'"), "test"
     )
     await take(database, nearly_over, worker="dead")
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(in_doubt=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(in_doubt=1)) == (report.stop.reason, report.counts)
     assert [] == simulator.requests
 
 
@@ -451,7 +456,7 @@ async def test_a_drain_leaves_the_claims_of_others(
     await add(database, *urls(2))
     await take(database, datetime.now(UTC), worker="other")
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.stop.reason, report.counts)
     assert {"submitting": 1, "submitted": 1} == await states(database)
 
 
@@ -465,9 +470,9 @@ async def test_a_bad_key_costs_two_requests(
     """A refused key is asked for more than a confirmation, or is charged to a video (law 8)."""
     await add(database, *urls(10))
     report = await Worker(key="wrong", slots=slots).run(database, simulator.url)
-    assert (StopReason.ACCOUNT, Counts(postponed=2)) == (report.end, report.counts)
-    assert "HTTP 401: Invalid API key" == report.detail
-    assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
+    assert (StopReason.ACCOUNT, Counts(postponed=2)) == (report.stop.reason, report.counts)
+    assert "HTTP 401: Invalid API key" == report.stop.message
+    assert Stop(reason=StopReason.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
     assert 2 == len(simulator.requests)
     assert 2 == len({each.url for each in simulator.requests})
     assert {"pending": 10} == await states(database)
@@ -479,8 +484,8 @@ async def test_a_wrong_address_costs_two_requests(database: Database, simulator:
     await add(database, *urls(10))
     simulator.options = Options(failures={"404": 1.0})
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.ADDRESS, Counts(postponed=2)) == (report.end, report.counts)
-    assert Stop(trouble=Trouble.ADDRESS, message="HTTP 404: Not Found") == report.stop
+    assert (StopReason.ADDRESS, Counts(postponed=2)) == (report.stop.reason, report.counts)
+    assert Stop(reason=StopReason.ADDRESS, message="HTTP 404: Not Found") == report.stop
     assert 2 == len(simulator.requests)
     assert {"pending": 10} == await states(database)
 
@@ -490,10 +495,10 @@ async def test_a_refused_key_that_nobody_can_confirm_is_told(
 ) -> None:
     """A drain of one video calls a refused key a success."""
     await add(database, *urls(1))
-    worker = Worker(key="wrong", terms=replace(RUN_TERMS, policy=MUCH_LATER))
+    worker = Worker(key="wrong", settings=MUCH_LATER)
     report = await worker.run(database, simulator.url)
-    assert StopReason.ACCOUNT == report.end
-    assert Stop(trouble=Trouble.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
+    assert StopReason.ACCOUNT == report.stop.reason
+    assert Stop(reason=StopReason.ACCOUNT, message="HTTP 401: Invalid API key") == report.stop
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -504,7 +509,10 @@ async def test_one_stray_refusal_stops_nothing(
     await add(database, *urls(10))
     simulator.options = Options(script={number: "401"})
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=10, postponed=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=10, postponed=1)) == (
+        report.stop.reason,
+        report.counts,
+    )
     assert 11 == len(simulator.requests)
 
 
@@ -515,7 +523,7 @@ async def test_a_video_that_is_always_refused_fails_alone(database: Database) ->
     async with Wire(by_url({urls(10)[3]: refusal})) as wire:
         report = await Worker(options=DRAIN_ALL).run(database, wire.url)
     assert (StopReason.EMPTY, Counts(submitted=9, failed=1, postponed=1)) == (
-        report.end,
+        report.stop.reason,
         report.counts,
     )
     video = await row(database, 4)
@@ -558,8 +566,8 @@ async def test_nothing_is_sent_that_cannot_be_written_down(
     await add(database, *urls(3))
     await unwritable(database)
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
-    assert "read-only" in report.detail
+    assert (StopReason.DATABASE, Counts()) == (report.stop.reason, report.counts)
+    assert "read-only" in report.stop.message
     assert [] == simulator.requests
 
 
@@ -575,8 +583,8 @@ async def test_nothing_is_sent_whose_intent_a_server_refuses(
     async with open_database(served) as database:
         report = await Worker().run(database, simulator.url)
         assert {"pending": 3} == await states(database)
-    assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
-    assert "read-only: name the primary server" in report.detail
+    assert (StopReason.DATABASE, Counts()) == (report.stop.reason, report.counts)
+    assert "read-only: name the primary server" in report.stop.message
     assert [] == simulator.requests
 
 
@@ -594,8 +602,8 @@ async def test_a_full_disk_stops_the_requests(database: Database, simulator: Sim
     await add(database, *urls(3_000))
     await full(database)
     report = await Worker(slots=64).run(database, simulator.url)
-    assert StopReason.DATABASE == report.end
-    assert "full" in report.detail
+    assert StopReason.DATABASE == report.stop.reason
+    assert "full" in report.stop.message
     assert len(simulator.requests) == report.counts.submitted < 3_000
 
 
@@ -652,12 +660,12 @@ async def test_the_pace_holds_in_every_window(
     url: str, simulator: Simulator, processes: int
 ) -> None:
     """More starts than allowed fall into some window, or far fewer than allowed (law 10)."""
-    terms = replace(RUN_TERMS, rate=20, period_seconds=0.5)
+    settings = replace(RUN_SETTINGS, rate=20, period_seconds=0.5)
     async with AsyncExitStack() as stack:
         databases = [await stack.enter_async_context(open_database(url)) for _ in range(processes)]
         await add(databases[0], *urls(50))
         late = await stack.enter_async_context(metronome())
-        worker = Worker(terms=terms, slots=8)
+        worker = Worker(settings=settings, slots=8)
         await asyncio.gather(*(worker.run(each, simulator.url) for each in databases))
     assert 50 == len(simulator.requests)
     log = Log(came=moments(simulator.requests), late=late)
@@ -667,11 +675,13 @@ async def test_the_pace_holds_in_every_window(
 
 async def test_the_pace_holds_across_a_restart(database: Database, simulator: Simulator) -> None:
     """A restart begins a new period, so that twice as many starts fall into one (law 10)."""
-    terms = replace(RUN_TERMS, rate=10, period_seconds=0.5)
+    settings = replace(RUN_SETTINGS, rate=10, period_seconds=0.5)
     await add(database, *urls(20))
     async with metronome() as late:
         for _ in range(2):
-            await Worker(terms=terms, options=replace(DRAIN, limit=10)).run(database, simulator.url)
+            await Worker(settings=settings, options=replace(DRAIN, limit=10)).run(
+                database, simulator.url
+            )
     assert 20 == len(simulator.requests)
     Log(came=moments(simulator.requests), late=late).keeps(10, 0.5)
 
@@ -681,7 +691,10 @@ async def test_a_429_holds_everybody_back(database: Database, simulator: Simulat
     simulator.options = Options(script={3: "429"})
     await add(database, *urls(6))
     report = await Worker(slots=1, dice=0.0).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=6, postponed=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=6, postponed=1)) == (
+        report.stop.reason,
+        report.counts,
+    )
     gaps = [b.arrived_at - a.arrived_at for a, b in pairwise(simulator.requests)]
     assert [False, False, True, False, False, False] == [gap >= 0.95 for gap in gaps]
 
@@ -692,8 +705,8 @@ async def test_a_limit_of_the_server_is_found(database: Database, simulator: Sim
     """
     simulator.options = Options(limit=Limit(10, 0.3))
     await add(database, *urls(20))
-    report = await Worker(terms=replace(RUN_TERMS, rate=60)).run(database, simulator.url)
-    assert (StopReason.EMPTY, 20) == (report.end, report.counts.submitted)
+    report = await Worker(settings=replace(RUN_SETTINGS, rate=60)).run(database, simulator.url)
+    assert (StopReason.EMPTY, 20) == (report.stop.reason, report.counts.submitted)
     assert {1} == {(await row(database, number))["attempts"] for number in range(1, 21)}
     assert 0 < report.counts.postponed < 10
     await agree(database, simulator)
@@ -705,8 +718,8 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     slow = answer(b"", "429 Slow", Retry_After="4000")
     async with Wire(by_url({urls(2)[0]: slow})) as wire:
         report = await Worker(options=DRAIN_ALL).run(database, wire.url)
-    assert (StopReason.COOL_DOWN, Counts(postponed=1)) == (report.end, report.counts)
-    assert "HTTP 429, empty body" == report.detail
+    assert (StopReason.COOL_DOWN, Counts(postponed=1)) == (report.stop.reason, report.counts)
+    assert "HTTP 429, empty body" == report.stop.message
     assert {"pending": 2} == await states(database)
 
 
@@ -731,11 +744,11 @@ async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain
 async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
     """Videos are claimed long before the pace lets them start (law 12)."""
     await add(database, *urls(4))
-    terms = replace(RUN_TERMS, rate=1, period_seconds=0.4)
+    settings = replace(RUN_SETTINGS, rate=1, period_seconds=0.4)
     ahead: list[int] = []
     async with (
         Simulator(Options()) as simulator,
-        Worker(terms=terms).on(database, simulator.url) as runner,
+        Worker(settings=settings).on(database, simulator.url) as runner,
         going(runner) as run,
     ):
         for count in range(1, 5):
@@ -754,13 +767,13 @@ async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Sim
     simulator.options = Options(failures={"proxy-502": 1.0}, latency_seconds=0.005)
     await add(database, *urls(30))
     time_of_day = RealTime()
-    worker = Worker(clock=time_of_day.clock, terms=replace(RUN_TERMS, timeout_seconds=20.0))
+    worker = Worker(clock=time_of_day.clock, settings=replace(RUN_SETTINGS, timeout_seconds=20.0))
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await simulator.wait_for_requests(8)
         time_of_day.monotonic = 58.0  # the last clear answer was about a minute ago
         report = await run
-    assert (StopReason.UNREACHABLE, Counts(in_doubt=8)) == (report.end, report.counts)
-    assert report.detail.startswith("HTTP 502: ")
+    assert (StopReason.UNREACHABLE, Counts(in_doubt=8)) == (report.stop.reason, report.counts)
+    assert report.stop.message.startswith("HTTP 502: ")
     assert {"pending": 22, "in_doubt": 8} == await states(database)
 
 
@@ -779,7 +792,10 @@ async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, pl
         assert [(1,)] == plain.execute("SELECT count(*) FROM videos WHERE state = 'submitting'")
         simulator.release()
         report = await run
-    assert (StopReason.EMPTY, Counts(submitted=12, in_doubt=8)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=12, in_doubt=8)) == (
+        report.stop.reason,
+        report.counts,
+    )
 
 
 # --- Twenty equal refusals ------------------------------------------------------------------------
@@ -792,11 +808,11 @@ async def test_twenty_equal_refusals_stop_a_run(database: Database, simulator: S
     simulator.options = Options(failures={"400": 1.0})
     await add(database, *urls(30))
     report = await Worker(slots=1).run(database, simulator.url)
-    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.end, report.counts)
-    assert "HTTP 400: Bad Request" == report.detail
+    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.stop.reason, report.counts)
+    assert "HTTP 400: Bad Request" == report.stop.message
     assert (
         Stop(
-            trouble=Trouble.EQUAL_REFUSALS,
+            reason=StopReason.EQUAL_REFUSALS,
             message="HTTP 400: Bad Request",
             videos=tuple(range(1, 21)),
         )
@@ -815,7 +831,7 @@ async def test_equal_refusals_of_many_slots_are_all_told(
     failed = await database.read(
         lambda c: c.exec_driver_sql("SELECT id FROM videos WHERE state = 'failed'").scalars().all()
     )
-    assert StopReason.EQUAL_REFUSALS == report.end
+    assert StopReason.EQUAL_REFUSALS == report.stop.reason
     assert report.stop is not None
     assert 20 <= len(failed) < 28
     assert sorted(failed) == sorted(report.stop.videos)
@@ -831,7 +847,7 @@ async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> N
     }
     async with Wire(by_url(refusals)) as wire:
         report = await Worker(slots=1).run(database, wire.url)
-    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.end, report.counts)
+    assert (StopReason.EQUAL_REFUSALS, Counts(failed=20)) == (report.stop.reason, report.counts)
 
 
 async def test_different_refusals_stop_nothing(database: Database) -> None:
@@ -843,7 +859,7 @@ async def test_different_refusals_stop_nothing(database: Database) -> None:
     }
     async with Wire(by_url(refusals)) as wire:
         report = await Worker(slots=1).run(database, wire.url)
-    assert (StopReason.EMPTY, Counts(failed=25)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(failed=25)) == (report.stop.reason, report.counts)
 
 
 # --- The end of a drain ---------------------------------------------------------------------------
@@ -854,7 +870,7 @@ async def test_a_drain_does_not_wait_unless_told(database: Database, simulator: 
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(days=1))
     await add(database, *urls(1))
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=1)) == (report.stop.reason, report.counts)
     assert {"pending": 1, "submitted": 1} == await states(database)
 
 
@@ -865,7 +881,10 @@ async def test_a_drain_that_waits_works_off_backoffs(
     simulator.options = Options(script={1: "500", 2: "500"})
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(seconds=0.2))
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=1, postponed=2)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=1, postponed=2)) == (
+        report.stop.reason,
+        report.counts,
+    )
 
 
 @pytest.mark.parametrize("slots", [1, 4])
@@ -875,10 +894,10 @@ async def test_a_limit_is_as_many_requests(
 ) -> None:
     """A run makes more or fewer requests than it was told to."""
     await add(database, *urls(8))
-    terms = replace(RUN_TERMS, rate=50)  # so that some of them wait for their start
-    worker = Worker(options=replace(DRAIN, limit=limit), slots=slots, terms=terms)
+    settings = replace(RUN_SETTINGS, rate=50)  # so that some of them wait for their start
+    worker = Worker(options=replace(DRAIN, limit=limit), slots=slots, settings=settings)
     report = await worker.run(database, simulator.url)
-    assert (StopReason.LIMIT, Counts(submitted=limit)) == (report.end, report.counts)
+    assert (StopReason.LIMIT, Counts(submitted=limit)) == (report.stop.reason, report.counts)
     assert limit == len(simulator.requests)
     assert {"pending": 8 - limit, "submitted": limit} == await states(database)
 
@@ -897,14 +916,14 @@ async def test_a_claim_that_has_grown_old_is_given_back(
     worker = Worker(
         clock=time_of_day.clock,
         options=replace(DRAIN, limit=2),
-        terms=replace(RUN_TERMS, rate=1, period_seconds=0.15),
+        settings=replace(RUN_SETTINGS, rate=1, period_seconds=0.15),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: state_of(plain, 2) == "submitting", run)
         assert 1 == len(simulator.requests)
         time_of_day.wall, time_of_day.monotonic = jump.wall, jump.monotonic
         report = await run
-    assert (StopReason.LIMIT, Counts(submitted=2)) == (report.end, report.counts)
+    assert (StopReason.LIMIT, Counts(submitted=2)) == (report.stop.reason, report.counts)
     assert 2 == len(simulator.requests)
     assert [(1, "released"), (2, "accepted")] == await facts(database, 2)
     video = await row(database, 2)
@@ -914,12 +933,12 @@ async def test_a_claim_that_has_grown_old_is_given_back(
 async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulator) -> None:
     """A run goes on after its time, or leaves something claimed."""
     await add(database, *urls(10))
-    terms = replace(RUN_TERMS, rate=1, period_seconds=0.25)
+    settings = replace(RUN_SETTINGS, rate=1, period_seconds=0.25)
     options = replace(DRAIN_ALL, max_seconds=0.6)
     began = time.monotonic()
-    report = await Worker(options=options, terms=terms).run(database, simulator.url)
+    report = await Worker(options=options, settings=settings).run(database, simulator.url)
     assert 0.6 <= time.monotonic() - began < 2
-    assert StopReason.TIME == report.end
+    assert StopReason.TIME == report.stop.reason
     submitted = report.counts.submitted
     assert 2 <= submitted <= 4
     assert {"pending": 10 - submitted, "submitted": submitted} == await states(database)
@@ -930,7 +949,10 @@ async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(hours=1))
     options = replace(DRAIN_ALL, max_seconds=0.2)
     async with asyncio.timeout(5):
-        assert StopReason.TIME == (await Worker(options=options).run(database, simulator.url)).end
+        assert (
+            StopReason.TIME
+            == (await Worker(options=options).run(database, simulator.url)).stop.reason
+        )
 
 
 async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
@@ -938,7 +960,9 @@ async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, pl
     await add(database, *urls(2))
     await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
-    assert RunReport(end=StopReason.PAUSED, detail="lunch", counts=Counts(), stop=None) == report
+    assert (
+        RunReport(stop=Stop(reason=StopReason.PAUSED, message="lunch"), counts=Counts()) == report
+    )
     assert [] == simulator.requests
 
 
@@ -956,27 +980,25 @@ async def test_a_cap_ends_a_drain(
     """One more is bought than was allowed, or one less, or a drain waits for a day."""
     simulator.options = Options(script={1: "400", 3: "lost", 4: "400"})
     await add(database, *urls(20))
-    terms = replace(RUN_TERMS, caps=(cap,))
-    report = await Worker(options=options, terms=terms).run(database, simulator.url)
+    report = await Worker(options=options, caps=(cap,)).run(database, simulator.url)
     assert (StopReason.CAP, Counts(submitted=4, failed=2, in_doubt=1)) == (
-        report.end,
+        report.stop.reason,
         report.counts,
     )
-    assert f"{cap.name} = 5 is reached" in report.detail
+    assert f"{cap.name} = 5 is reached" in report.stop.message
     assert 5 == len(simulator.accepted)
-    again = await Worker(options=options, terms=terms).run(database, simulator.url)
-    assert (StopReason.CAP, Counts()) == (again.end, again.counts)
+    again = await Worker(options=options, caps=(cap,)).run(database, simulator.url)
+    assert (StopReason.CAP, Counts()) == (again.stop.reason, again.counts)
 
 
 async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Simulator) -> None:
     """``--limit`` forgets the cap, or the cap the limit."""
     await add(database, *urls(20))
-    terms = replace(RUN_TERMS, caps=(TOTAL,))
     first = replace(DRAIN, limit=3)
-    report = await Worker(options=first, terms=terms).run(database, simulator.url)
-    assert (StopReason.LIMIT, Counts(submitted=3)) == (report.end, report.counts)
-    report = await Worker(options=first, terms=terms).run(database, simulator.url)
-    assert (StopReason.CAP, Counts(submitted=2)) == (report.end, report.counts)
+    report = await Worker(options=first, caps=(TOTAL,)).run(database, simulator.url)
+    assert (StopReason.LIMIT, Counts(submitted=3)) == (report.stop.reason, report.counts)
+    report = await Worker(options=first, caps=(TOTAL,)).run(database, simulator.url)
+    assert (StopReason.CAP, Counts(submitted=2)) == (report.stop.reason, report.counts)
 
 
 async def test_what_another_process_claimed_is_waited_for(
@@ -987,9 +1009,8 @@ async def test_what_another_process_claimed_is_waited_for(
     """
     await add(database, *urls(20))
     await take(database, datetime.now(UTC) + timedelta(seconds=60), worker="other")
-    terms = replace(RUN_TERMS, caps=(TOTAL,))
     async with (
-        Worker(terms=terms).on(database, simulator.url) as runner,
+        Worker(caps=(TOTAL,)).on(database, simulator.url) as runner,
         going(runner) as run,
         asyncio.timeout(10),
     ):
@@ -997,7 +1018,7 @@ async def test_what_another_process_claimed_is_waited_for(
         await asyncio.wait({run}, timeout=0.2)  # not to wait: it has the time to end too soon
         await say(plain, "UPDATE videos SET state = 'pending' WHERE state = 'submitting'")
         report = await run
-    assert (StopReason.CAP, Counts(submitted=5)) == (report.end, report.counts)
+    assert (StopReason.CAP, Counts(submitted=5)) == (report.stop.reason, report.counts)
 
 
 async def test_a_cap_does_not_outlast_a_dead_process(
@@ -1005,12 +1026,11 @@ async def test_a_cap_does_not_outlast_a_dead_process(
 ) -> None:
     """A drain waits for ever for the claim of a process that is gone."""
     await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
-    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of TERMS last 70 s
+    nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await take(database, nearly_over, worker="dead")
     await add(database, *urls(20))
-    terms = replace(RUN_TERMS, caps=(TOTAL,))
-    report = await Worker(terms=terms).run(database, simulator.url)
-    assert (StopReason.CAP, Counts(submitted=4, in_doubt=1)) == (report.end, report.counts)
+    report = await Worker(caps=(TOTAL,)).run(database, simulator.url)
+    assert (StopReason.CAP, Counts(submitted=4, in_doubt=1)) == (report.stop.reason, report.counts)
 
 
 async def test_a_daemon_sits_out_a_cap_and_says_so_once(
@@ -1019,8 +1039,7 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
     """A daemon ends at a cap, fills its log while it waits, or does not see that it has opened."""
     await add(database, *urls(6))
     log, said = listener()
-    terms = replace(RUN_TERMS, caps=(DAILY,))
-    worker = Worker(options=DAEMON, terms=terms, log=log)
+    worker = Worker(options=DAEMON, caps=(DAILY,), log=log)
 
     def told() -> int:
         return sum(each["event"] == "cap_reached" for each in said)
@@ -1054,7 +1073,7 @@ async def test_a_queue_that_has_moved_ends_a_run(
     async with asyncio.timeout(10):
         report = await Worker(options=options).run(database, simulator.url)
     assert (
-        RunReport(end=StopReason.MOVED, detail="sqlite:///b.db", counts=Counts(), stop=None)
+        RunReport(stop=Stop(reason=StopReason.MOVED, message="sqlite:///b.db"), counts=Counts())
         == report
     )
     assert [] == simulator.requests
@@ -1065,12 +1084,12 @@ async def test_an_idle_daemon_sees_that_its_queue_moves(
 ) -> None:
     """It sees the mark when something is due, which is never again."""
     log, said = listener()
-    worker = Worker(options=replace(DAEMON, poll_seconds=0.02), log=log)
+    worker = Worker(options=DAEMON, settings=replace(RUN_SETTINGS, poll_seconds=0.02), log=log)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: said, run)
         await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
         async with asyncio.timeout(10):
-            assert StopReason.MOVED is (await run).end
+            assert StopReason.MOVED is (await run).stop.reason
 
 
 async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
@@ -1082,7 +1101,7 @@ async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Data
 
     async with Wire(by_url({}, move)) as wire:
         report = await Worker(options=DAEMON, slots=1).run(database, wire.url)
-    assert (StopReason.MOVED, Counts(submitted=1)) == (report.end, report.counts)
+    assert (StopReason.MOVED, Counts(submitted=1)) == (report.stop.reason, report.counts)
     assert {"submitted": 1, "pending": 1} == await states(database)
 
 
@@ -1134,8 +1153,11 @@ async def test_a_daemon_wakes_for_the_next_due_row(
     """A video whose backoff is over waits until somebody writes to the database."""
     due_at = datetime.now(UTC) + timedelta(seconds=0.4)
     await add(database, *urls(1), due_at=due_at)
-    options = replace(DAEMON, poll_seconds=60.0)
-    async with Worker(options=options).on(database, simulator.url) as runner, going(runner):
+    settings = replace(RUN_SETTINGS, poll_seconds=60.0)
+    async with (
+        Worker(options=DAEMON, settings=settings).on(database, simulator.url) as runner,
+        going(runner),
+    ):
         async with asyncio.timeout(5):
             await simulator.wait_for_accepted(1)
         assert datetime.now(UTC) >= due_at
@@ -1171,16 +1193,15 @@ async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simul
         return looks[-1]
 
     worker = Worker(
-        options=replace(DAEMON, poll_seconds=60.0), clock=Clock(now=now, monotonic=time.monotonic)
+        options=DAEMON,
+        settings=replace(RUN_SETTINGS, poll_seconds=60.0),
+        clock=Clock(now=now, monotonic=time.monotonic),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: len(looks) > 1, run)  # it has looked twice, and goes to sleep
         runner.stop()
         async with asyncio.timeout(2):
-            assert (
-                RunReport(end=StopReason.STOPPED, detail="", counts=Counts(), stop=None)
-                == await run
-            )
+            assert RunReport(stop=Stop(reason=StopReason.STOPPED), counts=Counts()) == await run
 
 
 async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
@@ -1188,11 +1209,13 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
 ) -> None:
     """A stop makes doubts of requests in flight, or sends what had not begun, or charges it."""
     await add(database, *urls(5))
-    terms = replace(RUN_TERMS, rate=1, period_seconds=0.05)  # the next start is reserved, but ahead
+    settings = replace(
+        RUN_SETTINGS, rate=1, period_seconds=0.05
+    )  # the next start is reserved, but ahead
     due_at = (await row(database, 3))["due_at"]
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
-        Worker(terms=terms).on(database, simulator.url) as runner,
+        Worker(settings=settings).on(database, simulator.url) as runner,
         going(runner) as run,
     ):
         await simulator.wait_for_requests(2)
@@ -1201,10 +1224,7 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
         await until(lambda: state_of(plain, 3) == "pending", run)
         simulator.release()
         report = await run
-        assert (
-            RunReport(end=StopReason.STOPPED, detail="", counts=Counts(submitted=2), stop=None)
-            == report
-        )
+        assert RunReport(stop=Stop(reason=StopReason.STOPPED), counts=Counts(submitted=2)) == report
         video = await row(database, 3)
         assert ("pending", 0, 1) == (video["state"], video["attempts"], video["claims"])
         assert due_at == video["due_at"]
@@ -1219,10 +1239,10 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
 ) -> None:
     """A stop waits for ever for an answer, or calls unsent what had left."""
     await add(database, *urls(3))
-    options = replace(DRAIN, grace_seconds=grace_seconds)
+    settings = replace(RUN_SETTINGS, grace_seconds=grace_seconds)
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
-        Worker(options=options, slots=1).on(database, simulator.url) as runner,
+        Worker(settings=settings, slots=1).on(database, simulator.url) as runner,
         going(runner) as run,
         asyncio.timeout(5),
     ):
@@ -1231,7 +1251,10 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
         if grace_seconds > 1:
             runner.hurry()
         report = await run
-        assert (StopReason.STOPPED, Counts(submitted=1, in_doubt=1)) == (report.end, report.counts)
+        assert (StopReason.STOPPED, Counts(submitted=1, in_doubt=1)) == (
+            report.stop.reason,
+            report.counts,
+        )
         video = await row(database, 2)
         assert ("in_doubt", 1) == (video["state"], video["attempts"])
         assert "sent, but no answer was read: cut short by our own stop" == video["error"]
@@ -1250,7 +1273,11 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plai
             runner.hurry()
             report = await run
     video = await row(database, 1)
-    assert (StopReason.STOPPED, "pending", 0) == (report.end, video["state"], video["attempts"])
+    assert (StopReason.STOPPED, "pending", 0) == (
+        report.stop.reason,
+        video["state"],
+        video["attempts"],
+    )
 
 
 async def impatiently(runner: Runner, run: asyncio.Task[RunReport]) -> RunReport:
@@ -1288,7 +1315,7 @@ async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, pl
     worker = Worker(options=DAEMON)
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         report = await impatiently(runner, run)
-        assert (StopReason.STOPPED, Counts()) == (report.end, report.counts)
+        assert (StopReason.STOPPED, Counts()) == (report.stop.reason, report.counts)
 
 
 @pytest.mark.usefixtures("path")
@@ -1296,14 +1323,14 @@ async def test_a_drain_does_not_wait_for_ever_for_the_disk(
     database: Database, plain: Plain
 ) -> None:
     """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
-    worker = Worker(options=replace(DRAIN, grace_seconds=0.1))
+    worker = Worker(options=DRAIN, settings=replace(RUN_SETTINGS, grace_seconds=0.1))
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
             runner.hurry()
             await asyncio.sleep(0)
         report = await run
-        assert (StopReason.DATABASE, Counts()) == (report.end, report.counts)
-        assert "full" in report.detail
+        assert (StopReason.DATABASE, Counts()) == (report.stop.reason, report.counts)
+        assert "full" in report.stop.message
 
 
 @pytest.mark.parametrize("in_flight", [0, 1])
@@ -1323,7 +1350,7 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
             other.execute("INSERT INTO videos (url) VALUES ('https://videos.example/x.mp4')")
             other.lock()
             report = await impatiently(runner, run)
-        assert (StopReason.STOPPED, 1) == (report.end, report.counts.submitted)
+        assert (StopReason.STOPPED, 1) == (report.stop.reason, report.counts.submitted)
 
 
 async def test_a_drain_that_never_got_the_database_says_so(
@@ -1339,7 +1366,7 @@ async def test_a_drain_that_never_got_the_database_says_so(
             other.lock()
             await asyncio.wait({run}, timeout=6)
         report = await run
-    assert (StopReason.HELD, 0) == (report.end, report.counts.submitted)
+    assert (StopReason.HELD, 0) == (report.stop.reason, report.counts.submitted)
 
 
 async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
@@ -1414,7 +1441,7 @@ async def test_a_poisoned_row_stops_nobody(
     bad = "CAST(x'68747470733A2F2FFF' AS TEXT)"
     await say(plain, f"UPDATE videos SET {column} = {bad} WHERE id = 2")
     report = await Worker().run(database, simulator.url)
-    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.stop.reason, report.counts)
     error = await database.read(
         lambda c: c.exec_driver_sql("SELECT error FROM videos WHERE id = 2").scalar_one()
     )
@@ -1428,5 +1455,5 @@ async def test_an_answer_that_cannot_be_stored_stops_nobody(database: Database) 
     odd = answer(b'{"errors": [{"message": "\\ud800 \\u0000"}]}', "400 Bad")
     async with Wire(by_url({urls(3)[1]: odd})) as wire:
         report = await Worker().run(database, wire.url)
-    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.end, report.counts)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.stop.reason, report.counts)
     assert "HTTP 400: \ufffd \ufffd" == (await row(database, 2))["error"]

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import RUN_TERMS, Worker, add, facts, later, let_start, listener, row
+from tests.parts import RUN_SETTINGS, Worker, add, facts, later, let_start, listener, row
 from tests.store.test_doubts import doubt, tell
 from tests.wire import Line, Wire, answer
 from worker.api.client import Api
@@ -17,6 +17,7 @@ from worker.core.evidence import Absent, Found, Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Fact, Video
 from worker.core.request import Defaults
+from worker.core.run_state import RunState
 from worker.db.database import Database, DatabaseProblem
 from worker.runner.reconciler import Reconciler, Write
 from worker.runner.reporter import Reporter
@@ -26,30 +27,29 @@ from worker.store import shared_state
 
 T = TypeVar("T")
 
-TERMS = replace(RUN_TERMS, absent_after=300.0)
+SETTINGS = replace(RUN_SETTINGS, on_doubt="reconcile", doubt_settle_seconds=300.0)
 
 
 class Bench:
     """A reconciler on a database, with the times at which it asked for the list."""
 
     def __init__(self, database: Database, api: Api, hands: Hands, write: Write) -> None:
-        worker = Worker(terms=TERMS, clock=hands.clock)
+        worker = Worker(settings=SETTINGS, clock=hands.clock)
         log, self.said = listener()
         transaction = worker.transaction()
-        verdicts = transaction.verdicts
-        assert verdicts is not None
         self.database = database
         self.api = api
         self.hands = hands
         self.limiter = worker.limiter()
         self.news = asyncio.Event()
         self.reporter = Reporter(log, lambda _: None)
+        self.run = RunState(began_at=hands.seconds, reconciles=True)
         self.reconciler = Reconciler(
             api=api,
             limiter=self.limiter,
             write=write,
             transaction=transaction,
-            verdicts=verdicts,
+            run=self.run,
             reporter=self.reporter,
             news=self.news.set,
         )
@@ -122,12 +122,12 @@ async def test_one_question_serves_all_doubts(bench: Bench, database: Database) 
     bench.hands.pass_seconds(360)
     done = await bench.reconciler.settle()
     assert done is not None
-    assert [5, 6, 7, 9] == [finding.doubt.video_id for finding in done.findings]
-    assert [Found(job), Absent(), Absent()] == [finding.verdict for finding in done.findings[:3]]
+    assert [5, 6, 7, 9] == [each.doubt.video_id for each in done.judged]
+    assert [Found(job), Absent(), Absent()] == [each.verdict for each in done.judged[:3]]
     states = [(await row(database, number))["state"] for number in (5, 6, 7, 9)]
     assert ["submitted", "pending", "pending", "in_doubt"] == states
     assert 1 == bench.asked()
-    assert Resolvable.TIME is bench.reconciler.hope(9)
+    assert {9: Resolvable.TIME} == bench.run.resolvable
     account_now = await known(database)
     assert (bench.hands.wall,) * 2 == (account_now.list_asked_at, account_now.list_read_at)
 
@@ -140,7 +140,7 @@ async def test_a_dry_run_settles_nothing(bench: Bench, database: Database) -> No
     before = await row(database, 5)
     done = await bench.reconciler.examine()
     assert done is not None
-    assert [Found(job)] == [finding.verdict for finding in done.findings]
+    assert [Found(job)] == [each.verdict for each in done.judged]
     assert isinstance(done.shown, Listing)
     assert before == await row(database, 5)
     assert (await known(database)).list_read_at is None
@@ -225,9 +225,9 @@ async def test_what_somebody_else_settled_is_no_doubt_of_this_run(
     """A drain that waits does not wait for ever for what a person has resolved meanwhile."""
     await doubt(database, 5, -1, 0)
     await doubt(database, 6, -1, 0, state="failed")
-    bench.reporter.doubts |= {5, 6}
+    bench.run.doubts |= {5, 6}
     await bench.reconciler.settle()
-    assert {5} == bench.reporter.doubts
+    assert {5} == bench.run.doubts
 
 
 async def test_a_list_that_cannot_be_had_is_told_on_the_row(
@@ -288,9 +288,10 @@ async def test_a_cancelled_reconciler_loses_nothing(
     """
     await let_start(database, START)
     async with Worker().api(simulator.url) as api:
-        worker = Worker(terms=TERMS, clock=hands.clock)
+        worker = Worker(settings=SETTINGS, clock=hands.clock)
         reporter = Reporter(listener()[0], lambda _: None)
-        writer = Writer(database, worker.transaction(), reporter)
+        run = RunState(began_at=hands.seconds)
+        writer = Writer(database, worker.transaction(), run, reporter)
         writing = asyncio.create_task(writer.run())
         reached = asyncio.Event()
 

@@ -7,21 +7,26 @@ from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import (
     Accepted,
     Claim,
+    ClaimResult,
+    ClaimStatus,
+    CoolDown,
     InDoubt,
     Invalid,
     Outcome,
     Refused,
     Released,
+    Result,
+    Settlement,
+    Start,
     Transition,
     Video,
+    WaitReason,
 )
+from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
-from worker.runner.orders import Counts
 from worker.runner.reporter import Reporter
-from worker.runner.terms import ClaimResult, CoolDown, Settled, Start, WaitReason
 from worker.runner.verdicts import JudgedDoubt
 from worker.store.leases import Expired
-from worker.store.settle import Ending
 
 SECRET = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"
 CLAIM = Claim(
@@ -54,10 +59,13 @@ def bench() -> Bench:
     return Bench()
 
 
-def settled(outcome: Outcome, transition: Transition | None) -> Settled:
-    """An ending that was written."""
-    ending = Ending(claim=CLAIM, outcome=outcome, started_at=START)
-    return Settled(ending=ending, transition=transition)
+def settled(outcome: Outcome, transition: Transition, *, lost: bool = False) -> Settlement:
+    """Return a result that was written."""
+    return Settlement(
+        result=Result(claim=CLAIM, outcome=outcome, started_at=START),
+        status=ClaimStatus(holds=not lost),
+        transition=transition,
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,6 @@ def test_the_closing_line_says_everything(
             "message": message,
         }
     ] == bench.said
-    assert [] == bench.tallies
 
 
 @pytest.mark.parametrize(
@@ -125,36 +132,17 @@ def test_a_video_without_other_links_is_told_as_well(bench: Bench) -> None:
     assert "b.mp4?… is no film" == bench.said[0]["message"]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "transition", "counts"),
-    [
-        (Accepted("job-1", 200), Transition.submit("job-1"), Counts(submitted=1)),
-        (Refused("no", 400), Transition.fail("no"), Counts(failed=1)),
-        (InDoubt("no answer"), Transition.park("no answer"), Counts(in_doubt=1)),
-        (Refused("no", 400), Transition.postpone("no", START), Counts(postponed=1)),
-        (Released("our own stop"), Transition.release(), Counts()),
-    ],
-)
-def test_what_is_on_disk_is_counted(
-    bench: Bench, outcome: Outcome, transition: Transition, counts: Counts
-) -> None:
-    """The tally tells what this run did, and whoever watches is told of each change."""
-    bench.reporter.settled(settled(outcome, transition))
-    assert counts == bench.reporter.counts
-    assert [counts] == bench.tallies
+def test_a_settled_attempt_needs_no_line(bench: Bench) -> None:
+    """The line of an attempt's end is the only one of an attempt that was settled."""
+    bench.reporter.settled(settled(Accepted("job-1", 200), Transition.submit("job-1")))
     assert [] == bench.said
 
 
-@pytest.mark.parametrize(
-    ("outcome", "counts"),
-    [(Accepted("job-1", 200), Counts(submitted=1)), (Refused("no", 400), Counts())],
-)
-def test_a_lost_claim_is_told(bench: Bench, outcome: Outcome, counts: Counts) -> None:
-    """Whoever reads the log knows that an answer came too late; its job counts all the same."""
-    bench.reporter.settled(settled(outcome, None))
+def test_a_lost_claim_is_logged(bench: Bench) -> None:
+    """An answer that came too late for its claim is in the log."""
+    bench.reporter.settled(settled(Refused("no", 400), Transition.fail("no"), lost=True))
     lost = {"event": "claim_lost", "log_level": "warning", "video": 7, "attempt": 3}
     assert [lost] == bench.said
-    assert [counts] == bench.tallies
 
 
 def test_a_row_that_was_closed_is_told(bench: Bench) -> None:
@@ -162,7 +150,6 @@ def test_a_row_that_was_closed_is_told(bench: Bench) -> None:
     bench.reporter.closed(settled(Invalid("url: is empty"), Transition.reject("url: is empty")))
     refused = {"event": "video_refused", "log_level": "warning", "video": 7}
     assert [{**refused, "message": "url: is empty"}] == bench.said
-    assert [Counts(failed=1)] == bench.tallies
 
 
 def test_a_lease_that_ran_out_is_told(bench: Bench) -> None:
@@ -170,7 +157,6 @@ def test_a_lease_that_ran_out_is_told(bench: Bench) -> None:
     bench.reporter.expired(Expired(video_id=7, attempt=3, claimed_by="worker-0"))
     expired = {"event": "lease_expired", "log_level": "warning", "video": 7, "attempt": 3}
     assert [{**expired, "claimed_by": "worker-0"}] == bench.said
-    assert [Counts(in_doubt=1)] == bench.tallies
 
 
 def test_a_cool_down_is_told(bench: Bench) -> None:
@@ -193,7 +179,7 @@ def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) 
     assert ["database_trouble", "again"] == [bench.said[-1][key] for key in ("event", "problem")]
 
 
-def finding(verdict: Verdict, *, is_recheck: bool = False, used_up: bool = False) -> JudgedDoubt:
+def judged(verdict: Verdict, *, is_recheck: bool = False, used_up: bool = False) -> JudgedDoubt:
     """What a list proved about the video."""
     doubt = Doubt(
         video_id=7,
@@ -219,55 +205,27 @@ FOUND_LINE = {"event": "doubt_found", "log_level": "info", "video": 7, "job_id":
 ABSENT_LINE = {"event": "doubt_absent", "log_level": "info", "video": 7, "attempt": 3}
 
 
-def doubtful(bench: Bench) -> None:
-    """The run leaves the video in doubt."""
-    bench.reporter.settled(settled(InDoubt("no answer"), Transition.park("no answer")))
-    bench.tallies.clear()
-
-
 @pytest.mark.parametrize(
-    ("judged", "lines", "counts", "left"),
+    ("each", "lines"),
     [
-        (finding(Found("job-7")), [FOUND_LINE], Counts(submitted=1), set()),
-        (finding(Absent()), [ABSENT_LINE], Counts(), set()),
-        (finding(Absent(), used_up=True), [ABSENT_LINE], Counts(in_doubt=1), {7}),
-        (finding(Ambiguous("two jobs")), [], Counts(in_doubt=1), {7}),
-        (finding(NoEvidence("too young", Resolvable.TIME)), [], Counts(in_doubt=1), {7}),
+        (judged(Found("job-7")), [FOUND_LINE]),
+        (judged(Absent()), [ABSENT_LINE]),
+        (judged(Absent(), used_up=True), [ABSENT_LINE]),
+        (judged(Ambiguous("two jobs")), []),
+        (judged(NoEvidence("too young", Resolvable.TIME)), []),
     ],
 )
-def test_what_a_list_proves_is_told(
-    bench: Bench,
-    judged: JudgedDoubt,
-    lines: list[dict[str, object]],
-    counts: Counts,
-    left: set[int],
-) -> None:
-    """A doubt of this run that the list settled is one no more, in the log as in the tally."""
-    doubtful(bench)
-    assert {7} == bench.reporter.doubts
-    bench.reporter.reconciled(SHOWN, [judged])
-    told = [line for line in bench.said if line["event"] not in {"list_read", "list_shape"}]
-    assert lines == told
-    assert (counts, left) == (bench.reporter.counts, bench.reporter.doubts)
-    assert [counts] == bench.tallies
-
-
-def test_a_doubt_of_another_run_is_found(bench: Bench) -> None:
-    """What an earlier run left in doubt and this one settles counts as submitted by it."""
-    bench.reporter.reconciled(SHOWN, [finding(Found("job-7"))])
-    assert Counts(submitted=1) == bench.reporter.counts
-
-
-def test_a_look_up_that_shows_something_is_a_doubt(bench: Bench) -> None:
-    """A video that a 500 turned away, and that perhaps has a job, is in doubt by this run."""
-    bench.reporter.reconciled(SHOWN, [finding(Ambiguous("a job"), is_recheck=True)])
-    assert (Counts(in_doubt=1), {7}) == (bench.reporter.counts, bench.reporter.doubts)
+def test_a_proof_is_logged(bench: Bench, each: JudgedDoubt, lines: list[dict[str, object]]) -> None:
+    """Each doubt that a list proves found or absent is a line of the log."""
+    bench.reporter.reconciled(SHOWN, [each])
+    logged = [line for line in bench.said if line["event"] not in {"list_read", "list_shape"}]
+    assert lines == logged
 
 
 def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
     """A maintainer sees how the undocumented list looks, and the log is not filled with it."""
     for _ in range(2):
-        bench.reporter.reconciled(SHOWN, [finding(Found("job-7")), finding(Absent())])
+        bench.reporter.reconciled(SHOWN, [judged(Found("job-7")), judged(Absent())])
     verdicts = {"Found": 1, "Absent": 1}
     told = [line for line in bench.said if str(line["event"]).startswith("list")]
     shape = {"event": "list_shape", "log_level": "info"}
@@ -287,15 +245,17 @@ def test_a_list_that_cannot_be_had_is_told(bench: Bench) -> None:
 
 def cap(submitting: int = 0) -> ClaimResult:
     """A look at a full cap."""
-    return ClaimResult(why=WaitReason.CAP, detail="max_total = 3 is reached", submitting=submitting)
+    return ClaimResult(
+        reason=WaitReason.CAP, detail="max_total = 3 is reached", submitting=submitting
+    )
 
 
 def test_a_full_cap_is_told_once(bench: Bench) -> None:
     """A daemon says at each look, for a day, that it waits; or not at all."""
-    bench.reporter.turned(cap(submitting=1))
+    bench.reporter.claimed(cap(submitting=1))
     assert [] == bench.said
-    for turn in (cap(), cap(), ClaimResult(why=WaitReason.PACE), cap()):
-        bench.reporter.turned(turn)
+    for turn in (cap(), cap(), ClaimResult(reason=WaitReason.PACE), cap()):
+        bench.reporter.claimed(turn)
     told = {
         "event": "cap_reached",
         "log_level": "warning",
@@ -303,6 +263,6 @@ def test_a_full_cap_is_told_once(bench: Bench) -> None:
     }
     assert [told] == bench.said
     start = Start(claim=CLAIM, at=0.0, lease_ends=0.0)
-    bench.reporter.turned(ClaimResult(why=WaitReason.PACE, starts=[start]))
-    bench.reporter.turned(cap())
+    bench.reporter.claimed(ClaimResult(reason=WaitReason.PACE, starts=[start]))
+    bench.reporter.claimed(cap())
     assert [told, told] == bench.said

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -6,34 +7,37 @@ import pytest
 from sqlalchemy import Connection, text, update
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import TERMS, add, facts, later, let_start, overhear, row, take, transaction
+from tests.parts import add, facts, later, let_start, overhear, row, take, transaction
 from tests.plain import Plain, session
 from worker.core.model import (
     Accepted,
     AccountRefused,
     Claim,
+    ClaimResult,
+    CoolDown,
     InDoubt,
     NotSent,
     Outcome,
     Refused,
+    Result,
     State,
     Throttled,
     TryLater,
+    WaitReason,
 )
 from worker.core.pace import Brake
 from worker.db.database import Database
 from worker.db.schema import videos
+from worker.runner.model import Committed
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
-from worker.runner.terms import ClaimResult, Committed, CoolDown, Note, WaitReason
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
 from worker.store import leases, relocation, shared_state
 from worker.store.caps import Cap
 from worker.store.leases import Expired
-from worker.store.settle import Ending
 from worker.store.shared_state import SharedState
 
 GAP = timedelta(microseconds=1020)
-"""Between two starts under ``TERMS``: a second and the margin, a thousandth of both."""
+"""Between two starts under ``SETTINGS``: a second and the margin, a thousandth of both."""
 
 
 @pytest.fixture
@@ -49,10 +53,10 @@ async def _started(database: Database) -> None:
 
 
 async def write(
-    database: Database, work: QueueTransaction, *notes: Note, room: int = 0
+    database: Database, work: QueueTransaction, *results: Result, free_slots: int = 0
 ) -> Committed:
     """Do one transaction."""
-    return await database.write(lambda c: work.write(c, notes, room), "test")
+    return await database.write(lambda c: work.write(c, results, free_slots), "test")
 
 
 async def due(database: Database, count: int, **columns: object) -> None:
@@ -66,9 +70,9 @@ async def known(database: Database) -> SharedState:
     return await database.read(shared_state.read)
 
 
-def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START) -> Note:
+def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START) -> Result:
     """An ending to write."""
-    return Note(Ending(claim=claim, outcome=outcome, started_at=started_at))
+    return Result(claim=claim, outcome=outcome, started_at=started_at)
 
 
 async def cool(database: Database, until: datetime, reason: str = "too fast") -> None:
@@ -87,21 +91,21 @@ async def test_starts_are_spaced_evenly(
 ) -> None:
     """Law 10: each start is exactly one step after the one before, on the loop's clock."""
     await due(database, 5)
-    turn = (await write(database, work, room=5)).turn
+    turn = (await write(database, work, free_slots=5)).claimed
     assert [1, 2, 3, 4, 5] == [start.claim.video_id for start in turn.starts]
     assert [pytest.approx(1000 + place * 0.00102) for place in range(5)] == [
         start.at for start in turn.starts
     ]
     assert [hands.seconds + 70.0] * 5 == [start.lease_ends for start in turn.starts]
     assert [START + timedelta(seconds=70)] * 5 == [s.claim.lease_until for s in turn.starts]
-    assert (WaitReason.PACE, START) == (turn.why, turn.until)
+    assert (WaitReason.PACE, START) == (turn.reason, turn.until)
     assert START + 5 * GAP == (await known(database)).next_start_at
 
 
 async def test_starts_are_at_most_100_ms_ahead(database: Database, work: QueueTransaction) -> None:
     """Law 12: what is claimed is what can be sent now, however much is due and free."""
     await due(database, 200)
-    turn = (await write(database, work, room=200)).turn
+    turn = (await write(database, work, free_slots=200)).claimed
     assert 99 == len(turn.starts)
     assert 1000.0 + 98 * 0.00102 == pytest.approx(turn.starts[-1].at)
     assert 1000.1 >= turn.starts[-1].at
@@ -116,7 +120,7 @@ async def test_the_pace_is_charged_what_was_claimed(
     """Law 12: neither free slots nor due videos alone take starts away from others."""
     if count:
         await due(database, count)
-    turn = (await write(database, work, room=room)).turn
+    turn = (await write(database, work, free_slots=room)).claimed
     assert claimed == len(turn.starts)
     assert START + claimed * GAP == (await known(database)).next_start_at
 
@@ -126,7 +130,7 @@ async def test_a_claim_of_nothing_moves_nothing(
 ) -> None:
     """Asking in vain leaves the pace as it was, and so the time since the last real start."""
     hands.pass_seconds(10)
-    await write(database, work, room=5)
+    await write(database, work, free_slots=5)
     assert START == (await known(database)).next_start_at
 
 
@@ -136,7 +140,7 @@ async def test_starts_begin_where_the_last_ones_ended(
     """Law 10: what is reserved ahead counts for those who claim next."""
     await due(database, 80)
     await let_start(database, later(START, 0.04))
-    turn = (await write(database, work, room=80)).turn
+    turn = (await write(database, work, free_slots=80)).claimed
     assert 1000.04 == pytest.approx(turn.starts[0].at)
     assert 59 == len(turn.starts)
 
@@ -147,7 +151,7 @@ async def test_time_without_starts_is_no_credit(
     """Law 10: after a quiet hour the pace is what it was, and begins now."""
     await due(database, 2)
     hands.pass_seconds(3600)
-    turn = (await write(database, work, room=2)).turn
+    turn = (await write(database, work, free_slots=2)).claimed
     assert [4600.0, pytest.approx(4600.00102)] == [start.at for start in turn.starts]
     assert later(START, 3600) + 2 * GAP == (await known(database)).next_start_at
 
@@ -157,11 +161,11 @@ async def test_too_few_starts_are_waited_for(database: Database, work: QueueTran
     await due(database, 1)
     await let_start(database, later(START, 0.09))
     expected = ClaimResult(
-        why=WaitReason.PACE, until=later(START, 0.09) + 48 * GAP - timedelta(seconds=0.1)
+        reason=WaitReason.PACE, until=later(START, 0.09) + 48 * GAP - timedelta(seconds=0.1)
     )
-    assert expected == (await write(database, work, room=1)).turn
+    assert expected == (await write(database, work, free_slots=1)).claimed
     assert later(START, 0.09) == (await known(database)).next_start_at
-    assert expected == await database.read(work.look)
+    assert expected == await database.read(work.peek)
 
 
 async def test_two_processes_share_one_spacing(url: str, database: Database, hands: Hands) -> None:
@@ -171,8 +175,8 @@ async def test_two_processes_share_one_spacing(url: str, database: Database, han
     starts: list[tuple[float, int]] = []
     async with open_database(url) as other:
         for place in range(40):
-            done = await write((database, other)[place % 2], works[place % 2], room=8)
-            starts += [(start.at, place % 2) for start in done.turn.starts]
+            done = await write((database, other)[place % 2], works[place % 2], free_slots=8)
+            starts += [(start.at, place % 2) for start in done.claimed.starts]
             hands.pass_seconds(0.0137)
     gaps = [after - before for (before, _), (after, _) in pairwise(starts)]
     assert pytest.approx(0.0102) == min(gaps)
@@ -186,9 +190,9 @@ async def test_a_pause_lets_nothing_be_claimed(database: Database, work: QueueTr
     await due(database, 2)
     (claim,) = await take(database, START)
     await pause(database)
-    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
-    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == done.turn
-    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == await database.read(work.look)
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), free_slots=5)
+    assert ClaimResult(reason=WaitReason.PAUSE, detail="lunch") == done.claimed
+    assert ClaimResult(reason=WaitReason.PAUSE, detail="lunch") == await database.read(work.peek)
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
     assert START == (await known(database)).next_start_at
 
@@ -205,10 +209,10 @@ async def test_a_queue_that_has_moved_is_claimed_from_no_more(
     await due(database, 2)
     (claim,) = await take(database, START)
     await moved(database)
-    done = await write(database, work, note(claim, Accepted("job-1", 200)), room=5)
-    assert ClaimResult(why=WaitReason.MOVED, detail="sqlite:///b.db") == done.turn
-    assert ClaimResult(why=WaitReason.MOVED, detail="sqlite:///b.db") == await database.read(
-        work.look
+    done = await write(database, work, note(claim, Accepted("job-1", 200)), free_slots=5)
+    assert ClaimResult(reason=WaitReason.MOVED, detail="sqlite:///b.db") == done.claimed
+    assert ClaimResult(reason=WaitReason.MOVED, detail="sqlite:///b.db") == await database.read(
+        work.peek
     )
     assert ["submitted", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
 
@@ -218,9 +222,9 @@ async def test_a_mark_between_look_and_claim_is_seen(
 ) -> None:
     """An idle cron job that has just looked would drain the old file."""
     await due(database, 1)
-    assert await database.read(work.look) is None
+    assert await database.read(work.peek) is None
     await moved(database)
-    assert WaitReason.MOVED is (await write(database, work, room=5)).turn.why
+    assert WaitReason.MOVED is (await write(database, work, free_slots=5)).claimed.reason
     assert "pending" == (await row(database, 1))["state"]
 
 
@@ -230,18 +234,20 @@ async def test_a_queue_that_has_moved_is_paused_no_more(
     """A daemon would sit out a pause that nobody can end any more."""
     await pause(database)
     await moved(database)
-    assert WaitReason.MOVED is (await write(database, work, room=5)).turn.why
-    seen = await database.read(work.look)
+    assert WaitReason.MOVED is (await write(database, work, free_slots=5)).claimed.reason
+    seen = await database.read(work.peek)
     assert seen is not None
-    assert WaitReason.MOVED is seen.why
+    assert WaitReason.MOVED is seen.reason
 
 
 async def test_a_pause_needs_no_reason(database: Database, work: QueueTransaction) -> None:
     """Whoever pauses without a word pauses all the same."""
     await due(database, 1)
     await pause(database, None)
-    assert ClaimResult(why=WaitReason.PAUSE) == (await write(database, work, room=5)).turn
-    assert ClaimResult(why=WaitReason.PAUSE) == await database.read(work.look)
+    assert (
+        ClaimResult(reason=WaitReason.PAUSE) == (await write(database, work, free_slots=5)).claimed
+    )
+    assert ClaimResult(reason=WaitReason.PAUSE) == await database.read(work.peek)
 
 
 async def test_a_cool_down_lets_nothing_be_claimed(
@@ -250,13 +256,13 @@ async def test_a_cool_down_lets_nothing_be_claimed(
     """Everybody waits until its very end, and knows why; then starts go on from there."""
     await due(database, 1)
     await cool(database, later(START, 7))
-    expected = ClaimResult(why=WaitReason.COOL_DOWN, until=later(START, 7), detail="too fast")
-    assert expected == (await write(database, work, room=5)).turn
-    assert expected == await database.read(work.look)
+    expected = ClaimResult(reason=WaitReason.COOL_DOWN, until=later(START, 7), detail="too fast")
+    assert expected == (await write(database, work, free_slots=5)).claimed
+    assert expected == await database.read(work.peek)
     hands.pass_seconds(6.999999)
-    assert expected == (await write(database, work, room=5)).turn
+    assert expected == (await write(database, work, free_slots=5)).claimed
     hands.pass_seconds(0.000001)
-    (start,) = (await write(database, work, room=5)).turn.starts
+    (start,) = (await write(database, work, free_slots=5)).claimed.starts
     assert 1007.0 == pytest.approx(start.at)
 
 
@@ -269,12 +275,12 @@ async def test_a_throttled_request_slows_everybody_down(
     await due(database, 20)
     (claim,) = await take(database, START)
     hands.pass_seconds(1)
-    done = await write(database, work, note(claim, Throttled("slow down", 429, 60.0)), room=9)
+    done = await write(database, work, note(claim, Throttled("slow down", 429, 60.0)), free_slots=9)
     until = later(START, 1 + 63)
-    assert ClaimResult(why=WaitReason.COOL_DOWN, until=until, detail="slow down") == done.turn
+    assert ClaimResult(reason=WaitReason.COOL_DOWN, until=until, detail="slow down") == done.claimed
     assert Brake(low=900.0, ceiling=900.0, cut_at=until) == (await known(database)).brake
     hands.pass_seconds(63)
-    starts = (await write(database, work, room=9)).turn.starts
+    starts = (await write(database, work, free_slots=9)).claimed.starts
     assert 9 == len(starts)
     assert pytest.approx(8 * 1.02 / 900, abs=1e-5) == starts[-1].at - starts[0].at
 
@@ -298,7 +304,7 @@ async def test_a_pause_is_never_shorter_than_told(
     """Retry-After is kept, with jitter on top so that a crowd does not come back as one."""
     await due(database, 1)
     (claim,) = await take(database, START)
-    work = QueueTransaction(terms=TERMS, clock=hands.clock, dice=lambda: dice)
+    work = replace(transaction(hands.clock), dice=lambda: dice)
     await write(database, work, note(claim, Throttled("slow down", 429, told)))
     assert later(START, seconds) == (await known(database)).cool_down_until
 
@@ -360,8 +366,8 @@ async def test_the_breakers_pause_is_written_with_its_ending(
     """Law 13: a crowd of doubts holds every process on the database."""
     await due(database, 1)
     (claim,) = await take(database, START)
-    ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
-    await write(database, work, Note(ending, CoolDown(30.0, "a crowd of doubts")))
+    ending = Result(claim=claim, outcome=InDoubt("no answer"), started_at=START)
+    await write(database, work, replace(ending, cool_down=CoolDown(30.0, "a crowd of doubts")))
     account_now = await known(database)
     assert (later(START, 30), "a crowd of doubts") == (
         account_now.cool_down_until,
@@ -378,12 +384,12 @@ async def test_the_climb_waits_while_nothing_is_sent(
         lambda c: shared_state.brake(c, Brake(low=100.0, ceiling=500.0, cut_at=START)), "test"
     )
     hands.pass_seconds(36_000)
-    starts = (await write(database, work, room=5)).turn.starts
+    starts = (await write(database, work, free_slots=5)).claimed.starts
     assert pytest.approx(4 * 0.0102) == starts[-1].at - starts[0].at
     resumed = Brake(low=100.0, ceiling=500.0, cut_at=later(START, 36_000))
     assert resumed == (await known(database)).brake
     hands.pass_seconds(0.06)
-    assert [] != (await write(database, work, room=5)).turn.starts
+    assert [] != (await write(database, work, free_slots=5)).claimed.starts
     assert resumed == (await known(database)).brake
 
 
@@ -406,20 +412,20 @@ async def test_what_cannot_be_sent_is_closed_on_the_way(
         plain.execute(insert, url)
     plain.execute(insert, "ftp://e.org/2.mp4")
     plain.execute(insert, "https://e.org/3.mp4")
-    done = await write(database, work, room=2)
-    assert [4, 6] == [start.claim.video_id for start in done.turn.starts]
-    assert [1000.0, pytest.approx(1000.00102)] == [start.at for start in done.turn.starts]
+    done = await write(database, work, free_slots=2)
+    assert [4, 6] == [start.claim.video_id for start in done.claimed.starts]
+    assert [1000.0, pytest.approx(1000.00102)] == [start.at for start in done.claimed.starts]
     assert START + 2 * GAP == (await known(database)).next_start_at
-    assert [1, 2, 3, 5] == [closed.ending.claim.video_id for closed in done.closed]
+    assert [1, 2, 3, 5] == [closed.result.claim.video_id for closed in done.closed]
     for closed, part in zip(done.closed, ("signed", "url: holds", wrong, "http"), strict=True):
-        video_id = closed.ending.claim.video_id
+        video_id = closed.result.claim.video_id
         stored = await row(database, video_id)
         assert ("failed", 0, 1) == (stored["state"], stored["attempts"], stored["claims"])
         assert part in str(stored["error"])
         assert [(1, "invalid")] == await facts(database, video_id)
-        assert closed.transition is not None
-        assert State.FAILED is closed.transition.state
-        assert closed.ending.started_at is None
+        assert closed.written is not None
+        assert State.FAILED is closed.written.state
+        assert closed.result.started_at is None
     assert [] == await facts(database, 4)
 
 
@@ -428,9 +434,9 @@ async def test_a_link_must_outlive_the_margin(database: Database, hands: Hands) 
     link = EXPIRED.replace("20251231T000000Z", "20260101T120000Z").replace("=60&", "=3600&")
     await add(database, link, link, due_at=START)
     strict = transaction(hands.clock, url_margin_seconds=3600.001)
-    assert 2 == len((await write(database, strict, room=2)).closed)
+    assert 2 == len((await write(database, strict, free_slots=2)).closed)
     await add(database, link, due_at=START)
-    assert 1 == len((await write(database, transaction(hands.clock), room=1)).turn.starts)
+    assert 1 == len((await write(database, transaction(hands.clock), free_slots=1)).claimed.starts)
 
 
 async def test_others_get_their_turn_between_unsendable_rows(
@@ -439,13 +445,13 @@ async def test_others_get_their_turn_between_unsendable_rows(
     """A table full of nonsense does not hold the lock until all of it is closed."""
     await add(database, *(f"nonsense {n}" for n in range(INVALID_AT_ONCE + 100)), due_at=START)
     await due(database, 1, priority=-1)
-    done = await write(database, work, room=99)
-    assert [] == done.turn.starts
+    done = await write(database, work, free_slots=99)
+    assert () == done.claimed.starts
     assert INVALID_AT_ONCE <= len(done.closed)
     assert INVALID_AT_ONCE + 99 > len(done.closed)
-    assert (WaitReason.PACE, START) == (done.turn.why, done.turn.until)
+    assert (WaitReason.PACE, START) == (done.claimed.reason, done.claimed.until)
     assert START == (await known(database)).next_start_at
-    assert 1 == len((await write(database, work, room=99)).turn.starts)
+    assert 1 == len((await write(database, work, free_slots=99)).claimed.starts)
 
 
 async def test_a_clock_that_stepped_back_is_repaired(
@@ -454,12 +460,12 @@ async def test_a_clock_that_stepped_back_is_repaired(
     """A start reserved by a clock that ran an hour ahead does not cost an hour."""
     await due(database, 1)
     await let_start(database, later(START, 3600))
-    assert await database.read(work.look) is None
-    done = await write(database, work, room=1)
-    assert ClaimResult(why=WaitReason.PACE, until=later(START, 0.1) + GAP) == done.turn
+    assert await database.read(work.peek) is None
+    done = await write(database, work, free_slots=1)
+    assert ClaimResult(reason=WaitReason.PACE, until=later(START, 0.1) + GAP) == done.claimed
     assert later(START, 0.1) + GAP == (await known(database)).next_start_at
     hands.pass_seconds(0.1)
-    assert 1 == len((await write(database, work, room=1)).turn.starts)
+    assert 1 == len((await write(database, work, free_slots=1)).claimed.starts)
 
 
 async def test_a_clock_that_stepped_back_in_a_cool_down(
@@ -468,8 +474,8 @@ async def test_a_clock_that_stepped_back_in_a_cool_down(
     """The repair does not end a pause that the API asked for."""
     await let_start(database, later(START, 3600))
     await cool(database, later(START, 60))
-    turn = (await write(database, work, room=1)).turn
-    assert WaitReason.COOL_DOWN is turn.why
+    turn = (await write(database, work, free_slots=1)).claimed
+    assert WaitReason.COOL_DOWN is turn.reason
     assert later(START, 0.1) + GAP == (await known(database)).next_start_at
 
 
@@ -478,7 +484,7 @@ async def set_clock(
 ) -> None:
     """Let these processes do a transaction, then set the wall clock."""
     for work in works:
-        await write(database, work, room=1)
+        await write(database, work, free_slots=1)
     hands.wall += timedelta(seconds=seconds)
 
 
@@ -496,15 +502,15 @@ async def test_a_step_back_leaves_a_cool_down_its_length(
     await due(database, 1, due_at=later(START, -2 * back))
     await cool(database, START + HOURS)
     first = transaction(hands.clock)
-    assert START + HOURS == (await write(database, first, room=1)).turn.until
+    assert START + HOURS == (await write(database, first, free_slots=1)).claimed.until
     hands.wall -= timedelta(seconds=back)
     fresh = [transaction(hands.clock) for _ in range(2)]
     for each in (first, *fresh):
-        assert hands.wall + HOURS == (await write(database, each, room=1)).turn.until
+        assert hands.wall + HOURS == (await write(database, each, free_slots=1)).claimed.until
     hands.pass_seconds(60)
     assert hands.wall + HOURS == later((await known(database)).cool_down_until or START, 60)
     hands.pass_seconds(HOURS.total_seconds() - 60)
-    assert 1 == len((await write(database, fresh[0], room=1)).turn.starts)
+    assert 1 == len((await write(database, fresh[0], free_slots=1)).claimed.starts)
 
 
 async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
@@ -513,12 +519,13 @@ async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands
     """
     await due(database, 9)
     work, other = transaction(hands.clock, rate=1), transaction(hands.clock, rate=1)
-    await write(database, work, room=1)
+    await write(database, work, free_slots=1)
     brake = Brake(low=0.5, ceiling=1.0, cut_at=later(START, -20))
     await database.write(lambda c: shared_state.brake(c, brake), "test")
     hands.wall -= timedelta(hours=1)
-    turn = (await write(database, other, room=1)).turn
-    assert later(hands.wall, 1.02 - 0.1) == turn.until
+    await add(database, "https://example.org/early.mp4", due_at=hands.wall)
+    turn = (await write(database, other, free_slots=1)).claimed
+    assert (WaitReason.PACE, later(hands.wall, 1.02 - 0.1)) == (turn.reason, turn.until)
     found = await known(database)
     assert (later(hands.wall, 1.02), hands.wall) == (found.next_start_at, found.written_at)
     assert later(hands.wall, -20) == (found.brake and found.brake.cut_at)
@@ -536,12 +543,12 @@ async def test_a_step_forward_is_followed_once(
     await set_clock(database, hands, seconds, *works)
     await cool_later(database, hands, seconds)
     for work in works:
-        turn = (await write(database, work, room=1)).turn
-        assert (WaitReason.COOL_DOWN, later(hands.wall, 0.5)) == (turn.why, turn.until)
+        turn = (await write(database, work, free_slots=1)).claimed
+        assert (WaitReason.COOL_DOWN, later(hands.wall, 0.5)) == (turn.reason, turn.until)
     assert later(hands.wall, 1.02) == (await known(database)).next_start_at
     hands.pass_seconds(1.02)
-    assert 1 == len((await write(database, works[2], room=1)).turn.starts)
-    assert [] == list((await write(database, works[0], room=1)).turn.starts)
+    assert 1 == len((await write(database, works[2], free_slots=1)).claimed.starts)
+    assert [] == list((await write(database, works[0], free_slots=1)).claimed.starts)
 
 
 async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
@@ -565,7 +572,7 @@ async def test_a_step_that_was_rolled_back_is_followed_again(
 
     with pytest.raises(ZeroDivisionError):
         await database.write(fail, "test")
-    assert [] == list((await write(database, work, room=1)).turn.starts)
+    assert [] == list((await write(database, work, free_slots=1)).claimed.starts)
     assert later(hands.wall, 1.02) == (await known(database)).next_start_at
 
 
@@ -575,11 +582,11 @@ async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands:
     work = transaction(hands.clock)
     await cool(database, later(START, 60))
     for seconds in (-3600, 7200):
-        await write(database, work, room=1)
-        assert isinstance(await database.read(work.look), ClaimResult)
+        await write(database, work, free_slots=1)
+        assert isinstance(await database.read(work.peek), ClaimResult)
         hands.wall += timedelta(seconds=seconds)
-        assert await database.read(work.look) is None
-        await write(database, work, room=1)
+        assert await database.read(work.peek) is None
+        await write(database, work, free_slots=1)
         assert later(hands.wall, 60) == (await known(database)).cool_down_until
 
 
@@ -631,12 +638,12 @@ async def test_an_ending_is_settled_before_claims_are_made(
         note(third, Refused("no", 400)),
         note(second, Accepted("job-2", 200)),
         note(first, Accepted("job-1", 200)),
-        room=9,
+        free_slots=9,
     )
-    assert [third, second, first] == [settled.ending.claim for settled in done.settled]
-    states = [settled.transition and settled.transition.state for settled in done.settled]
+    assert [third, second, first] == [settled.result.claim for settled in done.settled]
+    states = [settled.written and settled.written.state for settled in done.settled]
     assert [State.FAILED, None, State.SUBMITTED] == states
-    assert [4] == [start.claim.video_id for start in done.turn.starts]
+    assert [4] == [start.claim.video_id for start in done.claimed.starts]
     assert ([], []) == (list(done.closed), list(done.expired))
     stored = await row(database, 2)
     assert ("submitting", "job-2") == (stored["state"], stored["job_id"])
@@ -653,7 +660,7 @@ async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
     await write(database, work)
     await database.write(lambda c: c.execute(update(videos).values(state="failed")), "test")
     done = await write(database, work, note(claim, Refused("no", 400)))
-    assert [None] == [settled.transition for settled in done.settled]
+    assert [None] == [settled.written for settled in done.settled]
 
 
 async def test_a_late_answer_is_told_with_its_transition(
@@ -665,8 +672,8 @@ async def test_a_late_answer_is_told_with_its_transition(
     hands.pass_seconds(70)
     assert 1 == len((await write(database, work)).expired)
     (settled,) = (await write(database, work, note(claim, Accepted("job-1", 200)))).settled
-    assert settled.transition is not None
-    assert State.SUBMITTED is settled.transition.state
+    assert settled.written is not None
+    assert State.SUBMITTED is settled.written.state
 
 
 async def test_without_room_leases_still_run_out(
@@ -676,9 +683,9 @@ async def test_without_room_leases_still_run_out(
     await due(database, 2)
     await take(database, START)
     hands.pass_seconds(70)
-    done = await write(database, work, room=0)
+    done = await write(database, work, free_slots=0)
     assert [Expired(video_id=1, attempt=1, claimed_by="worker-1")] == done.expired
-    assert ClaimResult(why=WaitReason.PACE, until=later(START, 70)) == done.turn
+    assert ClaimResult(reason=WaitReason.PACE, until=later(START, 70)) == done.claimed
     assert ["in_doubt", "pending"] == [(await row(database, n))["state"] for n in (1, 2)]
 
 
@@ -691,31 +698,31 @@ async def in_doubt(database: Database, at: datetime = START, **columns: object) 
 async def test_doubts_are_repeated_where_it_is_said_so(database: Database, hands: Hands) -> None:
     """``on_doubt = retry`` sends again what is old enough, and claims it at once."""
     await in_doubt(database)
-    patient = transaction(hands.clock, repeat_doubts_after=300.0)
+    patient = transaction(hands.clock, on_doubt="retry", doubt_settle_seconds=300.0)
     hands.pass_seconds(299.999)
-    assert [] == (await write(database, patient, room=1)).turn.starts
+    assert () == (await write(database, patient, free_slots=1)).claimed.starts
     hands.pass_seconds(0.001)
-    await write(database, patient, room=0)
+    await write(database, patient, free_slots=0)
     assert "in_doubt" == (await row(database, 1))["state"]
-    assert [] == (await write(database, transaction(hands.clock), room=1)).turn.starts
-    (start,) = (await write(database, patient, room=1)).turn.starts
+    assert () == (await write(database, transaction(hands.clock), free_slots=1)).claimed.starts
+    (start,) = (await write(database, patient, free_slots=1)).claimed.starts
     assert (1, 2, 1) == (start.claim.video_id, start.claim.attempt, start.claim.attempts)
     assert [(1, "retry")] == await facts(database, 1)
 
 
 async def look(database: Database, work: QueueTransaction) -> ClaimResult | None:
     """Look without the write lock."""
-    return await database.read(work.look)
+    return await database.read(work.peek)
 
 
 async def test_an_empty_table_waits_for_new_videos(
     database: Database, work: QueueTransaction
 ) -> None:
     """Where nothing can become due by itself, nobody is told a moment."""
-    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
+    assert ClaimResult(reason=WaitReason.NOTHING) == await look(database, work)
     await add(database, "u", state="failed")
     await in_doubt(database)
-    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
+    assert ClaimResult(reason=WaitReason.NOTHING) == await look(database, work)
 
 
 async def test_a_claim_is_worth_the_lock(database: Database, work: QueueTransaction) -> None:
@@ -773,10 +780,10 @@ async def test_the_nearest_moment_is_told(
         assert callable(each)
         await each(database)
     why, seconds = expected
-    work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert ClaimResult(why=why, until=later(START, seconds)) == await look(database, work)
+    work = transaction(hands.clock, on_doubt="retry", doubt_settle_seconds=300.0)
+    assert ClaimResult(reason=why, until=later(START, seconds)) == await look(database, work)
     hands.pass_seconds(seconds - 0.000001)
-    assert ClaimResult(why=why, until=later(START, seconds)) == await look(database, work)
+    assert ClaimResult(reason=why, until=later(START, seconds)) == await look(database, work)
     hands.pass_seconds(0.000001)
     assert await look(database, work) is None
 
@@ -787,7 +794,9 @@ async def test_doubts_are_waited_for_only_where_they_are_repeated(
     """Without ``on_doubt = retry`` a doubt is nothing that time alone brings back."""
     await _doubtful(database)
     await _later_one(database)
-    assert ClaimResult(why=WaitReason.LATER, until=later(START, 30)) == await look(database, work)
+    assert ClaimResult(reason=WaitReason.LATER, until=later(START, 30)) == await look(
+        database, work
+    )
 
 
 async def test_a_lease_that_ran_out_is_seen_in_a_pause(
@@ -807,9 +816,9 @@ async def test_a_repeatable_doubt_waits_for_the_pauses_end(
     await _doubtful(database)
     await pause(database)
     hands.pass_seconds(10)
-    work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert ClaimResult(why=WaitReason.PAUSE, detail="lunch") == await look(database, work)
-    assert WaitReason.PAUSE is (await write(database, work, room=1)).turn.why
+    work = transaction(hands.clock, on_doubt="retry", doubt_settle_seconds=300.0)
+    assert ClaimResult(reason=WaitReason.PAUSE, detail="lunch") == await look(database, work)
+    assert WaitReason.PAUSE is (await write(database, work, free_slots=1)).claimed.reason
     assert [] == await take(database, later(START, -1))
 
 
@@ -820,8 +829,8 @@ async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
     await _doubtful(database)
     await moved(database)
     hands.pass_seconds(10)
-    work = transaction(hands.clock, repeat_doubts_after=300.0)
-    assert WaitReason.MOVED is (await write(database, work, room=1)).turn.why
+    work = transaction(hands.clock, on_doubt="retry", doubt_settle_seconds=300.0)
+    assert WaitReason.MOVED is (await write(database, work, free_slots=1)).claimed.reason
     assert "in_doubt" == (await row(database, 1))["state"]
 
 
@@ -829,26 +838,26 @@ async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hand
     """At one start in a while, the next claim comes just before its start."""
     await due(database, 2)
     slow = transaction(hands.clock, rate=1)
-    assert 1 == len((await write(database, slow, room=2)).turn.starts)
-    expected = ClaimResult(why=WaitReason.PACE, until=later(START, 1.02 - 0.1))
+    assert 1 == len((await write(database, slow, free_slots=2)).claimed.starts)
+    expected = ClaimResult(reason=WaitReason.PACE, until=later(START, 1.02 - 0.1))
     assert expected == await look(database, slow)
-    assert expected == (await write(database, slow, room=2)).turn
+    assert expected == (await write(database, slow, free_slots=2)).claimed
     hands.pass_seconds(0.92)
     assert await look(database, slow) is None
-    (start,) = (await write(database, slow, room=2)).turn.starts
+    (start,) = (await write(database, slow, free_slots=2)).claimed.starts
     assert 1001.02 == pytest.approx(start.at)
 
 
 async def test_a_lease_is_twice_the_time_out_and_a_minute(hands: Hands) -> None:
     """Law 4: a lease outlives every attempt under it."""
-    lease = transaction(hands.clock, timeout_seconds=60.0).terms.lease
+    lease = transaction(hands.clock, timeout_seconds=60.0).settings.lease
     assert timedelta(seconds=180) == lease
 
 
 async def test_an_old_lease_is_not_prolonged(database: Database, work: QueueTransaction) -> None:
     """Law 4: the lease counts from before the claim, by both clocks."""
     await due(database, 1)
-    (start,) = (await write(database, work, room=1)).turn.starts
+    (start,) = (await write(database, work, free_slots=1)).claimed.starts
     assert (later(START, 70), 1070.0) == (start.claim.lease_until, start.lease_ends)
     assert later(START, 70) == (await row(database, 1))["lease_until"]
     assert 1 == len(await database.write(lambda c: leases.expire(c, later(START, 70), "w"), "t"))
@@ -866,13 +875,13 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
     def slow(connection: Connection) -> ClaimResult:
         end = overhear(connection, lambda _: hands.pass_seconds(1))
         try:
-            return work.write(connection, [], 1).turn
+            return work.write(connection, [], 1).claimed
         finally:
             end()
 
     (start,) = (await database.write(slow, "test")).starts
     assert hands.seconds > before
-    assert before + work.terms.lease.total_seconds() == start.lease_ends
+    assert before + work.settings.lease.total_seconds() == start.lease_ends
 
 
 # --- The API's list of jobs -----------------------------------------------------------------------
@@ -881,7 +890,7 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
 @pytest.fixture
 def asking(hands: Hands) -> QueueTransaction:
     """The work of a process that has doubts settled by the list."""
-    return transaction(hands.clock, absent_after=300.0)
+    return transaction(hands.clock, on_doubt="reconcile", doubt_settle_seconds=300.0)
 
 
 async def reserve(database: Database, work: QueueTransaction) -> float | datetime:
@@ -956,7 +965,9 @@ async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
 
 async def claimed_by(database: Database, work: QueueTransaction) -> list[int]:
     """What a process gets when it asks for work."""
-    return [start.claim.video_id for start in (await write(database, work, room=5)).turn.starts]
+    return [
+        start.claim.video_id for start in (await write(database, work, free_slots=5)).claimed.starts
+    ]
 
 
 async def test_without_reconciliation_a_500_waits_for_no_list(
@@ -964,7 +975,7 @@ async def test_without_reconciliation_a_500_waits_for_no_list(
 ) -> None:
     """Where nobody asks for the list, nothing waits for it."""
     await due(database, 1, **TURNED_AWAY)
-    assert 1 == len((await write(database, work, room=5)).turn.starts)
+    assert 1 == len((await write(database, work, free_slots=5)).claimed.starts)
 
 
 async def test_a_look_tells_when_the_list_is_worth_asking_for(
@@ -972,12 +983,12 @@ async def test_a_look_tells_when_the_list_is_worth_asking_for(
 ) -> None:
     """A drain knows that it waits for the list, and a run that asks for none does not."""
     await due(database, 1, **TURNED_AWAY)
-    assert ClaimResult(why=WaitReason.LIST, until=START) == await database.read(asking.look)
+    assert ClaimResult(reason=WaitReason.LIST, until=START) == await database.read(asking.peek)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
-    assert ClaimResult(why=WaitReason.LATER, until=later(START, 60)) == await database.read(
-        asking.look
+    assert ClaimResult(reason=WaitReason.LATER, until=later(START, 60)) == await database.read(
+        asking.peek
     )
-    assert await database.read(work.look) is None
+    assert await database.read(work.peek) is None
 
 
 async def test_a_list_of_later_is_no_reason_beside_others(
@@ -988,15 +999,15 @@ async def test_a_list_of_later_is_no_reason_beside_others(
     """
     await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
-    assert ClaimResult(why=WaitReason.LIST, until=later(START, 60)) == await database.read(
-        asking.look
+    assert ClaimResult(reason=WaitReason.LIST, until=later(START, 60)) == await database.read(
+        asking.peek
     )
     await add(database, "https://example.org/backoff.mp4", due_at=later(START, 900))
-    assert ClaimResult(why=WaitReason.LATER, until=later(START, 60)) == await database.read(
-        asking.look
+    assert ClaimResult(reason=WaitReason.LATER, until=later(START, 60)) == await database.read(
+        asking.peek
     )
     await database.write(lambda c: shared_state.list_asked(c, later(START, -60)), "test")
-    assert ClaimResult(why=WaitReason.LIST, until=START) == await database.read(asking.look)
+    assert ClaimResult(reason=WaitReason.LIST, until=START) == await database.read(asking.peek)
 
 
 async def test_rows_that_another_program_holds_are_waited_for(
@@ -1008,21 +1019,15 @@ async def test_rows_that_another_program_holds_are_waited_for(
         other.execute("BEGIN")
         other.execute("UPDATE videos SET priority = 0 WHERE id = 1")
         assert [2] == await claimed_by(database, work)
-        held = (await write(database, work, room=5)).turn
-        assert ClaimResult(why=WaitReason.HELD, until=later(START, 1)) == held
+        held = (await write(database, work, free_slots=5)).claimed
+        assert ClaimResult(reason=WaitReason.HELD, until=later(START, 1)) == held
     assert [1] == await claimed_by(database, work)
 
 
-async def test_the_judgement_is_made_of_the_terms(hands: Hands) -> None:
-    """Doubts are judged by the settings of the run, or left alone."""
-    verdicts = transaction(hands.clock, absent_after=77.0).verdicts
-    assert verdicts is not None
-    assert ("worker-1", timedelta(seconds=77), TERMS.policy) == (
-        verdicts.who,
-        verdicts.settle,
-        verdicts.policy,
-    )
-    assert transaction(hands.clock).verdicts is None
+async def test_the_verdicts_follow_the_settings(hands: Hands) -> None:
+    """Doubts are judged by the settings of the run."""
+    verdicts = transaction(hands.clock, doubt_settle_seconds=77.0).verdicts
+    assert ("worker-1", timedelta(seconds=77)) == (verdicts.worker, verdicts.settings.settle_after)
 
 
 # --- Caps -----------------------------------------------------------------------------------------
@@ -1037,10 +1042,10 @@ async def settle(
     database: Database, work: QueueTransaction, turn: ClaimResult, *outcomes: Outcome
 ) -> Committed:
     """Settle the starts of a turn in their order, and claim again."""
-    notes = [
+    results = [
         note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
     ]
-    return await write(database, work, *notes, room=9)
+    return await write(database, work, *results, free_slots=9)
 
 
 def accepted(count: int) -> list[Outcome]:
@@ -1055,13 +1060,13 @@ async def test_no_more_is_claimed_than_a_cap_leaves(
     """Law of caps: what is under way is reserved, and what is bought stays counted."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(cap,))
-    turn = (await write(database, work, room=9)).turn
+    turn = (await write(database, work, free_slots=9)).claimed
     assert [1, 2, 3] == [start.claim.video_id for start in turn.starts]
     assert START + 3 * GAP == (await known(database)).next_start_at
-    held = (await settle(database, work, turn, *accepted(3))).turn
+    held = (await settle(database, work, turn, *accepted(3))).claimed
     told = TOTAL_TOLD if cap is TOTAL else DAILY_TOLD
     until = None if cap is TOTAL else later(START, 86_400)
-    assert ClaimResult(why=WaitReason.CAP, until=until, detail=told) == held
+    assert ClaimResult(reason=WaitReason.CAP, until=until, detail=told) == held
     assert held == await look(database, work)
 
 
@@ -1071,17 +1076,19 @@ async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> 
     """
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
-    turn = (await write(database, work, room=2)).turn
+    turn = (await write(database, work, free_slots=2)).claimed
     (other,) = await take(database, START, worker="worker-2")
-    held = ClaimResult(why=WaitReason.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3)
+    held = ClaimResult(
+        reason=WaitReason.CAP, until=later(START, 70), detail=TOTAL_TOLD, submitting=3
+    )
     hands.pass_seconds(1)
-    assert held == (await write(database, work, room=9)).turn
+    assert held == (await write(database, work, free_slots=9)).claimed
     assert held == await look(database, work)
     done = await settle(database, work, turn, Accepted("job-1", 200), Refused("no", 400))
-    assert [4] == [start.claim.video_id for start in done.turn.starts]
-    assert WaitReason.CAP is (await write(database, work, room=9)).turn.why
-    more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), room=9)
-    assert [5] == [start.claim.video_id for start in more.turn.starts]
+    assert [4] == [start.claim.video_id for start in done.claimed.starts]
+    assert WaitReason.CAP is (await write(database, work, free_slots=9)).claimed.reason
+    more = await write(database, work, note(other, Throttled("slow", 429, 0.0)), free_slots=9)
+    assert [5] == [start.claim.video_id for start in more.claimed.starts]
 
 
 async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Hands) -> None:
@@ -1091,36 +1098,39 @@ async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Ha
     await take(database, START, limit=3, worker="dead")
     hands.pass_seconds(70)
     assert await look(database, work) is None
-    done = await write(database, work, room=9)
-    assert (3, ClaimResult(why=WaitReason.CAP, detail=TOTAL_TOLD)) == (len(done.expired), done.turn)
+    done = await write(database, work, free_slots=9)
+    assert (3, ClaimResult(reason=WaitReason.CAP, detail=TOTAL_TOLD)) == (
+        len(done.expired),
+        done.claimed,
+    )
 
 
 async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
     """A daemon sleeps too long, or buys within 24 hours what it was not allowed to."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(DAILY,))
-    turn = (await write(database, work, room=3)).turn
-    assert WaitReason.CAP is (await settle(database, work, turn, *accepted(3))).turn.why
+    turn = (await write(database, work, free_slots=3)).claimed
+    assert WaitReason.CAP is (await settle(database, work, turn, *accepted(3))).claimed.reason
     hands.pass_seconds(86_399.999999)
-    assert ClaimResult(why=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
+    assert ClaimResult(reason=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD) == (
         await look(database, work)
     )
-    assert WaitReason.CAP is (await write(database, work, room=9)).turn.why
+    assert WaitReason.CAP is (await write(database, work, free_slots=9)).claimed.reason
     hands.pass_seconds(0.000001)
     assert await look(database, work) is None
-    assert 3 == len((await write(database, work, room=9)).turn.starts)
+    assert 3 == len((await write(database, work, free_slots=9)).claimed.starts)
 
 
 async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: Hands) -> None:
     """Purchases that lie in its future are forgotten, and made again."""
     await due(database, 9, due_at=later(START, -900_000))
     work = transaction(hands.clock, caps=(DAILY,))
-    turn = (await write(database, work, room=3)).turn
+    turn = (await write(database, work, free_slots=3)).claimed
     await settle(database, work, turn, *accepted(3))
     hands.wall = later(START, -90_000)
     await let_start(database, hands.wall)
-    expected = ClaimResult(why=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
-    assert expected == (await write(database, work, room=9)).turn
+    expected = ClaimResult(reason=WaitReason.CAP, until=later(START, 86_400), detail=DAILY_TOLD)
+    assert expected == (await write(database, work, free_slots=9)).claimed
     assert expected == await look(database, work)
 
 
@@ -1130,14 +1140,14 @@ async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first:
     await due(database, 9)
     wide = (Cap(name="max_total", most=5, window=None), DAILY)
     work = transaction(hands.clock, caps=wide if first else wide[::-1])
-    turn = (await write(database, work, room=9)).turn
+    turn = (await write(database, work, free_slots=9)).claimed
     assert 3 == len(turn.starts)
     held = await settle(database, work, turn, *accepted(3))
-    assert DAILY_TOLD == held.turn.detail
+    assert DAILY_TOLD == held.claimed.detail
     both = transaction(hands.clock, caps=(TOTAL, DAILY) if first else (DAILY, TOTAL))
     assert (
-        ClaimResult(why=WaitReason.CAP, detail=TOTAL_TOLD)
-        == (await write(database, both, room=9)).turn
+        ClaimResult(reason=WaitReason.CAP, detail=TOTAL_TOLD)
+        == (await write(database, both, free_slots=9)).claimed
     )
 
 
@@ -1146,15 +1156,15 @@ async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: 
     await add(database, *["not a url"] * 5, due_at=later(START, -1))
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
-    done = await write(database, work, room=9)
-    assert (5, 3) == (len(done.closed), len(done.turn.starts))
+    done = await write(database, work, free_slots=9)
+    assert (5, 3) == (len(done.closed), len(done.claimed.starts))
 
 
 async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Hands) -> None:
     """Doubts could not be settled under a full cap, which only that may open."""
     await due(database, 3)
-    work = transaction(hands.clock, caps=(TOTAL,), absent_after=300.0)
-    turn = (await write(database, work, room=3)).turn
+    work = transaction(hands.clock, caps=(TOTAL,), on_doubt="reconcile", doubt_settle_seconds=300.0)
+    turn = (await write(database, work, free_slots=3)).claimed
     await settle(database, work, turn, *accepted(3))
     assert isinstance(await reserve(database, work), float)
 
@@ -1162,13 +1172,13 @@ async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Ha
 async def test_a_full_cap_holds_nothing_where_nothing_is_due(
     database: Database, hands: Hands
 ) -> None:
-    """A drain that has done everything ends as if a cap had kept it from it."""
+    """A drain that has done everything ends because nothing is due, not because of a cap."""
     await due(database, 3)
     work = transaction(hands.clock, caps=(TOTAL,))
-    turn = (await write(database, work, room=3)).turn
+    turn = (await write(database, work, free_slots=3)).claimed
     done = await settle(database, work, turn, *accepted(3))
-    assert ClaimResult(why=WaitReason.PACE, until=START) == done.turn
-    assert ClaimResult(why=WaitReason.NOTHING) == await look(database, work)
+    assert ClaimResult(reason=WaitReason.NOTHING) == done.claimed
+    assert ClaimResult(reason=WaitReason.NOTHING) == await look(database, work)
 
 
 async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
@@ -1177,9 +1187,9 @@ async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
     """What ends by itself, or by a word, hides behind what does not."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
-    turn = (await write(database, work, room=3)).turn
+    turn = (await write(database, work, free_slots=3)).claimed
     await settle(database, work, turn, *accepted(3))
     await cool(database, later(START, 7))
-    assert WaitReason.COOL_DOWN is (await write(database, work, room=9)).turn.why
+    assert WaitReason.COOL_DOWN is (await write(database, work, free_slots=9)).claimed.reason
     await pause(database)
-    assert WaitReason.PAUSE is (await write(database, work, room=9)).turn.why
+    assert WaitReason.PAUSE is (await write(database, work, free_slots=9)).claimed.reason

@@ -1,11 +1,12 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
 from tests.conftest import START
-from tests.parts import POLICY, facts, later, row
+from tests.parts import SETTINGS, facts, later, row
 from tests.store.test_doubts import accept, change, doubt, tell
 from worker.core.evidence import Absent, Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Entry, Listing, Unlisted
@@ -16,7 +17,11 @@ from worker.runner.verdicts import JudgedDoubt, Verdicts, next_list_at
 from worker.store import relocation, shared_state
 
 SETTLE = timedelta(seconds=300)
-JUDGEMENT = Verdicts(who="me", settle=SETTLE, policy=POLICY, dice=lambda: 0.5)
+VERDICTS = Verdicts(
+    worker="me",
+    settings=replace(SETTINGS, doubt_settle_seconds=300.0),
+    dice=lambda: 0.5,
+)
 ASKED = later(START, 360)
 NOW = later(START, 365)
 
@@ -48,7 +53,7 @@ async def write(
     database: Database, seen: Listing | Unlisted, asked_at: datetime = ASKED, now: datetime = NOW
 ) -> Sequence[JudgedDoubt]:
     """Judge by a list, and write it down."""
-    return await database.write(lambda c: JUDGEMENT.write(c, seen, asked_at, now), "test")
+    return await database.write(lambda c: VERDICTS.write(c, seen, asked_at, now), "test")
 
 
 async def state(database: Database, video_id: int = 5) -> object:
@@ -60,7 +65,7 @@ async def state(database: Database, video_id: int = 5) -> object:
 async def test_what_is_found_is_submitted(database: Database) -> None:
     """A lost answer is not lost: the video gets the job that was made for it."""
     (finding,) = await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
-    assert (Found("job-5"), None) == (finding.verdict, finding.hope)
+    assert (Found("job-5"), None) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
     assert ("submitted", "job-5", NOW) == (
         stored["state"],
@@ -82,7 +87,7 @@ async def test_nothing_is_judged_in_a_queue_that_has_moved(database: Database) -
 async def test_what_is_absent_is_due_again(database: Database) -> None:
     """A video that was never bought goes on by itself, after the backoff of its attempt."""
     (finding,) = await write(database, shown(*NEIGHBOURS))
-    assert (Absent(), None) == (finding.verdict, finding.hope)
+    assert (Absent(), None) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
     assert ("pending", later(NOW, 5), 1) == (stored["state"], stored["due_at"], stored["attempts"])
     assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
@@ -93,14 +98,14 @@ async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) ->
     """Law 5: attempts used up by doubts end in doubt, with the command that sends it again."""
     await change(database, 5, attempts=3, claims=3)
     (finding,) = await write(database, shown(*NEIGHBOURS))
-    assert (Absent(), Resolvable.NONE) == (finding.verdict, finding.hope)
+    assert (Absent(), Resolvable.NONE) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
     assert "in_doubt" == stored["state"]
     assert "used up; valossa-ingest retry --may-buy-twice 5" in str(stored["error"])
     assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
     (again,) = await write(database, shown(*NEIGHBOURS), later(START, 999))
     assert isinstance(again.verdict, NoEvidence)
-    assert Resolvable.NONE is again.hope
+    assert Resolvable.NONE is again.resolvable
     (last,) = await write(database, shown(entry(5, url=True)), later(START, 999))
     assert Found("job-5") == last.verdict
 
@@ -110,7 +115,7 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
     """A job that is perhaps another database's is named on the row, for a person."""
     (finding,) = await write(database, shown(*NEIGHBOURS, entry(5)))
     assert isinstance(finding.verdict, Ambiguous)
-    assert Resolvable.NONE is finding.hope
+    assert Resolvable.NONE is finding.resolvable
     stored = await row(database, 5)
     assert ("in_doubt", later(START, 60)) == (stored["state"], stored["updated_at"])
     assert "resolve 5 --job-id X" in str(stored["error"])
@@ -135,7 +140,7 @@ async def test_no_evidence_is_told_on_the_row(
     """Whoever looks at a doubt reads why the list did not settle it."""
     (finding,) = await write(database, seen, later(START, asked))
     assert isinstance(finding.verdict, NoEvidence)
-    assert hope is finding.hope
+    assert hope is finding.resolvable
     stored = await row(database, 5)
     assert ("in_doubt", f"; evidence: {finding.verdict.reason}") == (
         stored["state"],
@@ -148,7 +153,7 @@ async def test_reading_changes_nothing(database: Database) -> None:
     """A dry run says what would be, and leaves every row as it is."""
     before = await row(database, 5)
     seen = shown(*NEIGHBOURS)
-    (finding,) = await database.write(lambda c: JUDGEMENT.read(c, seen, ASKED), "test")
+    (finding,) = await database.write(lambda c: VERDICTS.read(c, seen, ASKED), "test")
     assert Absent() == finding.verdict
     assert before == await row(database, 5)
     assert (await database.read(shared_state.read)).list_read_at is None
@@ -174,7 +179,7 @@ async def test_two_doubts_of_one_name_are_for_a_person(database: Database) -> No
     assert [(5, Ambiguous), (7, Ambiguous)] == [(f.doubt.video_id, type(f.verdict)) for f in found]
     found = await write(database, shown(entry(1), entry(8)))
     assert [(5, Resolvable.NONE), (7, Resolvable.NONE)] == [
-        (f.doubt.video_id, f.hope) for f in found
+        (f.doubt.video_id, f.resolvable) for f in found
     ]
     assert ["in_doubt"] * 2 == [await state(database, video_id) for video_id in (5, 7)]
 
@@ -203,7 +208,7 @@ async def test_a_500_that_perhaps_made_a_job_is_a_doubt(database: Database) -> N
     """What may be bought is not sent again before a person has looked."""
     await turned_away(database, media_id="r-5")
     (finding,) = await write(database, shown(entry(5)))
-    assert (True, Resolvable.NONE) == (finding.is_recheck, finding.hope)
+    assert (True, Resolvable.NONE) == (finding.is_recheck, finding.resolvable)
     assert "in_doubt" == await state(database)
     assert [(1, "try_later"), (1, "in_doubt")] == await facts(database, 5)
 

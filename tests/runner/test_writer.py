@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -12,13 +13,23 @@ from tests.conftest import START, open_database
 from tests.parts import add, facts, later, let_start, listener, row, take, transaction
 from tests.plain import Plain, execute
 from worker.clock import Clock
-from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, State
+from worker.core.model import (
+    Accepted,
+    Claim,
+    CoolDown,
+    InDoubt,
+    Outcome,
+    Refused,
+    Result,
+    Settlement,
+    State,
+    WaitReason,
+)
+from worker.core.run_state import RunState
 from worker.db.database import Database, DatabaseProblem
 from worker.log import Log
 from worker.runner.reporter import Reporter
-from worker.runner.terms import CoolDown, Settled, WaitReason
 from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
-from worker.store.settle import Ending
 from worker.wiring import CLOCK
 
 
@@ -41,13 +52,19 @@ class Told(Reporter):
 
     def __init__(self, log: Log) -> None:
         super().__init__(log, lambda _: None)
-        self.awaited: dict[str, asyncio.Future[Settled]] = {}
+        self.awaited: dict[str, asyncio.Future[Any]] = {}
 
-    def settled(self, settled: Settled) -> None:
-        """It is on disk."""
-        super().settled(settled)
-        if (future := self.awaited.pop(settled.ending.claim.token, None)) is not None:
-            future.set_result(settled)
+    def settled(self, settlement: Settlement) -> None:
+        """Answer whoever enqueued the result: it is on disk."""
+        super().settled(settlement)
+        if (future := self.awaited.pop(settlement.result.claim.token, None)) is not None:
+            future.set_result(settlement)
+
+    def lost(self, claim: Claim) -> None:
+        """Answer whoever enqueued a result that can never be written."""
+        super().lost(claim)
+        if (future := self.awaited.pop(claim.token, None)) is not None:
+            future.set_result(None)
 
 
 class Desk:
@@ -57,9 +74,11 @@ class Desk:
         log, self.said = listener()
         self.reporter = Told(log)
         self.ticks = Ticks()
+        self.run = RunState(began_at=0.0)
         self.writer = Writer(
             database,
             transaction(Clock(now=self.ticks, monotonic=lambda: float(self.ticks.shown))),
+            self.run,
             self.reporter,
             try_again_seconds=try_again_seconds,
         )
@@ -76,17 +95,15 @@ class Desk:
             self.writer.give_up()
             await asyncio.wait([task], timeout=5)
 
-    def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Settled]":
+    def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Any]":
         """Put an ending down."""
-        return self.settle(Ending(claim=claim, outcome=outcome, started_at=START))
+        return self.settle(Result(claim=claim, outcome=outcome, started_at=START))
 
-    def settle(
-        self, ending: Ending, cool_down: CoolDown | None = None
-    ) -> "asyncio.Future[Settled]":
-        """Put an ending down, with the pause that it asks for."""
+    def settle(self, result: Result) -> "asyncio.Future[Any]":
+        """Enqueue a result."""
         future = asyncio.get_running_loop().create_future()
-        self.reporter.awaited[ending.claim.token] = future
-        self.writer.settle(ending, cool_down)
+        self.reporter.awaited[result.claim.token] = future
+        self.writer.settle(result)
         return future
 
     def events(self) -> list[str]:
@@ -142,8 +159,8 @@ async def test_what_waits_goes_into_one_transaction(database: Database, desk: De
     async with desk.open():
         settled = await asyncio.gather(*futures)
         turn = await asking
-    assert [each.video_id for each in claims] == [s.ending.claim.video_id for s in settled]
-    assert [State.SUBMITTED] * 3 == [s.transition and s.transition.state for s in settled]
+    assert [each.video_id for each in claims] == [s.result.claim.video_id for s in settled]
+    assert [State.SUBMITTED] * 3 == [s.written and s.written.state for s in settled]
     assert [4, 5] == [start.claim.video_id for start in turn.starts]
     assert [later(START, 1)] * 5 == await moments(database, 1, 2, 3, 4, 5)
 
@@ -198,7 +215,7 @@ async def test_a_claim_alone_looks_before_it_locks(
 
     async with desk.open():
         turn = await asyncio.wait_for(desk.writer.claim(room), 5)
-    assert (WaitReason.OTHERS, later(START, 70)) == (turn.why, turn.until)
+    assert (WaitReason.OTHERS, later(START, 70)) == (turn.reason, turn.until)
     assert 0 == asked
 
 
@@ -218,20 +235,25 @@ async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) 
     desk.ticks.shown = 70
     async with desk.open():
         turn = await desk.writer.claim(lambda: 5)
-    assert [] == turn.starts
+    assert () == turn.starts
     assert ["lease_expired", "video_refused"] == sorted(desk.events())
-    assert (1, 1) == (desk.reporter.counts.failed, desk.reporter.counts.in_doubt)
+    assert (1, 1) == (desk.run.counts.failed, desk.run.counts.in_doubt)
     assert ["in_doubt", "failed"] == await states(database, 1, 2)
 
 
 async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) -> None:
     """Law 13: the pause that an ending asks for is on disk with it."""
     (claim,) = await claimed(database, 1, due=1)
-    ending = Ending(claim=claim, outcome=InDoubt("no answer"), started_at=START)
+    result = Result(
+        claim=claim,
+        outcome=InDoubt("no answer"),
+        started_at=START,
+        cool_down=CoolDown(30.0, "a crowd of doubts"),
+    )
     async with desk.open():
-        await desk.settle(ending, CoolDown(30.0, "a crowd of doubts"))
+        await desk.settle(result)
         turn = await desk.writer.claim(lambda: 1)
-    assert (WaitReason.COOL_DOWN, later(START, 31)) == (turn.why, turn.until)
+    assert (WaitReason.COOL_DOWN, later(START, 31)) == (turn.reason, turn.until)
 
 
 BAD: list[Outcome] = [
@@ -254,7 +276,7 @@ async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcom
         settled = await asyncio.gather(*futures)
         turn = await asking
     ends = [State.SUBMITTED, State.IN_DOUBT, State.SUBMITTED]
-    assert ends == [each.transition and each.transition.state for each in settled]
+    assert ends == [each.written and each.written.state for each in settled]
     assert ["submitted", "in_doubt", "submitted"] == await states(database, 1, 2, 3)
     assert [4] == [start.claim.video_id for start in turn.starts]
     error = str((await row(database, 2))["error"])
@@ -267,8 +289,8 @@ async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk)
     (claim,) = await claimed(database, 1)
     async with desk.open():
         settled = await desk.put(claim, Accepted("job-\ud800", 200))
-    assert settled.transition is not None
-    assert State.IN_DOUBT is settled.transition.state
+    assert settled and settled.written
+    assert State.IN_DOUBT is settled.written.state
 
 
 PICKY = {
@@ -305,7 +327,7 @@ async def test_what_can_never_be_written_is_left_to_its_lease(
     bad, good, dropped = await claimed(database, 3)
     async with desk.open():
         settled = await asyncio.gather(desk.put(bad, accepted(bad)), desk.put(good, accepted(good)))
-    assert [None, State.SUBMITTED] == [s.transition and s.transition.state for s in settled]
+    assert [None, State.SUBMITTED] == [s and s.written and s.written.state for s in settled]
     assert ["submitting", "submitted", "submitting"] == await states(database, 1, 2, 3)
     assert 3 == dropped.video_id
 
@@ -334,8 +356,8 @@ async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: De
         raise ZeroDivisionError
 
     clock = Clock(now=broken, monotonic=lambda: 0.0)
-    writer = Writer(database, transaction(clock), desk.reporter)
-    writer.settle(Ending(claim=claim, outcome=accepted(claim), started_at=START))
+    writer = Writer(database, transaction(clock), desk.run, desk.reporter)
+    writer.settle(Result(claim=claim, outcome=accepted(claim), started_at=START))
     with pytest.raises(ZeroDivisionError):
         await writer.run()
     async with asyncio.timeout(5):
@@ -432,7 +454,7 @@ async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away
             assert not desk.writer.troubled.is_set()
             assert desk.writer.problem is None
             turn = await desk.writer.claim(lambda: 5)
-        assert settled.transition is not None
+        assert settled and settled.written
         assert [TROUBLE, WORKS] == told(desk.said)
         assert [3] == [start.claim.video_id for start in turn.starts]
         stored = await row(database, 3)
@@ -579,7 +601,7 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
         with pytest.raises(ZeroDivisionError):
             await desk.writer.ask(fail, "test")
         settled = await desk.put(claim, accepted(claim))
-        assert settled.transition is not None
+        assert settled and settled.written
         assert 1 == await desk.writer.ask(count, "test")
 
 

@@ -18,6 +18,8 @@ from worker.core.model import (
     Outcome,
     Refused,
     Released,
+    Result,
+    Settlement,
     Throttled,
     TryLater,
 )
@@ -28,16 +30,16 @@ from worker.store.caps import Cap, Level
 from worker.store.search import Filter
 
 DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
-FAR_FUTURE = Cap(name="max_total", most=3, window=None)
+IN_ALL = Cap(name="max_total", most=3, window=None)
 HOUR = 3600
 
 
-async def level(database: Database, cap: Cap = FAR_FUTURE, now: datetime = START) -> Level:
+async def level(database: Database, cap: Cap = IN_ALL, now: datetime = START) -> Level:
     """How full it is."""
     return await database.read(lambda c: caps.level(c, cap, now))
 
 
-async def used(database: Database, cap: Cap = FAR_FUTURE, now: datetime = START) -> tuple[int, int]:
+async def used(database: Database, cap: Cap = IN_ALL, now: datetime = START) -> tuple[int, int]:
     """What counts: settled, and reserved."""
     found = await level(database, cap, now)
     return found.settled, found.submitting
@@ -51,12 +53,12 @@ async def claim(database: Database, count: int = 1, at: datetime = START) -> lis
 
 async def end(database: Database, claim: Claim, outcome: Outcome, at: datetime = START) -> None:
     """Settle an attempt as a ledger does."""
-    ending = settle.Ending(claim=claim, outcome=outcome, started_at=at)
+    result = Result(claim=claim, outcome=outcome, started_at=at)
 
     def work(connection: Connection) -> None:
-        (standing,) = settle.standings(connection, [ending])
-        decided = decide(claim, outcome, standing.around, at, 0.5, POLICY)
-        written = settle.Settlement(ending=ending, standing=standing, transition=decided)
+        (status,) = settle.statuses(connection, [result])
+        decided = decide(claim, outcome, status, at, 0.5, POLICY)
+        written = Settlement(result=result, status=status, transition=decided)
         settle.settle(connection, [written], at, "worker-1")
 
     await database.write(work, "test")
@@ -102,7 +104,7 @@ UNCLEAR = InDoubt("no answer")
 BUSY = TryLater("busy", 500)
 
 
-@pytest.mark.parametrize("cap", [FAR_FUTURE, DAY])
+@pytest.mark.parametrize("cap", [IN_ALL, DAY])
 async def test_a_claim_is_reserved_and_an_acceptance_counts(database: Database, cap: Cap) -> None:
     """More is sent than was allowed, because what is under way or was bought is not counted."""
     assert (0, 0) == await used(database, cap)
@@ -278,7 +280,7 @@ async def test_a_day_is_24_hours_to_the_moment(three: Database) -> None:
 
 async def test_what_is_counted_in_all_never_leaves(three: Database) -> None:
     """A cap without a window opens by itself."""
-    full = await level(three, FAR_FUTURE, later(START, 9_000 * HOUR))
+    full = await level(three, IN_ALL, later(START, 9_000 * HOUR))
     assert (0, None) == (full.room, full.opens_at)
 
 
@@ -316,4 +318,4 @@ async def test_a_full_cap_is_told_with_its_way_out(three: Database) -> None:
         == (await level(three, DAY, now)).told
     )
     expected = "max_total = 3 is reached: raise or unset it to go on"
-    assert expected == (await level(three, FAR_FUTURE, now)).told
+    assert expected == (await level(three, IN_ALL, now)).told

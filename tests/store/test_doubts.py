@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, delete, insert, update
 
 from tests.conftest import START
-from tests.parts import TERMS, add, facts, later, plans, row, take
+from tests.parts import SETTINGS, add, facts, later, plans, row, take
 from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
 from worker.db.database import Database
@@ -243,7 +243,7 @@ async def test_a_lease_that_ran_out_began_with_its_claim(database: Database) -> 
     """Law 4: nobody knows when a lost worker sent, so the window begins when it could have."""
     await add(database, "u", due_at=START)
     await take(database, START)
-    end = START + TERMS.lease
+    end = START + SETTINGS.lease
     await database.write(lambda c: leases.expire(c, end, "worker-2"), "test")
     (found,) = await known(database)
     assert (START, end) == (found.began_at, found.recorded_at)

@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import Connection, create_engine, insert, update
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import TERMS, add, facts, later, plans, row, take
+from tests.parts import SETTINGS, add, facts, later, plans, row, take
 from tests.plain import Plain
 from worker.core.model import Claim, Video
 from worker.db.database import Database
 from worker.db.schema import history, videos
-from worker.runner.terms import FAR_FUTURE
+from worker.runner.transaction import FAR_FUTURE
 from worker.store import leases, queue
 from worker.store.leases import Expired
 from worker.store.queue import Ahead
 
-LEASE_END = START + TERMS.lease
+LEASE_END = START + SETTINGS.lease
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
@@ -235,7 +235,7 @@ async def test_a_lease_that_ran_out_is_a_doubt(database: Database, hands: Hands)
     """Law 4: nobody knows whether it was sent, so it is not due again, and its story says so."""
     await add(database, "u", due_at=START, attempts=1, claims=3)
     (claim,) = await take(database, START)
-    hands.pass_seconds(TERMS.lease.total_seconds())
+    hands.pass_seconds(SETTINGS.lease.total_seconds())
     assert [] == await expire(database, later(LEASE_END, -0.000001))
     assert [Expired(video_id=1, attempt=4, claimed_by="worker-1")] == await expire(
         database, LEASE_END

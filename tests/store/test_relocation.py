@@ -7,14 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from tests.conftest import START, Hands
-from tests.parts import TERMS, add, let_start, row, take, transaction
-from worker.core.model import Accepted, InDoubt, Outcome, Refused
+from tests.parts import SETTINGS, add, let_start, row, take, transaction
+from worker.core.model import Accepted, InDoubt, Outcome, Refused, Result
 from worker.core.relocation import copy_of, on_its_way
 from worker.db.database import Database
 from worker.db.schema import videos
-from worker.runner.terms import Note
 from worker.store import relocation, shared_state
-from worker.store.settle import Ending
 
 B = "sqlite:///it's b.db"
 INSERT = "INSERT INTO videos (url) VALUES ('https://v.example/new')"
@@ -101,7 +99,7 @@ async def test_what_is_in_flight_is_settled_in_a_marked_queue(
     await add(database, "https://v.example/1", due_at=START)
     (claim,) = await take(database, START)
     await mark(database, on_its_way(B))
-    ending = Note(Ending(claim=claim, outcome=outcome, started_at=START))
+    ending = Result(claim=claim, outcome=outcome, started_at=START)
     work = transaction(hands.clock)
     await database.write(lambda c: work.write(c, [ending], 0), "test")
     assert state == (await row(database, 1))["state"]
@@ -119,7 +117,7 @@ async def test_a_late_job_is_written_down_in_a_marked_queue(
     sql = text(f"UPDATE videos SET state = '{state}', claim_token = {token}")
     await database.write(lambda c: c.execute(sql), "test")
     await mark(database, B)
-    ending = Note(Ending(claim=claim, outcome=Accepted("job-1", 200), started_at=START))
+    ending = Result(claim=claim, outcome=Accepted("job-1", 200), started_at=START)
     work = transaction(hands.clock)
     await database.write(lambda c: work.write(c, [ending], 0), "test")
     stored = await row(database, 1)
@@ -145,7 +143,7 @@ async def test_in_flight_is_what_is_to_be_waited_for(database: Database) -> None
     await let_start(database, START)
     await add(database, "https://v.example/1", "https://v.example/2", due_at=START)
     await take(database, START, 2)
-    assert (2, START + TERMS.lease) == await database.read(relocation.in_flight)
+    assert (2, START + SETTINGS.lease) == await database.read(relocation.in_flight)
 
 
 async def test_rows_that_no_other_database_takes_are_mended(

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, event
 
 from tests import postgres
 from tests.conftest import START, open_database
-from tests.parts import TERMS, later
+from tests.parts import SETTINGS, later
 from tests.plain import execute
-from worker.core.model import Accepted, Claim, State, Transition
+from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
 from worker.store import counts, doubts, leases, queue, search, settle
 from worker.store.bulk import known
@@ -109,7 +109,7 @@ def _plan(
     return plan
 
 
-LEASE_END = START + TERMS.lease
+LEASE_END = START + SETTINGS.lease
 
 
 def claim_ten(connection: Connection) -> list[Claim]:
@@ -119,17 +119,17 @@ def claim_ten(connection: Connection) -> list[Claim]:
 
 def settle_ten(connection: Connection) -> None:
     """Claim ten, and write down that all were accepted."""
-    endings = [
-        settle.Ending(claim=claim, outcome=Accepted(f"new-{claim.video_id}", 200), started_at=START)
+    results = [
+        Result(claim=claim, outcome=Accepted(f"new-{claim.video_id}", 200), started_at=START)
         for claim in claim_ten(connection)
     ]
     settlements = [
-        settle.Settlement(
-            ending=ending,
-            standing=standing,
-            transition=Transition.submit(f"new-{ending.claim.video_id}"),
+        Settlement(
+            result=result,
+            status=status,
+            transition=Transition.submit(f"new-{result.claim.video_id}"),
         )
-        for ending, standing in zip(endings, settle.standings(connection, endings), strict=True)
+        for result, status in zip(results, settle.statuses(connection, results), strict=True)
     ]
     settle.settle(connection, settlements, START, "worker-1")
 

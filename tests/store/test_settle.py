@@ -5,12 +5,13 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tests.conftest import START
-from tests.parts import POLICY, TERMS, add, facts, later, plans, row, take
-from worker.core.decide import Circumstances, decide
+from tests.parts import POLICY, SETTINGS, add, facts, later, plans, row, take
+from worker.core.decide import decide
 from worker.core.model import (
     Accepted,
     AccountRefused,
     Claim,
+    ClaimStatus,
     Fact,
     InDoubt,
     Invalid,
@@ -18,6 +19,8 @@ from worker.core.model import (
     Outcome,
     Refused,
     Released,
+    Result,
+    Settlement,
     State,
     Throttled,
     TryLater,
@@ -26,30 +29,29 @@ from worker.core.model import (
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import leases, queue, settle
-from worker.store.settle import Ending, Settlement, Standing
 
-LEASE_END = START + TERMS.lease
+LEASE_END = START + SETTINGS.lease
 SENT = later(START, 0.05)
 NOW = later(START, 1)
 AFTER = later(LEASE_END, 1)
 
 
-def ending(claim: Claim, outcome: Outcome) -> Ending:
+def result(claim: Claim, outcome: Outcome) -> Result:
     """What an attempt that was sent ended in."""
-    return Ending(claim=claim, outcome=outcome, started_at=SENT)
+    return Result(claim=claim, outcome=outcome, started_at=SENT)
 
 
-async def write(database: Database, now: datetime, *endings: Ending) -> list[Settlement]:
+async def write(database: Database, now: datetime, *results: Result) -> list[Settlement]:
     """Settle as a ledger does: look, decide, write."""
 
     def work(connection: Connection) -> list[Settlement]:
         settlements = [
             Settlement(
-                ending=each,
-                standing=standing,
-                transition=decide(each.claim, each.outcome, standing.around, now, 0.5, POLICY),
+                result=each,
+                status=status,
+                transition=decide(each.claim, each.outcome, status, now, 0.5, POLICY),
             )
-            for each, standing in zip(endings, settle.standings(connection, endings), strict=True)
+            for each, status in zip(results, settle.statuses(connection, results), strict=True)
         ]
         settle.settle(connection, settlements, now, "worker-1")
         return settlements
@@ -123,8 +125,8 @@ async def test_an_outcome_is_written_under_its_claim(
 ) -> None:
     """What the API said is in the row: state, result, when next; and the claim is over."""
     claim = await claimed(database)
-    (settlement,) = await write(database, NOW, ending(claim, outcome))
-    assert settlement.standing.own
+    (settlement,) = await write(database, NOW, result(claim, outcome))
+    assert settlement.status.own
     stored = await row(database, 1)
     assert due_at == stored["due_at"]
     silent = isinstance(outcome, Accepted | Released)
@@ -137,7 +139,7 @@ async def test_an_outcome_is_written_under_its_claim(
 async def test_each_outcome_is_a_fact(database: Database, outcome: Outcome) -> None:
     """The story of a video tells every attempt: when, by whom, with what end."""
     claim = await claimed(database, claims=2)
-    await write(database, NOW, ending(claim, outcome))
+    await write(database, NOW, result(claim, outcome))
     assert [
         {
             "id": 1,
@@ -157,7 +159,7 @@ async def test_each_outcome_is_a_fact(database: Database, outcome: Outcome) -> N
 async def test_what_was_counted_before_is_kept(database: Database) -> None:
     """Attempts add up, and the last one allowed ends as a failure that says so."""
     claim = await claimed(database, attempts=2, claims=2)
-    await write(database, NOW, ending(claim, TryLater("busy", 503)))
+    await write(database, NOW, result(claim, TryLater("busy", 503)))
     stored = await row(database, 1)
     last = "busy (attempt 3, the last one allowed)"
     assert ("failed", 3, last) == (stored["state"], stored["attempts"], stored["error"])
@@ -166,7 +168,7 @@ async def test_what_was_counted_before_is_kept(database: Database) -> None:
 async def test_an_old_result_is_wiped_by_the_new(database: Database) -> None:
     """The row shows the last result, not a mixture."""
     claim = await claimed(database, error="old", http_status=500)
-    await write(database, NOW, ending(claim, Released("our own stop")))
+    await write(database, NOW, result(claim, Released("our own stop")))
     assert {"state": "pending", "attempts": 0, "updated_at": NOW} == end(await row(database, 1))
 
 
@@ -191,8 +193,8 @@ async def test_a_late_answer_settles_its_own_doubt(
     claim = await claimed(database, claims=claims)
     await expire(database)
     assert {1: {claims + 1}} == await doubts(database, 1)
-    (settlement,) = await write(database, AFTER, ending(claim, outcome))
-    assert settlement.standing.late
+    (settlement,) = await write(database, AFTER, result(claim, outcome))
+    assert settlement.status.late
     stored = await row(database, 1)
     assert (state, attempts) == (stored["state"], stored["attempts"])
     assert [None, None, None] == [stored[name] for name in queue.UNCLAIMED]
@@ -205,7 +207,7 @@ async def test_a_late_answer_is_told_for_what_it_is(database: Database) -> None:
     """The fact that closes a doubt says what came, and brings the job with it."""
     claim = await claimed(database)
     await expire(database)
-    await write(database, AFTER, ending(claim, Accepted("job-1", 200, "hello")))
+    await write(database, AFTER, result(claim, Accepted("job-1", 200, "hello")))
     _, late = await stories(database)
     found = (late["message"], late["http_status"], late["job_id"], late["started_at"])
     assert ("accepted: hello", 200, "job-1", SENT) == found
@@ -216,7 +218,7 @@ async def test_a_late_silence_says_nothing_new(database: Database) -> None:
     claim = await claimed(database)
     await expire(database)
     before = await row(database, 1)
-    await write(database, AFTER, ending(claim, InDoubt("no answer")))
+    await write(database, AFTER, result(claim, InDoubt("no answer")))
     assert before == await row(database, 1)
     assert [(1, "in_doubt")] == await facts(database, 1)
     assert {1: {1}} == await doubts(database, 1)
@@ -231,8 +233,8 @@ async def test_a_late_job_is_always_written_down(database: Database, state: str)
     claim = await claimed(database)
     await expire(database)
     await change(database, state=state, **queue.UNCLAIMED)
-    (settlement,) = await write(database, AFTER, ending(claim, Accepted("job-1", 200)))
-    assert (False, False) == (settlement.standing.own, settlement.standing.late)
+    (settlement,) = await write(database, AFTER, result(claim, Accepted("job-1", 200)))
+    assert (False, False) == (settlement.status.own, settlement.status.late)
     stored = await row(database, 1)
     found = (stored["state"], stored["job_id"], stored["submitted_at"], stored["updated_at"])
     assert ("submitted", "job-1", AFTER, AFTER) == found
@@ -267,14 +269,14 @@ async def test_a_late_job_waits_for_the_attempt_under_way(
     is, leaves the video submitted; a second purchase is said.
     """
     first, second = await repeated(database)
-    await write(database, AFTER, ending(first, Accepted("job-1", 200)))
+    await write(database, AFTER, result(first, Accepted("job-1", 200)))
     stored = await row(database, 1)
     assert ("submitting", "job-1", second.token) == (
         stored["state"],
         stored["job_id"],
         stored["claim_token"],
     )
-    await write(database, later(AFTER, 1), ending(second, outcome))
+    await write(database, later(AFTER, 1), result(second, outcome))
     stored = await row(database, 1)
     found = (stored["state"], stored["job_id"], stored["attempts"], stored["error"])
     assert ("submitted", "job-1", attempts, error) == found
@@ -289,7 +291,7 @@ async def test_a_second_purchase_is_never_forgotten(database: Database, kept: st
     claim = await claimed(database)
     await expire(database)
     await change(database, state=kept, job_id="job-1")
-    await write(database, AFTER, ending(claim, Accepted("job-2", 200)))
+    await write(database, AFTER, result(claim, Accepted("job-2", 200)))
     assert "job-1" == (await row(database, 1))["job_id"]
     assert [(1, "in_doubt"), (1, "late_answer")] == await facts(database, 1)
     assert "job-2" == (await stories(database))[-1]["job_id"]
@@ -303,12 +305,12 @@ async def test_a_lost_claim_changes_nothing(database: Database, outcome: Outcome
     """Law 6: an answer to an old attempt does not end another one; it closes its own doubt."""
     first, second = await repeated(database)
     before = await row(database, 1)
-    (settlement,) = await write(database, AFTER, ending(first, outcome))
-    assert (False, False) == (settlement.standing.own, settlement.standing.late)
+    (settlement,) = await write(database, AFTER, result(first, outcome))
+    assert (False, False) == (settlement.status.own, settlement.status.late)
     assert before == await row(database, 1)
     assert (1, "late_answer") == (await facts(database, 1))[-1]
     assert {} == await doubts(database, 1)
-    await write(database, AFTER, ending(second, Accepted("job-2", 200)))
+    await write(database, AFTER, result(second, Accepted("job-2", 200)))
     assert "submitted" == (await row(database, 1))["state"]
 
 
@@ -316,7 +318,7 @@ async def test_a_lost_claim_in_doubt_says_nothing(database: Database) -> None:
     """An old attempt of which nothing is known stays in doubt."""
     first, _ = await repeated(database)
     before = await row(database, 1)
-    await write(database, AFTER, ending(first, InDoubt("no answer")))
+    await write(database, AFTER, result(first, InDoubt("no answer")))
     assert before == await row(database, 1)
     assert {1: {1}} == await doubts(database, 1)
 
@@ -327,8 +329,8 @@ async def test_both_attempts_of_a_video_end_in_one_transaction(database: Databas
     await write(
         database,
         AFTER,
-        ending(first, Accepted("job-1", 200)),
-        ending(second, Accepted("job-2", 200)),
+        result(first, Accepted("job-1", 200)),
+        result(second, Accepted("job-2", 200)),
     )
     stored = await row(database, 1)
     assert ("submitted", "job-2") == (stored["state"], stored["job_id"])
@@ -341,7 +343,7 @@ async def test_an_old_job_beats_a_refusal_in_the_same_transaction(database: Data
     """Law 6: refused now, but bought before: the video is submitted."""
     first, second = await repeated(database)
     await write(
-        database, AFTER, ending(second, Refused("no", 400)), ending(first, Accepted("job-1", 200))
+        database, AFTER, result(second, Refused("no", 400)), result(first, Accepted("job-1", 200))
     )
     stored = await row(database, 1)
     assert ("submitted", "job-1") == (stored["state"], stored["job_id"])
@@ -354,7 +356,7 @@ async def test_a_job_that_another_video_holds_is_a_doubt(database: Database) -> 
     """One job is never two videos': the row names the one that has it."""
     await add(database, "u", state="submitted", job_id="job-1")
     claim = await claimed(database)
-    await write(database, NOW, ending(claim, Accepted("job-1", 200)))
+    await write(database, NOW, result(claim, Accepted("job-1", 200)))
     stored = await row(database, 2)
     found = (stored["state"], stored["job_id"], stored["error"], stored["attempts"])
     assert ("in_doubt", None, HELD.format(1), 1) == found
@@ -370,9 +372,9 @@ async def test_two_videos_that_bring_one_job_at_once(database: Database) -> None
     await write(
         database,
         NOW,
-        ending(second, Accepted("job-1", 200)),
-        ending(first, Accepted("job-1", 200)),
-        ending(third, Accepted("job-3", 200)),
+        result(second, Accepted("job-1", 200)),
+        result(first, Accepted("job-1", 200)),
+        result(third, Accepted("job-3", 200)),
     )
     stored = [await row(database, number) for number in (1, 2, 3)]
     assert ["in_doubt", "submitted", "submitted"] == [each["state"] for each in stored]
@@ -385,12 +387,12 @@ async def test_a_lost_claim_takes_no_job_from_another(database: Database) -> Non
     first, second = await repeated(database)
     await add(database, "u", state="submitted", job_id="job-1")
     before = await row(database, 1)
-    await write(database, AFTER, ending(first, Accepted("job-1", 200)))
+    await write(database, AFTER, result(first, Accepted("job-1", 200)))
     assert before == await row(database, 1)
     story = (await stories(database))[-1]
     assert ("in_doubt", 1, None) == (story["fact"], story["attempt"], story["job_id"])
     assert "answered with job job-1, which video 2 holds" == story["message"]
-    await write(database, AFTER, ending(second, Accepted("job-2", 200)))
+    await write(database, AFTER, result(second, Accepted("job-2", 200)))
     assert "job-2" == (await row(database, 1))["job_id"]
 
 
@@ -410,7 +412,7 @@ async def test_a_clear_answer_leaves_an_earlier_doubt(
     await expire(database)
     await repeat(database)
     (second,) = await take(database, AFTER)
-    await write(database, AFTER, ending(second, outcome))
+    await write(database, AFTER, result(second, outcome))
     stored = await row(database, 1)
     why = f"an earlier attempt is still in doubt; the last one ended in: {said}"
     assert ("in_doubt", why, attempts) == (stored["state"], stored["error"], stored["attempts"])
@@ -426,8 +428,8 @@ async def test_a_doubt_that_was_settled_does_not_count(
     await expire(database)
     await repeat(database)
     (second,) = await take(database, AFTER)
-    await write(database, AFTER, ending(first, Refused("no", 400)))
-    await write(database, AFTER, ending(second, outcome))
+    await write(database, AFTER, result(first, Refused("no", 400)))
+    await write(database, AFTER, result(second, outcome))
     stored = await row(database, 1)
     assert ("failed", said, attempts) == (stored["state"], stored["error"], stored["attempts"])
 
@@ -437,7 +439,7 @@ async def test_a_doubt_of_another_video_does_not_count(database: Database) -> No
     await claimed(database)
     await expire(database)
     claim = await claimed(database, claims=1)
-    await write(database, NOW, ending(claim, Refused("no", 400)))
+    await write(database, NOW, result(claim, Refused("no", 400)))
     assert "failed" == (await row(database, 2))["state"]
     assert {1: {1}} == await doubts(database, 1, 2)
 
@@ -475,9 +477,9 @@ async def test_a_row_that_was_deleted_meanwhile(database: Database) -> None:
     first, second = await take(database, START, limit=2)
     await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
     gone, kept = await write(
-        database, NOW, ending(first, Accepted("job-1", 200)), ending(second, Accepted("job-2", 200))
+        database, NOW, result(first, Accepted("job-1", 200)), result(second, Accepted("job-2", 200))
     )
-    assert (None, True) == (gone.standing.state, kept.standing.own)
+    assert (None, True) == (gone.status.state, kept.status.own)
     assert [(1, "late_answer")] == await facts(database, 1)
     assert "submitted" == (await row(database, 2))["state"]
 
@@ -497,7 +499,7 @@ async def test_text_is_stored_clean_and_cut(
 ) -> None:
     """What the API says can be stored and printed, however strange and long it is."""
     claim = await claimed(database)
-    await write(database, NOW, ending(claim, outcome))
+    await write(database, NOW, result(claim, outcome))
     assert text == (await row(database, 1))["error"]
     assert [text] == [each["message"] for each in await stories(database)]
 
@@ -508,22 +510,21 @@ async def test_nothing_to_settle_is_nothing(database: Database) -> None:
     assert [] == await stories(database)
 
 
-def test_a_standing_is_one_thing_at_most() -> None:
+def test_a_claim_status_is_one_thing_at_most() -> None:
     """A claim is in force, or late, or lost."""
-    around = Circumstances()
     for state in (None, *State):
         for holds in (False, True):
-            standing = Standing(state=state, holds=holds, around=around)
-            assert (holds and state is State.SUBMITTING) == standing.own
-            assert (holds and state is State.IN_DOUBT) == standing.late
+            status = ClaimStatus(state=state, holds=holds)
+            assert (holds and state is State.SUBMITTING) == status.own
+            assert (holds and state is State.IN_DOUBT) == status.late
 
 
 @pytest.mark.usefixtures("path")
 async def test_a_settle_searches_nothing_row_by_row(database: Database) -> None:
     """However long the table and its history, a settle finds what it needs by index."""
     _, second = await repeated(database)
-    endings = [ending(second, Accepted("job-1", 200))]
-    found = await database.read(lambda c: plans(c, lambda c: settle.standings(c, endings)))
+    results = [result(second, Accepted("job-1", 200))]
+    found = await database.read(lambda c: plans(c, lambda c: settle.statuses(c, results)))
     assert "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN" in found
     assert "SEARCH holder USING INDEX videos_job_id (job_id=?) LEFT-JOIN" in found
     scanned = [each for each in found if "SCAN" in each]

@@ -4,7 +4,7 @@ from datetime import datetime
 import pytest
 
 from tests.conftest import START
-from tests.parts import TERMS, add, later, let_start, take
+from tests.parts import SETTINGS, add, later, let_start, take
 from worker.db.database import Database
 from worker.store import workers
 from worker.store.workers import WorkerRow, WorkerStatus
@@ -63,7 +63,7 @@ async def test_what_is_in_flight_is_counted_in_the_table(database: Database) -> 
     await show(database, TWO)
     await claimed(database, 3, "worker-1")
     one, two = await everyone(database)
-    assert (3, START + TERMS.lease) == (one.in_flight, one.leases_end)
+    assert (3, START + SETTINGS.lease) == (one.in_flight, one.leases_end)
     assert (0, None) == (two.in_flight, two.leases_end)
 
 
@@ -72,7 +72,7 @@ async def test_claims_of_nobody_are_shown(database: Database) -> None:
     await show(database, TWO)
     await claimed(database, 2, "stranger")
     lost = WorkerStatus(
-        id="stranger", member=None, seen_at=None, in_flight=2, leases_end=START + TERMS.lease
+        id="stranger", member=None, seen_at=None, in_flight=2, leases_end=START + SETTINGS.lease
     )
     assert lost == (await everyone(database))[1]
     assert ["worker-2", "stranger"] == await ids(database)

@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from worker.runner.orders import Counts
+from worker.core.run_state import Counts
 
 
 def table(

@@ -1,8 +1,9 @@
-"""The nouns: a video, a claim on it, what an attempt can end in, what may happen to the row next.
+"""The values of the queue: a video, a claim, an outcome, a result and its settlement.
 
-Knows no HTTP library and no database; the words are those of design.md, sections 1 and 2.
+Knows no HTTP library and no database.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import ClassVar, Self
 
 
 class State(StrEnum):
-    """Where a video is in its life (design.md, section 2)."""
+    """A video's place in its life (README.md, The life of a video)."""
 
     PENDING = "pending"
     SUBMITTING = "submitting"
@@ -21,7 +22,7 @@ class State(StrEnum):
 
 
 class Fact(StrEnum):
-    """What a row of the history records: an attempt's ending, or what happened to it later."""
+    """The kinds of rows in the history: outcomes of attempts, and later events."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -43,7 +44,7 @@ class Fact(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """What ``new_job`` takes of one row; None means that the row does not say."""
+    """The request columns of one row; a None is left out of the request."""
 
     url: str
     media_id: str | None = None
@@ -62,8 +63,14 @@ REQUEST_COLUMNS = tuple(Video.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One video taken for sending. ``attempt`` numbers its claims from 1 and never repeats;
-    ``attempts`` counts what was spent before this one since the last retry by a person.
+    """One video taken for sending.
+
+    Attributes:
+        attempt: Number of this claim of the video, from 1; never repeated.
+        attempts: Counted attempts before this one, since a person's last retry.
+        token: Random; the row carries it while the claim is in force.
+        lease_until: End of the lease (UTC).
+
     """
 
     video_id: int
@@ -114,7 +121,7 @@ class AccountRefused:
 
 @dataclass(frozen=True, slots=True)
 class WrongAddress:
-    """Whatever answered is not the API, or not at this address."""
+    """The server that answered is not the API, or not at this address."""
 
     fact: ClassVar[Fact] = Fact.WRONG_ADDRESS
     message: str
@@ -123,7 +130,7 @@ class WrongAddress:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """Too many requests. ``retry_after``: seconds that the API asked for, if it did."""
+    """Too many requests. ``retry_after``: seconds, None where the API named no time."""
 
     fact: ClassVar[Fact] = Fact.THROTTLED
     message: str
@@ -133,7 +140,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class TryLater:
-    """Clearly turned away for now. ``spent`` is False while the trouble is everybody's (law 13)."""
+    """Clearly turned away for now. ``spent`` is False while the API is in trouble (law 13)."""
 
     fact: ClassVar[Fact] = Fact.TRY_LATER
     message: str
@@ -162,7 +169,7 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """Given back before its start: our own stop, or too little of the lease left."""
+    """Given back before the request: our own stop, or too little of the lease left."""
 
     fact: ClassVar[Fact] = Fact.RELEASED
     message: str
@@ -185,8 +192,8 @@ Outcome = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """What happens to a claimed row. Made only by the constructors below, one for each arrow that
-    leaves ``submitting`` in design.md, section 2.
+    """The next state of a claimed row. Made only by the constructors below, one for each arrow
+    that leaves ``submitting`` (README.md, The life of a video).
     """
 
     state: State
@@ -197,35 +204,175 @@ class Transition:
 
     @classmethod
     def submit(cls, job_id: str, note: str | None = None, *, spent: bool = True) -> Self:
-        """The API gave a job id."""
+        """Write the job id that the API gave."""
         return cls(state=State.SUBMITTED, spent=spent, job_id=job_id, error=note)
 
     @classmethod
     def postpone(cls, why: str, due_at: datetime) -> Self:
-        """Unspent, behind the others until ``due_at``."""
+        """Make it due again at ``due_at``, unspent."""
         return cls(state=State.PENDING, spent=False, due_at=due_at, error=why)
 
     @classmethod
     def release(cls) -> Self:
-        """Unspent, due as it was."""
+        """Give it back, unspent and due as before."""
         return cls(state=State.PENDING, spent=False)
 
     @classmethod
     def retry(cls, why: str, due_at: datetime) -> Self:
-        """Spent, again at ``due_at``."""
+        """Make it due again at ``due_at``, spent."""
         return cls(state=State.PENDING, spent=True, due_at=due_at, error=why)
 
     @classmethod
     def fail(cls, why: str) -> Self:
-        """Refused for good, or attempts used up."""
+        """Fail it: refused for good, or attempts used up."""
         return cls(state=State.FAILED, spent=True, error=why)
 
     @classmethod
     def reject(cls, why: str) -> Self:
-        """Refused by ourselves before any request: nothing was spent."""
+        """Fail it before any request, unspent."""
         return cls(state=State.FAILED, spent=False, error=why)
 
     @classmethod
     def park(cls, why: str, *, spent: bool = True) -> Self:
-        """In doubt, with the reason that a person will read."""
+        """Put it in doubt, with a reason for a person."""
         return cls(state=State.IN_DOUBT, spent=spent, error=why)
+
+
+class WaitReason(StrEnum):
+    """Reasons why a claim brought no start."""
+
+    PACE = "the pace"
+    COOL_DOWN = "a cool-down"
+    PAUSE = "a pause"
+    CAP = "a cap"
+    LATER = "videos that are due later"
+    OTHERS = "claims that are not settled yet"
+    HELD = "rows that another program holds"
+    DOUBTS = "doubts that may be repeated later"
+    LIST = "the API's list of jobs"
+    NOTHING = "new videos"
+    MOVED = "nothing here: the queue has moved"
+
+
+class StopReason(StrEnum):
+    """Reasons why a run is over."""
+
+    EMPTY = "nothing is due"
+    LIMIT = "the limit of requests is reached"
+    TIME = "the time is over"
+    STOPPED = "stopped by a signal"
+    PAUSED = "paused"
+    CAP = "a cap is reached"
+    COOL_DOWN = "the API asked for a longer pause"
+    UNREACHABLE = "no clear answer from the API"
+    ACCOUNT = "the API refuses the account"
+    ADDRESS = "the address is not the API's"
+    EQUAL_REFUSALS = "the same refusal again and again"
+    DATABASE = "the database cannot be used"
+    HELD = "the database was held by somebody else"
+    MOVED = "the queue has moved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """The end of a run. ``videos``: the rows that failed by it, empty if it charged none."""
+
+    reason: StopReason
+    message: str = ""
+    videos: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CoolDown:
+    """A pause of all processes, asked for by an outcome: seconds from now."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A claim to send. ``at`` and ``lease_ends``: monotonic seconds of its start and lease end."""
+
+    claim: Claim
+    at: float
+    lease_ends: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """The outcome of one try to claim.
+
+    Attributes:
+        reason: The reason why there are no more starts.
+        until: The next moment with more (UTC); None if only another process can bring it.
+        submitting: Claims of all processes for which a full cap holds room.
+        starts: Claims to send, in the order of their start times.
+
+    """
+
+    reason: WaitReason
+    until: datetime | None = None
+    detail: str = ""
+    submitting: int = 0
+    starts: Sequence[Start] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The end of one attempt, as the writer gets it.
+
+    Attributes:
+        started_at: Start of the request (UTC); None where nothing was sent.
+        cool_down: The pause that the breaker asks for; None where it asks for none.
+
+    """
+
+    claim: Claim
+    outcome: Outcome
+    started_at: datetime | None = None
+    cool_down: CoolDown | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimStatus:
+    """A claim's row at the moment of settling.
+
+    Attributes:
+        state: None where the row is gone.
+        holds: True while the row carries the claim's token.
+        in_doubt: True while another attempt of the video is in doubt (law 5).
+        holder: The other video that has the job id of the outcome.
+        job_id: The job id that the row has already (law 6).
+
+    """
+
+    state: State | None = State.SUBMITTING
+    holds: bool = True
+    in_doubt: bool = False
+    holder: int | None = None
+    job_id: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Return True while the claim is in force."""
+        return self.holds and self.state is State.SUBMITTING
+
+    @property
+    def late(self) -> bool:
+        """Return True for an expired claim whose doubt has not been judged since."""
+        return self.holds and self.state is State.IN_DOUBT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A result with the transition that was decided for it."""
+
+    result: Result
+    status: ClaimStatus
+    transition: Transition
+
+    @property
+    def written(self) -> Transition | None:
+        """The transition; None where the claim was lost, since the row's state stays then."""
+        return self.transition if self.status.own or self.status.late else None

@@ -1,6 +1,6 @@
-"""Tells the others that this run is alive. Knows no SQL, and keeps no run from working or ending.
+"""Show the other processes that this run is alive. Knows no SQL, and never holds a run up.
 
-What it has to write goes through the one writing task, and nobody waits for it.
+Its rows go through the one writing task, and the run does not wait for them.
 """
 
 import asyncio
@@ -17,71 +17,71 @@ from worker.log import Event
 from worker.runner.reporter import Reporter
 from worker.store import workers
 
-SIGN_SECONDS = 20.0
-"""Between two signs of life."""
+HEARTBEAT_SECONDS = 20.0
+"""Between two rows."""
 
 
-class Put(Protocol):
-    """Where work is put down for a transaction of its own."""
+class Enqueue(Protocol):
+    """Put work down for a transaction of its own."""
 
     def __call__(
         self, work: Callable[[Connection], None], purpose: str, /
     ) -> "asyncio.Future[None]":
-        """The future of its result."""
+        """Return the future of its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatSource:
-    """What a run shows of itself: its row among the workers, and a ``beat`` at each turn."""
+    """The row of a run among the workers. ``beat`` is called at each turn of the run's loop."""
 
-    member: workers.WorkerRow
+    row: workers.WorkerRow
     beat: Callable[[], None] = lambda: None
 
 
 class Heartbeat:
-    """One run, as the others see it. To be used in the task of the run's loop."""
+    """The heartbeat of one run, to be used in the task of its loop."""
 
     def __init__(
-        self, *, signs: HeartbeatSource, put: Put, clock: Clock, reporter: Reporter
+        self, *, source: HeartbeatSource, enqueue: Enqueue, clock: Clock, reporter: Reporter
     ) -> None:
-        self._member = signs.member
-        self._beat = signs.beat
-        self._put = put
+        self._source = source
+        self._enqueue = enqueue
         self._clock = clock
         self._reporter = reporter
         self._next_at = float("-inf")
-        self._sign: asyncio.Future[None] | None = None
-        self._known = False
+        self._writing: asyncio.Future[None] | None = None
+        self._is_known = False
 
     def turned(self) -> None:
-        """The loop has turned: show it, where it was not shown just now."""
-        self._beat()
-        waits = self._sign is not None and not self._sign.done()
+        """Show that the loop has turned, unless it was shown just now."""
+        self._source.beat()
+        waits = self._writing is not None and not self._writing.done()
         if waits or self._clock.monotonic() < self._next_at:
             return
-        self._next_at = self._clock.monotonic() + SIGN_SECONDS
+        self._next_at = self._clock.monotonic() + HEARTBEAT_SECONDS
         now = self._clock.now()
-        self._sign = self._put(lambda c: self._show(c, now), "to show a sign of life")
-        self._sign.add_done_callback(self._shown)
+        self._writing = self._enqueue(lambda c: self._show(c, now), "to write a heartbeat")
+        self._writing.add_done_callback(self._shown)
 
     def leave(self) -> None:
-        """The run ends in order: nobody is to take it for one that has died."""
-        gone = self._put(lambda c: workers.leave(c, self._member.id), "to take leave")
-        gone.add_done_callback(self._told)
+        """Take the row away: a run that ended in order is not to pass for one that died."""
+        row_id = self._source.row.id
+        gone = self._enqueue(lambda c: workers.leave(c, row_id), "to end the heartbeat")
+        gone.add_done_callback(self._is_written)
 
     def _show(self, connection: Connection, now: datetime) -> None:
-        if not self._known:
+        if not self._is_known:
             workers.forget(connection, now)
-        workers.show(connection, self._member, now)
+        workers.show(connection, self._source.row, now)
 
-    def _shown(self, sign: "asyncio.Future[None]") -> None:
-        self._known = self._told(sign) or self._known
+    def _shown(self, writing: "asyncio.Future[None]") -> None:
+        self._is_known = self._is_written(writing) or self._is_known
 
-    def _told(self, written: "asyncio.Future[None]") -> bool:
-        """Whether it is on disk; if not, one line says why, and the next sign is another try."""
-        if written.cancelled():
+    def _is_written(self, writing: "asyncio.Future[None]") -> bool:
+        """Return True if the row was committed. If not, log why; the next heartbeat tries again."""
+        if writing.cancelled():
             return False
-        problem = written.exception()
+        problem = writing.exception()
         if isinstance(problem, DatabaseProblem):
             self._reporter.database(problem)
         elif problem is not None:

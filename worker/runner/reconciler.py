@@ -1,7 +1,7 @@
-"""Asks the API's list of jobs when doubts are worth it, and has written what the list proves.
+"""Ask for the API's list of jobs when doubts are worth it, and write what the list proves.
 
-One question serves all doubts of the moment. It goes through the same gate as every request, and
-spends a start of everybody's pace. Knows no SQL, and judges nothing itself.
+One question serves all doubts of the moment. It spends a start of the shared pace, as every request
+does. Knows no SQL, and judges nothing itself.
 """
 
 import asyncio
@@ -14,44 +14,44 @@ from sqlalchemy import Connection
 
 from worker.api.client import Api
 from worker.clock import sleep_or_event
-from worker.core.evidence import Resolvable
+from worker.core.evidence import Ambiguous, Found
 from worker.core.job_list import Listing, Unlisted
+from worker.core.run_state import RunState
 from worker.db.database import DatabaseProblem
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
-from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, Verdicts, next_list_at
+from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, next_list_at
 from worker.store import doubts, shared_state
 
 T = TypeVar("T")
 
 TOLD_SECONDS = 5.0
-"""Who waits for longer than that before it may ask says so."""
+"""A longer wait for the list is logged."""
 
 DATABASE_SECONDS = 1.0
 """Between looks while the database cannot be used."""
 
 
 class Write(Protocol):
-    """How a transaction gets done: by a run's ledger, or by a command's database."""
+    """Do a transaction: by a run's writer, or by a command's database."""
 
     def __call__(self, work: Callable[[Connection], T], purpose: str) -> Awaitable[T]:
-        """``work``'s result, committed."""
+        """Return ``work``'s result, committed."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """What one question brought: the list, or why there is none, and what was found by it."""
+    """The answer to one question: the list or why there is none, and the verdicts by it."""
 
     shown: Listing | Unlisted
-    findings: Sequence[JudgedDoubt]
+    judged: Sequence[JudgedDoubt]
 
 
 class Reconciler:
-    """Settles doubts by evidence. ``news`` is called after each question; ``write`` may be awaited
-    and left, and is then done all the same. ``asking`` from a question on
-    until its answer is written down.
+    """The one who settles doubts by evidence. ``news`` is called after each question; a ``write``
+    whose caller has gone is done all the same.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Reconciler:
         limiter: Limiter,
         write: Write,
         transaction: QueueTransaction,
-        verdicts: Verdicts,
+        run: RunState,
         reporter: Reporter,
         news: Callable[[], None],
     ) -> None:
@@ -69,23 +69,17 @@ class Reconciler:
         self._limiter = limiter
         self._write = write
         self._work = transaction
-        self._verdicts = verdicts
+        self._run = run
         self._reporter = reporter
         self._news = news
-        self._hopes: dict[int, Resolvable] = {}
         self._called = asyncio.Event()
-        self.asking = False
-
-    def hope(self, video_id: int) -> Resolvable:
-        """What may still settle this doubt, as far as the last list has shown."""
-        return self._hopes.get(video_id, Resolvable.TIME)
 
     def call(self) -> None:
-        """Let ``run`` look at once whether there is something to ask about."""
+        """Let ``run`` look for doubts at once."""
         self._called.set()
 
     async def run(self) -> None:
-        """Ask whenever it is time, until the gate is shut."""
+        """Ask whenever it is time, until the limiter is shut."""
         while not self._limiter.is_shut:
             self._called.clear()
             try:
@@ -94,57 +88,57 @@ class Reconciler:
                     await self._sleep(at)
                 elif await self.settle(if_due=True):
                     self._news()
-            except DatabaseProblem:  # the ledger says so, and is the one to say it
+            except DatabaseProblem:  # the writer reports it
                 await self._limiter.wait_until(self._work.clock.monotonic() + DATABASE_SECONDS)
 
     async def _sleep(self, until: datetime | None) -> None:
-        """Until that moment (UTC), or a call; no longer than new doubts may go unseen."""
+        """Sleep until that moment (UTC), or a call; at most as long as new doubts may go unseen."""
         seconds = SOONEST_SECONDS
         if until is not None:
             seconds = min(seconds, (until - self._work.clock.now()).total_seconds())
         await sleep_or_event(self._called, seconds)
 
     async def next_at(self) -> datetime | None:
-        """When the list is worth asking for (UTC), None while there is nothing to ask about."""
+        """Return when the list is worth asking for (UTC); None while there is no doubt."""
         now = self._work.clock.now()
         return await self._write(lambda c: next_list_at(c, now), "to see what is in doubt")
 
     async def settle(self, *, if_due: bool = False) -> Reconciled | None:
-        """Ask once and write what is proven; None where the gate was shut before, or where it is
-        too early, ``if_due``.
+        """Ask once and write what is proven. Return None if the limiter was shut before, or, with
+        ``if_due``, if it is too early.
         """
         try:
             asked = await self.ask(if_due=if_due)
             return asked and await self._conclude(*asked)
         finally:
-            self.asking = False
+            self._run.reads_list = False
 
     async def _conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
         now = self._work.clock.now()
 
         def write(connection: Connection) -> tuple[list[JudgedDoubt], set[int]]:
             self._hold(connection, shown)
-            findings = self._verdicts.write(connection, shown, asked_at, now)
-            return findings, doubts.still_in_doubt(connection)
+            judged = self._work.verdicts.write(connection, shown, asked_at, now)
+            return judged, doubts.still_in_doubt(connection)
 
-        findings, left = await self._write(write, "to settle doubts")
-        self._learn(shown, findings, left)
-        return Reconciled(shown=shown, findings=findings)
+        judged, left = await self._write(write, "to settle doubts")
+        self._learn(shown, judged, left)
+        return Reconciled(shown=shown, judged=judged)
 
     async def examine(self) -> Reconciled | None:
-        """The same, but nothing is written."""
+        """Ask once and judge, but write nothing."""
         asked = await self.ask()
         if asked is None:
             return None
         shown, asked_at = asked
-        findings = await self._write(
-            lambda c: self._verdicts.read(c, shown, asked_at), "to examine doubts"
+        judged = await self._write(
+            lambda c: self._work.verdicts.read(c, shown, asked_at), "to examine doubts"
         )
-        return Reconciled(shown=shown, findings=findings)
+        return Reconciled(shown=shown, judged=judged)
 
     async def ask(self, *, if_due: bool = False) -> tuple[Listing | Unlisted, datetime] | None:
-        """The list, and when it was asked for (UTC), at the next start that the pace allows; None
-        where the gate was shut before, or where another process was first, ``if_due``.
+        """Return the list, and when it was asked for (UTC), at the next start that the pace allows.
+        None if the limiter was shut before, or, with ``if_due``, if another process was first.
         """
         if not await self._begin():
             return None
@@ -157,20 +151,20 @@ class Reconciler:
             shared_state.list_asked(connection, asked_at)
             return True
 
-        self.asking = True
+        self._run.reads_list = True
         if not await self._write(note, "to ask for the list"):
             return None
         return await self._api.list_jobs(), asked_at
 
     async def cancel(self, job_id: str) -> str | None:
-        """Have a job cancelled that still waits; why it was not, None if it was."""
+        """Cancel a job that still waits. Return why it was not cancelled, None if it was."""
         if not await self._begin():
             return "stopped before it was asked"
         return await self._api.cancel_job(job_id)
 
     async def _begin(self) -> bool:
-        """Wait for the next start that the pace allows, and spend it; False where the gate is shut
-        before.
+        """Wait for the next start that the pace allows, and spend it. Return False if the limiter
+        is shut before.
         """
         start = await self._write(self._work.pacer.reserve_one, "to ask the API")
         while isinstance(start, datetime):
@@ -182,15 +176,24 @@ class Reconciler:
         return await self._limiter.begin(start)
 
     def _hold(self, connection: Connection, shown: Listing | Unlisted) -> None:
-        """A pause that the API asks for is everybody's."""
+        """Write the cool-down that the API asks for."""
         if isinstance(shown, Unlisted) and shown.retry_after is not None:
             self._work.pacer.hold(connection, shown.retry_after, shown.reason)
 
     def _learn(
-        self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt], left: set[int]
+        self, shown: Listing | Unlisted, judged: Sequence[JudgedDoubt], left: set[int]
     ) -> None:
-        """What somebody else has settled meanwhile is no doubt of this run any more."""
-        seen = {f.doubt.video_id: f.hope for f in findings if f.hope is not None}
-        self._hopes = {v: hope for v, hope in (self._hopes | seen).items() if v in left}
-        self._reporter.reconciled(shown, findings)
-        self._reporter.doubts &= left
+        """Take the committed verdicts over into the run, and report them."""
+        for each in judged:
+            video_id = each.doubt.video_id
+            # 1. A job was found. 2. A pending video may have one. 3. The doubt is settled.
+            if isinstance(each.verdict, Found):
+                self._run.counts.submitted += 1
+            if isinstance(each.verdict, Ambiguous) and each.is_recheck:
+                self._run.open_doubt(video_id)
+            elif each.resolvable is None:
+                self._run.close_doubt(video_id)
+        seen = {e.doubt.video_id: e.resolvable for e in judged if e.resolvable is not None}
+        self._run.learn(seen, left)
+        self._reporter.reconciled(shown, judged)
+        self._reporter.show(self._run.counts)

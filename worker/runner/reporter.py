@@ -1,37 +1,41 @@
-"""What people get to know of a run while it lasts: log lines, and a tally. Decides nothing."""
+"""Report a run while it lasts: log lines, and its counts for a display. Decides nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from worker.core.evidence import Absent, Ambiguous, Found
+from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
-from worker.core.model import Accepted, Claim, Outcome, Released, State
+from worker.core.model import (
+    Accepted,
+    Claim,
+    ClaimResult,
+    CoolDown,
+    Outcome,
+    Released,
+    Settlement,
+    WaitReason,
+)
 from worker.core.redact import without_secrets
+from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
-from worker.runner.orders import Counts
-from worker.runner.terms import ClaimResult, CoolDown, Settled, WaitReason
 from worker.runner.verdicts import JudgedDoubt
 from worker.store.leases import Expired
 
 
 class Reporter:
-    """One run's story. ``watch`` is called after each change of the tally; ``doubts`` are the
-    videos that this run has left in doubt so far.
-    """
+    """The report of one run. ``show`` is called with its counts after each change of them."""
 
-    def __init__(self, log: Log, watch: Callable[[Counts], None]) -> None:
+    def __init__(self, log: Log, show: Callable[[Counts], None]) -> None:
         self.log = log
-        self.counts = Counts()
-        self.doubts: set[int] = set()
-        self._watch = watch
-        self._shape_told = False
+        self.show = show
+        self._shape_is_logged = False
         self._database_works = True
         self._capped = False
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        """The closing line of an attempt; with a full disk it is the only copy."""
+        """Log the outcome of one attempt. On a full disk this line is the only record of it."""
         fine = isinstance(outcome, Accepted | Released)
         (self.log.info if fine else self.log.warning)(
             Event.ATTEMPT_ENDED,
@@ -45,88 +49,71 @@ class Reporter:
             message=_loggable(outcome.message, claim),
         )
 
-    def settled(self, settled: Settled) -> None:
-        """An attempt's ending is on disk."""
-        if settled.transition is None:
-            claim = settled.ending.claim
-            self.log.warning(Event.CLAIM_LOST, video=claim.video_id, attempt=claim.attempt)
-        elif settled.transition.state is State.IN_DOUBT:
-            self.doubts.add(settled.ending.claim.video_id)
-        else:
-            self.doubts.discard(settled.ending.claim.video_id)
-        self.counts.count(settled)
-        self._watch(self.counts)
+    def settled(self, settlement: Settlement) -> None:
+        """Log a committed result whose claim was lost."""
+        if settlement.written is None:
+            self.lost(settlement.result.claim)
 
-    def closed(self, settled: Settled) -> None:
-        """A row was refused without a request."""
-        claim, outcome = settled.ending.claim, settled.ending.outcome
+    def lost(self, claim: Claim) -> None:
+        """Log a claim whose result changed no row."""
+        self.log.warning(Event.CLAIM_LOST, video=claim.video_id, attempt=claim.attempt)
+
+    def closed(self, settlement: Settlement) -> None:
+        """Log a row that was refused without a request."""
+        claim, outcome = settlement.result.claim, settlement.result.outcome
         self.log.warning(Event.VIDEO_REFUSED, video=claim.video_id, message=outcome.message)
-        self.counts.count(settled)
-        self._watch(self.counts)
 
     def expired(self, expired: Expired) -> None:
-        """A lease ran out: another process, or an earlier run, left a doubt."""
+        """Log a lease that ran out: another process, or an earlier run, left a doubt."""
         self.log.warning(
             Event.LEASE_EXPIRED,
             video=expired.video_id,
             attempt=expired.attempt,
             claimed_by=expired.claimed_by,
         )
-        self.doubts.add(expired.video_id)
-        self.counts.in_doubt += 1
-        self._watch(self.counts)
 
     def must_wait(self, until: datetime) -> None:
-        """The list may not be asked for before then (UTC): in a cool-down, maybe for hours."""
+        """Log that the list may not be asked for before ``until`` (UTC)."""
         self.log.warning(Event.LIST_WAITED_FOR, until=until.isoformat(" ", "seconds"))
 
-    def reconciled(self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt]) -> None:
-        """A list was read, and what it proves is on disk."""
-        self._tell_list(shown, findings)
-        for finding in findings:
-            self._tell_finding(finding)
-        self._watch(self.counts)
-
-    def _tell_list(self, shown: Listing | Unlisted, findings: Sequence[JudgedDoubt]) -> None:
-        verdicts = Counter(type(finding.verdict).__name__ for finding in findings)
+    def reconciled(self, shown: Listing | Unlisted, judged: Sequence[JudgedDoubt]) -> None:
+        """Log a list that was read, and the verdicts that were committed."""
         if isinstance(shown, Unlisted):
             self.log.warning(Event.LIST_READ, jobs=None, reason=shown.reason)
-            return
-        self.log.info(Event.LIST_READ, jobs=len(shown.entries), verdicts=dict(verdicts))
-        if not self._shape_told:
-            self._shape_told = True
+        else:
+            verdicts = Counter(type(each.verdict).__name__ for each in judged)
+            self.log.info(Event.LIST_READ, jobs=len(shown.entries), verdicts=dict(verdicts))
+            self._log_shape(shown)
+        for each in judged:
+            self._log_verdict(each)
+
+    def _log_shape(self, shown: Listing) -> None:
+        if not self._shape_is_logged:
+            self._shape_is_logged = True
             self.log.info(Event.LIST_SHAPE, shape=shown.shape, paged=shown.paged)
 
-    def _tell_finding(self, finding: JudgedDoubt) -> None:
-        doubt, verdict = finding.doubt, finding.verdict
-        own = doubt.video_id in self.doubts
-        match verdict:
+    def _log_verdict(self, judged: JudgedDoubt) -> None:
+        doubt = judged.doubt
+        match judged.verdict:
             case Found(job_id):
                 self.log.info(Event.DOUBT_FOUND, video=doubt.video_id, job_id=job_id)
-                self.counts.submitted += 1
             case Absent():
                 self.log.info(Event.DOUBT_ABSENT, video=doubt.video_id, attempt=doubt.attempt)
-            case Ambiguous() if finding.is_recheck:
-                self.doubts.add(doubt.video_id)
-                self.counts.in_doubt += 1
-        if own and finding.hope is None:
-            self.doubts.discard(doubt.video_id)
-            self.counts.in_doubt -= 1
 
     def cool_down(self, asked: CoolDown) -> None:
-        """Everybody waits."""
+        """Log a pause of all processes."""
         self.log.warning(Event.COOL_DOWN, seconds=round(asked.seconds, 1), reason=asked.reason)
 
-    def turned(self, turn: ClaimResult) -> None:
-        """One line when a cap begins to hold everybody, the next when it does so after a start."""
-        if turn.why is WaitReason.CAP and not turn.submitting and not self._capped:
-            self.log.warning(Event.CAP_REACHED, reason=turn.detail)
+    def claimed(self, result: ClaimResult) -> None:
+        """Log once that a cap holds all processes, and again only after a start."""
+        if result.reason is WaitReason.CAP and not result.submitting and not self._capped:
+            self.log.warning(Event.CAP_REACHED, reason=result.detail)
             self._capped = True
-        elif turn.starts:
+        elif result.starts:
             self._capped = False
 
     def database(self, problem: DatabaseProblem | None) -> None:
-        """One line when the database stops working, one when it works again."""
+        """Log once that the database stopped working, once that it works again."""
         if problem is not None and self._database_works:
             self.log.error(Event.DATABASE_TROUBLE, problem=str(problem))
         if problem is None and not self._database_works:
@@ -135,7 +122,7 @@ class Reporter:
 
 
 def _loggable(message: str | None, claim: Claim) -> str | None:
-    """A message without the query strings of this row's links."""
+    """Return the message without the query strings of this row's links."""
     if message is None:
         return None
     video = claim.video

@@ -1,7 +1,6 @@
-"""What one transaction of reconciliation does: read the doubts, judge each by a list, write.
+"""Do the work of one transaction of reconciliation: read the doubts, judge each, write.
 
-It joins the store's verbs and the core's verdicts on one connection; who asked for the list, and
-when, is the reconciler's business.
+It joins the store's verbs and the core's verdicts on one connection. Knows no question to the API.
 """
 
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import assert_never
 
 from sqlalchemy import Connection
 
-from worker.core.decide import Policy
 from worker.core.evidence import (
     Absent,
     Ambiguous,
@@ -26,6 +24,7 @@ from worker.core.evidence import (
     unlisted,
 )
 from worker.core.job_list import Listing, Unlisted
+from worker.settings import Settings
 from worker.store import doubts, shared_state
 
 SOONEST_SECONDS = 60.0
@@ -42,8 +41,12 @@ USED_UP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedDoubt:
-    """What a list proved about one video. ``look_up``: it is pending, after a documented 500;
-    ``used_up``: it is not sent again by itself, whatever is proven.
+    """A video with the verdict of a list.
+
+    Attributes:
+        is_recheck: True for a pending video, after a documented 500.
+        used_up: True where its attempts are used up: it is not sent again by itself.
+
     """
 
     doubt: Doubt
@@ -52,8 +55,8 @@ class JudgedDoubt:
     used_up: bool = False
 
     @property
-    def hope(self) -> Resolvable | None:
-        """What may still settle the doubt, None if it is settled."""
+    def resolvable(self) -> Resolvable | None:
+        """Return what may still settle the doubt; None if it is settled."""
         match self.verdict:
             case Absent() if self.used_up:
                 return Resolvable.NONE
@@ -61,40 +64,41 @@ class JudgedDoubt:
                 return None
             case Ambiguous():
                 return Resolvable.NONE
-            case NoEvidence(_, hope):
-                return hope
+            case NoEvidence(_, resolvable):
+                return resolvable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdicts:
-    """How a process judges; ``settle``: the age from which an absence counts."""
+    """The judge of doubts of one process, under its settings."""
 
-    who: str
-    settle: timedelta
-    policy: Policy
+    worker: str
+    settings: Settings
     dice: Callable[[], float]
 
     def read(
         self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime
     ) -> list[JudgedDoubt]:
-        """The verdict on everything that was in doubt when the list was asked for."""
+        """Return the verdicts on all that was in doubt when the list was asked for (UTC)."""
         open_doubts = doubts.doubts(connection, asked_at)
         if isinstance(shown, Unlisted):
             return [
-                self._finding(doubt, unlisted(doubt, shown, asked_at, self.settle))
+                self._judged(doubt, unlisted(doubt, shown, asked_at, self.settings.settle_after))
                 for doubt in open_doubts
             ]
         ids = [entry.job_id for entry in shown.entries if entry.job_id is not None]
-        seen = Evidence.of(shown, asked_at, doubts.held(connection, ids), self.settle)
-        judged = [self._finding(doubt, judge(doubt, seen)) for doubt in open_doubts]
+        seen = Evidence.of(
+            shown, asked_at, doubts.held(connection, ids), self.settings.settle_after
+        )
+        judged = [self._judged(doubt, judge(doubt, seen)) for doubt in open_doubts]
         looked_up = [(d, sighted(d, seen)) for d in doubts.rechecks(connection, asked_at)]
         judged += [
             JudgedDoubt(doubt=d, verdict=v, is_recheck=True) for d, v in looked_up if v is not None
         ]
         return judged
 
-    def _finding(self, doubt: Doubt, verdict: Verdict) -> JudgedDoubt:
-        used_up = doubt.attempts >= self.policy.max_attempts
+    def _judged(self, doubt: Doubt, verdict: Verdict) -> JudgedDoubt:
+        used_up = doubt.attempts >= self.settings.policy.max_attempts
         return JudgedDoubt(doubt=doubt, verdict=verdict, used_up=used_up)
 
     def write(
@@ -104,52 +108,54 @@ class Verdicts:
         asked_at: datetime,
         now: datetime,
     ) -> list[JudgedDoubt]:
-        """The same, written down; what has moved on is left as it is, and all of a queue that has
-        moved, since it is settled elsewhere. Returns what was written.
+        """Write the verdicts and return those that were written: none on a video that has moved on,
+        and none in a queue that has moved.
         """
         if shared_state.read(connection).moved_to is not None:
             return []
-        findings = self.read(connection, shown, asked_at)
+        judged = self.read(connection, shown, asked_at)
         if isinstance(shown, Unlisted) and not shown.lasting:
             self._pass_over(connection, asked_at)
         else:
             shared_state.list_read(connection, asked_at)
-        return [finding for finding in findings if self._settled(connection, finding, now)]
+        return [each for each in judged if self._settled(connection, each, now)]
 
     def _pass_over(self, connection: Connection, asked_at: datetime) -> None:
-        """A list that could not be had for the moment is asked for again, but holds nobody up for
-        longer than an absence takes to count.
+        """Note a list that failed for the moment. It is asked for again, and delays no video longer
+        than an absence takes to count.
         """
         known = shared_state.read(connection).checked_until(asked_at)
-        shared_state.list_read(connection, max(filter(None, (known, asked_at - self.settle))))
+        shared_state.list_read(
+            connection, max(filter(None, (known, asked_at - self.settings.settle_after)))
+        )
 
-    def _settled(self, connection: Connection, finding: JudgedDoubt, now: datetime) -> bool:
-        doubt = finding.doubt
-        match finding.verdict:
+    def _settled(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
+        doubt = judged.doubt
+        match judged.verdict:
             case Found(job_id):
-                return doubts.find(connection, doubt, job_id, now, self.who)
+                return doubts.find(connection, doubt, job_id, now, self.worker)
             case Absent():
-                return self._absent(connection, finding, now)
-            case Ambiguous(reason) if finding.is_recheck:
-                return doubts.park(connection, doubt, reason, now, self.who)
+                return self._absent(connection, judged, now)
+            case Ambiguous(reason) if judged.is_recheck:
+                return doubts.park(connection, doubt, reason, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
                 doubts.explain(connection, doubt, reason)
                 return True
             case _:
-                assert_never(finding.verdict)
+                assert_never(judged.verdict)
 
-    def _absent(self, connection: Connection, finding: JudgedDoubt, now: datetime) -> bool:
-        doubt = finding.doubt
-        if finding.used_up:
+    def _absent(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
+        doubt = judged.doubt
+        if judged.used_up:
             why = USED_UP.format(doubt.video_id)
-            return doubts.keep(connection, doubt, why, now, self.who)
-        due_at = now + self.policy.wait(doubt.attempts, self.dice())
-        return doubts.free(connection, doubt, due_at, now, self.who)
+            return doubts.keep(connection, doubt, why, now, self.worker)
+        due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
+        return doubts.free(connection, doubt, due_at, now, self.worker)
 
 
 def next_list_at(connection: Connection, now: datetime) -> datetime | None:
-    """When the list is worth asking for, None while there is nothing to ask about. The older the
-    youngest doubt, the rarer.
+    """Return when the list is worth asking for (UTC); None while there is nothing to ask about. The
+    older the youngest doubt, the rarer.
     """
     doubt = doubts.youngest_doubt(connection)
     moments = [next_recheck_at(connection, now)]
@@ -161,8 +167,8 @@ def next_list_at(connection: Connection, now: datetime) -> datetime | None:
 
 
 def next_recheck_at(connection: Connection, now: datetime) -> datetime | None:
-    """When the list is worth asking for so that a video can be sent again, None where none waits
-    for that.
+    """Return when the list is worth asking for, so that a video can be sent again; None if none
+    waits for that.
     """
     known = shared_state.read(connection)
     due_at = doubts.next_recheck(connection, known.checked_until(now))
@@ -170,7 +176,7 @@ def next_recheck_at(connection: Connection, now: datetime) -> datetime | None:
 
 
 def _after(known: shared_state.SharedState, now: datetime, seconds: float) -> datetime:
-    """That long after the last question; one from the future is a clock that stepped back."""
+    """Return so long after the last question; one from the future is a clock that stepped back."""
     asked_at = known.list_asked_at
     if asked_at is None or asked_at > now + timedelta(seconds=SOONEST_SECONDS):
         return now

@@ -1,7 +1,7 @@
-"""The one writing task: claims wanted and outcomes ready go together into one transaction.
+"""Write for one process: wanted claims and ready results share one transaction.
 
-While a transaction runs, whatever comes piles up for the next. The task is never cancelled: a
-cancelled database await may have committed. Callers put things down without an await and wait on
+While a transaction runs, new results and claims gather for the next. The task is never cancelled,
+since a cancelled database await may have committed. Callers enqueue without an await and wait on
 futures. Knows neither HTTP nor SQL.
 """
 
@@ -13,12 +13,12 @@ from typing import TypeVar, cast
 from sqlalchemy import Connection
 
 from worker.clock import sleep_or_event
-from worker.core.model import InDoubt, Released
+from worker.core.model import ClaimResult, InDoubt, Released, Result
+from worker.core.run_state import RunState
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem
+from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
-from worker.runner.terms import ClaimResult, Committed, CoolDown, Note, Settled
 from worker.runner.transaction import QueueTransaction
-from worker.store.settle import Ending
 
 T = TypeVar("T")
 
@@ -26,17 +26,11 @@ TRY_AGAIN_SECONDS = 1.0
 """Between tries to write while the database cannot be written."""
 
 QUIET_TURNS = 12
-"""Turns of the event loop without a new ending, after which no more are waited for."""
+"""Turns of the event loop without a new result, after which the writer waits for no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    note: Note
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Question:
     work: Callable[[Connection], object]
     purpose: str
     future: asyncio.Future[object]
@@ -44,7 +38,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    room: Callable[[], int]
+    free_slots: Callable[[], int]
     future: asyncio.Future[ClaimResult]
 
 
@@ -52,24 +46,27 @@ class Writer:
     """The writing side of one process: run it as a task, close it last.
 
     ``troubled`` is set while the database cannot be used, and ``problem`` says why; ``unwritten``
-    counts the endings that are not on disk yet.
+    counts the results that are not on disk yet.
     """
 
     def __init__(
         self,
         database: Database,
         transaction: QueueTransaction,
+        run: RunState,
         reporter: Reporter,
         *,
         try_again_seconds: float = TRY_AGAIN_SECONDS,
     ) -> None:
         self._database = database
         self._work = transaction
+        self._run = run
         self._reporter = reporter
         self._try_again_seconds = try_again_seconds
-        self._ready: list[_Waiting] = []
+        self._ready: list[Result] = []
+        self._unwritable: set[str] = set()
         self._wanted: _Wanted | None = None
-        self._asked: list[_Asked] = []
+        self._asked: list[_Question] = []
         self._news = asyncio.Event()
         self._written = asyncio.Event()
         self._written.set()
@@ -79,25 +76,23 @@ class Writer:
         self.problem: DatabaseProblem | None = None
         self.unwritten = 0
 
-    def settle(self, ending: Ending, cool_down: CoolDown | None = None) -> None:
-        """Put an ending down for the next transaction, at once and without an await. The chronicle
-        is told when it is on disk.
-        """
-        self._ready.append(_Waiting(Note(ending, cool_down)))
+    def settle(self, result: Result) -> None:
+        """Enqueue a result for the next transaction, at once and without an await."""
+        self._ready.append(result)
         self.unwritten += 1
         self._written.clear()
         self._news.set()
 
     async def written(self) -> None:
-        """Wait until every ending that was put down is on disk, or nobody writes any more."""
+        """Wait until every enqueued result is on disk, or the writer has ended."""
         await self._written.wait()
 
-    async def claim(self, room: Callable[[], int]) -> ClaimResult:
-        """Ask for as many starts as ``room()`` says when the transaction begins. One caller at a
-        time. Raises DatabaseProblem, and then nothing was claimed (law 9).
+    async def claim(self, free_slots: Callable[[], int]) -> ClaimResult:
+        """Claim as many videos as ``free_slots()`` says when the transaction begins. One caller at
+        a time. Raises DatabaseProblem, and then nothing was claimed (law 9).
         """
         future: asyncio.Future[ClaimResult] = asyncio.get_running_loop().create_future()
-        self._wanted = _Wanted(room, future)
+        self._wanted = _Wanted(free_slots, future)
         self._news.set()
         try:
             return await future
@@ -107,25 +102,25 @@ class Writer:
             raise
 
     async def ask(self, work: Callable[[Connection], T], purpose: str) -> T:
-        """``work``'s result, in a transaction of its own that ends whatever becomes of the caller.
-        Raises what ``work`` raises, or DatabaseProblem.
+        """Return ``work``'s result, from a transaction of its own that ends whatever becomes of the
+        caller. Raises what ``work`` raises, or DatabaseProblem.
         """
-        return await self.put(work, purpose)
+        return await self.enqueue(work, purpose)
 
-    def put(self, work: Callable[[Connection], T], purpose: str) -> "asyncio.Future[T]":
-        """The same, put down at once and without an await; somebody has to look at the future."""
+    def enqueue(self, work: Callable[[Connection], T], purpose: str) -> "asyncio.Future[T]":
+        """Enqueue ``work`` as ``ask`` does, without an await. The caller looks at the future."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Asked(work, purpose, cast("asyncio.Future[object]", future)))
+        self._asked.append(_Question(work, purpose, cast("asyncio.Future[object]", future)))
         self._news.set()
         return future
 
     def close(self) -> None:
-        """End ``run`` when everything put down is on disk."""
+        """End ``run`` when everything enqueued is on disk."""
         self._closing = True
         self._news.set()
 
     def give_up(self) -> None:
-        """End ``run`` although something could not be written: its lease will run out."""
+        """End ``run`` although a result could not be written: its lease will run out."""
         self._giving_up.set()
         self.close()
 
@@ -136,7 +131,7 @@ class Writer:
                 await self._news.wait()
                 self._news.clear()
                 await self._gather()
-                await self._turn()
+                await self._transact()
                 await self._serve()
                 if self._giving_up.is_set():
                     return
@@ -144,22 +139,22 @@ class Writer:
             self._written.set()
 
     async def _gather(self) -> None:
-        """Let the event loop turn until no more endings arrive: a quarter of the transactions."""
+        """Let the event loop turn until no more results arrive: more share a transaction so."""
         seen, quiet = -1, 0
         while quiet < QUIET_TURNS:
             quiet = quiet + 1 if seen == len(self._ready) else 0
             seen = len(self._ready)
             await asyncio.sleep(0)
 
-    async def _turn(self) -> None:
-        """One transaction with everything that waits; alone, a claim looks before it writes."""
+    async def _transact(self) -> None:
+        """Write everything that waits in one transaction. A claim alone looks before it writes."""
         ready, self._ready = self._ready, []
         wanted, self._wanted = self._wanted, None
         try:
-            if wanted and not ready and (seen := await self._database.read(self._work.look)):
+            if wanted and not ready and (seen := await self._database.read(self._work.peek)):
                 self._answer(wanted, seen)
             elif wanted or ready:
-                self._tell(wanted, await self._write(ready, wanted))
+                self._publish(wanted, await self._write(ready, wanted))
         except DatabaseProblem as problem:
             await self._wait_for_database(ready, wanted, problem)
         except BAD_VALUE:
@@ -169,7 +164,7 @@ class Writer:
             await self._one_by_one(ready)
 
     async def _serve(self) -> None:
-        """What was asked for beside endings and claims, one after the other."""
+        """Do the work that was enqueued beside results and claims, one after the other."""
         asked, self._asked = self._asked, []
         for question in asked:
             try:
@@ -181,38 +176,42 @@ class Writer:
                 if not question.future.cancelled():
                     question.future.set_result(answer)
 
-    async def _write(self, ready: Sequence[_Waiting], wanted: _Wanted | None) -> Committed:
-        notes = [waiting.note for waiting in ready]
-        room = wanted.room() if wanted else 0
+    async def _write(self, ready: Sequence[Result], wanted: _Wanted | None) -> Committed:
+        free_slots = wanted.free_slots() if wanted else 0
         return await self._database.write(
-            lambda connection: self._work.write(connection, notes, room),
-            f"to settle {len(notes)} and claim up to {room}",
+            lambda connection: self._work.write(connection, ready, free_slots),
+            f"to settle {len(ready)} and claim up to {free_slots}",
         )
 
-    async def _one_by_one(self, ready: Sequence[_Waiting]) -> None:
-        """A shared transaction failed for a value: each alone, so that only the offender fails."""
+    async def _one_by_one(self, ready: Sequence[Result]) -> None:
+        """Write each result alone, so that only the one with a bad value fails (law 14)."""
         self._news.set()
-        for place, waiting in enumerate(ready):
+        for place, result in enumerate(ready):
             try:
-                self._tell(None, await self._write([waiting], None))
+                self._publish(None, await self._write([result], None))
             except DatabaseProblem as problem:
                 await self._wait_for_database(ready[place:], None, problem)
                 return
             except BAD_VALUE as error:
-                self._refuse(waiting, error)
+                self._refuse(result, error)
 
-    def _refuse(self, waiting: _Waiting, error: Exception) -> None:
-        """What cannot be stored ends as a doubt; if not even that can, its lease will run out."""
-        if not waiting.refused:
-            note = _unwritable(waiting.note, error)
-            self._ready.append(replace(waiting, note=note, refused=True))
-        else:
-            self._told(Settled(ending=waiting.note.ending, transition=None))
+    def _refuse(self, result: Result, error: Exception) -> None:
+        """Replace a result that cannot be stored with an in-doubt one and enqueue that. If it fails
+        too, drop it: the lease will run out into a doubt.
+        """
+        token = result.claim.token
+        if token in self._unwritable:
+            self._reporter.lost(result.claim)
+            self._count_written()
+            return
+        self._unwritable.add(token)
+        why = f"an answer came, but it could not be written down: {type(error).__name__}"
+        self._ready.append(replace(result, outcome=InDoubt(why)))
 
     async def _wait_for_database(
-        self, ready: Sequence[_Waiting], wanted: _Wanted | None, problem: DatabaseProblem
+        self, ready: Sequence[Result], wanted: _Wanted | None, problem: DatabaseProblem
     ) -> None:
-        """Endings that could not be written are tried again; their requests never are."""
+        """Try results that could not be written again; their requests are never repeated."""
         self._reporter.database(problem)
         self.problem = problem
         self.troubled.set()
@@ -223,39 +222,39 @@ class Writer:
             self._news.set()
             await sleep_or_event(self._giving_up, self._try_again_seconds)
 
-    def _tell(self, wanted: _Wanted | None, done: Committed) -> None:
+    def _publish(self, wanted: _Wanted | None, done: Committed) -> None:
+        """Tell the run and its report what is on disk, then hand the claims over."""
         self._reporter.database(None)
         self.problem = None
         self.troubled.clear()
-        for settled in done.settled:
-            self._told(settled)
-        for closed in done.closed:
-            self._reporter.closed(closed)
+        for settlement in done.settled:
+            self._run.settle(settlement)
+            self._reporter.settled(settlement)
+            self._count_written()
+        for settlement in done.closed:
+            self._run.settle(settlement)
+            self._reporter.closed(settlement)
         for expired in done.expired:
+            self._run.open_doubt(expired.video_id)
             self._reporter.expired(expired)
+        if done.settled or done.closed or done.expired:
+            self._reporter.show(self._run.counts)
         if wanted:
-            self._answer(wanted, done.turn)
+            self._answer(wanted, done.claimed)
 
-    def _told(self, settled: Settled) -> None:
-        self._reporter.settled(settled)
+    def _count_written(self) -> None:
         self.unwritten -= 1
         if not self.unwritten:
             self._written.set()
 
-    def _answer(self, wanted: _Wanted, turn: ClaimResult) -> None:
-        """Hand the claims over; claims whose caller has gone are released."""
+    def _answer(self, wanted: _Wanted, claimed: ClaimResult) -> None:
+        """Hand the claims over; release those whose caller has gone."""
         if wanted.future.cancelled():
-            self._release(turn)
+            self._release(claimed)
         else:
-            wanted.future.set_result(turn)
+            wanted.future.set_result(claimed)
 
-    def _release(self, turn: ClaimResult) -> None:
-        for start in turn.starts:
+    def _release(self, claimed: ClaimResult) -> None:
+        for start in claimed.starts:
             gone = Released("the caller has gone")
-            self.settle(Ending(claim=start.claim, outcome=gone, started_at=None))
-
-
-def _unwritable(note: Note, error: Exception) -> Note:
-    """The doubt that stands for an answer which cannot be stored."""
-    why = f"an answer came, but it could not be written down: {type(error).__name__}"
-    return Note(replace(note.ending, outcome=InDoubt(why)), note.cool_down)
+            self.settle(Result(claim=start.claim, outcome=gone))

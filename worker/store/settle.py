@@ -1,11 +1,10 @@
-"""How claims end: where each stands in the table, and the writing of what was decided (law 6).
+"""Settle claims: read the status of each row, and write what was decided under the claim (law 6).
 
-Knows no HTTP and no clock, and decides nothing: it writes only what a transition says, and only
-under the claim. Called inside a write transaction, so what is read holds until it has written.
+Knows no HTTP and no clock, and decides nothing. Called inside a write transaction, so what is read
+holds until it is written.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +23,15 @@ from sqlalchemy import (
     update,
 )
 
-from worker.core.decide import Circumstances
-from worker.core.model import Accepted, Claim, Fact, InDoubt, Outcome, State, Transition
+from worker.core.model import (
+    Accepted,
+    ClaimStatus,
+    Fact,
+    InDoubt,
+    Result,
+    Settlement,
+    State,
+)
 from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import history, videos
@@ -56,67 +62,30 @@ IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
 """A fact of the history that nothing has settled since (law 5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What an attempt ended in. ``started_at`` (UTC) is None where nothing was sent."""
-
-    claim: Claim
-    outcome: Outcome
-    started_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the table says of a claim at the moment of settling."""
-
-    state: State | None
-    holds: bool
-    around: Circumstances
-
-    @property
-    def own(self) -> bool:
-        """The claim is in force."""
-        return self.holds and self.state is State.SUBMITTING
-
-    @property
-    def late(self) -> bool:
-        """The lease ran out, and nobody has judged the doubt since: the answer is still its own."""
-        return self.holds and self.state is State.IN_DOUBT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
-    """An ending with the transition that was decided for it."""
-
-    ending: Ending
-    standing: Standing
-    transition: Transition
-
-
-def standings(connection: Connection, endings: Sequence[Ending]) -> list[Standing]:
-    """Where each claim stands now, with the circumstances that its transition depends on."""
-    ((found,),) = _STANDINGS(connection, endings=batch.encoded(map(_asked, endings)))
+def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
+    """Return the status of each result's row."""
+    ((found,),) = _STATUSES(connection, results=batch.encoded(map(_asked, results)))
     known = {place: fields for place, *fields in batch.decoded(found)}
-    doubts = open_doubts(connection, [e.claim.video_id for e in endings if e.claim.attempt > 1])
-    holders = _holders(endings, known)
+    doubts = open_doubts(connection, [r.claim.video_id for r in results if r.claim.attempt > 1])
+    holders = _holders(results, known)
     return [
-        _standing(ending, known[place], doubts.get(ending.claim.video_id, set()), holders)
-        for place, ending in enumerate(endings)
+        _status(result, known[place], doubts.get(result.claim.video_id, set()), holders)
+        for place, result in enumerate(results)
     ]
 
 
-def _asked(ending: Ending) -> tuple[int, str | None]:
-    outcome = ending.outcome
-    return ending.claim.video_id, outcome.job_id if isinstance(outcome, Accepted) else None
+def _asked(result: Result) -> tuple[int, str | None]:
+    outcome = result.outcome
+    return result.claim.video_id, outcome.job_id if isinstance(outcome, Accepted) else None
 
 
-_endings = batch.rows("endings", video_id=videos.c.id.type, job_id=videos.c.job_id.type)
+_results = batch.rows("results", video_id=videos.c.id.type, job_id=videos.c.job_id.type)
 _holder = videos.alias("holder")
-_STANDINGS = Prepared(
+_STATUSES = Prepared(
     select(
         batch.gathered(
             (
-                _endings.c.place,
+                _results.c.place,
                 videos.c.state,
                 videos.c.claim_token,
                 videos.c.job_id,
@@ -124,31 +93,28 @@ _STANDINGS = Prepared(
             )
         )
     ).select_from(
-        _endings.outerjoin(videos, videos.c.id == _endings.c.video_id).outerjoin(
-            _holder, _holder.c.job_id == _endings.c.job_id
+        _results.outerjoin(videos, videos.c.id == _results.c.video_id).outerjoin(
+            _holder, _holder.c.job_id == _results.c.job_id
         )
     )
 )
 
 
-def _standing(
-    ending: Ending, fields: Sequence[Any], doubts: set[int], holders: dict[str, int]
-) -> Standing:
+def _status(
+    result: Result, fields: Sequence[Any], doubts: set[int], holders: dict[str, int]
+) -> ClaimStatus:
     state, token, job_id, _ = fields
-    around = Circumstances(
-        doubt=bool(doubts - {ending.claim.attempt}),
-        holder=_other_holder(holders, ending),
-        job_id=job_id,
-    )
-    return Standing(
+    return ClaimStatus(
         state=None if state is None else State(state),
-        holds=token == ending.claim.token,
-        around=around,
+        holds=token == result.claim.token,
+        in_doubt=bool(doubts - {result.claim.attempt}),
+        holder=_other_holder(holders, result),
+        job_id=job_id,
     )
 
 
 def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, set[int]]:
-    """The attempts of these videos that are in doubt still: no later fact settles them (law 5)."""
+    """Return the attempts of these videos whose doubt no later fact has settled (law 5)."""
     if not video_ids:
         return {}
     rows = connection.execute(
@@ -162,53 +128,51 @@ def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, s
     return doubts
 
 
-def _holders(endings: Sequence[Ending], known: Mapping[int, Sequence[Any]]) -> dict[str, int]:
-    """Which video holds each of the job ids that just came: those in the table, then the first to
+def _holders(results: Sequence[Result], known: Mapping[int, Sequence[Any]]) -> dict[str, int]:
+    """Return the video that has each of the new job ids: the one in the table, else the first to
     bring it.
     """
     holders: dict[str, int] = {}
-    for place, ending in enumerate(endings):
-        if isinstance(ending.outcome, Accepted):
+    for place, result in enumerate(results):
+        if isinstance(result.outcome, Accepted):
             holder = known[place][-1]
-            first = ending.claim.video_id if holder is None else holder
-            holders.setdefault(ending.outcome.job_id, first)
+            first = result.claim.video_id if holder is None else holder
+            holders.setdefault(result.outcome.job_id, first)
     return holders
 
 
-def _other_holder(holders: dict[str, int], ending: Ending) -> int | None:
-    if not isinstance(ending.outcome, Accepted):
+def _other_holder(holders: dict[str, int], result: Result) -> int | None:
+    if not isinstance(result.outcome, Accepted):
         return None
-    holder = holders[ending.outcome.job_id]
-    return None if holder == ending.claim.video_id else holder
+    holder = holders[result.outcome.job_id]
+    return None if holder == result.claim.video_id else holder
 
 
 def settle(
     connection: Connection, settlements: Sequence[Settlement], now: datetime, worker: str
 ) -> None:
-    """Write each transition under its claim, and a row of history for each. What has lost its
-    claim changes no state; only a job id that it brings is still written down (law 6).
+    """Write each transition under its claim, and a row of history for each. A lost claim changes no
+    state; only a job id that it brings is still written (law 6).
     """
-    own = [s for s in settlements if s.standing.own]
-    late = [s for s in settlements if s.standing.late and not _still_unclear(s)]
-    lost = [
-        s for s in settlements if not (s.standing.own or s.standing.late) and not _still_unclear(s)
-    ]
+    own = [s for s in settlements if s.status.own]
+    late = [s for s in settlements if s.status.late and not _still_unclear(s)]
+    lost = [s for s in settlements if not (s.status.own or s.status.late) and not _still_unclear(s)]
     if own or late:
         written = batch.encoded(_values(s) for s in (*own, *late))
         _SETTLE(connection, settled=written, now=now)
     for settlement in lost:
         _adopt(connection, settlement, now)
     facts = [
-        *(_fact(s, s.ending.outcome.fact) for s in own),
+        *(_fact(s, s.result.outcome.fact) for s in own),
         *(_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)),
     ]
     if facts:
-        _TELL(connection, facts=batch.encoded(facts), now=now, who=worker)
+        _RECORD(connection, facts=batch.encoded(facts), now=now, who=worker)
 
 
 def _still_unclear(settlement: Settlement) -> bool:
-    """A late ending that tells no more than the doubt that stands already."""
-    return isinstance(settlement.ending.outcome, InDoubt)
+    """Return True for an end in doubt, which adds nothing to a doubt that stands already."""
+    return isinstance(settlement.result.outcome, InDoubt)
 
 
 _WRITTEN = ("id", "state", "due_at", "job_id", "http_status", "error")
@@ -234,29 +198,29 @@ _SETTLE = Prepared(
 
 
 def _values(settlement: Settlement) -> tuple[object, ...]:
-    """A row of ``_SETTLE``. Expiry has counted a late one's attempt already."""
+    """Return a row of ``_SETTLE``. Expiry has counted the attempt of a late one already."""
     transition = settlement.transition
     return (
-        int(transition.spent) - int(settlement.standing.late),
-        settlement.ending.claim.video_id,
+        int(transition.spent) - int(settlement.status.late),
+        settlement.result.claim.video_id,
         transition.state,
         transition.due_at,
         transition.job_id,
-        settlement.ending.outcome.status,
+        settlement.result.outcome.status,
         transition.error and clean(transition.error),
     )
 
 
 def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> None:
-    """A job id that came after its claim was gone: the video has it from now on, and is never
-    claimed again. Where another attempt is on its way, that one settles the state.
+    """Write a job id that came after its claim was gone, so that the video is not claimed again.
+    If another attempt is on its way, that one settles the state.
     """
-    outcome = settlement.ending.outcome
-    if not isinstance(outcome, Accepted) or settlement.standing.around.holder is not None:
+    outcome = settlement.result.outcome
+    if not isinstance(outcome, Accepted) or settlement.status.holder is not None:
         return
     connection.execute(
         update(videos)
-        .where(videos.c.id == settlement.ending.claim.video_id, videos.c.job_id.is_(None))
+        .where(videos.c.id == settlement.result.claim.video_id, videos.c.job_id.is_(None))
         .values(
             job_id=outcome.job_id,
             submitted_at=now,
@@ -266,13 +230,13 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
     )
 
 
-_TOLD = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
-_facts = batch.rows("facts", **{name: history.c[name].type for name in _TOLD})
-_TELL = Prepared(
+_RECORDED = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
+_facts = batch.rows("facts", **{name: history.c[name].type for name in _RECORDED})
+_RECORD = Prepared(
     insert(history).from_select(
-        [*_TOLD, "at", "who"],
+        [*_RECORDED, "at", "who"],
         select(
-            *(_facts.c[name] for name in _TOLD),
+            *(_facts.c[name] for name in _RECORDED),
             bindparam("now", type_=history.c.at.type),
             bindparam("who", type_=history.c.who.type),
         ),
@@ -281,19 +245,19 @@ _TELL = Prepared(
 
 
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
-    """A row of ``_TELL``."""
-    ending, holder = settlement.ending, settlement.standing.around.holder
-    outcome = ending.outcome
+    """Return a row of ``_RECORD``."""
+    result, holder = settlement.result, settlement.status.holder
+    outcome = result.outcome
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
     job_id = outcome.job_id if isinstance(outcome, Accepted) else None
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None
     return (
-        ending.claim.video_id,
-        ending.claim.attempt,
+        result.claim.video_id,
+        result.claim.attempt,
         fact,
-        ending.started_at,
+        result.started_at,
         outcome.status,
         message and clean(message),
         job_id,

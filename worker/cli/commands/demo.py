@@ -9,13 +9,14 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from worker import log, opening, wiring
+from worker import log, opening
 from worker.cli import exits, output
 from worker.cli.commands import import_, run
 from worker.cli.commands.interruptible import StoppedError, stoppable
 from worker.cli.parser import parser
 from worker.core.import_row import ImportMapping
 from worker.core.model import State
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import DatabaseProblem
 from worker.settings import Key, Loaded, Settings
 from worker.simulator import Options, Simulator
@@ -64,7 +65,7 @@ async def _demo(database: Path) -> int:
         if stop.signal:
             return 128 + stop.signal
         print()
-        options = wiring.options(settings, drain=True, wait=True)
+        options = RunOptions(drain=True, wait=True)
         done = await run.perform(
             settings, Key(KEY, "the demo"), options, progress=sys.stderr.isatty()
         )

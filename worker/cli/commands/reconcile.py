@@ -29,10 +29,10 @@ def reconcile(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str
         elif done is None:
             print("nothing is in doubt, so the API was not asked")
         else:
-            _print(done.findings, dry=args.dry_run)
+            _print(done.judged, dry=args.dry_run)
         if done and isinstance(done.shown, Unlisted):
             return no_list(done.shown)
-        left = done is not None and any(finding.hope for finding in done.findings)
+        left = done is not None and any(finding.resolvable for finding in done.judged)
         return exits.PROBLEMS if left else exits.OK
 
     return ask_listed(loaded, read_key(environment), settle, tell)
@@ -40,7 +40,7 @@ def reconcile(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str
 
 def _document(done: Reconciled | None) -> dict[str, object]:
     listed = done.shown if done and isinstance(done.shown, Listing) else None
-    findings = done.findings if done else ()
+    findings = done.judged if done else ()
     return {
         "asked": done is not None,
         "jobs": listed and len(listed.entries),
@@ -50,7 +50,7 @@ def _document(done: Reconciled | None) -> dict[str, object]:
 
 def _print(findings: Sequence[JudgedDoubt], *, dry: bool) -> None:
     output.table(COLUMNS, map(_row, findings))
-    settled = sum(1 for finding in findings if finding.hope is None)
+    settled = sum(1 for finding in findings if finding.resolvable is None)
     print(f"\n{settled} of {len(findings)} {'could be settled' if dry else 'settled'}")
 
 

@@ -18,10 +18,12 @@ from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.cli.commands import migrate_check
 from worker.cli.commands.run_exit import Left, advice, of_run
-from worker.core.model import State
+from worker.core.model import State, Stop, StopReason
+from worker.core.run_state import Counts
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
-from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
+from worker.runner.model import RunReport
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
 from worker.store import counts, leases, search
 
@@ -35,8 +37,7 @@ NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
 def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
     """Submit until nothing is due."""
-    options = wiring.options(
-        loaded.settings,
+    options = RunOptions(
         drain=True,
         wait=args.wait,
         limit=args.limit,
@@ -47,7 +48,7 @@ def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
 
 def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
     """Submit for ever."""
-    options = wiring.options(loaded.settings, drain=False)
+    options = RunOptions(drain=False)
     return _work(loaded, environment, options, as_json=False)
 
 
@@ -110,7 +111,7 @@ async def perform(
         try:
             left = await _left(database, settings, report, began)
         except DatabaseProblem as problem:
-            lost = replace(report, end=StopReason.DATABASE, detail=str(problem))
+            lost = replace(report, stop=Stop(reason=StopReason.DATABASE, message=str(problem)))
             return Performed(lost, None, signals.first)
         return Performed(report, left, signals.first)
 
@@ -211,7 +212,7 @@ def _tell(done: Performed, advised: list[str], *, as_json: bool) -> None:
     if done.left is None:
         told |= {"due": None, "waiting": None}
     if as_json:
-        output.document({**told, "end": report.end})
+        output.document({**told, "end": report.stop.reason})
     else:
         output.pairs({name.replace("_", " "): number for name, number in told.items()})
     for line in advised:

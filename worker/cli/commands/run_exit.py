@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
 from worker.core import relocation
-from worker.runner.orders import RunReport, StopReason
+from worker.core.model import StopReason
+from worker.runner.model import RunReport
 
 _KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
 _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
@@ -26,14 +27,14 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
     """The worst that is true: signal, 78, 77, 1, 75, 0."""
     if signal_number is not None:
         return 128 + signal_number
-    if report.end in _CONFIG_ENDS:
+    if report.stop.reason in _CONFIG_ENDS:
         return CONFIG
-    if report.end in _KEY_ENDS:
+    if report.stop.reason in _KEY_ENDS:
         return KEY
     if report.counts.failed or left.for_people:
         return PROBLEMS
-    if report.end is StopReason.HELD or (
-        (left.due or left.waiting) and report.end not in _NO_TROUBLE
+    if report.stop.reason is StopReason.HELD or (
+        (left.due or left.waiting) and report.stop.reason not in _NO_TROUBLE
     ):
         return LATER
     return OK
@@ -44,37 +45,38 @@ def advice(report: RunReport, address: str, key: str, database: str) -> list[str
     and ``key`` say which ones were used, and where they came from, ``database`` what leads a
     command to this one.
     """
-    match report.end:
+    stop = report.stop
+    match stop.reason:
         case StopReason.ACCOUNT:
             return [
-                f"the API refuses the key or the account ({report.detail}): no video was charged",
+                f"the API refuses the key or the account ({stop.message}): no video was charged",
                 f"put the right key in {key}, or settle it with Valossa, and run it again",
             ]
         case StopReason.ADDRESS:
             return [
-                f"what answers at {address} is not the API ({report.detail}): no video was charged",
+                f"what answers at {address} is not the API ({stop.message}): no video was charged",
                 "correct api_url, look with valossa-ingest check --online, and run it again",
             ]
         case StopReason.EQUAL_REFUSALS:
-            ids = " ".join(f"id={each}" for each in (report.stop.videos if report.stop else ()))
+            ids = " ".join(f"id={each}" for each in stop.videos)
             return [
-                f"stopped: the same refusal again and again ({report.detail})",
+                f"stopped: the same refusal again and again ({stop.message})",
                 f"when its cause is gone: valossa-ingest retry --yes {ids}{database}",
             ]
         case StopReason.DATABASE | StopReason.CAP:
-            return [report.detail]
+            return [stop.message]
         case StopReason.MOVED:
-            return [f"this queue {relocation.sentence(report.detail)}"]
+            return [f"this queue {relocation.sentence(stop.message)}"]
         case StopReason.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"
-            return [f"no clear answer from {address} ({report.detail}): {remedy}"]
+            return [f"no clear answer from {address} ({stop.message}): {remedy}"]
         case StopReason.EMPTY if report.counts.postponed:
             return [
                 f"{report.counts.postponed} postponed: valossa-ingest list --state pending says why"
             ]
         case StopReason.PAUSED:
-            return [f"paused ({report.detail}): valossa-ingest resume, then run it again"]
+            return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
         case StopReason.COOL_DOWN:
-            return [f"ended early: {report.end} ({report.detail}); run it again later"]
+            return [f"ended early: {stop.reason} ({stop.message}); run it again later"]
         case _:
             return []

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping
 
-from worker import wiring
 from worker.cli import exits, output
 from worker.cli.session import look, nobody
 from worker.core import request
@@ -64,7 +63,7 @@ def _story(story: search.Story, loaded: Loaded, now: datetime) -> _Story:
         request=request.body(
             video,
             row["request_id"] if row["claims"] else row["media_id"] or row["request_id"],
-            wiring.defaults(loaded.settings),
+            loaded.settings.defaults,
         ),
     )
 

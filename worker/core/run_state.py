@@ -1,0 +1,142 @@
+"""Keep what one run knows of itself: its breaker, its counts, its doubts, what is in flight.
+
+Knows no task, no table and no clock: times are seconds of one monotonic clock.
+"""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from worker.core.breaker import Breaker
+from worker.core.evidence import Resolvable
+from worker.core.model import (
+    Accepted,
+    Outcome,
+    Refused,
+    Released,
+    Settlement,
+    State,
+    WaitReason,
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """The videos of one run by what became of them."""
+
+    submitted: int = 0
+    failed: int = 0
+    in_doubt: int = 0
+    postponed: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class RunState:
+    """The facts that decide how a run goes on.
+
+    Attributes:
+        began_at: Start of the run.
+        last_clear_at: Time of the last clear answer, at first ``began_at``.
+        last_unclear: Message of the last other outcome.
+        spent: Requests begun or about to.
+        in_flight: Claims that are on their way.
+        reads_list: True from a question for the API's list until its answer is written.
+        reconciles: True where the API's list settles doubts.
+        doubts: Videos that this run has left in doubt.
+        resolvable: What may still settle a doubt, as the last list has shown.
+        stalled: A wait without an end of its own, and since when it lasts.
+        database_lost_at: Time since which the database cannot be used.
+
+    """
+
+    began_at: float
+    reconciles: bool = False
+    breaker: Breaker = field(default_factory=Breaker)
+    last_clear_at: float = field(init=False)
+    last_unclear: str = ""
+    spent: int = 0
+    in_flight: int = 0
+    reads_list: bool = False
+    counts: Counts = field(default_factory=Counts)
+    doubts: set[int] = field(default_factory=set)
+    resolvable: dict[int, Resolvable] = field(default_factory=dict)
+    stalled: tuple[WaitReason, float] | None = None
+    database_lost_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self.last_clear_at = self.began_at
+
+    def begin(self) -> None:
+        """Count a claim that is about to be sent."""
+        self.in_flight += 1
+        self.spent += 1
+
+    def end(self, outcome: Outcome, now: float) -> None:
+        """Count the end of an attempt. One that sent nothing for our own reasons is not spent."""
+        self.in_flight -= 1
+        if isinstance(outcome, Accepted | Refused):
+            self.last_clear_at = now
+        else:
+            self.last_unclear = outcome.message
+        if isinstance(outcome, Released):
+            self.spent -= 1
+
+    def settle(self, settlement: Settlement) -> None:
+        """Count a settled attempt. The job id of a lost claim was written as well."""
+        video_id, outcome = settlement.result.claim.video_id, settlement.result.outcome
+        state = settlement.written and settlement.written.state
+        if state is State.SUBMITTED or (state is None and isinstance(outcome, Accepted)):
+            self.counts.submitted += 1
+        elif state is State.FAILED:
+            self.counts.failed += 1
+        elif state is State.IN_DOUBT:
+            self.counts.in_doubt += 1
+        elif state is State.PENDING and not isinstance(outcome, Released):
+            self.counts.postponed += 1
+        if state is State.IN_DOUBT:
+            self.doubts.add(video_id)
+        elif state is not None:
+            self.doubts.discard(video_id)
+
+    def open_doubt(self, video_id: int) -> None:
+        """Count a video that came into doubt without an attempt of this run."""
+        self.doubts.add(video_id)
+        self.counts.in_doubt += 1
+
+    def close_doubt(self, video_id: int) -> None:
+        """Take a settled doubt out of the counts, if it is this run's."""
+        if video_id in self.doubts:
+            self.doubts.discard(video_id)
+            self.counts.in_doubt -= 1
+
+    def learn(self, resolvable: dict[int, Resolvable], left: AbstractSet[int]) -> None:
+        """Take over what a list has shown of doubts, of which ``left`` are in doubt still."""
+        self.resolvable = {v: r for v, r in (self.resolvable | resolvable).items() if v in left}
+        self.doubts &= left
+
+    def note_wait(self, reason: WaitReason | None, now: float) -> None:
+        """Note since when the run waits for ``reason``; None for a wait that ends by itself."""
+        if reason is None:
+            self.stalled = None
+        elif self.stalled is None or self.stalled[0] is not reason:
+            self.stalled = reason, now
+
+    @property
+    def busy(self) -> bool:
+        """Return True while an answer is awaited, to a video or to a question for the list."""
+        return self.in_flight > 0 or self.reads_list
+
+    @property
+    def awaits_own_doubts(self) -> bool:
+        """Return True if time alone may settle a doubt of this run."""
+        return self.reconciles and any(
+            self.resolvable.get(video, Resolvable.TIME) is Resolvable.TIME for video in self.doubts
+        )
+
+    @property
+    def needs_person(self) -> frozenset[int]:
+        """Return the doubts of this run that only a person can settle."""
+        return frozenset(
+            video
+            for video in self.doubts
+            if not self.reconciles or self.resolvable.get(video) is Resolvable.NONE
+        )

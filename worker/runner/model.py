@@ -1,0 +1,35 @@
+"""The values that one run hands out: what a transaction committed, and how the run ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.core.model import ClaimResult, Settlement, Stop
+from worker.core.run_state import Counts
+from worker.store.leases import Expired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The work of one transaction, reported to no one before it is on disk.
+
+    Attributes:
+        settled: The results that it was given, in their order.
+        closed: Rows that were refused without a request.
+        expired: Claims whose lease ran out.
+        claimed: The claims that it made, or why it made none.
+
+    """
+
+    settled: Sequence[Settlement]
+    closed: Sequence[Settlement]
+    expired: Sequence[Expired]
+    claimed: ClaimResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """The end of a run. ``needs_person``: its doubts that only a person can settle."""
+
+    stop: Stop
+    counts: Counts
+    needs_person: frozenset[int] = frozenset()
