@@ -289,7 +289,7 @@ async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk)
     (claim,) = await claimed(database, 1)
     async with desk.open():
         settled = await desk.put(claim, Accepted("job-\ud800", 200))
-    assert settled and settled.written
+    assert settled.written is not None
     assert State.IN_DOUBT is settled.written.state
 
 
@@ -454,7 +454,7 @@ async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away
             assert not desk.writer.troubled.is_set()
             assert desk.writer.problem is None
             turn = await desk.writer.claim(lambda: 5)
-        assert settled and settled.written
+        assert settled.written is not None
         assert [TROUBLE, WORKS] == told(desk.said)
         assert [3] == [start.claim.video_id for start in turn.starts]
         stored = await row(database, 3)
@@ -601,7 +601,7 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
         with pytest.raises(ZeroDivisionError):
             await desk.writer.ask(fail, "test")
         settled = await desk.put(claim, accepted(claim))
-        assert settled and settled.written
+        assert settled.written is not None
         assert 1 == await desk.writer.ask(count, "test")
 
 

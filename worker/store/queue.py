@@ -18,6 +18,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -126,10 +127,11 @@ def _due(
     below = HIGHEST
     while len(rows) < limit:
         wanted = {"level": below, "now": now, "checked_until": checked_until}
-        ((level, found),) = _DUE(connection, **wanted, limit=limit - len(rows))
+        found = _DUE(connection, **wanted, limit=limit - len(rows))
+        level = found[0][0]
         if level is None:
             break
-        rows += map(_Due._make, batch.decoded(found))
+        rows += [_Due._make((*row[1:7], row[7:])) for row in found if row[1] is not None]
         if level == LOWEST:
             break
         below = level - 1
@@ -190,19 +192,9 @@ _next_due = (
     .subquery("next_due")
 )
 """PostgreSQL locks what it finds, and passes over what another program is changing just now."""
-_request = batch.row([_next_due.c[name] for name in REQUEST_COLUMNS])
-_DUE = Prepared(
-    select(
-        _level,
-        batch.gathered(
-            (
-                *(_next_due.c[name] for name in ("id", "claims", "attempts")),
-                *(_next_due.c[name] for name in ("token", "request_id", "known_as")),
-                _request,
-            )
-        ),
-    )
-)
+_highest = select(_level.label("level")).subquery("highest")
+_DUE = Prepared(select(_highest, _next_due).select_from(_highest.outerjoin(_next_due, true())))
+"""One row at least: the level, and nothing beside it where no video of it is due."""
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:

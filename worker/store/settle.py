@@ -64,8 +64,8 @@ IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
 
 def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
     """Return the status of each result's row."""
-    ((found,),) = _STATUSES(connection, results=batch.encoded(map(_asked, results)))
-    known = {place: fields for place, *fields in batch.decoded(found)}
+    found = _STATUSES(connection, results=batch.encoded(map(_asked, results)))
+    known = {place: fields for place, *fields in found}
     doubts = open_doubts(connection, [r.claim.video_id for r in results if r.claim.attempt > 1])
     holders = _holders(results, known)
     return [
@@ -83,15 +83,7 @@ _results = batch.rows("results", video_id=videos.c.id.type, job_id=videos.c.job_
 _holder = videos.alias("holder")
 _STATUSES = Prepared(
     select(
-        batch.gathered(
-            (
-                _results.c.place,
-                videos.c.state,
-                videos.c.claim_token,
-                videos.c.job_id,
-                _holder.c.id,
-            )
-        )
+        _results.c.place, videos.c.state, videos.c.claim_token, videos.c.job_id, _holder.c.id
     ).select_from(
         _results.outerjoin(videos, videos.c.id == _results.c.video_id).outerjoin(
             _holder, _holder.c.job_id == _results.c.job_id
