@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.core import audit
-from worker.core.audit import Audit, Match, Row
+from worker.core.audit import Audit, AuditRow, Match
 from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 
@@ -29,12 +29,12 @@ def listing(*entries: Entry, paged: str | None = None) -> Listing:
     return Listing(entries=entries, paged=paged, shape="")
 
 
-def compare(shown: Listing, rows: Sequence[Row]) -> Audit:
+def compare(shown: Listing, rows: Sequence[AuditRow]) -> Audit:
     """The list against the rows; what was submitted before SETTLED has to be in it."""
     return audit.compare(shown, rows, SETTLED)
 
 
-def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> Row:
+def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> AuditRow:
     """A video that was, or would be, sent as ``r-<id>``."""
     values: dict[str, object] = {
         "claims": 1,
@@ -45,7 +45,7 @@ def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> R
         "submitted_at": None,
         **known,
     }
-    return Row(video_id=video_id, state=state, **values)  # type: ignore[arg-type]
+    return AuditRow(video_id=video_id, state=state, **values)  # type: ignore[arg-type]
 
 
 def found(matches: object) -> list[tuple[int, str | None, bool]]:
@@ -168,7 +168,7 @@ def test_an_identifier_that_others_may_send_needs_the_address(
         ([entry(None, url=URL)], [video(1)]),
     ],
 )
-def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[Row]) -> None:
+def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[AuditRow]) -> None:
     """Nothing is taken over or cancelled where a job could be another video's."""
     result = compare(listing(*entries), rows)
     assert len(result.bought) == max(len(entries), len(rows))

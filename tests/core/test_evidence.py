@@ -92,11 +92,11 @@ def test_a_young_doubt_is_not_absent() -> None:
     """A job may show up in the list later than it was made."""
     verdict = judge(DOUBT, evidence(*SHOWN, seconds=359.999))
     assert isinstance(verdict, NoEvidence)
-    assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.hope)
+    assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.resolvable)
 
 
 @pytest.mark.parametrize(
-    ("doubt", "seen", "hope", "reason"),
+    ("doubt", "seen", "resolvable", "reason"),
     [
         (
             DOUBT,
@@ -128,12 +128,12 @@ def test_a_young_doubt_is_not_absent() -> None:
     ],
 )
 def test_one_condition_less_is_no_proof(
-    doubt: Doubt, seen: Evidence, hope: Resolvable, reason: str
+    doubt: Doubt, seen: Evidence, resolvable: Resolvable, reason: str
 ) -> None:
     """Law 3: whatever is missing of a proof, the video stays in doubt, and the row says why."""
     verdict = judge(doubt, seen)
     assert isinstance(verdict, NoEvidence)
-    assert (True, hope) == (reason in verdict.reason, verdict.hope)
+    assert (True, resolvable) == (reason in verdict.reason, verdict.resolvable)
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 2])
@@ -151,13 +151,14 @@ def test_every_acceptance_around_it_must_be_shown(hidden: int, shown_as: tuple[s
 
 
 @pytest.mark.parametrize(
-    ("seconds", "hope"), [(360, Resolvable.TIME), (369.9, Resolvable.TIME), (370, Resolvable.NONE)]
+    ("seconds", "resolvable"),
+    [(360, Resolvable.TIME), (369.9, Resolvable.TIME), (370, Resolvable.NONE)],
 )
-def test_a_neighbour_may_be_shown_later(seconds: float, hope: Resolvable) -> None:
+def test_a_neighbour_may_be_shown_later(seconds: float, resolvable: Resolvable) -> None:
     """A drain that waits does so while the list may still catch up, and no longer."""
     verdict = judge(DOUBT, evidence(*SHOWN[:2], seconds=seconds))
     assert isinstance(verdict, NoEvidence)
-    assert hope == verdict.hope
+    assert resolvable == verdict.resolvable
 
 
 def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
@@ -239,7 +240,7 @@ def test_nothing_of_the_kind_is_no_sight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lasting", "seconds", "hope"),
+    ("lasting", "seconds", "resolvable"),
     [
         (False, 359.9, Resolvable.TIME),
         (False, 360, Resolvable.NEWS),
@@ -247,10 +248,10 @@ def test_nothing_of_the_kind_is_no_sight() -> None:
         (True, 360, Resolvable.NONE),
     ],
 )
-def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, hope: Resolvable) -> None:
+def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, resolvable: Resolvable) -> None:
     """An API without a list leaves every doubt to a person, and says so."""
     verdict = unlisted(DOUBT, Unlisted(reason="HTTP 404", lasting=lasting), at(seconds), SETTLE)
-    assert NoEvidence("no list of jobs: HTTP 404", hope) == verdict
+    assert NoEvidence("no list of jobs: HTTP 404", resolvable) == verdict
 
 
 @dataclass(frozen=True)

@@ -213,6 +213,15 @@ def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None
     assert {"url": URL} == admit({"url": URL, "state": "failed"}, plan(), NOW)
 
 
+def test_an_update_names_a_video_by_media_id_or_request_id() -> None:
+    """A row without url is admitted to an update by its media id, else by its request id."""
+    update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
+    assert {"media_id": "7"} == admit({"media_id": "7", "request_id": "r"}, update, NOW)
+    assert {"request_id": "r"} == admit({"request_id": "r"}, update, NOW)
+    with pytest.raises(RejectedError, match="url: is empty"):
+        admit({"title": "A"}, update, NOW)
+
+
 ANYTHING = (
     st.none()
     | st.booleans()
