@@ -49,7 +49,7 @@ async def add(database: Database, *urls: str, **columns: object) -> None:
 
 
 async def row(database: Database, video_id: int) -> dict[str, object]:
-    """One video as it stands."""
+    """Return one video as it stands."""
     found = await database.read(
         lambda c: c.execute(select(videos).where(videos.c.id == video_id)).mappings().one()
     )
@@ -57,7 +57,7 @@ async def row(database: Database, video_id: int) -> dict[str, object]:
 
 
 async def facts(database: Database, video_id: int) -> list[tuple[int, str]]:
-    """The history of one video: attempt and fact, in order."""
+    """Return the history of one video: attempt and fact, in order."""
     rows = await database.read(
         lambda c: c.execute(
             select(history.c.attempt, history.c.fact)
@@ -85,7 +85,7 @@ async def let_start(database: Database, at: datetime) -> None:
 
 
 def transaction(clock: Clock, **terms: object) -> QueueTransaction:
-    """A process' work under ``TERMS``, changed by ``terms``; the dice always show a half."""
+    """Return a process' work under ``TERMS``, changed by ``terms``; the dice always show a half."""
     return QueueTransaction(
         terms=replace(TERMS, **terms),  # type: ignore[arg-type]
         clock=clock,
@@ -94,12 +94,12 @@ def transaction(clock: Clock, **terms: object) -> QueueTransaction:
 
 
 def later(moment: datetime, seconds: float) -> datetime:
-    """``seconds`` after ``moment``."""
+    """Return the time ``seconds`` after ``moment``."""
     return moment + timedelta(seconds=seconds)
 
 
 def listener() -> tuple[Log, list[EventDict]]:
-    """A log of every level, and what is said in it; untouched by what else configures logs."""
+    """Return a log of every level and its events; no other logging configuration affects it."""
     capture = LogCapture()
     log: Log = structlog.wrap_logger(
         structlog.PrintLogger(),
@@ -110,9 +110,7 @@ def listener() -> tuple[Log, list[EventDict]]:
 
 
 def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[[], None]:
-    """From now on ``hear`` gets each statement that goes to the database on a connection, until
-    what is returned is called.
-    """
+    """Call ``hear`` with each statement on a connection; return a function that ends it."""
     if connection.dialect.name == "sqlite":  # much of which SQLAlchemy does not see
         driver: Any = connection.connection.driver_connection
         driver.set_trace_callback(hear)
@@ -133,7 +131,7 @@ def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[
 
 
 def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
-    """How SQLite finds its rows for everything that ``action`` says, whether covering or not."""
+    """Return SQLite's plan for each statement of ``action``; covering indexes look like others."""
     said: list[str] = []
     end = overhear(connection, said.append)
     action(connection)
@@ -191,7 +189,7 @@ class Worker:
 
     @asynccontextmanager
     async def on(self, database: Database, url: str) -> AsyncIterator[Runner]:
-        """A runner with all its parts, real ones, ready to run once."""
+        """Yield a runner with all its parts, real ones, ready to run once."""
         async with self.api(url) as api:
             yield Runner(
                 database=database,
@@ -209,7 +207,7 @@ class Worker:
             return await runner.run()
 
     def api(self, url: str) -> Api:
-        """Its client."""
+        """Return its client."""
         return Api(
             url=url,
             key=self.key,
@@ -221,7 +219,7 @@ class Worker:
         )
 
     def member(self) -> WorkerRow:
-        """It, as the others see it."""
+        """Return it as the other workers see it."""
         return WorkerRow(
             id=self.terms.worker,
             host="here",
@@ -231,11 +229,11 @@ class Worker:
         )
 
     def transaction(self) -> QueueTransaction:
-        """Its work on the tables."""
+        """Return its transactions."""
         return QueueTransaction(terms=self.terms, clock=self.clock, dice=lambda: self.dice)
 
     def limiter(self) -> Limiter:
-        """Its slots and starts."""
+        """Return its limiter."""
         return Limiter(
             slots=self.slots,
             rate=self.terms.rate,
@@ -245,7 +243,7 @@ class Worker:
 
 
 async def states(database: Database) -> dict[str, int]:
-    """How many videos are in which state."""
+    """Return how many videos are in which state."""
     rows = await database.read(
         lambda c: c.execute(select(videos.c.state, func.count()).group_by(videos.c.state)).all()
     )

@@ -24,7 +24,7 @@ class Start:
 
 
 def _started(arguments: Sequence[str], queue: Path) -> Start:
-    """One Python with ``arguments``, which may keep what it has compiled."""
+    """Return one Python with ``arguments``, which may keep what it has compiled."""
     began = time.monotonic()
     told = {"PYTHONDONTWRITEBYTECODE": "", "VALOSSA_API_KEY": KEY}
     used = run(

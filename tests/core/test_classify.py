@@ -48,24 +48,24 @@ BARE = {status: kind for statuses, kind in KINDS for status in statuses}
 def answer(
     status: int, body: bytes = b"", retry_after: str | None = None, date: str | None = None
 ) -> Outcome:
-    """What an answer of the API is classified as."""
+    """Return what an answer of the API is classified as."""
     return classify(
         Answer(status=status, body=body, received_at=RECEIVED, retry_after=retry_after, date=date)
     )
 
 
 def kinds(body: bytes, retry_after: str | None = None) -> dict[int, type[Outcome]]:
-    """The kind of outcome of every status with this body and header."""
+    """Return the kind of outcome of every status with this body and header."""
     return {status: type(answer(status, body, retry_after)) for status in sorted(EVERY_STATUS)}
 
 
 def but(kind: type[Outcome], statuses: Iterable[int]) -> dict[int, type[Outcome]]:
-    """The table of bare statuses, but for those given."""
+    """Return the table of bare statuses, but for those given."""
     return BARE | dict.fromkeys(statuses, kind)
 
 
 def seconds(status: int, retry_after: str | None, date: str | None = None) -> float | None:
-    """How long an answer is understood to ask for."""
+    """Return how long an answer is understood to ask for."""
     outcome = answer(status, ERRORS, retry_after, date)
     assert isinstance(outcome, Throttled | TryLater)
     return outcome.retry_after

@@ -30,12 +30,12 @@ URL = "https://example.org/7.mp4"
 
 
 def at(seconds: float) -> datetime:
-    """That many seconds after the doubt's request began."""
+    """Return that many seconds after the doubt's request began."""
     return START + timedelta(seconds=seconds)
 
 
 def entry(job_id: str | None, *identifiers: str, url: str | None = None) -> Entry:
-    """A job as a list shows it."""
+    """Return a job as a list shows it."""
     urls = frozenset({url} if url else ())
     return Entry(job_id=job_id, status=None, identifiers=frozenset(identifiers), urls=urls)
 
@@ -65,13 +65,13 @@ NAMED = replace(DOUBT, media_id="clip-7", request_id="clip-7")
 def evidence(
     *entries: Entry, seconds: float = 360, paged: str | None = None, held: set[str] = HELD
 ) -> Evidence:
-    """A list that was asked for that many seconds after the request began."""
+    """Return a list that was asked for that many seconds after the request began."""
     found = Listing(entries=entries, paged=paged, shape="")
     return Evidence.of(found, at(seconds), held, SETTLE)
 
 
 def why(verdict: Verdict | None) -> str:
-    """The reason of a doubt that stays."""
+    """Return the reason of a doubt that stays."""
     assert isinstance(verdict, Ambiguous | NoEvidence)
     return verdict.reason
 
@@ -89,7 +89,7 @@ def test_what_a_whole_list_does_not_show_is_absent(doubt: Doubt) -> None:
 
 
 def test_a_young_doubt_is_not_absent() -> None:
-    """A job may show up in the list later than it was made."""
+    """Absence does not count before the settle time, since a list may show a job late."""
     verdict = judge(DOUBT, evidence(*SHOWN, seconds=359.999))
     assert isinstance(verdict, NoEvidence)
     assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.resolvable)
@@ -162,7 +162,7 @@ def test_a_neighbour_may_be_shown_later(seconds: float, resolvable: Resolvable) 
 
 
 def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
-    """Nobody knows any more what was sent for it."""
+    """A neighbour whose row is gone proves nothing."""
     doubt = replace(DOUBT, neighbours=(BEFORE, replace(BETWEEN, request_id=None), AFTER))
     assert "does not show job between" in why(judge(doubt, evidence(*SHOWN)))
 
@@ -279,7 +279,7 @@ class World:
     jobs: Sequence[Job]
 
     def shown(self, first: float, last: float) -> list[Entry]:
-        """The truth between two seconds of the server's; what never arrived made no job."""
+        """Return the truth between two seconds of the server's; what never arrived made no job."""
         return [
             entry(f"job-{n}", self.identifier(n))
             for n, job in enumerate(self.jobs)
@@ -287,11 +287,11 @@ class World:
         ]
 
     def identifier(self, number: int) -> str:
-        """What was sent for this one."""
+        """Return what was sent for this one."""
         return f"{number:032x}"
 
     def doubts(self) -> list[tuple[Doubt, bool]]:
-        """Every doubt with the window around it, and whether its job exists."""
+        """Return every doubt with the window around it, and whether its job exists."""
         found = []
         for n, job in enumerate(self.jobs):
             if job.kind not in {"doubt", "never"}:

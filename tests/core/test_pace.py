@@ -31,7 +31,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 def at(seconds: float) -> datetime:
-    """So many seconds from now."""
+    """Return that many seconds from now."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -233,7 +233,7 @@ WORK = st.lists(
 
 
 def worst_window(starts: list[datetime], period: timedelta) -> int:
-    """The most starts in any stretch of time as long as the period, both ends included."""
+    """Return the most starts in any stretch of time as long as the period, both ends included."""
     worst = first = 0
     for last, start in enumerate(starts):
         while start - starts[first] > period:

@@ -16,32 +16,32 @@ KEY = 'a/b+c d"e\\f&gÄ€🎬'
 
 
 def percent_lower(text: str) -> str:
-    """Percent-encoded with small letters, as .NET writes it."""
+    """Return it percent-encoded with small letters, as .NET does."""
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
 def json_ascii(text: str) -> str:
-    """As it stands inside a JSON string of ASCII."""
+    """Return it as inside a JSON string of ASCII."""
     return json.dumps(text)[1:-1]
 
 
 def json_small(text: str) -> str:
-    """As it stands inside a JSON string of UTF-8."""
+    """Return it as inside a JSON string of UTF-8."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def json_slashes(text: str) -> str:
-    """As PHP writes it inside a JSON string."""
+    """Return it as PHP writes it inside a JSON string."""
     return json_ascii(text).replace("/", "\\/")
 
 
 def json_angles(text: str) -> str:
-    """As Go writes it inside a JSON string."""
+    """Return it as Go writes it inside a JSON string."""
     return json_small(text).replace("&", "\\u0026").replace("<", "\\u003C")
 
 
 def quote_most(text: str) -> str:
-    """Percent-encoded but for what a path may hold."""
+    """Return it percent-encoded except for characters of a path."""
     return quote(text, safe="/:@!$&'()*+,;=")
 
 
@@ -71,7 +71,7 @@ def test_the_key_is_blanked_in_every_spelling(key: str, spell: Callable[[str], s
 
 
 def test_a_key_without_safe_characters_is_blanked() -> None:
-    """A library that escapes every slash is no way out."""
+    """A key with escaped slashes is blanked."""
     assert "[key]" == blank(quote("abc/def+ghi", safe=""), "abc/def+ghi")
 
 
@@ -148,7 +148,7 @@ def test_stored_text_is_cleaned(text: str, expected: str) -> None:
 
 
 def test_stored_text_is_cut_at_2000_characters() -> None:
-    """The limit is the one of design.md, section 4."""
+    """Text is cut at 2,000 characters."""
     assert 2_000 == TEXT_LIMIT
 
 
@@ -205,7 +205,7 @@ def test_no_secret_of_a_url_is_shown(secret: str, sign: str) -> None:
 
 @given(ANY_TEXT)
 def test_any_text_can_be_shown_as_a_url(text: str) -> None:
-    """No string makes the question raise, and no query is answered."""
+    """No string raises, and no query is returned."""
     assert "secret-value" not in without_query(f"https://host.example/{text}?sig=secret-value")
     without_query(text)
 
@@ -256,7 +256,7 @@ def test_a_short_query_does_not_riddle_an_error(url: str, expected: str) -> None
 
 
 def test_a_password_is_a_secret() -> None:
-    """A server quotes the link whole, and the log would keep what opens somebody's storage."""
+    """The password of a link is hidden where a message quotes the link."""
     text = without_secrets("not found: https://me:hunter22@host.example/v.mp4", LOGIN)
     assert "not found: https://me:…@host.example/v.mp4" == text
 

@@ -14,13 +14,13 @@ HOST = "https://host.example/video.mp4"
 
 
 def policy(document: object) -> str:
-    """A CloudFront ``Policy`` parameter that holds ``document``."""
+    """Return a CloudFront ``Policy`` parameter that holds ``document``."""
     encoded = base64.b64encode(json.dumps(document).encode()).decode()
     return encoded.translate(str.maketrans("+=/", "-_~"))
 
 
 def statement(epoch: object) -> dict[str, object]:
-    """A CloudFront policy that ends at ``epoch`` (seconds since 1970)."""
+    """Return a CloudFront policy that ends at ``epoch`` (seconds since 1970)."""
     return {
         "Statement": [
             {

@@ -56,7 +56,7 @@ class Scene:
 
     @asynccontextmanager
     async def working(self, options: Mapping[str, Any], **more: object) -> AsyncIterator[Work]:
-        """A worker on the queue, and an API of its own that behaves so."""
+        """Yield a worker on the queue, and an API of its own that behaves so."""
         async with Simulator(Options(book=self.ground.book, **options)) as api:
             worker: dict[str, Any] = {"database_url": self.queue, "api_url": api.url, **more}
             yield Work(api=api, program=await self.ground.start(self.command, **worker))
@@ -76,7 +76,7 @@ class Scene:
 
 
 async def at_work(scene: Scene) -> None:
-    """Some requests are under way, and answered within the grace."""
+    """Signal with requests in flight that are answered within the grace."""
     async with scene.working({"latency_seconds": 0.05}) as work:
         await within(work.api.wait_for_requests(random.randrange(1, EACH)))
         await scene.stopped(work.program)
@@ -84,7 +84,7 @@ async def at_work(scene: Scene) -> None:
 
 
 async def in_a_cool_down(scene: Scene) -> None:
-    """The API has asked for a pause that is longer than anybody's patience."""
+    """Signal during a very long cool-down."""
     async with scene.working({"limit": Limit(3, 50)}) as work:
         await work.program.logged("attempt_ended", outcome="throttled")
         await scene.stopped(work.program)
@@ -92,7 +92,7 @@ async def in_a_cool_down(scene: Scene) -> None:
 
 
 async def at_a_hung_server(scene: Scene) -> None:
-    """No request is answered any more, and the grace is short."""
+    """Signal with a short grace while no request is answered."""
     async with scene.working(HANGING, grace_seconds=0.2) as work:
         await hung(work)
         await scene.stopped(work.program)
@@ -100,7 +100,7 @@ async def at_a_hung_server(scene: Scene) -> None:
 
 
 async def twice_at_a_hung_server(scene: Scene) -> None:
-    """No request is answered any more, and the grace is long."""
+    """Signal with a long grace while no request is answered."""
     async with scene.working(HANGING, grace_seconds=600, timeout_seconds=600) as work:
         await hung(work)
         await scene.stopped(work.program, signals=2)
@@ -108,7 +108,7 @@ async def twice_at_a_hung_server(scene: Scene) -> None:
 
 
 async def at_its_start(scene: Scene) -> None:
-    """The process may not listen yet, or work already."""
+    """Signal at the start, before or after the handler is set."""
     async with scene.working({"latency_seconds": 0.05}) as work:
         await asyncio.sleep(random.uniform(0, 1.5))  # not to wait: to hit any step of the start
         work.program.signal(scene.number)
@@ -150,7 +150,7 @@ SCENES: Mapping[str, Callable[[Scene], Coroutine[None, None, None]]] = {
 
 
 def plan() -> Sequence[tuple[str, signal.Signals]]:
-    """The commands and signals of the rounds."""
+    """Return the commands and signals of the rounds."""
     both = [(command, number) for number in CODES for command in ("drain", "run")]
     return both * 5 if FULL else random.sample(both, 1)
 
