@@ -27,7 +27,7 @@ ERRORS = b'{"errors": [{"message": "Unexpected server error"}]}'
 NOON = "Sat, 01 Aug 2026 12:00:00 GMT"
 NOON_AND_90_SECONDS = "Sat, 01 Aug 2026 12:01:30 GMT"
 
-# design.md, section 4, written again by hand: what a bare status means, without a body.
+# README.md, What an answer means, written again by hand: what a bare status means, without a body.
 REFUSED = {400, 406, *range(410, 421), 422, 423, 424, 427, 428, *range(430, 500)}
 ACCOUNT = {401, 402, 403}
 ADDRESS = {300, 301, 302, *range(304, 400), 404, 405, 407, 421, 426}

@@ -250,7 +250,7 @@ async def at_the_database(canary: Canary) -> None:
 
 
 async def at_the_server(canary: Canary) -> None:
-    """It has no such database, or knows no such user, or is not there, or refuses a row."""
+    """Run on a server without the database or user, on no server, and with a refused row."""
     broken = canary.ground.database("broken", LINKS)
     execute(broken, REFUSE)
     execute(broken, REFUSE_ROWS)

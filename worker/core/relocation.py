@@ -57,6 +57,8 @@ class MoveState:
     @property
     def obstacle(self) -> str | None:
         """Return why the move must not go on, with the way out; None if it may."""
+        # 1. The source, or 2. the target, is part of another move. 3. All has moved: no obstacle.
+        # 4. The source has moved, but its target is empty. 5. The target holds something else.
         if self.source_mark not in {None, self.target, on_its_way(self.target)}:
             return f"database {self.source} {sentence(self.source_mark or '')}"
         if self.target_mark not in {None, copy_of(self.source)}:

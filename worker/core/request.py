@@ -79,12 +79,11 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     A signed link must live ``margin`` longer: the API downloads later (worker/api/README.md,
     section 3).
     """
-    columns = zip(REQUEST_COLUMNS, _values(video), strict=True)
-    return problem_of({name: value for name, value in columns if value is not None}, now, margin)
+    return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
-    """Return the same for a video given by column; absent columns may be left out.
+    """Return the same for a video given by column; absent columns may be missing or None.
 
     Text of other columns must be readable too.
     """
@@ -143,15 +142,11 @@ def _endings(given: Mapping[str, object], now: datetime, margin: timedelta) -> s
         link = given.get(column)
         end = ends_at(link) if isinstance(link, str) else None
         if end is not None and end < now + margin:
-            return _ending(column, end, now, margin)
+            verb = "ended" if end <= now else "ends too soon,"
+            hours = margin.total_seconds() / 3600
+            return (
+                f"{column}: signed link {verb} {end:%Y-%m-%d %H:%M:%S UTC}; it must live "
+                f"{hours:g} h longer (url_margin_seconds): sign it anew and bring it in with "
+                "import --update"
+            )
     return None
-
-
-def _ending(column: str, end: datetime, now: datetime, margin: timedelta) -> str:
-    when = end.strftime("%Y-%m-%d %H:%M:%S UTC")
-    verb = "ended" if end <= now else "ends too soon,"
-    hours = margin.total_seconds() / 3600
-    return (
-        f"{column}: signed link {verb} {when}; it must live {hours:g} h longer "
-        f"(url_margin_seconds): sign it anew and bring it in with import --update"
-    )

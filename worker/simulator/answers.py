@@ -96,21 +96,13 @@ def _page(status: int) -> web.StreamResponse:
 
 
 def _whole(
-    status: int,
-    body: bytes,
-    *,
-    content_type: str = JSON,
-    headers: Mapping[str, str] | None = None,
+    status: int, body: bytes, *, content_type: str = JSON, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
     # A 1xx has no body, and aiohttp would keep the connection as if it were a final answer.
     if status < HTTPStatus.OK:
         return Raw(_head(status, headers or {}))
     return web.Response(
-        status=status,
-        reason=_phrase(status),
-        body=body,
-        content_type=content_type,
-        headers=headers,
+        status=status, reason=_phrase(status), body=body, content_type=content_type, headers=headers
     )
 
 

@@ -84,13 +84,11 @@ def check_share(share: float) -> None:
 
 def parse_failure(text: str) -> tuple[str, float]:
     """Read `KIND=SHARE`, such as `lost=0.05`; raise ValueError naming the value and the way out."""
-    kind, equals, number = text.partition("=")
+    kind, _, number = text.partition("=")
     try:
         share = float(number)
     except ValueError:
-        share = None
-    if not equals or share is None:
-        raise ValueError(f"{text!r} is not KIND=SHARE; write for example lost=0.05")
+        raise ValueError(f"{text!r} is not KIND=SHARE; write for example lost=0.05") from None
     try:
         check_kind(kind)
         check_share(share)
