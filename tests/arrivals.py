@@ -1,4 +1,4 @@
-"""What a log of arrivals says of a pace, on a machine that may be late itself."""
+"""Judge a pace by a log of arrivals, on a machine that may be late itself."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from itertools import pairwise
 from worker.simulator import LIMITED, Request
 
 JITTER = 1
-"""What the wire may push from one period into the next."""
+"""Starts that the network may push from one period into the next."""
 
 BEAT_SECONDS = 0.01
 
@@ -18,7 +18,7 @@ HOPS = 3
 """From a start to its arrival: a timer, a connection, the server; each may be held up."""
 
 NOTICED_SECONDS = 0.02
-"""A beat that is later than this is one at which the machine held everybody up."""
+"""A beat later than this means that the whole machine was late."""
 
 
 @dataclass

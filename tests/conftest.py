@@ -1,4 +1,4 @@
-"""What many tests need: a migrated database file, a clock that a test sets, a simulator."""
+"""Share a migrated database, a clock that a test sets, and a simulator."""
 
 import asyncio
 import shutil
@@ -116,7 +116,7 @@ def remade() -> None:
 
 @pytest.fixture
 def served(server: str, shared: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Yield a migrated PostgreSQL database that nobody else uses, with nothing in it."""
+    """Yield a migrated, empty PostgreSQL database of this test alone."""
     if "remade" not in request.fixturenames:
         asyncio.run(postgres.emptied(shared))
         yield shared
@@ -128,7 +128,7 @@ def served(server: str, shared: str, request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture
 def bare(server: str) -> Iterator[str]:
-    """Yield an empty PostgreSQL database that nobody else uses."""
+    """Yield an empty PostgreSQL database of this test alone."""
     made = asyncio.run(postgres.made(server))
     yield made
     asyncio.run(postgres.dropped(server, made))

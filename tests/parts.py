@@ -1,4 +1,4 @@
-"""How tests build the parts of a worker: the real ones, with small times."""
+"""Build the real parts of a worker for tests, with short times."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ TERMS = Terms(
 
 
 async def add(database: Database, *urls: str, **columns: object) -> None:
-    """Insert rows as anybody could."""
+    """Insert rows as any program can."""
     rows = [{"url": url, **columns} for url in urls]
     await database.write(lambda connection: connection.execute(insert(videos), rows), "test")
 

@@ -35,7 +35,7 @@ class Plain(Protocol):
         ...
 
     def lock(self) -> None:
-        """Begin a transaction in which nobody else can write to the queue."""
+        """Begin a transaction that keeps other processes from writing to the queue."""
         ...
 
     def close(self) -> None:

@@ -133,13 +133,13 @@ DROP FUNCTION IF EXISTS valossa_ingest_moved() CASCADE
 
 
 async def emptied(url: str) -> None:
-    """Make a migrated database as it was at first, whoever is connected."""
+    """Make a migrated database as it was at first; drop its connections."""
     await _said(url, EMPTY)
 
 
 @contextmanager
 def user(url: str) -> Iterator[str]:
-    """Yield the same database as somebody who has a password, and no rights but to connect."""
+    """Yield the same database as a user with a password and only the right to connect."""
     name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(8)
     asyncio.run(_said(url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'{_group()}"))
     yield make_url(url).set(username=name, password=password).render_as_string(hide_password=False)
@@ -151,7 +151,7 @@ def _group() -> str:
 
 
 async def dropped(server: str, url: str) -> None:
-    """Remove it, whoever is connected."""
+    """Remove it and its connections."""
     await _said(server, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 

@@ -1,4 +1,4 @@
-"""What people ask of a queue, timed inside the process: ``python asked.py DATABASE``."""
+"""Time the queries of a queue inside the process: ``python asked.py DATABASE``."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the yardstick's server, long queues, and measured processes."""
+"""Share the yardstick's server, long queues and measured processes."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def rate(moments: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a process took: processor seconds, and bytes of memory at its highest."""
+    """The cost of a process: processor seconds, and peak memory in bytes."""
 
     cpu_seconds: float
     peak_bytes: int

@@ -1,4 +1,4 @@
-"""What a daemon with nothing to do costs, and how soon it begins what another program inserts."""
+"""Measure the cost of an idle daemon, and its delay to a row that another program inserts."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.benchmarks.kit import FASTEST, HERE, KEY, Server, make_queue, server
 IDLE_SECONDS = 25.0
 ROWS = 100
 BEGIN_SECONDS = 3.0
-"""What the daemon gets to begin, before it counts as idle."""
+"""Seconds for the daemon to start, before it counts as idle."""
 CORE_WANTED = 0.005
 DELAY_WANTED = 0.150
 

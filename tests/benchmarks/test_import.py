@@ -1,4 +1,4 @@
-"""What an import costs beside SQLite's own: into the queue, against the shell's ``.import``."""
+"""Measure an import into the queue against the SQLite shell's ``.import``."""
 
 import csv
 import os
@@ -23,12 +23,12 @@ FEWER = 100_000
 ROUNDS = 3
 WANTED = 1 / 3
 MORE_BYTES = 8 << 20
-"""What ten times the rows may take more."""
+"""Memory that ten times the rows may take more."""
 
 COLUMNS = ("url", "media_id", "title", "language")
 GIVEN = {"priority": "0", "due_at": "2026-01-31 08:00:00.000000", "state": "pending"}
 FILLED = (*COLUMNS, *GIVEN, "request_id")
-"""What the shell's list brings: with less, its indexes would stay empty."""
+"""Columns of the shell's list, which fill its indexes."""
 LANGUAGES = ("en-US", "en-US", "en-US", "de-DE", "fi-FI", "")
 WORDS = (
     *("async", "better", "code", "community", "data", "design", "django", "faster", "hints"),

@@ -1,4 +1,4 @@
-"""What it costs to begin: a cold drain of an empty queue against importing its two libraries."""
+"""Measure a cold drain of an empty queue against importing its two libraries."""
 
 import sys
 import time
@@ -17,7 +17,7 @@ LIBRARIES = ("-c", "import aiohttp, sqlalchemy")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What one process took from its start to its end, in seconds."""
+    """Return the duration of one process in seconds."""
 
     wall: float
     cpu: float

@@ -71,7 +71,7 @@ def test_a_pending_video_that_has_a_job_is_bought() -> None:
 
 
 def test_a_second_job_of_a_video_is_twice() -> None:
-    """What was paid for twice is seen, and its own job is not what is cancelled."""
+    """A second purchase is found, and the video's own job is not offered to cancel."""
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(entry("job-own", "r-1"), entry("job-b", "r-1")), [held])
     assert [(1, "job-b", True)] == found(result.twice) == found(result.duplicates)
@@ -81,7 +81,7 @@ def test_a_second_job_of_a_video_is_twice() -> None:
 
 @pytest.mark.parametrize("own", [[], [entry("job-own", "r-1", status="error")]])
 def test_the_only_living_job_of_a_video_is_no_duplicate(own: list[Entry]) -> None:
-    """Where a video's own job is gone or has failed, the second is the one that brings a result."""
+    """A second job is not offered to cancel if the video's own is gone or has failed."""
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(*own, entry("job-b", "r-1")), [held])
     assert [(1, "job-b", True)] == found(result.twice)
@@ -177,7 +177,7 @@ def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[A
 
 
 def test_a_pending_video_is_known_by_its_address_too() -> None:
-    """What an older script handed in under other identifiers is not bought again."""
+    """A job that an older script submitted under another identifier is matched by address."""
     result = compare(listing(entry("job-a", "theirs", url=URL)), [video(1), video(2)])
     assert [(1, "job-a", True)] == found(result.bought)
 

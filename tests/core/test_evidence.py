@@ -168,7 +168,7 @@ def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
 
 
 def test_jobs_that_we_hold_need_no_identifier() -> None:
-    """What a video has cannot be the one that is missed, whatever the list shows of it."""
+    """A job that a video of ours holds does not count as nameless."""
     assert Absent() == judge(DOUBT, evidence(*SHOWN, entry("held"), held={*HELD, "held"}))
 
 

@@ -183,7 +183,7 @@ def test_a_signed_link_must_outlive_the_margin(
 
 
 def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
-    """What was submitted by other means is known from then on, also where its link has ended."""
+    """A row with a job id is admitted even if its link has ended."""
     values = {"url": f"{SIGNED}0", "job_id": " j-1 ", "state": "in_doubt"}
     assert {"url": f"{SIGNED}0", "job_id": "j-1"} == admit(values, plan(), NOW)
 

@@ -77,7 +77,7 @@ def test_a_key_without_safe_characters_is_blanked() -> None:
 
 @pytest.mark.parametrize("end", ["&", "%", "\\", '"', " ", "/"])
 def test_no_part_of_an_escape_is_left_behind(end: str) -> None:
-    """Where the key's last character is escaped, the whole escape goes with it."""
+    """An escaped last character of the key is blanked whole."""
     texts = [blank(f"[{spell(f'abcdefg{end}')}]", f"abcdefg{end}") for spell in SPELLINGS]
     assert ["[[key]]"] * len(SPELLINGS) == texts
 
@@ -90,12 +90,12 @@ def test_a_key_is_no_pattern(key: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "nothing here", "abcdefg", "ABCDEFGH"])
 def test_other_text_is_left_alone(text: str) -> None:
-    """What is not the key is shown as it came."""
+    """Text that is not the key is unchanged."""
     assert text == blank(text, "abcdefgh")
 
 
 def test_no_key_blanks_nothing() -> None:
-    """Where no key is set, every text is left alone."""
+    """Every text is unchanged without a key."""
     assert "text" == blank("text", "")
 
 
@@ -192,7 +192,7 @@ def test_any_text_can_be_stored(text: str) -> None:
     ],
 )
 def test_a_url_is_shown_without_its_query(url: str, expected: str) -> None:
-    """What signs a link or names a user stays out of the logs."""
+    """A signature and a user name are removed from a link."""
     assert expected == without_query(url)
 
 
@@ -251,7 +251,7 @@ def test_an_error_does_not_quote_a_signature(text: str, expected: str) -> None:
     ],
 )
 def test_a_short_query_does_not_riddle_an_error(url: str, expected: str) -> None:
-    """What is too short to be a secret is not cut out of the words of a message."""
+    """A value too short to be a secret is not cut out of a message."""
     assert expected == without_secrets("a v=1 ?t title", url)
 
 

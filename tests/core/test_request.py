@@ -99,7 +99,7 @@ def test_defaults_speak_for_rows_that_do_not(named: str | None) -> None:
 
 
 def test_a_row_speaks_louder_than_the_defaults() -> None:
-    """What a row names itself is sent, whatever the settings say."""
+    """A row's own value is sent instead of the setting's."""
     video = Video(url=URL, language="fi", callback_url="https://own.example/", email_group="own")
     defaults = Defaults(language="en", callback_url="https://host.example/", email_group="all")
     assert body(video, "r", Defaults()) == body(video, "r", defaults)
@@ -281,7 +281,7 @@ def test_unreadable_text_is_told_of_the_first_column_that_holds_it(texts: list[s
     ],
 )
 def test_a_sendable_video_has_no_fault(video: Video) -> None:
-    """What the API could take is not held back."""
+    """A value that the API may accept is no problem."""
     assert None is fault(video)
 
 

@@ -1,4 +1,4 @@
-"""Where a scenario's databases come from, of either kind: migrated ones, and copies of them."""
+"""Make a scenario's databases of either kind: migrated ones, and copies of them."""
 
 import shutil
 import sqlite3
@@ -24,7 +24,7 @@ class Databases(Protocol):
         ...
 
     def copy(self, address: str, name: str) -> str:
-        """Return the address of another one that is like this one, on which nobody works."""
+        """Return the address of a copy of this one, which has no connections."""
         ...
 
     def drop(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a scenario is played: databases, processes, the book, and the table for its verdicts."""
+"""Set up a scenario: databases, processes, the book, and the table for its verdicts."""
 
 import asyncio
 import os
@@ -14,10 +14,10 @@ from tests.proof.judge import Tried, Verdict, judge
 T = TypeVar("T")
 
 FULL = os.environ.get("PROOF") == "full"
-"""Whether the counts are those of `make proof`."""
+"""True if the counts are those of `make proof`."""
 
 ROOT = Path(__file__).parents[2]
-"""Where every process is started, so that a changed copy of the project proves the copy."""
+"""The folder of every process, so that a changed copy of the project proves the copy."""
 
 HOUR_SECONDS = 3600
 """Longer than any lease and any backoff of a scenario."""

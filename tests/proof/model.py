@@ -140,7 +140,7 @@ class Book:
 
 
 def _document(jobs: Sequence[Job], shown: Shown, now: float) -> Mapping[str, object]:
-    """Return a list in two arrays, as nobody has documented it."""
+    """Return a list in two arrays, an undocumented shape."""
     finished = [
         _entry(job, shown, "finished") for job in jobs if now - job.made_at > SETTLE_SECONDS
     ]

@@ -1,4 +1,4 @@
-"""What can happen in the model test: each method is a step of somebody, possible at any moment."""
+"""Define the steps of the model test: each method is one actor's, possible at any moment."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ class Life:
     # People and other programs
 
     def insert(self, count: int, name: str | None, *, again: bool) -> None:
-        """Plain SQL of anybody, perhaps an address that is known."""
+        """Insert a row by plain SQL, perhaps with a known address."""
         for _ in range(count):
             number = 1 if again else len(self.world.rows()) + 1
             self.world.plain.execute(
@@ -139,7 +139,7 @@ class Life:
     # The list
 
     def ask(self, shown: Shown) -> None:
-        """Somebody asks for the list; what it proves is written later, or never."""
+        """Request the list; its verdicts are written later, or never."""
         if self.world.jumped_at is not None:  # then its seconds cannot be told from the clock's
             shown = replace(shown, late=min(shown.late, 150), last=0, staggered=False)
         listed = self.world.book.listed(shown, self.world.time.seconds)

@@ -21,7 +21,7 @@ from worker.simulator import Options, Simulator
 SLOTS = 8
 
 CROWD = 8
-"""Endings in a row without a clear answer after which nobody begins (law 13)."""
+"""Unclear outcomes in a row after which no request starts (law 13)."""
 
 TOGETHER = times(7, 60)
 """Answers at one instant that ask for the same pause."""

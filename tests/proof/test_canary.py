@@ -56,7 +56,7 @@ SHORTEST = 10
 """Characters of the key that are a part of it by no chance."""
 
 ASKING = (("reconcile", "--dry-run", "--json"), ("audit",), ("check", "--online"), ("reconcile",))
-"""What asks for the list, with the key in the query."""
+"""Commands that request the list, with the key in the query."""
 
 SENDING = (("drain",), *ASKING)
 

@@ -1,4 +1,4 @@
-"""Scenario 8: an attempt is settled at the moment at which somebody else expires its lease."""
+"""Scenario 8: an attempt is settled at the moment at which another process expires its lease."""
 
 import asyncio
 import json

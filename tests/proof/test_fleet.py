@@ -26,10 +26,10 @@ from worker.simulator import Options, Simulator
 PROCESSES = times(3, 8)
 ROUNDS = times(1, 6)
 PAUSE_SECONDS = times(2, 30)
-"""How long the network passes nothing on."""
+"""Seconds that the network is cut."""
 
 DOWN_SECONDS = times(0.5, 5)
-"""How long the server stays down at most, once it is."""
+"""Seconds that the server stays down at most."""
 
 EACH = times(20, 150)
 """Videos that come before each trouble, and once more after it."""
@@ -37,7 +37,7 @@ EACH = times(20, 150)
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 
 RECOVERY_SECONDS = 60.0
-"""What the worst may take: the server waits 10 s for a worker that it cannot hear."""
+"""Seconds that the worst may take: the server waits 10 s for a silent worker."""
 
 LEAD_SECONDS = 0.25
 """A start is at most so far ahead (law 12)."""
@@ -70,7 +70,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres.Server]:
-    """Yield a server that nobody else uses, and whose commits are on disk."""
+    """Yield a server of this test alone, whose commits are on disk."""
     with postgres.own() as server:
         yield server
 
@@ -177,7 +177,7 @@ async def workers(place: Ground, server: postgres.Server, **options: Any) -> Asy
 
 
 async def restarted(workers: Fleet) -> None:
-    """Somebody restarts the server."""
+    """Restart the server."""
     await down(workers.server.stop, workers)
 
 
@@ -194,7 +194,7 @@ async def down(how: Callable[[], None], workers: Fleet) -> None:
 
 
 async def sessions_ended(workers: Fleet) -> None:
-    """Somebody ends sessions, whatever they are at."""
+    """End sessions in the middle of their work."""
     for _ in range(5):
         execute(workers.queue, OTHERS)
         await asyncio.sleep(random.uniform(0, 0.2))  # not to wait: to hit any step of the next

@@ -40,7 +40,7 @@ PICK, YES_OR_NO, WORKER = st.integers(0, 99), st.booleans(), st.integers(0, 2)
 
 
 LIVES = {"sqlite": times(15, 2_000), "postgresql": times(6, 1_000)}
-"""How many are tried; one takes twice as long on a server."""
+"""Number of lives tried; one takes twice as long on a server."""
 
 
 @dataclass(frozen=True, slots=True)

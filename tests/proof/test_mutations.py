@@ -20,7 +20,7 @@ ALL = (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED)
 CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"
-"""What imports nearly everything."""
+"""A test that imports nearly every module."""
 
 HANGS_SECONDS = 300
 

@@ -20,7 +20,7 @@ from worker.simulator import Options, Simulator
 PROCESSES = 6
 
 HELD_SECONDS = (5, 1, 20) if FULL else (5, 1)
-"""How long a writer holds the lock: before the first claim, then while answers come."""
+"""Seconds that a writer holds the lock: before the first claim, then while answers come."""
 
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 """One request in twenty."""
@@ -42,7 +42,7 @@ async def imitation(ground: Ground, **options: Any) -> AsyncIterator[Simulator]:
 
 
 async def hold(queue: str, seconds: float) -> None:
-    """Keep everybody else from writing for so long."""
+    """Keep all other processes from writing for that long."""
     with session(queue) as other:
         other.lock()
         await asyncio.sleep(seconds)  # not to wait: the lock is held for a time

@@ -16,10 +16,10 @@ from tests.proof.ground import FULL, Ground, addresses
 from worker.simulator import Limit, Options, Simulator
 
 AT_ONCE_SECONDS = 5.0
-"""What an end may take on a busy machine where nobody waits for a timeout or a cool-down."""
+"""Seconds that an end may take on a busy machine without a timeout or a cool-down."""
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-"""What a shell calls an end by a signal."""
+"""The exit code of an end by a signal in a shell."""
 
 UNTOLD = {-signal.SIGTERM, -signal.SIGINT, 1}
 """The end of a Python that has not come to the program yet."""
@@ -186,6 +186,6 @@ async def test_a_signal_ends_a_process_in_order(ground: Ground) -> None:
 
 
 async def finish(ground: Ground, queues: Sequence[str]) -> None:
-    """Let a worker that nobody stops do what is left."""
+    """Let a worker drain the rest without a signal."""
     async with Simulator(Options(book=ground.book)) as api:
         await ground.finish(*queues, api_url=api.url)

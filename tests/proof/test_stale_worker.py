@@ -26,7 +26,7 @@ LONG_AGO = "2020-01-01 00:00:00"
 """Due for every clock."""
 
 FATES = ("left-in-doubt", "found", "called-absent", "sent-again", "doubted-again")
-"""What other workers make of a frozen worker's videos, before it is thawed."""
+"""The fates of a frozen worker's videos in other workers' hands, before it is thawed."""
 
 SENT = {"sent-again": "submitted", "doubted-again": "in_doubt"}
 """Those that others have sent by then, and what they are."""

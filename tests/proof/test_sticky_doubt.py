@@ -24,7 +24,7 @@ CLEAR_LATER: Mapping[str, Sequence[Trouble]] = {
     "not-bought-then-refused": (end_before, REFUSE),
     "bought-then-turned-away-to-the-last-attempt": (reset_after, TURN_AWAY),
 }
-"""What the first request of a video meets, and then every other: clear answers."""
+"""The troubles of a video's first request and of all later ones: clear answers."""
 
 REFUSED: Mapping[str, Sequence[Trouble]] = {"refused-at-once": (REFUSE,)}
 """Nothing about it was ever unclear."""

@@ -56,7 +56,7 @@ def test_the_wait_ends_when_there_is_room_and_not_before() -> None:
 
 
 def test_a_narrowed_limit_counts_what_came_before() -> None:
-    """When the limit is lowered in mid-run, the wait is that of the lower limit."""
+    """After the limit is lowered, the wait is that of the lower limit."""
     window = Window()
     for at in (0.0, 1.0, 2.0):
         window.count(at)
@@ -99,6 +99,6 @@ def test_the_latest_change_holds(seconds: float, count: int) -> None:
 
 
 def test_a_limit_may_come_later() -> None:
-    """Where nothing was told for the beginning, all is let through until the first change."""
+    """Without a first limit, every request passes until the first change."""
     changes = (Change(60, Limit(5, 1.0)),)
     assert [None, Limit(5, 1.0)] == [limit_at(None, changes, at) for at in (59, 60)]

@@ -48,7 +48,7 @@ async def listing(
 
 
 def test_a_whole_list_shows_every_job_oldest_first() -> None:
-    """Who orders nothing gets a list in which everything can be found."""
+    """The list without a kind shows every job whole."""
     found = shown()
     assert [1, 2, 3, 4, 5] == numbers(found["jobs"])
     assert PLAIN == found["jobs"][0]
@@ -179,7 +179,7 @@ async def test_a_list_may_fail(
 async def test_the_kinds_hold_on_the_wire(
     client: aiohttp.ClientSession, make_body: Callable[..., Body]
 ) -> None:
-    """What was ordered is what list_jobs shows."""
+    """list_jobs shows the list of the chosen kinds."""
     options = Options(listing=("newest-1", "total", "no-ids"))
     async with listing(client, options, make_body("r-1"), make_body("r-2")) as answer:
         found = await answer.json()

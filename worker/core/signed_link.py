@@ -75,7 +75,7 @@ def _seconds(text: str) -> timedelta:
 
 
 def _instant(text: str) -> datetime:
-    # A "+" that nobody escaped has become a space on the way through the query string.
+    # An unescaped "+" has become a space in the query string.
     moment = datetime.fromisoformat(_decoded(text).replace(" ", "+"))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
