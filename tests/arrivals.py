@@ -1,4 +1,4 @@
-"""What a log of arrivals says of a pace, on a machine that may be late itself."""
+"""Judge a pace by a log of arrivals, on a machine that may be late itself."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from itertools import pairwise
 from worker.simulator import LIMITED, Request
 
 JITTER = 1
-"""What the wire may push from one period into the next."""
+"""Starts that the network may push from one period into the next."""
 
 BEAT_SECONDS = 0.01
 
@@ -18,7 +18,7 @@ HOPS = 3
 """From a start to its arrival: a timer, a connection, the server; each may be held up."""
 
 NOTICED_SECONDS = 0.02
-"""A beat that is later than this is one at which the machine held everybody up."""
+"""A beat later than this means that the whole machine was late."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Metronome:
 
 @asynccontextmanager
 async def metronome() -> AsyncIterator[Metronome]:
-    """One that beats meanwhile."""
+    """Yield one that beats meanwhile."""
     measured = Metronome()
     beating = asyncio.create_task(measured.beat())
     yield measured
@@ -75,13 +75,13 @@ class Log:
 
 
 def moments(requests: Sequence[Request]) -> list[float]:
-    """When they arrived, in seconds from the first on, in order."""
+    """Return the arrival times in order, in seconds from the first on."""
     arrived = sorted(request.arrived_at for request in requests)
     return [at - arrived[0] for at in arrived]
 
 
 def fullest(arrivals: Sequence[float], period: float) -> int:
-    """The most that any sliding period holds."""
+    """Return the most that any sliding period holds."""
     most, first = 0, 0
     for last, at in enumerate(arrivals):
         while at - arrivals[first] >= period:
@@ -91,11 +91,11 @@ def fullest(arrivals: Sequence[float], period: float) -> int:
 
 
 def used(arrivals: Sequence[float], rate: int, period: float, begin: float, end: float) -> float:
-    """The share of the allowed starts that came from ``begin`` on and before ``end``."""
+    """Return the share of the allowed starts that came from ``begin`` on and before ``end``."""
     return sum(begin <= at < end for at in arrivals) / (rate * (end - begin) / period)
 
 
 def let_through(requests: Sequence[Request]) -> Iterator[tuple[float, bool]]:
-    """Each request as its second, counted from the first, and whether the limit let it through."""
+    """Yield the second of each request, from the first on, and True if the limit let it through."""
     for request in requests:
         yield request.arrived_at - requests[0].arrived_at, request.kind != LIMITED

@@ -1,4 +1,4 @@
-"""What many tests need: a migrated database file, a clock that a test sets, a simulator."""
+"""Share a migrated database, a clock that a test sets, and a simulator."""
 
 import asyncio
 import shutil
@@ -43,7 +43,7 @@ class Hands:
 
 
 def open_database(url: Path | str, waiting: Callable[[str], None] = lambda _: None) -> Database:
-    """The database of a path or an address; the dice always show a half."""
+    """Return the database of a path or an address; the dice always show a half."""
     return Database(str(url), dice=lambda: 0.5, now=CLOCK.now, waiting=waiting)
 
 
@@ -51,7 +51,7 @@ HOUR = timedelta(hours=1)
 
 
 def database_of_an_hour_ago(path: Path) -> Database:
-    """A database whose time is not that of this machine, as a server's may be."""
+    """Return a database whose time is not that of this machine, as a server's may be."""
     return Database(
         str(path), dice=lambda: 0.5, now=lambda: CLOCK.now() - HOUR, waiting=lambda _: None
     )
@@ -61,9 +61,7 @@ KINDS = ("sqlite", "postgresql")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks for a database runs on each kind, but for what asks for SQLite's file itself, or
-    for a server.
-    """
+    """Run a test with a database on each kind, or only on the kind that its fixtures need."""
     if "dialect" in metafunc.fixturenames:
         alone = {"path": KINDS[:1], "served": KINDS[1:]}
         kinds = next((alone[name] for name in alone if name in metafunc.fixturenames), KINDS)
@@ -72,14 +70,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def dialect(request: pytest.FixtureRequest) -> str:
-    """The kind of database that this test runs on."""
+    """Return the kind of database that this test runs on."""
     found: str = request.param
     return found
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One migrated file; tests copy it."""
+    """Return one migrated file; tests copy it."""
     path = tmp_path_factory.mktemp("migrated") / "videos.db"
     asyncio.run(migrate_to(str(path)))
     return path
@@ -93,19 +91,19 @@ async def migrate_to(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    """A PostgreSQL server."""
+    """Yield a PostgreSQL server."""
     with postgres.served() as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def shared(server: str) -> str:
-    """One migrated database of it, which tests use one after the other."""
+    """Return one migrated database of it, which tests use one after the other."""
     return migrated_on(server)
 
 
 def migrated_on(server: str) -> str:
-    """The address of a new, migrated database of a server."""
+    """Return the address of a new, migrated database of a server."""
     url = asyncio.run(postgres.made(server))
     asyncio.run(migrate_to(url))
     return url
@@ -118,7 +116,7 @@ def remade() -> None:
 
 @pytest.fixture
 def served(server: str, shared: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated PostgreSQL database that nobody else uses, with nothing in it."""
+    """Yield a migrated, empty PostgreSQL database of this test alone."""
     if "remade" not in request.fixturenames:
         asyncio.run(postgres.emptied(shared))
         yield shared
@@ -130,7 +128,7 @@ def served(server: str, shared: str, request: pytest.FixtureRequest) -> Iterator
 
 @pytest.fixture
 def bare(server: str) -> Iterator[str]:
-    """An empty PostgreSQL database that nobody else uses."""
+    """Yield an empty PostgreSQL database of this test alone."""
     made = asyncio.run(postgres.made(server))
     yield made
     asyncio.run(postgres.dropped(server, made))
@@ -138,58 +136,58 @@ def bare(server: str) -> Iterator[str]:
 
 @pytest.fixture
 def guarded(served: str) -> Iterator[str]:
-    """That database, as a user who owns nothing, and whose password is asked for."""
+    """Yield that database, as a user who owns nothing, and whose password is asked for."""
     with postgres.user(served) as address:
         yield address
 
 
 @pytest.fixture
 def new(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a database that nobody has migrated yet; of a file that is not there yet."""
+    """Return the address of an unmigrated database, or of a file that does not exist yet."""
     return str(tmp_path / "new.db" if dialect == "sqlite" else request.getfixturevalue("bare"))
 
 
 @pytest.fixture
 def plain(url: str) -> Iterator[Plain]:
-    """Another program on the database."""
+    """Yield another program on the database."""
     with session(url) as opened:
         yield opened
 
 
 @pytest.fixture
 def path(migrated: Path, tmp_path: Path) -> Path:
-    """A migrated SQLite file of this test's own."""
+    """Return a migrated SQLite file of this test's own."""
     return Path(shutil.copy(migrated, tmp_path / "videos.db"))
 
 
 @pytest.fixture
 def url(dialect: str, request: pytest.FixtureRequest) -> str:
-    """The address of a migrated database of this test's own."""
+    """Return the address of a migrated database of this test's own."""
     return str(request.getfixturevalue("path" if dialect == "sqlite" else "served"))
 
 
 @pytest.fixture
 async def database(url: str) -> AsyncIterator[Database]:
-    """That database, open."""
+    """Yield that database, open."""
     async with open_database(url) as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
 def _log_of_this_test() -> Iterator[None]:
-    """A command configures the log of the process; the next test begins without it."""
+    """Yield a command configures the log of the process; the next test begins without it."""
     yield
     structlog.reset_defaults()
 
 
 @pytest.fixture
 def hands() -> Hands:
-    """A clock that stands still until the test moves it."""
+    """Return a clock that stands still until the test moves it."""
     return Hands()
 
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    """The imitation of the API on a free loopback port; its book is the judge."""
+    """Yield the imitation of the API on a free loopback port; its book is the judge."""
     async with Simulator(Options()) as running:
         yield running

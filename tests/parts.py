@@ -1,4 +1,4 @@
-"""How tests build the parts of a worker: the real ones, with small times."""
+"""Build the real parts of a worker for tests, with short times."""
 
 import logging
 import time
@@ -46,13 +46,13 @@ SETTINGS = Settings(
 
 
 async def add(database: Database, *urls: str, **columns: object) -> None:
-    """Insert rows as anybody could."""
+    """Insert rows as any program can."""
     rows = [{"url": url, **columns} for url in urls]
     await database.write(lambda connection: connection.execute(insert(videos), rows), "test")
 
 
 async def row(database: Database, video_id: int) -> dict[str, object]:
-    """One video as it stands."""
+    """Return one video as it stands."""
     found = await database.read(
         lambda c: c.execute(select(videos).where(videos.c.id == video_id)).mappings().one()
     )
@@ -60,7 +60,7 @@ async def row(database: Database, video_id: int) -> dict[str, object]:
 
 
 async def facts(database: Database, video_id: int) -> list[tuple[int, str]]:
-    """The history of one video: attempt and fact, in order."""
+    """Return the history of one video: attempt and fact, in order."""
     rows = await database.read(
         lambda c: c.execute(
             select(history.c.attempt, history.c.fact)
@@ -101,12 +101,12 @@ def transaction(
 
 
 def later(moment: datetime, seconds: float) -> datetime:
-    """``seconds`` after ``moment``."""
+    """Return the time ``seconds`` after ``moment``."""
     return moment + timedelta(seconds=seconds)
 
 
 def listener() -> tuple[Log, list[EventDict]]:
-    """A log of every level, and what is said in it; untouched by what else configures logs."""
+    """Return a log of every level and its events; no other logging configuration affects it."""
     capture = LogCapture()
     log: Log = structlog.wrap_logger(
         structlog.PrintLogger(),
@@ -117,9 +117,7 @@ def listener() -> tuple[Log, list[EventDict]]:
 
 
 def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[[], None]:
-    """From now on ``hear`` gets each statement that goes to the database on a connection, until
-    what is returned is called.
-    """
+    """Call ``hear`` with each statement on a connection; return a function that ends it."""
     if connection.dialect.name == "sqlite":  # much of which SQLAlchemy does not see
         driver: Any = connection.connection.driver_connection
         driver.set_trace_callback(hear)
@@ -140,7 +138,7 @@ def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[
 
 
 def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
-    """How SQLite finds its rows for everything that ``action`` says, whether covering or not."""
+    """Return SQLite's plan for each statement of ``action``; covering indexes look like others."""
     said: list[str] = []
     end = overhear(connection, said.append)
     action(connection)
@@ -199,7 +197,7 @@ class Worker:
 
     @asynccontextmanager
     async def on(self, database: Database, url: str) -> AsyncIterator[Runner]:
-        """A runner with all its parts, real ones, ready to run once."""
+        """Yield a runner with all its parts, real ones, ready to run once."""
         async with self.api(url) as api:
             yield Runner(
                 database=database,
@@ -217,7 +215,7 @@ class Worker:
             return await runner.run()
 
     def api(self, url: str) -> Api:
-        """Its client."""
+        """Return its client."""
         return Api(
             url=url,
             key=self.key,
@@ -229,7 +227,7 @@ class Worker:
         )
 
     def row(self) -> WorkerRow:
-        """Return its row among the workers."""
+        """Return it as the other workers see it."""
         return WorkerRow(
             id=self.name,
             host="here",
@@ -239,7 +237,7 @@ class Worker:
         )
 
     def transaction(self) -> QueueTransaction:
-        """Its work on the tables."""
+        """Return its transactions."""
         return QueueTransaction(
             worker=self.name,
             settings=replace(self.settings, concurrency=self.slots),
@@ -249,7 +247,7 @@ class Worker:
         )
 
     def limiter(self) -> Limiter:
-        """Its slots and starts."""
+        """Return its limiter."""
         return Limiter(
             rate=self.settings.rate,
             period_seconds=self.settings.period_seconds,
@@ -258,7 +256,7 @@ class Worker:
 
 
 async def states(database: Database) -> dict[str, int]:
-    """How many videos are in which state."""
+    """Return how many videos are in which state."""
     rows = await database.read(
         lambda c: c.execute(select(videos.c.state, func.count()).group_by(videos.c.state)).all()
     )

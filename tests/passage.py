@@ -47,7 +47,7 @@ class Passage:
         await asyncio.gather(*self._talks)
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, to its end."""
+        """Serve one connection until it ends."""
         if self.closed:
             self.refused.set()
             writer.transport.abort()
@@ -93,7 +93,7 @@ class Passage:
 
 @asynccontextmanager
 async def passage(server: str) -> AsyncIterator[Passage]:
-    """A way to the database of ``server``; its own address is ``url``."""
+    """Yield a way to the database of ``server``; its own address is ``url``."""
     way = Passage(server)
     way.open.set()
     listening = await asyncio.start_server(way.meet, "127.0.0.1", 0)

@@ -31,11 +31,11 @@ class Plain(Protocol):
     """A session of another program."""
 
     def answer(self, statement: str, values: Sequence[object]) -> Answer:
-        """The names of the columns of a result, and its rows."""
+        """Return the names of the columns of a result, and its rows."""
         ...
 
     def lock(self) -> None:
-        """Begin a transaction in which nobody else can write to the queue."""
+        """Begin a transaction that keeps other processes from writing to the queue."""
         ...
 
     def close(self) -> None:
@@ -43,11 +43,11 @@ class Plain(Protocol):
         ...
 
     def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        """The rows of a result."""
+        """Return the rows of a result."""
         return self.answer(statement, values)[1]
 
     def rows(self, statement: str, *values: object) -> list[Row]:
-        """The same, by name."""
+        """Return the same, by name."""
         names, rows = self.answer(statement, values)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
@@ -90,14 +90,14 @@ class _OnServer(Plain):
 
 
 def opened(url: str) -> Plain:
-    """Another program's session on the database of an address."""
+    """Return another program's session on the database of an address."""
     address = address_of(url)
     return _InFile(address.path) if isinstance(address, File) else _OnServer(url)
 
 
 @contextmanager
 def session(url: str) -> Iterator[Plain]:
-    """The same, for a block."""
+    """Yield the same, for a block."""
     found = opened(url)
     try:
         yield found
@@ -106,12 +106,12 @@ def session(url: str) -> Iterator[Plain]:
 
 
 def is_server(address: str) -> bool:
-    """Whether it is a database of a PostgreSQL server."""
+    """Return True if it is a database of a PostgreSQL server."""
     return isinstance(address_of(address), Server)
 
 
 def execute(url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    """One statement, committed."""
+    """Return one statement, committed."""
     with session(url) as other:
         return other.execute(statement, *values)
 
@@ -130,7 +130,7 @@ def insert_all(url: str, table: str, rows: Sequence[Mapping[str, object]]) -> No
 
 
 def filled(statement: str, values: Sequence[object]) -> str:
-    """A statement with its values in it, which the database takes for what the column needs."""
+    """Return a statement with its values as literals, whose type the database infers."""
     given = iter(values)
     return re.sub(r"\?", lambda _: _literal(next(given)), statement)
 
@@ -152,13 +152,13 @@ async def _closed(connection: asyncpg.Connection) -> None:
 
 
 def done(step: Coroutine[Any, Any, T]) -> T:
-    """What it comes to, in a loop of its own: a test's own loop does not turn meanwhile."""
+    """Return what it comes to, in a loop of its own: a test's own loop does not turn meanwhile."""
     return asyncio.run_coroutine_threadsafe(step, _beside()).result(PATIENCE_SECONDS)
 
 
 @cache
 def _beside() -> asyncio.AbstractEventLoop:
-    """An event loop in a thread of its own, so that a test's own loop may stand still meanwhile."""
+    """Return an event loop in its own thread, which runs while the test's own loop is blocked."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     return loop

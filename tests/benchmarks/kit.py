@@ -1,4 +1,4 @@
-"""What the benchmarks share: the yardstick's server, long queues, and measured processes."""
+"""Share the yardstick's server, long queues and measured processes."""
 
 import json
 import os
@@ -26,11 +26,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The ``api_url`` of it."""
+        """Return the ``api_url`` of it."""
         return f"http://127.0.0.1:{self.port}/core/1.0"
 
     def book(self) -> list[float]:
-        """When jobs were made since the last look, in seconds of its clock."""
+        """Return the times of the jobs made since the last call, in seconds of its clock."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/book") as answer:
             moments: list[float] = json.load(answer)
         return moments
@@ -38,7 +38,7 @@ class Server:
 
 @contextmanager
 def server(latency_seconds: float = 0.0) -> Iterator[Server]:
-    """A server of its own process, which answers at once, or after that long."""
+    """Yield a server of its own process, which answers at once, or after that long."""
     command = [sys.executable, str(HERE / "server.py"), str(latency_seconds)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -50,13 +50,13 @@ def server(latency_seconds: float = 0.0) -> Iterator[Server]:
 
 
 def rate(moments: Sequence[float]) -> float:
-    """Jobs per second, from the first to the last."""
+    """Return jobs per second, from the first to the last."""
     return (len(moments) - 1) / (moments[-1] - moments[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a process took: processor seconds, and bytes of memory at its highest."""
+    """The cost of a process: processor seconds, and peak memory in bytes."""
 
     cpu_seconds: float
     peak_bytes: int
@@ -72,13 +72,13 @@ def run(command: Sequence[str], log: Path, environment: Mapping[str, str] | None
 
 
 def settings(**told: object) -> dict[str, str]:
-    """The environment of this process, with these settings of the program."""
+    """Return the environment of this process, with these settings of the program."""
     named = {f"WORKER_{name.upper()}": str(value) for name, value in told.items()}
     return {**os.environ, **named}
 
 
 def program_command(*arguments: str) -> list[str]:
-    """The command line of the program."""
+    """Return the command line of the program."""
     return [sys.executable, "-m", "worker", *arguments]
 
 
@@ -103,13 +103,13 @@ def drain(queue: Path, at: Server, *arguments: str, slots: int, **settings: obje
 
 
 def bare_loop(at: Server, count: int, slots: int, log: Path) -> Usage:
-    """The yardstick: the same POSTs by aiohttp alone."""
+    """Return the yardstick: the same POSTs by aiohttp alone."""
     command = [sys.executable, str(HERE / "bare.py"), f"{at.url}/new_job", str(count), str(slots)]
     return run(command, log)
 
 
 def make_queue(path: Path, count: int) -> Path:
-    """A database with ``count`` due videos."""
+    """Return a database with ``count`` due videos."""
     program(["migrate"], path.with_suffix(".log"), database_url=path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(

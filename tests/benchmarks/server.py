@@ -29,7 +29,7 @@ class Line(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Somebody has come."""
+        """Accept a connection."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 

@@ -1,4 +1,4 @@
-"""What a daemon with nothing to do costs, and how soon it begins what another program inserts."""
+"""Measure the cost of an idle daemon, and its delay to a row that another program inserts."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from tests.benchmarks.kit import FASTEST, HERE, KEY, Server, make_queue, server
 IDLE_SECONDS = 25.0
 ROWS = 100
 BEGIN_SECONDS = 3.0
-"""What the daemon gets to begin, before it counts as idle."""
+"""Seconds for the daemon to start, before it counts as idle."""
 CORE_WANTED = 0.005
 DELAY_WANTED = 0.150
 
 
 @contextmanager
 def _daemon(queue: Path, at: Server) -> Iterator[int]:
-    """A running ``run`` with every setting at its default but for the pace; its process id."""
+    """Yield the process id of a ``run`` with default settings except for the pace."""
     settings = {"DATABASE_URL": str(queue), "API_URL": at.url, "RATE": str(FASTEST)}
     told = {f"WORKER_{name}": value for name, value in settings.items()}
     with queue.with_suffix(".log").open("wb") as log:
@@ -45,13 +45,13 @@ def _daemon(queue: Path, at: Server) -> Iterator[int]:
 
 
 def _cpu_seconds(pid: int) -> float:
-    """What a process has used of processors so far, with all of its threads."""
+    """Return what a process has used of processors so far, with all of its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wake_ups(pid: int) -> int:
-    """How often its threads have slept so far."""
+    """Return how often its threads have slept so far."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return sum(
         int(line.split()[1])
@@ -62,7 +62,7 @@ def _wake_ups(pid: int) -> int:
 
 
 def _inserted(queue: Path) -> list[float]:
-    """When another process has committed each of ``ROWS`` rows."""
+    """Return the times at which another process committed each of ``ROWS`` rows."""
     command = [sys.executable, str(HERE / "inserting.py"), str(queue), str(ROWS)]
     moments: list[float] = json.loads(subprocess.check_output(command))
     return moments
@@ -70,7 +70,7 @@ def _inserted(queue: Path) -> list[float]:
 
 @pytest.mark.timeout(300)
 def test_an_idle_daemon_is_cheap_and_awake(tmp_path: Path, tell: Tell) -> None:
-    """First nothing happens for a while, then rows come one by one at random moments."""
+    """An idle daemon uses little processor time and starts new rows quickly."""
     queue = make_queue(tmp_path / "idle.db", 0)
     with server() as at, _daemon(queue, at) as pid:
         began, cpu, wakes = time.monotonic(), _cpu_seconds(pid), _wake_ups(pid)

@@ -1,4 +1,4 @@
-"""What an import costs beside SQLite's own: into the queue, against the shell's ``.import``."""
+"""Measure an import into the queue against the SQLite shell's ``.import``."""
 
 import csv
 import os
@@ -23,12 +23,12 @@ FEWER = 100_000
 ROUNDS = 3
 WANTED = 1 / 3
 MORE_BYTES = 8 << 20
-"""What ten times the rows may take more."""
+"""Memory that ten times the rows may take more."""
 
 COLUMNS = ("url", "media_id", "title", "language")
 GIVEN = {"priority": "0", "due_at": "2026-01-31 08:00:00.000000", "state": "pending"}
 FILLED = (*COLUMNS, *GIVEN, "request_id")
-"""What the shell's list brings: with less, its indexes would stay empty."""
+"""Columns of the shell's list, which fill its indexes."""
 LANGUAGES = ("en-US", "en-US", "en-US", "de-DE", "fi-FI", "")
 WORDS = (
     *("async", "better", "code", "community", "data", "design", "django", "faster", "hints"),
@@ -40,8 +40,9 @@ TALKS = 400
 
 
 def talk(number: int, dice: random.Random) -> tuple[str, ...]:
-    """A row as lists of conference talks have it: by conference, every other link signed, a title
-    in quotes here and there, some of it not ASCII.
+    """Return a row of a list of conference talks.
+
+    Every other link is signed; some titles are quoted, and some are not ASCII.
     """
     words = dice.choices(WORDS, k=dice.randint(3, 7))
     slug, event, place = "_".join(words), f"conf-{number // TALKS:05d}", f"{number % TALKS:03d}"
@@ -55,13 +56,13 @@ def talk(number: int, dice: random.Random) -> tuple[str, ...]:
 
 
 def write_list(path: Path, count: int) -> Path:
-    """A list of that many talks, the same each time."""
+    """Return a list of that many talks, the same each time."""
     dice = random.Random(count)
     return _write(path, COLUMNS, (talk(number, dice) for number in range(count)))
 
 
 def write_filled_list(path: Path, count: int) -> Path:
-    """The same talks, with all that an import of ours puts into the indexes."""
+    """Return the same talks, with all that an import of ours puts into the indexes."""
     dice, random_ids = random.Random(count), random.Random(0)
     rows = (
         (*talk(number, dice), *GIVEN.values(), f"{random_ids.getrandbits(128):032x}")
@@ -79,8 +80,9 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
 
 
 def bare_table() -> str:
-    """SQL: the columns of ``videos``, those of the list first, and its indexes; no CHECK, no
-    default, and WAL as ours.
+    """Return SQL for a table like ``videos``, the columns of the list first.
+
+    It has the same indexes and WAL, but no CHECK and no default.
     """
     dialect = sqlite.dialect()
     others = [column.name for column in videos.c if column.name not in FILLED]
@@ -101,7 +103,7 @@ class Round:
 
 
 def shell(path: Path, commands: str) -> str:
-    """What the ``sqlite3`` shell says to these commands."""
+    """Return what the ``sqlite3`` shell says to these commands."""
     done = subprocess.run(
         ["sqlite3", str(path)], input=commands, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -109,8 +111,9 @@ def shell(path: Path, commands: str) -> str:
 
 
 def shell_import(path: Path, source: Path) -> Round:
-    """The yardstick: one transaction into a bare table. What the shell says of each line, that it
-    has fewer columns than the table, goes nowhere.
+    """Return the yardstick: one transaction into a bare table.
+
+    The shell's warning about missing columns on each line is dropped.
     """
     shell(path, bare_table())
     begun = time.perf_counter()
@@ -120,7 +123,7 @@ def shell_import(path: Path, source: Path) -> Round:
 
 
 def our_import(path: Path, source: Path) -> Round:
-    """Ours, as a person would type it, into a migrated database."""
+    """Run our import command into a migrated database."""
     log = path.with_suffix(".log")
     program(["migrate"], log, database_url=path)
     begun = time.perf_counter()
@@ -129,7 +132,7 @@ def our_import(path: Path, source: Path) -> Round:
 
 
 def count(path: Path) -> int:
-    """Rows of ``videos``; the file is removed, since there are to be several of half a gigabyte."""
+    """Return the number of rows and remove the file, which takes half a gigabyte."""
     rows = int(shell(path, "SELECT count(*) FROM videos;"))
     path.unlink()
     return rows

@@ -1,4 +1,4 @@
-"""What a drain takes of memory, however long it lasts."""
+"""Measure the memory of a drain, which does not grow with its length."""
 
 from pathlib import Path
 

@@ -55,7 +55,7 @@ CROWDS: dict[str, list[Statement]] = {
 
 
 def made(path: Path, statements: list[Statement]) -> Path:
-    """A database with these rows, all in the one file."""
+    """Return a database with these rows, all in the one file."""
     program(["migrate"], path.with_suffix(".log"), database_url=path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA cache_size = -400000")
@@ -69,19 +69,19 @@ def made(path: Path, statements: list[Statement]) -> Path:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A queue of nothing but what is drained."""
+    """Return a queue of nothing but what is drained."""
     return made(tmp_path_factory.mktemp("few") / "videos.db", [FEW])
 
 
 @pytest.fixture(scope="module", params=CROWDS)
 def crowd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A queue with a million rows more, or to take from."""
+    """Return a queue with a million rows more, or to take from."""
     folder = tmp_path_factory.mktemp("crowd")
     return made(folder / f"{request.param}.db", CROWDS[request.param])
 
 
 def drained(queue: Path, scratch: Path, at: Server, number: int) -> tuple[float, Usage]:
-    """The rate at which a copy of a queue is drained of so many videos, by the server's book."""
+    """Return the rate of a drain of that many videos of a copy, by the server's book."""
     copy = Path(shutil.copy(queue, scratch / "copy.db"))
     with copy.open("rb+") as file:
         os.fsync(file.fileno())  # or the drain's commits wait for the copy's pages

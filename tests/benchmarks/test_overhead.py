@@ -1,4 +1,4 @@
-"""What the worker's own work costs beside the requests: a drain against aiohttp alone."""
+"""Measure the cost of the worker's own work: a drain against aiohttp alone."""
 
 from pathlib import Path
 from statistics import median

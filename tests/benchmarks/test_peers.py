@@ -35,7 +35,7 @@ class Peer:
     on_postgres: bool
 
     def hand_in(self, at: Server, place: str) -> float:
-        """Its videos per second; ``place`` is a database or a folder. Killed if it hangs."""
+        """Return videos per second; ``place`` is a database or a folder. Kill it if it hangs."""
         program = f"tests.benchmarks.peers.{self.name}_peer"
         command = [python(self.name), "-m", program, f"{at.url}/new_job", str(VIDEOS), place]
         run(command, HANGS_SECONDS)
@@ -73,18 +73,18 @@ def run(command: list[str], timeout: float) -> None:
 
 
 def requirements(name: str) -> Path:
-    """The pinned packages of an environment."""
+    """Return the pinned packages of an environment."""
     return HERE / "peers" / f"{name}.txt"
 
 
 def version(name: str) -> str:
-    """The pinned version of the package that an environment is named after."""
+    """Return the pinned version of the package that an environment is named after."""
     pins = dict(line.split("==") for line in requirements(name).read_text().split())
     return pins.get(name, pins.get("aiosqlite", ""))
 
 
 def python(name: str) -> str:
-    """The interpreter of an environment, which is made where it is missing or outdated."""
+    """Return the interpreter of an environment, which is made where it is missing or outdated."""
     room, needed = ROOMS / name, requirements(name)
     inside, ready = str(room / "bin" / "python"), room / "ready"
     if not ready.exists() or ready.read_text() != needed.read_text():
@@ -97,7 +97,7 @@ def python(name: str) -> str:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of its own process: the address of its database."""
+    """Yield a PostgreSQL of its own process: the address of its database."""
     command = [python("postgres"), "-m", "tests.benchmarks.peers.postgres", str(folder)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -108,34 +108,34 @@ def postgres(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def data() -> Iterator[Path]:
-    """A folder that goes away."""
+    """Yield a folder that goes away."""
     ROOMS.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=ROOMS, prefix="data-") as folder:
         yield Path(folder)
 
 
 def booked(at: Server) -> float:
-    """The rate of the last run by the server's book, which must hold every video."""
+    """Return the rate of the last run by the server's book, which must hold every video."""
     moments = at.book()
     assert len(moments) == VIDEOS
     return rate(moments)
 
 
 def drained(at: Server, queue: Path) -> float:
-    """The videos per second of a drain of a new queue."""
+    """Return the videos per second of a drain of a new queue."""
     drain(make_queue(queue, VIDEOS), at, slots=SLOTS)
     return booked(at)
 
 
 def compare(peer: Peer, at: Server, database: str, folder: Path) -> Pair:
-    """One round of one peer, in a new folder."""
+    """Return one round of one peer, in a new folder."""
     folder.mkdir()
     theirs = peer.hand_in(at, database if peer.on_postgres else str(folder))
     return Pair(theirs, drained(at, folder / "ours.db"))
 
 
 def measure() -> dict[Peer, list[Pair]]:
-    """All rounds, peer after peer in each, on one server."""
+    """Return all rounds, peer after peer in each, on one server."""
     pairs: dict[Peer, list[Pair]] = {peer: [] for peer in PEERS}
     with data() as folder, postgres(folder / "postgres") as database, server() as at:
         numbers = count()

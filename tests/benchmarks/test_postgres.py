@@ -37,7 +37,7 @@ class Drained:
 
 
 async def said(url: str, statement: str, *values: object) -> float:
-    """The one number that a statement gives, 0 where it gives none."""
+    """Return the one number that a statement gives, 0 where it gives none."""
     connection = await asyncpg.connect(url)
     try:
         return float(await connection.fetchval(statement, *values) or 0)
@@ -46,7 +46,7 @@ async def said(url: str, statement: str, *values: object) -> float:
 
 
 def queue(at: str, name: str, folder: Path) -> str:
-    """A new database of the server with due videos."""
+    """Return a new database of the server with due videos."""
     asyncio.run(said(at, f"CREATE DATABASE {name}"))
     url = make_url(at).set(database=name).render_as_string(hide_password=False)
     program(["migrate"], folder / "migrate.log", database_url=url)
@@ -56,7 +56,7 @@ def queue(at: str, name: str, folder: Path) -> str:
 
 
 def drained(at: Server, url: str, folder: Path, workers: int) -> Drained:
-    """A drain by so many processes at once, each with its own slots."""
+    """Return a drain by so many processes at once, each with its own slots."""
     logs = [folder / f"{name}" for name in range(workers)]
     with ThreadPoolExecutor(workers) as all_at_once:
         list(

@@ -1,4 +1,4 @@
-"""What it costs to begin: a cold drain of an empty queue against importing its two libraries."""
+"""Measure a cold drain of an empty queue against importing its two libraries."""
 
 import sys
 import time
@@ -17,14 +17,14 @@ LIBRARIES = ("-c", "import aiohttp, sqlalchemy")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What one process took from its start to its end, in seconds."""
+    """Return the duration of one process in seconds."""
 
     wall: float
     cpu: float
 
 
 def _started(arguments: Sequence[str], queue: Path) -> Start:
-    """One Python with ``arguments``, which may keep what it has compiled."""
+    """Return one Python with ``arguments``, which may keep what it has compiled."""
     began = time.monotonic()
     told = {"PYTHONDONTWRITEBYTECODE": "", "VALOSSA_API_KEY": KEY}
     used = run(

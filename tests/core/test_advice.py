@@ -22,19 +22,19 @@ from worker.core.model import State
 def test_each_kind_of_trouble_has_a_remedy(
     state: State, status: int | None, message: str, word: str
 ) -> None:
-    """A failure or a doubt without a way out would leave a person alone with it."""
+    """Each failure and each doubt has its way out."""
     assert word in remedy(state, status, message)
 
 
 def test_messages_that_differ_in_the_row_alone_are_of_one_kind() -> None:
-    """Five hundred wrong languages would otherwise be five hundred reasons."""
+    """Messages that differ only in values of the row are of one kind."""
     one = kind("HTTP 400: language 'xx' of https://a.example/1.mp4 at 2026-01-01 10:00:00")
     other = kind("HTTP 400: language 'yy' of https://b.example/2.mp4 at 2025-12-31 09:59:59")
     assert one == other
 
 
 def test_a_job_in_a_message_makes_no_kind_of_its_own() -> None:
-    """A thousand doubts of one reason would be a thousand reasons."""
+    """Messages that differ only in job and video are of one kind."""
     one = kind(
         "the API answered with job 9b08923d-1111-4222-8333-abcdefabcdef, which video 3 holds"
     )
@@ -46,5 +46,5 @@ def test_a_job_in_a_message_makes_no_kind_of_its_own() -> None:
 
 
 def test_messages_that_say_something_else_are_of_two_kinds() -> None:
-    """Two reasons in one group would get one remedy."""
+    """Messages about different faults are of two kinds."""
     assert kind("HTTP 400: no such language") != kind("HTTP 400: no such gallery")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.core import audit
-from worker.core.audit import Audit, Match, Row
+from worker.core.audit import Audit, AuditRow, Match
 from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 
@@ -14,7 +14,7 @@ OTHER_URL = "https://example.org/other.mp4"
 
 
 def entry(job_id: str | None = "job-a", *identifiers: str, **shown: str | None) -> Entry:
-    """A job of the list; ``url`` and ``status`` as they are given."""
+    """Return a job of the list; ``url`` and ``status`` as they are given."""
     url = shown.get("url")
     return Entry(
         job_id=job_id,
@@ -25,17 +25,17 @@ def entry(job_id: str | None = "job-a", *identifiers: str, **shown: str | None) 
 
 
 def listing(*entries: Entry, paged: str | None = None) -> Listing:
-    """A list of these jobs."""
+    """Return a list of these jobs."""
     return Listing(entries=entries, paged=paged, shape="")
 
 
-def compare(shown: Listing, rows: Sequence[Row]) -> Audit:
-    """The list against the rows; what was submitted before SETTLED has to be in it."""
+def compare(shown: Listing, rows: Sequence[AuditRow]) -> Audit:
+    """Return the list against the rows; what was submitted before SETTLED has to be in it."""
     return audit.compare(shown, rows, SETTLED)
 
 
-def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> Row:
-    """A video that was, or would be, sent as ``r-<id>``."""
+def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> AuditRow:
+    """Return a video that was, or would be, sent as ``r-<id>``."""
     values: dict[str, object] = {
         "claims": 1,
         "url": f"https://example.org/{video_id}.mp4",
@@ -45,17 +45,17 @@ def video(video_id: int = 1, state: State = State.PENDING, **known: object) -> R
         "submitted_at": None,
         **known,
     }
-    return Row(video_id=video_id, state=state, **values)  # type: ignore[arg-type]
+    return AuditRow(video_id=video_id, state=state, **values)  # type: ignore[arg-type]
 
 
 def found(matches: object) -> list[tuple[int, str | None, bool]]:
-    """Matches as video, job, and whether they are sure."""
+    """Return matches as video, job, and whether they are sure."""
     assert isinstance(matches, list)
     return [(match.row.video_id, match.entry.job_id, match.sure) for match in matches]
 
 
 def test_a_list_that_fits_is_clean() -> None:
-    """Nobody is bothered where each job has its video and each video its job."""
+    """The audit is clean if each job has its video and each video its job."""
     held = video(1, State.SUBMITTED, job_id="job-a")
     result = compare(listing(entry("job-a", "r-1")), [held, video(2)])
     assert Audit(bought=[], twice=[], duplicates=[], unknown=[], gone=[], strangers=0) == result
@@ -63,7 +63,7 @@ def test_a_list_that_fits_is_clean() -> None:
 
 
 def test_a_pending_video_that_has_a_job_is_bought() -> None:
-    """After a restored backup it would be paid for again."""
+    """A pending video with a job already is found, as after a restored backup."""
     result = compare(listing(entry("job-a", "r-1")), [video(1), video(2)])
     assert [(1, "job-a", True)] == found(result.bought)
     assert ([], [], [], 0) == (result.twice, result.unknown, result.gone, result.strangers)
@@ -71,7 +71,7 @@ def test_a_pending_video_that_has_a_job_is_bought() -> None:
 
 
 def test_a_second_job_of_a_video_is_twice() -> None:
-    """What was paid for twice is seen, and its own job is not what is cancelled."""
+    """A second purchase is found, and the video's own job is not offered to cancel."""
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(entry("job-own", "r-1"), entry("job-b", "r-1")), [held])
     assert [(1, "job-b", True)] == found(result.twice) == found(result.duplicates)
@@ -81,7 +81,7 @@ def test_a_second_job_of_a_video_is_twice() -> None:
 
 @pytest.mark.parametrize("own", [[], [entry("job-own", "r-1", status="error")]])
 def test_the_only_living_job_of_a_video_is_no_duplicate(own: list[Entry]) -> None:
-    """Where a video's own job is gone or has failed, the second is the one that brings a result."""
+    """A second job is not offered to cancel if the video's own is gone or has failed."""
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(*own, entry("job-b", "r-1")), [held])
     assert [(1, "job-b", True)] == found(result.twice)
@@ -90,7 +90,7 @@ def test_the_only_living_job_of_a_video_is_no_duplicate(own: list[Entry]) -> Non
 
 @pytest.mark.parametrize("state", [State.IN_DOUBT, State.FAILED, State.CANCELLED, State.SUBMITTING])
 def test_a_job_of_any_other_video_is_unknown(state: State) -> None:
-    """A job that the table knows nothing of is told, and not called a pending video's."""
+    """A job of a video in any other state is reported as unknown, not as bought."""
     result = compare(listing(entry("job-a", "r-1")), [video(1, state)])
     assert [(1, "job-a", True)] == found(result.unknown)
     assert ([], [], [], 0) == (result.bought, result.twice, result.gone, result.strangers)
@@ -98,7 +98,7 @@ def test_a_job_of_any_other_video_is_unknown(state: State) -> None:
 
 
 def test_a_video_whose_job_is_not_shown_is_gone() -> None:
-    """A job that was deleted behind our back is noticed."""
+    """A submitted video whose job is not shown is found."""
     rows = [video(n, State.SUBMITTED, job_id=f"job-{n}") for n in (1, 2)]
     result = compare(listing(entry("job-1", "r-1")), [*rows, video(3)])
     assert [rows[1]] == result.gone
@@ -114,7 +114,7 @@ def test_a_job_that_was_made_just_now_is_not_gone(seconds: int, *, gone: bool) -
 
 
 def test_a_part_of_a_list_takes_no_job_away() -> None:
-    """Of a list that goes on somewhere else, what it does not show says nothing."""
+    """A list that may be incomplete reports no job as gone."""
     held = video(1, State.SUBMITTED, job_id="job-1")
     result = compare(listing(paged="it says next"), [held])
     assert result.gone is None
@@ -122,7 +122,7 @@ def test_a_part_of_a_list_takes_no_job_away() -> None:
 
 
 def test_jobs_of_no_video_are_counted() -> None:
-    """Another queue with the same key is no fault of this one, but is told."""
+    """Jobs of no video here are counted, and the audit stays clean."""
     result = compare(listing(entry("a", "x"), entry("b"), entry(None, url=URL)), [])
     assert (3, True) == (result.strangers, result.clean)
 
@@ -168,7 +168,7 @@ def test_an_identifier_that_others_may_send_needs_the_address(
         ([entry(None, url=URL)], [video(1)]),
     ],
 )
-def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[Row]) -> None:
+def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[AuditRow]) -> None:
     """Nothing is taken over or cancelled where a job could be another video's."""
     result = compare(listing(*entries), rows)
     assert len(result.bought) == max(len(entries), len(rows))
@@ -177,7 +177,7 @@ def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[R
 
 
 def test_a_pending_video_is_known_by_its_address_too() -> None:
-    """What an older script handed in under other identifiers is not bought again."""
+    """A job that an older script submitted under another identifier is matched by address."""
     result = compare(listing(entry("job-a", "theirs", url=URL)), [video(1), video(2)])
     assert [(1, "job-a", True)] == found(result.bought)
 
@@ -222,7 +222,7 @@ def test_only_what_waits_can_be_cancelled(job: Entry, waits: bool) -> None:  # n
 
 @pytest.mark.parametrize("kind", ["bought", "twice", "unknown", "gone"])
 def test_each_kind_of_difference_is_one(kind: str) -> None:
-    """No kind of finding hides behind exit code 0."""
+    """An audit with a finding of any kind is not clean."""
     kinds = ("bought", "twice", "duplicates", "unknown", "gone")
     nothing: dict[str, object] = {each: [] for each in kinds}
     something = [video()] if kind == "gone" else [Match(row=video(), entry=entry(), sure=False)]

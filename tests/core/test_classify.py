@@ -27,7 +27,7 @@ ERRORS = b'{"errors": [{"message": "Unexpected server error"}]}'
 NOON = "Sat, 01 Aug 2026 12:00:00 GMT"
 NOON_AND_90_SECONDS = "Sat, 01 Aug 2026 12:01:30 GMT"
 
-# design.md, section 4, written again by hand: what a bare status means, without a body.
+# README.md, What an answer means, written again by hand: what a bare status means, without a body.
 REFUSED = {400, 406, *range(410, 421), 422, 423, 424, 427, 428, *range(430, 500)}
 ACCOUNT = {401, 402, 403}
 ADDRESS = {300, 301, 302, *range(304, 400), 404, 405, 407, 421, 426}
@@ -48,24 +48,24 @@ BARE = {status: kind for statuses, kind in KINDS for status in statuses}
 def answer(
     status: int, body: bytes = b"", retry_after: str | None = None, date: str | None = None
 ) -> Outcome:
-    """What an answer of the API is classified as."""
+    """Return what an answer of the API is classified as."""
     return classify(
         Answer(status=status, body=body, received_at=RECEIVED, retry_after=retry_after, date=date)
     )
 
 
 def kinds(body: bytes, retry_after: str | None = None) -> dict[int, type[Outcome]]:
-    """The kind of outcome of every status with this body and header."""
+    """Return the kind of outcome of every status with this body and header."""
     return {status: type(answer(status, body, retry_after)) for status in sorted(EVERY_STATUS)}
 
 
 def but(kind: type[Outcome], statuses: Iterable[int]) -> dict[int, type[Outcome]]:
-    """The table of bare statuses, but for those given."""
+    """Return the table of bare statuses, but for those given."""
     return BARE | dict.fromkeys(statuses, kind)
 
 
 def seconds(status: int, retry_after: str | None, date: str | None = None) -> float | None:
-    """How long an answer is understood to ask for."""
+    """Return how long an answer is understood to ask for."""
     outcome = answer(status, ERRORS, retry_after, date)
     assert isinstance(outcome, Throttled | TryLater)
     return outcome.retry_after

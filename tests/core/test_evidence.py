@@ -30,12 +30,12 @@ URL = "https://example.org/7.mp4"
 
 
 def at(seconds: float) -> datetime:
-    """That many seconds after the doubt's request began."""
+    """Return that many seconds after the doubt's request began."""
     return START + timedelta(seconds=seconds)
 
 
 def entry(job_id: str | None, *identifiers: str, url: str | None = None) -> Entry:
-    """A job as a list shows it."""
+    """Return a job as a list shows it."""
     urls = frozenset({url} if url else ())
     return Entry(job_id=job_id, status=None, identifiers=frozenset(identifiers), urls=urls)
 
@@ -65,13 +65,13 @@ NAMED = replace(DOUBT, media_id="clip-7", request_id="clip-7")
 def evidence(
     *entries: Entry, seconds: float = 360, paged: str | None = None, held: set[str] = HELD
 ) -> Evidence:
-    """A list that was asked for that many seconds after the request began."""
+    """Return a list that was asked for that many seconds after the request began."""
     found = Listing(entries=entries, paged=paged, shape="")
     return Evidence.of(found, at(seconds), held, SETTLE)
 
 
 def why(verdict: Verdict | None) -> str:
-    """The reason of a doubt that stays."""
+    """Return the reason of a doubt that stays."""
     assert isinstance(verdict, Ambiguous | NoEvidence)
     return verdict.reason
 
@@ -89,14 +89,14 @@ def test_what_a_whole_list_does_not_show_is_absent(doubt: Doubt) -> None:
 
 
 def test_a_young_doubt_is_not_absent() -> None:
-    """A job may show up in the list later than it was made."""
+    """Absence does not count before the settle time, since a list may show a job late."""
     verdict = judge(DOUBT, evidence(*SHOWN, seconds=359.999))
     assert isinstance(verdict, NoEvidence)
-    assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.hope)
+    assert (True, Resolvable.TIME) == ("from 12:06:00 UTC on" in verdict.reason, verdict.resolvable)
 
 
 @pytest.mark.parametrize(
-    ("doubt", "seen", "hope", "reason"),
+    ("doubt", "seen", "resolvable", "reason"),
     [
         (
             DOUBT,
@@ -128,12 +128,12 @@ def test_a_young_doubt_is_not_absent() -> None:
     ],
 )
 def test_one_condition_less_is_no_proof(
-    doubt: Doubt, seen: Evidence, hope: Resolvable, reason: str
+    doubt: Doubt, seen: Evidence, resolvable: Resolvable, reason: str
 ) -> None:
     """Law 3: whatever is missing of a proof, the video stays in doubt, and the row says why."""
     verdict = judge(doubt, seen)
     assert isinstance(verdict, NoEvidence)
-    assert (True, hope) == (reason in verdict.reason, verdict.hope)
+    assert (True, resolvable) == (reason in verdict.reason, verdict.resolvable)
 
 
 @pytest.mark.parametrize("hidden", [0, 1, 2])
@@ -151,23 +151,24 @@ def test_every_acceptance_around_it_must_be_shown(hidden: int, shown_as: tuple[s
 
 
 @pytest.mark.parametrize(
-    ("seconds", "hope"), [(360, Resolvable.TIME), (369.9, Resolvable.TIME), (370, Resolvable.NONE)]
+    ("seconds", "resolvable"),
+    [(360, Resolvable.TIME), (369.9, Resolvable.TIME), (370, Resolvable.NONE)],
 )
-def test_a_neighbour_may_be_shown_later(seconds: float, hope: Resolvable) -> None:
+def test_a_neighbour_may_be_shown_later(seconds: float, resolvable: Resolvable) -> None:
     """A drain that waits does so while the list may still catch up, and no longer."""
     verdict = judge(DOUBT, evidence(*SHOWN[:2], seconds=seconds))
     assert isinstance(verdict, NoEvidence)
-    assert hope == verdict.hope
+    assert resolvable == verdict.resolvable
 
 
 def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
-    """Nobody knows any more what was sent for it."""
+    """A neighbour whose row is gone proves nothing."""
     doubt = replace(DOUBT, neighbours=(BEFORE, replace(BETWEEN, request_id=None), AFTER))
     assert "does not show job between" in why(judge(doubt, evidence(*SHOWN)))
 
 
 def test_jobs_that_we_hold_need_no_identifier() -> None:
-    """What a video has cannot be the one that is missed, whatever the list shows of it."""
+    """A job that a video of ours holds does not count as nameless."""
     assert Absent() == judge(DOUBT, evidence(*SHOWN, entry("held"), held={*HELD, "held"}))
 
 
@@ -239,7 +240,7 @@ def test_nothing_of_the_kind_is_no_sight() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lasting", "seconds", "hope"),
+    ("lasting", "seconds", "resolvable"),
     [
         (False, 359.9, Resolvable.TIME),
         (False, 360, Resolvable.NEWS),
@@ -247,10 +248,10 @@ def test_nothing_of_the_kind_is_no_sight() -> None:
         (True, 360, Resolvable.NONE),
     ],
 )
-def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, hope: Resolvable) -> None:
+def test_no_list_is_no_evidence(*, lasting: bool, seconds: float, resolvable: Resolvable) -> None:
     """An API without a list leaves every doubt to a person, and says so."""
     verdict = unlisted(DOUBT, Unlisted(reason="HTTP 404", lasting=lasting), at(seconds), SETTLE)
-    assert NoEvidence("no list of jobs: HTTP 404", hope) == verdict
+    assert NoEvidence("no list of jobs: HTTP 404", resolvable) == verdict
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ class World:
     jobs: Sequence[Job]
 
     def shown(self, first: float, last: float) -> list[Entry]:
-        """The truth between two seconds of the server's; what never arrived made no job."""
+        """Return the truth between two seconds of the server's; what never arrived made no job."""
         return [
             entry(f"job-{n}", self.identifier(n))
             for n, job in enumerate(self.jobs)
@@ -286,11 +287,11 @@ class World:
         ]
 
     def identifier(self, number: int) -> str:
-        """What was sent for this one."""
+        """Return what was sent for this one."""
         return f"{number:032x}"
 
     def doubts(self) -> list[tuple[Doubt, bool]]:
-        """Every doubt with the window around it, and whether its job exists."""
+        """Return every doubt with the window around it, and whether its job exists."""
         found = []
         for n, job in enumerate(self.jobs):
             if job.kind not in {"doubt", "never"}:

@@ -16,19 +16,19 @@ def plan(
     fixed: dict[str, str] | None = None,
     margin: timedelta = timedelta(hours=6),
 ) -> ImportMapping:
-    """How an import reads rows."""
+    """Return how an import reads rows."""
     return ImportMapping(theirs=theirs or {}, fixed=fixed or {}, margin=margin)
 
 
 def reason(values: dict[str, object], how: ImportMapping | None = None) -> str:
-    """Why a row is rejected."""
+    """Return why a row is rejected."""
     with pytest.raises(RejectedError) as caught:
         admit({"url": URL, **values}, how or plan(), NOW)
     return str(caught.value)
 
 
 def test_every_column_is_taken_in_its_own_type() -> None:
-    """What a list says of a video is what the queue gets, nothing lost and nothing changed."""
+    """Every column of a row is taken unchanged, in its own type."""
     row = {
         "url": URL,
         "media_id": "talk-1",
@@ -153,7 +153,7 @@ def test_a_value_that_cannot_be_taken_names_its_column_and_the_way_out(
     ],
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> None:
-    """Nobody's time zone moves a row."""
+    """A time with an offset is converted to UTC; one without is UTC."""
     assert moment == admit({"url": URL, "due_at": text}, plan(), NOW)["due_at"]
 
 
@@ -170,7 +170,7 @@ def test_a_priority_may_be_what_the_database_holds(number: int) -> None:
 def test_a_signed_link_must_outlive_the_margin(
     margin: int, seconds: int, *, admitted: bool
 ) -> None:
-    """What would end before the API downloads it is refused at the door, with the remedy."""
+    """A link that ends before the API downloads it is rejected with the way out."""
     url = SIGNED + str(int(NOW.timestamp()) + seconds)
     how = plan(margin=timedelta(seconds=margin))
     if admitted:
@@ -183,7 +183,7 @@ def test_a_signed_link_must_outlive_the_margin(
 
 
 def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
-    """What was submitted by other means is known from then on, also where its link has ended."""
+    """A row with a job id is admitted even if its link has ended."""
     values = {"url": f"{SIGNED}0", "job_id": " j-1 ", "state": "in_doubt"}
     assert {"url": f"{SIGNED}0", "job_id": "j-1"} == admit(values, plan(), NOW)
 
@@ -201,16 +201,25 @@ def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
 def test_a_job_id_lets_nothing_in_that_cannot_be_stored(
     values: dict[str, object], why: str
 ) -> None:
-    """The other columns of such a row are held to the same as everybody's."""
+    """The other columns of a row with a job id are checked as usual."""
     assert why == reason(values)[: len(why)]
 
 
 @pytest.mark.parametrize("state", ["submitting", "in_doubt"])
 def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None:
-    """An export that is imported elsewhere cannot buy twice what was in doubt."""
+    """An exported row that may have been bought is rejected."""
     expected = f"state: {state}, perhaps bought; settle it where it was exported first"
     assert expected == reason({"state": state})
     assert {"url": URL} == admit({"url": URL, "state": "failed"}, plan(), NOW)
+
+
+def test_an_update_names_a_video_by_media_id_or_request_id() -> None:
+    """A row without url is admitted to an update by its media id, else by its request id."""
+    update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
+    assert {"media_id": "7"} == admit({"media_id": "7", "request_id": "r"}, update, NOW)
+    assert {"request_id": "r"} == admit({"request_id": "r"}, update, NOW)
+    with pytest.raises(RejectedError, match="url: is empty"):
+        admit({"title": "A"}, update, NOW)
 
 
 ANYTHING = (
@@ -224,7 +233,7 @@ ANYTHING = (
 
 
 def storable(value: object) -> bool:
-    """Whether the table takes it."""
+    """Return True if the table takes it."""
     match value:
         case str():
             return "\0" not in value and value == value.encode(errors="replace").decode()
@@ -239,7 +248,7 @@ def storable(value: object) -> bool:
 
 
 def admitted_or_blamed(values: dict[str, object]) -> tuple[dict[str, object], str]:
-    """The row, or the column that its reject names."""
+    """Return the row, or the column that its reject names."""
     try:
         return admit(values, plan(), NOW), "url"
     except RejectedError as error:

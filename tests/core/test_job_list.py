@@ -10,14 +10,14 @@ OURS = {"customer_media_info": {"id": "ours"}}
 
 
 def read(document: object) -> Listing:
-    """What a body with this document shows."""
+    """Return what a body with this document shows."""
     found = listing(json.dumps(document).encode())
     assert found is not None
     return found
 
 
 def shown(document: object) -> list[tuple[str | None, set[str]]]:
-    """The jobs in it: what each is called, and what its customer called it."""
+    """Return the jobs in it: what each is called, and what its customer called it."""
     return [(entry.job_id, set(entry.identifiers)) for entry in read(document).entries]
 
 
@@ -37,7 +37,7 @@ def shown(document: object) -> list[tuple[str | None, set[str]]]:
     ],
 )
 def test_jobs_are_found_wherever_they_are_nested(document: object) -> None:
-    """The shape is undocumented, so none is insisted on: what is overlooked is bought again."""
+    """Jobs are found in a list of any shape."""
     assert {("a", ()), ("b", ())} == {(job, tuple(named)) for job, named in shown(document)}
     assert 2 == len(read(document).entries)
 
@@ -71,7 +71,7 @@ def test_what_may_be_a_job_is_counted_as_one(
 
 
 def test_jobs_without_an_id_are_all_counted() -> None:
-    """Each of them may be the one that is missed."""
+    """Members of an array without a job id each count as a job."""
     nameless = [{}, None, {"job_id": ""}, {"status": "queued"}]
     assert [(None, set())] * 4 == shown({"jobs": nameless})
 
@@ -109,7 +109,7 @@ def test_our_own_id_counts_where_it_stands_for_one(
 
 
 def test_an_id_that_is_the_customers_own_is_no_job_id() -> None:
-    """A video would be called submitted under a job that does not exist."""
+    """A customer's own id is not taken for a job id."""
     assert [(None, {"ours"})] == shown({"jobs": [{"id": "ours", "uuid": "a", **OURS}]})
 
 
@@ -168,7 +168,7 @@ def test_what_is_not_json_is_no_list(body: bytes) -> None:
 
 @pytest.mark.parametrize("count", [10, 16, 20, 25, 32, 50, 64, 100, 128, 150, 1000, 1024])
 def test_a_full_page_is_perhaps_a_part(count: int) -> None:
-    """A list that is cut off at a round number would call a job absent that is on the next page."""
+    """A list of a round number of jobs counts as a part only."""
     jobs = [{"job_id": str(number)} for number in range(count)]
     assert f"it shows {count} jobs, a full page" == read({"jobs": jobs}).paged
     assert read({"done": jobs, "waiting": [{"job_id": "more"}]}).paged is not None
@@ -280,7 +280,7 @@ def test_any_json_is_read(document: object) -> None:
 
 
 def _identifiers(value: object) -> set[str]:
-    """What stands as a text in ``customer_media_info.id``, anywhere."""
+    """Return what stands as a text in ``customer_media_info.id``, anywhere."""
     if isinstance(value, list):
         return set().union(*map(_identifiers, value))
     if not isinstance(value, dict):

@@ -31,7 +31,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 
 def at(seconds: float) -> datetime:
-    """So many seconds from now."""
+    """Return that many seconds from now."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -167,7 +167,7 @@ HOUR = timedelta(hours=1)
 def test_the_account_is_moved_by_as_much_as_its_clock(
     written: float, step: timedelta, expected: float
 ) -> None:
-    """What a clock wrote that was set since is moved by what it was set by, once."""
+    """Times written before the clock was set are moved by that step, once."""
     assert timedelta(seconds=expected) == moved(NOW, at(written), step)
 
 
@@ -210,7 +210,7 @@ def test_a_plan_is_never_early_nor_far_ahead(
 def test_who_waits_as_told_gets_a_start(
     now: datetime, next_start: datetime, cool_down_until: datetime | None, gap: timedelta
 ) -> None:
-    """Three waits at most lead to a grant, whatever stood in the way: nobody waits for ever."""
+    """Three waits at most lead to a grant, whatever stood in the way: no wait is endless."""
     for _ in range(4):
         planned = plan(now, next_start, cool_down_until, gap)
         if isinstance(planned, Grant):
@@ -233,7 +233,7 @@ WORK = st.lists(
 
 
 def worst_window(starts: list[datetime], period: timedelta) -> int:
-    """The most starts in any stretch of time as long as the period, both ends included."""
+    """Return the most starts in any stretch of time as long as the period, both ends included."""
     worst = first = 0
     for last, start in enumerate(starts):
         while start - starts[first] > period:
@@ -410,7 +410,7 @@ def test_a_short_pause_counts(next_start: float) -> None:
 
 
 def test_idle_time_does_not_count() -> None:
-    """A rate that nobody used for an hour is as low as it was before."""
+    """A rate unused for an hour is as low as before."""
     worked, idle = 20, 3600
     brake = resume(BRAKE, at(worked), at(worked + idle))
     expected = rate_in_force(100, BRAKE, at(worked))
@@ -418,7 +418,7 @@ def test_idle_time_does_not_count() -> None:
 
 
 def test_a_hold_is_no_work_either() -> None:
-    """When the first start comes long after a hold is over, the climb begins with it."""
+    """The climb begins with the first start, even long after the hold is over."""
     assert Brake(low=4.0, ceiling=8.0, cut_at=at(500)) == resume(BRAKE, LONG_AGO, at(500))
 
 

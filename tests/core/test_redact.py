@@ -16,32 +16,32 @@ KEY = 'a/b+c d"e\\f&gÄ€🎬'
 
 
 def percent_lower(text: str) -> str:
-    """Percent-encoded with small letters, as .NET writes it."""
+    """Return it percent-encoded with small letters, as .NET does."""
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
 def json_ascii(text: str) -> str:
-    """As it stands inside a JSON string of ASCII."""
+    """Return it as inside a JSON string of ASCII."""
     return json.dumps(text)[1:-1]
 
 
 def json_small(text: str) -> str:
-    """As it stands inside a JSON string of UTF-8."""
+    """Return it as inside a JSON string of UTF-8."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def json_slashes(text: str) -> str:
-    """As PHP writes it inside a JSON string."""
+    """Return it as PHP writes it inside a JSON string."""
     return json_ascii(text).replace("/", "\\/")
 
 
 def json_angles(text: str) -> str:
-    """As Go writes it inside a JSON string."""
+    """Return it as Go writes it inside a JSON string."""
     return json_small(text).replace("&", "\\u0026").replace("<", "\\u003C")
 
 
 def quote_most(text: str) -> str:
-    """Percent-encoded but for what a path may hold."""
+    """Return it percent-encoded except for characters of a path."""
     return quote(text, safe="/:@!$&'()*+,;=")
 
 
@@ -71,13 +71,13 @@ def test_the_key_is_blanked_in_every_spelling(key: str, spell: Callable[[str], s
 
 
 def test_a_key_without_safe_characters_is_blanked() -> None:
-    """A library that escapes every slash is no way out."""
+    """A key with escaped slashes is blanked."""
     assert "[key]" == blank(quote("abc/def+ghi", safe=""), "abc/def+ghi")
 
 
 @pytest.mark.parametrize("end", ["&", "%", "\\", '"', " ", "/"])
 def test_no_part_of_an_escape_is_left_behind(end: str) -> None:
-    """Where the key's last character is escaped, the whole escape goes with it."""
+    """An escaped last character of the key is blanked whole."""
     texts = [blank(f"[{spell(f'abcdefg{end}')}]", f"abcdefg{end}") for spell in SPELLINGS]
     assert ["[[key]]"] * len(SPELLINGS) == texts
 
@@ -90,12 +90,12 @@ def test_a_key_is_no_pattern(key: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "nothing here", "abcdefg", "ABCDEFGH"])
 def test_other_text_is_left_alone(text: str) -> None:
-    """What is not the key is shown as it came."""
+    """Text that is not the key is unchanged."""
     assert text == blank(text, "abcdefgh")
 
 
 def test_no_key_blanks_nothing() -> None:
-    """Where no key is set, every text is left alone."""
+    """Every text is unchanged without a key."""
     assert "text" == blank("text", "")
 
 
@@ -148,7 +148,7 @@ def test_stored_text_is_cleaned(text: str, expected: str) -> None:
 
 
 def test_stored_text_is_cut_at_2000_characters() -> None:
-    """The limit is the one of design.md, section 4."""
+    """Text is cut at 2,000 characters."""
     assert 2_000 == TEXT_LIMIT
 
 
@@ -192,7 +192,7 @@ def test_any_text_can_be_stored(text: str) -> None:
     ],
 )
 def test_a_url_is_shown_without_its_query(url: str, expected: str) -> None:
-    """What signs a link or names a user stays out of the logs."""
+    """A signature and a user name are removed from a link."""
     assert expected == without_query(url)
 
 
@@ -205,7 +205,7 @@ def test_no_secret_of_a_url_is_shown(secret: str, sign: str) -> None:
 
 @given(ANY_TEXT)
 def test_any_text_can_be_shown_as_a_url(text: str) -> None:
-    """No string makes the question raise, and no query is answered."""
+    """No string raises, and no query is returned."""
     assert "secret-value" not in without_query(f"https://host.example/{text}?sig=secret-value")
     without_query(text)
 
@@ -251,12 +251,12 @@ def test_an_error_does_not_quote_a_signature(text: str, expected: str) -> None:
     ],
 )
 def test_a_short_query_does_not_riddle_an_error(url: str, expected: str) -> None:
-    """What is too short to be a secret is not cut out of the words of a message."""
+    """A value too short to be a secret is not cut out of a message."""
     assert expected == without_secrets("a v=1 ?t title", url)
 
 
 def test_a_password_is_a_secret() -> None:
-    """A server quotes the link whole, and the log would keep what opens somebody's storage."""
+    """The password of a link is hidden where a message quotes the link."""
     text = without_secrets("not found: https://me:hunter22@host.example/v.mp4", LOGIN)
     assert "not found: https://me:…@host.example/v.mp4" == text
 

@@ -6,7 +6,7 @@ A, B, C = "sqlite:///a.db", "sqlite:///b.db", "sqlite:///c.db"
 
 
 def plan(source: str | None, target: str | None, *, empty: bool) -> MoveState:
-    """A move from A to B whose marks are these."""
+    """Return a move from A to B whose marks are these."""
     return MoveState(source=A, target=B, source_mark=source, target_mark=target, target_empty=empty)
 
 
@@ -23,13 +23,13 @@ def plan(source: str | None, target: str | None, *, empty: bool) -> MoveState:
     ],
 )
 def test_a_move_begins_and_goes_on(source: str | None, target: str | None, *, empty: bool) -> None:
-    """Where it was broken off, somebody would have to finish it by hand."""
+    """A move may begin, and may go on from every point where it was interrupted."""
     assert plan(source, target, empty=empty).obstacle is None
     assert not plan(source, target, empty=empty).done
 
 
 def test_a_move_that_is_done_is_not_done_again() -> None:
-    """What was handed in over there since would be pending again, and bought twice."""
+    """A finished move is recognised and not repeated."""
     assert plan(B, None, empty=False).done
     assert plan(B, None, empty=False).obstacle is None
 
@@ -51,7 +51,7 @@ def test_a_move_that_is_done_is_not_done_again() -> None:
 def test_a_move_that_would_mix_two_queues_is_refused(
     source: str | None, target: str | None, *, empty: bool, told: str
 ) -> None:
-    """Videos of two queues, or of two states of one, would be bought twice or lost."""
+    """A move that would mix two queues, or two states of one, is refused with the way out."""
     assert told in (plan(source, target, empty=empty).obstacle or "")
 
 
@@ -64,5 +64,5 @@ def test_a_move_that_would_mix_two_queues_is_refused(
     ],
 )
 def test_a_mark_says_where_to_and_what_to_do(mark: str, told: str) -> None:
-    """A cron job of years would stop, and nobody knew why."""
+    """A mark names the other place and the command that helps."""
     assert told in sentence(mark)

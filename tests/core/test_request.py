@@ -17,17 +17,17 @@ ANY_TEXT = st.lists(st.text() | ODD).map("".join)
 
 
 def signed(end: int) -> str:
-    """A signed link that ends at ``end`` (seconds since 1970)."""
+    """Return a signed link that ends at ``end`` (seconds since 1970)."""
     return f"{URL}?AWSAccessKeyId=A&Signature=S&Expires={end}"
 
 
 def fault(video: Video) -> str | None:
-    """What is wrong with this video now."""
+    """Return what is wrong with this video now."""
     return problem(video, NOW, MARGIN)
 
 
 def test_a_full_video_is_the_documented_body() -> None:
-    """Each column arrives in the field that valossa-api.md, section 3, names for it."""
+    """Each column is sent in its field of worker/api/README.md, section 3."""
     video = Video(
         url=URL,
         media_id="episode-12",
@@ -60,7 +60,7 @@ def test_a_full_video_is_the_documented_body() -> None:
 
 
 def test_a_minimal_video_says_nothing_more() -> None:
-    """What a row does not say is left out of the request, with its whole branch."""
+    """An absent column is left out of the request, with its whole branch."""
     expected: Json = {"media": {"video": {"url": URL}, "customer_media_info": {"id": "request-1"}}}
     assert expected == body(Video(url=URL), "request-1", Defaults())
 
@@ -99,7 +99,7 @@ def test_defaults_speak_for_rows_that_do_not(named: str | None) -> None:
 
 
 def test_a_row_speaks_louder_than_the_defaults() -> None:
-    """What a row names itself is sent, whatever the settings say."""
+    """A row's own value is sent instead of the setting's."""
     video = Video(url=URL, language="fi", callback_url="https://own.example/", email_group="own")
     defaults = Defaults(language="en", callback_url="https://host.example/", email_group="all")
     assert body(video, "r", Defaults()) == body(video, "r", defaults)
@@ -281,7 +281,7 @@ def test_unreadable_text_is_told_of_the_first_column_that_holds_it(texts: list[s
     ],
 )
 def test_a_sendable_video_has_no_fault(video: Video) -> None:
-    """What the API could take is not held back."""
+    """A value that the API may accept is no problem."""
     assert None is fault(video)
 
 
@@ -308,7 +308,7 @@ def test_without_a_margin_only_the_past_is_too_soon() -> None:
 
 
 def leaves(value: object) -> list[object]:
-    """Every value in a body that is no object with something in it."""
+    """Return every value in a body that is no object with something in it."""
     if isinstance(value, dict) and value:
         return [leaf for inner in value.values() for leaf in leaves(inner)]
     return [value]
@@ -359,7 +359,7 @@ def test_a_body_never_loses_anything(video: Video, request_id: str, defaults: De
 
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT, ANY_TEXT, st.floats())
 def test_any_text_is_answered(url: str, other: str, title: str, tail: str, height: float) -> None:
-    """No value of a row whatever makes the question for its fault raise."""
+    """No value of a row makes the check raise."""
     fault(
         Video(
             url=url,

@@ -14,13 +14,13 @@ HOST = "https://host.example/video.mp4"
 
 
 def policy(document: object) -> str:
-    """A CloudFront ``Policy`` parameter that holds ``document``."""
+    """Return a CloudFront ``Policy`` parameter that holds ``document``."""
     encoded = base64.b64encode(json.dumps(document).encode()).decode()
     return encoded.translate(str.maketrans("+=/", "-_~"))
 
 
 def statement(epoch: object) -> dict[str, object]:
-    """A CloudFront policy that ends at ``epoch`` (seconds since 1970)."""
+    """Return a CloudFront policy that ends at ``epoch`` (seconds since 1970)."""
     return {
         "Statement": [
             {
@@ -199,7 +199,7 @@ SCRAPS = st.lists(PIECES).map("".join)
 
 @given(st.sampled_from(["", "http://", "https://", "https://a.b/"]), SCRAPS)
 def test_in_a_common_link_nothing_can_be_wrong(beginning: str, scraps: str) -> None:
-    """What is called common at a glance is an address by every rule there is."""
+    """A link that counts as common has no problem by the full check."""
     url = beginning + scraps
     if is_common(url):
         parts = urlsplit(url)

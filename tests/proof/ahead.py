@@ -29,13 +29,13 @@ from worker.settings import Key, Settings, load, read_key
 
 
 def clock_ahead(seconds: float) -> Clock:
-    """The clocks of this machine, the wall clock so many seconds ahead."""
+    """Return the clocks of this machine, the wall clock so many seconds ahead."""
     ahead = timedelta(seconds=seconds)
     return Clock(now=lambda: datetime.now(UTC) + ahead, monotonic=time.monotonic)
 
 
 def configured() -> tuple[Settings, Key]:
-    """The settings and the key of this process' environment; the log as they say."""
+    """Return the settings and the key of this process' environment; the log as they say."""
     settings = load({}, os.environ, None).settings
     log.configure(settings.log_level, settings.log_format)
     return settings, read_key(os.environ)

@@ -32,7 +32,7 @@ class Between:
 
     @property
     def url(self) -> str:
-        """What the worker takes for the API."""
+        """Return what the worker takes for the API."""
         return self.wire.url
 
     async def __aenter__(self) -> Self:
@@ -68,41 +68,41 @@ def _address(request: bytes) -> str:
 
 
 async def serve(line: Line, forward: Forward) -> None:
-    """No trouble."""
+    """Meet no trouble."""
     line.say(await forward())
 
 
 async def reset_after(line: Line, forward: Forward) -> None:
-    """Accepted; the connection is reset before the answer."""
+    """Accept the request and reset the connection before the answer."""
     await forward()
     line.reset()
 
 
 async def end_after(line: Line, forward: Forward) -> None:
-    """Accepted; the connection is closed in good order before the answer."""
+    """Accept the request and close the connection in order before the answer."""
     await forward()
     line.end()
 
 
 async def stall_after(line: Line, forward: Forward) -> None:
-    """Accepted; then silence until the worker gives up."""
+    """Accept the request, then stay silent until the worker gives up."""
     await forward()
     await line.rest()
 
 
 async def halve(line: Line, forward: Forward) -> None:
-    """Accepted; the answer breaks off within its body."""
+    """Accept the request and break off within the body of the answer."""
     line.say((await forward())[:-20])
     line.end()
 
 
 async def end_before(line: Line, _: Forward) -> None:
-    """Never accepted: the connection is closed as the request comes on it."""
+    """Close the connection as the request arrives, without accepting it."""
     line.end()
 
 
 def accept_but_say(said: bytes) -> Trouble:
-    """Accepted; the worker hears something else."""
+    """Accept the request and send the worker another answer."""
 
     async def say(line: Line, forward: Forward) -> None:
         await forward()
@@ -112,7 +112,7 @@ def accept_but_say(said: bytes) -> Trouble:
 
 
 def only_say(said: bytes) -> Trouble:
-    """The API never hears of it."""
+    """Return the API never hears of it."""
 
     async def say(line: Line, _: Forward) -> None:
         line.say(said)
@@ -121,10 +121,10 @@ def only_say(said: bytes) -> Trouble:
 
 
 def page(status: str) -> bytes:
-    """What a proxy says in the API's place."""
+    """Return what a proxy says in the API's place."""
     return answer(b"<html><body>" + status.encode() + b"</body></html>", status)
 
 
 def refusal(status: str) -> bytes:
-    """The documented answer to a request that made no job."""
+    """Return the documented answer to a request that made no job."""
     return answer(b'{"errors": [{"message": "Invalid value: language"}]}', status)

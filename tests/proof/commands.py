@@ -36,7 +36,7 @@ class Commands:
 
 @asynccontextmanager
 async def commands(ground: Ground, **settings: object) -> AsyncIterator[Commands]:
-    """A process that runs commands with these settings."""
+    """Yield a process that runs commands with these settings."""
     program = await ground.start(program=("-m", "tests.proof.commands"), **settings)
     yield Commands(program)
     program.stdin.close()

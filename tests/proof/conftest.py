@@ -22,13 +22,13 @@ TRIED = pytest.StashKey[list[Tried]]()
 
 @pytest.fixture(scope="session")
 def template(server: str) -> str:
-    """A migrated database of the server, to make others like it."""
+    """Return a migrated database of the server, to make others like it."""
     return migrated_on(server)
 
 
 @pytest.fixture
 def served_databases(server: str, template: str) -> Iterator[Served]:
-    """Databases of the server, for as long as the scenario lasts."""
+    """Yield databases of the server, for as long as the scenario lasts."""
     databases = Served(server, template)
     yield databases
     databases.close()
@@ -38,9 +38,7 @@ def served_databases(server: str, template: str) -> Iterator[Served]:
 def databases(
     dialect: str, tmp_path: Path, migrated: Path, request: pytest.FixtureRequest
 ) -> Databases:
-    """Where the scenario's databases come from. What asks for SQLite's file itself says that it
-    uses ``path``.
-    """
+    """Return the source of the scenario's databases; a test of SQLite's own file uses ``path``."""
     if dialect == "sqlite":
         return Files(tmp_path, migrated)
     served: Served = request.getfixturevalue("served_databases")
@@ -51,7 +49,7 @@ def databases(
 async def ground(
     tmp_path: Path, databases: Databases, pytestconfig: pytest.Config
 ) -> AsyncIterator[Ground]:
-    """A place for one scenario, with a worker that is fast, and leaves its doubts alone."""
+    """Yield a place for one scenario, with a worker that is fast, and leaves its doubts alone."""
     async with played(tmp_path, databases, pytestconfig) as ground:
         yield ground
 
@@ -60,7 +58,7 @@ async def ground(
 async def played(
     folder: Path, databases: Databases, config: pytest.Config
 ) -> AsyncIterator[Ground]:
-    """That place; what is left of its processes is put away."""
+    """Yield that place; what is left of its processes is put away."""
     programs = Programs(
         folder,
         {"VALOSSA_API_KEY": "demo-key"},
@@ -76,7 +74,7 @@ async def played(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A process that plays a part of the scenarios hands its verdicts to the one that asked."""
+    """Hand the verdicts of a test process to the process that started it."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["tried"] = pickle.dumps(session.config.stash.get(TRIED, []))
@@ -84,7 +82,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: WorkerController) -> None:
-    """Those verdicts."""
+    """Collect the verdicts of a test process."""
     tried = node.config.stash.setdefault(TRIED, [])
     tried += pickle.loads(node.workeroutput["tried"])
 

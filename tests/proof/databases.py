@@ -1,4 +1,4 @@
-"""Where a scenario's databases come from, of either kind: migrated ones, and copies of them."""
+"""Make a scenario's databases of either kind: migrated ones, and copies of them."""
 
 import shutil
 import sqlite3
@@ -16,15 +16,15 @@ class Databases(Protocol):
 
     @property
     def kind(self) -> str:
-        """Of all of them."""
+        """Return the kind of all of them."""
         ...
 
     def new(self, name: str) -> str:
-        """The address of a migrated one with nothing in it."""
+        """Return the address of a migrated one with nothing in it."""
         ...
 
     def copy(self, address: str, name: str) -> str:
-        """The address of another one that is like this one, on which nobody works."""
+        """Return the address of a copy of this one, which has no connections."""
         ...
 
     def drop(self, address: str) -> None:
@@ -41,18 +41,18 @@ class Files:
     kind: str = "sqlite"
 
     def new(self, name: str) -> str:
-        """A copy of the migrated one."""
+        """Return a copy of the migrated one."""
         return str(shutil.copy(self.migrated, self.folder / f"{name}.db"))
 
     def copy(self, address: str, name: str) -> str:
-        """As SQLite copies."""
+        """Copy as SQLite does."""
         path = str(self.folder / f"{name}.db")
         with closing(sqlite3.connect(address)) as mine, closing(sqlite3.connect(path)) as copied:
             mine.backup(copied)
         return path
 
     def drop(self, address: str) -> None:
-        """With its log."""
+        """Remove the file and its log."""
         for path in self.folder.glob(f"{Path(address).name}*"):
             path.unlink()
 
@@ -67,16 +67,16 @@ class Served:
     made: list[str] = field(default_factory=list)
 
     def new(self, name: str) -> str:
-        """A copy of the migrated one."""
+        """Return a copy of the migrated one."""
         return self.copy(self.migrated, name)
 
     def copy(self, address: str, name: str) -> str:  # noqa: ARG002 - its name is the server's
-        """As PostgreSQL copies."""
+        """Copy as PostgreSQL does."""
         self.made.append(done(postgres.alike(self.server, address)))
         return self.made[-1]
 
     def drop(self, address: str) -> None:
-        """Whoever is connected: it takes room of a server that is used for other things too."""
+        """Drop it with its connections: the server's disk is shared with other databases."""
         self.made.remove(address)
         done(postgres.dropped(self.server, address))
 

@@ -1,4 +1,4 @@
-"""Where a scenario is played: databases, processes, the book, and the table for its verdicts."""
+"""Set up a scenario: databases, processes, the book, and the table for its verdicts."""
 
 import asyncio
 import os
@@ -14,34 +14,35 @@ from tests.proof.judge import Tried, Verdict, judge
 T = TypeVar("T")
 
 FULL = os.environ.get("PROOF") == "full"
-"""Whether the counts are those of `make proof`."""
+"""True if the counts are those of `make proof`."""
 
 ROOT = Path(__file__).parents[2]
-"""Where every process is started, so that a changed copy of the project proves the copy."""
+"""The folder of every process, so that a changed copy of the project proves the copy."""
 
 HOUR_SECONDS = 3600
 """Longer than any lease and any backoff of a scenario."""
 
 
 def times(quick: T, full: T) -> T:
-    """How often to try: seconds of it, or minutes."""
+    """Return how often to try: seconds of it, or minutes."""
     return full if FULL else quick
 
 
 def addresses(kind: str, count: int) -> list[str]:
-    """So many addresses of videos that tell what they are for."""
+    """Return that many addresses of videos that tell what they are for."""
     return [f"https://videos.example/{kind}/{number}.mp4" for number in range(count)]
 
 
 def among_served(urls: Iterable[str]) -> list[str]:
-    """Each address behind one that meets no trouble: the API stays trusted by its worker (law 13),
-    and a request without trouble leaves a kept connection to the next.
+    """Return each address behind one that meets no trouble.
+
+    So the worker goes on trusting the API (law 13), and each request finds a kept connection.
     """
     return [each for url in urls for each in (served(url), url)]
 
 
 def served(url: str) -> str:
-    """The address of its neighbour that meets no trouble."""
+    """Return the address of its neighbour that meets no trouble."""
     return url.replace("videos.example/", "videos.example/served/")
 
 
@@ -52,7 +53,7 @@ def hand_in(database: str, urls: Collection[str], **columns: object) -> None:
 
 
 async def together(*parts: Awaitable[T]) -> list[T]:
-    """What all of them came to; the failure of one is told when the others have ended."""
+    """Return what all of them came to; the failure of one is told when the others have ended."""
     ended = await asyncio.gather(*parts, return_exceptions=True)
     results: list[T] = []
     for each in ended:
@@ -78,7 +79,7 @@ class Ground:
         self.made: list[str] = []
 
     def database(self, name: str, urls: Collection[str] = (), **columns: object) -> str:
-        """The address of a new database that holds these videos."""
+        """Return the address of a new database that holds these videos."""
         made = self.databases.new(name)
         hand_in(made, urls, **columns)
         self.made.append(made)

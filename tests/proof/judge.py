@@ -1,4 +1,4 @@
-"""What became of the videos, by the book of `simulate`: the worker's own table is the accused."""
+"""Judge the worker's table by the book of `simulate`."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Verdict:
 
     @property
     def broken(self) -> list[str]:
-        """Every promise that was not kept, a sentence each; nothing where all were."""
+        """Return every promise that was not kept, a sentence each; nothing where all were."""
         return [*(f"{url}: accepted twice" for url in self.twice), *self.lost, *self.wrong]
 
 
@@ -41,8 +41,9 @@ class Tried:
 
 
 def judge(book: Path, handed_in: Collection[str], tables: Iterable[str]) -> Verdict:
-    """The verdict on the videos with these addresses, when nobody works on the tables any more.
-    A job that belongs to no video of any table is a lost one, whatever was handed in.
+    """Return the verdict on the videos with these addresses, after all workers have ended.
+
+    A job that belongs to no video of any table counts as lost.
     """
     jobs, rows = read_book(book), [row for table in tables for row in videos(table)]
     bought = _bought(rows, jobs)
@@ -60,7 +61,7 @@ def judge(book: Path, handed_in: Collection[str], tables: Iterable[str]) -> Verd
 
 
 def _bought(rows: Sequence[Row], jobs: Iterable[Job]) -> Mapping[str, list[Job]]:
-    """The jobs of each video: those with its address or its request id."""
+    """Return the jobs of each video: those with its address or its request id."""
     names = {str(row["request_id"]): str(row["url"]) for row in rows}
     found: dict[str, list[Job]] = {str(row["url"]): [] for row in rows}
     for job in jobs:
@@ -70,7 +71,7 @@ def _bought(rows: Sequence[Row], jobs: Iterable[Job]) -> Mapping[str, list[Job]]
 
 
 def _lost(row: Row, own: Sequence[Job]) -> Iterator[str]:
-    """A purchase that nobody knows of, and one that is claimed and was none."""
+    """Yield a purchase missing from the table, and a job missing from the book."""
     bought, state = [job.job_id for job in own], row["state"]
     if own and state in NOT_BOUGHT:
         yield f"{row['url']}: {state}, but the book has {bought}"
@@ -79,7 +80,7 @@ def _lost(row: Row, own: Sequence[Job]) -> Iterator[str]:
 
 
 def _wrong(row: Row, own: Sequence[Job]) -> Iterator[str]:
-    """What the table says of a video that is not so."""
+    """Yield each false statement of the table about a video."""
     state, job_id = row["state"], row["job_id"]
     bought = [job.job_id for job in own]
     if state == "submitting":
@@ -94,7 +95,7 @@ def _wrong(row: Row, own: Sequence[Job]) -> Iterator[str]:
 
 
 def _shared(rows: Iterable[Row]) -> Iterator[str]:
-    """Jobs that two videos hold."""
+    """Yield jobs that two videos hold."""
     holders: dict[object, object] = {}
     for row in rows:
         if row["job_id"] is not None:
@@ -104,7 +105,7 @@ def _shared(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def as_table(tried: Iterable[Tried]) -> list[str]:
-    """The rows as lines of Markdown, by the kind of database and in the order of the scenarios."""
+    """Return the rows as lines of Markdown, by kind of database, then by scenario."""
     names = ("what was tried", "on", "how often", "accepted once", "accepted twice", "lost")
     lines = [
         ("", *names, "wrong state", "still in doubt"),

@@ -42,7 +42,7 @@ class Say:
     sent: bool = True
 
     def exchange(self, now: datetime) -> ExchangeResult:
-        """The same as facts for the outcome table."""
+        """Return the same as facts for the outcome table."""
         if not self.status:
             return NoAnswer("the connection broke", sent=self.sent)
         return Answer(
@@ -65,7 +65,7 @@ UNCLEAR = (
 """Answers after which a job may exist or not."""
 
 DENIAL = Say(500, DOCUMENTED)
-"""An answer that says that there is no job, and has been wrong (valossa-api.md, section 15)."""
+"""An answer that denies a job and may be wrong (worker/api/README.md, section 15)."""
 
 CLEAR = (
     Say(0, sent=False),
@@ -83,7 +83,7 @@ CLEAR = (
 
 
 def accepted(job_id: str) -> Say:
-    """The answer that names a job."""
+    """Return the answer that names a job."""
     return Say(200, json.dumps({"job_id": job_id}).encode())
 
 
@@ -115,17 +115,17 @@ class Book:
     jobs: list[Job] = field(default_factory=list)
 
     def make(self, video_id: int | None, request_id: str | None, url: str, now: float) -> Job:
-        """One more job."""
+        """Return one more job."""
         job = Job(f"job-{len(self.jobs) + 1}", video_id, request_id, url, now)
         self.jobs.append(job)
         return job
 
     def of(self, video_id: int) -> list[Job]:
-        """The jobs of a video."""
+        """Return the jobs of a video."""
         return [job for job in self.jobs if job.video_id == video_id]
 
     def listed(self, shown: Shown, now: float) -> Listing | Unlisted:
-        """The answer to ``list_jobs`` at ``now``, as the worker reads it."""
+        """Return the answer to ``list_jobs`` at ``now``, as the worker reads it."""
         if shown.failure:
             return Unlisted(reason="HTTP 502", lasting=False)
         jobs = [job for job in self.jobs if job.made_at <= now - shown.late]
@@ -140,7 +140,7 @@ class Book:
 
 
 def _document(jobs: Sequence[Job], shown: Shown, now: float) -> Mapping[str, object]:
-    """A list in two arrays, as nobody has documented it."""
+    """Return a list in two arrays, an undocumented shape."""
     finished = [
         _entry(job, shown, "finished") for job in jobs if now - job.made_at > SETTLE_SECONDS
     ]

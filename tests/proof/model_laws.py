@@ -50,7 +50,7 @@ ARROWS = {
     "cancel": {("pending", "cancelled"), ("failed", "cancelled")},
     "resolve": {("in_doubt", "submitted"), ("in_doubt", "failed")},
 }
-"""Which arrows of design.md, section 2, belong to whom."""
+"""The transitions of README.md, The life of a video, by the actor that may make them."""
 
 SETTLES = {"late_answer", "found", "absent"}
 
@@ -70,7 +70,7 @@ class Words:
 def broken(
     rows: Sequence[Found], facts: Sequence[Found], book: Book, words: Words
 ) -> Iterator[str]:
-    """Every law that does not hold now, with the video that breaks it."""
+    """Yield every law that does not hold now, with the video that breaks it."""
     doubts = open_doubts(facts)
     known = {row["job_id"] for row in rows} | {fact["job_id"] for fact in facts}
     for job_id in sorted(words.told - known):
@@ -82,7 +82,7 @@ def broken(
 
 
 def open_doubts(facts: Sequence[Found]) -> dict[int, set[int]]:
-    """The attempts of each video that nothing has settled since they were called in doubt."""
+    """Return the attempts of each video that are still in doubt."""
     doubts: dict[int, set[int]] = {}
     for fact in facts:
         open_ = doubts.setdefault(fact["video_id"], set())
@@ -96,7 +96,7 @@ def open_doubts(facts: Sequence[Found]) -> dict[int, set[int]]:
 
 
 def _bought(row: Found, book: Book, doubts: set[int], words: Words) -> Iterator[str]:
-    """None is bought twice, and a purchase is never forgotten."""
+    """Yield each video bought twice, and each purchase that the table has lost."""
     video, jobs = row["id"], [job for job in book.of(row["id"]) if not job.denied]
     if len(jobs) > 1 and video not in words.may_buy_twice:
         yield f"bought twice, and nobody allowed it: {[job.job_id for job in jobs]}"
@@ -110,7 +110,7 @@ def _bought(row: Found, book: Book, doubts: set[int], words: Words) -> Iterator[
 
 
 def _doubted(row: Found, doubts: set[int], words: Words) -> Iterator[str]:
-    """A doubt is never passed over but by a person, and columns say what the state says."""
+    """Yield a doubt is never passed over but by a person, and columns say what the state says."""
     over = row["state"] in {"failed", "cancelled"}
     allowed = words.may_buy_twice | (words.given_up if over else set())
     if doubts and row["state"] not in {"in_doubt", "submitted"} and row["id"] not in allowed:
@@ -124,8 +124,9 @@ def _doubted(row: Found, doubts: set[int], words: Words) -> Iterator[str]:
 
 
 def miscounted(claim: Claim, outcome: Outcome, before: Found, after: Found) -> Iterator[str]:
-    """Whether this ending was not counted as design.md, section 4, says. Expiry counted a late one
-    already; a lost claim counts nothing.
+    """Return True if this outcome was not counted as README.md, What an answer means, says.
+
+    Expiry has counted a late outcome already; a lost claim counts nothing.
     """
     late = before["state"] == "in_doubt"
     if before["claim_token"] != claim.token or not (late or before["state"] == "submitting"):
@@ -138,7 +139,7 @@ def miscounted(claim: Claim, outcome: Outcome, before: Found, after: Found) -> I
 
 
 def unlawful(steps: Sequence[Found], actor: str) -> Iterator[str]:
-    """Every change of this step that its actor may not make."""
+    """Yield every change of this step that its actor may not make."""
     for step in steps:
         arrow = (step["old"], step["new"])
         told = f"video {step['video_id']}, {actor}: {arrow[0]} -> {arrow[1]}"

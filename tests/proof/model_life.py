@@ -1,4 +1,4 @@
-"""What can happen in the model test: each method is a step of somebody, possible at any moment."""
+"""Define the steps of the model test: each method is one actor's, possible at any moment."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ class Life:
     # People and other programs
 
     def insert(self, count: int, name: str | None, *, again: bool) -> None:
-        """Plain SQL of anybody, perhaps an address that is known."""
+        """Insert a row by plain SQL, perhaps with a known address."""
         for _ in range(count):
             number = 1 if again else len(self.world.rows()) + 1
             self.world.plain.execute(
@@ -42,7 +42,7 @@ class Life:
             )
 
     def retry(self, pick: int, *, may: bool) -> None:
-        """A person wants a video again."""
+        """Retry a video, as a person does."""
         self.actor = "retry, may buy twice" if may else "retry"
         video = self._video(pick, "failed", "cancelled", *(["in_doubt"] if may else []))
         doubted = {v for v, attempts in open_doubts(self._facts()).items() if attempts}
@@ -55,12 +55,12 @@ class Life:
             self.world.words.may_buy_twice.add(video)
 
     def cancel(self, pick: int) -> None:
-        """A person does not want a video."""
+        """Cancel a video, as a person does."""
         self.actor, ids = "cancel", Filter(ids=(self._video(pick),))
         self.world.ask(lambda c: changes.cancel(c, ids, self.world.time.wall, "ann"))
 
     def resolve(self, pick: int, how: str) -> None:
-        """A person decides a doubt: rightly, or wrongly, or not at all."""
+        """Resolve a doubt, as a person does: rightly, wrongly or not at all."""
         self.actor, words, video = "resolve", self.world.words, self._video(pick, "in_doubt")
         own = [job.job_id for job in self.world.book.of(video)]
         job_id = {"gives up": None, "looks": next(iter(own), None), "errs": f"word-{video}"}[how]
@@ -72,7 +72,7 @@ class Life:
             (words.given_up if job_id is None else words.named).add(video)
 
     def buy_elsewhere(self, name: str | None) -> None:
-        """Another program uses the same key."""
+        """Submit a job with the same key from another program."""
         jobs = self.world.book.jobs
         self.world.book.make(
             None, name, f"https://else.example/{len(jobs)}.mp4", self.world.time.seconds
@@ -81,21 +81,21 @@ class Life:
     # Workers
 
     def work(self, worker: int, room: int) -> None:
-        """A transaction: settle, expire, claim."""
+        """Commit one transaction: settle, expire, claim."""
         self.actor = "work"
         self.world.work(worker, room)
 
     def die(self, worker: int, room: int | None) -> None:
-        """A kill -9, between two transactions or within one."""
+        """Kill a worker between two transactions or within one."""
         self.world.die(worker, room)
 
     def send(self, pick: int) -> None:
-        """A request begins, unless its claim is too old."""
+        """Start a request, unless its claim is too old."""
         if held := self.world.begun(yet=False):
             self.world.send(_any(held, pick))
 
     def move(self, pick: int, answer: int | None, *, arrives: bool, spent: bool) -> None:
-        """A request is accepted, or answered, or both, or its answer is lost."""
+        """Accept a request, answer it, do both, or lose its answer."""
         flying = self.world.begun(yet=True)
         if not flying:
             return
@@ -106,11 +106,11 @@ class Life:
             self._answer(attempt, answer, spent=spent)
 
     def serve(self, worker: int, room: int) -> None:
-        """The usual: claimed, sent, accepted, settled."""
+        """Claim, send, accept and settle."""
         self._serve(worker, room)
 
     def attempt(self, worker: int, answer: int, *, made: bool, lonely: bool) -> None:
-        """A request that ends in any way, alone or among others that are served."""
+        """End a request in any way, alone or among others that are served."""
         self.actor = "work"
         if not lonely:
             self._serve(worker, 1)
@@ -126,11 +126,11 @@ class Life:
     # Time
 
     def wait(self, seconds: int) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.world.pass_seconds(seconds)
 
     def jump(self, hours: int) -> None:
-        """The wall clock is set; forward not twice within a quarter of an hour."""
+        """Set the wall clock; forward not twice within a quarter of an hour."""
         world = self.world
         calm = world.jumped_at is None or world.time.seconds - world.jumped_at > 900
         if abs(world.hours + hours) <= 1 and (hours < 0 or calm):
@@ -139,14 +139,14 @@ class Life:
     # The list
 
     def ask(self, shown: Shown) -> None:
-        """Somebody asks for the list; what it proves is written later, or never."""
+        """Request the list; its verdicts are written later, or never."""
         if self.world.jumped_at is not None:  # then its seconds cannot be told from the clock's
             shown = replace(shown, late=min(shown.late, 150), last=0, staggered=False)
         listed = self.world.book.listed(shown, self.world.time.seconds)
         self.shown.append((listed, self.world.time.wall))
 
     def judge(self, pick: int) -> None:
-        """What a list proves is written."""
+        """Write the verdicts of a list."""
         self.actor = "judge"
         if not self.shown:
             return
@@ -161,7 +161,7 @@ class Life:
             event(f"{type(finding.verdict).__name__}{', look-up' if finding.is_recheck else ''}")
 
     def reconcile(self, shown: Shown, *, settled: bool) -> None:
-        """Both at once, perhaps when doubts are old enough."""
+        """Do both at once, perhaps when doubts are old enough."""
         if settled:
             self.world.pass_seconds(SETTLE_SECONDS)
         self.ask(shown)
@@ -179,7 +179,7 @@ class Life:
         assert [] == found, found
 
     def come_to_rest(self) -> None:
-        """Every worker dies, and one new one works everything off against an API that is well."""
+        """Kill every worker and let a new one drain the queue against a healthy API."""
         world = self.world
         for worker in range(3):
             world.die(worker, None)
@@ -211,7 +211,7 @@ class Life:
         return len(attempts)
 
     def _answer(self, attempt: Attempt, answer: int, *, spent: bool = True) -> None:
-        """Any answer that the truth allows."""
+        """Answer in any way that the truth allows."""
         if attempt.job is not None:
             said = _any((accepted(attempt.job.job_id), *UNCLEAR, DENIAL), answer)
         else:
@@ -221,7 +221,7 @@ class Life:
         self.world.end(attempt, said, spent=spent)
 
     def _video(self, pick: int, *states: str) -> int:
-        """A video, in one of these states if there is any."""
+        """Return a video, in one of these states if there is any."""
         rows = self.world.rows()
         return int(_any([row for row in rows if row["state"] in states] or rows, pick)["id"])
 

@@ -17,7 +17,7 @@ class Connected(Protocol):
     """A connection of one process."""
 
     def transact(self, work: Callable[[Connection], T]) -> T:
-        """``work``'s result, committed; rolled back where it fails, as the product does it."""
+        """Commit ``work`` and return its result; roll back if it raises, as the worker does."""
         ...
 
     def close(self) -> None:
@@ -76,5 +76,5 @@ def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
 
 
 def connected(address: str) -> Connected:
-    """A connection to the database at this address."""
+    """Return a connection to the database at this address."""
     return _OnServer(address) if is_server(address) else _OnFile(address)

@@ -39,17 +39,17 @@ class Attempt:
 
     @property
     def claim(self) -> Claim:
-        """Whose it is."""
+        """Return its claim."""
         return self.start.claim
 
     @property
     def waits(self) -> bool:
-        """It has not begun."""
+        """Return True if the attempt has not begun."""
         return self.sent_at is None and self.outcome is None
 
     @property
     def flies(self) -> bool:
-        """It is on its way."""
+        """Return True if the request is in flight."""
         return self.sent_at is not None and self.outcome is None
 
 
@@ -99,11 +99,11 @@ class World:
         self._stack.close()
 
     def ask(self, work: Callable[[Connection], T]) -> T:
-        """A person's transaction."""
+        """Return a person's transaction."""
         return self._people.transact(work)
 
     def judge(self, work: Callable[[QueueTransaction, Connection], T]) -> T:
-        """A transaction of the first worker's reconciler."""
+        """Return a transaction of the first worker's reconciler."""
         return self._sessions[0].transact(lambda connection: work(self._workers[0], connection))
 
     def work(self, worker: int, room: int) -> list[Attempt]:
@@ -151,7 +151,7 @@ class World:
         return self._sessions[worker].transact(write)
 
     def _remember(self, attempt: Attempt) -> None:
-        """What the worker was told is on disk now."""
+        """Check that the reported outcomes are on disk."""
         if isinstance(attempt.outcome, Accepted):
             self.words.told.add(attempt.outcome.job_id)
         if isinstance(attempt.outcome, TryLater) and attempt.job is not None:
@@ -179,14 +179,14 @@ class World:
             attempt.sent_at, attempt.started_at = self.time.seconds, self.time.wall
 
     def arrive(self, attempt: Attempt) -> None:
-        """The API makes the job."""
+        """Make the job at the API."""
         claim = attempt.claim
         attempt.job = self.book.make(
             claim.video_id, claim.request_id, claim.video.url, self.time.seconds
         )
 
     def end(self, attempt: Attempt, said: Say, *, spent: bool = True) -> None:
-        """The answer is there; nothing of the exchange arrives any more."""
+        """End the exchange with its answer; no more of it arrives."""
         assert attempt.job is None or said not in CLEAR or said.status == 500
         outcome = classify(said.exchange(self.time.wall))
         if isinstance(outcome, TryLater) and not spent:
@@ -194,7 +194,7 @@ class World:
         attempt.outcome = outcome
 
     def pass_seconds(self, seconds: float) -> None:
-        """Time passes; what is on its way for too long is given up by its worker."""
+        """Let time pass; workers give up requests in flight for too long."""
         self.time.pass_seconds(seconds)
         for attempt in self.begun(yet=True):
             if attempt.sent_at is not None and self._aged(attempt.sent_at):
@@ -205,17 +205,17 @@ class World:
         return self.time.seconds - sent_at >= TIMEOUT_SECONDS
 
     def jump(self, hours: int) -> None:
-        """The wall clock is set."""
+        """Set the wall clock."""
         self.time.wall += timedelta(hours=hours)
         self.hours += hours
         if hours > 0:
             self.jumped_at = self.time.seconds
 
     def begun(self, *, yet: bool) -> list[Attempt]:
-        """Every attempt on its way, or every claim that has not begun."""
+        """Return every attempt on its way, or every claim that has not begun."""
         held = [attempt for hand in (*self.hands, self.orphans) for attempt in hand]
         return [attempt for attempt in held if (attempt.flies if yet else attempt.waits)]
 
     def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[Found]:
-        """Rows as any program sees them."""
+        """Return rows as any program sees them."""
         return [*self.plain.rows(sql)]

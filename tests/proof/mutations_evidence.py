@@ -139,7 +139,7 @@ ABSENT = (
     Mutation(
         law="absent: under the identifiers that we sent",
         file=EVIDENCE,
-        old="return entry is not None and witness.request_id in entry.identifiers",
+        old="return entry is not None and neighbour.request_id in entry.identifiers",
         new="return entry is not None",
         tests=(NEIGHBOURS,),
     ),

@@ -25,7 +25,7 @@ class Outage:
         return [(await within(loop.sock_accept(self._listening)))[0] for _ in range(count)]
 
     async def deliver(self, taken: socket.socket) -> None:
-        """Everything that comes now, to the API, until it has answered or there is no more."""
+        """Pass all that comes now on to the API, until it has answered or the input ends."""
         reader, writer = await asyncio.open_connection(self._api.hostname, self._api.port)
         loop = asyncio.get_running_loop()
         with taken:

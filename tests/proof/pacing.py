@@ -52,13 +52,13 @@ class Fleet:
         await together(*(drain(seconds) for _ in range(workers)))
 
     async def process(self, seconds: float) -> None:
-        """A real one."""
+        """Run a real worker process."""
         program = await self._start("drain", "--max-seconds", str(seconds))
         done = await program.ended(patience=seconds + 60)
         assert {done.code} <= {0, 75}, done.err
 
     async def daemon(self) -> Program:
-        """One that works until it is killed."""
+        """Return one that works until it is killed."""
         return await self._start("run")
 
     async def _start(self, *arguments: str) -> Program:
@@ -73,7 +73,7 @@ class Fleet:
         )
 
     async def task(self, seconds: float, clock: Clock | None = None) -> None:
-        """A worker of this loop."""
+        """Run a worker in this loop."""
         settings = replace(RUN_SETTINGS, rate=self.rate, period_seconds=self.period)
         worker = Worker(
             name=secrets.token_hex(8),
@@ -87,5 +87,5 @@ class Fleet:
 
 
 def endless(ground: Ground, name: str, count: int = 2_000) -> str:
-    """A queue that no test empties."""
+    """Return a queue that no test empties."""
     return ground.database(name, addresses(name, count), due_at=LONG_AGO)

@@ -37,7 +37,7 @@ class PausingDatabase(Database):
         self._point = point
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
-        """As the product does, up to the point."""
+        """Commit as the worker does, up to the point."""
 
         def written(connection: Connection) -> T:
             result = work(connection)

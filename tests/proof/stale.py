@@ -44,7 +44,7 @@ class Hands:
 
     @property
     def clock(self) -> Clock:
-        """As the worker takes it."""
+        """Return the clock as the worker takes it."""
         return Clock(
             now=lambda: datetime.now(UTC) - timedelta(seconds=self._missed("wall")),
             monotonic=lambda: time.monotonic() - self._missed("monotonic"),
@@ -54,7 +54,7 @@ class Hands:
         return 0 if self.thawed and self.jumps in {which, "both"} else self.seconds
 
     def thaw(self) -> None:
-        """The time that has gone by is seen."""
+        """Show the time that has passed."""
         self.thawed = True
 
 
@@ -66,7 +66,7 @@ class FreezingDatabase(Database):
         self._word = word
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
-        """As the product does; then nothing more, if this is it."""
+        """Commit as the worker does; at the chosen claim, stop the process."""
         result = await super().write(work, purpose)
         claims = (
             [start.claim for start in result.claimed.starts]

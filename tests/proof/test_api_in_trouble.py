@@ -21,7 +21,7 @@ from worker.simulator import Options, Simulator
 SLOTS = 8
 
 CROWD = 8
-"""Endings in a row without a clear answer after which nobody begins (law 13)."""
+"""Unclear outcomes in a row after which no request starts (law 13)."""
 
 TOGETHER = times(7, 60)
 """Answers at one instant that ask for the same pause."""
@@ -37,7 +37,7 @@ SLOW = answer(b'{"errors": [{"message": "slow"}]}', "429 Too Many Requests", Ret
 
 @asynccontextmanager
 async def imitation(ground: Ground) -> AsyncIterator[Simulator]:
-    """The API within the test, which may change its mind; its book is the judge's."""
+    """Yield the API within the test, which may change its mind; its book is the judge's."""
     async with Simulator(Options(book=ground.book)) as simulator:
         yield simulator
 
@@ -54,7 +54,7 @@ async def test_what_ails_the_api_is_no_row_s_fault(ground: Ground) -> None:
 
 
 async def behind_a_proxy(ground: Ground) -> None:
-    """A crowd of answers that say nothing makes a handful of doubts."""
+    """Check that many unclear answers make only a few doubts."""
     urls = addresses("behind-a-proxy", times(40, 1_000))
     queue, probes = ground.database("behind-a-proxy", urls[:1]), times(1, 2)
     async with imitation(ground) as api:
@@ -105,7 +105,7 @@ async def asked_to_pause(ground: Ground) -> None:
 
 
 async def revoked(ground: Ground) -> None:
-    """A drain whose key is refused ends after two requests."""
+    """Check that a drain whose key is refused ends after two requests."""
     urls = addresses("revoked", times(10, 200))
     queue = ground.database("revoked", urls)
     async with imitation(ground) as api:
@@ -119,7 +119,7 @@ async def revoked(ground: Ground) -> None:
 
 
 async def revoked_for_a_while(ground: Ground) -> None:
-    """A daemon whose key is refused waits, and goes on by itself when the key works again."""
+    """Check that a daemon with a refused key waits, and goes on when the key works again."""
     urls = addresses("revoked-for-a-while", times(10, 200))
     queue = ground.database("revoked-for-a-while", urls)
     async with imitation(ground) as api:

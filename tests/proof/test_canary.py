@@ -56,7 +56,7 @@ SHORTEST = 10
 """Characters of the key that are a part of it by no chance."""
 
 ASKING = (("reconcile", "--dry-run", "--json"), ("audit",), ("check", "--online"), ("reconcile",))
-"""What asks for the list, with the key in the query."""
+"""Commands that request the list, with the key in the query."""
 
 SENDING = (("drain",), *ASKING)
 
@@ -99,11 +99,11 @@ class Canary:
 
     @property
     def key(self) -> str:
-        """The whole of it."""
+        """Return the whole of it."""
         return '+/é&<"'.join(self.halves)
 
     async def run(self, *words: str, database_url: str, **more: Any) -> Ended:  # noqa: ANN401
-        """A process of the program that has the key, to its end."""
+        """Return a process of the program that has the key, to its end."""
         program = await self.ground.start(
             *words,
             variables={"VALOSSA_API_KEY": self.key},
@@ -116,15 +116,13 @@ class Canary:
         return self.ended[-1]
 
     def entered(self, queue: str) -> str:
-        """The address with the password, which a test's server minds as little as any other."""
+        """Return the address with a password, which the test server ignores."""
         if not is_server(queue):
             return queue
         return make_url(queue).set(password=self.password).render_as_string(hide_password=False)
 
     def leaks(self) -> list[str]:
-        """Where a part of a secret stands: in what was said, on a command line, in a file or a
-        table.
-        """
+        """Return each place of a part of a secret: output, command line, file or table."""
         parts = {
             half[at : at + SHORTEST].encode()
             for half in (*self.halves, self.password)
@@ -150,7 +148,7 @@ ENDS = ("out", "err")
 
 
 def kept_by(queue: str) -> bytes:
-    """Everything that stands in its tables."""
+    """Return everything that stands in its tables."""
     tables = (execute(queue, f"SELECT * FROM {name}") for name in metadata.tables)
     return "".join(map(str, tables)).encode()
 
@@ -160,7 +158,7 @@ Echo = Callable[[str, str], bytes]
 
 
 def named(target: str, key: str) -> bytes:
-    """A list in which everything that may be shown is the key."""
+    """Return a list in which everything that may be shown is the key."""
     entry = {"id": key, "status": key, "customer_media_info": {"id": DOUBTED}}
     more = {"next": target, key: {"total": 9}, "api_key": key}
     return answer(json.dumps({"jobs": [entry], **more}).encode())
@@ -178,7 +176,7 @@ ECHOES: dict[str, Echo] = {
 
 
 def echoing(echo: Echo, key: str) -> Wire:
-    """A server that answers every request so, where it says what came and has the key."""
+    """Return a server that answers every request so, where it says what came and has the key."""
 
     async def say(line: Line) -> None:
         head, body = (await line.request()).split(b"\r\n\r\n")
@@ -188,7 +186,7 @@ def echoing(echo: Echo, key: str) -> Wire:
 
 
 async def every_trouble(canary: Canary) -> None:
-    """Requests that meet every kind of trouble, of the API and on the way to it."""
+    """Send requests that meet every kind of trouble, at the API and on the way to it."""
     urls = addresses("any", len(TROUBLES))
     queue = canary.ground.database("every-trouble", among_served(urls))
     hand_in(queue, LINKS)
@@ -206,7 +204,7 @@ async def every_trouble(canary: Canary) -> None:
 
 
 async def every_echo(canary: Canary) -> None:
-    """Questions for the list, the key in their query, that are answered with an echo of it."""
+    """Request lists that are answered with an echo of the key."""
     queue = canary.ground.database("every-echo")
     echoes = dict(islice(ECHOES.items(), times(1, len(ECHOES))))
     for what in echoes:
@@ -223,7 +221,7 @@ async def every_echo(canary: Canary) -> None:
 
 
 async def on_the_way(canary: Canary) -> None:
-    """The API is not to be reached, and neither is the list."""
+    """Run against an API that cannot be reached."""
     queue = canary.ground.database("on-the-way", [*addresses("on-the-way", 4), *LINKS])
     hand_in(queue, addresses("doubted-too", 1), state="in_doubt")
     context, _ = self_signed(canary.ground.folder)
@@ -246,13 +244,13 @@ async def on_the_way(canary: Canary) -> None:
 
 
 async def at_the_database(canary: Canary) -> None:
-    """The database is none, or full, or not to be reached, or fails in a way of its own."""
+    """Run on a database that is missing, full, unreachable or failing."""
     on_server = canary.ground.databases.kind == "postgresql"
     await (at_the_server if on_server else at_the_disk)(canary)
 
 
 async def at_the_server(canary: Canary) -> None:
-    """It has no such database, or knows no such user, or is not there, or refuses a row."""
+    """Run on a server without the database or user, on no server, and with a refused row."""
     broken = canary.ground.database("broken", LINKS)
     execute(broken, REFUSE)
     execute(broken, REFUSE_ROWS)
@@ -272,7 +270,7 @@ async def at_the_server(canary: Canary) -> None:
 
 
 async def at_the_disk(canary: Canary) -> None:
-    """The disk is full, or the file is no database, or nobody has thought of what is wrong."""
+    """Run on a full disk, on a file that is no database, and with an unexpected error."""
     full, broken = (canary.ground.database(name, LINKS) for name in ("full", "broken"))
     execute(broken, BREAK)
     none = canary.ground.folder / "none.db"
@@ -290,7 +288,7 @@ async def at_the_disk(canary: Canary) -> None:
 
 
 def several(commands: Iterable[Sequence[str]]) -> list[str]:
-    """The words of many commands for ``SEVERAL``."""
+    """Return the words of many commands for ``SEVERAL``."""
     return [word for command in commands for word in (*command, ";")]
 
 

@@ -42,12 +42,12 @@ async def killed(program: Program) -> int:
 
 
 async def lane(ground: Ground, queue: str, hours: int, worker: dict[str, Any]) -> list[int]:
-    """One process after the other, each of them killed, all with a clock so far ahead."""
+    """Return one process after the other, each of them killed, all with a clock so far ahead."""
     return [await killed(await started(ground, queue, hours, **worker)) for _ in range(KILLS)]
 
 
 async def started(ground: Ground, queue: str, hours: int, **worker: Any) -> Program:  # noqa: ANN401
-    """A drain whose clock is so far ahead."""
+    """Return a drain whose clock is so far ahead."""
     seconds = str(hours * HOUR_SECONDS)
     return await ground.start(seconds, queue, program=("-m", "tests.proof.ahead"), **worker)
 

@@ -61,7 +61,7 @@ class Jumping:
 
 
 def set_off(seconds: float) -> Jumping:
-    """Clocks that are off from the beginning, and stay so."""
+    """Return clocks that are off from the beginning, and stay so."""
     return Jumping(seconds, stays=math.inf)
 
 
@@ -80,13 +80,13 @@ async def drain(
 
 @asynccontextmanager
 async def imitation(ground: Ground, **options: float) -> AsyncIterator[Simulator]:
-    """The API within the test; its book is the judge's."""
+    """Yield the API within the test; its book is the judge's."""
     async with Simulator(Options(book=ground.book, **options)) as simulator:  # type: ignore[arg-type]
         yield simulator
 
 
 def points() -> Sequence[int]:
-    """The readings at which the clock jumps: a few in the quick mode, each in the full one."""
+    """Return the readings at which the clock jumps: a few in quick mode, all in full mode."""
     return range(1, READINGS, times(12, 1))
 
 

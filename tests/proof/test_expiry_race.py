@@ -1,4 +1,4 @@
-"""Scenario 8: an attempt is settled at the moment at which somebody else expires its lease."""
+"""Scenario 8: an attempt is settled at the moment at which another process expires its lease."""
 
 import asyncio
 import json
@@ -52,13 +52,13 @@ ENDS = {
 
 
 def outcome(number: int) -> Outcome:
-    """Mostly a job, and now and then another end."""
+    """Return a job mostly, and sometimes another outcome."""
     others = (Refused("no", 400), InDoubt("silence"), Released("too late to send"))
     return others[number // 4 % 3] if number % 4 == 3 else Accepted(f"job-{number}", 200)
 
 
 async def claimed(queue_at: str) -> list[Claim]:
-    """Every video, each under a lease that ends a minute after the one before."""
+    """Return every video, each under a lease that ends a minute after the one before."""
     leases = [BEGINNING + timedelta(minutes=number) for number in range(1, ROUNDS + 1)]
     async with open_database(queue_at) as database:
         return await database.write(
@@ -108,13 +108,13 @@ class Side:
 
 
 def answered(each: Round) -> list[Result]:
-    """The attempt's ending, for its own worker to write."""
+    """Return the attempt's ending, for its own worker to write."""
     claim, came = each
     return [Result(claim=claim, outcome=came, started_at=BEGINNING)]
 
 
 def enter(book: Path, rounds: Sequence[Round]) -> None:
-    """The jobs that the API made in this play."""
+    """Write the jobs that the API made in this play."""
     jobs = [
         Job(came.job_id, claim.request_id, claim.video.url, 0.0)
         for claim, came in rounds
@@ -124,7 +124,7 @@ def enter(book: Path, rounds: Sequence[Round]) -> None:
 
 
 def stories(queue_at: str) -> list[tuple[object, object, tuple[object, ...], object]]:
-    """State, attempts, history and job of every video."""
+    """Return state, attempts, history and job of every video."""
     facts: dict[object, list[object]] = {}
     for row in execute(queue_at, "SELECT video_id, fact FROM history ORDER BY id"):
         facts.setdefault(row["video_id"], []).append(row["fact"])

@@ -26,10 +26,10 @@ from worker.simulator import Options, Simulator
 PROCESSES = times(3, 8)
 ROUNDS = times(1, 6)
 PAUSE_SECONDS = times(2, 30)
-"""How long the network passes nothing on."""
+"""Seconds that the network is cut."""
 
 DOWN_SECONDS = times(0.5, 5)
-"""How long the server stays down at most, once it is."""
+"""Seconds that the server stays down at most."""
 
 EACH = times(20, 150)
 """Videos that come before each trouble, and once more after it."""
@@ -37,7 +37,7 @@ EACH = times(20, 150)
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 
 RECOVERY_SECONDS = 60.0
-"""What the worst may take: the server waits 10 s for a worker that it cannot hear."""
+"""Seconds that the worst may take: the server waits 10 s for a silent worker."""
 
 LEAD_SECONDS = 0.25
 """A start is at most so far ahead (law 12)."""
@@ -70,20 +70,20 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres.Server]:
-    """A server that nobody else uses, and whose commits are on disk."""
+    """Yield a server of this test alone, whose commits are on disk."""
     with postgres.own() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def own_template(own: postgres.Server) -> str:
-    """A migrated database of it."""
+    """Return a migrated database of it."""
     return migrated_on(own.url)
 
 
 @pytest.fixture
 def own_databases(own: postgres.Server, own_template: str) -> Iterator[Served]:
-    """Databases of it."""
+    """Yield databases of it."""
     databases = Served(own.url, own_template)
     yield databases
     databases.close()
@@ -93,7 +93,7 @@ def own_databases(own: postgres.Server, own_template: str) -> Iterator[Served]:
 async def place(
     tmp_path: Path, own_databases: Served, pytestconfig: pytest.Config
 ) -> AsyncIterator[Ground]:
-    """A place on this server."""
+    """Yield a place on this server."""
     async with played(tmp_path, own_databases, pytestconfig) as ground:
         yield ground
 
@@ -111,7 +111,7 @@ class Fleet:
     urls: list[str] = field(default_factory=list)
 
     async def join(self, **settings: Any) -> Program:  # noqa: ANN401
-        """One more worker."""
+        """Return one more worker."""
         worker = {"database_url": self.way.url, "api_url": self.api.url, **settings}
         program = await self.place.start("run", **worker)
         self.alive.append(program)
@@ -119,11 +119,11 @@ class Fleet:
         return program
 
     async def grow(self, **settings: Any) -> None:  # noqa: ANN401
-        """As many as there should be."""
+        """Start workers up to the full number."""
         await together(*(self.join(**settings) for _ in range(PROCESSES - len(self.alive))))
 
     def bring(self, count: int) -> None:
-        """So many more videos."""
+        """Add that many videos."""
         new = addresses(f"fleet-{len(self.urls)}", count)
         hand_in(self.queue, new)
         self.urls.extend(new)
@@ -167,7 +167,7 @@ class Fleet:
 
 @asynccontextmanager
 async def workers(place: Ground, server: postgres.Server, **options: Any) -> AsyncIterator[Fleet]:  # noqa: ANN401
-    """A fleet without workers, and an API that behaves so."""
+    """Yield a fleet without workers, and an API that behaves so."""
     queue = place.database("fleet")
     async with (
         Simulator(Options(book=place.book, **options)) as api,
@@ -177,12 +177,12 @@ async def workers(place: Ground, server: postgres.Server, **options: Any) -> Asy
 
 
 async def restarted(workers: Fleet) -> None:
-    """Somebody restarts the server."""
+    """Restart the server."""
     await down(workers.server.stop, workers)
 
 
 async def crashed(workers: Fleet) -> None:
-    """The server dies, and what is not on disk with it."""
+    """Crash the server and lose all data not on disk."""
     await down(workers.server.crash, workers)
 
 
@@ -194,19 +194,19 @@ async def down(how: Callable[[], None], workers: Fleet) -> None:
 
 
 async def sessions_ended(workers: Fleet) -> None:
-    """Somebody ends sessions, whatever they are at."""
+    """End sessions in the middle of their work."""
     for _ in range(5):
         execute(workers.queue, OTHERS)
         await asyncio.sleep(random.uniform(0, 0.2))  # not to wait: to hit any step of the next
 
 
 async def connections_broken(workers: Fleet) -> None:
-    """All connections break at once."""
+    """Break all connections at once."""
     workers.way.cut()
 
 
 async def nothing_passes(workers: Fleet) -> None:
-    """The network stands still for a while."""
+    """Stop the network for a while."""
     workers.way.open.clear()
     await asyncio.sleep(PAUSE_SECONDS)  # not to wait: so long lasts the pause
     workers.way.open.set()
@@ -240,7 +240,7 @@ TROUBLES: tuple[Callable[[Fleet], Awaitable[None]], ...] = (
 
 
 def plan() -> Iterator[Callable[[Fleet], Awaitable[None]]]:
-    """Every trouble once in a round, in any order."""
+    """Yield every trouble once in a round, in any order."""
     for _ in range(ROUNDS):
         yield from random.sample(TROUBLES, len(TROUBLES))
 
@@ -283,7 +283,7 @@ async def finished(workers: Fleet) -> None:
 async def test_workers_that_are_cut_off_from_the_database_send_nothing(
     place: Ground, own: postgres.Server
 ) -> None:
-    """A worker that cannot write its intents down goes on sending, or never again."""
+    """Workers cut off from their database send nothing, and go on when it is back."""
     async with workers(place, own) as ours:
         await ours.grow(rate=SLOW, concurrency=SLOTS)
         ours.bring(times(80, 2_000))
@@ -305,7 +305,7 @@ async def test_workers_that_are_cut_off_from_the_database_send_nothing(
 async def test_one_that_is_cut_off_in_a_transaction_holds_nobody_up_for_long(
     place: Ground, own: postgres.Server
 ) -> None:
-    """One machine without a network stops the whole fleet, or never comes back itself."""
+    """A worker cut off in a transaction delays the others only briefly, and comes back itself."""
     async with workers(place, own) as ours, passage(ours.queue) as lonely:
         ours.bring(EACH)
         lonely.word, lonely.stops = b"INSERT INTO commits", True

@@ -25,7 +25,7 @@ DELETE = "DELETE FROM videos WHERE id = 1"
 
 
 def write(book: Path, queue: str, *jobs: tuple[str, int, str]) -> None:
-    """A book of these jobs: id, the video whose request id it was made with, address."""
+    """Write a book of these jobs: id, the video whose request id was sent, address."""
     names = {row["id"]: str(row["request_id"]) for row in videos(queue)}
     made = [Job(job_id, names.get(video, "nobody's"), url, 0.0) for job_id, video, url in jobs]
     book.write_text("".join(f"{json.dumps(asdict(job))}\n" for job in made))
@@ -56,7 +56,7 @@ def write(book: Path, queue: str, *jobs: tuple[str, int, str]) -> None:
 def test_the_judge_counts(
     sql: str, jobs: list[tuple[str, int, str]], found: tuple[int, ...], ground: Ground
 ) -> None:
-    """A proof whose judge overlooks a purchase proves nothing."""
+    """The judge counts every video under its true verdict."""
     queue = ground.database("queue", [VIDEO, OTHER])
     write(ground.book, queue, *jobs)
     execute(queue, sql)
@@ -66,7 +66,7 @@ def test_the_judge_counts(
 
 
 def test_a_job_of_two_videos_is_wrong(ground: Ground) -> None:
-    """Two databases that share a key may not both call one job theirs."""
+    """One job held by videos of two databases is judged wrong."""
     first, second = ground.database("first", [VIDEO]), ground.database("second", [OTHER])
     write(ground.book, first, ("J1", 1, VIDEO))
     execute(first, SUBMIT)
@@ -76,7 +76,7 @@ def test_a_job_of_two_videos_is_wrong(ground: Ground) -> None:
 
 
 def test_the_table_tells_every_count(ground: Ground) -> None:
-    """A reader of the table sees the breach that the judge found."""
+    """The table shows every count of the judge, sorted by database and scenario."""
     queue = ground.database("queue", [VIDEO, OTHER])
     write(ground.book, queue, ("J1", 1, VIDEO), ("J2", 1, VIDEO), ("J3", 2, OTHER))
     execute(queue, TURN.format("in_doubt"))

@@ -71,13 +71,13 @@ MEND = (
 
 
 def poisoned(column: str, value: bytes) -> str:
-    """The address of a row with this column."""
+    """Return the address of a row with this column."""
     return f"https://videos.example/poisoned/{column}-{value[:30].hex()}.mp4"
 
 
 @asynccontextmanager
 async def imitation(ground: Ground) -> AsyncIterator[Simulator]:
-    """The API within the test, which may change its mind; its book is the judge's."""
+    """Yield the API within the test, which may change its mind; its book is the judge's."""
     async with Simulator(Options(book=ground.book)) as simulator:
         yield simulator
 
@@ -102,7 +102,7 @@ class HeldList:
 
 
 def held(reached: asyncio.Event, told: asyncio.Event) -> Trouble:
-    """Accepted; answered only when told to."""
+    """Accept the request and answer only when released."""
 
     async def say(line: Line, forward: Forward) -> None:
         shown = await forward()

@@ -43,8 +43,9 @@ async def cut_off(program: Program) -> int:
 
 
 async def restarted(ground: Ground, queue: str, number: int, worker: dict[str, Any]) -> Program:
-    """The worker for the n-th time: at once after a kill, and from the half on so much later that
-    every lease is over.
+    """Start the worker for the n-th time, at once after a kill.
+
+    From half of the runs on, start it late enough that every lease is over.
     """
     if number < RESTARTS // 2:
         return await ground.start("drain", "--wait", database_url=queue, **worker)

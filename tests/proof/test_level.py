@@ -36,7 +36,7 @@ class Level:
 
 
 def levels(arrivals: Iterable[tuple[float, bool]], stage: float) -> list[Level]:
-    """The levels of the stages, each so many seconds long, by the API's log."""
+    """Return the levels of the stages, each so many seconds long, by the API's log."""
     known, found = list(arrivals), []
     for place, limit in enumerate(LIMITS):
         begin, end = place * stage + SETTLED_SECONDS, (place + 1) * stage
@@ -47,7 +47,7 @@ def levels(arrivals: Iterable[tuple[float, bool]], stage: float) -> list[Level]:
 
 
 def held(found: Sequence[Level]) -> None:
-    """Few were too many, and most of what the API lets through was used."""
+    """Check that few starts were limited, and most of the allowed ones used."""
     for level in found:
         assert level.limited < 0.01, found
         assert level.used >= 0.9, found
@@ -55,7 +55,7 @@ def held(found: Sequence[Level]) -> None:
 
 @pytest.mark.parametrize("latency", [0.01, 0.1, 0.5])
 def test_the_loop_finds_the_level(latency: float) -> None:
-    """Whatever the dice say, and however long the answers take, four stages of minutes."""
+    """For any dice and latency, starts follow the API's limit through four stages of minutes."""
     for seed in range(4):
         stages = [Stage(after=300.0 * place, limit=limit) for place, limit in enumerate(LIMITS)]
         workers = Fleet(rate=RATE, stages=stages, latency=latency, dice=Random(seed))
@@ -65,7 +65,7 @@ def test_the_loop_finds_the_level(latency: float) -> None:
 
 @pytest.mark.timeout(900)
 async def four_processes_find_the_level(ground: Ground) -> None:
-    """The same by four real processes on one file, by the log of the imitation."""
+    """Measure the same with four real processes on one file, by the simulator's log."""
     stage = 180.0
     changes = tuple(Change(stage * place, Limit(LIMITS[place], 1.0)) for place in (1, 2))
     options = Options(limit=Limit(LIMITS[0], 1.0), limit_changes=changes, latency_seconds=0.05)

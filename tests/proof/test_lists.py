@@ -66,14 +66,14 @@ class Bought:
 
     @property
     def lost(self) -> list[str]:
-        """The kinds of list that hide every job whose answer was lost."""
+        """Return the kinds of list that hide every job whose answer was lost."""
         doubted = {row["url"] for row in videos(self.queue) if row["state"] == "in_doubt"}
         jobs = enumerate(read_book(self.book), start=1)
         return [f"hide-{number}" for number, job in jobs if job.url in doubted]
 
 
 def faults() -> Iterator[tuple[int, str]]:
-    """By the number of the request; never so many in a row that the worker makes a pause."""
+    """Yield troubles by request number, never enough in a row to cause a cool-down."""
     for block in range(BLOCKS):
         places = [4 * block + place for place in random.sample(range(3, 7), 2)]
         yield from zip(places, ("lost", "reset"), strict=True)
@@ -93,14 +93,14 @@ async def buy(ground: Ground, number: int) -> Bought:
 
 
 def cuts(way: str, *kinds: str) -> list[Shown]:
-    """Lists that are cut off somewhere."""
+    """Return lists that are cut off somewhere."""
     jobs = VIDEOS - BLOCKS
     count = CUTS if FULL or not LESS_OFTEN.intersection(kinds) else 0
     return [Shown(kinds=[f"{way}-{n}", *kinds]) for n in random.sample(range(jobs), count)]
 
 
 def misleading(bought: Bought) -> dict[str, list[Shown]]:
-    """Every list of a round, by what is said of it in the table."""
+    """Return every list of a round, by what is said of it in the table."""
     nothing = Shown(simulator={"list_delay_seconds": 3600}, vague=True)
     unnamed = [Shown(kinds=[kind], vague=True) for kind in ("no-ids", "bare")]
     finished = [
@@ -158,7 +158,7 @@ async def show(ground: Ground, bought: Bought, lists: Sequence[Shown]) -> list[s
 
 
 def settled(queue: str) -> tuple[int, int]:
-    """How many doubts were settled by a job, and how many by its absence."""
+    """Return how many doubts were settled by a job, and how many by its absence."""
     found = execute(queue, "SELECT count(*) AS n FROM history WHERE fact = 'found'")
     absent = execute(queue, "SELECT count(*) AS n FROM history WHERE fact = 'absent'")
     return int(str(found[0]["n"])), int(str(absent[0]["n"]))
@@ -174,7 +174,7 @@ async def send_again(ground: Ground, bought: Bought, queue: str) -> None:
 def enter(
     ground: Ground, tried: list[Tried], bought: Bought, what: str, queues: Sequence[str], count: int
 ) -> None:
-    """What the book says of these queues, in the table."""
+    """Enter the book's verdict on these queues in the table."""
     found = judge(bought.book, bought.urls, queues)
     kind = ground.databases.kind
     tried.append(Tried(scenario=6, what=what, kind=kind, times=count, verdict=found))

@@ -41,7 +41,7 @@ EACH = times(1, 8)
 
 
 def named(what: str) -> str:
-    """As a part of an address."""
+    """Return it as a part of an address."""
     return what.replace(" ", "-").replace("'", "")
 
 

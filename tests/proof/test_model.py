@@ -40,7 +40,7 @@ PICK, YES_OR_NO, WORKER = st.integers(0, 99), st.booleans(), st.integers(0, 2)
 
 
 LIVES = {"sqlite": times(15, 2_000), "postgresql": times(6, 1_000)}
-"""How many are tried; one takes twice as long on a server."""
+"""Number of lives tried; one takes twice as long on a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Step:
 
 
 def step(action: Callable[..., None], **how: st.SearchStrategy[object]) -> st.SearchStrategy[Step]:
-    """Every way in which it can happen."""
+    """Return every way in which it can happen."""
     return st.builds(Step, st.just(action), st.fixed_dictionaries(how))
 
 
@@ -97,14 +97,14 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """A new queue, with a few videos."""
+        """Make a new queue with a few videos."""
         self.address = self.databases.new("life")
         self.life = Life(self.address)
         self.life.insert(5, None, again=False)
 
     @rule(step=STEPS)
     def happens(self, step: Step) -> None:
-        """One step."""
+        """Take one step."""
         step.action(self.life, **step.how)
 
     @invariant()
@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
         self.life.hold()
 
     def teardown(self) -> None:
-        """Everything comes to rest, and nothing is lost."""
+        """Drain the queue and check that nothing is lost."""
         try:
             self.life.come_to_rest()
         finally:
@@ -123,9 +123,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3_600)
 def test_the_laws_hold_whatever_happens(databases: Databases) -> None:
-    """Some order of crashes, late answers, lists, commands and clocks loses a video or buys it
-    twice.
-    """
+    """In any order of crashes, late answers, lists, commands and clocks, every law holds."""
     run_state_machine_as_test(
         type("Machine", (Machine,), {"databases": databases}),
         settings=settings(

@@ -20,14 +20,14 @@ ALL = (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED)
 CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"
-"""What imports nearly everything."""
+"""A test that imports nearly every module."""
 
 HANGS_SECONDS = 300
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, to be changed; all the tests that are asked are green in it."""
+    """Return the project, to be changed; all the tests that are asked are green in it."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("worker", "tests", "migrations"):
         shutil.copytree(ROOT / name, folder / name)
@@ -39,7 +39,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_law_stands_where_it_is_to_be_taken_out() -> None:
-    """A change of the code leaves behind what only the full check would miss, weeks later."""
+    """Every snippet of a mutation stands exactly once in its file."""
     gone = [law.law for law in ALL if (ROOT / law.file).read_text().count(law.old) != 1]
     assert [] == gone
 
@@ -47,7 +47,7 @@ def test_every_law_stands_where_it_is_to_be_taken_out() -> None:
 @pytest.mark.timeout(2 * HANGS_SECONDS)
 @pytest.mark.parametrize("mutation", CHOSEN, ids=lambda mutation: mutation.law)
 def test_a_law_that_is_taken_out_is_missed(copy: Path, mutation: Mutation) -> None:
-    """A law that no test would miss is a promise until the next change of the code."""
+    """Each named test fails when its law is removed from the code."""
     with _mutated(copy, mutation):
         red = _tested(copy, mutation.tests, mutation.file)
     failed = [line.split()[1] for line in red.stdout.splitlines() if line.startswith("FAILED ")]

@@ -28,7 +28,7 @@ class Scene:
     api: str
 
     async def worker(self, api_url: str) -> Program:
-        """A worker on the queue."""
+        """Return a worker on the queue."""
         return await self.ground.start("drain", database_url=self.queue, api_url=api_url)
 
 
@@ -37,7 +37,7 @@ At = Callable[[Scene], AbstractAsyncContextManager[Program]]
 
 
 def in_its_writing(point: str) -> At:
-    """A worker that stops by itself around a commit."""
+    """Return a worker that stops by itself around a commit."""
 
     @asynccontextmanager
     async def at(scene: Scene) -> AsyncIterator[Program]:
@@ -54,7 +54,7 @@ def in_its_writing(point: str) -> At:
 
 
 def unread(scheme: str, taken: int) -> At:
-    """A server that takes a connection and reads ``taken`` bytes of what comes on it."""
+    """Return a server that takes a connection and reads ``taken`` bytes of what comes on it."""
 
     @asynccontextmanager
     async def at(scene: Scene) -> AsyncIterator[Program]:
@@ -73,7 +73,7 @@ def unread(scheme: str, taken: int) -> At:
 
 
 def unanswered(trouble: Callable[[asyncio.Event], Trouble]) -> At:
-    """A server that leaves the first video's request unanswered at its event."""
+    """Return a server that leaves the first video's request unanswered at its event."""
 
     @asynccontextmanager
     async def at(scene: Scene) -> AsyncIterator[Program]:
@@ -87,7 +87,7 @@ def unanswered(trouble: Callable[[asyncio.Event], Trouble]) -> At:
 
 
 def head_only(reached: asyncio.Event) -> Trouble:
-    """Accepted; the head of the answer is said, and nothing of its body."""
+    """Accept the request and send the head of the answer without its body."""
 
     async def say(line: Line, forward: Forward) -> None:
         head, _ = (await forward()).split(b"\r\n\r\n", 1)
@@ -99,7 +99,7 @@ def head_only(reached: asyncio.Event) -> Trouble:
 
 
 def nothing_at_all(reached: asyncio.Event) -> Trouble:
-    """Accepted; nothing is said."""
+    """Accept the request and send nothing."""
 
     async def say(line: Line, forward: Forward) -> None:
         await forward()
@@ -111,7 +111,7 @@ def nothing_at_all(reached: asyncio.Event) -> Trouble:
 
 @asynccontextmanager
 async def locked_out(scene: Scene) -> AsyncIterator[Program]:
-    """Somebody else holds the database's lock when the answer has come."""
+    """Hold the database's lock when the answer has come."""
     with session(scene.queue) as other:
 
         async def lock(line: Line, forward: Forward) -> None:
@@ -164,7 +164,7 @@ POINTS = (
 
 
 def states(queue: str) -> list[object]:
-    """Of the video at the point, and of the one that comes after it."""
+    """Return the states of the video at the point and of the next one."""
     return [row["state"] for row in videos(queue)]
 
 

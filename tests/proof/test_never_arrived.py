@@ -29,7 +29,7 @@ CAUSES = ("refused", "a name that is not known", "TLS that fails", "a connect ti
 
 @asynccontextmanager
 async def unreachable(folder: Path) -> AsyncIterator[dict[str, str]]:
-    """An address for each cause."""
+    """Yield an address for each cause."""
 
     async def nothing(line: Line) -> None:
         await line.rest()

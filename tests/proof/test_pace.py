@@ -1,4 +1,4 @@
-"""One pace and one cool-down for everybody (law 10), by the log of the imitation."""
+"""Prove one pace and one cool-down for all workers (law 10), by the simulator's log."""
 
 import asyncio
 import random

@@ -20,7 +20,7 @@ from worker.simulator import Options, Simulator
 PROCESSES = 6
 
 HELD_SECONDS = (5, 1, 20) if FULL else (5, 1)
-"""How long a writer holds the lock: before the first claim, then while answers come."""
+"""Seconds that a writer holds the lock: before the first claim, then while answers come."""
 
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 """One request in twenty."""
@@ -36,13 +36,13 @@ SMALLEST_BYTES = 32_768
 
 @asynccontextmanager
 async def imitation(ground: Ground, **options: Any) -> AsyncIterator[Simulator]:  # noqa: ANN401
-    """The API within the test; its book is the judge's."""
+    """Yield the API within the test; its book is the judge's."""
     async with Simulator(Options(book=ground.book, **options)) as simulator:
         yield simulator
 
 
 async def hold(queue: str, seconds: float) -> None:
-    """Keep everybody else from writing for so long."""
+    """Keep all other processes from writing for that long."""
     with session(queue) as other:
         other.lock()
         await asyncio.sleep(seconds)  # not to wait: the lock is held for a time
@@ -90,24 +90,24 @@ class Scene:
     urls: Sequence[str]
 
     async def drain(self, **more: Any) -> Program:  # noqa: ANN401
-        """A worker on the queue."""
+        """Return a worker on the queue."""
         worker: dict[str, Any] = {"database_url": self.queue, "api_url": self.api.url}
         return await self.ground.start("drain", **worker, **more, grace_seconds=1)
 
     async def in_full_work(self) -> Program:
-        """A worker that has sent a random share of the queue."""
+        """Return a worker that has sent a random share of the queue."""
         program = await self.drain()
         share = random.randrange(2, EACH // 2)
         await within(self.api.wait_until(lambda: len(self.sent()) >= share))
         return program
 
     def sent(self) -> set[str]:
-        """The videos of this queue of which the API has heard."""
+        """Return the videos of this queue of which the API has heard."""
         return {str(request.url) for request in self.api.requests} & set(self.urls)
 
 
 async def full_disk(scene: Scene) -> None:
-    """No file of the worker may grow any more, while it has answers to write and more to send."""
+    """Stop the worker's files from growing, while it has answers to write and more to send."""
     with long_log(scene.queue) as log:
         program = await scene.in_full_work()
         size = log.stat().st_size
@@ -117,7 +117,7 @@ async def full_disk(scene: Scene) -> None:
 
 
 async def read_only(scene: Scene) -> None:
-    """The worker may read the file and its folder, and write neither."""
+    """Make the file and its folder read-only."""
     with without_right(scene.queue):
         program = await scene.drain(program=("-c", OBEY_MODES, "-m", "worker"))
         told(await program.ended(), "read-only")
@@ -125,9 +125,7 @@ async def read_only(scene: Scene) -> None:
 
 
 async def damaged(scene: Scene) -> None:
-    """Each page but the first is noise, or the file ends early, or is another; then it is restored
-    from a copy.
-    """
+    """Damage, cut or replace the file; then restore it from a copy."""
     good = scene.queue.read_bytes()
     noise = good[:4096] + random.randbytes(len(good) - 4096)
     kinds = [(noise, "damaged"), (good[:9000], "damaged"), (b"no" * 9000, "no SQLite")]
@@ -141,7 +139,7 @@ async def damaged(scene: Scene) -> None:
 
 
 async def deleted(scene: Scene) -> None:
-    """The file is removed while the worker has it open; a person finds it again."""
+    """Remove the file while the worker has it open; then put it back."""
     program = await scene.in_full_work()
     files = [*scene.queue.parent.glob("queue.db*")]
     for file in files:
@@ -197,14 +195,14 @@ async def played(scene: Scene, play: Callable[[Scene], Awaitable[None]]) -> None
 
 
 def told(done: Ended, why: str) -> None:
-    """A worker that ended in a sentence for the one who minds the disk."""
+    """Check that the worker ended with a sentence about the disk."""
     assert (78, []) == (done.code, [line for line in done.err.splitlines() if "Trace" in line])
     assert any(why in sentence for sentence in done.sentences), done.err
 
 
 @contextmanager
 def long_log(path: Path) -> Iterator[Path]:
-    """The database's write-ahead log, kept and made as long as SQLite needs a file to be."""
+    """Yield the database's write-ahead log, kept and made as long as SQLite needs a file to be."""
     log = path.with_name(f"{path.name}-wal")
     with session(str(path)) as other:
         while not log.exists() or log.stat().st_size < SMALLEST_BYTES:

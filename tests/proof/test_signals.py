@@ -16,10 +16,10 @@ from tests.proof.ground import FULL, Ground, addresses
 from worker.simulator import Limit, Options, Simulator
 
 AT_ONCE_SECONDS = 5.0
-"""What an end may take on a busy machine where nobody waits for a timeout or a cool-down."""
+"""Seconds that an end may take on a busy machine without a timeout or a cool-down."""
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-"""What a shell calls an end by a signal."""
+"""The exit code of an end by a signal in a shell."""
 
 UNTOLD = {-signal.SIGTERM, -signal.SIGINT, 1}
 """The end of a Python that has not come to the program yet."""
@@ -56,7 +56,7 @@ class Scene:
 
     @asynccontextmanager
     async def working(self, options: Mapping[str, Any], **more: object) -> AsyncIterator[Work]:
-        """A worker on the queue, and an API of its own that behaves so."""
+        """Yield a worker on the queue, and an API of its own that behaves so."""
         async with Simulator(Options(book=self.ground.book, **options)) as api:
             worker: dict[str, Any] = {"database_url": self.queue, "api_url": api.url, **more}
             yield Work(api=api, program=await self.ground.start(self.command, **worker))
@@ -76,7 +76,7 @@ class Scene:
 
 
 async def at_work(scene: Scene) -> None:
-    """Some requests are under way, and answered within the grace."""
+    """Signal with requests in flight that are answered within the grace."""
     async with scene.working({"latency_seconds": 0.05}) as work:
         await within(work.api.wait_for_requests(random.randrange(1, EACH)))
         await scene.stopped(work.program)
@@ -84,7 +84,7 @@ async def at_work(scene: Scene) -> None:
 
 
 async def in_a_cool_down(scene: Scene) -> None:
-    """The API has asked for a pause that is longer than anybody's patience."""
+    """Signal during a very long cool-down."""
     async with scene.working({"limit": Limit(3, 50)}) as work:
         await work.program.logged("attempt_ended", outcome="throttled")
         await scene.stopped(work.program)
@@ -92,7 +92,7 @@ async def in_a_cool_down(scene: Scene) -> None:
 
 
 async def at_a_hung_server(scene: Scene) -> None:
-    """No request is answered any more, and the grace is short."""
+    """Signal with a short grace while no request is answered."""
     async with scene.working(HANGING, grace_seconds=0.2) as work:
         await hung(work)
         await scene.stopped(work.program)
@@ -100,7 +100,7 @@ async def at_a_hung_server(scene: Scene) -> None:
 
 
 async def twice_at_a_hung_server(scene: Scene) -> None:
-    """No request is answered any more, and the grace is long."""
+    """Signal with a long grace while no request is answered."""
     async with scene.working(HANGING, grace_seconds=600, timeout_seconds=600) as work:
         await hung(work)
         await scene.stopped(work.program, signals=2)
@@ -108,7 +108,7 @@ async def twice_at_a_hung_server(scene: Scene) -> None:
 
 
 async def at_its_start(scene: Scene) -> None:
-    """The process may not listen yet, or work already."""
+    """Signal at the start, before or after the handler is set."""
     async with scene.working({"latency_seconds": 0.05}) as work:
         await asyncio.sleep(random.uniform(0, 1.5))  # not to wait: to hit any step of the start
         work.program.signal(scene.number)
@@ -150,7 +150,7 @@ SCENES: Mapping[str, Callable[[Scene], Coroutine[None, None, None]]] = {
 
 
 def plan() -> Sequence[tuple[str, signal.Signals]]:
-    """The commands and signals of the rounds."""
+    """Return the commands and signals of the rounds."""
     both = [(command, number) for number in CODES for command in ("drain", "run")]
     return both * 5 if FULL else random.sample(both, 1)
 
@@ -186,6 +186,6 @@ async def test_a_signal_ends_a_process_in_order(ground: Ground) -> None:
 
 
 async def finish(ground: Ground, queues: Sequence[str]) -> None:
-    """Let a worker that nobody stops do what is left."""
+    """Let a worker drain the rest without a signal."""
     async with Simulator(Options(book=ground.book)) as api:
         await ground.finish(*queues, api_url=api.url)

@@ -26,7 +26,7 @@ LONG_AGO = "2020-01-01 00:00:00"
 """Due for every clock."""
 
 FATES = ("left-in-doubt", "found", "called-absent", "sent-again", "doubted-again")
-"""What other workers make of a frozen worker's videos, before it is thawed."""
+"""The fates of a frozen worker's videos in other workers' hands, before it is thawed."""
 
 SENT = {"sent-again": "submitted", "doubted-again": "in_doubt"}
 """Those that others have sent by then, and what they are."""
@@ -69,7 +69,7 @@ class Stage:
 
     @property
     def worker(self) -> dict[str, Any]:
-        """The settings of all."""
+        """Return the settings of all."""
         where = {"database_url": self.queue, "api_url": self.simulator.url}
         return {**where, "timeout_seconds": 1, "concurrency": 2 * len(FATES)}
 
@@ -113,14 +113,15 @@ class Stage:
         execute(self.queue, sql, LONG_AGO, self.urls[fate])
 
     def end_sessions(self) -> None:
-        """A frozen worker that waited for the lock of a server gets it, and keeps everybody else
-        from it, until the server ends its session. Somebody does that at once.
+        """End the session of a frozen worker on a server.
+
+        A frozen worker may hold a lock until the server ends its session.
         """
         if is_server(self.queue):
             execute(self.queue, END_SESSIONS)
 
     def states(self) -> dict[str, object]:
-        """Of the fates' videos."""
+        """Return the columns of the fates' videos."""
         known = {row["url"]: row["state"] for row in videos(self.queue)}
         return {fate: known[url] for fate, url in self.urls.items()}
 
@@ -130,12 +131,12 @@ class Stage:
             await asyncio.sleep(0.02)
 
     def sent(self) -> Counter[str]:
-        """How many requests came for each fate."""
+        """Return how many requests came for each fate."""
         fates = {url: fate for fate, url in self.urls.items()}
         return Counter(fates[r.url] for r in self.simulator.requests if r.url in fates)
 
     def jobs(self, fate: str) -> list[str]:
-        """The jobs of its video, in their order."""
+        """Return the jobs of its video, in their order."""
         return [j.job_id for j in self.simulator.accepted if j.url == self.urls[fate]]
 
 
@@ -198,7 +199,7 @@ POINTS: Mapping[str, Callable[[Stage, str], Awaitable[None]]] = {
 
 
 async def freeze(ground: Ground, point: str, number: int, jumps: str, seconds: float) -> list[str]:
-    """Play one freeze with an API of its own; the videos that must be bought once."""
+    """Play one freeze with its own API; return the videos that must be bought once."""
     name = f"{point.split(maxsplit=1)[0]}-{number}"
     async with Simulator(Options(book=ground.folder / f"{name}.jsonl")) as simulator:
         stage = Stage(ground, simulator, name, seconds)

@@ -24,7 +24,7 @@ CLEAR_LATER: Mapping[str, Sequence[Trouble]] = {
     "not-bought-then-refused": (end_before, REFUSE),
     "bought-then-turned-away-to-the-last-attempt": (reset_after, TURN_AWAY),
 }
-"""What the first request of a video meets, and then every other: clear answers."""
+"""The troubles of a video's first request and of all later ones: clear answers."""
 
 REFUSED: Mapping[str, Sequence[Trouble]] = {"refused-at-once": (REFUSE,)}
 """Nothing about it was ever unclear."""
@@ -33,7 +33,7 @@ Way = Callable[[Ground, str, str], Awaitable[None]]
 
 
 async def by_a_person(ground: Ground, queue: str, api: str) -> None:
-    """A person takes the risk, and the worker sends again."""
+    """Send again at a person's risk."""
     worker: dict[str, Any] = {"database_url": queue, "api_url": api, "max_attempts": 2}
     assert 1 == (await ground.run("drain", **worker)).code
     retry = ("retry", "--state", "in_doubt", "--may-buy-twice", "--yes")
@@ -42,7 +42,7 @@ async def by_a_person(ground: Ground, queue: str, api: str) -> None:
 
 
 async def by_setting(ground: Ground, queue: str, api: str) -> None:
-    """The worker takes the risk, being told to, until the attempts are used up."""
+    """Send again at the worker's configured risk, until the attempts are used up."""
     worker: dict[str, Any] = {"database_url": queue, "api_url": api, "max_attempts": 3}
     risk = {"on_doubt": "retry", "doubt_settle_seconds": 0, "backoff_base_seconds": 0.05}
     assert 1 == (await ground.run("drain", "--wait", **worker, **risk)).code
@@ -56,12 +56,12 @@ EACH = 2
 
 
 def prefix_of(way: str) -> str:
-    """As a part of an address and of a file's name."""
+    """Return it as a part of an address and of a file's name."""
     return way.split(maxsplit=1)[0].replace("_", "-")
 
 
 def troubled(way: str) -> Mapping[str, Sequence[Trouble]]:
-    """What the videos of one way meet; the proxy tells the ways apart by their addresses."""
+    """Return what the videos of one way meet; the proxy tells the ways apart by their addresses."""
     kinds = {**CLEAR_LATER, **REFUSED}
     return {f"{prefix_of(way)}-{kind}": met for kind, met in kinds.items()}
 

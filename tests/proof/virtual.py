@@ -52,7 +52,7 @@ class Fleet:
     _brake: pace.Brake | None = None
 
     def work(self, seconds: float) -> list[Arrival]:
-        """What arrives in so many seconds."""
+        """Return what arrives in so many seconds."""
         look = 0.0
         while look < seconds:
             for_now = self._events and self._events[0][0] <= look
@@ -63,7 +63,7 @@ class Fleet:
         return [each for each in self.arrivals if each.at < seconds]
 
     def _claim(self, look: float) -> float:
-        """Reserve what the pace allows; when to look again. Arrivals come before that."""
+        """Reserve the allowed starts; return when to try again, after their arrivals."""
         now = BEGIN + timedelta(seconds=look)
         brake = pace.resume(self._brake, self._next_start, now)
         gap = pace.spacing(pace.rate_in_force(self.rate, brake, now), 1.0)
@@ -79,7 +79,7 @@ class Fleet:
         return look
 
     def _receive(self, at: float, wait: int, began: float) -> None:
-        """A request arrives, or its 429 is read: ``wait`` seconds told."""
+        """Let a request arrive, or read its 429 with a wait of ``wait`` seconds."""
         if wait:
             now = BEGIN + timedelta(seconds=at)
             until = now + timedelta(seconds=wait * (1 + self.dice.random() / 10))

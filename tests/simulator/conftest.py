@@ -1,4 +1,4 @@
-"""What the tests of the simulator share: a body, an HTTP client, and a client of bare bytes."""
+"""Share a body, an HTTP client and a raw client among the tests of the simulator."""
 
 import asyncio
 import json

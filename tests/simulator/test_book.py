@@ -42,7 +42,7 @@ def test_a_job_is_a_line_at_once(path: Path) -> None:
 
 
 def test_a_book_is_read_back_and_continued(path: Path) -> None:
-    """What one book wrote the next one knows, and adds to."""
+    """A second book reads the first one's jobs and adds to them."""
     for number in (1, 2):
         book = Book(path)
         book.open()

@@ -27,7 +27,7 @@ def test_a_failure_is_read_from_text() -> None:
     ],
 )
 def test_a_wrong_failure_is_named_with_the_way_out(text: str, way_out: str) -> None:
-    """Whoever mistypes a failure is told what was wrong and what to write instead."""
+    """A mistyped failure is an error that names it and the right form."""
     with pytest.raises(ValueError, match=re.escape(way_out)) as raised:
         parse_failure(text)
     assert text in str(raised.value)

@@ -178,7 +178,7 @@ async def test_a_whole_answer_cut_off(raw: Raw, make_body: MakeBody) -> None:
 
 
 async def test_no_http_at_all(raw: Raw, make_body: MakeBody) -> None:
-    """What comes back is not HTTP, and yet a job exists."""
+    """The answer is not HTTP, and yet a job exists."""
     async with meeting("garbage") as simulator:
         answer = await raw(simulator.url, make_body())
         assert answer
@@ -272,7 +272,7 @@ async def test_a_stop_ends_a_stall(client: aiohttp.ClientSession, make_body: Mak
 async def test_a_client_that_leaves_a_stall_has_bought(
     connect: Connect, head: Head, make_body: MakeBody
 ) -> None:
-    """Going away undoes no purchase, and the answer to nobody is no error."""
+    """A client that leaves undoes no purchase, and its answer is no error."""
     async with meeting("stall") as simulator:
         _, writer = await connect(simulator.url)
         data = json.dumps(make_body()).encode()

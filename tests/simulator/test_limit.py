@@ -23,7 +23,7 @@ def test_a_limit_is_read_from_text(text: str, limit: Limit) -> None:
 
 @pytest.mark.parametrize("text", ["", "20", "20/", "20/1", "0/s", "5/0s", "5/d", "-1/s", "five/s"])
 def test_a_wrong_limit_is_named_with_the_way_out(text: str) -> None:
-    """Whoever mistypes a limit is told what was wrong and what to write instead."""
+    """A mistyped limit is an error that names it and the right form."""
     with pytest.raises(ValueError, match="for example 20/1s") as raised:
         parse_limit(text)
     assert repr(text) in str(raised.value)
@@ -56,7 +56,7 @@ def test_the_wait_ends_when_there_is_room_and_not_before() -> None:
 
 
 def test_a_narrowed_limit_counts_what_came_before() -> None:
-    """When the limit is lowered in mid-run, the wait is that of the lower limit."""
+    """After the limit is lowered, the wait is that of the lower limit."""
     window = Window()
     for at in (0.0, 1.0, 2.0):
         window.count(at)
@@ -77,7 +77,7 @@ def test_a_change_is_read_from_text(text: str, change: Change) -> None:
 
 @pytest.mark.parametrize("text", ["", "60", "60:5/1s", "=5/1s", "-1=5/1s", "nan=5/1s", "x=5/1s"])
 def test_a_wrong_change_is_named_with_the_way_out(text: str) -> None:
-    """Whoever mistypes a change is told what was wrong and what to write instead."""
+    """A mistyped change is an error that names it and the right form."""
     with pytest.raises(ValueError, match="SECONDS=LIMIT, such as 60=5/1s") as raised:
         parse_change(text)
     assert repr(text) in str(raised.value)
@@ -99,6 +99,6 @@ def test_the_latest_change_holds(seconds: float, count: int) -> None:
 
 
 def test_a_limit_may_come_later() -> None:
-    """Where nothing was told for the beginning, all is let through until the first change."""
+    """Without a first limit, every request passes until the first change."""
     changes = (Change(60, Limit(5, 1.0)),)
     assert [None, Limit(5, 1.0)] == [limit_at(None, changes, at) for at in (59, 60)]

@@ -24,12 +24,12 @@ PLAIN = {
 
 
 def shown(*kinds: str, jobs: Sequence[Listed] = JOBS, seed: int = 0) -> dict[str, Any]:
-    """A list of these kinds."""
+    """Return a list of these kinds."""
     return document(kinds, jobs, seed)
 
 
 def numbers(entries: Sequence[Mapping[str, object]]) -> list[int]:
-    """Which of the jobs they are."""
+    """Return which of the jobs they are."""
     return [int(str(entry["job_id"]).removeprefix("job-")) for entry in entries]
 
 
@@ -37,7 +37,7 @@ def numbers(entries: Sequence[Mapping[str, object]]) -> list[int]:
 async def listing(
     client: aiohttp.ClientSession, options: Options, *bodies: Body
 ) -> AsyncIterator[aiohttp.ClientResponse]:
-    """The answer to list_jobs when jobs have been made from these bodies."""
+    """Yield the answer to list_jobs when jobs have been made from these bodies."""
     async with Simulator(options) as simulator:
         for body in bodies:
             async with client.post(f"{simulator.url}/new_job", json=body) as answer:
@@ -48,7 +48,7 @@ async def listing(
 
 
 def test_a_whole_list_shows_every_job_oldest_first() -> None:
-    """Who orders nothing gets a list in which everything can be found."""
+    """The list without a kind shows every job whole."""
     found = shown()
     assert [1, 2, 3, 4, 5] == numbers(found["jobs"])
     assert PLAIN == found["jobs"][0]
@@ -68,7 +68,7 @@ def test_a_whole_list_shows_every_job_oldest_first() -> None:
     ],
 )
 def test_a_list_that_is_cut_off_shows_the_rest(kinds: list[str], left: list[int]) -> None:
-    """A proof about cut lists would prove nothing if the wrong jobs were cut off."""
+    """A list that is cut off shows exactly the other jobs."""
     assert left == numbers(shown(*kinds)["jobs"])
 
 
@@ -91,7 +91,7 @@ def test_a_shuffled_list_is_cut_by_age_all_the_same() -> None:
     ],
 )
 def test_signs_of_paging_tell_the_truth(kinds: list[str], signs: Body) -> None:
-    """A total that left out the hidden jobs would not give them away."""
+    """Total and next page count the hidden jobs too."""
     found = shown(*kinds)
     assert signs == {name: value for name, value in found.items() if name != "jobs"}
 
@@ -179,7 +179,7 @@ async def test_a_list_may_fail(
 async def test_the_kinds_hold_on_the_wire(
     client: aiohttp.ClientSession, make_body: Callable[..., Body]
 ) -> None:
-    """What was ordered is what list_jobs shows."""
+    """list_jobs shows the list of the chosen kinds."""
     options = Options(listing=("newest-1", "total", "no-ids"))
     async with listing(client, options, make_body("r-1"), make_body("r-2")) as answer:
         found = await answer.json()
@@ -238,7 +238,7 @@ def test_the_same_jobs_finish_again_with_the_same_seed() -> None:
 
 @pytest.mark.parametrize("kind", ["shuffle", "newest", "newest--1", "hide-x", "STATUS", "601", ""])
 def test_a_kind_that_is_none_is_named(kind: str) -> None:
-    """A typing error would be a whole list, and a proof about nothing."""
+    """An unknown kind of list is an error that names it."""
     with pytest.raises(ValueError, match=f"^'{kind}' is no kind of list; .*two-arrays") as told:
         Options(listing=[kind])
     assert kind != "shuffle" or "did you mean 'shuffled'?" in str(told.value)
@@ -246,11 +246,11 @@ def test_a_kind_that_is_none_is_named(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", LIST_KINDS)
 def test_every_kind_that_is_listed_can_be_ordered(kind: str) -> None:
-    """What the help shows is what there is."""
+    """Every kind in the help is accepted."""
     check_kind(kind.replace("STATUS", "503").replace("-N", "-7"))
 
 
 def test_the_share_of_finished_jobs_is_one() -> None:
-    """More than all cannot be finished."""
+    """A share of finished jobs above 1 is an error."""
     with pytest.raises(ValueError, match="outside 0 to 1"):
         Options(finished_share=1.5)

@@ -77,7 +77,7 @@ async def test_after_the_wait_there_is_room(
 async def test_a_limit_changes_after_the_first_request(
     client: aiohttp.ClientSession, make_body: MakeBody
 ) -> None:
-    """What is told for a later time is counted from the first request, not from the start."""
+    """A limit change is timed from the first request, not from the start."""
     changes = (Change(0.0, Limit(1, 3600)), Change(0.05, Limit(3, 3600)))
     async with Simulator(Options(limit=Limit(9, 3600), limit_changes=changes)) as simulator:
         deadline = time.monotonic() + 10
@@ -178,7 +178,7 @@ async def test_what_cannot_start_leaves_nothing_open(tmp_path: Path) -> None:
 async def test_waiting_ends_with_what_was_waited_for(
     client: aiohttp.ClientSession, make_body: MakeBody
 ) -> None:
-    """Whoever waits for the second request is woken by it and not by the first."""
+    """A wait for the second request ends with it and not with the first."""
     async with Simulator(Options(script={1: "500"})) as simulator:
         requests = asyncio.create_task(simulator.wait_for_requests(2))
         accepted = asyncio.create_task(simulator.wait_for_accepted(1))

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, create_engine, select, update
 
 from tests.conftest import START
 from tests.parts import add, facts, later, plans, row
-from worker.core.audit import Match, Row
+from worker.core.audit import AuditRow, Match
 from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 from worker.db.database import Database
@@ -28,7 +28,7 @@ def listing(*, identifiers: tuple[str, ...] = (), urls: tuple[str, ...] = ()) ->
     return Listing(entries=(job,), paged=None, shape="")
 
 
-async def chosen(database: Database, shown: Listing) -> list[Row]:
+async def chosen(database: Database, shown: Listing) -> list[AuditRow]:
     """The videos that an audit of this list compares."""
     return await database.read(lambda c: audit.rows(c, shown))
 
@@ -95,7 +95,7 @@ async def test_a_video_is_known_by_what_was_or_would_be_sent(
     everything = listing(identifiers=(MADE, "m", "own"))
     claims = columns.get("claims", 0)
     assert [
-        Row(
+        AuditRow(
             video_id=1,
             state=State.PENDING,
             claims=claims,  # type: ignore[arg-type]

@@ -1,1 +1,1 @@
-"""The decisions: values in, values out. No clock, no dice, no I/O, only the standard library."""
+"""Decide from values alone. No clock, no dice, no I/O, only the standard library."""

@@ -1,7 +1,4 @@
-"""What helps against a failure or a doubt, in a sentence; and which of them are of one kind.
-
-Knows no table: it is given a state, a status and a message.
-"""
+"""Advise on a failure or a doubt in a sentence, and group messages of one kind. Knows no table."""
 
 import re
 
@@ -23,7 +20,7 @@ _BY_STATUS = {
 
 
 def remedy(state: State, status: int | None, message: str) -> str:
-    """What a person can do about a video in this state with this last result."""
+    """Return the way out for a video in this state with this last result."""
     if state is State.IN_DOUBT:
         return (
             "valossa-ingest reconcile asks the API for it; what that leaves, look up in the "
@@ -44,7 +41,5 @@ def remedy(state: State, status: int | None, message: str) -> str:
 
 
 def kind(message: str) -> str:
-    """A message without what differs from row to row: addresses, quoted values, identifiers,
-    numbers.
-    """
+    """Return the message with addresses, quoted values, identifiers and numbers blanked."""
     return _DIFFERS.sub("…", message)

@@ -1,27 +1,29 @@
-"""A whole list of jobs against what the table knows: what neither of them says of the other.
-
-Pure. What it finds is for a person: nothing follows from it by itself.
-"""
+"""Compare a whole list of jobs with the table. The result is for a person: no code acts on it."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.core.job_list import Entry, Listing
+from worker.core.job_list import Entry, Listing, grouped
 from worker.core.model import State
 
 WAITING = frozenset({"queued", "on_hold"})
-"""The states of a job that can still be cancelled (valossa-api.md, sections 4 and 7)."""
+"""The states of a job that can still be cancelled (worker/api/README.md, sections 4 and 7)."""
 
 FAILED = frozenset({"error"})
-"""The states of a job that brings no result (valossa-api.md, section 4)."""
+"""The states of a job that brings no result (worker/api/README.md, section 4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What the table says of a video. ``identifier``: what was, or would be, sent as its own;
-    ``made``: it is a random one of ours; ``submitted_at`` (UTC): when its job became known.
+class AuditRow:
+    """A video as the table knows it.
+
+    Attributes:
+        identifier: The identifier that was, or will be, sent.
+        made: The worker made the identifier at random.
+        submitted_at: When the job id was stored (UTC).
+
     """
 
     video_id: int
@@ -36,46 +38,52 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A job that is, or may be, this video's, though the table does not say so. ``sure``: the two
-    name each other and nothing else.
+    """A job that may be this video's, though the row has another job id or none.
+
+    ``sure``: the two name each other and nothing else.
     """
 
-    row: Row
+    row: AuditRow
     entry: Entry
     sure: bool
 
     @property
     def waits(self) -> bool:
-        """Whether the job can still be cancelled."""
+        """Return True if the job can still be cancelled."""
         return self.entry.job_id is not None and self.entry.status in WAITING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What does not fit: ``bought`` pending videos that have a job already, ``twice`` videos with
-    another job beside their own, ``duplicates`` those of them that may be cancelled, since their
-    own is shown and has not failed, ``unknown`` jobs of videos in any other state, ``gone``
-    submitted videos whose job is not shown (None where the list may be a part only).
-    ``strangers``: how many jobs are of no video here, which another queue with the same key would
-    explain.
+    """The differences between the list and the table.
+
+    Attributes:
+        bought: Pending videos that have a job already.
+        twice: Videos with another job beside their own.
+        duplicates: Those of ``twice`` to cancel: the video's own job is shown and has not failed.
+        unknown: Jobs of videos without a job id in any other state.
+        gone: Submitted videos whose job is not shown; None if the list may be incomplete.
+        strangers: Number of jobs of no video here, perhaps of another queue with the same key.
+
     """
 
     bought: Sequence[Match]
     twice: Sequence[Match]
     duplicates: Sequence[Match]
     unknown: Sequence[Match]
-    gone: Sequence[Row] | None
+    gone: Sequence[AuditRow] | None
     strangers: int
 
     @property
     def clean(self) -> bool:
-        """Whether everything fits."""
+        """Return True if the list and the table agree."""
         return not (self.bought or self.twice or self.unknown or self.gone)
 
 
-def compare(listing: Listing, rows: Sequence[Row], settled_at: datetime) -> Audit:
-    """The list against ``rows``: the videos that it may speak of, and all that have a job. It has
-    to show only what was submitted before ``settled_at`` (UTC).
+def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) -> Audit:
+    """Compare the list with ``rows``: the videos that its jobs may be of, and all that have a job.
+
+    Only jobs submitted before ``settled_at`` (UTC) must be in the list.
     """
     held = {row.job_id for row in rows if row.job_id is not None}
     free = [entry for entry in listing.entries if entry.job_id not in held]
@@ -101,11 +109,14 @@ def compare(listing: Listing, rows: Sequence[Row], settled_at: datetime) -> Audi
     )
 
 
-def _matches(free: Sequence[Entry], rows: Sequence[Row]) -> Iterator[Match]:
-    """Each job that no video has, with the videos that it names; a pending video also by its
-    address, as it stands in the jobs of a program that sent other identifiers.
+def _matches(free: Sequence[Entry], rows: Sequence[AuditRow]) -> Iterator[Match]:
+    """Yield each job that no video has with each video that it names.
+
+    A job that names no video may match pending videos by address: another program may have sent
+    other identifiers.
     """
-    by_identifier, by_url = _by_identifier(rows), _by_url(rows)
+    by_identifier = grouped((row.identifier, row) for row in rows)
+    by_url = grouped((row.url, row) for row in rows if row.state is State.PENDING)
     named = Counter(identifier for entry in free for identifier in entry.identifiers)
     shown = Counter(url for entry in free for url in entry.urls)
     for entry in free:
@@ -125,21 +136,6 @@ def _matches(free: Sequence[Entry], rows: Sequence[Row]) -> Iterator[Match]:
             yield Match(row=row, entry=entry, sure=alone and bool(entry.job_id))
 
 
-def _may_be(row: Row, entry: Entry) -> bool:
-    """Whether the job can be this video's: another database may send the same media id."""
+def _may_be(row: AuditRow, entry: Entry) -> bool:
+    """Return True if the job can be this video's: another database may send the same media id."""
     return row.made or not entry.urls or row.url in entry.urls
-
-
-def _by_identifier(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.identifier, []).append(row)
-    return found
-
-
-def _by_url(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.state is State.PENDING:
-            found.setdefault(row.url, []).append(row)
-    return found

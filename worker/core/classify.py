@@ -1,7 +1,7 @@
-"""What one exchange with the API means: the outcome table of design.md, section 4.
+"""Classify one exchange with the API as an outcome (README.md, What an answer means).
 
-Total: every status, every body and every failure has a line. Nothing else interprets a status, and
-this module knows no HTTP library: it is given facts.
+Every status, body and failure has a case. No other module interprets a status, and this one knows
+no HTTP library.
 """
 
 import json
@@ -34,8 +34,10 @@ _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response, as far as it was read. ``retry_after`` and ``date`` are the raw header values;
-    ``received_at`` (UTC) stands in for a missing ``date``.
+    """A response, as far as it was read.
+
+    ``retry_after`` and ``date`` are the raw header values; ``received_at`` (UTC) stands in for a
+    missing ``date``.
     """
 
     status: int
@@ -55,7 +57,7 @@ class NoAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """The last check before the first byte said no; nothing left."""
+    """A request stopped by the last check before its first byte; nothing was sent."""
 
     reason: str
 
@@ -64,7 +66,7 @@ ExchangeResult = Answer | NoAnswer | Withheld
 
 
 def classify(exchange: ExchangeResult) -> Outcome:
-    """The outcome of one exchange; its message is raw text, neither blanked nor cut."""
+    """Return the outcome of one exchange; its message is raw text, neither blanked nor cut."""
     match exchange:
         case Withheld(reason):
             return Released(reason)
@@ -107,8 +109,10 @@ def _success(answer: Answer) -> Outcome:
 
 
 def _clearly_later(answer: Answer) -> bool:
-    """A server error that says itself that nothing was made: the documented body of a 500 or 503
-    (valossa-api.md, section 10), or a 503 that names a time.
+    """Return True if a server error says that no job was made.
+
+    That is a 500 or 503 with the documented body (worker/api/README.md, section 10), or a 503 that
+    names a time.
     """
     documented = _documented_errors(_parsed(answer.body)) is not None
     told_when = answer.status == 503 and _seconds(answer) is not None
@@ -116,7 +120,7 @@ def _clearly_later(answer: Answer) -> bool:
 
 
 def _message(answer: Answer) -> str:
-    """``HTTP 400: Invalid value``: the documented messages, else the start of whatever came."""
+    """Return text like ``HTTP 400: Invalid value``: the documented messages, else the body."""
     errors = _documented_errors(_parsed(answer.body))
     page = _TAG.sub(" ", answer.body.decode("utf-8", "replace"))
     text = errors or " ".join(page.split())
@@ -124,7 +128,10 @@ def _message(answer: Answer) -> str:
 
 
 def _documented_errors(body: object) -> str | None:
-    """The messages of ``{"errors": [{"message": …}]}`` (valossa-api.md, section 10)."""
+    """Return the messages of ``{"errors": [{"message": …}]}`` (worker/api/README.md, section 10).
+
+    None if the body has another shape.
+    """
     errors = body.get("errors") if isinstance(body, dict) else None
     if not isinstance(errors, list) or not errors:
         return None
@@ -134,8 +141,9 @@ def _documented_errors(body: object) -> str | None:
 
 
 def _parsed(body: bytes) -> object:
-    """The body as JSON, None where it is none. Deep nesting raises RecursionError and a huge
-    integer ValueError; neither may pass as anything else than "not JSON".
+    """Return the body as JSON, or None if it is not JSON.
+
+    Deep nesting raises RecursionError and a huge integer ValueError: both count as "not JSON".
     """
     try:
         return json.loads(body)
@@ -144,7 +152,7 @@ def _parsed(body: bytes) -> object:
 
 
 def _seconds(answer: Answer) -> float | None:
-    """``Retry-After`` in seconds, dates measured against the answer's own ``Date``."""
+    """Return ``Retry-After`` in seconds; a date is measured against the answer's own ``Date``."""
     told = (answer.retry_after or "").strip()
     if _SECONDS.fullmatch(told):
         return float(told)

@@ -1,8 +1,7 @@
-"""What a list of jobs proves about a doubt: a job found, its absence, or nothing.
+"""Judge a doubt by a list of jobs: the job is found, it is absent, or nothing is proven.
 
-Pure: the list and what the table knows go in, a verdict comes out. Nothing here trusts the list to
-be whole, fresh or in order (valossa-api.md, section 15, lines 1 to 6): a job that it shows exists,
-and absence counts only where the list shows everything that was accepted around it.
+The list may be incomplete, stale or in any order (worker/api/README.md, section 15, lines 1 to 6).
+So a job in it exists, but absence counts only if it shows every job accepted around the doubt.
 """
 
 import re
@@ -12,25 +11,29 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
-from worker.core.job_list import Entry, Listing, Unlisted
+from worker.core.job_list import Entry, Listing, Unlisted, grouped
 
 _MADE = re.compile(r"[0-9a-f]{32}")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What an API takes as an identifier without changing it (valossa-api.md, section 15, line 3)."""
+"""An identifier that the API hardly changes (worker/api/README.md, section 15, line 3)."""
 
 SHOWN_JOBS = 3
-"""Jobs that a reason names."""
+"""Number of jobs that a reason names."""
 
 
 def is_made(request_id: str, media_id: str | None) -> bool:
-    """Whether an identifier is a random one of ours: a video with a media id is sent with that."""
+    """Return True if the worker made the identifier: a video with a media id is sent with that."""
     return not media_id and bool(_MADE.fullmatch(request_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourAcceptance:
-    """A video of ours of which the API said that it made ``job_id``, and the identifier that was
-    sent (None where the row is gone); ``at``: when the answer was written down (UTC).
+    """A job that the API accepted near a doubt.
+
+    Attributes:
+        request_id: The identifier that was sent; None if the row is gone.
+        at: When the answer was stored (UTC).
+
     """
 
     job_id: str
@@ -40,12 +43,18 @@ class NeighbourAcceptance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A video that was perhaps bought, and what the table knows around it; moments are UTC.
+    """A video that was perhaps bought, and the acceptances around it; times are UTC.
 
-    ``attempt`` is its last one, ``attempts`` how many count; ``began_at`` when the earliest of its
-    attempts in doubt can have begun, ``recorded_at`` when the last one was over. ``unique``: no
-    other video has this identifier. ``before`` and ``after``: whether a video was accepted before
-    the one and begun after the other; ``witnesses`` are those two and all accepted between them.
+    Attributes:
+        attempt: The number of its last attempt.
+        attempts: The number of attempts that count.
+        unique: No other video has this identifier.
+        began_at: The earliest possible start of its attempts in doubt; None if unknown.
+        recorded_at: When the last attempt was over.
+        before: A video was accepted before ``began_at``.
+        after: A video was begun after ``recorded_at`` and accepted.
+        neighbours: Those two videos and all accepted between them.
+
     """
 
     video_id: int
@@ -63,61 +72,59 @@ class Doubt:
 
     @property
     def made(self) -> bool:
-        """Whether we made the identifier, so that no other database sends the same."""
+        """Return True if the worker made the identifier, so that no other database sends it."""
         return is_made(self.request_id, self.media_id)
 
     @property
     def plain(self) -> bool:
-        """Whether the identifier can be expected to come back as it was sent."""
+        """Return True if the identifier should come back from the API as it was sent."""
         return self.made or bool(_PLAIN.fullmatch(self.request_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A list, arranged for questions. ``asked_at``: when it was asked for (UTC); ``held``: those of
-    its job ids that videos of ours have; absence counts for doubts that are ``settle`` older.
+    """A list, indexed.
+
+    Attributes:
+        asked_at: When the list was requested (UTC).
+        settle_after: Age of a doubt from which absence counts.
+        held: The job ids in the list that our videos have.
+        free_by_url: Jobs that none of our videos has.
+        nameless: Number of those jobs without an identifier.
+
     """
 
     asked_at: datetime
-    settle: timedelta
+    settle_after: timedelta
     paged: str | None
     held: Collection[str]
     by_job: Mapping[str | None, Entry]
     by_identifier: Mapping[str, Sequence[Entry]]
     free_by_url: Mapping[str, Sequence[Entry]]
-    """Jobs that no video of ours has."""
     nameless: int
-    """How many of them have no identifier."""
 
     @classmethod
     def of(
-        cls, listing: Listing, asked_at: datetime, held: Collection[str], settle: timedelta
+        cls, listing: Listing, asked_at: datetime, held: Collection[str], settle_after: timedelta
     ) -> Self:
-        """Arrange a list."""
-        by_identifier: dict[str, list[Entry]] = {}
-        for entry in listing.entries:
-            for identifier in entry.identifiers:
-                by_identifier.setdefault(identifier, []).append(entry)
-        free = [entry for entry in listing.entries if entry.job_id not in held]
-        free_by_url: dict[str, list[Entry]] = {}
-        for entry in free:
-            for url in entry.urls:
-                free_by_url.setdefault(url, []).append(entry)
+        """Index a list."""
+        entries = listing.entries
+        free = [entry for entry in entries if entry.job_id not in held]
         return cls(
             asked_at=asked_at,
-            settle=settle,
+            settle_after=settle_after,
             paged=listing.paged,
             held=held,
-            by_job={entry.job_id: entry for entry in listing.entries},
-            by_identifier=by_identifier,
-            free_by_url=free_by_url,
+            by_job={entry.job_id: entry for entry in entries},
+            by_identifier=grouped((name, entry) for entry in entries for name in entry.identifiers),
+            free_by_url=grouped((url, entry) for entry in free for url in entry.urls),
             nameless=sum(1 for entry in free if not entry.identifiers),
         )
 
-    def shows(self, witness: NeighbourAcceptance) -> bool:
-        """Whether the list shows this job under the identifier that we sent."""
-        entry = self.by_job.get(witness.job_id)
-        return entry is not None and witness.request_id in entry.identifiers
+    def shows(self, neighbour: NeighbourAcceptance) -> bool:
+        """Return True if the list shows this job under the identifier that was sent."""
+        entry = self.by_job.get(neighbour.job_id)
+        return entry is not None and neighbour.request_id in entry.identifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +141,13 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """The list shows jobs that may be this doubt's; a person has to say."""
+    """The list shows jobs that may be this doubt's; a person must decide."""
 
     reason: str
 
 
 class Resolvable(StrEnum):
-    """What may still settle a doubt."""
+    """The event that may still settle a doubt."""
 
     TIME = "time"
     NEWS = "a later acceptance, or a better list"
@@ -149,23 +156,23 @@ class Resolvable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoEvidence:
-    """The list proves nothing, so far."""
+    """The list proves nothing yet."""
 
     reason: str
-    hope: Resolvable
+    resolvable: Resolvable
 
 
 Verdict = Found | Absent | Ambiguous | NoEvidence
 
 
 def judge(doubt: Doubt, evidence: Evidence) -> Verdict:
-    """What the list proves about a doubt that was recorded before it was asked for."""
+    """Return the verdict on a doubt that was recorded before the list was requested."""
     seen = sighted(doubt, evidence)
     return _absence(doubt, evidence) if seen is None else seen
 
 
 def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
-    """The job of this doubt, if the list shows one; None where it shows nothing of the kind."""
+    """Return the job of this doubt, or several that may be; None if the list shows none."""
     named = evidence.by_identifier.get(doubt.request_id, ())
     free = [entry for entry in named if entry.job_id not in evidence.held]
     if len(free) == 1 and free[0].job_id is not None and _is_ours(doubt, free[0]):
@@ -174,22 +181,25 @@ def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
     return Ambiguous(_which(doubt, like)) if like else None
 
 
-def unlisted(doubt: Doubt, why: Unlisted, asked_at: datetime, settle: timedelta) -> NoEvidence:
-    """What it means for a doubt that there was no list."""
-    young = asked_at < doubt.recorded_at + settle
+def unlisted(
+    doubt: Doubt, why: Unlisted, asked_at: datetime, settle_after: timedelta
+) -> NoEvidence:
+    """Return the verdict on a doubt when there was no list."""
+    young = asked_at < doubt.recorded_at + settle_after
     later = Resolvable.TIME if young else Resolvable.NEWS
     return NoEvidence(f"no list of jobs: {why.reason}", Resolvable.NONE if why.lasting else later)
 
 
 def _is_ours(doubt: Doubt, entry: Entry) -> bool:
-    """The entry carries this identifier alone, no other video has it, no other database can."""
+    """Return True if only this video, of all databases, can have made this entry."""
     alone = doubt.unique and entry.identifiers == {doubt.request_id}
     return alone and (doubt.made or doubt.url in entry.urls)
 
 
 def _may_be(doubt: Doubt, entry: Entry) -> bool:
-    """Whether a job with the same address may be this doubt's under another identifier, or none: of
-    those that we did not make, an API may have changed one.
+    """Return True if a job with the same address may be this doubt's under another identifier.
+
+    The API may have changed an identifier that the worker did not make.
     """
     return not (doubt.made and entry.identifiers)
 
@@ -204,8 +214,11 @@ def _which(doubt: Doubt, entries: Sequence[Entry]) -> str:
 
 
 def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
-    """Absent, only if nothing speaks against it."""
-    counts_from = doubt.recorded_at + evidence.settle
+    """Return Absent only if nothing speaks against it."""
+    # No absence in four cases; the first that holds is reported.
+    # 1. The doubt is too young. 2. No list of this kind can prove it. 3. No later video was
+    # accepted yet. 4. A neighbour is missing from the list.
+    counts_from = doubt.recorded_at + evidence.settle_after
     if evidence.asked_at < counts_from:
         return NoEvidence(
             f"not in the API's list yet; it counts as absent from {counts_from:%H:%M:%S} UTC on",
@@ -219,16 +232,16 @@ def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
             "not in the API's list, which counts when a video begun later is accepted",
             Resolvable.NEWS,
         )
-    hidden = next((w for w in doubt.neighbours if not evidence.shows(w)), None)
+    hidden = next((n for n in doubt.neighbours if not evidence.shows(n)), None)
     if hidden is not None:
         why = f"the API's list does not show job {hidden.job_id}, accepted around it"
-        late = evidence.asked_at < hidden.at + evidence.settle
+        late = evidence.asked_at < hidden.at + evidence.settle_after
         return NoEvidence(why, Resolvable.TIME if late else Resolvable.NONE)
     return Absent()
 
 
 def _against(doubt: Doubt, evidence: Evidence) -> str | None:
-    """Why no list like this one will ever prove an absence."""
+    """Return why no list like this one can ever prove an absence; None if one can."""
     if evidence.paged is not None:
         return f"the API's list may be a part only: {evidence.paged}"
     if not doubt.unique:

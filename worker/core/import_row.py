@@ -1,7 +1,4 @@
-"""A row of somebody's file as a row of ours, or why it cannot become one.
-
-Knows no file format and no table.
-"""
+"""Map a row of an imported file to our columns, or reject it. Knows no file format and no table."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +10,7 @@ from worker.core.model import REQUEST_COLUMNS
 from worker.core.request import problem_of
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
-"""What an import may fill. A row with a job id was handed in by other means."""
+"""Columns that an import may fill. A row with a job id was submitted by other means."""
 
 EXPORT_ONLY = (
     "state",
@@ -24,10 +21,10 @@ EXPORT_ONLY = (
     "created_at",
     "submitted_at",
 )
-"""What an export tells beside them; an import passes over it."""
+"""Columns that only an export has; an import ignores them."""
 
 UNSETTLED = ("submitting", "in_doubt")
-"""States in which an exported row must not begin anew elsewhere: it may have been bought."""
+"""States of an exported row that must not start again elsewhere: it may have been bought."""
 
 _ALIASES = {
     "id": "media_id",
@@ -41,7 +38,7 @@ _ALIASES = {
 _LARGEST = 2**63 - 1
 
 PLACEHOLDER_URL = "https://known.invalid/"
-"""Stands for the address of a video that is there, while the rest of a row is looked at."""
+"""Stands in for the address of a video already stored, while the rest of a row is checked."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
 _NO_TEXT = (bool, list, dict)
@@ -53,9 +50,14 @@ class RejectedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportMapping:
-    """How an import reads rows. ``theirs``: our column to their name; ``fixed``: our column to a
-    value for all; ``margin``: how long a signed link must live; ``partial``: a row may bring no url
-    where it has a media_id that may be known already, or the request_id of a video without one.
+    """The way an import reads rows.
+
+    Attributes:
+        theirs: Our column -> its name in the file.
+        fixed: Our column -> one value for all rows.
+        margin: How long a signed link must still live.
+        partial: A row may have no url if it has a media_id, or the request_id of a video.
+
     """
 
     theirs: Mapping[str, str]
@@ -65,20 +67,20 @@ class ImportMapping:
 
     @cached_property
     def taken(self) -> tuple[tuple[str, str, str | None, "Form"], ...]:
-        """Of each column of ours: its name, theirs, the value for all if there is one, its form."""
+        """Return for each of our columns: name, name in the file, fixed value, form."""
         return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c, _text)) for c in COLUMNS)
 
     def source(self, column: str) -> str:
-        """Their name of our ``column``."""
+        """Return the name of our ``column`` in the file."""
         return self.theirs.get(column, column)
 
     def named(self, present: Iterable[str]) -> tuple[str, ...]:
-        """Which of our columns this file or ``--set`` fills."""
+        """Return our columns that this file or ``--set`` fills."""
         there = set(present)
         return tuple(c for c in COLUMNS if c in self.fixed or self.source(c) in there)
 
     def unused(self, present: Iterable[str]) -> dict[str, str | None]:
-        """Their columns that no column of ours takes, each with the column it may be meant for."""
+        """Return the file's unused columns, each with our column that it may be meant for."""
         there = set(present)
         used = {self.source(column) for column in COLUMNS if column not in self.fixed}
         filled = {*self.theirs, *self.fixed, *there}
@@ -96,33 +98,34 @@ def _meant(name: str, free: list[str]) -> str | None:
     return near[0] if near else None
 
 
-def admit(values: Mapping[str, object], plan: ImportMapping, now: datetime) -> dict[str, object]:
-    """One row of ours, by column, without the columns that it leaves empty. Raises RejectedError
-    if a value has the wrong form, or if it could not be sent at ``now`` (UTC).
+def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -> dict[str, object]:
+    """Return one row by our columns, without those that it leaves empty.
+
+    Raises RejectedError if a value has the wrong form, or if the API would not take the video at
+    ``now`` (UTC).
     """
-    row = _filled(values, plan)
-    if plan.partial and "media_id" not in row and values.get("request_id"):
+    row = _filled(values, mapping)
+    if mapping.partial and "media_id" not in row and values.get("request_id"):
         row["request_id"] = str(values["request_id"])
-    if "url" not in row and not (plan.partial and {"media_id", "request_id"} & {*row}):
+    if "url" not in row and not (mapping.partial and {"media_id", "request_id"} & {*row}):
         raise RejectedError("url: is empty; give the address of the video file")
-    asked = row if "url" in row else {**row, "url": PLACEHOLDER_URL}
-    if "job_id" in row:  # handed in: its links may have ended
+    checked = {"url": PLACEHOLDER_URL, **row}
+    if "job_id" in row:  # submitted by other means: its links may have ended
         if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
-        fault = problem_of(asked, _EARLIEST, timedelta())
+        fault = problem_of(checked, _EARLIEST, timedelta())
     elif values.get("state") in UNSETTLED:
         fault = f"state: {values['state']}, perhaps bought; settle it where it was exported first"
     else:
-        fault = problem_of(asked, now, plan.margin)
+        fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
         raise RejectedError(fault)
     return row
 
 
-def _filled(values: Mapping[str, object], plan: ImportMapping) -> dict[str, object]:
-    """Our columns that the row fills, each in its form. Raises RejectedError."""
+def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, object]:
     filled = {}
-    for column, source, fixed, form in plan.taken:
+    for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
         value = None if given is None else form(column, given)
         if value is not None:
@@ -156,7 +159,7 @@ def _whole(column: str, value: object) -> int | None:
 
 
 def _moment(column: str, value: object) -> datetime | None:
-    """A moment with its offset, or in UTC where it names none."""
+    """Return a time in UTC; one without an offset is taken as UTC."""
     text = _text(column, value)
     if text is None:
         return None
@@ -173,7 +176,6 @@ def _moment(column: str, value: object) -> datetime | None:
 
 
 def _shown(text: str | None) -> str:
-    """A value as a message quotes it."""
     return repr(text if text is None or len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 

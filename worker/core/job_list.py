@@ -1,21 +1,20 @@
-"""What a list of jobs shows, read leniently: its shape is undocumented (valossa-api.md, sections 1,
-6 and 15).
+"""Read a list of jobs leniently: its shape is undocumented (worker/api/README.md, section 6).
 
-Knows no HTTP and judges nothing. Whatever stands in an array is taken for a job, wherever the array
-is nested, so that a job which hides its identifier is counted rather than overlooked.
+Knows no HTTP and judges no doubt. Every member of an array counts as a job, at any depth, so that a
+job without an identifier is counted too.
 """
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from worker.core.redact import clean
 
 PAGE_SIZES = {10, 20, 25, 30, 40, 60, 75, 80}
-"""Numbers of entries that are likelier a full page than the end of a list, beside the multiples of
-50 and the powers of two from 16 on."""
+"""Counts that suggest a full page, beside the multiples of 50 and the powers of two from 16 on."""
 
 _NEXT = ("next", "cursor", "continu", "more", "truncat")
 _TOTAL = ("total", "count")
@@ -25,15 +24,18 @@ _PAGES = {"page", "pages"}
 _IDENTIFIERS = {"customer_media_info_id", "customer_media_id"}
 _NAME = re.compile(r"[A-Za-z_]{1,40}")
 _DEEPEST = 6
+_Value = TypeVar("_Value")
 
 SHAPE_LIMIT = 2_000
-"""Characters of a shape that are worth a line in a log."""
+"""Characters of a shape that a log line holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One job as it is shown: its ``identifiers`` are what customers gave it
-    (``customer_media_info.id``), ``urls`` all the addresses that stand in it.
+    """One job as the list shows it.
+
+    ``identifiers`` are the customers' own (``customer_media_info.id``), ``urls`` all addresses in
+    the entry.
     """
 
     job_id: str | None
@@ -44,8 +46,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """All that a list shows. ``paged`` says what makes it look like a part only, None if nothing
-    does; ``shape`` are its names and types without a value.
+    """A list of jobs.
+
+    ``paged`` says why it looks incomplete, None if it does not; ``shape`` holds its names and types
+    without values.
     """
 
     entries: tuple[Entry, ...]
@@ -54,14 +58,15 @@ class Listing:
 
     @property
     def identified(self) -> int:
-        """How many of the jobs carry an identifier."""
+        """Return the number of jobs that have an identifier."""
         return sum(1 for entry in self.entries if entry.identifiers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlisted:
-    """Why there is no list. ``lasting``: another question will not bring one by itself;
-    ``retry_after``: seconds that the API asked for, if it did.
+    """The reason why there is no list.
+
+    ``lasting``: asking again will not help; ``retry_after``: seconds that the API asked to wait.
     """
 
     reason: str
@@ -70,7 +75,7 @@ class Unlisted:
 
 
 def listing(body: bytes) -> Listing | None:
-    """The list in this body, None where it is not JSON."""
+    """Return the list in this body, or None if it is not JSON."""
     try:
         document = json.loads(body, object_pairs_hook=_unambiguous)
         entries = _united(map(_entry, _jobs(document)))
@@ -83,8 +88,16 @@ def listing(body: bytes) -> Listing | None:
         return None
 
 
+def grouped(pairs: Iterable[tuple[str, _Value]]) -> Mapping[str, Sequence[_Value]]:
+    """Return the values of each key, in order."""
+    groups: dict[str, list[_Value]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
 def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object; one that says a name twice would hide what stands under the first."""
+    """Return the object. Raises ValueError if a name repeats: its first value would be hidden."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name twice in one object")
@@ -92,8 +105,9 @@ def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _jobs(value: object) -> Iterator[object]:
-    """Every job: what has a ``job_id`` or an identifier, and every member of an array. What stands
-    within a job is its own, and yet another job where it has a ``job_id``.
+    """Yield every job: each object with a ``job_id`` or an identifier, each member of an array.
+
+    An object inside a job is part of it, and a job too if it has a ``job_id``.
     """
     if isinstance(value, list):
         for part in value:
@@ -109,7 +123,7 @@ def _jobs(value: object) -> Iterator[object]:
 
 
 def _members(part: object) -> Iterator[object]:
-    """A member of an array is a job, unless it only holds jobs that have a ``job_id``."""
+    """Yield a member of an array as a job, unless it only holds jobs that have a ``job_id``."""
     if isinstance(part, list):
         yield from _jobs(part)
         return
@@ -141,7 +155,7 @@ def _entry(job: object) -> Entry:
 
 
 def _fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Every value within, with the name that it has."""
+    """Yield each nested value with its name."""
     yield name, value
     if isinstance(value, dict):
         for inner, part in value.items():
@@ -158,21 +172,19 @@ def _identifier(name: str, value: object) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    """A text or a whole number as text; nothing for what is empty or anything else."""
+    """Return a text or a whole number as text; None for empty text or any other value."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if whole or (isinstance(value, str) and value) else None
 
 
 def _cleaned(value: object) -> str | None:
-    """The same as the table keeps it."""
+    """Return the text as the table stores it."""
     text = _text(value)
     return text and clean(text)
 
 
 def _united(entries: Iterator[Entry]) -> tuple[Entry, ...]:
-    """One entry for each job id, with all that any of its mentions shows; those without one stay
-    apart.
-    """
+    """Merge the entries of each job id; those without a job id stay separate."""
     nameless: list[Entry] = []
     named: dict[str, Entry] = {}
     for entry in entries:
@@ -190,8 +202,9 @@ def _united(entries: Iterator[Entry]) -> tuple[Entry, ...]:
 
 
 def _signs_of_paging(document: object, shown: int) -> Iterator[str]:
-    """What suggests that there is more than these ``shown`` entries. Each array counts by itself
-    too: it may be cut off, and the others not.
+    """Yield each sign that there are more than these ``shown`` entries.
+
+    Each array counts by itself too: it may be cut off while the others are whole.
     """
     if _is_full_page(shown):
         yield f"it shows {shown} jobs, a full page"
@@ -208,7 +221,7 @@ def _is_full_page(count: int) -> bool:
 
 
 def _outside(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """The values that stand outside of all jobs, with their names."""
+    """Yield the values outside of all jobs with their names."""
     yield name, value
     if isinstance(value, list):
         for part in value:
@@ -235,7 +248,7 @@ def _is_sign(name: str, value: object, shown: int) -> bool:
 
 
 def _shape(value: object, depth: int = 0) -> str:
-    """Names and types, without a value: what a maintainer has to know of a list never seen."""
+    """Return names and types without values, so that a maintainer can read an unknown list."""
     if isinstance(value, dict):
         if depth == _DEEPEST:
             return "{…}"

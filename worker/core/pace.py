@@ -1,8 +1,8 @@
-"""When starts may happen: the even spacing that all processes share, and how it yields to a 429.
+"""Decide when starts may happen: at an even spacing that all processes share, slower after a 429.
 
-Knows no clock and no table: the account's moments go in as values (UTC), a grant or a wait comes
-out. design.md, section 8; research of the adaptive ceiling: one cut for each flight, a mild one
-after a calm time, a hard one soon after another, then back along a square root.
+Knows no clock and no table: the times of the shared state go in as values (UTC), a grant or a wait
+comes out. A 429 cuts the rate once for all requests in flight: mildly after a calm time, hard soon
+after another cut. The rate then climbs back along a square root.
 """
 
 import math
@@ -13,10 +13,10 @@ LEAD = timedelta(milliseconds=100)
 """How far ahead starts are reserved; well inside the 250 ms of law 12."""
 
 MARGIN_SECONDS = 0.020
-"""Added to each period, so that the wire's jitter does not push a start into the window before."""
+"""Added to each period, so that network jitter does not push a start into the window before."""
 
 STEP = timedelta(seconds=1)
-"""A clock that shows so much less than the account has stepped back; less is waited out."""
+"""A clock this far behind the shared state has stepped back; a smaller gap is waited out."""
 
 CALM_SECONDS = 3.0
 RECOVERY_SECONDS = 35.0
@@ -26,8 +26,13 @@ FLOOR_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brake:
-    """What 429s have taught: the rate after the last cut, the ceiling to climb back to (both in
-    starts per period), and the moment from which the climb counts.
+    """The slowing after a 429.
+
+    Attributes:
+        low: The rate after the last cut (starts per period).
+        ceiling: The rate to climb back to (starts per period).
+        cut_at: When the climb began or begins (UTC).
+
     """
 
     low: float
@@ -37,7 +42,7 @@ class Brake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """Room for ``room`` starts: ``first``, then every ``spacing``."""
+    """Permission for ``room`` starts: at ``first``, then one every ``spacing``."""
 
     first: datetime
     room: int
@@ -46,8 +51,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """No start before ``until``. ``repair``: what the account's next start must be set to, since
-    it lies further ahead than any reservation could.
+    """No start before ``until``.
+
+    ``repair``: a new value for the shared next start, which lies further ahead than any reservation
+    can; None if it is right.
     """
 
     until: datetime
@@ -55,7 +62,7 @@ class Wait:
 
 
 def rate_in_force(rate: float, brake: Brake | None, now: datetime) -> float:
-    """Starts per period that are allowed at ``now``, never above the setting ``rate``."""
+    """Return the starts per period allowed at ``now``, never above the setting ``rate``."""
     if brake is None:
         return rate
     calm = max(0.0, (now - brake.cut_at).total_seconds())
@@ -67,8 +74,9 @@ def rate_in_force(rate: float, brake: Brake | None, now: datetime) -> float:
 
 
 def cut(rate: float, brake: Brake | None, started_at: datetime, hold_until: datetime) -> Brake:
-    """The brake after a 429 to a request that began at ``started_at``; the climb begins at
-    ``hold_until``. A request from before the last cut says nothing new.
+    """Return the brake after a 429 to a request that began at ``started_at``.
+
+    The climb begins at ``hold_until``. A request from before the last cut causes no further cut.
     """
     if brake is not None and started_at <= brake.cut_at:
         return replace(brake, cut_at=max(brake.cut_at, hold_until))
@@ -80,9 +88,7 @@ def cut(rate: float, brake: Brake | None, started_at: datetime, hold_until: date
 
 
 def resume(brake: Brake | None, next_start: datetime, now: datetime) -> Brake | None:
-    """The brake when starts go on at ``now``: time without starts is no evidence, so the climb
-    does not count it.
-    """
+    """Return the brake when starts go on at ``now``; the climb excludes time without starts."""
     if brake is None:
         return None
     idle = now - max(next_start, brake.cut_at)
@@ -90,17 +96,16 @@ def resume(brake: Brake | None, next_start: datetime, now: datetime) -> Brake | 
 
 
 def spacing(rate: float, period_seconds: float) -> timedelta:
-    """The distance between two starts, in whole microseconds and never rounded down."""
+    """Return the distance between two starts, in whole microseconds, rounded up."""
     return timedelta(microseconds=math.ceil(1e6 * (period_seconds + MARGIN_SECONDS) / rate))
 
 
 def moved(now: datetime, written_at: datetime | None, step: timedelta) -> timedelta:
-    """By how much the account's moments, written when the clock showed ``written_at``, must be
-    moved at ``now``, since the clock was set meanwhile. ``step``: how this process saw it jump.
+    """Return how far to move the times of the shared state after the clock was set.
 
-    How long ago they were written nobody knows after a step back, so it counts as no time: a
-    cool-down may last longer by that, and never ends before it was told to. A step forward that
-    is in ``written_at`` already was followed by another process.
+    They were written when it showed ``written_at``; ``step`` is the jump that this process saw.
+    After a step back their age is unknown and counts as zero: a cool-down may last longer, never
+    shorter. A step forward that is in ``written_at`` was already applied by another process.
     """
     if written_at is None:
         return timedelta(0)
@@ -112,9 +117,12 @@ def moved(now: datetime, written_at: datetime | None, step: timedelta) -> timede
 def plan(
     now: datetime, next_start: datetime, cool_down_until: datetime | None, gap: timedelta
 ) -> Grant | Wait:
-    """The starts that may be reserved at ``now``; at least half of a full lead, or a wait. What was
-    reserved before a repair begins within a lead, so the next one is a distance behind that.
+    """Return the starts that may be reserved at ``now``: at least half of a full lead, or a wait.
+
+    Starts reserved before a repair begin within a lead, so the next one follows a ``gap`` later.
     """
+    # 1. The next start is impossibly far ahead: repair it. 2. A cool-down: wait for its end.
+    # 3. Less than half a lead is free: wait for that. 4. Grant all that is free in the lead.
     if next_start > now + max(LEAD, gap) + STEP:
         return Wait(until=now + LEAD + gap, repair=now + LEAD + gap)
     if cool_down_until is not None and cool_down_until > now:

@@ -1,4 +1,4 @@
-"""What may be shown of a URL, an error or a body (law 11). Knows no log and no database."""
+"""Hide secrets in a URL, an error or a body (law 11). Knows no log and no database."""
 
 import json
 import re
@@ -7,39 +7,40 @@ from html import escape
 from urllib.parse import quote, unquote_plus, urlsplit
 
 TEXT_LIMIT = 2_000
-"""Characters that stored text is cut at (design.md, section 4)."""
+"""Characters that stored text is cut at: an error page must not fill the database."""
 
 SHORTEST_SECRET = 6
-"""Characters from which on a value in a query is taken for something to hide."""
+"""Characters from which on a value in a query is hidden; a shorter one is part of many words."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def readable(text: str) -> str:
-    """Text that any file and any terminal takes: NUL and lone surrogates replaced."""
+    """Return the text with NUL and lone surrogates replaced, as any file and terminal takes it."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
 def clean(text: str) -> str:
-    """Text as it may be stored: readable, and cut at the limit."""
+    """Return the text as it may be stored: readable, and cut at ``TEXT_LIMIT``."""
     return readable(text)[:TEXT_LIMIT]
 
 
 def blank(text: str, key: str) -> str:
-    """``text`` without the API key, in whatever mixture of spellings a server echoes it: which
-    characters are escaped, and in which case, differs from library to library.
+    """Return ``text`` with the API key blanked, in every mixture of spellings.
+
+    Libraries differ in the characters that they escape, and in upper or lower case.
     """
     return _pattern(key).sub("[key]", text) if key else text
 
 
 @lru_cache(maxsize=1)
 def _pattern(key: str) -> re.Pattern[str]:
-    """Every spelling of the key; to make it takes longer than a request, and there is one key."""
+    """Match every spelling of the key. Cached: compiling it takes longer than a request."""
     return re.compile("".join(map(_spelled, key)))
 
 
 def _spelled(character: str) -> str:
-    """A pattern: one character as it is, in a URL, in a form, in JSON or in HTML."""
+    """Return a pattern of one character as it is, in a URL, in a form, in JSON or in HTML."""
     percent = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
     forms = {percent, json.dumps(character)[1:-1], f"\\u{ord(character):04x}", escape(character)}
     forms |= {"/": {"\\/"}, " ": {"+"}}.get(character, set())
@@ -48,7 +49,7 @@ def _spelled(character: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """A URL as logs may show it: no query, no fragment, no user and password."""
+    """Return a URL as logs may show it: no query, no fragment, no user and password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -58,9 +59,7 @@ def without_query(url: str) -> str:
 
 
 def without_secrets(text: str, url: str) -> str:
-    """``text``, which may quote ``url`` or parts of it, without its query, the values in it, and
-    its password.
-    """
+    """Return ``text`` without the query of ``url``, the values in that query, and its password."""
     try:
         parts = urlsplit(url)
         query, password = parts.query, parts.password or ""

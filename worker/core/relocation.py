@@ -1,7 +1,7 @@
-"""The mark of a queue that is moving or has moved: what it says, and whether a move may go on.
+"""Read and write the mark of a queue that moves, and decide if a move may go on.
 
-A source that has moved is marked with the name of the new place alone. Before that, either side of
-a move says that it is unfinished, so that a half copy is never worked on.
+The mark of a moved source is the name of its target. Until then the marks of both sides say
+"unfinished", so that no worker works on half a copy.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ NAME_IT = "name that one with --database or WORKER_DATABASE_URL"
 
 
 def copy_of(source: str) -> str:
-    """The mark of a target that is not whole yet."""
+    """Return the mark of a target that is not complete yet."""
     return f"{_FROM}{source}"
 
 
 def on_its_way(target: str) -> str:
-    """The mark of a source whose copy is not whole yet."""
+    """Return the mark of a source whose copy is not complete yet."""
     return f"{_TO}{target}"
 
 
 def sentence(mark: str) -> str:
-    """What a mark means and the way out, as the end of a sentence about the database."""
+    """Return the meaning of a mark and the way out, as the end of a sentence."""
     if mark.startswith(_FROM):
         return f"is an unfinished copy of {mark.removeprefix(_FROM)}: {FINISH}"
     if mark.startswith(_TO):
@@ -34,15 +34,13 @@ def sentence(mark: str) -> str:
 
 
 def not_empty(target: str) -> str:
-    """Why nothing can be moved there, with the way out."""
+    """Return the message about a target that is not empty."""
     return f"database {target} holds videos already: name an empty one with --to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveState:
-    """A move as its marks are found: the names of both places, the mark of either, and whether the
-    target is empty.
-    """
+    """The names and marks of both sides of a move."""
 
     source: str
     target: str
@@ -52,13 +50,15 @@ class MoveState:
 
     @property
     def done(self) -> bool:
-        """Whether the whole queue is over there already."""
+        """Return True if the whole queue is in the target already."""
         there = self.target_mark is None and not self.target_empty
         return self.source_mark == self.target and there
 
     @property
     def obstacle(self) -> str | None:
-        """Why it must not go on, with the way out; None if it may begin, or continue."""
+        """Return why the move must not go on, with the way out; None if it may."""
+        # 1. The source, or 2. the target, is part of another move. 3. All has moved: no obstacle.
+        # 4. The source has moved, but its target is empty. 5. The target holds something else.
         if self.source_mark not in {None, self.target, on_its_way(self.target)}:
             return f"database {self.source} {sentence(self.source_mark or '')}"
         if self.target_mark not in {None, copy_of(self.source)}:

@@ -1,6 +1,6 @@
-"""A video as the JSON of ``new_job`` (valossa-api.md, section 3), or what is wrong with it.
+"""Write a video as the JSON of ``new_job`` (worker/api/README.md, section 3), or name its problem.
 
-The key is no part of it: the one who sends adds it.
+The client adds the API key.
 """
 
 import re
@@ -28,7 +28,7 @@ _NO_PART_OF_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Defaults:
-    """What rows that name none are sent with (settings ``default_*``)."""
+    """Values for rows that have none (settings ``default_*``)."""
 
     language: str | None = None
     callback_url: str | None = None
@@ -50,7 +50,7 @@ _PLACES = (
 
 
 def body(video: Video, request_id: str, defaults: Defaults) -> Json:
-    """The documented body without ``api_key``; what is absent or empty is left out."""
+    """Return the documented body without ``api_key``; absent and empty values are left out."""
     values = (
         video.url,
         video.transcript_url,
@@ -74,17 +74,18 @@ def body(video: Video, request_id: str, defaults: Defaults) -> Json:
 
 
 def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
-    """Why this video cannot be sent at ``now`` (UTC), naming the column and the way out; None if
-    it can. A signed link must live ``margin`` longer: the API downloads later
-    (valossa-api.md, section 3).
+    """Return why this video cannot be sent at ``now`` (UTC), with the way out; None if it can.
+
+    A signed link must live ``margin`` longer: the API downloads later (worker/api/README.md,
+    section 3).
     """
-    columns = zip(REQUEST_COLUMNS, _values(video), strict=True)
-    return problem_of({name: value for name, value in columns if value is not None}, now, margin)
+    return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
-    """The problem of a video by column, of which those that it does not have may be left out; text
-    of other columns must be readable too.
+    """Return the same for a video given by column; absent columns may be missing or None.
+
+    Text of other columns must be readable too.
     """
     return (
         _unreadable_text(given)
@@ -141,15 +142,11 @@ def _endings(given: Mapping[str, object], now: datetime, margin: timedelta) -> s
         link = given.get(column)
         end = ends_at(link) if isinstance(link, str) else None
         if end is not None and end < now + margin:
-            return _ending(column, end, now, margin)
+            verb = "ended" if end <= now else "ends too soon,"
+            hours = margin.total_seconds() / 3600
+            return (
+                f"{column}: signed link {verb} {end:%Y-%m-%d %H:%M:%S UTC}; it must live "
+                f"{hours:g} h longer (url_margin_seconds): sign it anew and bring it in with "
+                "import --update"
+            )
     return None
-
-
-def _ending(column: str, end: datetime, now: datetime, margin: timedelta) -> str:
-    when = end.strftime("%Y-%m-%d %H:%M:%S UTC")
-    verb = "ended" if end <= now else "ends too soon,"
-    hours = margin.total_seconds() / 3600
-    return (
-        f"{column}: signed link {verb} {when}; it must live {hours:g} h longer "
-        f"(url_margin_seconds): sign it anew and bring it in with import --update"
-    )

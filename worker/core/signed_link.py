@@ -1,4 +1,4 @@
-"""When a signed link ends. Knows the spellings of the signers, not the time of day."""
+"""Read when a signed link ends. Knows the signers' parameters, but no clock."""
 
 import base64
 import json
@@ -14,10 +14,10 @@ _CLOUDFRONT_BASE64 = str.maketrans("-_~", "+=/")
 
 
 def ends_at(url: str) -> datetime | None:
-    """When the signed link ``url`` stops working, as a time in UTC.
+    """Return when the signed link ``url`` stops working (UTC).
 
-    None for a URL that is signed in no known way (S3, CloudFront, Google Cloud Storage, Azure
-    SAS), and for one whose end cannot be read. Raises nothing, whatever the string.
+    None for a URL not signed in a known way (S3, CloudFront, Google Cloud Storage, Azure SAS), and
+    for one whose end cannot be read. Raises nothing, for any string.
     """
     if "?" not in url:
         return None
@@ -28,20 +28,21 @@ def ends_at(url: str) -> datetime | None:
 
 
 def is_common(url: str) -> bool:
-    """Whether ``url`` is a link to a file on the web as most are, with a host that is a plain name:
-    nothing in it can be wrong. Of others nothing is said.
+    """Return True if ``url`` is a plain web link, which needs no further check.
+
+    False means only that a full check is needed.
     """
     return _COMMON.fullmatch(url) is not None
 
 
 def _query(url: str) -> str:
-    """What stands between the question mark and the fragment. Raises ValueError."""
+    """Return the text between the question mark and the fragment. Raises ValueError."""
     common = _COMMON.fullmatch(url)
     return (common[1] or "") if common else urlsplit(url).query
 
 
 def _parameters(query: str) -> dict[str, str]:
-    """The parameters that have a value, by lower-case name; the values as they are written."""
+    """Return the parameters that have a value, by lower-case name; the values stay encoded."""
     parameters = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
@@ -74,7 +75,7 @@ def _seconds(text: str) -> timedelta:
 
 
 def _instant(text: str) -> datetime:
-    # A "+" that nobody escaped has become a space on the way through the query string.
+    # An unescaped "+" has become a space in the query string.
     moment = datetime.fromisoformat(_decoded(text).replace(" ", "+"))
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""CSV and JSON Lines as rows. Knows no column by name, no file name and no database."""
+"""Read and write rows as CSV and JSON Lines. Knows no column names, file names or database."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,22 +10,12 @@ from worker.formats.json_records import json_records
 from worker.formats.lines import BLANK, FormatError, Lines, Reject, Row, is_blank
 from worker.formats.writing import write_csv, write_json_lines
 
-__all__ = [
-    "FormatError",
-    "Reading",
-    "Reject",
-    "Row",
-    "read",
-    "write_csv",
-    "write_json_lines",
-]
+__all__ = ["FormatError", "Reading", "Reject", "Row", "read", "write_csv", "write_json_lines"]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file under way: its records, and the lines that they are made of. ``columns`` is None where
-    they come with the rows (JSON Lines).
-    """
+    """The records of a file and its lines; ``columns`` is None for JSON Lines."""
 
     columns: tuple[str, ...] | None
     records: Iterator[Row | Reject]
@@ -33,11 +23,10 @@ class Reading:
 
 
 def read(stream: BinaryIO) -> Reading:
-    """Tell the format by the first non-blank byte, read a CSV header, and leave the rest to come.
+    """Detect the format by the first non-blank byte and read a CSV header; the rest is read lazily.
 
-    The stream is only ever read forward, and no more than a few MiB of it are ever held. Every line
-    is blank, in one ``Row`` or in one ``Reject``. Raises ``FormatError`` here, and nothing later
-    but what the stream itself raises.
+    The stream is read forward only, with at most a few MiB in memory. Each line is blank, in one
+    ``Row`` or in one ``Reject``. Raises FormatError here, and later only what the stream raises.
     """
     lines = Lines(stream)
     first = next((line for line in lines if not is_blank(line)), None)

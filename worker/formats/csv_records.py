@@ -1,4 +1,4 @@
-"""CSV as rows: a header, then a record a row, of one line or of several."""
+"""Read CSV as rows: a header, then one record a row, of one or several lines."""
 
 import csv
 import re
@@ -21,13 +21,13 @@ class _Record(NamedTuple):
 
 
 def delimiter_of(header: str) -> str:
-    """What stands between the cells: most of comma, semicolon and tab."""
+    """Return the most frequent of comma, semicolon and tab in the header."""
     outside_quotes = re.sub(r'"[^"]*"?', "", header)
     return max(",;\t", key=outside_quotes.count)
 
 
 def header_of(record: _Record) -> list[str]:
-    """The names of the columns. Raises FormatError where they can be none."""
+    """Return the column names. Raises FormatError."""
     if record.flaw:
         raise FormatError(
             f"The CSV header cannot be read ({record.flaw}): "
@@ -46,7 +46,7 @@ def header_of(record: _Record) -> list[str]:
 
 
 def csv_records(lines: Lines, header: list[str], delimiter: str) -> Iterator[Row | Reject]:
-    """The records after the header."""
+    """Yield the records after the header."""
     for first in lines:
         if not is_blank(first):
             yield _row(record_of(first, lines, delimiter), header)
@@ -64,7 +64,7 @@ def _row(record: _Record, header: list[str]) -> Row | Reject:
 
 
 def record_of(first: Line, lines: Lines, delimiter: str) -> _Record:
-    """Read the record that begins with ``first``; what is not CSV takes only that line."""
+    """Read the record that begins with ``first``; if it is not CSV, only that line is rejected."""
     taken = [first]
     cells = _plain_cells(first, delimiter)
     if cells is not None:
@@ -76,22 +76,17 @@ def record_of(first: Line, lines: Lines, delimiter: str) -> _Record:
         cells = next(csv.reader(texts, delimiter=delimiter, strict=True))
     except csv.Error as error:
         lines.hand_back(taken[1:])
-        return _Record([first], [], first.flaw or _csv_flaw(error, taken))
+        reason = str(error).partition(" - ")[0]  # advice to programmers follows the dash
+        return _Record([first], [], first.flaw or f"not CSV: {reason}{_reach(taken)}")
     return _Record(taken, cells, next((line.flaw for line in taken if line.flaw), ""))
 
 
 def _plain_cells(line: Line, delimiter: str) -> list[str] | None:
-    """The cells of a line that says nothing in quotes; None where the csv module must decide."""
+    """Return the cells of a line without quotes; None if the csv module must read it."""
     text = line.text.rstrip("\r\n")
     if line.flaw or '"' in text or "\r" in text:
         return None
     return text.split(delimiter)
-
-
-def _csv_flaw(error: csv.Error, taken: list[Line]) -> str:
-    # What follows the dash is advice to programmers.
-    reason = str(error).partition(" - ")[0]
-    return f"not CSV: {reason}{_reach(taken)}"
 
 
 def _reach(lines: list[Line]) -> str:
@@ -99,11 +94,11 @@ def _reach(lines: list[Line]) -> str:
 
 
 def _texts(first: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
-    """Give the lines of one record as long as a quoted cell in it is open, into ``taken`` too."""
+    """Yield the lines of one record while a quoted cell in it is open; add them to ``taken``."""
     yield first.text
     size = first.size
-    # A line that was handed back was inside an open quote before, and so was the next one. When the
-    # quote is open after it again, the look-ahead that failed would only be repeated.
+    # A line that was handed back was inside an open quote already. If its own quote stays open too,
+    # reading ahead would only fail again.
     more: Iterable[Line] = () if lines.again else lines
     for line in more:
         taken.append(line)

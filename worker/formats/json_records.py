@@ -1,4 +1,4 @@
-"""JSON Lines as rows: one object a line."""
+"""Read JSON Lines as rows: one object a line."""
 
 import json
 import math
@@ -11,11 +11,11 @@ _MOST_DIGITS = 1_000
 
 
 class _NoRowError(ValueError):
-    """Valid JSON, as far as it goes, which no row can be made of."""
+    """The JSON cannot become a row."""
 
 
 def json_records(lines: Iterable[Line]) -> Iterator[Row | Reject]:
-    """The objects, a line each."""
+    """Yield the object of each line, or its reject."""
     for line in lines:
         if line.flaw:
             yield reject([line], line.flaw)

@@ -1,4 +1,4 @@
-"""The lines of a list, and what may become of one: the parts that CSV and JSON Lines share."""
+"""Read a file line by line: the lines, rows and rejects that CSV and JSON Lines share."""
 
 import codecs
 from collections import deque
@@ -18,9 +18,9 @@ _FOREIGN = {
 
 
 class Row(NamedTuple):
-    """A record: its first physical line, from 1, and its values by the file's own column names.
+    """A record: its first physical line, from 1, and its values by the file's column names.
 
-    Every value of a CSV file is a ``str``; those of JSON Lines are as parsed.
+    Values of CSV are ``str``; those of JSON Lines are as parsed.
     """
 
     line: int
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What cannot become a row: its first physical line, why, and at most 2,000 characters."""
+    """Lines that cannot become a row: first line number, reason, at most 2,000 characters."""
 
     line: int
     reason: str
@@ -41,7 +41,7 @@ class FormatError(Exception):
 
 
 class Line(NamedTuple):
-    """A physical line as text; ``size`` in bytes, ``flaw``: why it can be no part of a row."""
+    """A physical line as text; ``size`` in bytes, ``flaw``: why no row can have it."""
 
     number: int
     text: str
@@ -50,9 +50,7 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The physical lines of a stream, of which some can be handed back; ``bytes_read`` tells how
-    far it has come.
-    """
+    """The physical lines of a stream; ``hand_back`` returns some to it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.bytes_read = 0
@@ -78,11 +76,11 @@ class Lines:
 
     @property
     def again(self) -> bool:
-        """Whether the next line was handed back, so that it was looked at before."""
+        """Return True if the next line was handed back."""
         return bool(self._returned)
 
     def hand_back(self, lines: Iterable[Line]) -> None:
-        """Give these lines again, before the rest."""
+        """Put these lines before the rest."""
         self._returned.extend(lines)
 
     def _cut(self, raw: bytes) -> Line:
@@ -113,11 +111,11 @@ def _decoded(number: int, raw: bytes) -> Line:
 
 
 def is_blank(line: Line) -> bool:
-    """Whether nothing stands on it."""
+    """Return True if the line is readable and empty."""
     return not line.flaw and not line.text.strip(BLANK)
 
 
 def reject(lines: list[Line], reason: str) -> Reject:
-    """Lines that become no row."""
+    """Return these lines as one reject."""
     text = "".join(line.text for line in lines)
     return Reject(lines[0].number, reason, text[:MOST_TEXT].rstrip("\r\n"))

@@ -1,4 +1,4 @@
-"""Rows as CSV and JSON Lines, in a form that ``read`` takes."""
+"""Write rows as CSV and JSON Lines that ``read`` can read again."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from worker.core.redact import readable
 
 
 def write_csv(stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Rows as CSV with a head, as ``read`` takes them; moments in UTC, nothing for None."""
+    """Write rows as CSV with a header; times in UTC, an empty cell for None."""
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -20,14 +20,14 @@ def write_csv(stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str
 def write_json_lines(
     stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]
 ) -> None:
-    """Rows as JSON Lines, as ``read`` takes them; what is None is left out."""
+    """Write rows as JSON Lines; times in UTC, None is left out."""
     for row in rows:
         filled = {name: row[name] for name in columns if row[name] is not None}
         print(json.dumps(filled, default=_written), file=stream)
 
 
 def _written(value: object) -> object:
-    """A value as a file holds it: text that is not UTF-8 is marked, a moment is UTC text."""
+    """Return the value for the file: a time as UTC text, unreadable characters replaced."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ")
     return readable(value) if isinstance(value, str) else value

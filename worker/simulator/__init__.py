@@ -1,9 +1,8 @@
-"""A local imitation of the Valossa Core API, with faults to order.
+"""Imitate the Valossa Core API locally, with faults on request.
 
-It serves `valossa-ingest simulate`, the demo, and the tests as their judge: what it says was
-accepted is what the worker bought. A judge shares nothing with the accused, so this package uses
-aiohttp.web and the standard library and nothing else of the project. The key of a request is
-compared and then forgotten: it is in no record, no file and no answer but that of `echo-key`.
+It serves `valossa-ingest simulate`, the demo and the tests, which compare its accepted jobs with
+the worker's table. A judge must share no code with what it judges, so this package imports nothing
+else of the project. The key of a request is compared and dropped; only `echo-key` repeats it.
 
 Reading order: faults, limit, lists, options, fields (pure), book, answers, server.
 """

@@ -1,6 +1,6 @@
-"""What goes over the wire: the documented answers, and those of each kind of trouble.
+"""Build the documented answers, and those of each kind of trouble. Decides and stores nothing.
 
-Error bodies: valossa-api.md, section 10. Nothing here decides or remembers.
+Error bodies: worker/api/README.md, section 10.
 """
 
 import json
@@ -22,7 +22,7 @@ _ABORT_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Raw(web.StreamResponse):
-    """Bytes sent as they are, after which the connection is closed, or reset."""
+    """Raw bytes, after which the connection is closed or reset."""
 
     def __init__(self, data: bytes, *, reset: bool = False) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class Raw(web.StreamResponse):
         if transport is not None:
             transport.write(self._data)
             if self._reset:
-                wire = transport.get_extra_info("socket")
-                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
+                sock = transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
                 transport.abort()
         raise ConnectionResetError("this answer ends its connection")
 
@@ -56,7 +56,7 @@ def refusal(
 
 
 def bought(kind: str | None, job_id: str) -> web.StreamResponse:
-    """Return the answer to a job accepted under one of `faults.BOUGHT`, or under no trouble."""
+    """Return the answer to an accepted job, under one of `faults.BOUGHT` or None."""
     return _job(job_id) if kind is None else _BOUGHT[kind](job_id)
 
 
@@ -72,10 +72,9 @@ def turned_away(kind: str, key: object) -> web.StreamResponse:
 
 
 def raw_job(job_id: str, *, share: float = 1.0, missing: int = 0) -> bytes:
-    """Return a 200 answer naming `job_id` as bytes.
+    """Return a 200 answer with `job_id` as bytes.
 
-    It holds the first `share` of the JSON (0 to 1); its Content-Length promises `missing` bytes
-    more than the whole JSON has.
+    It holds the first `share` (0 to 1) of the JSON; Content-Length is `missing` bytes too large.
     """
     body = _dump({"job_id": job_id})
     return _head(200, {"Content-Length": str(len(body) + missing)}) + body[: int(len(body) * share)]
@@ -97,21 +96,13 @@ def _page(status: int) -> web.StreamResponse:
 
 
 def _whole(
-    status: int,
-    body: bytes,
-    *,
-    content_type: str = JSON,
-    headers: Mapping[str, str] | None = None,
+    status: int, body: bytes, *, content_type: str = JSON, headers: Mapping[str, str] | None = None
 ) -> web.StreamResponse:
-    # A 1xx has no body, and aiohttp would go on to use the connection as if it had been an answer.
+    # A 1xx has no body, and aiohttp would keep the connection as if it were a final answer.
     if status < HTTPStatus.OK:
         return Raw(_head(status, headers or {}))
     return web.Response(
-        status=status,
-        reason=_phrase(status),
-        body=body,
-        content_type=content_type,
-        headers=headers,
+        status=status, reason=_phrase(status), body=body, content_type=content_type, headers=headers
     )
 
 

@@ -1,4 +1,4 @@
-"""The record of accepted jobs: in memory, and on an append-only file where one is given."""
+"""Record accepted jobs in memory, and in an append-only file if one is given."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 class Job:
     """An accepted job.
 
-    `request_id` is its media.customer_media_info.id, None where the request had none;
+    `request_id` is its media.customer_media_info.id, None if the request had none;
     `accepted_at` is wall-clock time in seconds since the epoch.
     """
 
@@ -23,11 +23,10 @@ class Job:
 
 
 class Book:
-    """All accepted jobs, oldest first, and which key may see them.
+    """All accepted jobs, oldest first, and the keys that may see them.
 
-    With a path, every job is a JSON line of that file before `enter` returns. The file tells
-    neither keys nor cancellations: jobs read back from it wait in the queue, and every key that
-    the simulator takes may see them.
+    With a path, every job is a JSON line of that file before `enter` returns. The file holds no
+    keys and no cancellations: jobs read from it are queued and visible to every key.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -39,9 +38,9 @@ class Book:
         self._file: int | None = None
 
     def open(self) -> None:
-        """Open the file and read back what it holds and memory does not.
+        """Open the file and read the jobs that memory lacks.
 
-        Raises OSError where the file cannot be opened, ValueError where a line is no job.
+        Raises OSError if the file cannot be opened, ValueError if a line is not a job.
         """
         if self._path is None:
             return
@@ -51,13 +50,13 @@ class Book:
                 self._keep(job)
 
     def close(self) -> None:
-        """Close the file; memory stays."""
+        """Close the file; the jobs stay in memory."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def enter(self, job: Job, key: str) -> None:
-        """Write the job down, first on the file, as one that only `key` may see."""
+        """Record the job, first in the file, visible to `key` only."""
         if self._file is not None:
             os.write(self._file, json.dumps(asdict(job)).encode() + b"\n")
         self._owners[job.job_id] = _owner(key)
@@ -77,11 +76,11 @@ class Book:
         return self._by_id.get(job_id) if visible else None
 
     def cancel(self, job: Job) -> None:
-        """Take the job out of the waiting queue."""
+        """Mark the job as cancelled."""
         self._cancelled.add(job.job_id)
 
     def is_cancelled(self, job: Job) -> bool:
-        """Tell whether the job was taken out of the waiting queue."""
+        """Return True if the job was cancelled."""
         return job.job_id in self._cancelled
 
     def _keep(self, job: Job) -> None:

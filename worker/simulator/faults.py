@@ -1,8 +1,8 @@
-"""The kinds of trouble that a new_job request can meet, and which request meets which. Pure."""
+"""Name the kinds of trouble of a new_job request, and choose the kind of each request. Pure."""
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from random import Random
 from types import MappingProxyType
@@ -59,17 +59,21 @@ def status_of(kind: str) -> int | None:
 
 
 def throttles(kind: str | None) -> bool:
-    """Tell whether the kind answers 429."""
+    """Return True if the kind answers 429."""
     return kind is not None and status_of(kind) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def check_kind(kind: str) -> None:
     """Raise ValueError, with the way out, unless `kind` is a kind of trouble."""
-    if kind in BOUGHT or kind in TURNED_AWAY.keys() - _patterns() or status_of(kind):
-        return
-    near = difflib.get_close_matches(kind, KINDS, n=1)
+    if status_of(kind) is None and (kind not in KINDS or "STATUS" in kind):
+        raise no_such(kind, "trouble", KINDS)
+
+
+def no_such(kind: str, of: str, kinds: Collection[str]) -> ValueError:
+    """Return the error about an unknown kind, with the nearest known one."""
+    near = difflib.get_close_matches(kind, kinds, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"{kind!r} is no kind of trouble; {hint}take one of: {', '.join(KINDS)}")
+    return ValueError(f"{kind!r} is no kind of {of}; {hint}take one of: {', '.join(kinds)}")
 
 
 def check_share(share: float) -> None:
@@ -80,13 +84,11 @@ def check_share(share: float) -> None:
 
 def parse_failure(text: str) -> tuple[str, float]:
     """Read `KIND=SHARE`, such as `lost=0.05`; raise ValueError naming the value and the way out."""
-    kind, equals, number = text.partition("=")
+    kind, _, number = text.partition("=")
     try:
         share = float(number)
     except ValueError:
-        share = None
-    if not equals or share is None:
-        raise ValueError(f"{text!r} is not KIND=SHARE; write for example lost=0.05")
+        raise ValueError(f"{text!r} is not KIND=SHARE; write for example lost=0.05") from None
     try:
         check_kind(kind)
         check_share(share)
@@ -101,7 +103,7 @@ def kind_of(
     """Return the kind of trouble of the `number`-th request, or None for none.
 
     The script (number -> kind) wins over the dice; `failures` holds kind -> share (0 to 1). The
-    dice of a request hang on seed and number alone, not on what was asked before.
+    dice of a request depend on seed and number alone.
     """
     if number in script:
         return script[number]
@@ -113,7 +115,3 @@ def kind_of(
             return kind
         dice -= share
     return None
-
-
-def _patterns() -> set[str]:
-    return {name for name in TURNED_AWAY if "STATUS" in name}

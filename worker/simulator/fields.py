@@ -1,10 +1,10 @@
-"""What the documented bodies hold, and what is wrong with a given one. Pure.
+"""Check a body against the documented fields (worker/api/README.md, sections 3 and 7). Pure.
 
-Fields: valossa-api.md, sections 3 and 7. The API's own strictness is not documented; this one is
-as strict as the documentation allows, so that a wrong body does not pass unnoticed.
+The API's own strictness is unknown; this check is as strict as the documentation allows.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ def problems(
 
 
 def dig(body: object, path: str) -> object:
-    """Return what stands at the dotted path in nested objects; None where there is nothing."""
+    """Return the value at the dotted path in nested objects, or None."""
     for name in path.split("."):
         body = body.get(name) if isinstance(body, dict) else None
     return body
@@ -43,15 +43,7 @@ def _text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _web_link(value: object) -> bool:
-    return _link(value, {"http", "https"})
-
-
-def _video_link(value: object) -> bool:
-    return _link(value, {"http", "https", "valossaupload"})
-
-
-def _link(value: object, schemes: Collection[str]) -> bool:
+def _link(value: object, schemes: Collection[str] = ("http", "https")) -> bool:
     if not isinstance(value, str):
         return False
     try:
@@ -69,8 +61,8 @@ NEW_JOB: Final[Fields] = MappingProxyType(
     {
         "api_key": _text,
         "media": {
-            "video": {"url": _video_link},
-            "transcript": {"url": _web_link},
+            "video": {"url": partial(_link, schemes=("http", "https", "valossaupload"))},
+            "transcript": {"url": _link},
             "customer_media_info": {"id": _text},
             "description": _text,
             "title": _text,
@@ -81,7 +73,7 @@ NEW_JOB: Final[Fields] = MappingProxyType(
             "face_galleries": {"custom_gallery": {"id": _text}},
         },
         "email_notification": {"to_group": _text},
-        "callback": {"url": _web_link},
+        "callback": {"url": _link},
     }
 )
 NEW_JOB_REQUIRED: Final = ("media.video.url",)

@@ -1,6 +1,6 @@
-"""How many new_job requests in how long, and when there is room again. Pure: time is an argument.
+"""Limit new_job requests per period. Pure: time is an argument.
 
-The API documents no limit (valossa-api.md, section 15, line 11); this is what one would look like.
+The API documents no limit (worker/api/README.md, section 15, line 11); this is a likely one.
 """
 
 import re
@@ -39,7 +39,7 @@ def parse_limit(text: str) -> Limit:
 
 @dataclass(frozen=True)
 class Change:
-    """From `after_seconds` after the first request on, another limit holds."""
+    """A limit that holds from `after_seconds` after the first request on."""
 
     after_seconds: float
     limit: Limit
@@ -56,13 +56,13 @@ def parse_change(text: str) -> Change:
 
 
 def limit_at(first: Limit | None, changes: Sequence[Change], seconds: float) -> Limit | None:
-    """Return the limit that holds so many seconds after the first request, None if none does."""
+    """Return the limit in force that many seconds after the first request, or None."""
     begun = [change for change in changes if change.after_seconds <= seconds]
     return max(begun, key=lambda change: change.after_seconds).limit if begun else first
 
 
 class Window:
-    """The times (in seconds, rising) of the requests that count against a limit."""
+    """The times (seconds, ascending) of the requests that count against a limit."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()

@@ -1,10 +1,9 @@
-"""The lists of jobs that list_jobs may show, from a whole one to one that misleads. Pure.
+"""Build the answers of list_jobs, from a complete list to a misleading one. Pure.
 
-No readable page says what the list looks like, or that it is whole, in order or fresh
-(valossa-api.md, sections 1, 6 and 15): every kind is one that a client has to be ready for.
+No page documents that the list is complete, ordered or fresh (worker/api/README.md, sections 1, 6
+and 15), so a client must be ready for every kind.
 """
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from worker.simulator import faults
 QUEUED: Final = "queued"
 FINISHED: Final = "finished"
 CANCELLED: Final = "error"
-"""What a job's status can be here (valossa-api.md, section 4)."""
+"""The possible states of a job here (worker/api/README.md, section 4)."""
 
 STRANGERS: Final = 100_000
 """Jobs of other programs in a huge list."""
@@ -61,12 +60,9 @@ class Listed:
 
 def check_kind(kind: str) -> None:
     """Raise ValueError, with the way out, unless `kind` is a kind of list."""
-    plain = LIST_KINDS.keys() - {name for name in LIST_KINDS if "STATUS" in name or "-N" in name}
-    if kind in plain or _COUNTED.fullmatch(kind) or faults.status_of(kind):
-        return
-    near = difflib.get_close_matches(kind, LIST_KINDS, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"{kind!r} is no kind of list; {hint}take one of: {', '.join(LIST_KINDS)}")
+    plain = kind in LIST_KINDS and "STATUS" not in kind and "-N" not in kind
+    if not (plain or _COUNTED.fullmatch(kind) or faults.status_of(kind)):
+        raise faults.no_such(kind, "list", LIST_KINDS)
 
 
 def failure(kinds: Iterable[str]) -> str | None:
@@ -77,8 +73,10 @@ def failure(kinds: Iterable[str]) -> str | None:
 def is_finished(
     url: str, age_seconds: float, *, share: float, after_seconds: float | None, seed: int
 ) -> bool:
-    """Tell whether the job of this address is finished: as one of a share of all (0 to 1) from its
-    beginning, or by its age. The dice hang on seed and address alone.
+    """Return True if the job of this address is finished.
+
+    A `share` of all jobs (0 to 1) is finished at once, the rest at the age `after_seconds`. The
+    dice depend on seed and address alone.
     """
     if after_seconds is not None and age_seconds >= after_seconds:
         return True
@@ -86,22 +84,23 @@ def is_finished(
 
 
 def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[str, object]:
-    """Return the list of these jobs, which come oldest first, in all of these kinds at once."""
-    shown = _abort(kinds, jobs)
+    """Return the list of these jobs (oldest first) in all of these kinds at once."""
+    shown = _cut(kinds, jobs)
     missing = len(jobs) - len(shown)
-    strangers = _strangers(_count(kinds), seed)
+    counts = (count for way, count in _counted(kinds) if way == "strangers")
+    strangers = _strangers(max(counts, default=STRANGERS if "huge" in kinds else 0), seed)
     shown = [*strangers[::2], *shown, *strangers[1::2]]
     total = len(shown) + missing
     if "shuffled" in kinds:
         Random(seed).shuffle(shown)
-    told: dict[str, object] = {"total": total} if "total" in kinds else {}
+    head: dict[str, object] = {"total": total} if "total" in kinds else {}
     if "next" in kinds:
-        told["next"] = f"list_jobs?offset={len(shown)}" if missing else None
-    return {**told, **_arrays(kinds, [_entry(kinds, job) for job in shown])}
+        head["next"] = f"list_jobs?offset={len(shown)}" if missing else None
+    return {**head, **_arrays(kinds, [_entry(kinds, job) for job in shown])}
 
 
-def _abort(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
-    """What is left when all that cut have cut; hidden ones are counted among all jobs."""
+def _cut(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
+    """Return the jobs that no kind leaves out; `hide-N` counts among all jobs."""
     counted = _counted(kinds)
     first = max((len(jobs) - count for way, count in counted if way == "newest"), default=0)
     last = min((count for way, count in counted if way == "oldest"), default=len(jobs))
@@ -111,12 +110,6 @@ def _abort(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
         for number, job in enumerate(jobs, start=1)
         if first < number <= last and number not in hidden
     ]
-
-
-def _count(kinds: Collection[str]) -> int:
-    """How many strangers there are."""
-    asked = (count for way, count in _counted(kinds) if way == "strangers")
-    return max(asked, default=STRANGERS if "huge" in kinds else 0)
 
 
 def _counted(kinds: Iterable[str]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What a simulator is told to do. Pure."""
+"""Hold the options of a simulator. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,24 @@ from worker.simulator.limit import Change, Limit
 
 @dataclass(frozen=True)
 class Options:
-    """What a simulator is told to do. Raises ValueError for kinds and shares that make no sense.
+    """The options of a simulator. Seed (for job ids) and book cannot change after its creation.
 
-    `keys`: the keys it takes. `latency_seconds`: how long new_job takes to answer. `failures`:
-    kind of trouble -> share of the requests (0 to 1, in sum at most 1). `script`: the n-th new_job
-    request since the start, from 1, -> its kind; wins over `failures`. `limit`: beyond it, 429
-    with Retry-After; requests answered 429 do not count against it. `limit_changes`: what it is
-    later, counted from the first request on. `seed`: of dice and job ids.
-    `book`: the file of accepted jobs; job ids are then random, so that a restart repeats none.
-    `listing`: the kinds of list that list_jobs shows, all at once; none is a whole one.
-    `list_delay_seconds`: how long a new job is missing from it (valossa-api.md, section 15, line
-    6). `finished_share`: of the jobs, this share (0 to 1) is finished at once, `finish_seconds`:
-    and every job is at that age; the others wait in the queue. Seed (for job ids) and book count
-    as they were when the simulator was made.
+    Attributes:
+        keys: The accepted API keys.
+        latency_seconds: Time that new_job takes to answer.
+        failures: Kind of trouble -> share of the requests (0 to 1, in sum at most 1).
+        script: Number of a new_job request, from 1 -> its kind; wins over `failures`.
+        limit: Beyond it, 429 with Retry-After; a request answered 429 does not count.
+        limit_changes: Later limits, timed from the first request.
+        seed: Of dice and job ids.
+        book: File of accepted jobs; with it job ids are random, so that a restart repeats none.
+        listing: Kinds of list, all at once; by default it is complete.
+        list_delay_seconds: Time before a new job is listed.
+        finished_share: Share of jobs (0 to 1) finished at once.
+        finish_seconds: Age at which every job is finished.
+
+    Raises ValueError for an unknown kind or an impossible share.
+
     """
 
     keys: frozenset[str] = frozenset({"demo-key"})

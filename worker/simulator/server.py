@@ -1,9 +1,8 @@
-"""The imitation as a server: what it does, and what it remembers.
+"""Serve the imitation over HTTP and record its requests and jobs.
 
-A new_job request goes this way: it arrives and gets its number; limit and kind of trouble are
-decided; its body is read; it is recorded; if it buys, the job is accepted and booked, with no
-await between reading and booking; then comes the latency; then the answer. So whatever happens to
-the answer, a job that the client could have heard of is on the book.
+A new_job request gets its number, then limit and kind of trouble are decided. Its body is read,
+the request recorded and, if it buys, the job booked, with no await between reading and booking.
+Latency and answer come last, so a job that the client may learn of is always in the book.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from worker.simulator.limit import Window, limit_at
 from worker.simulator.options import Options
 
 LIMITED: Final = "limit"
-"""The kind recorded for a request that met `Options.limit`."""
+"""The kind recorded for a request beyond `Options.limit`."""
 
 _POLL_AGAIN_SECONDS = 30
 _UNASKED_AFTER_SECONDS = 0.05
@@ -38,9 +37,9 @@ Body = Mapping[str, object]
 class Request:
     """A new_job request that arrived.
 
-    `number` counts from 1 in the order of arrival; `arrived_at` is time.monotonic() at its head;
-    `kind` is the trouble that it met: a kind of `faults.KINDS`, LIMITED, or None. `body` is its
-    JSON without api_key, None where that could not be read; `request_id` and `url` stand in it.
+    `number` counts from 1 in the order of arrival; `arrived_at` is time.monotonic() at its head.
+    `kind` is a kind of `faults.KINDS`, LIMITED, or None. `body` is its JSON without api_key, None
+    if unreadable; `request_id` and `url` are taken from it.
     """
 
     number: int
@@ -53,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Arrival:
-    """The head of a request, and what was decided on it; `wait_seconds` is 0 but for LIMITED."""
+    """The head of a request and its kind; `wait_seconds` is 0 except for LIMITED."""
 
     number: int
     at: float
@@ -62,11 +61,11 @@ class _Arrival:
 
 
 class Simulator:
-    """The API on a port of this machine.
+    """The API on a local port.
 
-    `requests` holds the new_job requests in the order in which they were read, `followed` those
-    that came after a redirect, `unasked` the job ids made up for answers that nobody asked for.
-    All of them, and the jobs, survive stop and start.
+    `requests` holds the new_job requests in the order of reading, `followed` those after a
+    redirect, `unasked` the made-up job ids of unrequested answers. They and the jobs survive a stop
+    and start.
     """
 
     def __init__(self, options: Options) -> None:
@@ -86,13 +85,13 @@ class Simulator:
 
     @property
     def accepted(self) -> list[Job]:
-        """The accepted jobs, oldest first; those read back from the book come before all others."""
+        """Return the accepted jobs, oldest first, those read from the book before all others."""
         return self._book.jobs
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Open the book, listen on host (IPv4) and port (0: any free one), return the base URL.
 
-        Raises OSError where book or port cannot be had, ValueError where the book is none.
+        Raises OSError if book or port cannot be opened, ValueError if the file is not a book.
         """
         self._released = asyncio.Event()
         self._runner = web.AppRunner(
@@ -109,7 +108,7 @@ class Simulator:
         return self.url
 
     async def stop(self) -> None:
-        """Release what is held, close every connection and the book; again is no error."""
+        """Release held requests, close connections and book. A second call does nothing."""
         self._released.set()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -124,7 +123,7 @@ class Simulator:
         await self.stop()
 
     def release(self) -> None:
-        """Let all requests that `stall` holds now go on; later ones are held again."""
+        """Release all requests that `stall` holds now; later ones are held again."""
         self._released.set()
         self._released = asyncio.Event()
 
@@ -137,7 +136,7 @@ class Simulator:
         await self.wait_until(lambda: len(self.accepted) >= count)
 
     async def wait_until(self, reached: Callable[[], bool]) -> None:
-        """Return as soon as `reached` is true; it is asked whenever a record has grown."""
+        """Return as soon as `reached` is true; it is called after each new record."""
         while not reached():
             await self._changed.wait()
 
@@ -161,7 +160,7 @@ class Simulator:
             await self._released.wait()
         if kind == faults.UNASKED:
             loop = asyncio.get_running_loop()
-            loop.call_later(_UNASKED_AFTER_SECONDS, self._speak_unasked, request.transport)
+            loop.call_later(_UNASKED_AFTER_SECONDS, self._send_unasked, request.transport)
         return answer
 
     def _arrive(self) -> _Arrival:
@@ -182,10 +181,12 @@ class Simulator:
     def _decide(
         self, arrival: _Arrival, body: Body | None
     ) -> tuple[str | None, web.StreamResponse]:
-        """Record the request, buy if it does; return the kind that it met and its answer.
+        """Record the request, book its job if it buys, and return its kind and answer.
 
-        A request that the API would refuse anyway is refused, where its kind is one that buys.
+        An invalid request is refused if its kind is one that buys.
         """
+        # 1. Over the limit: 429. 2. A kind that makes no job: its answer. 3. Invalid: refused.
+        # 4. Anything else buys.
         kind = arrival.kind
         refusal = self._refusal(body, fields.NEW_JOB, fields.NEW_JOB_REQUIRED)
         if refusal is not None and kind in faults.BOUGHT:
@@ -200,7 +201,7 @@ class Simulator:
             answer = refusal
         else:
             answer = self._buy(kind, body)
-        self._tell()
+        self._notify()
         return kind, answer
 
     def _buy(self, kind: str | None, body: Body | None) -> web.StreamResponse:
@@ -210,16 +211,16 @@ class Simulator:
             str(fields.dig(body, "media.video.url")),
             time.time(),  # noqa: TID251 - the server's own clock, not the worker's
         )
-        told = self.accepted[-1] if kind == faults.SAME_ID and self.accepted else job
+        named = self.accepted[-1] if kind == faults.SAME_ID and self.accepted else job
         self._book.enter(job, str(fields.dig(body, "api_key")))
-        return answers.bought(kind, told.job_id)
+        return answers.bought(kind, named.job_id)
 
-    def _speak_unasked(self, transport: asyncio.Transport | None) -> None:
+    def _send_unasked(self, transport: asyncio.Transport | None) -> None:
         if transport is None or transport.is_closing():
             return
         self.unasked.append(self._fresh_id())
         transport.write(answers.raw_job(self.unasked[-1]))
-        self._tell()
+        self._notify()
 
     async def _list_jobs(self, request: web.Request) -> web.StreamResponse:
         key = request.query.get("api_key")
@@ -283,7 +284,7 @@ class Simulator:
     async def _moved(self, request: web.Request) -> web.StreamResponse:
         body = await _read_object(request)
         self.followed.append(_request(len(self.followed) + 1, time.monotonic(), None, body))
-        self._tell()
+        self._notify()
         return answers.refusal(404, "Not found")
 
     async def _elsewhere(self, _: web.Request) -> web.StreamResponse:
@@ -302,8 +303,8 @@ class Simulator:
     def _fresh_id(self) -> str:
         return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
 
-    def _tell(self) -> None:
-        # No condition with a lock: taking one may await, and booking must not.
+    def _notify(self) -> None:
+        # Not an asyncio.Condition: its lock needs an await, and booking must have none.
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -329,7 +330,7 @@ def _text(body: Body | None, path: str) -> str | None:
 
 
 async def _read_object(request: web.Request) -> dict[str, object] | None:
-    """Return the JSON object that was sent as one, None for anything else or less."""
+    """Return the body if it is a whole JSON object sent as JSON, else None."""
     try:
         body = json.loads(await request.read())
     except (OSError, web.RequestPayloadError, ValueError, RecursionError):

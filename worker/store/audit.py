@@ -15,7 +15,7 @@ from sqlalchemy import (
     update,
 )
 
-from worker.core.audit import Match, Row
+from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
@@ -31,7 +31,7 @@ _sent_as = func.coalesce(
 )
 
 
-def rows(connection: Connection, listing: Listing) -> list[Row]:
+def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
     """The videos that a list may speak of, and all that have a job, each once."""
     identifiers = sorted({i for entry in listing.entries for i in entry.identifiers})
     urls = sorted({url for entry in listing.entries for url in entry.urls})
@@ -45,7 +45,7 @@ def rows(connection: Connection, listing: Listing) -> list[Row]:
     return [found[video_id] for video_id in sorted(found)]
 
 
-def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Row]:
+def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[AuditRow]:
     chosen = select(
         videos.c.id,
         videos.c.state,
@@ -58,7 +58,7 @@ def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Row
         videos.c.submitted_at,
     ).where(wanted)
     for row in connection.execute(chosen):
-        yield Row(
+        yield AuditRow(
             video_id=row.id,
             state=State(row.state),
             claims=row.claims,

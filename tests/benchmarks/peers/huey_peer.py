@@ -38,14 +38,14 @@ class Hand(threading.local):
         )
 
     def hand_in(self, number: int) -> None:
-        """The task: POST, and write the job id down."""
+        """POST a video and store its job id."""
         said = json.dumps(body(number))
         self._api.request("POST", self._path, said, {"Content-Type": "application/json"})
         answer = json.loads(self._api.getresponse().read())
         self._table.execute("INSERT INTO jobs VALUES (?, ?)", (number, answer["job_id"]))
 
     def job_ids(self) -> list[str]:
-        """What is written down."""
+        """Return the stored job ids."""
         return [job_id for (job_id,) in self._table.execute("SELECT job_id FROM jobs")]
 
 
@@ -61,7 +61,7 @@ def work(huey: SqliteHuey, hand: Hand, count: int) -> None:
 
 
 def opened(file: Path, hand: Hand, *, sync: bool) -> tuple[SqliteHuey, TaskWrapper]:
-    """The queue in ``file``, and its task."""
+    """Return the queue in ``file`` and its task."""
     huey = SqliteHuey(filename=file, results=False, fsync=sync, timeout=PATIENCE_SECONDS)
     return huey, huey.task()(hand.hand_in)
 

@@ -24,7 +24,7 @@ CONNECTIONS = 32
 
 
 async def enqueue(connection: asyncpg.Connection, count: int) -> None:
-    """An empty database, and the queue in it."""
+    """Make an empty database with the queue in it."""
     await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     await connection.execute("CREATE TABLE jobs (video integer PRIMARY KEY, job_id text NOT NULL)")
     queries = Queries.from_asyncpg_connection(connection)

@@ -27,7 +27,7 @@ WRITE = "INSERT INTO jobs VALUES (%(video)s, %(job_id)s)"
 
 
 def make_task(app: App, session: aiohttp.ClientSession, url: str) -> Task:
-    """The task: POST, and write the job id down."""
+    """POST a video and store its job id."""
 
     async def hand_in(number: int) -> None:
         async with session.post(url, json=body(number)) as response:
@@ -38,7 +38,7 @@ def make_task(app: App, session: aiohttp.ClientSession, url: str) -> Task:
 
 
 async def enqueue(app: App, task: Task, count: int) -> None:
-    """An empty database, and the queue in it."""
+    """Make an empty database with the queue in it."""
     for command in EMPTY:
         await app.connector.execute_query_async(command)
     await app.schema_manager.apply_schema_async()

@@ -20,7 +20,7 @@ SUBMITTED = "UPDATE videos SET state = 'submitted', job_id = ? WHERE id = ?"
 
 
 async def enqueue(table: aiosqlite.Connection, count: int) -> None:
-    """The queue: a table of videos."""
+    """Make the queue, a table of videos."""
     await table.execute("PRAGMA journal_mode = wal")
     await table.execute("PRAGMA synchronous = FULL")
     await table.execute("CREATE TABLE videos (id INTEGER PRIMARY KEY, state TEXT, job_id TEXT)")

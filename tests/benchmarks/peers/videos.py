@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def body(number: int) -> dict[str, object]:
-    """The JSON of the ``number``-th video."""
+    """Return the JSON of the ``number``-th video."""
     media = {
         "video": {"url": f"https://example.com/videos/{number}.mp4"},
         "customer_media_info": {"id": f"{number:032x}"},

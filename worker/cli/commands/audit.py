@@ -11,7 +11,7 @@ from worker import opening
 from worker.cli import exits, output
 from worker.cli.listed import ask_listed, no_list
 from worker.cli.session import change, person
-from worker.core.audit import Audit, Match, Row, compare
+from worker.core.audit import Audit, AuditRow, Match, compare
 from worker.core.job_list import Listing, Unlisted
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciler
@@ -87,7 +87,7 @@ def _match(kind: str, match: Match) -> Sequence[object]:
     return (kind, row.video_id, row.state, entry.job_id, row.job_id, entry.status, sure)
 
 
-def _gone(row: Row) -> Sequence[object]:
+def _gone(row: AuditRow) -> Sequence[object]:
     return ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
 
 
