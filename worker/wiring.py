@@ -17,6 +17,7 @@ from worker import __version__
 from worker.api.client import Api
 from worker.clock import Clock
 from worker.core.decide import Policy
+from worker.core.model import Cap
 from worker.core.redact import clean
 from worker.core.request import Defaults
 from worker.db.address import File, Server
@@ -31,7 +32,6 @@ from worker.runner.reporter import Reporter
 from worker.runner.terms import Terms
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
-from worker.store.caps import Cap
 from worker.store.workers import WorkerRow
 
 T = TypeVar("T")

@@ -36,13 +36,13 @@ from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_bac
 from worker.clock import Clock
 from worker.core.breaker import Stop, Trouble
 from worker.core.decide import Policy
+from worker.core.model import Cap
 from worker.db.database import Database
 from worker.db.schema import as_text
 from worker.runner.loop import Runner
 from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
 from worker.simulator import Limit, Options, Simulator
 from worker.store import relocation
-from worker.store.caps import Cap
 
 MUCH_LATER = Policy(max_attempts=3, backoff_base_seconds=7_200, backoff_max_seconds=7_200)
 """A backoff of an hour, with dice that show a half."""

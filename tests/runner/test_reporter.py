@@ -7,6 +7,7 @@ from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import (
     Accepted,
     Claim,
+    Expired,
     InDoubt,
     Invalid,
     Outcome,
@@ -20,7 +21,6 @@ from worker.runner.orders import Counts
 from worker.runner.reporter import Reporter
 from worker.runner.terms import ClaimResult, CoolDown, Settled, Start, WaitReason
 from worker.runner.verdicts import JudgedDoubt
-from worker.store.leases import Expired
 from worker.store.settle import Ending
 
 SECRET = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"

@@ -11,7 +11,9 @@ from tests.plain import Plain, session
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Cap,
     Claim,
+    Expired,
     InDoubt,
     NotSent,
     Outcome,
@@ -27,8 +29,6 @@ from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
 from worker.runner.terms import ClaimResult, Committed, CoolDown, Note, WaitReason
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
 from worker.store import leases, relocation, shared_state
-from worker.store.caps import Cap
-from worker.store.leases import Expired
 from worker.store.settle import Ending
 from worker.store.shared_state import SharedState
 

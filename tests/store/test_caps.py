@@ -11,6 +11,7 @@ from worker.core.evidence import Doubt
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Cap,
     Claim,
     InDoubt,
     Invalid,
@@ -23,8 +24,8 @@ from worker.core.model import (
 )
 from worker.db.database import Database
 from worker.db.schema import history
-from worker.store import caps, changes, doubts, leases, search, settle
-from worker.store.caps import Cap, Level
+from worker.store import caps, changes, doubts, leases, settle
+from worker.store.caps import Level
 from worker.store.search import Filter
 
 DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
@@ -189,7 +190,7 @@ async def test_each_attempt_of_a_video_counts(database: Database) -> None:
     await ended(database, UNCLEAR)
     everything = Filter(states=(), ids=(1,))
     await database.write(
-        lambda c: search.retry(c, everything, doubts=True, now=START, who="ann"), "test"
+        lambda c: changes.retry(c, everything, doubts=True, now=START, who="ann"), "test"
     )
     assert (1, 0) == await used(database)
     (again,) = await take(database, START)

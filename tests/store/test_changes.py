@@ -83,10 +83,10 @@ async def test_a_doubt_that_was_given_up_is_not_retried_unasked(database: Databa
     assert await resolve(database, None)
     assert State.FAILED == (await row(database, 1))["state"]
     assert 0 == await database.write(
-        lambda c: search.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
+        lambda c: changes.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
     )
     assert 1 == await database.write(
-        lambda c: search.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
+        lambda c: changes.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
     )
 
 

@@ -11,7 +11,7 @@ from worker.core.evidence import is_made
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import imports
-from worker.store.bulk import Row
+from worker.store.bulk import NewVideo
 from worker.store.imports import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake
 
 NOW = START
@@ -23,17 +23,17 @@ def talk(number: int, **columns: object) -> dict[str, object]:
     return {"url": f"https://example.org/{number}.mp4", "media_id": f"talk-{number}", **columns}
 
 
-async def add_new(database: Database, *rows: Row) -> Intake:
+async def add_new(database: Database, *rows: NewVideo) -> Intake:
     """One chunk of an import."""
     return await database.write(lambda c: imports.add_new(c, rows, NOW), "test")
 
 
-async def add_all(database: Database, *rows: Row) -> Intake:
+async def add_all(database: Database, *rows: NewVideo) -> Intake:
     """One chunk of an import with --allow-duplicates."""
     return await database.write(lambda c: imports.add_all(c, rows, NOW), "test")
 
 
-async def bring(database: Database, *rows: Row, now: datetime = NOW) -> Intake:
+async def bring(database: Database, *rows: NewVideo, now: datetime = NOW) -> Intake:
     """One chunk of an import with --update."""
     return await database.write(lambda c: imports.add_or_update(c, rows, now, WHO), "test")
 
@@ -97,7 +97,7 @@ async def test_the_same_url_is_skipped(database: Database) -> None:
 async def test_the_same_media_id_is_skipped(database: Database) -> None:
     """A talk in two formats is bought once; rows without a media id are nobody's double."""
     await add(database, "u-1", media_id="talk-1")
-    rows: list[Row] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
+    rows: list[NewVideo] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
     done = await add_new(database, *rows, {"url": "u-5", "media_id": None})
     assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == told(done)
     assert ["u-1", "https://example.org/2.mp4", "u-3", "u-4", "u-5"] == await urls(database)
@@ -171,7 +171,7 @@ async def test_many_rows_go_in_whole(database: Database) -> None:
         talk(number, face_min_relative_height=height, priority=number - 2**63 + 1)
         for number, height in enumerate(heights)
     ]
-    twice: list[Row] = [row for row in rows for _ in range(2)]
+    twice: list[NewVideo] = [row for row in rows for _ in range(2)]
     assert (2_503, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *twice))
     assert (0, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *rows))
     columns = (videos.c.face_min_relative_height, videos.c.priority, videos.c.request_id)
@@ -285,7 +285,12 @@ async def test_a_doubt_that_was_given_up_is_left(database: Database) -> None:
 async def test_what_is_new_is_inserted_beside_an_update(database: Database) -> None:
     """A list with known and new videos goes in whole; a known address under a new id is skipped."""
     await add(database, "https://example.org/1.mp4", media_id="talk-1")
-    rows: list[Row] = [talk(1), talk(2), {"url": "u"}, talk(3, url="https://example.org/2.mp4")]
+    rows: list[NewVideo] = [
+        talk(1),
+        talk(2),
+        {"url": "u"},
+        talk(3, url="https://example.org/2.mp4"),
+    ]
     assert (2, 1, {SAME_URL: 1}, {}) == told(await bring(database, *rows))
     assert 3 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
 

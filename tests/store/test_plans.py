@@ -9,9 +9,8 @@ from sqlalchemy import Connection, create_engine
 
 from tests.conftest import START
 from tests.parts import plans
-from worker.core.model import State
-from worker.store import caps, counts, search, shared_state, statistics
-from worker.store.caps import Cap
+from worker.core.model import Cap, State
+from worker.store import caps, search, shared_state, statistics
 from worker.store.search import Filter
 
 
@@ -94,7 +93,7 @@ def status(connection: Connection) -> None:
 
 def left(connection: Connection) -> None:
     """Count as a drain does."""
-    counts.due(connection, counts.in_state(connection, State.PENDING), START)
+    statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
 
 
 @pytest.mark.parametrize(

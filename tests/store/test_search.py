@@ -8,7 +8,7 @@ from tests.parts import add, facts, later, row, take
 from worker.core.model import State
 from worker.db.database import Database
 from worker.db.schema import history, videos
-from worker.store import search
+from worker.store import changes, search
 from worker.store.search import Filter
 
 NOW = START
@@ -47,7 +47,7 @@ async def ids(database: Database, wanted: Filter, after: int = 0, limit: int = 1
 async def retry(database: Database, wanted: Filter, *, doubts: bool = False) -> int:
     """Retry what a filter means."""
     return await database.write(
-        lambda c: search.retry(c, wanted, doubts=doubts, now=NOW, who=WHO), "test"
+        lambda c: changes.retry(c, wanted, doubts=doubts, now=NOW, who=WHO), "test"
     )
 
 
@@ -275,7 +275,7 @@ async def test_a_retry_takes_the_states_that_it_names(
     """What is pending, on its way or bought is never touched, nor a doubt without its own word."""
     places = await one_in_each_state(database)
     before = {place: await row(database, place) for place in places.values()}
-    assert taken == set(search.retried_states(doubts=doubts))
+    assert taken == set(changes.retried_states(doubts=doubts))
     assert len(taken) == await retry(database, Filter(), doubts=doubts)
     for state, place in places.items():
         if state in taken:

@@ -17,7 +17,7 @@ from tests.parts import TERMS, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, State, Transition
 from worker.db.database import Database
-from worker.store import counts, doubts, leases, queue, search, settle
+from worker.store import doubts, leases, queue, search, settle, statistics
 from worker.store.bulk import known
 from worker.store.search import Filter
 
@@ -189,7 +189,7 @@ async def test_what_a_drain_leaves_is_counted_in_an_index(database: Database) ->
     """The end of each drain would walk the finished rows."""
 
     def left(connection: Connection) -> int:
-        return counts.due(connection, counts.in_state(connection, State.PENDING), START)
+        return statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
 
     assert {"videos_due"} == await scans(database, left, generic=False)
 

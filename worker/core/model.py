@@ -4,7 +4,7 @@ Knows no HTTP library and no database; the words are those of design.md, section
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Self
 
@@ -229,3 +229,24 @@ class Transition:
     def park(cls, why: str, *, spent: bool = True) -> Self:
         """In doubt, with the reason that a person will read."""
         return cls(state=State.IN_DOUBT, spent=spent, error=why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """A claim whose lease ran out."""
+
+    video_id: int
+    attempt: int
+    claimed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A limit of ``most`` attempts in any ``window`` of time; None for all time.
+
+    ``name``: the setting that says so.
+    """
+
+    name: str
+    most: int
+    window: timedelta | None

@@ -6,14 +6,13 @@ from datetime import datetime
 
 from worker.core.evidence import Absent, Ambiguous, Found
 from worker.core.job_list import Listing, Unlisted
-from worker.core.model import Accepted, Claim, Outcome, Released, State
+from worker.core.model import Accepted, Claim, Expired, Outcome, Released, State
 from worker.core.redact import without_secrets
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.orders import Counts
 from worker.runner.terms import ClaimResult, CoolDown, Settled, WaitReason
 from worker.runner.verdicts import JudgedDoubt
-from worker.store.leases import Expired
 
 
 class Reporter:

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from worker.core.decide import Policy
-from worker.core.model import Claim, Transition
-from worker.store import leases, settle
-from worker.store.caps import Cap
+from worker.core.model import Cap, Claim, Expired, Transition
+from worker.store import settle
 
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 """Later than any moment."""
@@ -107,5 +106,5 @@ class Committed:
 
     settled: Sequence[Settled]
     closed: Sequence[Settled]
-    expired: Sequence[leases.Expired]
+    expired: Sequence[Expired]
     turn: ClaimResult
