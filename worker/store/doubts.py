@@ -172,38 +172,55 @@ def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:
     """Make a video submitted with this job. Return False if another attempt is its last one."""
     job = {"job_id": job_id, "submitted_at": now, "error": None, **UNCLAIMED}
-    changed = _change(connection, doubt, now, state=State.SUBMITTED, **job)
-    if changed:
-        last = (doubt.video_id, doubt.attempt)
-        record(connection, [last], Fact.FOUND, now, who, job_id=job_id)
-    return changed
+    return _change(connection, doubt, Fact.FOUND, now, who, state=State.SUBMITTED, **job)
 
 
 def free(connection: Connection, doubt: Doubt, due_at: datetime, now: datetime, who: str) -> bool:
     """Make a video of which the API has no job pending again, and settle its doubts."""
-    changed = _change(
-        connection, doubt, now, state=State.PENDING, due_at=due_at, error=None, **UNCLAIMED
-    )
-    if changed:
-        _record_absent(connection, doubt, now, who)
-    return changed
+    again = {"due_at": due_at, "error": None, **UNCLAIMED}
+    return _change(connection, doubt, Fact.ABSENT, now, who, state=State.PENDING, **again)
 
 
 def keep(connection: Connection, doubt: Doubt, why: str, now: datetime, who: str) -> bool:
     """Settle the doubts of a video whose attempts are used up. It stays in doubt for a person."""
-    changed = _change(connection, doubt, now, state=State.IN_DOUBT, error=clean(why))
-    if changed:
-        _record_absent(connection, doubt, now, who)
-    return changed
+    kept = {"state": State.IN_DOUBT, "error": clean(why)}
+    return _change(connection, doubt, Fact.ABSENT, now, who, **kept)
 
 
 def park(connection: Connection, doubt: Doubt, why: str, now: datetime, who: str) -> bool:
     """Put a pending video in doubt, since it may have a job after all."""
-    changed = _change(connection, doubt, now, state=State.IN_DOUBT, error=clean(why))
-    if changed:
-        last = (doubt.video_id, doubt.attempt)
-        record(connection, [last], Fact.IN_DOUBT, now, who, message=clean(why))
-    return changed
+    parked = {"state": State.IN_DOUBT, "error": clean(why)}
+    return _change(connection, doubt, Fact.IN_DOUBT, now, who, **parked)
+
+
+def _change(
+    connection: Connection, doubt: Doubt, fact: Fact, now: datetime, who: str, **values: object
+) -> bool:
+    """Write a verdict with its fact, if the judged attempt is still the last one and still open.
+
+    A proof of absence is recorded of every attempt in doubt.
+    """
+    changed = connection.execute(
+        update(videos)
+        .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)
+        .where(or_(_is_in_doubt, _waits_for_list), videos.c.job_id.is_(None))
+        .values(http_status=None, updated_at=now, **values)
+    )
+    if changed.rowcount == 0:
+        return False
+    attempts = {doubt.attempt}
+    if fact is Fact.ABSENT:
+        attempts = open_doubts(connection, [doubt.video_id]).get(doubt.video_id, set())
+    record(
+        connection,
+        [(doubt.video_id, attempt) for attempt in sorted(attempts)],
+        fact,
+        now,
+        who,
+        message=str(values["error"]) if fact is Fact.IN_DOUBT else None,
+        job_id=values.get("job_id"),
+    )
+    return True
 
 
 def explain(connection: Connection, doubt: Doubt, why: str) -> None:
@@ -216,20 +233,3 @@ def explain(connection: Connection, doubt: Doubt, why: str) -> None:
             .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt, _is_in_doubt)
             .values(error=error)
         )
-
-
-def _change(connection: Connection, doubt: Doubt, now: datetime, **values: object) -> bool:
-    """Write the verdict if the judged attempt is still the last one and still open."""
-    changed = connection.execute(
-        update(videos)
-        .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)
-        .where(or_(_is_in_doubt, _waits_for_list), videos.c.job_id.is_(None))
-        .values(http_status=None, updated_at=now, **values)
-    )
-    return changed.rowcount == 1
-
-
-def _record_absent(connection: Connection, doubt: Doubt, now: datetime, who: str) -> None:
-    open_ = open_doubts(connection, [doubt.video_id]).get(doubt.video_id, set())
-    attempts = [(doubt.video_id, attempt) for attempt in sorted(open_)]
-    record(connection, attempts, Fact.ABSENT, now, who)

@@ -92,21 +92,19 @@ def called(references: Iterable[str]) -> Filter:
 
     ``7`` is an id and perhaps another video's media id; ``id=7`` is an id only.
     """
-    given = list(references)
-    numbers = (_id(each.removeprefix(ONLY_ID)) for each in given)
+    parsed = [_parsed(reference) for reference in references]
     return Filter(
-        ids=tuple(number for number in numbers if number is not None),
-        names=tuple(each for each in given if not _is_only_id(each)),
+        ids=tuple(number for number, _ in parsed if number is not None),
+        names=tuple(name for _, name in parsed if name is not None),
     )
 
 
-def _id(text: str) -> int | None:
-    """Return the id that a text is; None if it is not one."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None  # noqa: PLR2004 - fits 63 bits
-
-
-def _is_only_id(reference: str) -> bool:
-    return reference.startswith(ONLY_ID) and _id(reference.removeprefix(ONLY_ID)) is not None
+def _parsed(reference: str) -> tuple[int | None, str | None]:
+    """Return the id and the name that a reference may be, None for one that it cannot be."""
+    digits = reference.removeprefix(ONLY_ID)
+    is_id = digits.isascii() and digits.isdecimal() and len(digits) < 19  # noqa: PLR2004 - fits 63 bits
+    is_name = not is_id or digits == reference
+    return int(digits) if is_id else None, reference if is_name else None
 
 
 def find(connection: Connection, reference: str) -> list[RowMapping]:
@@ -125,15 +123,15 @@ def named(connection: Connection, references: Iterable[str]) -> dict[str, list[i
             for name in {number, *names} - {None}:
                 by_name.setdefault(name, []).append(number)
         for each in some:
-            ids = by_name.get(_id(each.removeprefix(ONLY_ID)), [])
-            others = [] if _is_only_id(each) else by_name.get(each, [])
-            found[each] = sorted({*ids, *others})
+            meant_by = (by_name.get(meaning, []) for meaning in _parsed(each))
+            found[each] = sorted({*chain(*meant_by)})
     return found
 
 
 def is_ambiguous(reference: str, ids: Sequence[int]) -> bool:
     """Return True if a reference is the id of one of these videos and a name of others."""
-    return len(ids) > 1 and _id(reference) in ids
+    number, name = _parsed(reference)
+    return len(ids) > 1 and name is not None and number in ids
 
 
 def story(connection: Connection, video: RowMapping) -> Story:
