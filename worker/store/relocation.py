@@ -151,7 +151,7 @@ def share(connection: Connection, known: TableRow) -> None:
 
 
 def continue_ids(connection: Connection) -> None:
-    """Number new rows after every id that was ever used.
+    """Set the next ids above every id that was ever used.
 
     The history outlives a deleted video, whose id must not be used again.
     """
