@@ -51,14 +51,14 @@ async def urls(database: Database) -> list[str]:
     return list(await database.read(lambda c: c.scalars(ordered).all()))
 
 
-def told(done: Intake) -> tuple[int, int, dict[str, int], dict[str, int]]:
+def summary(done: Intake) -> tuple[int, int, dict[str, int], dict[str, int]]:
     """Return the counts: inserted, updated, skipped, left."""
     return done.inserted, done.updated, dict(done.skipped), dict(done.left)
 
 
 async def test_a_row_is_due_at_once_and_complete(database: Database) -> None:
     """A row without other values is due now, with priority 0, pending, as by a plain INSERT."""
-    assert (1, 0, {}, {}) == told(await add_new(database, {"url": "https://example.org/a.mp4"}))
+    assert (1, 0, {}, {}) == summary(await add_new(database, {"url": "https://example.org/a.mp4"}))
     await add(database, "https://example.org/b.mp4", due_at=NOW)
     ours, theirs = await row(database, 1), await row(database, 2)
     for own in ("id", "url", "request_id"):
@@ -90,7 +90,7 @@ async def test_the_same_url_is_skipped(database: Database) -> None:
     """An address that the table or the file has already is skipped."""
     await add(database, "https://example.org/1.mp4")
     done = await add_new(database, talk(1), talk(2), talk(2, media_id="other"), {"url": "u"})
-    assert (2, 0, {SAME_URL: 2}, {}) == told(done)
+    assert (2, 0, {SAME_URL: 2}, {}) == summary(done)
     assert ["https://example.org/1.mp4", "https://example.org/2.mp4", "u"] == await urls(database)
 
 
@@ -99,30 +99,30 @@ async def test_the_same_media_id_is_skipped(database: Database) -> None:
     await add(database, "u-1", media_id="talk-1")
     rows: list[NewVideo] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
     done = await add_new(database, *rows, {"url": "u-5", "media_id": None})
-    assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == told(done)
+    assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == summary(done)
     assert ["u-1", "https://example.org/2.mp4", "u-3", "u-4", "u-5"] == await urls(database)
 
 
 async def test_empty_media_ids_in_the_table_are_no_doubles(database: Database) -> None:
     """An empty media id in the table is no double of a row without one."""
     await add(database, "u-1", "u-2", media_id="")
-    assert (1, 0, {}, {}) == told(await add_new(database, {"url": "u-3"}))
+    assert (1, 0, {}, {}) == summary(await add_new(database, {"url": "u-3"}))
 
 
 async def test_an_import_can_be_repeated(database: Database) -> None:
     """A list imported again after an interruption inserts each row once."""
     rows = [talk(number) for number in range(5)]
     await add_new(database, *rows[:3])
-    assert (2, 0, {SAME_URL: 3}, {}) == told(await add_new(database, *rows))
-    assert (0, 0, {SAME_URL: 5}, {}) == told(await add_new(database, *rows))
+    assert (2, 0, {SAME_URL: 3}, {}) == summary(await add_new(database, *rows))
+    assert (0, 0, {SAME_URL: 5}, {}) == summary(await add_new(database, *rows))
     assert [each["url"] for each in rows] == await urls(database)
 
 
 async def test_duplicates_are_inserted_where_they_are_wanted(database: Database) -> None:
     """--allow-duplicates adds each row that it is given."""
-    assert (3, 0, {}, {}) == told(await add_all(database, talk(1), talk(1), talk(2)))
-    assert (1, 0, {}, {}) == told(await add_all(database, talk(1)))
-    assert (0, 0, {}, {}) == told(await add_all(database))
+    assert (3, 0, {}, {}) == summary(await add_all(database, talk(1), talk(1), talk(2)))
+    assert (1, 0, {}, {}) == summary(await add_all(database, talk(1)))
+    assert (0, 0, {}, {}) == summary(await add_all(database))
 
 
 async def test_a_row_with_a_job_is_submitted(database: Database) -> None:
@@ -139,9 +139,9 @@ async def test_a_job_belongs_to_one_video(database: Database) -> None:
     done = await add_new(
         database, talk(2, job_id="job-1"), talk(3, job_id="j"), talk(4, job_id="j")
     )
-    assert (1, 0, {SAME_JOB_ID: 2}, {}) == told(done)
+    assert (1, 0, {SAME_JOB_ID: 2}, {}) == summary(done)
     done = await add_all(database, talk(1), talk(1, job_id="job-1"))
-    assert (1, 0, {SAME_JOB_ID: 1}, {}) == told(done)
+    assert (1, 0, {SAME_JOB_ID: 1}, {}) == summary(done)
 
 
 async def test_two_imports_at_once_insert_nothing_twice(url: str, database: Database) -> None:
@@ -168,8 +168,8 @@ async def test_many_rows_go_in_whole(database: Database) -> None:
         for number, height in enumerate(heights)
     ]
     twice: list[NewVideo] = [row for row in rows for _ in range(2)]
-    assert (2_503, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *twice))
-    assert (0, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *rows))
+    assert (2_503, 0, {SAME_URL: 2_503}, {}) == summary(await add_new(database, *twice))
+    assert (0, 0, {SAME_URL: 2_503}, {}) == summary(await add_new(database, *rows))
     columns = (videos.c.face_min_relative_height, videos.c.priority, videos.c.request_id)
     stored = await database.read(lambda c: c.execute(select(*columns).order_by(videos.c.id)).all())
     assert [(row["face_min_relative_height"], row["priority"]) for row in rows] == [
@@ -202,7 +202,7 @@ async def test_an_update_brings_the_named_columns_anew(database: Database, state
     await add(database, "old", media_id="talk-1", title="T", error="e", state=state, **kept)
     before = await row(database, 1)
     done = await bring(database, talk(1, title=None, language="fi-FI"))
-    assert (0, 1, {}, {}) == told(done)
+    assert (0, 1, {}, {}) == summary(done)
     fresh = {"url": "https://example.org/1.mp4", "title": None, "language": "fi-FI"}
     assert {**before, **fresh, "updated_at": NOW} == await row(database, 1)
     assert [] == await facts(database, 1)
@@ -232,7 +232,7 @@ async def test_a_failed_video_goes_back_to_pending(database: Database) -> None:
         claims=3,
         due_at=later(NOW, -900),
     )
-    assert (0, 1, {}, {}) == told(await bring(database, talk(1, language="fi-FI"), now=NOW))
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1, language="fi-FI"), now=NOW))
     stored = await row(database, 1)
     names = ("state", "attempts", "claims", "error", "http_status", "due_at", "language")
     assert ("pending", 0, 3, None, None, NOW, "fi-FI") == tuple(stored[name] for name in names)
@@ -260,7 +260,7 @@ async def test_what_is_on_its_way_or_bought_is_counted_and_left(
     await add(database, "old", media_id="talk-1", state=state, job_id=f"j-{state}", **claim)
     before = await row(database, 1)
     done = await bring(database, talk(1, language="fi-FI"), talk(2))
-    assert (1, 0, {}, {f"media_id is there already, {state}": 1}) == told(done)
+    assert (1, 0, {}, {f"media_id is there already, {state}": 1}) == summary(done)
     assert before == await row(database, 1)
 
 
@@ -270,7 +270,7 @@ async def test_a_doubt_that_was_given_up_is_left(database: Database) -> None:
     doubt = {"video_id": 1, "attempt": 1, "at": NOW, "who": "w", "fact": "in_doubt"}
     await database.write(lambda c: c.execute(history.insert().values(doubt)), "test")
     done = await bring(database, talk(1))
-    assert (0, 0, {}, {"media_id is there already, given up in doubt": 1}) == told(done)
+    assert (0, 0, {}, {"media_id is there already, given up in doubt": 1}) == summary(done)
     assert "failed" == (await row(database, 1))["state"]
 
 
@@ -283,13 +283,13 @@ async def test_what_is_new_is_inserted_beside_an_update(database: Database) -> N
         {"url": "u"},
         talk(3, url="https://example.org/2.mp4"),
     ]
-    assert (2, 1, {SAME_URL: 1}, {}) == told(await bring(database, *rows))
+    assert (2, 1, {SAME_URL: 1}, {}) == summary(await bring(database, *rows))
     assert 3 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
 
 
 async def test_of_two_rows_with_one_media_id_the_later_wins(database: Database) -> None:
     """Of two rows with one media id, the later one in the file wins."""
-    assert (1, 1, {}, {}) == told(await bring(database, talk(1, title="A"), talk(1, title="B")))
+    assert (1, 1, {}, {}) == summary(await bring(database, talk(1, title="A"), talk(1, title="B")))
     assert "B" == (await row(database, 1))["title"]
 
 
@@ -298,7 +298,7 @@ async def test_an_update_of_many_leaves_none_out(database: Database) -> None:
     await add_new(database, *(talk(number, title=f"T{number}") for number in range(500)))
     await change(database, 7, state="failed", error="language")
     done = await bring(database, *(talk(number, language="fi-FI") for number in range(500)))
-    assert (0, 500, {}, {}) == told(done)
+    assert (0, 500, {}, {}) == summary(done)
     counted = select(func.count(), func.count(videos.c.title.distinct())).where(
         videos.c.language == "fi-FI", videos.c.state == "pending"
     )
@@ -309,7 +309,7 @@ async def test_an_update_can_hand_in(database: Database) -> None:
     """A job id for a waiting video makes it submitted; a job that another video has is left."""
     await add_new(database, talk(1), talk(2), talk(3, job_id="job-3"))
     done = await bring(database, talk(1, job_id="job-1"), talk(2, job_id="job-3"))
-    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == summary(done)
     stored = await row(database, 1)
     assert ("submitted", "job-1", NOW) == (
         stored["state"],
@@ -324,7 +324,7 @@ async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> N
     await add(database, "u-1", "u-2", media_id="talk-1")
     await change(database, 1, title="changed")
     done = await bring(database, talk(1, job_id="job-1"))
-    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == summary(done)
     assert ["job-1", None] == [(await row(database, number))["job_id"] for number in (1, 2)]
 
 
@@ -334,4 +334,4 @@ def test_chunks_add_up() -> None:
     for counts in (part.skipped, part.left, whole.skipped):
         counts["why"] += 1
     whole.add(part)
-    assert (3, 3, {"why": 2}, {"why": 1}) == told(whole)
+    assert (3, 3, {"why": 2}, {"why": 1}) == summary(whole)

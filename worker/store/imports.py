@@ -117,7 +117,7 @@ def add_or_update(
             if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
                 intake.rejected[place] = SECOND_JOB.format(video.id, video.job_id)
                 continue
-            reason = _closed(connection, video, row)
+            reason = _reason_to_leave(connection, video, row)
             if reason is None:
                 _update(connection, video, row, now, who)
                 intake.updated += 1
@@ -126,8 +126,11 @@ def add_or_update(
     return intake
 
 
-def _closed(connection: Connection, video: Existing, row: NewVideo) -> str | None:
+def _reason_to_leave(connection: Connection, video: Existing, row: NewVideo) -> str | None:
     """Return why this video must not be updated; None if it may be."""
+    # A video is left as it is in three cases.
+    # 1. It is in flight or submitted, or in doubt and the row brings no job.
+    # 2. It was given up in doubt, and the row brings no job. 3. Another video has the job.
     brings_job = row.get("job_id") is not None
     if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
         return f"media_id is there already, {video.state}"
