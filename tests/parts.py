@@ -16,7 +16,7 @@ from structlog.typing import EventDict
 from worker.api.client import Api
 from worker.clock import Clock
 from worker.core.decide import Policy
-from worker.core.model import Claim
+from worker.core.model import Cap, Claim
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import account, history, videos
@@ -29,7 +29,6 @@ from worker.runner.reporter import Reporter
 from worker.runner.transaction import FAR_FUTURE, QueueTransaction
 from worker.settings import Settings
 from worker.store import queue
-from worker.store.caps import Cap
 from worker.store.workers import WorkerRow
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)

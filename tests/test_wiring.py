@@ -8,13 +8,12 @@ import pytest
 from tests.conftest import database_of_an_hour_ago, open_database
 from tests.parts import add, facts, row
 from worker import wiring
-from worker.core.model import StopReason
+from worker.core.model import Cap, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.log import configure
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
-from worker.store.caps import Cap
 from worker.wiring import CLOCK
 
 KEY = Key("demo-key", "a test")

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table
 from worker.core.relocation import MoveState, copy_of, not_empty, on_its_way
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem
 from worker.store import leases, relocation, shared_state
-from worker.store.relocation import Census, Row
+from worker.store.relocation import Census, TableRow
 
 LOOK_SECONDS = 1.0
 """Between two looks at what is in flight."""
@@ -130,7 +130,7 @@ class Move:
         rows = await self.source.read(lambda c: relocation.rows(c, table, after))
         return await self._put_some(table, after, rows) if rows else None
 
-    async def _put_some(self, table: Table, after: int, rows: Sequence[Row]) -> int:
+    async def _put_some(self, table: Table, after: int, rows: Sequence[TableRow]) -> int:
         """Add rows; where the target refuses one of them, only what precedes it, and where that is
         the first, DatabaseProblem is raised, which quotes no value.
         """
@@ -149,7 +149,7 @@ class Move:
                 "again"
             ) from error
 
-    def put(self, target: Connection, table: Table, after: int, rows: Sequence[Row]) -> int:
+    def put(self, target: Connection, table: Table, after: int, rows: Sequence[TableRow]) -> int:
         """Add rows, where nobody else has done so meanwhile; how many were added."""
         self._held_target(target)
         if relocation.highest(target, table) != after:
@@ -167,7 +167,7 @@ class Move:
         await self.target.write(self._open_target, "to end a move")
         return wanted
 
-    def _complete(self, target: Connection, wanted: Census, known: Row) -> None:
+    def _complete(self, target: Connection, wanted: Census, known: TableRow) -> None:
         self._held_target(target)
         relocation.share(target, known)
         relocation.continue_ids(target)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from worker import __version__
 from worker.api.client import Api
 from worker.clock import Clock
+from worker.core.model import Cap
 from worker.core.redact import clean
 from worker.core.run_state import Counts, RunState
 from worker.core.stop_conditions import RunOptions
@@ -29,7 +30,6 @@ from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
-from worker.store.caps import Cap
 from worker.store.workers import WorkerRow
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from worker.core.model import State
 from worker.db.database import Database
-from worker.store import counts, search, shared_state, statistics
+from worker.store import search, shared_state, statistics
 from worker.wiring import CLOCK
 
 NOW = datetime.now(UTC)
@@ -25,8 +25,8 @@ def status(connection: Connection) -> None:
 
 
 def left(connection: Connection) -> None:
-    """Run the queries at the end of a drain."""
-    counts.due(connection, counts.in_state(connection, State.PENDING), NOW)
+    """What a drain counts when it is over."""
+    statistics.due(connection, statistics.in_state(connection, State.PENDING), NOW)
 
 
 def failed(connection: Connection) -> None:

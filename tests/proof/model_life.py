@@ -14,7 +14,7 @@ from tests.proof.model_workers import Attempt, World
 from worker.core.job_list import Listing, Unlisted
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import JudgedDoubt
-from worker.store import changes, search
+from worker.store import changes
 from worker.store.search import Filter
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Life:
         video = self._video(pick, "failed", "cancelled", *(["in_doubt"] if may else []))
         doubted = {v for v, attempts in open_doubts(self._facts()).items() if attempts}
         done = self.world.ask(
-            lambda c: search.retry(
+            lambda c: changes.retry(
                 c, Filter(ids=(video,)), doubts=may, now=self.world.time.wall, who="ann"
             )
         )

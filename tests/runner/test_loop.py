@@ -34,7 +34,7 @@ from tests.parts import (
 from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
-from worker.core.model import Stop, StopReason
+from worker.core.model import Cap, Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
@@ -43,7 +43,6 @@ from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.simulator import Limit, Options, Simulator
 from worker.store import relocation
-from worker.store.caps import Cap
 
 MUCH_LATER = replace(RUN_SETTINGS, backoff_base_seconds=7_200.0, backoff_max_seconds=7_200.0)
 """A backoff of an hour, with dice that show a half."""

@@ -10,6 +10,7 @@ from worker.core.model import (
     ClaimResult,
     ClaimStatus,
     CoolDown,
+    Expired,
     InDoubt,
     Invalid,
     Outcome,
@@ -26,7 +27,6 @@ from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.runner.reporter import Reporter
 from worker.runner.verdicts import JudgedDoubt
-from worker.store.leases import Expired
 
 SECRET = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"
 CLAIM = Claim(

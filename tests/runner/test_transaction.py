@@ -12,9 +12,11 @@ from tests.plain import Plain, session
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Cap,
     Claim,
     ClaimResult,
     CoolDown,
+    Expired,
     InDoubt,
     NotSent,
     Outcome,
@@ -32,8 +34,6 @@ from worker.runner.model import Committed
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
 from worker.store import leases, relocation, shared_state
-from worker.store.caps import Cap
-from worker.store.leases import Expired
 from worker.store.shared_state import SharedState
 
 GAP = timedelta(microseconds=1020)

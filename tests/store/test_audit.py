@@ -21,7 +21,7 @@ BY_URL = {"urls": ("https://example.org/1.mp4",)}
 
 
 def listing(*, identifiers: tuple[str, ...] = (), urls: tuple[str, ...] = ()) -> Listing:
-    """A list with one job, which shows this."""
+    """Return a list of one job with these identifiers and addresses."""
     job = Entry(
         job_id="job-a", status="queued", identifiers=frozenset(identifiers), urls=frozenset(urls)
     )
@@ -29,17 +29,17 @@ def listing(*, identifiers: tuple[str, ...] = (), urls: tuple[str, ...] = ()) ->
 
 
 async def chosen(database: Database, shown: Listing) -> list[AuditRow]:
-    """The videos that an audit of this list compares."""
+    """Return the videos that an audit of this list compares."""
     return await database.read(lambda c: audit.rows(c, shown))
 
 
 async def numbers(database: Database, shown: Listing) -> list[int]:
-    """Their ids."""
+    """Return the ids of the videos that an audit of this list compares."""
     return [found.video_id for found in await chosen(database, shown)]
 
 
 async def test_a_list_brings_the_videos_that_it_may_speak_of(database: Database) -> None:
-    """A video that is overlooked here is bought again, and one of thousands is read for nothing."""
+    """Every video that the list may name is compared, and no other is read."""
     await add(database, "a", id=1, request_id="name")
     await add(database, "b", id=2, media_id="name", state="failed")
     await add(database, "https://example.org/1.mp4", id=3)
@@ -51,23 +51,21 @@ async def test_a_list_brings_the_videos_that_it_may_speak_of(database: Database)
 
 
 async def test_an_address_brings_pending_videos_only(database: Database) -> None:
-    """What is done already is not offered a job of the same address."""
+    """A finished video is not offered a job of the same address."""
     for number, state in enumerate(("pending", "failed", "in_doubt", "cancelled"), start=1):
         await add(database, "u", id=number, state=state)
     assert [1] == await numbers(database, listing(urls=("u",)))
 
 
 async def test_a_video_comes_once(database: Database) -> None:
-    """A video found in three ways would look like three, and nothing about it would be sure."""
+    """A video found by three of its names is compared once."""
     await add(database, "u", request_id="n", media_id="m", id=1)
     await add(database, "v", request_id="o", state="submitted", job_id="job-2", id=2)
     assert [1, 2] == await numbers(database, listing(identifiers=("n", "m", "o"), urls=("u",)))
 
 
 async def test_a_long_list_is_asked_for_in_parts(database: Database) -> None:
-    """A list of thousands of jobs does not break on a limit of SQLite, and nothing falls between
-    two parts.
-    """
+    """A list of thousands of jobs is read below SQLite's limit of parameters, and whole."""
     count = 2 * audit.BATCH + 1
     names = [f"n-{number:05}" for number in range(count)]
     for place in (0, audit.BATCH - 1, audit.BATCH, -1):
@@ -109,19 +107,19 @@ async def test_a_video_is_known_by_what_was_or_would_be_sent(
 
 
 async def match(database: Database, **shown: tuple[str, ...]) -> Match:
-    """The first of the videos that a list brings, with its job."""
+    """Return the first of the videos that a list brings, with its job."""
     found = listing(**shown)
     (judged, *_) = await chosen(database, found)
     return Match(row=judged, entry=found.entries[0], sure=True)
 
 
 async def adopted(database: Database, judged: Match) -> bool:
-    """Adopt its job."""
+    """Adopt the job of a match."""
     return await database.write(lambda c: audit.adopt(c, judged, NOW, "person:me"), "test")
 
 
 async def story(database: Database) -> list[tuple[object, ...]]:
-    """The whole history of all videos."""
+    """Return the whole history of all videos."""
     columns = [history.c[name] for name in ("video_id", "attempt", "at", "who", "message")]
     told = await database.read(
         lambda c: c.execute(select(*columns, history.c.job_id).order_by(history.c.id)).all()
@@ -130,9 +128,7 @@ async def story(database: Database) -> list[tuple[object, ...]]:
 
 
 async def test_a_pending_video_takes_its_job_over(database: Database) -> None:
-    """It is submitted and never sent again, nothing of an earlier failure stays on it, and its
-    story says who did that.
-    """
+    """The video is submitted, has no earlier error any more, and its history names the person."""
     before = {"attempts": 1, "claims": 2, "http_status": 503, "error": "later"}
     await add(database, "u", request_id="name", claim_token="t", claimed_by="w", **before)
     assert await adopted(database, await match(database, **BY_NAME))
@@ -171,9 +167,7 @@ async def test_a_pending_video_takes_its_job_over(database: Database) -> None:
     ],
 )
 async def test_what_moved_on_is_not_adopted(database: Database, columns: dict[str, object]) -> None:
-    """Law 6: while the person was asked, a worker may have sent it, and then that one's job
-    counts.
-    """
+    """Law 6: a video that a worker claimed meanwhile is left to the outcome of that attempt."""
     await add(database, "u", request_id="name")
     judged = await match(database, **BY_NAME)
     await database.write(lambda c: c.execute(update(videos).values(**columns)), "test")
@@ -184,7 +178,7 @@ async def test_what_moved_on_is_not_adopted(database: Database, columns: dict[st
 
 
 async def test_a_job_that_another_video_has_by_now_is_not_adopted(database: Database) -> None:
-    """Law 14: it is left out, and the others that are adopted with it are not lost by it."""
+    """Law 14: a job that another video has is left out, and the other adoptions succeed."""
     await add(database, "https://example.org/1.mp4", "https://example.org/1.mp4")
     judged = await match(database, **BY_URL)
     other = replace(judged, entry=replace(judged.entry, job_id="job-b"))
@@ -207,7 +201,7 @@ async def test_no_other_video_is_adopted_with_it(database: Database) -> None:
 
 
 async def test_a_cancelled_second_job_is_in_the_story(database: Database) -> None:
-    """The video keeps its own job, and ``show`` can tell what became of the other one."""
+    """The video keeps its own job, and its history names the cancelled one."""
     await add(database, "u", request_id="name", claims=3, state="submitted", job_id="job-own")
     judged = await match(database, **BY_NAME)
     before = await row(database, 1)
@@ -220,7 +214,7 @@ async def test_a_cancelled_second_job_is_in_the_story(database: Database) -> Non
 
 @pytest.fixture
 def crowded(path: Path) -> Iterator[Connection]:
-    """A queue with thousands of rows in several states."""
+    """Give a queue with thousands of rows in several states."""
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.exec_driver_sql(CROWD)
@@ -241,7 +235,7 @@ LONG = listing(
 
 
 def adopt_one(connection: Connection) -> None:
-    """Take one job over."""
+    """Adopt one job."""
     judged = next(each for each in audit.rows(connection, LONG) if each.state is State.PENDING)
     assert audit.adopt(connection, Match(row=judged, entry=LONG.entries[0], sure=True), NOW, "me")
 
@@ -251,7 +245,7 @@ def adopt_one(connection: Connection) -> None:
 def test_an_audit_finds_its_videos_by_indexes(
     crowded: Connection, action: Callable[[Connection], object], *, analysed: bool
 ) -> None:
-    """A long list is compared without walking all videos for each part of it."""
+    """An audit finds the videos of a long list through indexes."""
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     scans = {plan for plan in plans(crowded, action) if plan.startswith("SCAN")}

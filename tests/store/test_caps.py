@@ -11,6 +11,7 @@ from worker.core.evidence import Doubt
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Cap,
     Claim,
     InDoubt,
     Invalid,
@@ -25,8 +26,8 @@ from worker.core.model import (
 )
 from worker.db.database import Database
 from worker.db.schema import history
-from worker.store import caps, changes, doubts, leases, search, settle
-from worker.store.caps import Cap, Level
+from worker.store import caps, changes, doubts, leases, settle
+from worker.store.caps import Level
 from worker.store.search import Filter
 
 DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
@@ -46,13 +47,13 @@ async def used(database: Database, cap: Cap = IN_ALL, now: datetime = START) -> 
 
 
 async def claim(database: Database, count: int = 1, at: datetime = START) -> list[Claim]:
-    """New videos, claimed at that moment."""
+    """Add new videos and claim them at that moment."""
     await add(database, *(f"https://example.org/{n}.mp4" for n in range(count)), due_at=at)
     return await take(database, at, limit=count)
 
 
 async def end(database: Database, claim: Claim, outcome: Outcome, at: datetime = START) -> None:
-    """Settle an attempt as a ledger does."""
+    """Settle an attempt as a worker does."""
     result = Result(claim=claim, outcome=outcome, started_at=at)
 
     def work(connection: Connection) -> None:
@@ -65,27 +66,27 @@ async def end(database: Database, claim: Claim, outcome: Outcome, at: datetime =
 
 
 async def ended(database: Database, outcome: Outcome, at: datetime = START) -> Claim:
-    """A new video whose attempt has ended so."""
+    """Add a new video whose attempt ended with this outcome."""
     (claimed,) = await claim(database, at=at)
     await end(database, claimed, outcome, at)
     return claimed
 
 
 async def expired(database: Database) -> Claim:
-    """A new video whose worker is gone."""
+    """Add a new video whose worker is gone."""
     (claimed,) = await claim(database)
     await database.write(lambda c: leases.expire(c, later(START, 70), "worker-2"), "test")
     return claimed
 
 
 async def tell(database: Database, video_id: int, attempt: int, fact: str, **more: object) -> None:
-    """A fact of somebody."""
+    """Add a fact to the history."""
     told = {"video_id": video_id, "attempt": attempt, "at": START, "who": "w", "fact": fact}
     await database.write(lambda c: c.execute(insert(history), [{**told, **more}]), "test")
 
 
 def doubt(claimed: Claim) -> Doubt:
-    """What the list is asked about."""
+    """Return the doubt about this attempt."""
     return Doubt(
         video_id=claimed.video_id,
         attempt=claimed.attempt,
@@ -106,7 +107,7 @@ BUSY = TryLater("busy", 500)
 
 @pytest.mark.parametrize("cap", [IN_ALL, DAY])
 async def test_a_claim_is_reserved_and_an_acceptance_counts(database: Database, cap: Cap) -> None:
-    """More is sent than was allowed, because what is under way or was bought is not counted."""
+    """A claim in flight and an acceptance both count against the cap."""
     assert (0, 0) == await used(database, cap)
     first, second = await claim(database, 2)
     assert (0, 2) == await used(database, cap)
@@ -129,13 +130,13 @@ async def test_a_claim_is_reserved_and_an_acceptance_counts(database: Database, 
     ],
 )
 async def test_what_made_no_job_is_released(database: Database, outcome: Outcome) -> None:
-    """Refusals use up a cap that was meant for purchases."""
+    """A refused attempt does not count against the cap."""
     await ended(database, outcome)
     assert (0, 0) == await used(database)
 
 
 async def test_a_doubt_counts_until_it_is_proven_to_have_made_no_job(database: Database) -> None:
-    """What was perhaps bought is paid for beside a full cap, or proven absence frees nothing."""
+    """A doubt counts until its absence is proven."""
     claimed = await ended(database, UNCLEAR)
     assert (1, 0) == await used(database)
     await database.write(
@@ -145,32 +146,32 @@ async def test_a_doubt_counts_until_it_is_proven_to_have_made_no_job(database: D
 
 
 async def test_what_is_proven_absent_but_used_up_counts_no_more(database: Database) -> None:
-    """A video that waits for a person keeps room for a job that does not exist."""
+    """A video proven absent that waits for a person does not count."""
     claimed = await ended(database, UNCLEAR)
     await database.write(lambda c: doubts.keep(c, doubt(claimed), "used up", START, "w"), "test")
     assert (0, 0) == await used(database)
 
 
 async def test_a_dead_workers_attempt_counts(database: Database) -> None:
-    """A lease that runs out frees what was perhaps bought under it."""
+    """An attempt whose lease ran out still counts."""
     await expired(database)
     assert (1, 0) == await used(database)
 
 
 async def test_a_late_answer_without_a_job_releases_its_doubt(database: Database) -> None:
-    """A clear refusal after the lease keeps its room for ever."""
+    """A clear refusal after the lease ends frees room in the cap."""
     await end(database, await expired(database), Refused("no", 400))
     assert (0, 0) == await used(database)
 
 
 async def test_a_late_job_counts_once(database: Database) -> None:
-    """An attempt counts as a doubt and as an acceptance as well, or not at all."""
+    """An attempt that is first in doubt and then accepted counts once."""
     await end(database, await expired(database), ACCEPTED)
     assert (1, 0) == await used(database)
 
 
 async def test_a_doubt_that_was_found_counts_once(database: Database) -> None:
-    """What the list shows was bought: it counts, and not a second time."""
+    """A doubt whose job the list shows counts once."""
     claimed = await ended(database, UNCLEAR)
     await database.write(lambda c: doubts.find(c, doubt(claimed), "job-7", START, "w"), "test")
     assert (1, 0) == await used(database)
@@ -178,7 +179,7 @@ async def test_a_doubt_that_was_found_counts_once(database: Database) -> None:
 
 @pytest.mark.parametrize("job_id", ["job-7", None])
 async def test_a_persons_word_frees_nothing(database: Database, job_id: str | None) -> None:
-    """A doubt is resolved or given up, and another video is bought in its place."""
+    """A doubt that a person resolves or gives up still counts."""
     claimed = await ended(database, UNCLEAR)
     await database.write(
         lambda c: changes.resolve(c, claimed.video_id, job_id, START, "ann"), "test"
@@ -187,11 +188,11 @@ async def test_a_persons_word_frees_nothing(database: Database, job_id: str | No
 
 
 async def test_each_attempt_of_a_video_counts(database: Database) -> None:
-    """A video that may be bought twice is counted once."""
+    """A video that may be bought twice counts twice."""
     await ended(database, UNCLEAR)
     everything = Filter(states=(), ids=(1,))
     await database.write(
-        lambda c: search.retry(c, everything, doubts=True, now=START, who="ann"), "test"
+        lambda c: changes.retry(c, everything, doubts=True, now=START, who="ann"), "test"
     )
     assert (1, 0) == await used(database)
     (again,) = await take(database, START)
@@ -201,7 +202,7 @@ async def test_each_attempt_of_a_video_counts(database: Database) -> None:
 
 
 async def test_a_doubt_that_is_told_twice_counts_once(database: Database) -> None:
-    """A lease that ran out, then an answer that names another video's job: that is one attempt."""
+    """An attempt whose lease ran out and that then named another video's job counts once."""
     await ended(database, ACCEPTED)
     late = await expired(database)
     await end(database, late, ACCEPTED)
@@ -211,7 +212,7 @@ async def test_a_doubt_that_is_told_twice_counts_once(database: Database) -> Non
 
 
 async def test_a_job_after_the_proof_of_absence_counts(database: Database) -> None:
-    """The list was wrong, and what came late was bought all the same."""
+    """A job that arrives after the proof of absence counts."""
     late = await expired(database)
     await database.write(lambda c: doubts.free(c, doubt(late), START, START, "w"), "test")
     assert (0, 0) == await used(database)
@@ -220,7 +221,7 @@ async def test_a_job_after_the_proof_of_absence_counts(database: Database) -> No
 
 
 async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> None:
-    """An answer that is unclear and late is closed by a proof that is older than it."""
+    """An unclear answer after the proof of absence counts."""
     await ended(database, ACCEPTED)
     late = await expired(database)
     await database.write(lambda c: doubts.free(c, doubt(late), START, START, "w"), "test")
@@ -230,14 +231,14 @@ async def test_a_doubt_after_the_proof_of_absence_counts(database: Database) -> 
 
 
 async def test_a_500_that_made_a_job_counts_when_it_is_found(database: Database) -> None:
-    """The list shows a job of an attempt that was turned away: it is paid for."""
+    """An attempt that got a 500 counts once the list shows its job."""
     claimed = await ended(database, BUSY)
     await database.write(lambda c: doubts.find(c, doubt(claimed), "job-7", START, "w"), "test")
     assert (1, 0) == await used(database)
 
 
 async def test_a_500_that_was_doubted_before_it_was_found_counts_once(database: Database) -> None:
-    """The same attempt is counted by its doubt and by its job."""
+    """An attempt that was in doubt before its job was found counts once."""
     claimed = await ended(database, BUSY)
     await database.write(lambda c: doubts.park(c, doubt(claimed), "two", START, "w"), "test")
     assert (1, 0) == await used(database)
@@ -246,7 +247,7 @@ async def test_a_500_that_was_doubted_before_it_was_found_counts_once(database: 
 
 
 async def test_jobs_that_are_no_attempts_of_ours_do_not_count(database: Database) -> None:
-    """What was imported or adopted, or handed in by other means, uses up the cap."""
+    """An imported or adopted job does not count against the cap."""
     await add(database, "u", state="submitted", job_id="job-1")
     await tell(database, 2, 0, "found", job_id="job-2")
     await tell(database, 3, 0, "resolve", job_id="job-3")
@@ -258,7 +259,7 @@ async def test_jobs_that_are_no_attempts_of_ours_do_not_count(database: Database
 
 @pytest.fixture
 async def three(database: Database) -> Database:
-    """Two accepted and a doubt between them, an hour apart: the day's cap is reached."""
+    """Give two accepted attempts and a doubt between them, an hour apart: the day's cap is full."""
     outcomes: tuple[Outcome, ...] = (Accepted("job-a", 200), UNCLEAR, Accepted("job-b", 200))
     for hour, outcome in enumerate(outcomes):
         await ended(database, outcome, later(START, hour * HOUR))
@@ -266,7 +267,7 @@ async def three(database: Database) -> Database:
 
 
 async def test_a_day_is_24_hours_to_the_moment(three: Database) -> None:
-    """A cap opens early, or not at the time that it names."""
+    """A cap opens 24 hours after the oldest attempt, at the moment that it names."""
     now = later(START, 3 * HOUR)
     full = await level(three, DAY, now)
     assert Level(cap=DAY, settled=3, submitting=0, opens_at=later(START, 24 * HOUR)) == full
@@ -279,7 +280,7 @@ async def test_a_day_is_24_hours_to_the_moment(three: Database) -> None:
 
 
 async def test_what_is_counted_in_all_never_leaves(three: Database) -> None:
-    """A cap without a window opens by itself."""
+    """A cap without a window never opens by time."""
     full = await level(three, IN_ALL, later(START, 9_000 * HOUR))
     assert (0, None) == (full.room, full.opens_at)
 
@@ -288,13 +289,13 @@ async def test_what_is_counted_in_all_never_leaves(three: Database) -> None:
 async def test_a_cap_that_was_lowered_opens_when_enough_has_left(
     three: Database, most: int, hours: int
 ) -> None:
-    """The time that is named is that of the first one to leave, when still no room is there."""
+    """The moment named is the first one at which there is room."""
     full = await level(three, replace(DAY, most=most), later(START, 3 * HOUR))
     assert (later(START, hours * HOUR), 0) == (full.opens_at, full.room)
 
 
 async def test_reservations_leave_by_no_time(three: Database) -> None:
-    """A time is named at which what is under way would still count."""
+    """Attempts in flight beyond the cap leave no moment to name."""
     now = later(START, 3 * HOUR)
     await claim(three, at=now)
     full = await level(three, replace(DAY, most=4), now)
@@ -304,14 +305,14 @@ async def test_reservations_leave_by_no_time(three: Database) -> None:
 
 
 async def test_a_clock_that_stepped_back_opens_no_cap(three: Database) -> None:
-    """What lies in the future of a clock that was set back is not counted, and bought anew."""
+    """An attempt later than the present, by a clock set back since, counts."""
     for hours in (1.5, -1, -23, -999):
         full = await level(three, DAY, later(START, hours * HOUR))
         assert (0, later(START, 24 * HOUR)) == (full.room, full.opens_at)
 
 
 async def test_a_full_cap_is_told_with_its_way_out(three: Database) -> None:
-    """Nobody would know which setting holds, or until when."""
+    """The sentence names the setting, its value, the moment and the way out."""
     now = later(START, 3 * HOUR)
     assert (
         "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or raise it"

@@ -22,7 +22,7 @@ async def resolve(database: Database, job_id: str | None) -> bool:
 
 
 async def doubt(database: Database) -> None:
-    """A video 1 that is in doubt after its first attempt."""
+    """Add a video 1 that is in doubt after its first attempt."""
     await add(
         database,
         "https://a.example/1.mp4",
@@ -42,7 +42,7 @@ async def doubt(database: Database) -> None:
 
 @pytest.mark.parametrize("state", ["pending", "failed"])
 async def test_pending_and_failed_videos_can_be_cancelled(database: Database, state: str) -> None:
-    """A wrong list could not be taken out."""
+    """A pending or failed video is cancelled, and its history says so."""
     await add(database, "https://a.example/1.mp4", state=state)
     assert 1 == await cancel(database)
     assert State.CANCELLED == (await row(database, 1))["state"]
@@ -50,14 +50,14 @@ async def test_pending_and_failed_videos_can_be_cancelled(database: Database, st
 
 
 async def test_what_may_have_been_bought_is_not_cancelled(database: Database) -> None:
-    """A cancelled doubt would be forgotten."""
+    """A video in doubt is not cancelled."""
     await doubt(database)
     assert 0 == await cancel(database)
     assert State.IN_DOUBT == (await row(database, 1))["state"]
 
 
 async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Database) -> None:
-    """A job that a person looked up would be bought again."""
+    """A job that a person names settles the doubt, and is not possibly bought twice."""
     await doubt(database)
     assert await resolve(database, "job-1")
     settled = await row(database, 1)
@@ -71,27 +71,27 @@ async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Da
 
 
 async def test_only_a_doubt_can_be_resolved(database: Database) -> None:
-    """A person's late word would overwrite what became of the video meanwhile."""
+    """A video that is not in doubt any more is not changed."""
     await add(database, "https://a.example/1.mp4")
     assert not await resolve(database, "job-1")
     assert State.PENDING == (await row(database, 1))["state"]
 
 
 async def test_a_doubt_that_was_given_up_is_not_retried_unasked(database: Database) -> None:
-    """Retrying all that failed would buy a given up doubt a second time."""
+    """A retry takes a video given up in doubt only if doubts are included."""
     await doubt(database)
     assert await resolve(database, None)
     assert State.FAILED == (await row(database, 1))["state"]
     assert 0 == await database.write(
-        lambda c: search.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
+        lambda c: changes.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
     )
     assert 1 == await database.write(
-        lambda c: search.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
+        lambda c: changes.retry(c, ONE, doubts=True, now=START, who="person:me"), "test"
     )
 
 
 async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: Database) -> None:
-    """An import --update would buy a given up doubt a second time."""
+    """An import --update leaves a video given up in doubt as it is."""
     await doubt(database)
     await resolve(database, None)
     done = await database.write(
@@ -105,7 +105,7 @@ async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: D
 
 
 async def test_a_job_has_one_holder(database: Database) -> None:
-    """Two videos could be resolved to one job."""
+    """The holder of a job is found, and a job without one has none."""
     await doubt(database)
     await resolve(database, "job-1")
     assert 1 == await database.read(lambda c: changes.holder_of(c, "job-1"))

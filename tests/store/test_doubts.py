@@ -25,7 +25,7 @@ async def tell(database: Database, video_id: int, fact: Fact, at: float, **more:
 
 
 async def accept(database: Database, video_id: int, begun: float, written: float) -> None:
-    """A video is accepted; its row is added where it is missing."""
+    """Accept a video; add its row if it is missing."""
     job = f"job-{video_id}"
     known = {"state": "submitted", "claims": 1, "attempts": 1, "request_id": f"r-{video_id}"}
     await add(database, f"https://example.org/{video_id}.mp4", id=video_id, job_id=job, **known)
@@ -37,7 +37,7 @@ async def accept(database: Database, video_id: int, begun: float, written: float
 async def doubt(
     database: Database, video_id: int, begun: float, written: float, **columns: object
 ) -> None:
-    """A video ends in doubt."""
+    """Put a video in doubt."""
     moment = later(START, written)
     values = {"updated_at": moment, "request_id": f"r-{video_id}", **DOUBTFUL, **columns}
     await add(database, f"https://example.org/{video_id}.mp4", id=video_id, **values)
@@ -48,27 +48,25 @@ LATE = later(START, 9_999)
 
 
 async def known(database: Database, recorded_before: datetime = LATE) -> list[Doubt]:
-    """All doubts that were over by then."""
+    """Return all doubts that were recorded by then."""
     return await database.read(lambda c: doubts.doubts(c, recorded_before))
 
 
 async def window(database: Database, video_id: int = 5) -> tuple[bool, bool, list[str]]:
-    """What stands around one doubt."""
+    """Return the acceptances around one doubt."""
     (found,) = [each for each in await known(database) if each.video_id == video_id]
     return found.before, found.after, [witness.job_id for witness in found.neighbours]
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
-    """Change one row as anybody could."""
+    """Change one row by plain SQL."""
     await database.write(
         lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
     )
 
 
 async def test_a_doubt_comes_with_all_that_was_accepted_around_it(database: Database) -> None:
-    """An absence is proven by neighbours: from the last one before it began to the first one that
-    began after it was recorded, with everything between.
-    """
+    """A doubt has its neighbours, from the last one before it to the first one begun after it."""
     await accept(database, 1, -20, -19)
     await accept(database, 2, -10, -0.000001)
     await accept(database, 3, 1, 2)
@@ -102,7 +100,7 @@ async def test_a_doubt_comes_with_all_that_was_accepted_around_it(database: Data
 
 
 async def test_a_doubt_without_neighbours_says_so(database: Database) -> None:
-    """The first and the last of a queue are not proven absent by half a window."""
+    """The first and the last video of a queue have a neighbour on one side only."""
     await doubt(database, 5, 0, 60)
     assert (False, False, []) == await window(database)
     await accept(database, 6, 61, 62)
@@ -110,7 +108,7 @@ async def test_a_doubt_without_neighbours_says_so(database: Database) -> None:
 
 
 async def test_what_an_audit_adopted_stands_around_nothing(database: Database) -> None:
-    """When its job was made, and by which identifier, is not known: no list would show it so."""
+    """An adopted job is no neighbour: when it was made, and as what, is unknown."""
     await accept(database, 2, -5, -1)
     await doubt(database, 5, 0, 60)
     await tell(database, 2, Fact.FOUND, 30, message=doubts.ADOPTED, job_id="job-9")
@@ -119,7 +117,7 @@ async def test_what_an_audit_adopted_stands_around_nothing(database: Database) -
 
 
 async def test_what_was_under_way_at_its_beginning_is_not_before_it(database: Database) -> None:
-    """A job made during the attempt says nothing of a list that begins there."""
+    """A job made during the attempt is no neighbour before it."""
     await accept(database, 2, -5, 0.000001)
     await doubt(database, 5, 0, 60)
     await accept(database, 6, 61, 62)
@@ -127,7 +125,7 @@ async def test_what_was_under_way_at_its_beginning_is_not_before_it(database: Da
 
 
 async def test_what_began_before_its_end_is_not_after_it(database: Database) -> None:
-    """A job made during the attempt says nothing of a list that ends there."""
+    """A job whose attempt began during the doubt is no neighbour after it."""
     await accept(database, 2, -5, -1)
     await doubt(database, 5, 0, 60)
     await accept(database, 6, 59.999999, 62)
@@ -142,7 +140,7 @@ async def test_what_began_before_its_end_is_not_after_it(database: Database) -> 
 async def test_only_an_acceptance_is_a_neighbour(
     database: Database, columns: dict[str, object]
 ) -> None:
-    """A refusal, or a job that a person typed, shows nothing about the API's list."""
+    """A refusal, or a job that a person named, is no neighbour."""
     await accept(database, 2, -5, -1)
     await doubt(database, 5, 0, 60)
     fact = {"fact": Fact.ACCEPTED, "started_at": later(START, 61), "job_id": "job-6", **columns}
@@ -152,7 +150,7 @@ async def test_only_an_acceptance_is_a_neighbour(
 
 @pytest.mark.parametrize("fact", [Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND])
 async def test_every_way_to_a_job_makes_a_neighbour(database: Database, fact: Fact) -> None:
-    """A job that was found or answered late stands in the list as well."""
+    """A job that was found or answered late is a neighbour."""
     await add(database, "https://example.org/2.mp4", id=2, request_id="r-2")
     await tell(database, 2, fact, -1, job_id="job-2")
     await doubt(database, 5, 0, 60)
@@ -161,9 +159,7 @@ async def test_every_way_to_a_job_makes_a_neighbour(database: Database, fact: Fa
 
 
 async def test_a_clock_that_stepped_back_does_not_order_the_neighbours(database: Database) -> None:
-    """What was written before the doubt is never taken for later, nor the other way round: the
-    order of the writing counts beside the clock's.
-    """
+    """A neighbour is before or after the doubt by the order of the history and by the clock."""
     await accept(database, 1, -20, -19)
     await accept(database, 2, 3_600, 3_601)  # written when the clock was an hour ahead
     await doubt(database, 5, 0, 60)
@@ -176,9 +172,7 @@ async def test_a_clock_that_stepped_back_does_not_order_the_neighbours(database:
 async def test_an_attempt_that_ended_before_it_began_lasts_until_its_beginning(
     database: Database,
 ) -> None:
-    """A clock that stepped back during the attempt does not shorten the time that absence needs,
-    and what was accepted before it began is not known any more.
-    """
+    """A clock that stepped back during the attempt does not make the doubt older."""
     await accept(database, 2, -20, -19)
     await doubt(database, 5, 0, -3_540)
     await accept(database, 6, -3_500, -3_490)
@@ -191,7 +185,7 @@ async def test_an_attempt_that_ended_before_it_began_lasts_until_its_beginning(
 async def test_an_answer_that_seems_to_come_before_its_request_is_not_after(
     database: Database,
 ) -> None:
-    """A start that lies after its own answer was taken from a clock that stepped back since."""
+    """An acceptance recorded before its own start is no neighbour after the doubt."""
     await accept(database, 2, -5, -1)
     await doubt(database, 5, 0, 60)
     await accept(database, 6, 3_600, 62)
@@ -199,7 +193,7 @@ async def test_an_answer_that_seems_to_come_before_its_request_is_not_after(
 
 
 async def test_a_doubt_begins_with_its_first_attempt_in_doubt(database: Database) -> None:
-    """Law 5: an earlier attempt may be the one that bought, so the window begins before it."""
+    """Law 5: the window begins before the earliest attempt in doubt."""
     await accept(database, 1, -20, -19)
     await doubt(database, 5, 0, 60, claims=3, attempts=3)
     await accept(database, 2, 61, 62)
@@ -212,7 +206,7 @@ async def test_a_doubt_begins_with_its_first_attempt_in_doubt(database: Database
 
 
 async def test_a_settled_attempt_is_not_judged_again(database: Database) -> None:
-    """What was proven absent once does not keep the next attempt's window wide."""
+    """An attempt proven absent does not widen the next attempt's window."""
     await doubt(database, 5, 0, 60, claims=2, attempts=2)
     await tell(database, 5, Fact.ABSENT, 400)
     await tell(database, 5, Fact.IN_DOUBT, 560, attempt=2, started_at=later(START, 500))
@@ -221,7 +215,7 @@ async def test_a_settled_attempt_is_not_judged_again(database: Database) -> None
 
 
 async def test_a_doubt_whose_beginning_nobody_knows_has_no_window(database: Database) -> None:
-    """Where one attempt's beginning is unknown, the earliest is unknown too."""
+    """A doubt with one attempt of unknown start has no known start."""
     await accept(database, 1, -20, -19)
     await doubt(database, 5, 0, 60, claims=2)
     await tell(database, 5, Fact.IN_DOUBT, 160, attempt=2)
@@ -232,7 +226,7 @@ async def test_a_doubt_whose_beginning_nobody_knows_has_no_window(database: Data
 
 
 async def test_a_doubt_without_a_history_is_as_old_as_its_row(database: Database) -> None:
-    """A row that another program put in doubt can be found, and is never proven absent."""
+    """A doubt that another program wrote has no neighbours, and its age is its row's."""
     await add(database, "u", id=5, updated_at=START, **DOUBTFUL)
     (found,) = await known(database, START)
     assert (None, START, False) == (found.began_at, found.recorded_at, found.before)
@@ -240,7 +234,7 @@ async def test_a_doubt_without_a_history_is_as_old_as_its_row(database: Database
 
 
 async def test_a_lease_that_ran_out_began_with_its_claim(database: Database) -> None:
-    """Law 4: nobody knows when a lost worker sent, so the window begins when it could have."""
+    """Law 4: a doubt left by a lost worker begins with its claim."""
     await add(database, "u", due_at=START)
     await take(database, START)
     end = START + SETTINGS.lease
@@ -250,7 +244,7 @@ async def test_a_lease_that_ran_out_began_with_its_claim(database: Database) -> 
 
 
 async def test_only_what_was_over_before_the_question_is_judged(database: Database) -> None:
-    """A list cannot speak of what was sent while it was made."""
+    """An attempt that was not over before the list was requested is not judged."""
     await doubt(database, 5, 0, 60)
     assert [] == await known(database, later(START, 59.999999))
     assert 1 == len(await known(database, later(START, 60)))
@@ -260,7 +254,7 @@ async def test_only_what_was_over_before_the_question_is_judged(database: Databa
     "columns", [{"state": "failed"}, {"state": "pending"}, {"job_id": "job-5"}]
 )
 async def test_only_doubts_are_judged(database: Database, columns: dict[str, object]) -> None:
-    """Law 6: what has a job, or moved on, is left alone."""
+    """Law 6: a video that has a job, or is not in doubt any more, is not judged."""
     await doubt(database, 5, 0, 60)
     await change(database, 5, **columns)
     assert [] == await known(database)
@@ -277,7 +271,7 @@ async def test_only_doubts_are_judged(database: Database, columns: dict[str, obj
 async def test_an_identifier_that_another_video_has_is_not_unique(
     database: Database, other: dict[str, object]
 ) -> None:
-    """Whose job a list shows under a shared name, nobody can say."""
+    """An identifier that two videos share is not unique."""
     await doubt(database, 5, 0, 60)
     assert [True] == [each.unique for each in await known(database)]
     await add(database, "https://example.org/6.mp4", **other)
@@ -285,13 +279,13 @@ async def test_an_identifier_that_another_video_has_is_not_unique(
 
 
 async def test_ones_own_names_are_not_shared(database: Database) -> None:
-    """A video's media id and its identifier are the same name, and it alone has it."""
+    """A media id equal to the video's own identifier leaves it unique."""
     await doubt(database, 5, 0, 60, media_id="r-5")
     assert [True] == [each.unique for each in await known(database)]
 
 
 async def test_a_video_that_is_gone_shows_no_identifier(database: Database) -> None:
-    """A neighbour whose row was deleted stays in the window, and nothing can show it."""
+    """A neighbour whose row was deleted stays in the window without an identifier."""
     await accept(database, 1, -5, -1)
     await doubt(database, 5, 0, 60)
     await accept(database, 6, 61, 62)
@@ -300,8 +294,8 @@ async def test_a_video_that_is_gone_shows_no_identifier(database: Database) -> N
     assert [None, "r-6"] == [witness.request_id for witness in found.neighbours]
 
 
-async def test_looked_up_is_what_a_500_turned_away(database: Database) -> None:
-    """A documented 500 may have made a job: its video is asked about before it is sent again."""
+async def test_what_a_500_turned_away_is_rechecked(database: Database) -> None:
+    """A video that got a documented 500 is rechecked before it is sent again."""
     waits = {"state": "pending", "http_status": 500, "updated_at": START, "claims": 1}
     await add(database, "a", due_at=later(START, 20), **waits)
     await add(database, "b", due_at=later(START, 10), **{**waits, "updated_at": later(START, 1)})
@@ -324,7 +318,7 @@ async def test_looked_up_is_what_a_500_turned_away(database: Database) -> None:
 
 
 async def test_the_youngest_doubt_is_told(database: Database) -> None:
-    """How often the list is worth asking for depends on it."""
+    """The youngest doubt is the one recorded last."""
     assert await database.read(doubts.youngest_doubt) is None
     await doubt(database, 5, 0, 60)
     await doubt(database, 6, 0, 70)
@@ -333,7 +327,7 @@ async def test_the_youngest_doubt_is_told(database: Database) -> None:
 
 
 async def test_held_is_what_a_video_has(database: Database) -> None:
-    """Of thousands of jobs, those that are ours are told, and no other."""
+    """Of thousands of jobs, exactly those that videos have are returned."""
     for number in range(3):
         await accept(database, number + 1, 0, 1)
     ids = [f"job-{number}" for number in range(1_200)]
@@ -374,7 +368,7 @@ async def judged(database: Database, verdict: str, doubt: Doubt) -> bool:
 async def test_a_verdict_is_written_with_its_fact(
     database: Database, verdict: str, expected: dict[str, object], story: tuple[int, str]
 ) -> None:
-    """What was proven is on the row, and ``show`` can tell it."""
+    """A verdict changes the row and adds its fact to the history."""
     await doubt(database, 5, 0, 60, claims=2, claim_token="t", http_status=502, error="lost")
     await database.write(lambda c: c.execute(update(history).values(attempt=2)), "test")
     (found,) = await known(database)
@@ -386,7 +380,7 @@ async def test_a_verdict_is_written_with_its_fact(
 
 
 async def test_an_absence_settles_every_doubt_of_the_video(database: Database) -> None:
-    """Law 5: the list spoke of all attempts that were in doubt, so none of them is any more."""
+    """Law 5: a proof of absence settles every attempt in doubt."""
     await doubt(database, 5, 0, 60, claims=2)
     await tell(database, 5, Fact.IN_DOUBT, 160, attempt=2, started_at=later(START, 100))
     (found,) = await known(database)
@@ -417,7 +411,7 @@ async def test_an_absence_settles_every_doubt_of_the_video(database: Database) -
 async def test_a_verdict_that_comes_too_late_is_dropped(
     database: Database, verdict: str, columns: dict[str, object]
 ) -> None:
-    """Law 6: what moved on while the list was asked for is not judged by it."""
+    """Law 6: a verdict on an attempt that is not the last one changes nothing."""
     await doubt(database, 5, 0, 60)
     (found,) = await known(database)
     await change(database, 5, **columns)
@@ -427,8 +421,8 @@ async def test_a_verdict_that_comes_too_late_is_dropped(
     assert [(1, "in_doubt")] == await facts(database, 5)
 
 
-async def test_a_look_up_that_shows_something_is_a_doubt(database: Database) -> None:
-    """A video that may have a job after all is not sent again before a person has looked."""
+async def test_a_recheck_that_shows_something_is_a_doubt(database: Database) -> None:
+    """A rechecked video that may have a job is in doubt."""
     await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
     (found,) = await database.read(lambda c: doubts.rechecks(c, START))
     assert await database.write(lambda c: doubts.park(c, found, "a\0b", NOW, "me"), "test")
@@ -439,8 +433,8 @@ async def test_a_look_up_that_shows_something_is_a_doubt(database: Database) -> 
     assert [(1, "in_doubt")] == await facts(database, 1)
 
 
-async def test_a_look_up_of_what_was_sent_again_is_dropped(database: Database) -> None:
-    """Law 6: another answer came meanwhile, and that one counts."""
+async def test_a_recheck_of_what_was_sent_again_is_dropped(database: Database) -> None:
+    """Law 6: a recheck of a video that was sent again changes nothing."""
     await add(database, "u", http_status=500, updated_at=START, claims=1, attempts=1)
     (found,) = await database.read(lambda c: doubts.rechecks(c, START))
     await change(database, 1, http_status=429)
@@ -449,9 +443,7 @@ async def test_a_look_up_of_what_was_sent_again_is_dropped(database: Database) -
 
 
 async def test_a_reason_follows_the_one_that_it_adds_to(database: Database) -> None:
-    """A person reads what happened and what the last list said, once each, and the doubt is no
-    younger by it; what moved on is left.
-    """
+    """The error holds the reason and the last evidence once each, and the doubt keeps its age."""
     await doubt(database, 5, 0, 60, error="the answer was lost")
     (found,) = await known(database)
     await database.write(lambda c: doubts.explain(c, found, "not yet"), "test")
@@ -466,7 +458,7 @@ async def test_a_reason_follows_the_one_that_it_adds_to(database: Database) -> N
 
 @pytest.fixture
 def crowded(path: Path) -> Iterator[Connection]:
-    """A queue with thousands of rows in each state and as many facts, and ten doubts."""
+    """Give a queue with thousands of rows in each state and as many facts, and ten doubts."""
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         for statement in CROWD.split(";"):
@@ -493,7 +485,7 @@ FROM videos ORDER BY id
 
 
 def judge_all(connection: Connection) -> list[Doubt]:
-    """Every doubt and every look-up, as a list of jobs needs them."""
+    """Read every doubt and every recheck, as a reconciler does."""
     return [*doubts.doubts(connection, START), *doubts.rechecks(connection, START)]
 
 
@@ -527,7 +519,7 @@ BY_PARTIAL_INDEX = {
 
 
 def test_a_crowd_of_finished_videos_costs_nothing(crowded: Connection) -> None:
-    """Ten doubts among thousands of videos and facts take as many steps as ten doubts."""
+    """Ten doubts among thousands of videos take as many steps as ten doubts alone."""
     driver = crowded.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     steps = 0

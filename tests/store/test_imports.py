@@ -11,7 +11,7 @@ from worker.core.evidence import is_made
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import imports
-from worker.store.bulk import Row
+from worker.store.bulk import NewVideo
 from worker.store.imports import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake
 
 NOW = START
@@ -19,46 +19,46 @@ WHO = "person:somebody"
 
 
 def talk(number: int, **columns: object) -> dict[str, object]:
-    """An admitted row."""
+    """Return an admitted row."""
     return {"url": f"https://example.org/{number}.mp4", "media_id": f"talk-{number}", **columns}
 
 
-async def add_new(database: Database, *rows: Row) -> Intake:
-    """One chunk of an import."""
+async def add_new(database: Database, *rows: NewVideo) -> Intake:
+    """Import one chunk."""
     return await database.write(lambda c: imports.add_new(c, rows, NOW), "test")
 
 
-async def add_all(database: Database, *rows: Row) -> Intake:
-    """One chunk of an import with --allow-duplicates."""
+async def add_all(database: Database, *rows: NewVideo) -> Intake:
+    """Import one chunk with --allow-duplicates."""
     return await database.write(lambda c: imports.add_all(c, rows, NOW), "test")
 
 
-async def bring(database: Database, *rows: Row, now: datetime = NOW) -> Intake:
-    """One chunk of an import with --update."""
+async def bring(database: Database, *rows: NewVideo, now: datetime = NOW) -> Intake:
+    """Import one chunk with --update."""
     return await database.write(lambda c: imports.add_or_update(c, rows, now, WHO), "test")
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
-    """Change one row as anybody could."""
+    """Change one row by plain SQL."""
     await database.write(
         lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
     )
 
 
 async def urls(database: Database) -> list[str]:
-    """Every address in the table, by id."""
+    """Return every address in the table, by id."""
     ordered = select(videos.c.url).order_by(videos.c.id)
     return list(await database.read(lambda c: c.scalars(ordered).all()))
 
 
-def told(done: Intake) -> tuple[int, int, dict[str, int], dict[str, int]]:
-    """Inserted, updated, skipped, left."""
+def summary(done: Intake) -> tuple[int, int, dict[str, int], dict[str, int]]:
+    """Return the counts: inserted, updated, skipped, left."""
     return done.inserted, done.updated, dict(done.skipped), dict(done.left)
 
 
 async def test_a_row_is_due_at_once_and_complete(database: Database) -> None:
-    """What a list does not say is what a plain INSERT would give: due now, priority 0, pending."""
-    assert (1, 0, {}, {}) == told(await add_new(database, {"url": "https://example.org/a.mp4"}))
+    """A row without other values is due now, with priority 0, pending, as by a plain INSERT."""
+    assert (1, 0, {}, {}) == summary(await add_new(database, {"url": "https://example.org/a.mp4"}))
     await add(database, "https://example.org/b.mp4", due_at=NOW)
     ours, theirs = await row(database, 1), await row(database, 2)
     for own in ("id", "url", "request_id"):
@@ -73,7 +73,7 @@ async def test_a_row_is_due_at_once_and_complete(database: Database) -> None:
 
 
 async def test_rows_may_fill_different_columns(database: Database) -> None:
-    """In one chunk each row keeps its own columns, and the other's are empty."""
+    """Each row of a chunk keeps its own columns, and its other columns are empty."""
     due_at = later(NOW, 60)
     await add_new(database, talk(1, title="A", priority=5), {"url": "u", "due_at": due_at})
     first, second = await row(database, 1), await row(database, 2)
@@ -87,46 +87,46 @@ async def test_rows_may_fill_different_columns(database: Database) -> None:
 
 
 async def test_the_same_url_is_skipped(database: Database) -> None:
-    """One address is bought once, whether it stands in the table or twice in the file."""
+    """An address that the table or the file has already is skipped."""
     await add(database, "https://example.org/1.mp4")
     done = await add_new(database, talk(1), talk(2), talk(2, media_id="other"), {"url": "u"})
-    assert (2, 0, {SAME_URL: 2}, {}) == told(done)
+    assert (2, 0, {SAME_URL: 2}, {}) == summary(done)
     assert ["https://example.org/1.mp4", "https://example.org/2.mp4", "u"] == await urls(database)
 
 
 async def test_the_same_media_id_is_skipped(database: Database) -> None:
-    """A talk in two formats is bought once; rows without a media id are nobody's double."""
+    """A media id that the table or the file has already is skipped; rows without one are not."""
     await add(database, "u-1", media_id="talk-1")
-    rows: list[Row] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
+    rows: list[NewVideo] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
     done = await add_new(database, *rows, {"url": "u-5", "media_id": None})
-    assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == told(done)
+    assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == summary(done)
     assert ["u-1", "https://example.org/2.mp4", "u-3", "u-4", "u-5"] == await urls(database)
 
 
 async def test_empty_media_ids_in_the_table_are_no_doubles(database: Database) -> None:
-    """What another program inserted with an empty text stands in nobody's way."""
+    """An empty media id in the table is no double of a row without one."""
     await add(database, "u-1", "u-2", media_id="")
-    assert (1, 0, {}, {}) == told(await add_new(database, {"url": "u-3"}))
+    assert (1, 0, {}, {}) == summary(await add_new(database, {"url": "u-3"}))
 
 
 async def test_an_import_can_be_repeated(database: Database) -> None:
-    """After an interruption the same list goes on where it stopped, and adds nothing twice."""
+    """A list imported again after an interruption inserts each row once."""
     rows = [talk(number) for number in range(5)]
     await add_new(database, *rows[:3])
-    assert (2, 0, {SAME_URL: 3}, {}) == told(await add_new(database, *rows))
-    assert (0, 0, {SAME_URL: 5}, {}) == told(await add_new(database, *rows))
+    assert (2, 0, {SAME_URL: 3}, {}) == summary(await add_new(database, *rows))
+    assert (0, 0, {SAME_URL: 5}, {}) == summary(await add_new(database, *rows))
     assert [each["url"] for each in rows] == await urls(database)
 
 
 async def test_duplicates_are_inserted_where_they_are_wanted(database: Database) -> None:
     """--allow-duplicates adds each row that it is given."""
-    assert (3, 0, {}, {}) == told(await add_all(database, talk(1), talk(1), talk(2)))
-    assert (1, 0, {}, {}) == told(await add_all(database, talk(1)))
-    assert (0, 0, {}, {}) == told(await add_all(database))
+    assert (3, 0, {}, {}) == summary(await add_all(database, talk(1), talk(1), talk(2)))
+    assert (1, 0, {}, {}) == summary(await add_all(database, talk(1)))
+    assert (0, 0, {}, {}) == summary(await add_all(database))
 
 
 async def test_a_row_with_a_job_is_submitted(database: Database) -> None:
-    """What was handed in by other means is known and never sent."""
+    """A row that brings a job is submitted and never sent."""
     await add_new(database, talk(1, job_id="job-1"), talk(2))
     first = await row(database, 1)
     assert ("submitted", "job-1", NOW) == (first["state"], first["job_id"], first["submitted_at"])
@@ -134,20 +134,18 @@ async def test_a_row_with_a_job_is_submitted(database: Database) -> None:
 
 
 async def test_a_job_belongs_to_one_video(database: Database) -> None:
-    """A second row for one job is skipped, even where duplicates are wanted."""
+    """A second row for one job is skipped, even with --allow-duplicates."""
     await add_new(database, talk(1, job_id="job-1"))
     done = await add_new(
         database, talk(2, job_id="job-1"), talk(3, job_id="j"), talk(4, job_id="j")
     )
-    assert (1, 0, {SAME_JOB_ID: 2}, {}) == told(done)
+    assert (1, 0, {SAME_JOB_ID: 2}, {}) == summary(done)
     done = await add_all(database, talk(1), talk(1, job_id="job-1"))
-    assert (1, 0, {SAME_JOB_ID: 1}, {}) == told(done)
+    assert (1, 0, {SAME_JOB_ID: 1}, {}) == summary(done)
 
 
 async def test_two_imports_at_once_insert_nothing_twice(url: str, database: Database) -> None:
-    """Check and insert are one transaction: of two processes with one list, each row has one
-    winner.
-    """
+    """Two imports of one list at once insert each row once."""
     rows = [talk(number) for number in range(200)]
     async with open_database(url) as other:
         chunks = [rows[start : start + 20] for start in range(0, 200, 20)]
@@ -162,18 +160,16 @@ async def test_two_imports_at_once_insert_nothing_twice(url: str, database: Data
 
 
 async def test_many_rows_go_in_whole(database: Database) -> None:
-    """More rows than one statement takes: each number to its last digit, each double found, and no
-    two with one request id.
-    """
+    """A list longer than one statement is inserted exactly, with unique request ids."""
     dice = random.Random(1)
     heights = [dice.random() for _ in range(2_500)] + [5e-324, 2**-70, 1.0]
     rows = [
         talk(number, face_min_relative_height=height, priority=number - 2**63 + 1)
         for number, height in enumerate(heights)
     ]
-    twice: list[Row] = [row for row in rows for _ in range(2)]
-    assert (2_503, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *twice))
-    assert (0, 0, {SAME_URL: 2_503}, {}) == told(await add_new(database, *rows))
+    twice: list[NewVideo] = [row for row in rows for _ in range(2)]
+    assert (2_503, 0, {SAME_URL: 2_503}, {}) == summary(await add_new(database, *twice))
+    assert (0, 0, {SAME_URL: 2_503}, {}) == summary(await add_new(database, *rows))
     columns = (videos.c.face_min_relative_height, videos.c.priority, videos.c.request_id)
     stored = await database.read(lambda c: c.execute(select(*columns).order_by(videos.c.id)).all())
     assert [(row["face_min_relative_height"], row["priority"]) for row in rows] == [
@@ -185,7 +181,7 @@ async def test_many_rows_go_in_whole(database: Database) -> None:
 
 
 async def test_the_newest_id_is_that_of_the_row_just_added(database: Database) -> None:
-    """``add`` prints the id of its own video."""
+    """The newest id is the one of the video inserted last."""
     await add(database, "u-1", "u-2")
 
     def put(connection: Connection) -> int:
@@ -200,22 +196,20 @@ async def test_the_newest_id_is_that_of_the_row_just_added(database: Database) -
 
 @pytest.mark.parametrize("state", ["pending", "cancelled"])
 async def test_an_update_brings_the_named_columns_anew(database: Database, state: str) -> None:
-    """Fresh links and corrected languages come in without SQL; what the file does not name stays,
-    and so do state, attempts and the moment it is due.
-    """
+    """An update writes the named columns; other columns, state, attempts and due time stay."""
     due_at = later(NOW, 900)
     kept = {"description": "D", "priority": 3, "due_at": due_at, "attempts": 2, "claims": 2}
     await add(database, "old", media_id="talk-1", title="T", error="e", state=state, **kept)
     before = await row(database, 1)
     done = await bring(database, talk(1, title=None, language="fi-FI"))
-    assert (0, 1, {}, {}) == told(done)
+    assert (0, 1, {}, {}) == summary(done)
     fresh = {"url": "https://example.org/1.mp4", "title": None, "language": "fi-FI"}
     assert {**before, **fresh, "updated_at": NOW} == await row(database, 1)
     assert [] == await facts(database, 1)
 
 
 async def test_an_update_sets_the_rest_where_it_is_named(database: Database) -> None:
-    """Priority and due_at come anew too, and an empty cell of theirs leaves them as they are."""
+    """An update writes priority and due_at, and an empty cell leaves them as they are."""
     await add(database, "old", media_id="talk-1", priority=3, due_at=NOW)
     await bring(database, talk(1, priority=None, due_at=None))
     stored = await row(database, 1)
@@ -226,9 +220,7 @@ async def test_an_update_sets_the_rest_where_it_is_named(database: Database) -> 
 
 
 async def test_a_failed_video_goes_back_to_pending(database: Database) -> None:
-    """What was refused for its values is due again with the new ones, from attempt 0, and its
-    history says who brought it back.
-    """
+    """An update makes a failed video due from attempt 0, and its history names the person."""
     await add(
         database,
         *("old",),
@@ -240,7 +232,7 @@ async def test_a_failed_video_goes_back_to_pending(database: Database) -> None:
         claims=3,
         due_at=later(NOW, -900),
     )
-    assert (0, 1, {}, {}) == told(await bring(database, talk(1, language="fi-FI"), now=NOW))
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1, language="fi-FI"), now=NOW))
     stored = await row(database, 1)
     names = ("state", "attempts", "claims", "error", "http_status", "due_at", "language")
     assert ("pending", 0, 3, None, None, NOW, "fi-FI") == tuple(stored[name] for name in names)
@@ -252,7 +244,7 @@ async def test_a_failed_video_goes_back_to_pending(database: Database) -> None:
 
 
 async def test_a_failed_video_is_due_when_the_list_says(database: Database) -> None:
-    """A list that names a moment is not overruled by the retry."""
+    """A failed video is due at the moment that the list names."""
     await add(database, "old", media_id="talk-1", state="failed")
     await bring(database, talk(1, due_at=later(NOW, 60)))
     stored = await row(database, 1)
@@ -263,45 +255,50 @@ async def test_a_failed_video_is_due_when_the_list_says(database: Database) -> N
 async def test_what_is_on_its_way_or_bought_is_counted_and_left(
     database: Database, state: str
 ) -> None:
-    """Nothing changes under a request in flight, under a job, or under a doubt."""
+    """A video in flight, submitted or in doubt is left as it is."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(NOW, 60), "claims": 1}
     await add(database, "old", media_id="talk-1", state=state, job_id=f"j-{state}", **claim)
     before = await row(database, 1)
     done = await bring(database, talk(1, language="fi-FI"), talk(2))
-    assert (1, 0, {}, {f"media_id is there already, {state}": 1}) == told(done)
+    assert (1, 0, {}, {f"media_id is there already, {state}": 1}) == summary(done)
     assert before == await row(database, 1)
 
 
 async def test_a_doubt_that_was_given_up_is_left(database: Database) -> None:
-    """Law 5: an update brings no video back that may have been bought."""
+    """Law 5: an update leaves a video that was given up in doubt as it is."""
     await add(database, "old", media_id="talk-1", state="failed", claims=1)
     doubt = {"video_id": 1, "attempt": 1, "at": NOW, "who": "w", "fact": "in_doubt"}
     await database.write(lambda c: c.execute(history.insert().values(doubt)), "test")
     done = await bring(database, talk(1))
-    assert (0, 0, {}, {"media_id is there already, given up in doubt": 1}) == told(done)
+    assert (0, 0, {}, {"media_id is there already, given up in doubt": 1}) == summary(done)
     assert "failed" == (await row(database, 1))["state"]
 
 
 async def test_what_is_new_is_inserted_beside_an_update(database: Database) -> None:
-    """A list with known and new videos goes in whole; a known address under a new id is skipped."""
+    """New videos are inserted beside an update; a known address under a new id is skipped."""
     await add(database, "https://example.org/1.mp4", media_id="talk-1")
-    rows: list[Row] = [talk(1), talk(2), {"url": "u"}, talk(3, url="https://example.org/2.mp4")]
-    assert (2, 1, {SAME_URL: 1}, {}) == told(await bring(database, *rows))
+    rows: list[NewVideo] = [
+        talk(1),
+        talk(2),
+        {"url": "u"},
+        talk(3, url="https://example.org/2.mp4"),
+    ]
+    assert (2, 1, {SAME_URL: 1}, {}) == summary(await bring(database, *rows))
     assert 3 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
 
 
 async def test_of_two_rows_with_one_media_id_the_later_wins(database: Database) -> None:
-    """A list is read from top to bottom, as its author wrote it."""
-    assert (1, 1, {}, {}) == told(await bring(database, talk(1, title="A"), talk(1, title="B")))
+    """Of two rows with one media id, the later one in the file wins."""
+    assert (1, 1, {}, {}) == summary(await bring(database, talk(1, title="A"), talk(1, title="B")))
     assert "B" == (await row(database, 1))["title"]
 
 
 async def test_an_update_of_many_leaves_none_out(database: Database) -> None:
-    """500 corrected languages are 500 corrected languages."""
+    """An update of 500 rows changes all 500 videos."""
     await add_new(database, *(talk(number, title=f"T{number}") for number in range(500)))
     await change(database, 7, state="failed", error="language")
     done = await bring(database, *(talk(number, language="fi-FI") for number in range(500)))
-    assert (0, 500, {}, {}) == told(done)
+    assert (0, 500, {}, {}) == summary(done)
     counted = select(func.count(), func.count(videos.c.title.distinct())).where(
         videos.c.language == "fi-FI", videos.c.state == "pending"
     )
@@ -309,12 +306,10 @@ async def test_an_update_of_many_leaves_none_out(database: Database) -> None:
 
 
 async def test_an_update_can_hand_in(database: Database) -> None:
-    """A job id that somebody brings for a waiting video takes it out of the queue; one that another
-    video has is left.
-    """
+    """A job id for a waiting video makes it submitted; a job that another video has is left."""
     await add_new(database, talk(1), talk(2), talk(3, job_id="job-3"))
     done = await bring(database, talk(1, job_id="job-1"), talk(2, job_id="job-3"))
-    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == summary(done)
     stored = await row(database, 1)
     assert ("submitted", "job-1", NOW) == (
         stored["state"],
@@ -325,20 +320,18 @@ async def test_an_update_can_hand_in(database: Database) -> None:
 
 
 async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> None:
-    """Of two videos with one name the one with the lower number gets the job, whichever was changed
-    last; the other would be taken for the one that was bought.
-    """
+    """Of two videos with one name, the one with the lower id gets the job."""
     await add(database, "u-1", "u-2", media_id="talk-1")
     await change(database, 1, title="changed")
     done = await bring(database, talk(1, job_id="job-1"))
-    assert (0, 1, {}, {SAME_JOB_ID: 1}) == told(done)
+    assert (0, 1, {}, {SAME_JOB_ID: 1}) == summary(done)
     assert ["job-1", None] == [(await row(database, number))["job_id"] for number in (1, 2)]
 
 
 def test_chunks_add_up() -> None:
-    """The report of an import is the sum of its transactions, reason by reason."""
+    """The counts of an import are the sums of its chunks, reason by reason."""
     whole, part = Intake(inserted=1), Intake(inserted=2, updated=3)
     for counts in (part.skipped, part.left, whole.skipped):
         counts["why"] += 1
     whole.add(part)
-    assert (3, 3, {"why": 2}, {"why": 1}) == told(whole)
+    assert (3, 3, {"why": 2}, {"why": 1}) == summary(whole)

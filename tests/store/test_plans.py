@@ -9,15 +9,14 @@ from sqlalchemy import Connection, create_engine
 
 from tests.conftest import START
 from tests.parts import plans
-from worker.core.model import State
-from worker.store import caps, counts, search, shared_state, statistics
-from worker.store.caps import Cap
+from worker.core.model import Cap, State
+from worker.store import caps, search, shared_state, statistics
 from worker.store.search import Filter
 
 
 @pytest.fixture
 def crowded(path: Path) -> Iterator[Connection]:
-    """Thousands of rows in each state, and of each kind of fact."""
+    """Give thousands of rows in each state, and of each kind of fact."""
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.exec_driver_sql(VIDEOS)
@@ -87,14 +86,14 @@ DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
 
 
 def status(connection: Connection) -> None:
-    """Ask all that ``status`` asks."""
+    """Read all that ``status`` reads."""
     statistics.overview(connection, START)
     shared_state.read(connection)
 
 
 def left(connection: Connection) -> None:
     """Count as a drain does."""
-    counts.due(connection, counts.in_state(connection, State.PENDING), START)
+    statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +111,14 @@ def test_what_is_counted_is_counted_in_indexes(
     *,
     analysed: bool,
 ) -> None:
-    """No number of status, nor of what a drain leaves, is had by walking a table."""
+    """Every number of status and of a drain's end is counted through an index."""
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     assert expected == looks(crowded, action)
 
 
-def test_what_was_bought_twice_is_looked_up_by_video(crowded: Connection) -> None:
-    """Doubts of the past add no walk."""
+def test_what_was_bought_twice_is_found_by_video(crowded: Connection) -> None:
+    """Old doubts are found by their video, without a walk."""
     before = looks(crowded, status)
     crowded.exec_driver_sql("UPDATE history SET fact = 'in_doubt' WHERE video_id < 2000")
     added = looks(crowded, status) - before
@@ -148,7 +147,7 @@ def test_what_was_bought_twice_is_looked_up_by_video(crowded: Connection) -> Non
 def test_a_list_finds_its_videos_by_an_index(
     crowded: Connection, wanted: Filter, expected: set[str], *, analysed: bool
 ) -> None:
-    """A state of few videos, a name or a number is not looked for in the whole table."""
+    """A state of few videos, a name or an id is found through an index."""
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     assert expected == looks(crowded, lambda c: search.matching(c, wanted, 0, 100))
@@ -178,7 +177,7 @@ BY_DOUBT = "SEARCH other USING INDEX history_doubts (video_id=? AND attempt=?)"
 def test_what_a_cap_counts_is_found_by_indexes(
     crowded: Connection, window: timedelta | None, jobs: set[str], *, analysed: bool
 ) -> None:
-    """A cap makes each claim walk a table; the time when it opens, everything that was bought."""
+    """A cap counts attempts, and finds the moment it opens, through indexes."""
     crowded.exec_driver_sql("UPDATE history SET fact = 'in_doubt' WHERE video_id < 2000")
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
@@ -188,6 +187,6 @@ def test_what_a_cap_counts_is_found_by_indexes(
 
 
 def looks(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
-    """Where rows are looked for, and what is sorted."""
+    """Return how rows are searched for and sorted."""
     said = plans(connection, action)
     return {each for each in said if each.startswith(("SCAN ", "SEARCH ", "USE "))}

@@ -11,12 +11,11 @@ from sqlalchemy import Connection, create_engine, insert, update
 from tests.conftest import START, Hands, open_database
 from tests.parts import SETTINGS, add, facts, later, plans, row, take
 from tests.plain import Plain
-from worker.core.model import Claim, Video
+from worker.core.model import Claim, Expired, Video
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.runner.transaction import FAR_FUTURE
 from worker.store import leases, queue
-from worker.store.leases import Expired
 from worker.store.queue import Ahead
 
 LEASE_END = START + SETTINGS.lease

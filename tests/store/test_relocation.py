@@ -19,24 +19,24 @@ INSERT = "INSERT INTO videos (url) VALUES ('https://v.example/new')"
 
 
 async def mark(database: Database, told: str) -> None:
-    """The queue is elsewhere."""
+    """Mark the queue as moved."""
     await database.write(lambda c: relocation.mark(c, told), "test")
 
 
 async def unmark(database: Database) -> None:
-    """The queue is here."""
+    """Take the mark out."""
     await database.write(relocation.unmark, "test")
 
 
 @pytest.fixture
 def plain(path: Path) -> Iterator[sqlite3.Connection]:
-    """Another program."""
+    """Run a statement as another program does."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
 
 async def test_a_mark_is_read_with_the_account(database: Database) -> None:
-    """A claim would not see it."""
+    """The mark is part of the shared state, which every claim reads."""
     assert await database.read(relocation.problem) is None
     await mark(database, B)
     assert B == (await database.read(shared_state.read)).moved_to
@@ -49,7 +49,7 @@ async def test_a_mark_is_read_with_the_account(database: Database) -> None:
 async def test_plain_sql_does_not_vanish_in_a_marked_queue(
     database: Database, plain: sqlite3.Connection, told: str
 ) -> None:
-    """A program that still adds videos there would be thanked, and they would never be sent."""
+    """A marked queue refuses the changes of other programs, and says where it moved."""
     await add(database, "https://v.example/1", "https://v.example/2")
     await mark(database, told)
     with pytest.raises(sqlite3.IntegrityError, match=r"this queue .*it's b\.db"):
@@ -61,7 +61,7 @@ async def test_plain_sql_does_not_vanish_in_a_marked_queue(
 async def test_a_mark_that_is_taken_out_by_hand_lets_everything_in(
     database: Database, plain: sqlite3.Connection
 ) -> None:
-    """The way back from a move that is given up would need more than one statement."""
+    """One statement that removes the mark makes the queue accept rows again."""
     await mark(database, B)
     plain.execute("UPDATE account SET moved_to = NULL")
     plain.execute(INSERT)
@@ -74,7 +74,7 @@ async def test_a_mark_that_is_taken_out_by_hand_lets_everything_in(
 async def test_a_queue_that_is_opened_is_as_it_was(
     database: Database, plain: sqlite3.Connection
 ) -> None:
-    """A queue that has moved twice would carry what the first move needed."""
+    """A queue whose mark is taken out has no triggers left."""
     schema = "SELECT * FROM sqlite_master WHERE type = 'trigger'"
     await mark(database, B)
     assert plain.execute(schema).fetchall()
@@ -94,7 +94,7 @@ async def test_a_queue_that_is_opened_is_as_it_was(
 async def test_what_is_in_flight_is_settled_in_a_marked_queue(
     database: Database, hands: Hands, outcome: Outcome, state: str
 ) -> None:
-    """A known purchase would be forgotten (law 6)."""
+    """Law 6: a claim in flight is settled in a marked queue."""
     await let_start(database, START)
     await add(database, "https://v.example/1", due_at=START)
     (claim,) = await take(database, START)
@@ -109,7 +109,7 @@ async def test_what_is_in_flight_is_settled_in_a_marked_queue(
 async def test_a_late_job_is_written_down_in_a_marked_queue(
     database: Database, hands: Hands, state: str
 ) -> None:
-    """A known purchase would be forgotten (law 6)."""
+    """Law 6: a late job id is written in a marked queue."""
     await let_start(database, START)
     await add(database, "https://v.example/1", due_at=START)
     (claim,) = await take(database, START)
@@ -127,7 +127,7 @@ async def test_a_late_job_is_written_down_in_a_marked_queue(
 async def test_a_half_copy_takes_rows_of_the_move_alone(
     database: Database, plain: sqlite3.Connection
 ) -> None:
-    """A program that adds there early would take the number of a video that is still to come."""
+    """An unfinished copy accepts the rows of the move and no others."""
     await mark(database, copy_of(B))
     rows = [{"id": 7, "url": "https://v.example/7", "request_id": "r"}]
     await database.write(lambda c: relocation.put(c, videos, rows), "test")
@@ -138,7 +138,7 @@ async def test_a_half_copy_takes_rows_of_the_move_alone(
 
 
 async def test_in_flight_is_what_is_to_be_waited_for(database: Database) -> None:
-    """A move would leave behind what is being sent."""
+    """Every claim in flight is counted, with the end of the last lease."""
     assert (0, None) == await database.read(relocation.in_flight)
     await let_start(database, START)
     await add(database, "https://v.example/1", "https://v.example/2", due_at=START)
@@ -149,7 +149,7 @@ async def test_in_flight_is_what_is_to_be_waited_for(database: Database) -> None
 async def test_rows_that_no_other_database_takes_are_mended(
     database: Database, plain: sqlite3.Connection
 ) -> None:
-    """One bad value would keep a queue from moving (law 14), or be sent as another link."""
+    """Law 14: a value that another database cannot store is replaced, and a link gets a space."""
     plain.execute(
         "INSERT INTO videos (url, title)"
         " VALUES (CAST(x'68747470733A2F2FFF' AS TEXT), 'a' || char(0))"
@@ -164,7 +164,7 @@ async def test_rows_that_no_other_database_takes_are_mended(
 async def test_numbers_go_on_where_they_were(
     database: Database, plain: sqlite3.Connection, told: int, expected: int
 ) -> None:
-    """The history of a deleted video would become that of a new one."""
+    """The id of a deleted video is not used again."""
     await add(database, "https://v.example/1", "https://v.example/2")
     if told:
         fact = "INSERT INTO history (video_id, attempt, at, who, fact) VALUES (?, 1, ?, 'w', 'x')"
@@ -176,7 +176,7 @@ async def test_numbers_go_on_where_they_were(
 
 
 async def test_an_empty_queue_begins_with_1(database: Database, plain: sqlite3.Connection) -> None:
-    """A queue that was moved before its first video could take none."""
+    """A queue that was moved empty numbers its first video 1."""
     assert await database.read(relocation.is_empty)
     await database.write(relocation.continue_ids, "test")
     plain.execute(INSERT)

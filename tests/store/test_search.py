@@ -8,7 +8,7 @@ from tests.parts import add, facts, later, row, take
 from worker.core.model import State
 from worker.db.database import Database
 from worker.db.schema import history, videos
-from worker.store import search
+from worker.store import changes, search
 from worker.store.search import Filter
 
 NOW = START
@@ -16,14 +16,14 @@ WHO = "person:somebody"
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
-    """Change one row as anybody could."""
+    """Change one row by plain SQL."""
     await database.write(
         lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
     )
 
 
 async def tell(database: Database, video_id: int, *told: tuple[int, str, str | None]) -> None:
-    """Facts of one video: attempt, fact, job id."""
+    """Add facts of one video: attempt, fact, job id."""
     rows = [
         {
             "video_id": video_id,
@@ -39,20 +39,20 @@ async def tell(database: Database, video_id: int, *told: tuple[int, str, str | N
 
 
 async def ids(database: Database, wanted: Filter, after: int = 0, limit: int = 100) -> list[int]:
-    """Which videos a filter means."""
+    """Return the ids of a filter's videos."""
     found = await database.read(lambda c: search.matching(c, wanted, after, limit))
     return [each["id"] for each in found]
 
 
 async def retry(database: Database, wanted: Filter, *, doubts: bool = False) -> int:
-    """Retry what a filter means."""
+    """Retry the videos of a filter."""
     return await database.write(
-        lambda c: search.retry(c, wanted, doubts=doubts, now=NOW, who=WHO), "test"
+        lambda c: changes.retry(c, wanted, doubts=doubts, now=NOW, who=WHO), "test"
     )
 
 
 async def one_in_each_state(database: Database) -> dict[State, int]:
-    """A video in every state; which has which id."""
+    """Add a video in every state and return their ids by state."""
     for state in State:
         job_id = "job" if state is State.SUBMITTED else None
         await add(
@@ -76,14 +76,14 @@ async def one_in_each_state(database: Database) -> dict[State, int]:
 
 
 async def test_no_filter_means_everything(database: Database) -> None:
-    """A filter that says nothing leaves nothing out."""
+    """A filter without conditions means every video."""
     places = await one_in_each_state(database)
     assert list(places.values()) == await ids(database, Filter())
     assert [] == Filter().clauses()
 
 
 async def test_states_are_alternatives(database: Database) -> None:
-    """Several --state mean videos in any of them."""
+    """Several states mean videos in any of them."""
     places = await one_in_each_state(database)
     wanted = Filter(states=(State.FAILED, State.IN_DOUBT))
     assert [places[State.FAILED], places[State.IN_DOUBT]] == await ids(database, wanted)
@@ -107,7 +107,7 @@ async def test_states_are_alternatives(database: Database) -> None:
 async def test_a_part_of_an_error_is_taken_literally(
     database: Database, text: str, found: list[int]
 ) -> None:
-    """% and _ stand for themselves: nobody retries more than was meant."""
+    """% and _ in a part of an error stand for themselves."""
     errors = [
         "HTTP 400: 50% done",
         "HTTP 400: 505 done",
@@ -137,7 +137,7 @@ async def test_a_part_of_an_error_is_taken_literally(
 async def test_since_counts_from_its_moment_on(
     database: Database, written: str, seconds: float, *, found: bool
 ) -> None:
-    """A change at the very moment counts, whoever wrote it, with a fraction or without."""
+    """A change at the very moment counts, written with a fraction or without."""
     await add(database, "https://example.org/a")
     sql = f"UPDATE videos SET updated_at = '{written}'"
     await database.write(lambda c: c.exec_driver_sql(sql), "test")
@@ -145,7 +145,7 @@ async def test_since_counts_from_its_moment_on(
 
 
 async def test_since_is_a_moment_in_any_zone(database: Database) -> None:
-    """Two spellings of a moment are one."""
+    """One moment in two time zones is the same filter."""
     await add(database, "https://example.org/a", updated_at=NOW)
     for hours in (-5, 0, 3):
         zone = timezone(timedelta(hours=hours))
@@ -153,7 +153,7 @@ async def test_since_is_a_moment_in_any_zone(database: Database) -> None:
 
 
 async def test_everything_that_is_given_must_hold(database: Database) -> None:
-    """Filters narrow each other down."""
+    """A video must satisfy every condition of a filter."""
     await one_in_each_state(database)
     given: list[Filter] = [
         Filter(states=(State.FAILED,), ids=(4,), error_like="failed", since=NOW),
@@ -165,7 +165,7 @@ async def test_everything_that_is_given_must_hold(database: Database) -> None:
 
 
 async def test_pages_follow_each_other_without_a_gap(database: Database) -> None:
-    """However many videos a filter means, each is seen once, in the order of the ids."""
+    """Every video of a filter is read once, in the order of ids."""
     await add(database, *(f"https://example.org/{number}" for number in range(2_500)))
     assert [3, 4] == await ids(database, Filter(), after=2, limit=2)
     everything = await database.read(lambda c: [each["id"] for each in search.every(c, Filter())])
@@ -195,9 +195,7 @@ async def test_pages_follow_each_other_without_a_gap(database: Database) -> None
 async def test_a_video_is_found_by_each_of_its_names(
     database: Database, reference: str, found: list[int]
 ) -> None:
-    """An id, a media id, a request id or a job id: whatever a person has at hand, and all that it
-    names.
-    """
+    """A video is found by its id, media id, request id or job id, and every match is returned."""
     for number in (1, 2, 4):
         await add(
             database,
@@ -212,7 +210,7 @@ async def test_a_video_is_found_by_each_of_its_names(
 
 
 async def test_a_story_is_told_from_the_beginning(database: Database) -> None:
-    """Every fact of this video, oldest first, and none of another's."""
+    """A story holds every fact of its video, oldest first, and none of another's."""
     await add(database, "https://example.org/1", "https://example.org/2")
     await tell(database, 1, (1, "try_later", None), (2, "in_doubt", None))
     await tell(database, 2, (1, "accepted", "job-2"))
@@ -236,9 +234,7 @@ async def test_a_story_is_told_from_the_beginning(database: Database) -> None:
 
 
 async def test_a_retry_begins_again(database: Database) -> None:
-    """The video is due now, from attempt 0, with nothing left of its claim and its error; the
-    number of its claims never falls.
-    """
+    """A retried video is due now, from attempt 0, without claim or error."""
     await add(
         database,
         *("https://example.org/a",),
@@ -272,10 +268,10 @@ async def test_a_retry_begins_again(database: Database) -> None:
 async def test_a_retry_takes_the_states_that_it_names(
     database: Database, taken: set[State], *, doubts: bool
 ) -> None:
-    """What is pending, on its way or bought is never touched, nor a doubt without its own word."""
+    """A retry changes failed and cancelled videos, and those in doubt only if they are included."""
     places = await one_in_each_state(database)
     before = {place: await row(database, place) for place in places.values()}
-    assert taken == set(search.retried_states(doubts=doubts))
+    assert taken == set(changes.retried_states(doubts=doubts))
     assert len(taken) == await retry(database, Filter(), doubts=doubts)
     for state, place in places.items():
         if state in taken:
@@ -285,7 +281,7 @@ async def test_a_retry_takes_the_states_that_it_names(
 
 
 async def test_a_failed_video_that_may_have_been_bought_is_a_doubt(database: Database) -> None:
-    """Law 5: what was given up in doubt is retried only by the flag that says what it may cost."""
+    """Law 5: a video given up in doubt is retried only if doubts are included."""
     await add(database, "https://example.org/a", state="failed", claims=1)
     await tell(database, 1, (1, "in_doubt", None))
     assert 0 == await retry(database, Filter(ids=(1,)))
@@ -293,7 +289,7 @@ async def test_a_failed_video_that_may_have_been_bought_is_a_doubt(database: Dat
 
 
 async def test_a_doubt_outlives_its_retry(database: Database) -> None:
-    """Law 5: a person's retry settles no doubt, and the next refusal cannot hide it."""
+    """Law 5: a retry by a person settles no doubt."""
     await add(database, "https://example.org/a", state="in_doubt", claims=1, attempts=1)
     await tell(database, 1, (1, "in_doubt", None))
     await retry(database, Filter(ids=(1,)), doubts=True)
@@ -310,6 +306,6 @@ async def test_a_doubt_outlives_its_retry(database: Database) -> None:
 
 
 async def test_a_video_with_a_job_is_never_retried(database: Database) -> None:
-    """Law 6: a known purchase is not repeated, whatever state somebody wrote beside it."""
+    """Law 6: a video with a job id is not retried, whatever its state."""
     await add(database, "https://example.org/a", state="failed", job_id="job-1")
     assert 0 == await retry(database, Filter(ids=(1,)), doubts=True)

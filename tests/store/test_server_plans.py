@@ -17,7 +17,7 @@ from tests.parts import SETTINGS, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
-from worker.store import counts, doubts, leases, queue, search, settle
+from worker.store import doubts, leases, queue, search, settle, statistics
 from worker.store.bulk import known
 from worker.store.search import Filter
 
@@ -43,7 +43,7 @@ SELECT id, 1, updated_at, 'w', CASE state WHEN 'submitted' THEN 'accepted'
 
 @pytest.fixture(scope="module")
 def crowded(server: str, shared: str) -> Iterator[str]:
-    """A database with many finished rows and few of each other kind, as the planner knows."""
+    """Give a database with many finished rows and few of each other kind, analysed."""
     url = asyncio.run(postgres.copied(server, shared))
     for statement in (CROWD, HISTORY, "ANALYZE"):
         execute(url, statement)
@@ -53,13 +53,13 @@ def crowded(server: str, shared: str) -> Iterator[str]:
 
 @pytest.fixture
 async def database(crowded: str) -> AsyncIterator[Database]:
-    """That database, open."""
+    """Open that database."""
     async with open_database(crowded) as opened:
         yield opened
 
 
 class DoneError(Exception):
-    """What was looked at is undone."""
+    """The end of a transaction that must be rolled back."""
 
 
 SCANS = re.compile(r"(Seq|Index)(?: Only)? Scan(?: Backward)? (?:using|on) (\w+)")
@@ -68,8 +68,9 @@ SCANS = re.compile(r"(Seq|Index)(?: Only)? Scan(?: Backward)? (?:using|on) (\w+)
 async def scans(
     database: Database, action: Callable[[Connection], object], *, generic: bool
 ) -> set[str]:
-    """How every statement of an action finds its rows of tables; nothing of it stays. A generic
-    plan is one for all values, which the server may take to after a few times.
+    """Return how every statement of an action finds its rows, and undo the action.
+
+    A generic plan is one for all values, which the server may use after some executions.
     """
     found: set[str] = set()
 
@@ -118,7 +119,7 @@ def claim_ten(connection: Connection) -> list[Claim]:
 
 
 def settle_ten(connection: Connection) -> None:
-    """Claim ten, and write down that all were accepted."""
+    """Claim ten and settle all as accepted."""
     results = [
         Result(claim=claim, outcome=Accepted(f"new-{claim.video_id}", 200), started_at=START)
         for claim in claim_ten(connection)
@@ -181,27 +182,27 @@ async def test_every_look_goes_through_its_index(
     *,
     generic: bool,
 ) -> None:
-    """A verb would walk the finished rows, and take longer with each that is handed in."""
+    """Every function finds its rows through its index, however many rows are finished."""
     assert indexes == await scans(database, action, generic=generic)
 
 
 async def test_what_a_drain_leaves_is_counted_in_an_index(database: Database) -> None:
-    """The end of each drain would walk the finished rows."""
+    """The end of a drain counts its videos through an index."""
 
     def left(connection: Connection) -> int:
-        return counts.due(connection, counts.in_state(connection, State.PENDING), START)
+        return statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
 
     assert {"videos_due"} == await scans(database, left, generic=False)
 
 
 def judge_all(connection: Connection) -> None:
-    """Every doubt and every look-up, as a list of jobs needs them."""
+    """Read every doubt and every recheck, as a reconciler does."""
     doubts.doubts(connection, START)
     doubts.rechecks(connection, START)
 
 
 @pytest.mark.parametrize("generic", [False, True])
 async def test_no_doubt_walks_the_finished_rows(database: Database, *, generic: bool) -> None:
-    """What the list of jobs settles would be looked for in all videos, or in all facts."""
+    """Doubts are read through indexes of videos and facts."""
     seen = await scans(database, judge_all, generic=generic)
     assert [] == [each for each in seen if each.startswith("all of")]

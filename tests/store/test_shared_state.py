@@ -11,12 +11,12 @@ from worker.store.shared_state import SharedState
 
 
 async def read(database: Database) -> SharedState:
-    """The row that all share."""
+    """Return the shared state."""
     return await database.read(shared_state.read)
 
 
 async def cool_down(database: Database, until: datetime, reason: str) -> None:
-    """Ask for a pause."""
+    """Start a cool-down."""
     await database.write(lambda c: shared_state.cool_down(c, until, reason, START), "test")
 
 
@@ -41,7 +41,7 @@ async def test_a_new_account_lets_everybody_start(database: Database) -> None:
 
 
 async def test_a_reserved_start_is_read_back(database: Database) -> None:
-    """The pace is kept to the microsecond, and for everybody who opens the file."""
+    """The next start is kept to the microsecond for every process."""
     at = later(START, 0.123456)
     await database.write(lambda c: shared_state.reserve(c, at, START), "test")
     assert at == (await read(database)).next_start_at
@@ -54,7 +54,7 @@ async def test_a_reserved_start_is_read_back(database: Database) -> None:
 async def test_the_later_cool_down_stays(
     database: Database, first: float, second: float, kept: tuple[float, str]
 ) -> None:
-    """Nobody shortens the pause that another was told to make, nor takes its reason."""
+    """A shorter cool-down changes neither the end nor the reason of a longer one."""
     await cool_down(database, later(START, first), "first")
     await cool_down(database, later(START, second), "second")
     known = await read(database)
@@ -62,7 +62,7 @@ async def test_the_later_cool_down_stays(
 
 
 async def test_the_clock_that_wrote_it_is_known(database: Database) -> None:
-    """A start, or a pause, means nothing beside a clock that was set since."""
+    """The time of the clock is written with each start and each cool-down."""
     await database.write(lambda c: shared_state.reserve(c, later(START, 5), START), "test")
     assert START == (await read(database)).written_at
     await database.write(lambda c: shared_state.cool_down(c, START, "x", later(START, 1)), "test")
@@ -70,7 +70,7 @@ async def test_the_clock_that_wrote_it_is_known(database: Database) -> None:
 
 
 async def test_all_that_goes_by_the_clock_is_moved(database: Database) -> None:
-    """Pace, cool-down and brake move together; without a cool-down or a brake, there is none."""
+    """Pace, cool-down and brake move together; none of them is made by a move."""
     hour, now = timedelta(hours=1), later(START, 3600)
 
     async def move() -> SharedState:
@@ -91,14 +91,14 @@ async def test_all_that_goes_by_the_clock_is_moved(database: Database) -> None:
 
 
 async def test_a_reason_is_stored_clean(database: Database) -> None:
-    """What the API says as the reason of a pause can be stored, however strange it is."""
+    """Any reason of a cool-down can be stored."""
     await cool_down(database, START, "a\0\ud800" + "x" * 3000)
     reason = (await read(database)).cool_down_reason
     assert "a\ufffd\ufffd" + "x" * 1997 == reason
 
 
 async def test_a_brake_goes_in_and_comes_out(database: Database) -> None:
-    """What 429s have taught is known after a restart, and can be forgotten."""
+    """A brake is read back as it was written, and can be removed."""
     learnt = Brake(low=0.1 + 0.2, ceiling=17.0, cut_at=later(START, 0.000001))
     await database.write(lambda c: shared_state.brake(c, learnt), "test")
     assert learnt == (await read(database)).brake
@@ -107,7 +107,7 @@ async def test_a_brake_goes_in_and_comes_out(database: Database) -> None:
 
 
 async def test_a_pause_begins_once_and_ends(database: Database) -> None:
-    """Who paused first is seen by every process, with the last reason that was given."""
+    """A pause keeps its start and the last reason given, until it ends."""
     await database.write(lambda c: shared_state.pause(c, START, "lunch"), "test")
     await database.write(lambda c: shared_state.pause(c, later(START, 60), "a\0nap"), "test")
     known = await read(database)
@@ -118,7 +118,7 @@ async def test_a_pause_begins_once_and_ends(database: Database) -> None:
 
 
 async def test_the_end_of_a_pause_is_not_the_end_of_a_cool_down(database: Database) -> None:
-    """A person cannot take back what the API asked for."""
+    """The end of a pause leaves a cool-down in force."""
     await cool_down(database, later(START, 10), "too fast")
     await database.write(lambda c: shared_state.pause(c, START, "lunch"), "test")
     await database.write(shared_state.resume, "test")
@@ -127,7 +127,7 @@ async def test_the_end_of_a_pause_is_not_the_end_of_a_cool_down(database: Databa
 
 
 async def test_when_the_list_was_asked_for_and_read_is_known(database: Database) -> None:
-    """All processes together ask for the list of jobs once a minute, also after a restart."""
+    """The times of the list are kept for every process."""
     await database.write(lambda c: shared_state.list_asked(c, later(START, 2)), "test")
     await database.write(lambda c: shared_state.list_read(c, START), "test")
     known = await read(database)

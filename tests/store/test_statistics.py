@@ -1,21 +1,23 @@
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, bindparam, insert, text
 
 from tests.conftest import START
 from tests.parts import add, later
 from worker.core.model import State
 from worker.db.database import Database
-from worker.db.schema import history
-from worker.store import statistics as numbers
+from worker.db.schema import Moment, history
+from worker.store import statistics
 from worker.store.statistics import Overview
 
 NOW = START
+LONG_AGO, FAR_AHEAD = later(NOW, -86_400), later(NOW, 86_400)
 
 
 async def tell(database: Database, video_id: int, *told: tuple[int, str, str | None]) -> None:
-    """Facts of one video: attempt, fact, job id."""
+    """Add facts of one video: attempt, fact, job id."""
     rows = [
         {
             "video_id": video_id,
@@ -31,12 +33,12 @@ async def tell(database: Database, video_id: int, *told: tuple[int, str, str | N
 
 
 async def overview(database: Database, now: datetime = NOW) -> Overview:
-    """The numbers at a moment."""
-    return await database.read(lambda c: numbers.overview(c, now))
+    """Return the numbers at a moment."""
+    return await database.read(lambda c: statistics.overview(c, now))
 
 
 async def test_an_empty_queue_is_all_zeros(database: Database) -> None:
-    """Every state is named, also where nothing is in it."""
+    """An empty queue has 0 videos in every state."""
     expected = Overview(
         states=dict.fromkeys(State, 0),
         due=0,
@@ -53,7 +55,7 @@ async def test_an_empty_queue_is_all_zeros(database: Database) -> None:
 
 
 async def test_what_is_due_is_counted_to_the_moment(database: Database) -> None:
-    """Due now, the oldest of it, and the last of what waits."""
+    """Due videos, the oldest due and the last due time are exact to the moment."""
     for seconds in (-60, 0, 0.000001, 900):
         await add(database, f"https://example.org/{seconds}", due_at=later(NOW, seconds))
     await add(database, "https://example.org/f", state="failed", due_at=later(NOW, -999))
@@ -63,7 +65,7 @@ async def test_what_is_due_is_counted_to_the_moment(database: Database) -> None:
 
 
 async def test_accepted_jobs_are_counted_by_day_and_month(database: Database) -> None:
-    """What was bought today, this month and in all, in UTC, late answers included."""
+    """Jobs are counted for today, this month and in all, in UTC, late answers included."""
     moments = [
         datetime(2026, 1, 15, 0, 0, 0, tzinfo=UTC),
         datetime(2026, 1, 14, 23, 59, 59, 999_999, tzinfo=UTC),
@@ -100,26 +102,26 @@ async def test_accepted_jobs_are_counted_by_day_and_month(database: Database) ->
 async def test_what_may_have_been_bought_twice_is_counted(
     database: Database, story: list[tuple[int, str, str | None]], twice: int
 ) -> None:
-    """The most that may have been paid beyond one job a video: jobs and open doubts, less one."""
+    """The jobs and open doubts of a video, less one, may be bought twice."""
     await add(database, "https://example.org/a")
     await tell(database, 1, *story)
     assert twice == (await overview(database)).possibly_twice
 
 
 async def test_doubles_of_many_videos_add_up(database: Database) -> None:
-    """However many were in doubt once, all are counted."""
+    """The counts of many videos that were in doubt add up."""
     always = {"at": NOW, "who": "w"}
     rows = [
         {**always, "video_id": number, "attempt": attempt, "fact": fact, "job_id": job_id}
-        for number in range(numbers.BATCH + 3)
+        for number in range(statistics.BATCH + 3)
         for attempt, fact, job_id in [(1, "in_doubt", None), (2, "accepted", f"j{number}")]
     ]
     await database.write(lambda c: c.execute(insert(history), rows), "test")
-    assert numbers.BATCH + 3 == (await overview(database)).possibly_twice
+    assert statistics.BATCH + 3 == (await overview(database)).possibly_twice
 
 
 async def test_today_is_counted_by_what_happened(database: Database) -> None:
-    """What a day was like can be read: how much went well, was refused, or was turned away."""
+    """The answers of today are counted by kind."""
     await tell(database, 1, (1, "throttled", None), (2, "throttled", None), (3, "accepted", "a"))
     await tell(database, 2, (1, "refused", None), (1, "retry", None), (2, "released", None))
     assert {"throttled": 2, "accepted": 1, "refused": 1} == (await overview(database)).today
@@ -127,9 +129,70 @@ async def test_today_is_counted_by_what_happened(database: Database) -> None:
 
 
 async def test_what_was_heard_last_is_an_answer(database: Database) -> None:
-    """A revoked key would be forgotten by the morning; what people did says nothing about it."""
+    """The last answer is a fact of the API, not one of a person."""
     await tell(database, 1, (1, "accepted", "a"))
     await tell(database, 2, (1, "account_refused", None), (1, "released", None), (1, "retry", None))
     heard = (await overview(database)).heard
     assert heard is not None
     assert (2, "account_refused") == (heard["video_id"], heard["fact"])
+
+
+async def crowd(database: Database, number: int, due_at: datetime, priority: int) -> None:
+    """Add many pending videos."""
+    sql = text(
+        "INSERT INTO videos (url, due_at, priority) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :number) "
+        "SELECT 'u' || i, :due_at, :priority FROM n"
+    ).bindparams(bindparam("due_at", type_=Moment))
+    values = {"number": number, "due_at": due_at, "priority": priority}
+    await database.write(lambda c: c.execute(sql, values), "test")
+
+
+def due(connection: Connection) -> int:
+    """Count the videos due now."""
+    return statistics.due(connection, statistics.in_state(connection, State.PENDING), NOW)
+
+
+async def test_every_state_is_counted(database: Database) -> None:
+    """Each state counts its own videos, in the order of the states."""
+    assert dict.fromkeys(State, 0) == await database.read(statistics.by_state)
+    for number, state in enumerate(State, start=1):
+        for place in range(number):
+            await add(
+                database,
+                f"https://example.org/{state}/{place}",
+                state=state,
+                job_id=f"job-{place}" if state is State.SUBMITTED else None,
+                claim_token="t",
+                claimed_by="w",
+                lease_until=NOW,
+            )
+    found = await database.read(statistics.by_state)
+    assert {state: number for number, state in enumerate(State, start=1)} == found
+    assert list(State) == list(found)
+    for state in State:
+        assert found[state] == await database.read(partial(statistics.in_state, state=state))
+
+
+@pytest.mark.parametrize("number", [statistics.FEW - 3, statistics.FEW, statistics.FEW + 7])
+async def test_few_and_many_are_counted_alike(database: Database, number: int) -> None:
+    """Few and many due videos are counted exactly, at each priority."""
+    for priority in (-7, 0, 3):
+        for seconds in (0, 0.000001):
+            await add(database, "u", due_at=later(NOW, seconds), priority=priority)
+    await add(database, "u", due_at=LONG_AGO, state="failed")
+    await crowd(database, number, LONG_AGO, priority=0)
+    assert number + 3 == await database.read(due)
+    await crowd(database, number, FAR_AHEAD, priority=9)
+    assert number + 3 == await database.read(due)
+
+
+async def test_the_first_and_the_last_may_be_at_any_priority(database: Database) -> None:
+    """The first and the last due time are found at any priority."""
+    assert (None, None) == await database.read(statistics.span)
+    await add(database, "u", due_at=NOW)
+    assert (NOW, NOW) == await database.read(statistics.span)
+    await add(database, "u", due_at=LONG_AGO, priority=-7)
+    await add(database, "u", due_at=FAR_AHEAD, priority=5)
+    await add(database, "u", due_at=later(FAR_AHEAD, 1), state="cancelled")
+    assert (LONG_AGO, FAR_AHEAD) == await database.read(statistics.span)

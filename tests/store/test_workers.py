@@ -15,35 +15,35 @@ DAY_SECONDS = 86_400
 
 
 async def show(database: Database, member: WorkerRow, seconds: float = 0) -> None:
-    """A sign of life, so long after the start."""
+    """Write a heartbeat, so long after the start."""
     now = later(START, seconds)
     await database.write(lambda c: workers.show(c, member, now), "test")
 
 
 async def forget(database: Database, now: datetime) -> None:
-    """What a run does when it begins."""
+    """Forget silent workers, as a run does at its start."""
     await database.write(lambda c: workers.forget(c, now), "test")
 
 
 async def claimed(database: Database, number: int, worker: str) -> None:
-    """Videos that this worker has in flight."""
+    """Claim videos for this worker."""
     await let_start(database, START)
     await add(database, *(f"https://v.example/{worker}/{n}" for n in range(number)), due_at=START)
     await take(database, START, number, worker)
 
 
 async def everyone(database: Database) -> list[WorkerStatus]:
-    """All that can be known of."""
+    """Return all workers."""
     return await database.read(workers.everyone)
 
 
 async def ids(database: Database) -> list[str]:
-    """Whom the table knows."""
-    return [fellow.id for fellow in await everyone(database)]
+    """Return the ids of all workers."""
+    return [worker.id for worker in await everyone(database)]
 
 
 async def test_a_worker_is_known_with_all_that_it_says(database: Database) -> None:
-    """Nobody could tell which machine, or which process, to look at."""
+    """A worker is read back with its host, process, command and times."""
     await show(database, TWO, 1)
     await show(database, ONE, 3)
     await show(database, ONE, 23)
@@ -58,7 +58,7 @@ async def test_a_worker_is_known_with_all_that_it_says(database: Database) -> No
 
 
 async def test_what_is_in_flight_is_counted_in_the_table(database: Database) -> None:
-    """A worker that is silent could not say how many videos it took along."""
+    """The claims of a silent worker are counted."""
     await show(database, ONE)
     await show(database, TWO)
     await claimed(database, 3, "worker-1")
@@ -68,7 +68,7 @@ async def test_what_is_in_flight_is_counted_in_the_table(database: Database) -> 
 
 
 async def test_claims_of_nobody_are_shown(database: Database) -> None:
-    """What a worker without a row has in flight would be nowhere."""
+    """A worker without a row is shown by its claims."""
     await show(database, TWO)
     await claimed(database, 2, "stranger")
     lost = WorkerStatus(
@@ -79,7 +79,7 @@ async def test_claims_of_nobody_are_shown(database: Database) -> None:
 
 
 async def test_who_takes_leave_is_gone(database: Database) -> None:
-    """Each orderly end would look like a death."""
+    """A worker that ended in order has no row."""
     await show(database, ONE)
     await show(database, TWO)
     await database.write(lambda c: workers.leave(c, "worker-1"), "test")
@@ -90,23 +90,23 @@ async def test_who_takes_leave_is_gone(database: Database) -> None:
 async def test_who_is_silent_for_a_day_is_forgotten(
     database: Database, seconds: float, left: list[str]
 ) -> None:
-    """Every worker that was ever killed would be listed for ever."""
+    """A worker that is silent for a day and has no claims is forgotten."""
     await show(database, ONE)
     await forget(database, later(START, seconds))
     assert left == await ids(database)
 
 
 async def test_who_has_something_in_flight_is_not_forgotten(database: Database) -> None:
-    """The host on which a video was lost could not be found any more."""
+    """A silent worker with claims in flight is kept."""
     await show(database, ONE)
     await show(database, TWO)
     await claimed(database, 1, "worker-1")
     await forget(database, later(START, 9 * DAY_SECONDS))
-    assert [ONE] == [fellow.member for fellow in await everyone(database)]
+    assert [ONE] == [worker.member for worker in await everyone(database)]
 
 
 async def test_a_machine_knows_its_own_daemon(database: Database) -> None:
-    """A drain, or a daemon elsewhere, would make a dead daemon look healthy."""
+    """The last heartbeat on a host is that of its own daemon, not of a drain or another host."""
     assert await database.read(lambda c: workers.last_seen(c, "alpha")) is None
     await show(database, ONE, 5)
     await show(database, replace(ONE, id="older"), 3)
@@ -117,9 +117,9 @@ async def test_a_machine_knows_its_own_daemon(database: Database) -> None:
 
 @pytest.mark.parametrize(("age", "alive"), [(0, 1), (60, 1), (60.001, 0), (-60, 1), (-61, 0)])
 async def test_a_worker_is_alive_for_a_minute(database: Database, age: float, alive: int) -> None:
-    """One that hangs would be counted on; one from before a clock was set back would live long."""
+    """A worker is alive within 60 seconds of its heartbeat, in either direction."""
     await show(database, ONE)
     now = later(START, age)
     assert alive == await database.read(lambda c: workers.alive(c, now))
-    (fellow,) = await everyone(database)
-    assert bool(alive) == fellow.is_alive(now)
+    (worker,) = await everyone(database)
+    assert bool(alive) == worker.is_alive(now)

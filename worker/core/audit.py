@@ -23,7 +23,6 @@ class AuditRow:
         identifier: The identifier that was, or will be, sent.
         made: The worker made the identifier at random.
         submitted_at: When the job id was stored (UTC).
-
     """
 
     video_id: int
@@ -64,7 +63,6 @@ class Audit:
         unknown: Jobs of videos without a job id in any other state.
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         strangers: Number of jobs of no video here, perhaps of another queue with the same key.
-
     """
 
     bought: Sequence[Match]

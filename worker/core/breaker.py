@@ -54,7 +54,6 @@ class Breaker:
         cleared: Videos whose account refusal was found to be their own (law 8).
         equal: What the messages of the last refusals share, and their videos.
         stop: A confirmed trouble.
-
     """
 
     trusted: bool = False

@@ -33,7 +33,6 @@ class NeighbourAcceptance:
     Attributes:
         request_id: The identifier that was sent; None if the row is gone.
         at: When the answer was stored (UTC).
-
     """
 
     job_id: str
@@ -54,7 +53,6 @@ class Doubt:
         before: A video was accepted before ``began_at``.
         after: A video was begun after ``recorded_at`` and accepted.
         neighbours: Those two videos and all accepted between them.
-
     """
 
     video_id: int
@@ -91,7 +89,6 @@ class Evidence:
         held: The job ids in the list that our videos have.
         free_by_url: Jobs that none of our videos has.
         nameless: Number of those jobs without an identifier.
-
     """
 
     asked_at: datetime

@@ -57,7 +57,6 @@ class ImportMapping:
         fixed: Our column -> one value for all rows.
         margin: How long a signed link must still live.
         partial: A row may have no url if it has a media_id, or the request_id of a video.
-
     """
 
     theirs: Mapping[str, str]

@@ -5,7 +5,7 @@ Knows no HTTP library and no database.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Self
 
@@ -70,7 +70,6 @@ class Claim:
         attempts: Counted attempts before this one, since a person's last retry.
         token: Random; the row carries it while the claim is in force.
         lease_until: End of the lease (UTC).
-
     """
 
     video_id: int
@@ -238,6 +237,27 @@ class Transition:
         return cls(state=State.IN_DOUBT, spent=spent, error=why)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """A claim whose lease ran out."""
+
+    video_id: int
+    attempt: int
+    claimed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A limit of ``most`` attempts in any ``window`` of time; None for all time.
+
+    ``name``: the setting that says so.
+    """
+
+    name: str
+    most: int
+    window: timedelta | None
+
+
 class WaitReason(StrEnum):
     """Reasons why a claim brought no start."""
 
@@ -308,7 +328,6 @@ class ClaimResult:
         until: The next moment with more (UTC); None if only another process can bring it.
         submitting: Claims of all processes for which a full cap holds room.
         starts: Claims to send, in the order of their start times.
-
     """
 
     reason: WaitReason
@@ -325,7 +344,6 @@ class Result:
     Attributes:
         started_at: Start of the request (UTC); None where nothing was sent.
         cool_down: The pause that the breaker asks for; None where it asks for none.
-
     """
 
     claim: Claim
@@ -344,7 +362,6 @@ class ClaimStatus:
         in_doubt: True while another attempt of the video is in doubt (law 5).
         holder: The other video that has the job id of the outcome.
         job_id: The job id that the row has already (law 6).
-
     """
 
     state: State | None = State.SUBMITTING

@@ -32,7 +32,6 @@ class Brake:
         low: The rate after the last cut (starts per period).
         ceiling: The rate to climb back to (starts per period).
         cut_at: When the climb began or begins (UTC).
-
     """
 
     low: float

@@ -45,7 +45,6 @@ class RunState:
         resolvable: What may still settle a doubt, as the last list has shown.
         stalled: A wait without an end of its own, and since when it lasts.
         database_lost_at: Time since which the database cannot be used.
-
     """
 
     began_at: float

@@ -24,7 +24,6 @@ class RunOptions:
         wait: Do not end before backoffs, cool-downs and resolvable doubts are over.
         limit: Begin at most so many requests.
         max_seconds: Claim nothing more after so long.
-
     """
 
     drain: bool

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.core.model import ClaimResult, Settlement, Stop
+from worker.core.model import ClaimResult, Expired, Settlement, Stop
 from worker.core.run_state import Counts
-from worker.store.leases import Expired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +16,6 @@ class Committed:
         closed: Rows that were refused without a request.
         expired: Claims whose lease ran out.
         claimed: The claims that it made, or why it made none.
-
     """
 
     settled: Sequence[Settlement]

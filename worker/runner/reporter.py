@@ -11,6 +11,7 @@ from worker.core.model import (
     Claim,
     ClaimResult,
     CoolDown,
+    Expired,
     Outcome,
     Released,
     Settlement,
@@ -21,7 +22,6 @@ from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
-from worker.store.leases import Expired
 
 
 class Reporter:

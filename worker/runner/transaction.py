@@ -13,6 +13,7 @@ from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import (
+    Cap,
     Claim,
     ClaimResult,
     Invalid,
@@ -28,7 +29,7 @@ from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.settings import Settings
 from worker.store import caps as caps_store
 from worker.store import leases, queue, settle, shared_state
-from worker.store.caps import Cap, Level
+from worker.store.caps import Level
 from worker.store.shared_state import SharedState
 
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)

@@ -46,7 +46,6 @@ class JudgedDoubt:
     Attributes:
         is_recheck: True for a pending video, after a documented 500.
         used_up: True where its attempts are used up: it is not sent again by itself.
-
     """
 
     doubt: Doubt

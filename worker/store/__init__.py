@@ -1,1 +1,1 @@
-"""The only SQL. Every verb is a plain function of a connection that is inside a transaction."""
+"""Hold all SQL: functions of a connection that is inside a transaction."""

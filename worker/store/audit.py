@@ -1,30 +1,23 @@
-"""The rows that an audit compares, and the taking over of jobs by their word. Moments are UTC."""
+"""Read the rows that an audit compares, and write the jobs that it gives to videos (UTC)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, text, update
 
 from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
-from worker.db.schema import history, videos
+from worker.db.schema import videos
+from worker.store.bulk import batches
 from worker.store.doubts import ADOPTED
+from worker.store.history import record
 from worker.store.queue import UNCLAIMED
 
 BATCH = 500
 
+_COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id", "submitted_at")
 _is_pending = videos.c.state == text("'pending'")
 _sent_as = func.coalesce(
     func.nullif(videos.c.media_id, ""), videos.c.request_id, type_=videos.c.request_id.type
@@ -32,32 +25,22 @@ _sent_as = func.coalesce(
 
 
 def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
-    """The videos that a list may speak of, and all that have a job, each once."""
+    """Return every video that has a job or may be named by the list, each once."""
     identifiers = sorted({i for entry in listing.entries for i in entry.identifiers})
     urls = sorted({url for entry in listing.entries for url in entry.urls})
     found = {row.video_id: row for row in _chosen(connection, videos.c.job_id.is_not(None))}
-    for batch in _batches(identifiers):
+    for batch in batches(identifiers, BATCH):
         named = or_(videos.c.request_id.in_(batch), videos.c.media_id.in_(batch))
         found.update((row.video_id, row) for row in _chosen(connection, named))
-    for batch in _batches(urls):
+    for batch in batches(urls, BATCH):
         addressed = videos.c.url.in_(batch) & _is_pending
         found.update((row.video_id, row) for row in _chosen(connection, addressed))
     return [found[video_id] for video_id in sorted(found)]
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[AuditRow]:
-    chosen = select(
-        videos.c.id,
-        videos.c.state,
-        videos.c.claims,
-        videos.c.url,
-        videos.c.media_id,
-        videos.c.request_id,
-        _sent_as.label("sent_as"),
-        videos.c.job_id,
-        videos.c.submitted_at,
-    ).where(wanted)
-    for row in connection.execute(chosen):
+    columns = (videos.c[name] for name in _COMPARED)
+    for row in connection.execute(select(*columns, _sent_as.label("sent_as")).where(wanted)):
         yield AuditRow(
             video_id=row.id,
             state=State(row.state),
@@ -70,14 +53,10 @@ def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Aud
         )
 
 
-def _batches(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for place in range(0, len(values), BATCH):
-        yield values[place : place + BATCH]
-
-
 def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool:
-    """A pending video takes over the job that a list shows for it. False where it has moved on, or
-    another video has the job by now.
+    """Give a pending video the job that the list shows for it.
+
+    Return False if the video was claimed meanwhile, or another video has the job.
     """
     other = videos.alias()
     adopted = connection.execute(
@@ -96,33 +75,13 @@ def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool
     )
     if adopted.rowcount == 0:
         return False
-    _record(connection, match, Fact.FOUND, now, who, ADOPTED, job_id=match.entry.job_id)
+    last, job_id = (match.row.video_id, match.row.claims), match.entry.job_id
+    record(connection, [last], Fact.FOUND, now, who, message=ADOPTED, job_id=job_id)
     return True
 
 
 def record_cancelled(connection: Connection, match: Match, now: datetime, who: str) -> None:
-    """A second job of a video was cancelled with the API; the video keeps its own."""
+    """Record that a second job of a video was cancelled; the video keeps its own job."""
+    last = (match.row.video_id, match.row.claims)
     message = f"its second job {match.entry.job_id} was cancelled"
-    _record(connection, match, Fact.CANCEL, now, who, message)
-
-
-def _record(
-    connection: Connection,
-    match: Match,
-    fact: Fact,
-    now: datetime,
-    who: str,
-    message: str,
-    job_id: str | None = None,
-) -> None:
-    connection.execute(
-        insert(history).values(
-            video_id=match.row.video_id,
-            attempt=match.row.claims,
-            at=now,
-            who=who,
-            fact=fact,
-            message=message,
-            job_id=job_id,
-        )
-    )
+    record(connection, [last], Fact.CANCEL, now, who, message=message)

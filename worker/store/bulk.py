@@ -1,6 +1,6 @@
-"""Many new rows at once, and many values looked up at once, in the words of either database.
+"""Insert many videos at once, and find many values at once, in the SQL of either database.
 
-Each is one statement for a thousand rows. Knows what a table is, and nothing of what rows mean.
+Each statement takes a thousand rows. Does not know what the rows mean.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,56 +13,62 @@ from worker.core.import_row import COLUMNS
 from worker.core.model import State
 from worker.db.schema import as_text, videos
 
-Row = Mapping[str, object]
+NewVideo = Mapping[str, object]
+"""An admitted row of an import: values by column."""
+
 T = TypeVar("T")
 
 _AT_ONCE = 1_000
-"""Rows that one statement takes; SQLite has parameters for twice as many."""
+"""Rows of one statement; SQLite has parameters for twice as many."""
 
 _FILLED = {
     "priority": "coalesce(priority, 0)",
     "due_at": "coalesce(due_at, ?)",
     "state": f"iif(job_id IS NULL, '{State.PENDING}', '{State.SUBMITTED}')",
     "submitted_at": "iif(job_id IS NULL, NULL, ?)",
-    # As random as by default; that the rows of one statement begin alike keeps them together in the
-    # index, which would otherwise be rewritten as a whole for each chunk.
+    # As random as by default. The rows of one statement begin alike, which keeps them together in
+    # the index; it would otherwise be rewritten as a whole for each chunk.
     "request_id": "(SELECT lower(hex(randomblob(4)))) || lower(hex(randomblob(12)))",
 }
-"""What an insert into SQLite makes of columns that rows may leave empty, or do not have."""
+"""The values SQLite inserts into columns that rows may leave empty or do not have."""
 
 
-def insert_all(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
-    """New videos: due now where they do not say when, submitted where they bring a job."""
+def batches(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the values in order, up to ``size`` at once."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def insert_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
+    """Insert new videos, due now by default, and submitted if they bring a job."""
     put = _put_into_sqlite if connection.dialect.name == "sqlite" else _put_into_postgresql
-    for some in _batches(rows):
+    for some in batches(rows, _AT_ONCE):
         put(connection, some, now)
 
 
-def known(connection: Connection, column: str, rows: Iterable[Row]) -> set[object]:
-    """Which of the rows' values of a column are in the table already."""
+def known(connection: Connection, column: str, rows: Iterable[NewVideo]) -> set[object]:
+    """Return the values of a column of these rows that the table has already."""
     values = [row[column] for row in rows if row.get(column) is not None]
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
     found: set[object] = set()
-    for some in _batches(values):
+    for some in batches(values, _AT_ONCE):
         found.update(look(connection, videos.c[column], some))
     return found
 
 
-def begun(row: Row, now: datetime) -> dict[str, object]:
-    """The state of a new row: one with a job was handed in by other means."""
+def begun(row: NewVideo, now: datetime) -> dict[str, object]:
+    """Return the first state of a row; one that brings a job is submitted."""
     if row.get("job_id") is None:
         return {"state": State.PENDING, "submitted_at": None}
     return {"state": State.SUBMITTED, "submitted_at": now}
 
 
-def _brought(rows: Sequence[Row]) -> list[str]:
-    """The columns that at least one of the rows has."""
+def _columns_of(rows: Sequence[NewVideo]) -> list[str]:
     named = set().union(*rows)
     return [column for column in COLUMNS if column in named]
 
 
-def _put_into_postgresql(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
-    columns = _brought(rows)
+def _put_into_postgresql(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
+    columns = _columns_of(rows)
     filled = [
         {column: row.get(column) for column in columns}
         | {"priority": row.get("priority") or 0, "due_at": row.get("due_at") or now}
@@ -79,8 +85,8 @@ def _look_in_postgresql(
     return connection.scalars(select(column).where(column == any_(literal(values, several))))
 
 
-def _put_into_sqlite(connection: Connection, rows: Sequence[Row], now: datetime) -> None:
-    columns = _brought(rows)
+def _put_into_sqlite(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
+    columns = _columns_of(rows)
     given = (value for row in rows for value in map(row.get, columns))
     values = [as_text(value) if isinstance(value, datetime) else value for value in given]
     at = as_text(now)
@@ -88,8 +94,9 @@ def _put_into_sqlite(connection: Connection, rows: Sequence[Row], now: datetime)
 
 
 def _insertion(columns: Sequence[str], count: int) -> str:
-    """One statement for many rows: a statement of its own for each would also read and write the
-    last id each time. Its last two parameters are the moment.
+    """Return one INSERT for many rows; its last two parameters are the moment.
+
+    A statement for each row would also read and write the last id each time.
     """
     filled = {column: column for column in columns} | _FILLED
     absent = (f", NULL AS {column}" for column in COLUMNS if column not in columns)
@@ -103,17 +110,11 @@ def _insertion(columns: Sequence[str], count: int) -> str:
 def _look_in_sqlite(
     connection: Connection, column: Column[object], values: Sequence[object]
 ) -> Iterable[object]:
-    # The order of a cross join is kept: each value is looked up as it comes, none is sorted.
+    # SQLite keeps the order of a cross join: it searches for each value as it comes and sorts none.
     name, given = column.name, _marks(1, len(values))
     sought = f"SELECT {name} FROM (VALUES {given}) CROSS JOIN videos ON {name} = column1"  # noqa: S608
     return connection.exec_driver_sql(sought, tuple(values)).scalars()
 
 
-def _marks(columns: int, count: int) -> str:
-    """The parameters of so many rows."""
-    return ", ".join([f"({', '.join('?' * columns)})"] * count)
-
-
-def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many at once as one statement takes."""
-    return (things[start : start + _AT_ONCE] for start in range(0, len(things), _AT_ONCE))
+def _marks(columns: int, rows: int) -> str:
+    return ", ".join([f"({', '.join('?' * columns)})"] * rows)

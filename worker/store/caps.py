@@ -1,13 +1,12 @@
-"""How many attempts count against a cap, and when room opens again. Moments are UTC.
+"""Count the attempts that fill a cap, and find when it has room again. Moments are UTC.
 
-An attempt counts while it is submitting, once it was accepted, and once it is in doubt, whatever
-becomes of the doubt but the proof that it made no job. Imported and adopted jobs are no attempts.
-Called inside the transaction that claims, so what is counted holds until it has claimed. Knows no
-settings and no clock.
+An attempt counts while it is submitting, once it was accepted, and once it is in doubt, until a
+proof that it made no job. Imported and adopted jobs are no attempts. Called inside the transaction
+that claims, so the count holds until it has claimed. Does not know settings or the clock.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,28 +22,20 @@ from sqlalchemy import (
     union_all,
 )
 
-from worker.core.model import State
+from worker.core.model import Cap, State
 from worker.db.schema import history, videos
-from worker.store import counts
 from worker.store.settle import IS_DOUBT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cap:
-    """``most`` attempts and no more, in any ``window`` of time, or in all where that is None.
-    ``name``: what people call it.
-    """
-
-    name: str
-    most: int
-    window: timedelta | None
+from worker.store.statistics import IN_STATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """How full a cap is: ``settled`` attempts were accepted or are in doubt, ``submitting`` ones
-    are reserved. ``opens_at``: when time alone makes room in a full one, None where only an outcome
-    or a person can.
+    """The attempts that count against a cap.
+
+    Attributes:
+        settled: Accepted or in doubt.
+        submitting: Claimed, and reserved until their outcome.
+        opens_at: When time makes room in a full cap (UTC); None if only an outcome or a person can.
     """
 
     cap: Cap
@@ -54,17 +45,17 @@ class Level:
 
     @property
     def used(self) -> int:
-        """How many attempts count."""
+        """Return how many attempts count."""
         return self.settled + self.submitting
 
     @property
     def room(self) -> int:
-        """How many more may be claimed."""
+        """Return how many more attempts may be claimed."""
         return max(0, self.cap.most - self.used)
 
     @property
     def told(self) -> str:
-        """What to say of a full one: the setting, its value, and the way out."""
+        """Return the sentence about a full cap: the setting, its value and the way out."""
         reached = f"{self.cap.name} = {self.cap.most} is reached"
         if self.opens_at is None:
             return f"{reached}: raise or unset it to go on"
@@ -72,7 +63,7 @@ class Level:
 
 
 def level(connection: Connection, cap: Cap, now: datetime) -> Level:
-    """How full the cap is at ``now``. What was written by a clock that was ahead counts as well."""
+    """Return how full the cap is. Attempts later than ``now``, by a clock ahead, count as well."""
     since = None if cap.window is None else now - cap.window
     settled, submitting = connection.execute(_numbers(since)).one()
     opens_at = None
@@ -87,25 +78,19 @@ def _numbers(since: datetime | None) -> Select[int, int]:
         select(func.count()).select_from(kind.subquery("counted")).scalar_subquery()
         for kind in _settled(since)
     ]
-    submitting = select(func.count()).select_from(videos).where(counts.IN_STATE[State.SUBMITTING])
+    submitting = select(func.count()).select_from(videos).where(IN_STATE[State.SUBMITTING])
     return select(settled[0] + settled[1] + settled[2], submitting.scalar_subquery())
 
 
 def _moment(connection: Connection, since: datetime, place: int) -> datetime | None:
-    """The moment of the settled attempt that has so many older ones before it; None where there
-    are not so many.
-    """
+    """Return when the settled attempt at a place from 0 was recorded, None without one."""
     moments = union_all(*_settled(since)).order_by("at").limit(1).offset(place)
     found: datetime | None = connection.scalar(moments)
     return found
 
 
-def _settled(
-    since: datetime | None,
-) -> tuple[Select[datetime], Select[datetime], Select[datetime]]:
-    """The moments of the attempts that were accepted, doubted, or found after all; of those after
-    ``since``, where that is told.
-    """
+def _settled(since: datetime | None) -> tuple[Select[datetime], ...]:
+    """Return queries for when attempts were accepted, doubted or found, after ``since``."""
     at = history.c.at.label("at")
     lately = () if since is None else (history.c.at > since,)
     accepted = select(at).where(_has_a_job, _says("accepted"), *lately)
@@ -127,7 +112,7 @@ def _says(fact: str) -> ColumnElement[bool]:
 
 
 def _same_attempt(*wanted: ColumnElement[bool]) -> Exists:
-    """Whether the same attempt has another fact that is so."""
+    """Return the condition that the same attempt has another fact like this."""
     return exists().where(
         _other.c.video_id == history.c.video_id, _other.c.attempt == history.c.attempt, *wanted
     )
@@ -139,9 +124,9 @@ _is_found = _other.c.fact == text("'found'")
 _made_none = _same_attempt(_other.c.id > history.c.id, or_(_is_absent, _is_late))
 _made_one = _same_attempt(_other.c.job_id.is_not(None), or_(_is_found, _is_late))
 _may_be_a_job = or_(~_made_none, _made_one)
-"""A job that comes after the proof of absence counts again."""
+"""A job that arrives after the proof of absence counts again."""
 _was_turned_away = and_(
     _same_attempt(_other.c.fact == text("'try_later'")),
     ~_same_attempt(_other.c.fact == text("'in_doubt'")),
 )
-"""A documented 500 that made a job all the same: the list shows it, and nothing else says so."""
+"""A documented 500 that made a job all the same; only the job list shows it."""

@@ -1,44 +1,68 @@
-"""What people change in the queue by a verdict: cancel, resolve. Moments are UTC.
+"""Write what a person decides about videos: retry, cancel, resolve. Moments are UTC.
 
-Each change names the states that it accepts in its own UPDATE (design.md, section 2), so what has
-moved on meanwhile is left.
+The UPDATE of each change names the states that it accepts (README.md, The life of a video). A
+video that has left them meanwhile is not changed.
 """
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
 from worker.db.schema import history, videos
+from worker.store.history import record
 from worker.store.queue import UNCLAIMED
 from worker.store.search import Filter
+from worker.store.settle import IS_OPEN_DOUBT
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
 """The states that ``cancel`` accepts."""
 
 
-def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
-    """Take pending and failed videos out of the queue; ``retry`` brings them back. Returns how
-    many.
+def retried_states(*, doubts: bool) -> tuple[State, ...]:
+    """Return the states that ``retry`` accepts."""
+    return (State.FAILED, State.CANCELLED, *((State.IN_DOUBT,) if doubts else ()))
+
+
+def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
+    """Make failed and cancelled videos pending with attempts from 0, and return how many.
+
+    ``doubts``: include those in doubt, and those given up in doubt. It may buy them twice.
     """
-    rows = connection.execute(
+    accepted = retried_states(doubts=doubts)
+    doubted = select(history.c.video_id).where(IS_OPEN_DOUBT)
+    safe = [] if doubts else [videos.c.id.not_in(doubted)]
+    retried = connection.execute(
+        update(videos)
+        .where(*wanted.clauses(), videos.c.state.in_(accepted), videos.c.job_id.is_(None), *safe)
+        .values(
+            state=State.PENDING,
+            attempts=0,
+            due_at=now,
+            error=None,
+            http_status=None,
+            updated_at=now,
+            **UNCLAIMED,
+        )
+        .returning(videos.c.id, videos.c.claims)
+    )
+    return record(connection, retried, Fact.RETRY, now, who)
+
+
+def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
+    """Cancel pending and failed videos, and return how many. ``retry`` makes them pending again."""
+    cancelled = connection.execute(
         update(videos)
         .where(*wanted.clauses(), videos.c.state.in_(CANCELLED_STATES), videos.c.job_id.is_(None))
         .values(state=State.CANCELLED, updated_at=now)
         .returning(videos.c.id, videos.c.claims)
     )
-    facts = [
-        {"video_id": row.id, "attempt": row.claims, "at": now, "who": who, "fact": Fact.CANCEL}
-        for row in rows
-    ]
-    if facts:
-        connection.execute(insert(history), facts)
-    return len(facts)
+    return record(connection, cancelled, Fact.CANCEL, now, who)
 
 
 def holder_of(connection: Connection, job_id: str) -> int | None:
-    """The video that has this job."""
+    """Return the id of the video that has this job."""
     holder: int | None = connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
     return holder
 
@@ -46,8 +70,9 @@ def holder_of(connection: Connection, job_id: str) -> int | None:
 def resolve(
     connection: Connection, video_id: int, job_id: str | None, now: datetime, who: str
 ) -> bool:
-    """Settle a doubt by a person's word: it is ``job_id``, or it is given up (None). False where
-    the video is in doubt no more. All doubts of the video end with it.
+    """Settle all doubts of a video by a person's decision; False if it is not in doubt now.
+
+    ``job_id``: the job that the person found; None to give the video up.
     """
     found = job_id is not None
     attempt = connection.scalar(
@@ -65,15 +90,6 @@ def resolve(
     )
     if attempt is None:
         return False
-    connection.execute(
-        insert(history).values(
-            video_id=video_id,
-            attempt=attempt,
-            at=now,
-            who=who,
-            fact=Fact.RESOLVE,
-            message="found by a person" if found else "given up by a person",
-            job_id=job_id,
-        )
-    )
+    why = "found by a person" if found else "given up by a person"
+    record(connection, [(video_id, attempt)], Fact.RESOLVE, now, who, message=why, job_id=job_id)
     return True

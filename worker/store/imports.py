@@ -1,4 +1,4 @@
-"""The way in: rows that were admitted become videos, unless they are there already.
+"""Insert admitted rows as videos, unless the table has them already, or update those.
 
 Check and insert are one transaction, so that two imports at once cannot both pass the check.
 """
@@ -10,11 +10,12 @@ from datetime import datetime
 from operator import attrgetter
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from worker.core.model import Fact, State
-from worker.db.schema import history, videos
-from worker.store.bulk import Row, begun, insert_all, known
+from worker.db.schema import videos
+from worker.store.bulk import NewVideo, begun, insert_all, known
+from worker.store.history import record
 from worker.store.queue import UNCLAIMED
 from worker.store.settle import open_doubts
 
@@ -30,8 +31,8 @@ SECOND_JOB = (
 SAME_JOB_ID = "same job_id as a video that is there already"
 
 
-class Video(NamedTuple):
-    """A video that is there already."""
+class Existing(NamedTuple):
+    """A video that the table has already."""
 
     id: int
     state: str
@@ -44,8 +45,9 @@ _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
 @dataclass(slots=True)
 class Intake:
-    """What became of the rows; ``skipped`` and ``left`` count by reason, ``rejected`` says why for
-    the place of a row in its chunk.
+    """The result of an import. ``skipped`` and ``left`` count rows by reason.
+
+    ``rejected``: the reason by the place of a row in its chunk, from 0.
     """
 
     inserted: int = 0
@@ -62,20 +64,20 @@ class Intake:
         self.left += other.left
 
 
-def add_all(connection: Connection, rows: Sequence[Row], now: datetime) -> Intake:
-    """Insert every row, whatever is there; but a job belongs to one video only."""
+def add_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> Intake:
+    """Insert every row, but none whose job another video has."""
     return _add(connection, rows, now, distinct=(("job_id", SAME_JOB_ID),))
 
 
-def add_new(connection: Connection, rows: Sequence[Row], now: datetime) -> Intake:
-    """Insert the rows whose url, media_id and job_id are new, to the table and among themselves."""
+def add_new(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> Intake:
+    """Insert the rows whose url, media_id and job_id are new to the table and among the rows."""
     distinct = (("url", SAME_URL), ("media_id", SAME_MEDIA_ID), ("job_id", SAME_JOB_ID))
     return _add(connection, rows, now, distinct)
 
 
 def _add(
     connection: Connection,
-    rows: Sequence[Row],
+    rows: Sequence[NewVideo],
     now: datetime,
     distinct: Sequence[tuple[str, str]],
 ) -> Intake:
@@ -96,17 +98,17 @@ def _add(
     return intake
 
 
-def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, who: str) -> Intake:
-    """Rows whose media_id, or else request_id, is there already give it their columns anew, those
-    that they name as empty included, as long as it is pending, failed (then pending again) or
-    cancelled; others are inserted as by ``add_new``. A job_id settles a doubt as well, as a
-    person's word.
+def add_or_update(
+    connection: Connection, rows: Iterable[NewVideo], now: datetime, who: str
+) -> Intake:
+    """Update the videos of each row's media_id, or else request_id; insert the others.
 
-    One row at a time in the file's order, so that of two rows with one media_id the later wins.
+    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
+    Rows are taken in the file's order: of two with one media_id, the later wins.
     """
     intake = Intake()
     for place, row in enumerate(rows):
-        found = _meant(connection, row)
+        found = _videos_of(connection, row)
         if not found and row.get("url") is None:
             intake.rejected[place] = UNKNOWN.format(row.get("media_id") or row.get("request_id"))
         elif not found:
@@ -115,7 +117,7 @@ def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, wh
             if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
                 intake.rejected[place] = SECOND_JOB.format(video.id, video.job_id)
                 continue
-            reason = _closed(connection, video, row)
+            reason = _reason_to_leave(connection, video, row)
             if reason is None:
                 _update(connection, video, row, now, who)
                 intake.updated += 1
@@ -124,8 +126,11 @@ def add_or_update(connection: Connection, rows: Iterable[Row], now: datetime, wh
     return intake
 
 
-def _closed(connection: Connection, video: Video, row: Row) -> str | None:
-    """Why this video takes no new columns."""
+def _reason_to_leave(connection: Connection, video: Existing, row: NewVideo) -> str | None:
+    """Return why this video must not be updated; None if it may be."""
+    # A video is left as it is in three cases.
+    # 1. It is in flight or submitted, or in doubt and the row brings no job.
+    # 2. It was given up in doubt, and the row brings no job. 3. Another video has the job.
     brings_job = row.get("job_id") is not None
     if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
         return f"media_id is there already, {video.state}"
@@ -136,26 +141,30 @@ def _closed(connection: Connection, video: Video, row: Row) -> str | None:
     return None
 
 
-def _update(connection: Connection, video: Video, row: Row, now: datetime, who: str) -> None:
-    """The columns anew, and the facts that this makes."""
-    job_id = row.get("job_id")
+def _update(
+    connection: Connection, video: Existing, row: NewVideo, now: datetime, who: str
+) -> None:
     _refresh(connection, video, row, now)
+    last, job_id = (video.id, video.claims), row.get("job_id")
     if job_id is not None:
-        _tell(connection, video, now, who, Fact.RESOLVE, job_id)
+        why = "job brought by import --update"
+        record(connection, [last], Fact.RESOLVE, now, who, message=why, job_id=job_id)
     elif video.state == State.FAILED:
-        _tell(connection, video, now, who, Fact.RETRY)
+        why = "columns brought anew by import --update"
+        record(connection, [last], Fact.RETRY, now, who, message=why)
 
 
 def newest_id(connection: Connection) -> int:
-    """The id of the video inserted last."""
+    """Return the id of the video inserted last."""
     newest: int = connection.execute(select(func.max(videos.c.id))).scalar_one()
     return newest
 
 
-def _meant(connection: Connection, row: Row) -> list[Video]:
-    """The videos of a row's media id, or, where they have none, of it as their request id: that is
-    what the API was given for it. A row without one means by its request id a video without one,
-    and no other's media id. In order of their ids: the first is the one that gets a job.
+def _videos_of(connection: Connection, row: NewVideo) -> list[Existing]:
+    """Return the videos of a row in the order of ids; the first one gets its job.
+
+    A row's media_id is a video's media_id, or the request_id of a video without one. A row without
+    media_id finds only such a video, by its request_id.
     """
     media_id = row.get("media_id")
     name = media_id or row.get("request_id")
@@ -167,12 +176,13 @@ def _meant(connection: Connection, row: Row) -> list[Video]:
     rows = connection.execute(
         select(*columns).where(or_(videos.c.media_id == name, unnamed) if media_id else unnamed)
     )
-    return sorted((Video(*row) for row in rows), key=attrgetter("id"))
+    return sorted((Existing(*row) for row in rows), key=attrgetter("id"))
 
 
-def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> None:
-    """The columns anew; a failed video begins again, one with a job is submitted and claimed by
-    nobody. What was sent of a doubt stays as it was sent.
+def _refresh(connection: Connection, video: Existing, row: NewVideo, now: datetime) -> None:
+    """Write the row's columns. A failed video starts again, and one that gets a job is submitted.
+
+    A video in doubt takes the job only: its columns stay as they were sent.
     """
     failed = videos.c.state == State.FAILED
     moment = videos.c.due_at.type
@@ -183,37 +193,16 @@ def _refresh(connection: Connection, video: Video, row: Row, now: datetime) -> N
         "http_status": case((failed, None), else_=videos.c.http_status),
         "due_at": case((failed, bindparam("now", now, moment)), else_=videos.c.due_at),
     }
-    kept = {"url", "priority", "due_at", "job_id"}  # an empty value of these says nothing
-    brought = (name for name in row if name != "request_id")
-    fresh = {name: row[name] for name in brought if name not in kept or row[name] is not None}
+    kept = {"url", "priority", "due_at", "job_id"}  # an empty value leaves these as they are
+    named = (name for name in row if name != "request_id")
+    fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
     if video.state == State.IN_DOUBT:
         fresh = {"job_id": row["job_id"]}
-    handed_in = {**begun(row, now), "error": None, **UNCLAIMED}
-    settled = handed_in if row.get("job_id") is not None else {}
+    settled = {}
+    if row.get("job_id") is not None:
+        settled = {**begun(row, now), "error": None, **UNCLAIMED}
     connection.execute(
         update(videos)
         .where(videos.c.id == video.id)
         .values(**{**again, **fresh, **settled, "updated_at": now})
-    )
-
-
-def _tell(
-    connection: Connection,
-    video: Video,
-    now: datetime,
-    who: str,
-    fact: Fact,
-    job_id: object = None,
-) -> None:
-    brought = "columns brought anew" if job_id is None else "job brought"
-    connection.execute(
-        insert(history).values(
-            video_id=video.id,
-            attempt=video.claims,
-            at=now,
-            who=who,
-            fact=fact,
-            message=f"{brought} by import --update",
-            job_id=job_id,
-        )
     )

@@ -1,50 +1,32 @@
-"""How videos come into doubt when their lease runs out, and out of it under ``on_doubt = retry``.
+"""Put videos in doubt when their lease runs out, and repeat them under ``on_doubt = retry``.
 
-Knows no HTTP and no clock: moments (UTC) are arguments. Each verb is called inside a write
-transaction, so what it reads holds until it has written.
+Does not know HTTP or the clock: moments (UTC) are arguments. Each function is called inside a write
+transaction, so its reads hold until it has written.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    bindparam,
-    case,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, text, update
 
-from worker.core.model import Fact, State
-from worker.db.schema import history, videos
+from worker.core.model import Expired, Fact, State
+from worker.db.schema import videos
 from worker.db.statements import Prepared
+from worker.store.history import record
 from worker.store.queue import UNCLAIMED
 
 _is_submitting = videos.c.state == text("'submitting'")
 _is_in_doubt = videos.c.state == text("'in_doubt'")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expired:
-    """A claim whose lease ran out."""
-
-    video_id: int
-    attempt: int
-    claimed_by: str
-
-
 def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
-    """Put every video whose lease ran out in doubt (law 4). The token stays, so that the attempt's
-    own late answer can still settle it; a video that has a job id by now is submitted. The attempt
-    counts as started when it was claimed: nobody knows it better.
+    """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted.
+
+    The claim token stays, so that a late answer can still settle its attempt. The attempt counts as
+    started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    claimed: dict[int, datetime] = {video_id: at for video_id, at in _GONE(connection, now=now)}  # noqa: C416 - rows are no pairs
-    if not claimed:
+    claimed_at: dict[int, datetime] = {row[0]: row[1] for row in _GONE(connection, now=now)}
+    if not claimed_at:
         return []
     rows = connection.execute(
         update(videos)
@@ -59,19 +41,8 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
         .returning(videos.c.id, videos.c.claims, videos.c.claimed_by)
     )
     expired = [Expired(video_id=r.id, attempt=r.claims, claimed_by=r.claimed_by) for r in rows]
-    facts = [
-        {
-            "video_id": e.video_id,
-            "attempt": e.attempt,
-            "at": now,
-            "who": worker,
-            "fact": Fact.IN_DOUBT,
-            "started_at": claimed[e.video_id],
-            "message": why,
-        }
-        for e in expired
-    ]
-    connection.execute(insert(history), facts)
+    attempts = [(each.video_id, each.attempt, claimed_at[each.video_id]) for each in expired]
+    record(connection, attempts, Fact.IN_DOUBT, now, worker, message=why)
     return expired
 
 
@@ -85,40 +56,31 @@ _GONE = Prepared(
 def repeat_doubts(
     connection: Connection, recorded_before: datetime, max_attempts: int, now: datetime, worker: str
 ) -> list[int]:
-    """``on_doubt = retry``: doubts recorded before that moment are due again, which may buy twice,
-    unless their attempts are used up. The doubt itself stays in the history (law 5).
+    """Make doubts recorded up to ``recorded_before`` due again, and return their videos' ids.
+
+    It may buy them twice. Videos whose attempts are used up stay in doubt, and the history keeps
+    the doubt of each (law 5).
     """
-    rows = connection.execute(
+    repeated = connection.execute(
         update(videos)
         .where(videos.c.updated_at <= recorded_before, *_repeatable(max_attempts))
         .values(state=State.PENDING, due_at=now, updated_at=now, **UNCLAIMED)
         .returning(videos.c.id, videos.c.claims)
-    )
-    repeated = [
-        {
-            "video_id": row.id,
-            "attempt": row.claims,
-            "at": now,
-            "who": worker,
-            "fact": Fact.RETRY,
-            "message": "on_doubt = retry: may buy twice",
-        }
-        for row in rows
-    ]
-    if repeated:
-        connection.execute(insert(history), repeated)
-    return [row["video_id"] for row in repeated]
+    ).all()
+    why = "on_doubt = retry: may buy twice"
+    record(connection, repeated, Fact.RETRY, now, worker, message=why)
+    return [row.id for row in repeated]
 
 
 def oldest_doubt(connection: Connection, max_attempts: int) -> datetime | None:
-    """When the oldest doubt was recorded that ``repeat_doubts`` will take up."""
+    """Return when the oldest doubt was recorded that ``repeat_doubts`` can repeat (UTC)."""
     recorded = func.min(videos.c.updated_at, type_=videos.c.updated_at.type)
     oldest: datetime | None = connection.scalar(select(recorded).where(*_repeatable(max_attempts)))
     return oldest
 
 
 def count_repeatable(connection: Connection, max_attempts: int) -> int:
-    """How many doubts ``repeat_doubts`` will take up, sooner or later."""
+    """Count the doubts that ``repeat_doubts`` can repeat, now or later."""
     doubts = select(func.count()).select_from(videos).where(*_repeatable(max_attempts))
     return connection.execute(doubts).scalar_one()
 

@@ -1,7 +1,7 @@
-"""A queue on its way to another database, as verbs. Each is one part of a transaction.
+"""Mark, copy and compare a queue that moves to another database.
 
-The mark stands in ``account``, where a claim reads it anyway. Triggers that look at it keep out
-what plain SQL would put where nobody works any more.
+The mark is in the table ``account``, which every claim reads. Triggers read it too and refuse the
+rows that other programs add to a queue that has moved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,48 +14,43 @@ from worker.core import relocation
 from worker.core.model import State
 from worker.core.redact import readable
 from worker.db.schema import account, history, videos
-from worker.store import counts
-from worker.store import shared_state as accounts
+from worker.store import shared_state, statistics
 
 CHUNK = 1_000
-"""Rows that one transaction copies."""
+"""Rows copied in one transaction."""
 
 TABLES = (videos, history)
-"""What is copied row by row, in this order."""
+"""The tables that are copied row by row, in this order."""
 
 LINKS = {"url", "transcript_url", "callback_url"}
 
-Row = Mapping[str, object]
+TableRow = Mapping[str, object]
 
 
 def problem(connection: Connection) -> str | None:
-    """Why this queue must not be worked on, None if it is here."""
-    mark = accounts.read(connection).moved_to
+    """Return why this queue must not be worked on; None if it has not moved."""
+    mark = shared_state.read(connection).moved_to
     return None if mark is None else relocation.sentence(mark)
 
 
-def mark(connection: Connection, told: str) -> None:
-    """From now on nobody claims here, and rows from outside are refused."""
+def mark(connection: Connection, moved_to: str) -> None:
+    """Mark the queue as moved. Claims stop, and rows from other programs are refused."""
     _unguard(connection)
-    connection.execute(update(account).values(moved_to=told))
+    connection.execute(update(account).values(moved_to=moved_to))
+    why = f"this queue {relocation.sentence(moved_to)}".replace("'", "''")
     for statement in _GUARDS[connection.dialect.name]:
-        connection.exec_driver_sql(statement.format(why=_why(told)))
+        connection.exec_driver_sql(statement.format(why=why))
 
 
 def unmark(connection: Connection) -> None:
-    """The queue is here."""
+    """Take the mark out, so that the queue is worked on again."""
     connection.execute(update(account).values(moved_to=None))
     _unguard(connection)
 
 
-def _why(told: str) -> str:
-    """What a program is told that inserts by plain SQL, as SQL; a mark taken out lets it in."""
-    return f"this queue {relocation.sentence(told)}".replace("'", "''")
-
-
 _GUARDS = {
-    # Of updates, those of what other programs may change. An answer that comes late brings a job,
-    # and is still written down.
+    # Of updates, only those that other programs may make. A late answer brings a job id, which is
+    # still written.
     "sqlite": (
         """\
 CREATE TRIGGER moved_insert BEFORE INSERT ON videos
@@ -67,7 +62,7 @@ CREATE TRIGGER moved_update BEFORE UPDATE ON videos
     AND (SELECT moved_to FROM account) IS NOT NULL
 BEGIN SELECT RAISE(ABORT, '{why}'); END""",
     ),
-    # The lock that CREATE TRIGGER takes waits for every insert that has begun before the mark.
+    # The lock of CREATE TRIGGER waits for every insert that began before the mark.
     "postgresql": (
         """\
 CREATE FUNCTION valossa_ingest_moved() RETURNS trigger LANGUAGE plpgsql AS $moved$
@@ -102,32 +97,33 @@ def _unguard(connection: Connection) -> None:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nothing has ever been here."""
+    """Return True if the queue has no video and no history."""
     return not any(highest(connection, table) for table in TABLES)
 
 
 def highest(connection: Connection, table: Table) -> int:
-    """The highest id of a table, 0 where it is empty."""
+    """Return the highest id of a table, 0 if it is empty."""
     return connection.scalar(select(func.max(table.c.id))) or 0
 
 
 def in_flight(connection: Connection) -> tuple[int, datetime | None]:
-    """How many claims are not settled yet, and when the last of their leases ends (UTC)."""
+    """Return how many claims are not settled, and when their last lease ends (UTC)."""
     end = func.max(videos.c.lease_until, type_=videos.c.lease_until.type)
-    claims = select(func.count(), end).where(counts.IN_STATE[State.SUBMITTING])
+    claims = select(func.count(), end).where(statistics.IN_STATE[State.SUBMITTING])
     number, until = connection.execute(claims).one()
     return number, until
 
 
-def rows(connection: Connection, table: Table, after: int) -> list[Row]:
-    """The next rows of a table in the order of their ids, as any database takes them."""
+def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
+    """Return the next rows of a table in the order of ids, as any database can store them."""
     page = select(table).where(table.c.id > after).order_by(table.c.id).limit(CHUNK)
     return [_storable(row) for row in connection.execute(page).mappings()]
 
 
-def _storable(row: RowMapping) -> Row:
-    """A row without NUL and bytes that are no UTF-8. In the place of one, a link has a space: so it
-    is refused, as it would have been, and not sent as another link.
+def _storable(row: RowMapping) -> TableRow:
+    """Return a row without NUL and bytes that are not UTF-8.
+
+    A link has a space in their place, so that it is refused and not sent as another link.
     """
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}
@@ -135,28 +131,29 @@ def _storable(row: RowMapping) -> Row:
     return {**row, **mended, **spaced}
 
 
-def put(connection: Connection, table: Table, found: Sequence[Row]) -> None:
+def put(connection: Connection, table: Table, found: Sequence[TableRow]) -> None:
     """Add rows of another queue, with their ids, to one that is marked as unfinished."""
-    told = accounts.read(connection).moved_to
+    moved_to = shared_state.read(connection).moved_to
     connection.execute(update(account).values(moved_to=None))
     connection.execute(insert(table), list(found))
-    connection.execute(update(account).values(moved_to=told))
+    connection.execute(update(account).values(moved_to=moved_to))
 
 
-def shared(connection: Connection) -> Row:
-    """What all processes share but for the mark: the pace, a cool-down, a pause, the list."""
+def shared(connection: Connection) -> TableRow:
+    """Return the shared state without the mark."""
     row = connection.execute(select(account)).mappings().one()
     return {name: row[name] for name in row if name not in {"id", "moved_to"}}
 
 
-def share(connection: Connection, known: Row) -> None:
-    """Take that over."""
+def share(connection: Connection, known: TableRow) -> None:
+    """Write the shared state of another queue."""
     connection.execute(update(account).values(**known))
 
 
 def continue_ids(connection: Connection) -> None:
-    """New rows come after all that were ever there: a history outlives its video, whose number must
-    not come back.
+    """Set the next ids above every id that was ever used.
+
+    The history outlives a deleted video, whose id must not be used again.
     """
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
     reached = {
@@ -169,7 +166,7 @@ def continue_ids(connection: Connection) -> None:
 
 
 _CONTINUE = {
-    # A table that is not AUTOINCREMENT has no use for its line.
+    # A table without AUTOINCREMENT does not read its line.
     "sqlite": (
         "DELETE FROM sqlite_sequence WHERE name = :table",
         "INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)",
@@ -180,13 +177,13 @@ _CONTINUE = {
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many videos are in each state, and how many facts the history has."""
+    """The number of videos in each state, and of facts in the history."""
 
     videos: dict[str, int]
     history: int
 
 
 def census(connection: Connection) -> Census:
-    """Count all that is there."""
+    """Count the videos and the facts."""
     facts = connection.execute(select(func.count()).select_from(history)).scalar_one()
-    return Census(counts.by_state(connection), facts)
+    return Census(statistics.by_state(connection), facts)

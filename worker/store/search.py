@@ -1,13 +1,11 @@
-"""What people ask of the queue and change in it. Moments are UTC; a verb reports what it left.
-
-Each change names the states that it accepts in its own UPDATE (design.md, section 2).
-"""
+"""Find videos by what a person gives: states, an error, moments (UTC), ids and names."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
+from operator import itemgetter
 
 from sqlalchemy import (
     BindParameter,
@@ -16,34 +14,35 @@ from sqlalchemy import (
     RowMapping,
     bindparam,
     func,
-    insert,
     literal,
     or_,
     select,
     text,
-    update,
 )
 
-from worker.core.model import Fact, State
+from worker.core.model import State
 from worker.db.schema import Bound, history, videos
-from worker.store.counts import IN_STATE
-from worker.store.queue import UNCLAIMED
-from worker.store.settle import IS_OPEN_DOUBT, open_doubts
+from worker.store.bulk import batches
+from worker.store.settle import open_doubts
+from worker.store.statistics import IN_STATE
 
 PAGE = 1_000
 
 ONLY_ID = "id="
-"""Before a number that is an id and nothing else."""
-
+"""The prefix of a number that is an id and no other name."""
 
 _handed_in_or_changed = func.coalesce(videos.c.submitted_at, videos.c.updated_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which videos are meant: all that satisfy everything that is given. ``error_like`` is a part
-    of the error; ``since`` and ``until`` bound the moment of handing in, or else of the last
-    change; a video is meant by one of ``ids``, or by one of ``names``: media, request or job id.
+    """The videos that satisfy every condition given.
+
+    Attributes:
+        states: One of these states.
+        error_like: A part of the error.
+        since, until: Submitted, or else last changed, from and before these moments (UTC).
+        ids, names: One of these ids, or of these media, request or job ids.
     """
 
     states: tuple[State, ...] = ()
@@ -54,7 +53,7 @@ class Filter:
     names: tuple[str, ...] = ()
 
     def clauses(self) -> list[ColumnElement[bool]]:
-        """The filter as SQL."""
+        """Return the conditions as SQL."""
         clauses: list[ColumnElement[bool]] = []
         if self.states:
             clauses.append(or_(*(IN_STATE[state] for state in self.states)))
@@ -65,26 +64,22 @@ class Filter:
         if self.until is not None:
             clauses.append(_handed_in_or_changed < literal(self.until, Bound))
         if self.ids or self.names:
-            # Said as literals: a person may give more ids than a server takes parameters.
+            # As literals: a person may give more ids than a server takes parameters.
             ids: BindParameter[int] = bindparam(
                 "ids", self.ids, expanding=True, literal_execute=True, unique=True
             )
             numbered = [videos.c.id.in_(ids)] if self.ids else []
-            clauses.append(or_(*numbered, *(_named(self.names) if self.names else ())))
+            others = [column.in_(self.names) for column in _NAMES] if self.names else []
+            clauses.append(or_(*numbered, *others))
         return clauses
 
 
 _NAMES = (videos.c.media_id, videos.c.job_id, videos.c.request_id)
 
 
-def _named(names: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Whatever else than its number people call a video by."""
-    return [column.in_(names) for column in _NAMES]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """One video, its history, oldest first, and whether an attempt of it is still in doubt."""
+    """One video and its history, oldest first. ``doubted``: an attempt of it is still in doubt."""
 
     video: RowMapping
     facts: tuple[RowMapping, ...]
@@ -92,58 +87,54 @@ class Story:
 
 
 def called(references: Iterable[str]) -> Filter:
-    """The videos that people call so: by a media id, a request id, a job id, or by an id, which as
-    a number may be another's media id too, and is ``id=7`` where it is not.
+    """Return the filter of the videos with these media, request or job ids, or ids.
+
+    ``7`` is an id and perhaps another video's media id; ``id=7`` is an id only.
     """
-    ids, names = [], []
-    for each in references:
-        number = _id(each.removeprefix(ONLY_ID))
-        if number is not None:
-            ids.append(number)
-        if not _is_only_id(each):
-            names.append(each)
-    return Filter(ids=tuple(ids), names=tuple(names))
+    parsed = [_parsed(reference) for reference in references]
+    return Filter(
+        ids=tuple(number for number, _ in parsed if number is not None),
+        names=tuple(name for _, name in parsed if name is not None),
+    )
 
 
-def _id(text: str) -> int | None:
-    """The id that a text is, None if it is none."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None  # noqa: PLR2004 - fits 63 bits
-
-
-def _is_only_id(reference: str) -> bool:
-    return reference.startswith(ONLY_ID) and _id(reference.removeprefix(ONLY_ID)) is not None
+def _parsed(reference: str) -> tuple[int | None, str | None]:
+    """Return the id and the name that a reference may be, None for one that it cannot be."""
+    digits = reference.removeprefix(ONLY_ID)
+    is_id = digits.isascii() and digits.isdecimal() and len(digits) < 19  # noqa: PLR2004 - fits 63 bits
+    is_name = not is_id or digits == reference
+    return int(digits) if is_id else None, reference if is_name else None
 
 
 def find(connection: Connection, reference: str) -> list[RowMapping]:
-    """The videos that are ``called`` so, in order of their ids."""
-    named = select(videos).where(*called([reference]).clauses())
-    return sorted(connection.execute(named).mappings(), key=_number)
+    """Return the videos of one reference in the order of their ids."""
+    meant = select(videos).where(*called([reference]).clauses())
+    return sorted(connection.execute(meant).mappings(), key=_number)
 
 
 def named(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
-    """The ids of the videos that each reference means, in order; none where it means nobody."""
+    """Return the sorted ids of the videos that each reference means; an empty list for none."""
     found: dict[str, list[int]] = {}
-    given = list(references)
-    for some in (given[start : start + PAGE] for start in range(0, len(given), PAGE)):
+    for some in batches(list(references), PAGE):
         meant = select(videos.c.id, *_NAMES).where(*called(some).clauses()).order_by(videos.c.id)
         by_name: dict[object, list[int]] = {}
         for number, *names in connection.execute(meant):
             for name in {number, *names} - {None}:
                 by_name.setdefault(name, []).append(number)
         for each in some:
-            ids = by_name.get(_id(each.removeprefix(ONLY_ID)), [])
-            others = [] if _is_only_id(each) else by_name.get(each, [])
-            found[each] = sorted({*ids, *others})
+            meant_by = (by_name.get(meaning, []) for meaning in _parsed(each))
+            found[each] = sorted({*chain(*meant_by)})
     return found
 
 
 def is_ambiguous(reference: str, ids: Sequence[int]) -> bool:
-    """Whether a reference is the id of one of these videos and another name of others."""
-    return len(ids) > 1 and _id(reference) in ids
+    """Return True if a reference is the id of one of these videos and a name of others."""
+    number, name = _parsed(reference)
+    return len(ids) > 1 and name is not None and number in ids
 
 
 def story(connection: Connection, video: RowMapping) -> Story:
-    """Everything that is known of one video."""
+    """Return a video with its history."""
     number = video["id"]
     facts = select(history).where(history.c.video_id == number).order_by(history.c.id)
     return Story(
@@ -154,14 +145,13 @@ def story(connection: Connection, video: RowMapping) -> Story:
 
 
 def matching(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
-    """The next ``limit`` videos of a filter in the order of their ids, from ``after`` on."""
-    kinds = [replace(wanted, states=(state,)) for state in dict.fromkeys(wanted.states)]
-    pages = [_page(connection, kind, after, limit) for kind in kinds or [wanted]]
+    """Return the next ``limit`` videos of a filter after the id ``after``, in the order of ids."""
+    by_state = [replace(wanted, states=(state,)) for state in dict.fromkeys(wanted.states)]
+    pages = [_page(connection, each, after, limit) for each in by_state or [wanted]]
     return sorted(chain(*pages), key=_number)[:limit]
 
 
 def _page(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
-    """As ``matching``, of one state or of all."""
     number = _unordered if wanted.states in _SMALL else videos.c.id
     page = select(videos).where(*wanted.clauses(), number > after).order_by(number).limit(limit)
     return list(connection.execute(page).mappings())
@@ -171,18 +161,15 @@ _SMALL = {(State.SUBMITTING,), (State.IN_DOUBT,)}
 """States of few videos, with indexes in another order than that of the ids."""
 
 _unordered = videos.c.id + text("0")
-"""A video's number in a form that the table is not ordered by: its few are found by their index and
-sorted, where SQLite would walk the table in order to save that.
+"""The id as an expression. SQLite then finds the few videos by their index and sorts them, where it
+would walk the whole table to save the sorting.
 """
 
-
-def _number(row: RowMapping) -> int:
-    number: int = row["id"]
-    return number
+_number = itemgetter("id")
 
 
 def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
-    """Every video of a filter in the order of their ids, a page at a time."""
+    """Yield every video of a filter in the order of ids, read by pages."""
     after = 0
     while page := matching(connection, wanted, after, PAGE):
         yield from page
@@ -190,41 +177,6 @@ def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
 
 
 def count(connection: Connection, wanted: Filter) -> Counter[str]:
-    """How many videos a filter means, by state."""
+    """Count the videos of a filter by state."""
     grouped = select(videos.c.state, func.count()).where(*wanted.clauses()).group_by(videos.c.state)
     return Counter(dict(connection.execute(grouped).all()))
-
-
-def retried_states(*, doubts: bool) -> tuple[State, ...]:
-    """The states that ``retry`` accepts."""
-    return (State.FAILED, State.CANCELLED, *((State.IN_DOUBT,) if doubts else ()))
-
-
-def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
-    """Make failed and cancelled videos pending, with attempts from 0. Videos in doubt, and failed
-    ones that were given up in doubt, only with ``doubts``, which may buy twice. Returns how many.
-    """
-    accepted = retried_states(doubts=doubts)
-    doubted = select(history.c.video_id).where(IS_OPEN_DOUBT)
-    safe = [] if doubts else [videos.c.id.not_in(doubted)]
-    rows = connection.execute(
-        update(videos)
-        .where(*wanted.clauses(), videos.c.state.in_(accepted), videos.c.job_id.is_(None), *safe)
-        .values(
-            state=State.PENDING,
-            attempts=0,
-            due_at=now,
-            error=None,
-            http_status=None,
-            updated_at=now,
-            **UNCLAIMED,
-        )
-        .returning(videos.c.id, videos.c.claims)
-    )
-    facts = [
-        {"video_id": row.id, "attempt": row.claims, "at": now, "who": who, "fact": Fact.RETRY}
-        for row in rows
-    ]
-    if facts:
-        connection.execute(insert(history), facts)
-    return len(facts)

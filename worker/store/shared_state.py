@@ -1,4 +1,4 @@
-"""The one row that all processes share: the pace, a cool-down, a pause. Decides nothing itself."""
+"""Read and write the one row that all processes share: pace, cool-down, pause. Decides nothing."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,10 +13,13 @@ from worker.db.statements import Prepared
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedState:
-    """The row as a value; moments are UTC. ``list_asked_at``: when the API's list was last asked
-    for; ``list_read_at``: when the last one was asked for whose verdicts are written; ``moved_to``:
-    the mark of a queue that is worked on elsewhere; ``written_at``: what the clock showed when pace
-    and cool-down were last written.
+    """The row as a value. Moments are UTC.
+
+    Attributes:
+        list_asked_at: When the job list was last requested.
+        list_read_at: When the last list was requested whose verdicts are written.
+        written_at: The clock's time when pace and cool-down were last written.
+        moved_to: The mark of a queue that is worked on elsewhere.
     """
 
     next_start_at: datetime
@@ -31,7 +34,7 @@ class SharedState:
     moved_to: str | None
 
     def moved(self, by: timedelta) -> "SharedState":
-        """The same pace and cool-down by a clock that was set by so much."""
+        """Return the same pace and cool-down by a clock that was set by this much."""
         return replace(
             self,
             next_start_at=self.next_start_at + by,
@@ -40,53 +43,28 @@ class SharedState:
         )
 
     def checked_until(self, now: datetime) -> datetime | None:
-        """The answers that came before then have been looked up; a moment to come is a clock that
-        stepped back, and says nothing.
+        """Return the time up to which answers were checked against the job list.
+
+        None if no list was read, or if its time is after ``now``: then the clock stepped back.
         """
         known = self.list_read_at
         return known if known is not None and known <= now else None
 
 
 def read(connection: Connection) -> SharedState:
-    """The account as it stands. In a write transaction nobody else changes it meanwhile."""
-    ((start, cool_down, cool, paused, why, low, ceiling, cut, asked, read_, at, to),) = _READ(
-        connection
-    )
-    brake = None if cut is None else Brake(low=low, ceiling=ceiling, cut_at=cut)
-    return SharedState(
-        next_start_at=start,
-        cool_down_until=cool_down,
-        cool_down_reason=cool,
-        paused_at=paused,
-        pause_reason=why,
-        brake=brake,
-        list_asked_at=asked,
-        list_read_at=read_,
-        written_at=at,
-        moved_to=to,
-    )
+    """Return the shared state. In a write transaction no other process can change it."""
+    ((low, ceiling, cut_at, *values),) = _READ(connection)
+    brake = None if cut_at is None else Brake(low=low, ceiling=ceiling, cut_at=cut_at)
+    return SharedState(brake=brake, **dict(zip(_FIELDS, values, strict=True)))
 
 
-_READ = Prepared(
-    select(
-        account.c.next_start_at,
-        account.c.cool_down_until,
-        account.c.cool_down_reason,
-        account.c.paused_at,
-        account.c.pause_reason,
-        account.c.pace_low,
-        account.c.pace_ceiling,
-        account.c.pace_cut_at,
-        account.c.list_asked_at,
-        account.c.list_read_at,
-        account.c.written_at,
-        account.c.moved_to,
-    )
-)
+_FIELDS = tuple(name for name in SharedState.__dataclass_fields__ if name != "brake")
+_BRAKE = (account.c.pace_low, account.c.pace_ceiling, account.c.pace_cut_at)
+_READ = Prepared(select(*_BRAKE, *(account.c[name] for name in _FIELDS)))
 
 
 def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> None:
-    """Move the next start on, by what was really claimed."""
+    """Write the time of the next start."""
     _RESERVE(connection, at=next_start_at, now=now)
 
 
@@ -99,7 +77,7 @@ _RESERVE = Prepared(
 
 
 def cool_down(connection: Connection, until: datetime, reason: str, now: datetime) -> None:
-    """Nobody starts before ``until``; a cool-down that lasts longer already stays."""
+    """Start a cool-down until then, unless a longer one is in force."""
     known = account.c.cool_down_until
     later = or_(known.is_(None), known < until)
     connection.execute(
@@ -112,14 +90,14 @@ def cool_down(connection: Connection, until: datetime, reason: str, now: datetim
 
 
 def move(connection: Connection, known: SharedState, now: datetime) -> None:
-    """Write pace and cool-down as ``known``, since the clock that wrote them was set."""
+    """Write the pace and the cool-down of ``known`` after the clock was set."""
     reserve(connection, known.next_start_at, now)
     connection.execute(update(account).values(cool_down_until=known.cool_down_until))
     brake(connection, known.brake)
 
 
 def brake(connection: Connection, value: Brake | None) -> None:
-    """What 429s have taught, for everybody."""
+    """Write the pace that the 429s allow; None removes the limit."""
     connection.execute(
         update(account).values(
             pace_low=value and value.low,
@@ -130,21 +108,21 @@ def brake(connection: Connection, value: Brake | None) -> None:
 
 
 def list_asked(connection: Connection, now: datetime) -> None:
-    """The API's list is being asked for."""
+    """Write that the job list is requested now."""
     connection.execute(update(account).values(list_asked_at=now))
 
 
 def list_read(connection: Connection, asked_at: datetime) -> None:
-    """What the list that was asked for then proves is written."""
+    """Write that the verdicts of the list requested at ``asked_at`` are written."""
     connection.execute(update(account).values(list_read_at=asked_at))
 
 
 def pause(connection: Connection, now: datetime, reason: str) -> None:
-    """Nobody claims any more, until ``resume``; a pause that holds already keeps its beginning."""
+    """Stop claims until ``resume``. A pause in force keeps its start."""
     since = func.coalesce(account.c.paused_at, bindparam("now", now, account.c.paused_at.type))
     connection.execute(update(account).values(paused_at=since, pause_reason=clean(reason)))
 
 
 def resume(connection: Connection) -> None:
-    """End a pause; a cool-down that the API asked for stays."""
+    """End a pause. A cool-down that the API asked for stays."""
     connection.execute(update(account).values(paused_at=None, pause_reason=None))

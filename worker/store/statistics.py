@@ -1,18 +1,27 @@
-"""The queue in numbers: what is left, what was bought, what was heard last. Moments are UTC."""
+"""Count videos and facts through indexes, without a walk over a table. Moments are UTC.
+
+A count through an index takes some 30 ms for a million videos, and twenty times as long through the
+table.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, text
 
 from worker.core.model import Fact, State
-from worker.db.schema import history
-from worker.store import counts
+from worker.db.schema import history, videos
+from worker.store.bulk import batches
 from worker.store.settle import IS_DOUBT, open_doubts
 
 BATCH = 500
+
+IN_STATE = {state: videos.c.state == text(f"'{state}'") for state in State}
+"""Conditions with literals, so that the partial indexes serve them."""
+
+FEW = 50_000
+"""Videos that are counted in some 5 ms."""
 
 ANSWERS = (
     Fact.ACCEPTED,
@@ -24,14 +33,12 @@ ANSWERS = (
     Fact.IN_DOUBT,
     Fact.NOT_SENT,
 )
-"""Facts that say how the API, or the way to it, took a request."""
+"""Facts that record how the API, or the network before it, took a request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """The queue in numbers. ``today``: how many of ``ANSWERS`` came since midnight, by kind;
-    ``heard``: the last of them.
-    """
+    """The queue in numbers. ``today``: the ``ANSWERS`` since midnight; ``heard``: the last one."""
 
     states: dict[str, int]
     due: int
@@ -46,50 +53,117 @@ class Overview:
 
 
 def overview(connection: Connection, now: datetime) -> Overview:
-    """The queue in numbers at ``now``."""
-    states = counts.by_state(connection)
-    first, last = counts.span(connection)
+    """Return the queue in numbers at ``now``."""
+    states = by_state(connection)
+    first, last = span(connection)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    bought = _facts(connection, _brought_a_job, history.c.at >= day)
-    others = _facts(connection, _brought_none, history.c.at >= day)
+    bought = _facts_by_kind(connection, _has_job, history.c.at >= day)
+    others = _facts_by_kind(connection, _has_no_job, history.c.at >= day)
     return Overview(
         states=states,
-        due=counts.due(connection, states[State.PENDING], now),
+        due=due(connection, states[State.PENDING], now),
         oldest_due_at=first if first is not None and first <= now else None,
         last_due_at=last,
         accepted_today=bought.total(),
-        accepted_this_month=_number(connection, _brought_a_job, history.c.at >= day.replace(day=1)),
-        accepted=_number(connection) - _number(connection, _brought_none),
+        accepted_this_month=_facts(connection, _has_job, history.c.at >= day.replace(day=1)),
+        accepted=_facts(connection) - _facts(connection, _has_no_job),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
-        heard=_heard(connection),
+        heard=_last(connection, select(history).where(history.c.fact.in_(ANSWERS))),
     )
 
 
-_brought_a_job = history.c.job_id.is_not(None)
-_brought_none = history.c.job_id.is_(None)
-"""There is an index for either, and none for both."""
+_is_pending = IN_STATE[State.PENDING]
+_highest = select(func.max(videos.c.priority).label("priority")).where(_is_pending)
+_top = _highest.cte("levels", recursive=True)
+_next = _highest.where(videos.c.priority < _top.c.priority).scalar_subquery()
+_levels = _top.union_all(select(_next).where(_top.c.priority.is_not(None)))
+"""The distinct priorities of the pending videos, then NULL. The index has the videos of each
+priority in the order in which they become due.
+"""
+_of_level = _is_pending & (videos.c.priority == _levels.c.priority)
 
 
-def _number(connection: Connection, *wanted: ColumnElement[bool]) -> int:
-    """How many facts there are of a kind."""
+def _number_of(*wanted: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).select_from(videos).where(*wanted)
+
+
+_EVERYTHING = "everything"
+_NUMBERS = select(
+    _number_of().scalar_subquery().label(_EVERYTHING),
+    *(
+        _number_of(is_in).scalar_subquery().label(state)
+        for state, is_in in IN_STATE.items()
+        if state is not State.SUBMITTED
+    ),
+)
+
+
+def by_state(connection: Connection) -> dict[str, int]:
+    """Count the videos of each state, in the order of the states.
+
+    The submitted ones have no index: they are the total without the others.
+    """
+    numbers = dict(connection.execute(_NUMBERS).mappings().one())
+    rest = numbers.pop(_EVERYTHING) - sum(numbers.values())
+    return {state: numbers.get(state, rest) for state in State}
+
+
+def in_state(connection: Connection, state: State) -> int:
+    """Count the videos of one state that has an index."""
+    return connection.execute(_number_of(IN_STATE[state])).scalar_one()
+
+
+def due(connection: Connection, pending: int, now: datetime) -> int:
+    """Count the due ones of ``pending`` videos. If they are many, count the others instead."""
+    found = _count(connection, _waiting(videos.c.due_at <= now).limit(FEW))
+    if found < FEW:
+        return found
+    return pending - _count(connection, _waiting(videos.c.due_at > now))
+
+
+def _waiting(wanted: ColumnElement[bool]) -> Select[int]:
+    of_levels = videos.c.priority.in_(select(_levels.c.priority))
+    return select(videos.c.id).where(_is_pending, of_levels, wanted)
+
+
+def _count(connection: Connection, rows: Select[int]) -> int:
+    number = select(func.count()).select_from(rows.subquery("counted"))
+    return connection.execute(number).scalar_one()
+
+
+_first = select(func.min(videos.c.due_at)).where(_of_level).scalar_subquery().label("first")
+_last_due = select(func.max(videos.c.due_at)).where(_of_level).scalar_subquery().label("last")
+_ends = select(_first, _last_due).select_from(_levels).subquery()
+_SPAN = select(
+    func.min(_ends.c.first, type_=videos.c.due_at.type),
+    func.max(_ends.c.last, type_=videos.c.due_at.type),
+)
+
+
+def span(connection: Connection) -> tuple[datetime | None, datetime | None]:
+    """Return when the first and the last of the pending videos become due."""
+    first, last = connection.execute(_SPAN).one()
+    return first, last
+
+
+_has_job = history.c.job_id.is_not(None)
+_has_no_job = history.c.job_id.is_(None)
+"""Each has an index; no index has all facts."""
+
+
+def _facts(connection: Connection, *wanted: ColumnElement[bool]) -> int:
     facts = select(func.count()).select_from(history).where(*wanted)
     return connection.execute(facts).scalar_one()
 
 
-def _facts(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
-    """How many facts of a kind say what."""
+def _facts_by_kind(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
     facts = select(history.c.fact, func.count()).where(*wanted).group_by(history.c.fact)
     return Counter(dict(connection.execute(facts).all()))
 
 
-def _heard(connection: Connection) -> RowMapping | None:
-    answers = select(history).where(history.c.fact.in_(ANSWERS))
-    return _last(connection, answers)
-
-
 def last_throttled(connection: Connection) -> RowMapping | None:
-    """The last 429, the quicker to find the later it was; None if there was none."""
+    """Return the fact of the last 429, None if there is none. The later, the sooner found."""
     return _last(connection, select(history).where(history.c.fact == Fact.THROTTLED))
 
 
@@ -98,26 +172,19 @@ def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapp
 
 
 def _possibly_twice(connection: Connection) -> int:
-    """The most that may have been bought beyond one job a video: its jobs and its open doubts,
-    less one. Only a video that was in doubt once can have more than one.
+    """Return the most that may have been bought beyond one job a video.
+
+    Each video that was ever in doubt counts its jobs and its open doubts, less one.
     """
     doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
-    ids = list(connection.scalars(doubted))
     extra = 0
-    for place in range(0, len(ids), BATCH):
-        batch = ids[place : place + BATCH]
-        bought = Counter(_jobs_of(connection, batch))
-        bought.update(
-            {video: len(open_) for video, open_ in open_doubts(connection, batch).items()}
+    for ids in batches(list(connection.scalars(doubted)), BATCH):
+        jobs = (
+            select(history.c.video_id, func.count())
+            .where(history.c.video_id.in_(ids), _has_job)
+            .group_by(history.c.video_id)
         )
+        bought: Counter[int] = Counter(dict(connection.execute(jobs).all()))
+        bought.update({video: len(open_) for video, open_ in open_doubts(connection, ids).items()})
         extra += sum(number - 1 for number in bought.values() if number > 1)
     return extra
-
-
-def _jobs_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, int]:
-    jobs = (
-        select(history.c.video_id, func.count())
-        .where(history.c.video_id.in_(video_ids), history.c.job_id.is_not(None))
-        .group_by(history.c.video_id)
-    )
-    return dict(connection.execute(jobs).all())

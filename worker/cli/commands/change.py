@@ -14,7 +14,7 @@ from worker.core.model import State
 from worker.core.redact import clean
 from worker.db.database import Database
 from worker.settings import Loaded
-from worker.store import changes, counts, search, shared_state
+from worker.store import changes, search, shared_state, statistics
 
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
@@ -42,8 +42,8 @@ def retry(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
     return _change(
         args,
         loaded,
-        search.retried_states(doubts=args.may_buy_twice),
-        lambda c, now: search.retry(c, wanted, doubts=args.may_buy_twice, now=now, who=who),
+        changes.retried_states(doubts=args.may_buy_twice),
+        lambda c, now: changes.retry(c, wanted, doubts=args.may_buy_twice, now=now, who=who),
     )
 
 
@@ -152,7 +152,7 @@ def pause(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int
     def stop(connection: Connection, now: datetime) -> str:
         before = shared_state.read(connection).pause_reason
         shared_state.pause(connection, now, args.reason or before or f"by {person()}")
-        found = counts.by_state(connection)
+        found = statistics.by_state(connection)
         return (
             f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
             "nothing more is claimed until valossa-ingest resume"

@@ -20,7 +20,7 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import DatabaseProblem
 from worker.settings import Key, Loaded, Settings
 from worker.simulator import Options, Simulator
-from worker.store import counts, search
+from worker.store import search, statistics
 
 SAMPLE = Path(__file__).parent / "sample.csv"
 
@@ -79,7 +79,7 @@ async def _demo(database: Path) -> int:
 async def _tell(settings: Settings, accepted: int) -> None:
     """The states, then the few that want a person, then what to try next."""
     async with opening.existing_database(settings) as database:
-        states = await database.read(counts.by_state)
+        states = await database.read(statistics.by_state)
         wanting = search.Filter(states=(State.FAILED, State.IN_DOUBT))
         rows = await database.read(lambda c: search.matching(c, wanting, 0, 10))
         path = database.address

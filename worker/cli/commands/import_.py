@@ -206,7 +206,9 @@ async def _bring(going: Import, name: str, chunk: Admitted, begun: asyncio.Event
         begun.set()
 
 
-def _put(connection: Connection, going: Import, rows: Sequence[bulk.Row], now: datetime) -> Intake:
+def _put(
+    connection: Connection, going: Import, rows: Sequence[bulk.NewVideo], now: datetime
+) -> Intake:
     if going.args.update:
         return imports.add_or_update(connection, rows, now, going.who)
     if going.args.allow_duplicates:

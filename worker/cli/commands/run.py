@@ -25,7 +25,7 @@ from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Loaded, Settings, SettingsError, read_key
-from worker.store import counts, leases, search
+from worker.store import leases, search, statistics
 
 Watch = Callable[[Counts], None]
 
@@ -175,7 +175,7 @@ async def _display(database: Database, began: datetime) -> AbstractContextManage
 
 def _due(connection: Connection, now: datetime) -> int:
     """How many videos are due."""
-    return counts.due(connection, counts.in_state(connection, State.PENDING), now)
+    return statistics.due(connection, statistics.in_state(connection, State.PENDING), now)
 
 
 def _unwatched(_: Counts) -> None:
@@ -190,8 +190,8 @@ async def _left(database: Database, settings: Settings, report: RunReport, began
 def _counted(
     connection: Connection, settings: Settings, report: RunReport, began: datetime, now: datetime
 ) -> Left:
-    pending = counts.in_state(connection, State.PENDING)
-    due = counts.due(connection, pending, now)
+    pending = statistics.in_state(connection, State.PENDING)
+    due = statistics.due(connection, pending, now)
     doubts = search.count(connection, search.Filter(states=(State.IN_DOUBT,), since=began)).total()
     hopeful = {
         "retry": leases.count_repeatable(connection, settings.max_attempts),
@@ -200,7 +200,7 @@ def _counted(
     }[settings.on_doubt]
     return Left(
         due=due,
-        waiting=pending - due + counts.in_state(connection, State.SUBMITTING) + hopeful,
+        waiting=pending - due + statistics.in_state(connection, State.SUBMITTING) + hopeful,
         for_people=max(0, doubts - hopeful),
     )
 
