@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from worker.cli.parser import parser
-from worker.settings import KEY_FILE, Settings, survey
+from worker.settings import Settings
+from worker.settings_sources import KEY_FILE, survey
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "config" / "deploy"

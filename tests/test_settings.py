@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import settings
-from worker.settings import NAMES, NO_KEY, Key, Loaded, Settings, SettingsError, load, read_key
+from worker.settings import NAMES, Key, Settings, help_of
+from worker.settings_sources import NO_KEY, Loaded, SettingsError, load, read_key, survey
 
 SECRET = "sk-0123456789abcdef"
 ANOTHER_FILE = "name a file that holds the key and that this user may read"
@@ -136,7 +136,7 @@ def test_every_setting_has_a_variable_and_a_line_of_help(name: str) -> None:
         getattr(loaded.settings, name),
         loaded.sources[name],
     )
-    assert settings.help_of(name)
+    assert help_of(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -369,7 +369,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, re
 def test_whatever_the_environment_says_ends_in_settings_or_problems(said: dict[str, str]) -> None:
     """No value of a variable makes a traceback, and each wrong one is named."""
     environment = {f"WORKER_{name.upper()}": value for name, value in said.items()}
-    found = settings.survey({}, environment, None)
+    found = survey({}, environment, None)
     assert set(said) == {name for name in NAMES if found.sources[name] != "default"}
     named = {problem.split(" = ")[0] for problem in found.problems}
     assert found.faulty == found.faulty & named & set(said)
@@ -377,7 +377,7 @@ def test_whatever_the_environment_says_ends_in_settings_or_problems(said: dict[s
 
 def test_a_survey_goes_on_with_what_is_right() -> None:
     """``check`` can look at the rest although one setting is wrong; the wrong one is marked."""
-    found = settings.survey({}, {"WORKER_RATE": "x", "WORKER_CONCURRENCY": "3"}, None)
+    found = survey({}, {"WORKER_RATE": "x", "WORKER_CONCURRENCY": "3"}, None)
     assert (1, 3) == (found.settings.rate, found.settings.concurrency)
     assert (f"rate = 'x' (WORKER_RATE): {WHOLE}",) == found.problems
     assert frozenset({"rate"}) == found.faulty

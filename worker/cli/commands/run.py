@@ -22,7 +22,8 @@ from worker.core.model import State
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.orders import Counts, RunOptions, RunReport, StopReason
-from worker.settings import Key, Loaded, Settings, SettingsError, read_key
+from worker.settings import Key, Settings
+from worker.settings_sources import Loaded, SettingsError, read_key
 from worker.store import counts, leases, search
 
 Watch = Callable[[Counts], None]
