@@ -24,7 +24,7 @@ rooms
                changes, imports, bulk, counts, statistics, workers, relocation
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
-  db/          a queue's database: database, address, schema, sqlite, threaded, postgres,
+  db/          a queue's database: database, address, schema, sqlite, postgres,
                postgres_listener, postgres_errors, statements, batch, migrate
   settings     every setting, frozen; settings_sources: flags, environment and file as settings
   log          how events look, and the list of their names
