@@ -17,7 +17,7 @@ def connection(path: Path) -> aiosqlite.Connection:
     return aiosqlite.Connection(partial(sqlite3.connect, path), iter_chunk_size=1)
 
 
-async def execute(made: aiosqlite.Connection, work: Callable[..., object], *given: object) -> Any:
+async def execute(made: aiosqlite.Connection, work: Callable[..., object], *given: object) -> Any:  # noqa: ANN401
     """Run work in the connection's thread."""
     return await made._execute(work, *given)  # type: ignore[no-untyped-call]  # noqa: SLF001
 
