@@ -42,7 +42,7 @@ def problems(**variables: str) -> list[str]:
 
 
 def test_nothing_said_is_the_contract() -> None:
-    """Somebody who sets nothing gets the defaults of design.md, section 7."""
+    """Without any source, every setting has its documented default."""
     expected = Settings(
         database_url="sqlite:///videos.db",
         api_url="https://api-eu.valossa.com/core/1.0",
@@ -407,7 +407,7 @@ def test_the_key_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
 
 
 def test_no_text_of_a_key_shows_it() -> None:
-    """Law 11: a key that is printed, formatted or logged by accident stays secret."""
+    """Law 11: no text form of a key shows it."""
     key = Key(SECRET, "VALOSSA_API_KEY")
     texts = [repr(key), str(key), f"{key}", f"{key!r}", repr([key]), repr({"key": key})]
     assert [] == [text for text in texts if SECRET in text]
@@ -478,7 +478,7 @@ def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reas
 
 
 def test_a_key_file_without_a_name_is_told_as_such() -> None:
-    """A variable that was emptied by mistake would look like a folder."""
+    """An emptied variable is reported as a missing name."""
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY_FILE": ""})
     expected = "VALOSSA_API_KEY_FILE is empty: name the file that holds the key, or unset it"
@@ -486,7 +486,7 @@ def test_a_key_file_without_a_name_is_told_as_such() -> None:
 
 
 def test_two_sources_of_a_key_are_one_too_many(tmp_path: Path) -> None:
-    """Which of two keys would be charged is never left to a rule that nobody knows."""
+    """Two sources of a key at once are refused."""
     file = key_file(tmp_path, SECRET.encode())
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY": SECRET, "VALOSSA_API_KEY_FILE": file})

@@ -73,7 +73,7 @@ def test_a_parser_error_has_a_message() -> None:
 
 
 def saying(*parts: bytes) -> Script:
-    """A script that answers one request after the other with the next part."""
+    """Return a script that answers each request with the next part."""
 
     async def script(line: Line) -> None:
         for part in parts:
