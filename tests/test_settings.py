@@ -16,28 +16,28 @@ CHECKOUT = Path(__file__).parent.parent
 
 
 def toml(folder: Path, text: str) -> str:
-    """A settings file."""
+    """Write a settings file and return its path."""
     file = folder / "worker.toml"
     file.write_text(text, encoding="utf-8")
     return str(file)
 
 
 def from_environment(**variables: str) -> Loaded:
-    """The settings that ``WORKER_*`` variables alone make."""
+    """Return the settings that ``WORKER_*`` variables alone make."""
     return load({}, {f"WORKER_{name.upper()}": value for name, value in variables.items()}, None)
 
 
 def problems_of(
     flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
 ) -> list[str]:
-    """What is wrong with them."""
+    """Return the problems of these sources."""
     with pytest.raises(SettingsError) as caught:
         load(flags, environment, config)
     return caught.value.problems
 
 
 def problems(**variables: str) -> list[str]:
-    """What is wrong with ``WORKER_*`` variables."""
+    """Return the problems of ``WORKER_*`` variables."""
     return problems_of({}, {f"WORKER_{name.upper()}": v for name, v in variables.items()}, None)
 
 
@@ -76,7 +76,7 @@ def test_nothing_said_is_the_contract() -> None:
 
 
 def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
-    """What is nearer to the person who started it wins, and each value says where it came from."""
+    """Flag, environment, file and default win in that order, and each value names its source."""
     config = toml(tmp_path, 'rate = 2\nconcurrency = 2\nmax_attempts = 2\ndatabase_url = "f.db"')
     environment = {"WORKER_RATE": "3", "WORKER_CONCURRENCY": "3", "WORKER_CONFIG": config}
     flags = {"rate": 4, "concurrency": None, "database_url": "flag.db"}
@@ -129,7 +129,7 @@ VALUES: dict[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_has_a_variable_and_a_line_of_help(name: str) -> None:
-    """No setting can be forgotten in the environment, and none stands there unexplained."""
+    """Every setting has a variable and a line of help."""
     text, value = VALUES[name]
     loaded = from_environment(**{name: text})
     assert (value, f"WORKER_{name.upper()}") == (
@@ -152,7 +152,7 @@ def test_a_file_takes_every_setting_in_its_own_type(tmp_path: Path, name: str) -
 
 
 def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) -> None:
-    """config/worker.toml is no rumour: with its # taken away it is what holds without it."""
+    """config/worker.toml with its # removed is equal to the defaults."""
     lines = (CHECKOUT / "config" / "worker.toml").read_text(encoding="utf-8").splitlines()
     shown = [line.removeprefix("# ") for line in lines if line.startswith("# ") and " = " in line]
     values = [line for line in shown if line.split(" = ")[0] in NAMES]
@@ -201,7 +201,7 @@ NUMBER = "must be a number below 1,000,000,000"
 def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
     name: str, value: str, fault: str
 ) -> None:
-    """Nobody has to guess which of many settings stops the program, or what it would take."""
+    """A wrong value is reported with its setting, its source and the values allowed."""
     shown = repr(value)[:200]
     variable = f"WORKER_{name.upper()}"
     assert [f"{name} = {shown} ({variable}): {fault}"] == problems(**{name: value})
@@ -234,7 +234,7 @@ def test_a_file_is_held_to_the_same(tmp_path: Path, line: str, problem: str) -> 
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
-    """One start is enough to learn everything that has to be mended, and in one order."""
+    """One start reports every problem, in a fixed order."""
     file = toml(tmp_path, 'log_level = "loud"\nbatch = 1\napi = "x"\nconcurency = 4')
     environment = {"WORKER_RATE": "0", "WORKER_RAET": "1", "WORKER_POLL_SECONDS": "x"}
     assert [
@@ -274,7 +274,7 @@ TOO_FAST = "is more than 100,000 a second: lower rate"
 
 
 def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) -> None:
-    """What no setting is guilty of alone is found too, with where both came from."""
+    """Two settings that contradict each other are both named with their sources."""
     at = toml(tmp_path, "period_seconds = 0.01\ntimeout_seconds = 5")
     assert [
         f"rate = 5000 (WORKER_RATE) with period_seconds = 0.01 ({at}) {TOO_FAST}",
@@ -294,7 +294,7 @@ def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) 
     ],
 )
 def test_an_address_is_https_or_on_this_machine(url: str) -> None:
-    """The imitation of the API can be used without TLS, and nothing else."""
+    """Only a server on this machine may be used without TLS."""
     assert url == from_environment(api_url=url).settings.api_url
 
 
@@ -357,7 +357,7 @@ def test_what_is_not_toml_is_one_problem(tmp_path: Path, content: bytes, reason:
     ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
 )
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, reason: str) -> None:
-    """A file that was named and is not there is never taken for no file."""
+    """A named file that is missing is a problem."""
     file = os.path.normpath(tmp_path / name)
     what = f"cannot be read: {reason}: name another, or none"
     assert [f"the settings file {file} (--config) {what}"] == problems_of({}, {}, file)
@@ -388,7 +388,7 @@ def test_a_survey_goes_on_with_what_is_right() -> None:
 
 
 def key_file(folder: Path, content: bytes) -> str:
-    """A file for VALOSSA_API_KEY_FILE."""
+    """Write a file for VALOSSA_API_KEY_FILE and return its path."""
     file = folder / "key"
     file.write_bytes(content)
     return str(file)
@@ -469,7 +469,7 @@ def test_a_file_that_holds_no_key_is_refused_unseen(
     ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
 )
 def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
-    """A path that is wrong is told apart from a key that is."""
+    """An unreadable key file is reported with its path."""
     file = os.path.normpath(tmp_path / name)
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY_FILE": file})
