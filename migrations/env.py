@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that worker/db/migrate.py hands over.
+"""Run alembic's revisions on the connection that worker/db/migrate.py hands over.
 
 That connection is inside the program's own write transaction, so an upgrade is all or nothing.
 """

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from worker.cli.parser import parser
-from worker.settings import KEY_FILE, Settings, survey
+from worker.settings import Settings
+from worker.settings_sources import KEY_FILE, survey
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "config" / "deploy"
@@ -90,13 +91,13 @@ def variables() -> Iterator[tuple[str, dict[str, str]]]:
 
 @pytest.mark.parametrize(("recipe", "words"), list(typed()))
 def test_every_command_of_a_recipe_can_be_typed(recipe: str, words: list[str]) -> None:
-    """A service would end with a usage error on the first night."""
+    """Every command of a recipe is one that the program takes."""
     assert Path(words[0]).name == "valossa-ingest", recipe
     assert parser().parse_args(words[1:]).module
 
 
 def test_every_recipe_has_its_commands() -> None:
-    """What is not found here is not tried either."""
+    """The commands of every recipe are found."""
     commands = {(name, words[1]) for name, words in typed()}
     assert {
         ("valossa-ingest.service", "migrate"),
@@ -112,7 +113,7 @@ def test_every_recipe_has_its_commands() -> None:
 
 @pytest.mark.parametrize(("recipe", "given"), list(variables()))
 def test_every_variable_of_a_recipe_is_a_setting(recipe: str, given: dict[str, str]) -> None:
-    """A mistyped one would stop the program, and one that holds the key would show it."""
+    """Every variable of a recipe is a setting, and none holds the key."""
     assert (recipe, ()) == (recipe, survey({}, given, None).problems)
     assert {name for name in given if not name.startswith("WORKER_")} <= {KEY_FILE}
     assert (KEY_FILE in given) is (recipe != "Dockerfile")
@@ -120,14 +121,14 @@ def test_every_variable_of_a_recipe_is_a_setting(recipe: str, given: dict[str, s
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_systemd_waits_longer_than_the_grace(name: str) -> None:
-    """An orderly stop would be cut off, and what was in flight would be a doubt."""
+    """Systemd waits longer than an orderly stop takes."""
     (wait,) = service(name)["TimeoutStopSec"]
     assert float(wait) > Settings().grace + LAST_WRITE_SECONDS
     assert ["SIGTERM"] == service(name)["KillSignal"]
 
 
 def test_a_container_stops_within_its_time() -> None:
-    """Docker kills after ten seconds, compose after what it is told: that would make doubts."""
+    """A container has more time to stop than an orderly stop takes."""
     given = dict(variables())
     grace = float(given["Dockerfile"]["WORKER_GRACE_SECONDS"])
     assert grace + 1 < DOCKER_STOP_SECONDS
@@ -139,7 +140,7 @@ def test_a_container_stops_within_its_time() -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_may_do_nothing_but_its_work(name: str) -> None:
-    """A hole in the program would be a hole in the machine."""
+    """A service is confined to its work."""
     options = service(name)
     assert set() == set(re.findall(r"\S+", HARDENED)) - {
         f"{key}={value[0]}" for key, value in options.items()
@@ -151,9 +152,7 @@ def test_a_service_may_do_nothing_but_its_work(name: str) -> None:
 
 
 def test_a_service_comes_back_only_where_that_helps() -> None:
-    """A refused key would be tried again every ten seconds; rows that wait would look like a
-    failed night.
-    """
+    """A service is restarted only after ends that a restart can mend."""
     daemon, drain = map(service, SERVICES)
     assert (["on-failure"], ["77 78"]) == (daemon["Restart"], daemon["RestartPreventExitStatus"])
     assert "Restart" not in drain
@@ -161,7 +160,7 @@ def test_a_service_comes_back_only_where_that_helps() -> None:
 
 
 def test_the_timer_starts_the_drain_that_ends_before_the_next_one() -> None:
-    """A night would be left out."""
+    """The timer's drain ends before the next one starts."""
     timer, drain = unit("valossa-ingest-drain.timer"), service("valossa-ingest-drain.service")
     assert ["yes"] == timer["Timer"]["Persistent"]
     assert "Unit" not in timer["Timer"]  # so it is the service of the same name
@@ -194,7 +193,7 @@ def sh(line: str, folder: Path, program: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 75, 77, 78, 130, 137, 143])
 def test_cron_mails_only_when_a_person_is_needed(tmp_path: Path, code: int) -> None:
-    """Mail each hour is mail that nobody reads."""
+    """Cron mails only the ends that need a person."""
     mail, log = sh(cron_line(), tmp_path, f'echo told; echo \'{{"a": "\\\\c"}}\' >&2; exit {code}')
     said = 'told\n{"a": "\\c"}\n'
     expected = f"valossa-ingest drain: exit {code}\n{said}" if code in {1, 77, 78} else ""
@@ -202,14 +201,14 @@ def test_cron_mails_only_when_a_person_is_needed(tmp_path: Path, code: int) -> N
 
 
 def test_a_long_log_is_not_mailed_whole(tmp_path: Path) -> None:
-    """The sentence that matters, which is the last one, would stand behind thousands."""
+    """Only the end of a long log is mailed."""
     mail, log = sh(cron_line(), tmp_path, "seq 5000; exit 1")
     assert (41, "5000") == (len(mail.splitlines()), mail.splitlines()[-1])
     assert "1\n2\n" == log[:4]
 
 
 def test_an_hour_of_cron_ends_before_the_next_one() -> None:
-    """A drain that hangs would have a second one beside it, then a third."""
+    """A drain of cron ends before the next one starts."""
     line = cron_line()
     assert "%" not in line  # cron makes a line end of it
     stops, ends = re.findall(r"timeout --preserve-status -k (\d+) (\d+) ", line)[0]
@@ -221,7 +220,7 @@ def test_an_hour_of_cron_ends_before_the_next_one() -> None:
 
 
 def test_a_drain_that_hangs_gets_an_orderly_stop(tmp_path: Path) -> None:
-    """Its requests in flight would be doubts, and its exit code would be lost."""
+    """A drain that hangs gets an orderly stop, and its exit code is kept."""
     line = re.sub(r"-k \d+ \d+ ", "-k 20 1 ", cron_line())
     assert "-k 20 1 " in line
     ends = "trap 'echo stopped; exit 1' TERM; while :; do sleep 0.05; done"
@@ -230,7 +229,7 @@ def test_a_drain_that_hangs_gets_an_orderly_stop(tmp_path: Path) -> None:
 
 
 def test_a_container_may_do_nothing_but_its_work() -> None:
-    """A hole in the program would be one in the machine; the key would be shown by `inspect`."""
+    """A container is confined to its work, and `inspect` does not show the key."""
     for line in (
         "  read_only: true",
         "  init: true",

@@ -10,7 +10,8 @@ import pytest
 from worker import __doc__ as worker_map
 from worker.cli.parser import COMMANDS, parser
 from worker.log import Event
-from worker.settings import NAMES, Settings, help_of, load
+from worker.settings import NAMES, Settings, help_of
+from worker.settings_sources import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

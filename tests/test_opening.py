@@ -77,7 +77,7 @@ async def test_another_schema_is_refused_with_the_way_out(
 
 
 async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> None:
-    """A video that is added while the queue moves would stay behind."""
+    """A change is refused if the queue has moved since it was opened."""
     async with opening.existing_database(settings(path)) as database:
         assert 1 == await opening.change(database, lambda *_: 1, "test")
         await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
@@ -86,7 +86,7 @@ async def test_a_change_sees_a_mark_that_came_after_the_opening(path: Path) -> N
 
 
 async def test_a_change_goes_by_the_time_of_its_queue(path: Path) -> None:
-    """A machine whose clock is wrong puts into a shared queue what is due in an hour."""
+    """A change works by the queue's time, however wrong this machine's clock is."""
     async with database_of_an_hour_ago(path) as database:
         seen = await opening.change(database, lambda _, now: now, "test")
     assert abs(seen + HOUR - CLOCK.now()) < timedelta(seconds=10)
@@ -101,12 +101,12 @@ async def test_a_change_goes_by_the_time_of_its_queue(path: Path) -> None:
     ],
 )
 def test_a_database_is_named_without_its_password(url: str, told: str) -> None:
-    """It would stand in the mark of the old queue, for everybody who can read that (law 11)."""
+    """Law 11: a database's name has no password."""
     assert told == opening.shown(url)
 
 
 def test_a_url_that_cannot_be_read_is_not_quoted() -> None:
-    """A password with a slash in it would stand on the terminal, or in a log."""
+    """A URL that cannot be read is not quoted with its password."""
     with pytest.raises(DatabaseProblem) as caught:
         opening.shown("postgresql://me:pa/ss@host:port/db")
     assert "cannot be read: write sqlite:///videos.db or a path" in str(caught.value)

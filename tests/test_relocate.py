@@ -140,7 +140,7 @@ async def bench(old: Path, url: str, hands: Hands) -> AsyncIterator[Bench]:
 
 
 async def test_everything_is_there_as_it_was(bench: Bench) -> None:
-    """A video would be lost, or its history, or what it is known by."""
+    """Every video and its history is in the new place as it was."""
     await fill(bench.source, CHUNK + 10)
     done = await bench.run()
     await bench.agree()
@@ -152,7 +152,7 @@ async def test_everything_is_there_as_it_was(bench: Bench) -> None:
 
 
 async def test_what_all_share_moves_along(bench: Bench) -> None:
-    """A pause would end, a cool-down be cut short, or the API be asked too fast."""
+    """Pause, cool-down and pace move along."""
     brake = Brake(low=2.0, ceiling=3.0, cut_at=START)
     for change in (
         lambda c: shared_state.pause(c, START, "lunch"),
@@ -169,7 +169,7 @@ async def test_what_all_share_moves_along(bench: Bench) -> None:
 
 
 async def test_new_videos_get_new_numbers(bench: Bench) -> None:
-    """A new video would be taken for one that is known."""
+    """A new video gets an id that no other had."""
     await fill(bench.source, 5)
     await bench.source.write(lambda c: c.exec_driver_sql("DELETE FROM videos WHERE id > 4"), "test")
     await bench.run()
@@ -182,7 +182,7 @@ async def test_new_videos_get_new_numbers(bench: Bench) -> None:
 async def test_a_move_that_is_cut_off_anywhere_goes_on(
     bench: Bench, side: str, *, after: bool
 ) -> None:
-    """A kill at the wrong moment would leave two queues that are worked on, or none."""
+    """A move that was cut off at any write goes on, with one open queue at most."""
     await fill(bench.source, CHUNK + 1)
     database: Cut = getattr(bench, side)
     database.after = after
@@ -205,7 +205,7 @@ async def test_a_move_that_is_cut_off_anywhere_goes_on(
 
 
 async def test_a_move_that_goes_on_copies_what_is_missing(bench: Bench) -> None:
-    """What is there already would be copied twice, or be missing."""
+    """A continued move copies the missing rows alone."""
     await fill(bench.source, 3 * CHUNK)
     bench.target.writes, bench.target.after = 3, True
     with pytest.raises(ConnectionAbortedError):
@@ -217,7 +217,7 @@ async def test_a_move_that_goes_on_copies_what_is_missing(bench: Bench) -> None:
 
 
 async def test_rows_that_another_move_has_copied_are_not_copied(bench: Bench) -> None:
-    """A person who starts it twice would end in a traceback, or with every video twice."""
+    """Rows that another move has copied are not copied again."""
     await fill(bench.source, 2)
     await bench.target.write(lambda c: relocation.mark(c, copy_of(OLD)), "test")
     rows = await bench.source.read(lambda c: relocation.rows(c, videos, 0))
@@ -228,7 +228,7 @@ async def test_rows_that_another_move_has_copied_are_not_copied(bench: Bench) ->
 
 
 async def test_two_moves_at_once_are_one(bench: Bench, old: Path, url: str) -> None:
-    """A person who starts it twice would end in a traceback, or with every video twice."""
+    """Two moves at once copy every row once."""
     await fill(bench.source, 3 * CHUNK)
     async with cut(old) as source, cut(url) as target:
         other = Bench(source, target, bench.hands)
@@ -240,13 +240,13 @@ async def test_two_moves_at_once_are_one(bench: Bench, old: Path, url: str) -> N
 
 
 async def claimed(bench: Bench) -> None:
-    """Two videos are in flight."""
+    """Claim two videos."""
     await add(bench.source, "https://v.example/1", "https://v.example/2", due_at=START)
     await take(bench.source, START, 2)
 
 
 async def test_what_is_in_flight_is_waited_for(bench: Bench) -> None:
-    """Its answer would come to a queue that nobody looks at."""
+    """A move waits for the claims in flight."""
     await claimed(bench)
     sql = "UPDATE videos SET state = 'submitted', job_id = 'job-' || id WHERE id = {}"
 
@@ -266,7 +266,7 @@ async def test_what_is_in_flight_is_waited_for(bench: Bench) -> None:
 
 
 async def test_a_lease_that_runs_out_ends_the_wait(bench: Bench) -> None:
-    """A worker that died would keep the queue from moving for ever; its videos are in doubt."""
+    """An expired lease becomes a doubt and ends the wait."""
     await claimed(bench)
     await bench.run()
     assert SETTINGS.lease.total_seconds() == sum(bench.pauses)
@@ -275,7 +275,7 @@ async def test_a_lease_that_runs_out_ends_the_wait(bench: Bench) -> None:
 
 
 async def test_nothing_is_copied_before_nothing_is_in_flight(bench: Bench) -> None:
-    """The copy of a video would be as it was before its answer."""
+    """No row is copied while a claim is in flight."""
     await claimed(bench)
 
     async def look() -> None:
@@ -288,7 +288,7 @@ async def test_nothing_is_copied_before_nothing_is_in_flight(bench: Bench) -> No
 
 
 async def test_a_queue_that_is_not_empty_is_left_alone(bench: Bench) -> None:
-    """Two queues would be mixed."""
+    """A target with rows is refused and left as it was."""
     await fill(bench.source, 3)
     await add(bench.target, "https://v.example/other")
     with pytest.raises(DatabaseProblem, match="holds videos already: name an empty one with --to"):
@@ -299,7 +299,7 @@ async def test_a_queue_that_is_not_empty_is_left_alone(bench: Bench) -> None:
 async def test_a_row_that_comes_while_the_target_is_marked_ends_the_move(
     bench: Bench, served: str
 ) -> None:
-    """A program that was switched over too early: its row takes the place of one of ours."""
+    """A row that comes into the target too early ends the move."""
     await fill(bench.source, 3)
     with session(served) as other:
         other.execute("BEGIN")
@@ -315,7 +315,7 @@ async def test_a_row_that_comes_while_the_target_is_marked_ends_the_move(
 
 @pytest.mark.usefixtures("served")
 async def test_a_row_that_the_target_does_not_take_is_named(bench: Bench) -> None:
-    """Whoever moves is told which, without its links, and that nothing was moved."""
+    """A row that the target refuses is named without its links."""
     await fill(bench.source, 2 * CHUNK)
     far = "UPDATE videos SET due_at = '9999-12-31 23:59:59' WHERE id = 2468"
     await bench.source.write(lambda c: c.exec_driver_sql(far), "test")
@@ -326,7 +326,7 @@ async def test_a_row_that_the_target_does_not_take_is_named(bench: Bench) -> Non
 
 
 async def test_a_copy_that_is_not_the_same_is_not_opened(bench: Bench, old: Path) -> None:
-    """What was written to the source meanwhile would be lost without a word."""
+    """A copy that differs from the source is not opened."""
     await fill(bench.source, CHUNK)
     bench.target.writes, bench.target.after = 2, True  # the mark, and the videos
     with pytest.raises(ConnectionAbortedError):
@@ -343,7 +343,7 @@ async def test_a_copy_that_is_not_the_same_is_not_opened(bench: Bench, old: Path
 async def test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move(
     bench: Bench, side: str
 ) -> None:
-    """The queue would be worked on in two places."""
+    """A mark that another program takes out ends the move."""
     await fill(bench.source, 3)
     await claimed(bench)
     database: Database = getattr(bench, side)
@@ -358,7 +358,7 @@ async def test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move(
 
 
 async def test_an_older_half_copy_is_not_gone_on_with(bench: Bench) -> None:
-    """What was sent since, in the old place, would be sent again in the new one."""
+    """An older half copy is not continued."""
     await fill(bench.source, CHUNK + 1)
     bench.target.writes, bench.target.after = 2, True
     with pytest.raises(ConnectionAbortedError):

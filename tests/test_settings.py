@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import settings
 from worker.core.decide import Policy
 from worker.core.request import Defaults
-from worker.settings import NAMES, NO_KEY, Key, Loaded, Settings, SettingsError, load, read_key
+from worker.settings import NAMES, Key, Settings, help_of
+from worker.settings_sources import NO_KEY, Loaded, SettingsError, load, read_key, survey
 
 SECRET = "sk-0123456789abcdef"
 ANOTHER_FILE = "name a file that holds the key and that this user may read"
@@ -19,33 +19,33 @@ CHECKOUT = Path(__file__).parent.parent
 
 
 def toml(folder: Path, text: str) -> str:
-    """A settings file."""
+    """Write a settings file and return its path."""
     file = folder / "worker.toml"
     file.write_text(text, encoding="utf-8")
     return str(file)
 
 
 def from_environment(**variables: str) -> Loaded:
-    """The settings that ``WORKER_*`` variables alone make."""
+    """Return the settings that ``WORKER_*`` variables alone make."""
     return load({}, {f"WORKER_{name.upper()}": value for name, value in variables.items()}, None)
 
 
 def problems_of(
     flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
 ) -> list[str]:
-    """What is wrong with them."""
+    """Return the problems of these sources."""
     with pytest.raises(SettingsError) as caught:
         load(flags, environment, config)
     return caught.value.problems
 
 
 def problems(**variables: str) -> list[str]:
-    """What is wrong with ``WORKER_*`` variables."""
+    """Return the problems of ``WORKER_*`` variables."""
     return problems_of({}, {f"WORKER_{name.upper()}": v for name, v in variables.items()}, None)
 
 
 def test_nothing_said_is_the_contract() -> None:
-    """Somebody who sets nothing gets the defaults of design.md, section 7."""
+    """Without any source, every setting has its documented default."""
     expected = Settings(
         database_url="sqlite:///videos.db",
         api_url="https://api-eu.valossa.com/core/1.0",
@@ -79,7 +79,7 @@ def test_nothing_said_is_the_contract() -> None:
 
 
 def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
-    """What is nearer to the person who started it wins, and each value says where it came from."""
+    """Flag, environment, file and default win in that order, and each value names its source."""
     config = toml(tmp_path, 'rate = 2\nconcurrency = 2\nmax_attempts = 2\ndatabase_url = "f.db"')
     environment = {"WORKER_RATE": "3", "WORKER_CONCURRENCY": "3", "WORKER_CONFIG": config}
     flags = {"rate": 4, "concurrency": None, "database_url": "flag.db"}
@@ -132,14 +132,14 @@ VALUES: dict[str, tuple[str, object]] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_has_a_variable_and_a_line_of_help(name: str) -> None:
-    """No setting can be forgotten in the environment, and none stands there unexplained."""
+    """Every setting has a variable and a line of help."""
     text, value = VALUES[name]
     loaded = from_environment(**{name: text})
     assert (value, f"WORKER_{name.upper()}") == (
         getattr(loaded.settings, name),
         loaded.sources[name],
     )
-    assert settings.help_of(name)
+    assert help_of(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,7 +155,7 @@ def test_a_file_takes_every_setting_in_its_own_type(tmp_path: Path, name: str) -
 
 
 def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) -> None:
-    """config/worker.toml is no rumour: with its # taken away it is what holds without it."""
+    """config/worker.toml with its # removed is equal to the defaults."""
     lines = (CHECKOUT / "config" / "worker.toml").read_text(encoding="utf-8").splitlines()
     shown = [line.removeprefix("# ") for line in lines if line.startswith("# ") and " = " in line]
     values = [line for line in shown if line.split(" = ")[0] in NAMES]
@@ -204,7 +204,7 @@ NUMBER = "must be a number below 1,000,000,000"
 def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
     name: str, value: str, fault: str
 ) -> None:
-    """Nobody has to guess which of many settings stops the program, or what it would take."""
+    """A wrong value is reported with its setting, its source and the values allowed."""
     shown = repr(value)[:200]
     variable = f"WORKER_{name.upper()}"
     assert [f"{name} = {shown} ({variable}): {fault}"] == problems(**{name: value})
@@ -237,7 +237,7 @@ def test_a_file_is_held_to_the_same(tmp_path: Path, line: str, problem: str) -> 
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
-    """One start is enough to learn everything that has to be mended, and in one order."""
+    """One start reports every problem, in a fixed order."""
     file = toml(tmp_path, 'log_level = "loud"\nbatch = 1\napi = "x"\nconcurency = 4')
     environment = {"WORKER_RATE": "0", "WORKER_RAET": "1", "WORKER_POLL_SECONDS": "x"}
     assert [
@@ -277,7 +277,7 @@ TOO_FAST = "is more than 100,000 a second: lower rate"
 
 
 def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) -> None:
-    """What no setting is guilty of alone is found too, with where both came from."""
+    """Two settings that contradict each other are both named with their sources."""
     at = toml(tmp_path, "period_seconds = 0.01\ntimeout_seconds = 5")
     assert [
         f"rate = 5000 (WORKER_RATE) with period_seconds = 0.01 ({at}) {TOO_FAST}",
@@ -297,7 +297,7 @@ def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) 
     ],
 )
 def test_an_address_is_https_or_on_this_machine(url: str) -> None:
-    """The imitation of the API can be used without TLS, and nothing else."""
+    """Only a server on this machine may be used without TLS."""
     assert url == from_environment(api_url=url).settings.api_url
 
 
@@ -360,7 +360,7 @@ def test_what_is_not_toml_is_one_problem(tmp_path: Path, content: bytes, reason:
     ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
 )
 def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, reason: str) -> None:
-    """A file that was named and is not there is never taken for no file."""
+    """A named file that is missing is a problem."""
     file = os.path.normpath(tmp_path / name)
     what = f"cannot be read: {reason}: name another, or none"
     assert [f"the settings file {file} (--config) {what}"] == problems_of({}, {}, file)
@@ -372,7 +372,7 @@ def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, name: str, re
 def test_whatever_the_environment_says_ends_in_settings_or_problems(said: dict[str, str]) -> None:
     """No value of a variable makes a traceback, and each wrong one is named."""
     environment = {f"WORKER_{name.upper()}": value for name, value in said.items()}
-    found = settings.survey({}, environment, None)
+    found = survey({}, environment, None)
     assert set(said) == {name for name in NAMES if found.sources[name] != "default"}
     named = {problem.split(" = ")[0] for problem in found.problems}
     assert found.faulty == found.faulty & named & set(said)
@@ -380,7 +380,7 @@ def test_whatever_the_environment_says_ends_in_settings_or_problems(said: dict[s
 
 def test_a_survey_goes_on_with_what_is_right() -> None:
     """``check`` can look at the rest although one setting is wrong; the wrong one is marked."""
-    found = settings.survey({}, {"WORKER_RATE": "x", "WORKER_CONCURRENCY": "3"}, None)
+    found = survey({}, {"WORKER_RATE": "x", "WORKER_CONCURRENCY": "3"}, None)
     assert (1, 3) == (found.settings.rate, found.settings.concurrency)
     assert (f"rate = 'x' (WORKER_RATE): {WHOLE}",) == found.problems
     assert frozenset({"rate"}) == found.faulty
@@ -391,7 +391,7 @@ def test_a_survey_goes_on_with_what_is_right() -> None:
 
 
 def key_file(folder: Path, content: bytes) -> str:
-    """A file for VALOSSA_API_KEY_FILE."""
+    """Write a file for VALOSSA_API_KEY_FILE and return its path."""
     file = folder / "key"
     file.write_bytes(content)
     return str(file)
@@ -410,7 +410,7 @@ def test_the_key_comes_from_the_file_that_is_named(tmp_path: Path) -> None:
 
 
 def test_no_text_of_a_key_shows_it() -> None:
-    """Law 11: a key that is printed, formatted or logged by accident stays secret."""
+    """Law 11: no text form of a key shows it."""
     key = Key(SECRET, "VALOSSA_API_KEY")
     texts = [repr(key), str(key), f"{key}", f"{key!r}", repr([key]), repr({"key": key})]
     assert [] == [text for text in texts if SECRET in text]
@@ -472,7 +472,7 @@ def test_a_file_that_holds_no_key_is_refused_unseen(
     ("name", "reason"), [("missing", "No such file or directory"), (".", "Is a directory")]
 )
 def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
-    """A path that is wrong is told apart from a key that is."""
+    """An unreadable key file is reported with its path."""
     file = os.path.normpath(tmp_path / name)
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY_FILE": file})
@@ -481,7 +481,7 @@ def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reas
 
 
 def test_a_key_file_without_a_name_is_told_as_such() -> None:
-    """A variable that was emptied by mistake would look like a folder."""
+    """An emptied variable is reported as a missing name."""
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY_FILE": ""})
     expected = "VALOSSA_API_KEY_FILE is empty: name the file that holds the key, or unset it"
@@ -489,7 +489,7 @@ def test_a_key_file_without_a_name_is_told_as_such() -> None:
 
 
 def test_two_sources_of_a_key_are_one_too_many(tmp_path: Path) -> None:
-    """Which of two keys would be charged is never left to a rule that nobody knows."""
+    """Two sources of a key at once are refused."""
     file = key_file(tmp_path, SECRET.encode())
     with pytest.raises(SettingsError) as caught:
         read_key({"VALOSSA_API_KEY": SECRET, "VALOSSA_API_KEY_FILE": file})

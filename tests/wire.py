@@ -1,4 +1,4 @@
-"""A server on a bare socket that follows a script: for what the simulator cannot do to a client."""
+"""Serve a script on a bare socket, for answers that the simulator cannot give."""
 
 import asyncio
 import re
@@ -42,7 +42,7 @@ class Line:
         self.received = b""
 
     async def request(self) -> bytes:
-        """Wait for one whole request, head and body."""
+        """Wait for one whole request, head and body, and return it."""
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         whole = head + await self._reader.readexactly(int(length[1]) if length else 0)
@@ -50,7 +50,7 @@ class Line:
         return whole
 
     async def rest(self) -> bytes:
-        """Wait for the client's end and give what came until then."""
+        """Wait for the client's end and return every byte received."""
         try:
             while data := await self._reader.read(65_536):
                 self.received += data
@@ -101,7 +101,7 @@ class Wire:
 
     @property
     def url(self) -> str:
-        """Where the API would be."""
+        """Return the address of the API on this server."""
         scheme, host = ("https", "localhost") if self._tls else ("http", LOOPBACK)
         return f"{scheme}://{host}:{self.port}/core/1.0"
 
@@ -129,7 +129,7 @@ class Wire:
             raise ExceptionGroup("a script failed", self._failures)
 
     def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Not a coroutine: asyncio keeps the tasks that it starts itself to itself."""
+        """Start the script's task; asyncio hides the tasks of coroutines that it starts itself."""
         line = Line(reader, writer)
         talk = asyncio.get_running_loop().create_task(self._talk(line, writer))
         self._talks.add(talk)
@@ -152,19 +152,19 @@ class Wire:
 
 
 def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    """A response with a true Content-Length, unless ``headers`` names another."""
+    """Return a response with a true Content-Length, unless ``headers`` names another."""
     fields = {"Content_Type": "application/json", "Content_Length": str(len(body)), **headers}
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
     return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode() + body
 
 
 def job(job_id: str) -> bytes:
-    """The body of a success."""
+    """Return the body of a success."""
     return b'{"job_id": "%s"}' % job_id.encode()
 
 
 def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's side of TLS, and the file that a client must trust."""
+    """Return the server's TLS context and the file that a client must trust."""
     path = folder / "localhost.pem"
     path.write_text(CERTIFICATE)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,7 +174,7 @@ def self_signed(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 @contextmanager
 def free_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody else will."""
+    """Yield a port on which no program listens."""
     with socket.socket() as held:
         held.bind((LOOPBACK, 0))
         yield held.getsockname()[1]
@@ -182,7 +182,7 @@ def free_port() -> Iterator[int]:
 
 @contextmanager
 def full_backlog() -> Iterator[int]:
-    """A port whose queue of new connections is full: to connect takes for ever."""
+    """Yield a port whose queue of new connections is full: a connect to it never ends."""
     with socket.socket() as listening:
         listening.bind((LOOPBACK, 0))
         listening.listen(0)
@@ -197,7 +197,7 @@ def full_backlog() -> Iterator[int]:
 
 @contextmanager
 def narrow() -> Iterator[socket.socket]:
-    """A listening socket that takes in next to nothing before it is read."""
+    """Yield a listening socket that receives next to nothing before it is read."""
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         listening.bind((LOOPBACK, 0))
@@ -206,7 +206,7 @@ def narrow() -> Iterator[socket.socket]:
 
 
 def read_all(listening: socket.socket) -> tuple[bytes, bool]:
-    """What the next client sent, and whether it ended in good order."""
+    """Return the bytes of the next client, and True if it ended in good order."""
     accepted, _ = listening.accept()
     received = bytearray()
     with accepted:

@@ -26,9 +26,9 @@ rooms
                changes, imports, bulk, counts, statistics, workers, relocation
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
-  db/          a queue's database: database, address, schema, sqlite, threaded, postgres,
+  db/          a queue's database: database, address, schema, sqlite, postgres,
                postgres_listener, postgres_errors, statements, batch, migrate
-  settings     flags, environment and file as one frozen object
+  settings     every setting, frozen; settings_sources: flags, environment and file as settings
   log          how events look, and the list of their names
   clock        time as an argument
   core/        the decisions, pure: model, request, signed_link, classify, decide, backoff, breaker,

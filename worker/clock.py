@@ -1,4 +1,4 @@
-"""Time as an argument: the wall clock for the table, a monotonic one for waiting; and waiting."""
+"""Pass time as an argument: a wall clock for the table, a monotonic one for waiting."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,12 +14,12 @@ class Clock:
     monotonic: Callable[[], float]
 
     def until(self, moment: datetime) -> float:
-        """The monotonic second at which the wall clock will show ``moment``."""
+        """Return the monotonic second at which the wall clock will show ``moment``."""
         return self.monotonic() + (moment - self.now()).total_seconds()
 
 
 async def sleep_or_event(event: asyncio.Event, seconds: float) -> None:
-    """Wait so long, but no longer than until ``event``."""
+    """Wait for ``seconds``, or until ``event`` is set if that is earlier."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
@@ -28,18 +28,18 @@ async def sleep_or_event(event: asyncio.Event, seconds: float) -> None:
 
 @dataclass(slots=True)
 class Steps:
-    """Whether the wall clock was set: how far it was ahead of the monotonic one when last noted.
-    A machine that slept looks like one whose clock was set forward.
+    """The lead of the wall clock over the monotonic one when last noted, to detect a clock that was
+    set. A machine that slept looks like one whose clock was set forward.
     """
 
     apart: timedelta | None = None
 
     def since(self, now: datetime, monotonic: float) -> timedelta | None:
-        """By how much the wall clock was set since it was noted, None if it never was."""
+        """Return the step of the wall clock since it was noted, None if it never was."""
         return None if self.apart is None else _apart(now, monotonic) - self.apart
 
     def note(self, now: datetime, monotonic: float) -> None:
-        """Take this reading of both clocks for the one to compare with."""
+        """Note this reading of both clocks."""
         self.apart = _apart(now, monotonic)
 
 

@@ -1,4 +1,4 @@
-"""How events look, and the list of their names. Knows no business."""
+"""Name every event and format its line. Knows no verb of the queue."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ Log = FilteringBoundLogger
 
 
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-"""Without the values of variables, in which the key may stand (law 11)."""
+"""Without the values of variables, which may hold the key (law 11)."""
 
 
 class Event(StrEnum):
@@ -43,8 +43,8 @@ class Event(StrEnum):
 
 
 def configure(level: str, form: str) -> None:
-    """Write to stderr, as lines for people on a terminal and as JSON elsewhere, unless ``form``
-    ("console" or "json") says which.
+    """Write to stderr: lines for people on a terminal, JSON elsewhere. ``form`` is "auto", or
+    forces "console" or "json".
     """
     colors = sys.stderr.isatty()
     console = form == "console" or (form == "auto" and colors)
@@ -68,15 +68,14 @@ def configure(level: str, form: str) -> None:
 
 
 _LINE = json.JSONEncoder(default=repr)
-"""Made once: to make it takes longer than to use it."""
+"""Made once, since making it takes longer than one use."""
 
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
-    """A line for machines."""
     return _LINE.encode(event)
 
 
 def logger() -> Log:
-    """The program's log, as configured by now."""
+    """Return the program's log as it is configured."""
     log: Log = structlog.get_logger().bind()
     return log

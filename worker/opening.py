@@ -1,6 +1,6 @@
-"""A queue's database, opened to be worked on or looked at; made, migrated and moved on the way.
+"""Open a queue's database to work on it or to read it; make, migrate and move it on the way.
 
-Whatever cannot be used is refused with the way out. Knows no verb of the queue.
+Refuses a database that cannot be used, and says the way out. Knows no verb of the queue.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open, to work on it; one that is missing, of another schema, or has moved, is
-    refused with the way out. Raises DatabaseProblem.
+    """Yield the open database to work on it. Raises DatabaseProblem if it is missing, of another
+    schema, or has moved.
     """
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
@@ -35,8 +35,8 @@ async def existing_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def change(database: Database, work: Callable[[Connection, datetime], T], purpose: str) -> T:
-    """``work``'s result, in a transaction that sees whether the queue has moved meanwhile; it gets
-    the time of the queue (UTC). Raises what ``work`` raises, or DatabaseProblem.
+    """Return the result of ``work``, which gets the time of the queue (UTC). Raises what ``work``
+    raises, or DatabaseProblem if the queue has moved meanwhile.
     """
 
     def checked(connection: Connection) -> T:
@@ -54,8 +54,8 @@ def _must_be_here(connection: Connection, database: Database) -> None:
 
 @asynccontextmanager
 async def readable_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open, to look at it; one that is missing or of another schema is refused with
-    the way out. Raises DatabaseProblem.
+    """Yield the open database to read it. Raises DatabaseProblem if it is missing or of another
+    schema.
     """
     address = address_of(settings.database_url)
     if not _is_there(address):
@@ -72,19 +72,19 @@ async def readable_database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def made_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database, open; a missing one is made, an old schema is not touched. Raises
+    """Yield the open database; a missing one is made, an old schema is not touched. Raises
     DatabaseProblem.
     """
     address = address_of(settings.database_url)
-    if not _is_there(address) or (isinstance(address, Server) and await _is_empty(settings)):
+    if not _is_there(address) or (isinstance(address, Server) and await _is_bare(settings)):
         await migrate(settings)
     async with existing_database(settings) as database:
         yield database
 
 
 def _is_there(address: File | Server) -> bool:
-    """Whether the file exists, of a server only whoever connects can tell; a path that cannot even
-    be asked for is a DatabaseProblem.
+    """Return False if a file is missing; a server counts as there. Raises DatabaseProblem for a
+    path that the system refuses.
     """
     if isinstance(address, Server):
         return True
@@ -96,8 +96,8 @@ def _is_there(address: File | Server) -> bool:
         ) from error
 
 
-async def _is_empty(settings: Settings) -> bool:
-    """Whether the database has no tables of this program."""
+async def _is_bare(settings: Settings) -> bool:
+    """Return True if the database has no tables of this program."""
     async with wiring.database(settings) as database:
         return await database.read(schema_of) is None
 
@@ -139,23 +139,23 @@ async def move(
 
 
 async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
-    """Make the tables of a target that has none, but for a source whose ``mark`` says that it must
-    not move there; an old schema is not touched. Raises DatabaseProblem.
+    """Make the tables of a target that has none; an old schema is not touched. Raises
+    DatabaseProblem if the source's ``mark`` forbids to move there.
     """
     name = shown(target.database_url)
     if mark not in {None, name, on_its_way(name)}:
         raise DatabaseProblem(f"database {shown(source)} {sentence(mark or '')}")
     if mark == name and not _is_there(address_of(target.database_url)):
-        told = f"database {shown(source)} has moved to {name}, which is missing"
-        raise DatabaseProblem(f"{told}: restore a backup of it")
-    async with wiring.database(target) as database:
-        bare = await database.read(schema_of) is None
-    if bare:
+        raise DatabaseProblem(
+            f"database {shown(source)} has moved to {name}, which is missing: restore a backup of "
+            "it"
+        )
+    if await _is_bare(target):
         await migrate(target)
 
 
 def shown(url: str) -> str:
-    """The URL of a database as it may be shown, the same from every folder. Raises
+    """Return a database's URL without its secrets, the same from every folder. Raises
     DatabaseProblem.
     """
     address = address_of(url)

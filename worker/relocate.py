@@ -1,12 +1,13 @@
-"""A queue moves to another database, and a move that was broken off goes on. Knows no SQL.
+"""Move a queue to another database, or continue a move that was broken off. Knows no SQL.
 
-The order of the marks is what makes it safe at every point: the target is marked as unfinished
-before the source is, and is opened only after the source says for good where the queue is.
+The order of the marks makes it safe at every point: the target is marked as unfinished before the
+source is marked, and is opened only after the source names the queue's new place for good.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection, Table
 
@@ -16,15 +17,15 @@ from worker.store import leases, relocation, shared_state
 from worker.store.relocation import Census, TableRow
 
 LOOK_SECONDS = 1.0
-"""Between two looks at what is in flight."""
+"""Between two checks for claims in flight."""
 
-TOLD_ROWS = 100_000
-"""After so many rows it is said how far it is."""
+ROWS_A_REPORT = 100_000
+"""Rows copied between two lines of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What is there now, and how many rows of each table this very move has copied."""
+    """The result of a move: the rows now there, and the rows of each table copied by this call."""
 
     census: Census
     copied: Mapping[str, int]
@@ -32,9 +33,9 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A move from ``source`` to ``target``, which are named as people read them. ``tell`` is called
-    with what there is to wait for, ``pause`` waits for seconds, ``now`` gives
-    the time of the source (UTC); ``who`` is named in the history for the doubts that leases leave.
+    """A move from ``source`` to ``target``, whose names are for people. ``tell`` gets lines of
+    progress, ``pause`` waits for seconds, ``now`` gives the time of the source (UTC). ``who`` is
+    written to the history for the doubts that expired leases leave.
     """
 
     source: Database
@@ -47,7 +48,7 @@ class Move:
     pause: Callable[[float], Awaitable[None]]
 
     async def run(self) -> Moved:
-        """Move, or go on with it, or find that it is done. Raises DatabaseProblem."""
+        """Begin the move, continue it, or find it done. Raises DatabaseProblem."""
         mark = await self.source.read(_mark)
         if (await self.target.read(lambda c: self._plan(mark, c))).done:
             return Moved(census=await self.target.read(relocation.census), copied={})
@@ -58,7 +59,7 @@ class Move:
         return Moved(census=await self._conclude(), copied=copied)
 
     def _plan(self, source_mark: str | None, target: Connection) -> MoveState:
-        """The move as it stands. Raises DatabaseProblem where it must not go on."""
+        """Return the state of the move. Raises DatabaseProblem if it must not go on."""
         plan = MoveState(
             source=self.source_name,
             target=self.target_name,
@@ -74,7 +75,7 @@ class Move:
         if self._plan(source_mark, target).target_mark is not None:
             return
         relocation.mark(target, copy_of(self.source_name))
-        if not relocation.is_empty(target):  # the mark has waited for what had begun before it
+        if not relocation.is_empty(target):  # the mark has waited for earlier writers
             raise DatabaseProblem(not_empty(self.target_name))
 
     def _begin_source(self, source: Connection) -> None:
@@ -82,28 +83,30 @@ class Move:
             relocation.mark(source, on_its_way(self.target_name))
 
     def _held_source(self, source: Connection, *more: str | None) -> str | None:
-        """The source's mark, which is one of this move, or of ``more``. Raises DatabaseProblem."""
+        """Return the source's mark. Raises DatabaseProblem if it is not one of this move or of
+        ``more``.
+        """
         mark = _mark(source)
         if mark not in {on_its_way(self.target_name), self.target_name, *more}:
             raise _interfered(self.source_name)
         return mark
 
     def _held_target(self, target: Connection) -> None:
-        """Raises DatabaseProblem where the target does not bear the mark of this move any more."""
+        """Raise DatabaseProblem if the target lost the mark of this move."""
         if _mark(target) != copy_of(self.source_name):
             raise _interfered(self.target_name)
 
     async def _nothing_in_flight(self) -> None:
-        """Wait until every claim is settled, or its lease has run out into a doubt."""
-        told: datetime | None = None
+        """Wait until every claim is settled, or its lease has expired into a doubt."""
+        reported: datetime | None = None
         while True:
             number, until = await self.source.write(
                 self._in_flight, "to wait for what is in flight"
             )
             if until is None:
                 return
-            if until != told:
-                told = until
+            if until != reported:
+                reported = until
                 self.tell(
                     f"{number} in flight in {self.source_name}: waiting until they are settled, or "
                     f"their leases end, at {until:%Y-%m-%d %H:%M:%S} UTC at the latest"
@@ -115,24 +118,21 @@ class Move:
         return relocation.in_flight(source)
 
     async def _copy(self, table: Table) -> int:
-        """Copy what is missing; how many rows that were."""
-        copied, told = 0, TOLD_ROWS
-        while (done := await self._copy_more(table)) is not None:
-            copied += done
-            if copied >= told:
-                told += TOLD_ROWS
+        """Copy the missing rows and return their number."""
+        copied, report_at = 0, ROWS_A_REPORT
+        while True:
+            after = await self.target.read(partial(relocation.highest, table=table))
+            rows = await self.source.read(partial(relocation.rows, table=table, after=after))
+            if not rows:
+                return copied
+            copied += await self._put_some(table, after, rows)
+            if copied >= report_at:
+                report_at += ROWS_A_REPORT
                 self.tell(f"{table.name}: {copied:,} rows copied")
-        return copied
-
-    async def _copy_more(self, table: Table) -> int | None:
-        """Copy the next rows; how many, None where there are no more."""
-        after = await self.target.read(lambda c: relocation.highest(c, table))
-        rows = await self.source.read(lambda c: relocation.rows(c, table, after))
-        return await self._put_some(table, after, rows) if rows else None
 
     async def _put_some(self, table: Table, after: int, rows: Sequence[TableRow]) -> int:
-        """Add rows; where the target refuses one of them, only what precedes it, and where that is
-        the first, DatabaseProblem is raised, which quotes no value.
+        """Add rows and return their number; if the target refuses one, add only rows before it.
+        Raises DatabaseProblem, which quotes no value, if the first row is refused.
         """
         try:
             return await self.target.write(
@@ -150,7 +150,7 @@ class Move:
             ) from error
 
     def put(self, target: Connection, table: Table, after: int, rows: Sequence[TableRow]) -> int:
-        """Add rows, where nobody else has done so meanwhile; how many were added."""
+        """Add rows and return their number, 0 if another process has added rows meanwhile."""
         self._held_target(target)
         if relocation.highest(target, table) != after:
             return 0
@@ -158,7 +158,7 @@ class Move:
         return len(rows)
 
     async def _conclude(self) -> Census:
-        """Take over what is shared, compare, and open the target."""
+        """Copy the shared state, compare both sides, and open the target."""
         wanted, known = await self.source.read(
             lambda c: (relocation.census(c), relocation.shared(c))
         )

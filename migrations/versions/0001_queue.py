@@ -1,4 +1,4 @@
-"""The queue: videos, their history, the account that all processes share.
+"""Create the queue: videos, their history, and the one row that all processes share.
 
 Safe while no worker runs (there is nothing before it).
 """
@@ -173,7 +173,7 @@ TABLES = {
     "postgresql": (POSTGRESQL_VIDEOS, POSTGRESQL_HISTORY, POSTGRESQL_ACCOUNT),
 }
 
-# PostgreSQL's usual index refuses texts of more than 2,704 bytes; signed links can be longer.
+# PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 LONG = {"sqlite": "", "postgresql": "USING hash "}
 
 INDEXES = (
@@ -190,7 +190,7 @@ INDEXES = (
 
 
 def upgrade() -> None:
-    """Make the tables, and the account's one row."""
+    """Make the tables and the shared row."""
     dialect = op.get_context().dialect.name
     for table in TABLES[dialect]:
         op.execute(table)

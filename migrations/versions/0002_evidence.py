@@ -1,4 +1,4 @@
-"""What the settling of doubts needs: when the API's list was asked for and read, and two indexes.
+"""Add columns and indexes for doubts: when the API's list was requested and read.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -28,7 +28,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away."""
+    """Drop the columns and the indexes."""
     op.execute("DROP INDEX videos_request_id")
     op.execute("DROP INDEX videos_look_ups")
     op.execute("ALTER TABLE account DROP COLUMN list_read_at")

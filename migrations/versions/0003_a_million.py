@@ -1,4 +1,4 @@
-"""What a million rows need: indexes that alone answer how many there are.
+"""Serve a million rows: add indexes from which the rows are counted.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Narrow them, take them away."""
+    """Narrow the two indexes, drop the added ones."""
     op.execute("DROP INDEX history_others")
     op.execute("DROP INDEX history_jobs")
     op.execute("CREATE INDEX history_jobs ON history (at) WHERE job_id IS NOT NULL")

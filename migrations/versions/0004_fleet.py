@@ -1,5 +1,5 @@
-"""What a fleet needs: who works on the queue, where the queue has moved to, what wakes a worker, and
-by which reading of the clock the pace was written.
+"""Serve several workers: a row for each, the new place of a moved queue, notifications that wake a
+worker, and the time at which the pace was written.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -28,7 +28,7 @@ WORDS = {
     "postgresql": {"moment": "TIMESTAMP WITH TIME ZONE", "options": ""},
 }
 
-# A connection may break while it commits: this is how its owner learns whether that was done.
+# A connection may break in a commit: its owner reads here if the transaction was committed.
 COMMITS = """\
 CREATE TABLE commits (
     session TEXT NOT NULL PRIMARY KEY,
@@ -36,7 +36,7 @@ CREATE TABLE commits (
     at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL
 )"""
 
-# SQLite shows every commit to whoever looks; PostgreSQL has to be told what is worth a word.
+# SQLite shows every commit to a watcher; PostgreSQL has to notify of new work.
 WAKING = (
     """\
 CREATE FUNCTION valossa_ingest_wake() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -70,7 +70,7 @@ UNWAKING = (
 
 
 def upgrade() -> None:
-    """Add the table, the columns, and what wakes."""
+    """Add the tables, the columns and the triggers."""
     dialect = op.get_context().dialect.name
     op.execute(WORKERS.format(**WORDS[dialect]))
     op.execute("ALTER TABLE account ADD COLUMN moved_to TEXT")
@@ -80,7 +80,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them away."""
+    """Drop the tables, the columns and the triggers."""
     for statement in UNWAKING if op.get_context().dialect.name == "postgresql" else ():
         op.execute(statement)
     op.execute("ALTER TABLE account DROP COLUMN written_at")

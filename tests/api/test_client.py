@@ -55,7 +55,7 @@ ROOT = Path(__file__).parents[2]
 def client(
     url: str, *, key: str = KEY, slots: int = 1, connect: float = 5.0, timeout: float = 5.0
 ) -> Api:
-    """A client whose clock stands still."""
+    """Return a client whose clock stands still."""
     return Api(
         url=url,
         key=key,
@@ -68,7 +68,7 @@ def client(
 
 
 def numbered(name: str) -> Json:
-    """A body that the simulator's book knows by this name."""
+    """Return a body that the simulator's book knows by this name."""
     return {
         "media": {
             "video": {"url": f"https://v.example/{name}"},
@@ -78,17 +78,17 @@ def numbered(name: str) -> Json:
 
 
 def go() -> None:
-    """Nothing speaks against sending."""
+    """Allow the request to be sent."""
 
 
 class Asked:
-    """Says nothing against sending, and counts how often it was asked."""
+    """A check that allows every request and counts its calls."""
 
     def __init__(self) -> None:
         self.times = 0
 
     def __call__(self) -> None:
-        """Once more."""
+        """Count one call."""
         self.times += 1
 
 
@@ -98,13 +98,13 @@ async def post(api: Api, body: Json = BODY) -> Outcome:
 
 
 async def turned(turns: int) -> None:
-    """Let the event loop turn that often, for what has come to be read."""
+    """Let the event loop turn that often, so that received bytes are read."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
 
 def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
-    """A script: read the request, say the parts one after the other, close, or stay silent."""
+    """Return a script: read the request, send the parts one by one, then close or stay silent."""
 
     async def script(line: Line) -> None:
         await line.request()
@@ -120,7 +120,7 @@ def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
 
 
 async def ended(script: Script, timeout: float = 5.0, key: str = KEY) -> Outcome:  # noqa: ASYNC109
-    """What one POST to such a server ends in."""
+    """Return the outcome of one POST to such a server."""
     async with (
         Wire(script) as wire,
         client(wire.url, timeout=timeout, key=key) as api,
@@ -132,7 +132,7 @@ async def ended(script: Script, timeout: float = 5.0, key: str = KEY) -> Outcome
 
 
 def expected_of(status: int) -> type[Outcome]:
-    """The line of the outcome table for a status with the documented error body."""
+    """Return the outcome table's line for a status with the documented error body."""
     by_status = {
         **dict.fromkeys((401, 402, 403), AccountRefused),
         **dict.fromkeys((404, 405, 407, 421, 426), WrongAddress),
@@ -145,7 +145,7 @@ def expected_of(status: int) -> type[Outcome]:
 
 
 async def test_every_status_has_its_outcome() -> None:
-    """A status of the outcome table ends in something else when a real server says it."""
+    """Every status ends in its outcome when a real server sends it."""
     statuses = range(200, 600)
     script = {number: str(status) for number, status in enumerate(statuses, start=1)}
     async with Simulator(Options(script=script)) as simulator, client(simulator.url) as api:
@@ -156,7 +156,7 @@ async def test_every_status_has_its_outcome() -> None:
 
 
 async def test_a_proxys_page_says_nothing_of_the_job() -> None:
-    """A server error without the documented body is taken for a clear answer."""
+    """A server error without the documented body is in doubt."""
     statuses = range(500, 600)
     script = {number: f"proxy-{status}" for number, status in enumerate(statuses, start=1)}
     async with Simulator(Options(script=script)) as simulator, client(simulator.url) as api:
@@ -186,7 +186,7 @@ KIND_ENDS: dict[str, tuple[type[Outcome], int | None]] = {
 
 
 def test_every_kind_of_trouble_is_in_the_table() -> None:
-    """The simulator knows a trouble that no test here meets."""
+    """Every trouble that the simulator knows is tested here."""
     assert {kind for kind in KINDS if "STATUS" not in kind} == set(KIND_ENDS)
 
 
@@ -194,8 +194,8 @@ def test_every_kind_of_trouble_is_in_the_table() -> None:
 async def test_a_kind_of_trouble_has_its_outcome(
     kind: str, end: tuple[type[Outcome], int | None]
 ) -> None:
-    """A trouble that the simulator makes ends in something else than the table says, or what was
-    bought is not what is said.
+    """Each trouble of the simulator ends in the table's outcome, and the purchases are the reported
+    ones.
     """
     options = Options(script={1: kind})
     async with Simulator(options) as simulator, client(simulator.url, timeout=0.3) as api:
@@ -239,7 +239,7 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("script", ACCEPTED.values(), ids=ACCEPTED)
 async def test_a_job_id_is_read(script: Script) -> None:
-    """A job id that came whole is not taken for what it is, and a known purchase is forgotten."""
+    """A job id that came whole is read, however the answer ends."""
     # aiohttp tells the reader of a body nothing of a bad chunk: only the time-out ends that one.
     outcome = await ended(script, timeout=0.5)
     assert isinstance(outcome, Accepted)
@@ -304,7 +304,7 @@ IN_DOUBT: dict[str, tuple[Script, int | None]] = {
 
 @pytest.mark.parametrize(("script", "status"), IN_DOUBT.values(), ids=IN_DOUBT)
 async def test_what_nobody_can_know_is_a_doubt(script: Script, status: int | None) -> None:
-    """An answer that tells nothing is taken for a clear one, or its status is not the server's."""
+    """An answer that tells nothing is in doubt, with the server's status."""
     outcome = await ended(script, timeout=0.3)
     assert (InDoubt, status) == (type(outcome), outcome.status)
 
@@ -362,12 +362,12 @@ CLEAR: dict[str, tuple[Script, Outcome]] = {
 
 @pytest.mark.parametrize(("script", "expected"), CLEAR.values(), ids=CLEAR)
 async def test_a_clear_answer_is_read_as_it_is(script: Script, expected: Outcome) -> None:
-    """Status, message or Retry-After of a clear answer are not those that the server sent."""
+    """Status, message and Retry-After of a clear answer are the server's."""
     assert expected == await ended(script)
 
 
 async def test_the_end_of_a_huge_body_is_not_waited_for() -> None:
-    """A server that goes on for ever holds a slot for longer than it takes to read the limit."""
+    """An exchange ends as soon as the limit of a body is read."""
     endless = b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * (BODY_LIMIT + 1)
     async with asyncio.timeout(5):
         outcome = await ended(saying(endless, stay=True), timeout=60)
@@ -376,7 +376,7 @@ async def test_the_end_of_a_huge_body_is_not_waited_for() -> None:
 
 
 async def test_a_body_that_drips_is_cut_off_in_time() -> None:
-    """A server that says a little at a time makes an exchange last longer than its time-out."""
+    """A body that comes slowly does not outlast the time-out."""
 
     async def drip(line: Line) -> None:
         await line.request()
@@ -394,7 +394,7 @@ async def test_a_body_that_drips_is_cut_off_in_time() -> None:
 
 
 async def not_sent(api: Api, body: Json = BODY) -> tuple[type[Outcome], int]:
-    """What a POST there ends in, and how often it was asked whether it may leave."""
+    """Return the outcome of a POST there, and the calls of its last check."""
     asked = Asked()
     async with api:
         outcome = await api.new_job(body, asked)
@@ -419,20 +419,20 @@ NOT_SENT = (NotSent, 0)
     ],
 )
 async def test_an_address_that_leads_nowhere_is_not_sent_to(url: str) -> None:
-    """A name that cannot be resolved makes a doubt, or an exception."""
+    """A name that cannot be resolved ends as not sent."""
     ended_in = await not_sent(client(url))
     assert NOT_SENT == ended_in
 
 
 async def test_a_refused_connection_is_not_sent() -> None:
-    """A port on which nobody listens makes a doubt."""
+    """A closed port ends as not sent."""
     with free_port() as port:
         ended_in = await not_sent(client(f"http://{LOOPBACK}:{port}"))
     assert NOT_SENT == ended_in
 
 
 async def test_tls_to_a_plain_port_is_not_sent() -> None:
-    """A handshake that fails makes a doubt, although not a byte of HTTP was sent."""
+    """A failed handshake ends as not sent."""
 
     async def plain(line: Line) -> None:
         line.say(b"220 ready\r\n")
@@ -444,7 +444,7 @@ async def test_tls_to_a_plain_port_is_not_sent() -> None:
 
 
 async def test_an_untrusted_certificate_is_not_sent_to(tmp_path: Path) -> None:
-    """The key is shown to a server that could not prove who it is."""
+    """A server with an untrusted certificate receives no request."""
     context, _ = self_signed(tmp_path)
     async with Wire(saying(answer(JOB)), tls=context) as wire:
         ended_in = await not_sent(client(wire.url))
@@ -452,7 +452,7 @@ async def test_an_untrusted_certificate_is_not_sent_to(tmp_path: Path) -> None:
 
 
 async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
-    """A connect time-out makes a doubt, or takes as long as a whole exchange may."""
+    """A connect time-out ends as not sent, long before the exchange's own time-out."""
     async with asyncio.timeout(5):
         with full_backlog() as port:
             ended_in = await not_sent(client(f"http://{LOOPBACK}:{port}", connect=0.2, timeout=60))
@@ -460,7 +460,7 @@ async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
 
 
 async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
-    """A request that found all connections busy makes a doubt."""
+    """A request that finds every connection busy ends as not sent."""
     options = Options(script={1: "stall", 2: "stall"})
     async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
         first = asyncio.create_task(post(api, numbered("first")))
@@ -475,7 +475,7 @@ async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
 
 
 async def test_a_body_that_cannot_be_written_is_not_sent() -> None:
-    """A text that is no Unicode ends the run instead of the attempt."""
+    """A text that is no Unicode ends its own attempt as not sent."""
     async with Wire(saying(answer(JOB))) as wire:
         ended_in = await not_sent(client(wire.url), {"media": "\ud800"})
         assert [] == wire.lines
@@ -483,7 +483,7 @@ async def test_a_body_that_cannot_be_written_is_not_sent() -> None:
 
 
 async def test_any_failure_has_an_outcome() -> None:
-    """An exception that nobody thought of escapes from an exchange."""
+    """An unforeseen exception ends in an outcome."""
 
     def fail() -> None:
         raise ZeroDivisionError("odd")
@@ -496,7 +496,7 @@ async def test_any_failure_has_an_outcome() -> None:
 
 
 async def test_a_withheld_request_leaves_nothing_on_the_wire() -> None:
-    """Of a request that was withheld at the last moment, a byte reached the server (law 4)."""
+    """Law 4: no byte of a withheld request reaches the server."""
     came: list[bytes] = []
 
     async def script(line: Line) -> None:
@@ -511,7 +511,7 @@ async def test_a_withheld_request_leaves_nothing_on_the_wire() -> None:
 
 
 async def test_a_withheld_request_leaves_nothing_on_a_kept_connection() -> None:
-    """Of a request that was withheld, a byte followed the one before it."""
+    """No byte of a withheld request follows the one before it."""
     requests: list[bytes] = []
 
     async def script(line: Line) -> None:
@@ -529,7 +529,7 @@ async def test_a_withheld_request_leaves_nothing_on_a_kept_connection() -> None:
 
 
 async def test_it_is_asked_once() -> None:
-    """The last check is left out, or made before the connection stands as well."""
+    """The last check is called exactly once."""
     asked = Asked()
     async with Wire(saying(answer(JOB))) as wire, client(wire.url) as api:
         assert Accepted("j-1", 200) == await api.new_job(BODY, asked)
@@ -540,7 +540,7 @@ async def test_it_is_asked_once() -> None:
 
 
 async def test_a_connection_is_kept_for_the_next_request() -> None:
-    """Every request pays for a handshake of its own."""
+    """Requests one after the other share one connection."""
 
     async def script(line: Line) -> None:
         while True:
@@ -554,7 +554,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 
 
 async def test_a_post_is_not_sent_again_on_a_new_connection() -> None:
-    """A POST whose kept connection died under it is repeated by aiohttp: bought twice (law 2)."""
+    """Law 2: a POST whose kept connection dies under it is not repeated."""
     requests: list[bytes] = []
 
     async def script(line: Line) -> None:
@@ -570,7 +570,7 @@ async def test_a_post_is_not_sent_again_on_a_new_connection() -> None:
 
 
 async def test_a_connection_closed_while_idle_buys_nothing_twice() -> None:
-    """A POST that meets the end of a kept connection is repeated, or called not sent."""
+    """A POST that meets the end of a kept connection is neither repeated nor called unsent."""
     names = [f"r-{number}" for number in range(60)]
     options = Options(failures={"close-idle": 1.0})
     async with Simulator(options) as simulator, client(simulator.url) as api:
@@ -584,7 +584,7 @@ async def test_a_connection_closed_while_idle_buys_nothing_twice() -> None:
 
 @pytest.mark.parametrize("turns", [0, 5])
 async def test_the_end_of_an_idle_connection_is_seen_before_it_is_used(turns: int) -> None:
-    """A connection that the server has closed is used once more, which makes a needless doubt."""
+    """A connection that the server has closed is not used again."""
     idle, over = asyncio.Event(), asyncio.Event()
 
     async def script(line: Line) -> None:
@@ -605,9 +605,7 @@ async def test_the_end_of_an_idle_connection_is_seen_before_it_is_used(turns: in
 
 @pytest.mark.parametrize("turns", [0, 5])
 async def test_an_answer_that_nobody_asked_for_is_nobodys(turns: int) -> None:
-    """A second answer on an idle connection is taken for that to the next request: a job id that
-    no video bought is written down, and the one that it bought is forgotten.
-    """
+    """A second answer on an idle connection is not taken for the answer to the next request."""
     async with Simulator(Options(script={1: "unasked"})) as simulator, client(simulator.url) as api:
         await post(api, numbered("r-1"))
         await simulator.wait_until(lambda: bool(simulator.unasked))
@@ -618,7 +616,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(turns: int) -> None:
 
 
 async def test_half_an_answer_that_nobody_asked_for_is_nobodys() -> None:
-    """The beginning of an unasked answer is put before the answer to the next request."""
+    """Half an unasked answer is not put before the answer to the next request."""
     half = answer(job("unasked"))[:40]
 
     async def script(line: Line) -> None:
@@ -640,7 +638,7 @@ async def test_half_an_answer_that_nobody_asked_for_is_nobodys() -> None:
 
 
 async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
-    """What an attempt left behind after its time-out arrives later (SO_LINGER)."""
+    """Bytes unsent at the time-out never arrive (SO_LINGER)."""
     big: Json = {"media": {"description": "x" * 900_000}}
     with narrow() as listening:
         async with client(f"http://{LOOPBACK}:{listening.getsockname()[1]}", timeout=0.3) as api:
@@ -673,8 +671,8 @@ async def child(
     length: int = 1,
     seconds: float = 5.0,
 ) -> asyncio.subprocess.Process:
-    """A process that hands in one job within ``seconds``, prints the outcome, and keeps its client
-    open until its input ends.
+    """Start a process that posts one job within ``seconds``, prints the outcome, and keeps its
+    client open until its input ends.
     """
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", CHILD, url, str(length), str(seconds)),
@@ -685,9 +683,7 @@ async def child(
 
 
 async def test_a_body_that_waits_behind_tls_is_never_delivered(tmp_path: Path) -> None:
-    """Over TLS, as in earnest, what an attempt left behind after its time-out arrives later: a
-    goodbye is said first, and the socket stays open for it.
-    """
+    """Over TLS, bytes unsent at the time-out never arrive either."""
     context, trusted = self_signed(tmp_path)
     timed_out = asyncio.Event()
     received: list[bytes] = []
@@ -713,7 +709,7 @@ async def test_a_body_that_waits_behind_tls_is_never_delivered(tmp_path: Path) -
 
 
 async def test_a_trusted_certificate_is_sent_to(tmp_path: Path) -> None:
-    """The client cannot talk TLS at all, and the tests of its refusals prove nothing."""
+    """A server with a trusted certificate receives the request."""
     context, trusted = self_signed(tmp_path)
     async with Wire(saying(answer(JOB)), tls=context) as wire:
         process = await child(wire.url, {"SSL_CERT_FILE": str(trusted)})
@@ -722,7 +718,7 @@ async def test_a_trusted_certificate_is_sent_to(tmp_path: Path) -> None:
 
 
 async def test_proxies_of_the_environment_are_ignored(tmp_path: Path) -> None:
-    """The key goes to whatever the environment calls a proxy, or a .netrc adds a password."""
+    """No proxy of the environment gets the key, and no .netrc adds a password."""
     (tmp_path / ".netrc").write_text(f"machine {LOOPBACK} login me password secret\n")
     (tmp_path / ".netrc").chmod(0o600)
     with free_port() as port:
@@ -740,7 +736,7 @@ async def test_proxies_of_the_environment_are_ignored(tmp_path: Path) -> None:
 
 
 async def test_the_request_is_the_documented_one() -> None:
-    """What is on the wire is not what the documentation of new_job says."""
+    """The bytes of a request are those of new_job's documentation."""
     async with Wire(saying(answer(JOB))) as wire, client(wire.url) as api:
         await post(api, {"media": {"title": "Größe", "video": {"url": "https://v.example/1"}}})
     head, _, body = wire.lines[0].received.partition(b"\r\n\r\n")
@@ -761,7 +757,7 @@ async def test_the_request_is_the_documented_one() -> None:
 
 
 async def test_a_video_with_everything_is_accepted_as_documented() -> None:
-    """A field of new_job is not where valossa-api.md, section 3, has it."""
+    """Every field of new_job is where worker/api/README.md, section 3, has it."""
     video = Video(
         url="https://videos.example/1.mp4",
         media_id="m-1",
@@ -796,7 +792,7 @@ async def test_a_video_with_everything_is_accepted_as_documented() -> None:
 
 
 async def test_no_cookie_is_sent_back() -> None:
-    """A cookie that the server set ties later requests together."""
+    """A cookie of the server is not sent back."""
 
     async def script(line: Line) -> None:
         for _ in range(2):
@@ -809,7 +805,7 @@ async def test_no_cookie_is_sent_back() -> None:
 
 
 async def test_a_slash_at_the_end_of_the_address_is_no_part_of_it() -> None:
-    """An address with a slash at its end leads to another place."""
+    """An address with a slash at its end leads to the same place."""
     async with Simulator(Options()) as simulator, client(f"{simulator.url}/") as api:
         assert isinstance(await post(api), Accepted)
 
@@ -845,7 +841,7 @@ ECHOES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("said", ECHOES.values(), ids=ECHOES)
 async def test_the_key_is_in_no_outcome(said: bytes) -> None:
-    """A server that echoes the key brings it into the database and the log (law 11)."""
+    """Law 11: no part of an echoed key reaches an outcome."""
     outcome = await ended(saying(said), key=SECRET)
     told = f"{outcome.message} {outcome.job_id if isinstance(outcome, Accepted) else ''}"
     for part in (SECRET, "42", "k/3y", "3y", "%C3%A4", "%c3%a4", "\\u00e4"):
@@ -853,7 +849,7 @@ async def test_the_key_is_in_no_outcome(said: bytes) -> None:
 
 
 async def test_the_simulators_echo_of_the_key_is_blanked() -> None:
-    """The message of a refusal that repeats the key cannot be shown to anybody."""
+    """A refusal that repeats the key is shown with the key blanked."""
     async with (
         Simulator(Options(script={1: "echo-key"})) as simulator,
         client(simulator.url) as api,
@@ -862,7 +858,7 @@ async def test_the_simulators_echo_of_the_key_is_blanked() -> None:
 
 
 async def test_no_failure_to_connect_shows_the_key() -> None:
-    """An exception of the client quotes the request."""
+    """A failure to connect does not show the key."""
     with free_port() as port:
         async with client(f"http://{LOOPBACK}:{port}", key=SECRET) as api:
             outcome = await post(api)
@@ -870,7 +866,7 @@ async def test_no_failure_to_connect_shows_the_key() -> None:
 
 
 async def test_unstorable_characters_do_not_get_through() -> None:
-    """A NUL or half a surrogate pair in an answer makes its outcome unwritable (law 14)."""
+    """Law 14: NUL and lone surrogates in an answer are replaced."""
     odd = b'{"job_id": "j\\u0000-\\ud800"}'
     assert Accepted("j\ufffd-\ufffd", 200) == await ended(saying(answer(odd)))
 
@@ -879,7 +875,7 @@ async def test_unstorable_characters_do_not_get_through() -> None:
 
 
 async def cut_short(exchange: asyncio.Task[Outcome]) -> Outcome:
-    """Cancel the exchange, and hear what it has come to; the task itself goes on."""
+    """Cancel the exchange and return its outcome; the task itself goes on."""
     exchange.cancel()
     outcome = await exchange
     assert not exchange.cancelled()
@@ -888,7 +884,7 @@ async def cut_short(exchange: asyncio.Task[Outcome]) -> Outcome:
 
 
 async def test_cut_short_while_connecting_is_not_sent() -> None:
-    """A stop makes a doubt of a request that never left."""
+    """A stop while connecting ends as not sent."""
     with full_backlog() as port:
         async with client(f"http://{LOOPBACK}:{port}") as api:
             exchange = asyncio.create_task(post(api))
@@ -898,7 +894,7 @@ async def test_cut_short_while_connecting_is_not_sent() -> None:
 
 
 async def test_cut_short_while_waiting_is_in_doubt() -> None:
-    """A stop calls unsent what had left, and it is bought twice."""
+    """A stop after the request has left ends in doubt."""
     async with Simulator(Options(script={1: "stall"})) as simulator, client(simulator.url) as api:
         exchange = asyncio.create_task(post(api))
         await simulator.wait_for_requests(1)
@@ -914,7 +910,7 @@ async def test_cut_short_while_waiting_is_in_doubt() -> None:
     ],
 )
 async def test_cut_short_while_reading_keeps_what_was_read(part: bytes, expected: Outcome) -> None:
-    """A stop forgets a purchase whose job id had been read."""
+    """A stop keeps the bytes of the answer that were read."""
     said = asyncio.Event()
 
     async def script(line: Line) -> None:
@@ -935,7 +931,7 @@ async def test_cut_short_while_reading_keeps_what_was_read(part: bytes, expected
 
 
 async def test_the_list_of_jobs_is_read_whole() -> None:
-    """A list that comes in many parts is cut, and a job that exists is called absent."""
+    """A list that comes in many parts is read whole."""
     async with Simulator(Options()) as simulator, client(simulator.url) as api:
         for number in range(1_000):
             await post(api, numbered(f"r-{number}"))
@@ -971,13 +967,13 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
 async def test_a_list_that_cannot_be_had_is_told_without_the_key(
     said: bytes, told: Unlisted
 ) -> None:
-    """An answer that is no list shows the key, which is in the address, or passes for a list."""
+    """An answer that is no list is reported without the key."""
     async with Wire(saying(said)) as wire, client(wire.url) as api:
         assert told == await api.list_jobs()
 
 
 async def test_a_list_takes_no_videos_place() -> None:
-    """With every slot in flight the list is asked for all the same."""
+    """The list is read even with every slot in flight."""
     options = Options(script={1: "stall"})
     async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
         first = asyncio.create_task(post(api, numbered("first")))
@@ -988,7 +984,7 @@ async def test_a_list_takes_no_videos_place() -> None:
 
 
 async def test_a_waiting_job_is_cancelled() -> None:
-    """A second job of a video is taken back while it waits, and a refusal is told."""
+    """A waiting job is cancelled, and a refusal is returned."""
     async with Simulator(Options()) as simulator, client(simulator.url) as api:
         made = await post(api, numbered("r-1"))
         assert isinstance(made, Accepted)
@@ -1000,6 +996,6 @@ async def test_a_waiting_job_is_cancelled() -> None:
 
 
 async def api_gone(url: str) -> str | None:
-    """Cancelling where nobody answers any more."""
+    """Cancel a job where no server answers any more."""
     async with client(url) as api:
         return await api.cancel_job("job-1")

@@ -78,7 +78,7 @@ def _password(address: Server) -> object:
 
 @pytest.mark.parametrize("sign", "/?#:%+ &=")
 def test_a_password_may_hold_any_sign_but_one(sign: str) -> None:
-    """The driver would read another host, port or query in it, and tell a part of it."""
+    """A password may hold any sign but @, and the driver reads it as we do."""
     address = address_of(f"postgresql://ann:sec{sign}ret@host:5433/videos")
     assert isinstance(address, Server)
     assert f"sec{sign}ret" == unquote(urlsplit(address.dsn).password or "")
@@ -102,7 +102,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("url", SECRETS)
 def test_a_password_is_shown_nowhere_however_it_is_written(url: str) -> None:
-    """It would stand in ``check``, in a log, in a mail of cron; or name a file that is made."""
+    """No part of a password is shown, however the address is written."""
     try:
         told = str(address_of(url))
     except DatabaseProblem as problem:
@@ -124,7 +124,7 @@ def test_a_password_is_shown_nowhere_however_it_is_written(url: str) -> None:
     ],
 )
 def test_what_the_driver_could_not_read_is_refused(url: str, why: str) -> None:
-    """A slip in the address would be a traceback, or a file of that name."""
+    """An address that the driver could not read is refused in a sentence."""
     with pytest.raises(DatabaseProblem, match=re.escape(why)):
         address_of(url)
 
@@ -133,7 +133,7 @@ def test_what_the_driver_could_not_read_is_refused(url: str, why: str) -> None:
     "url", ["/a@b/c=d.db", "sqlite:////a@b/c=d.db", "sqlite+aiosqlite:////a@b.db", "x=1.db"]
 )
 def test_a_path_is_shown_as_it_is(url: str) -> None:
-    """A file has no password, and its name would not be found."""
+    """The path of a file is shown as it is written."""
     assert url == shown_url(url)
 
 
@@ -152,13 +152,13 @@ def test_a_path_is_shown_as_it_is(url: str) -> None:
     ],
 )
 def test_of_a_url_everything_is_shown_that_helps(url: str, shown: str) -> None:
-    """``check`` would not say to which server a setting leads."""
+    """A shown URL keeps server, port and harmless options."""
     assert shown == shown_url(url)
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
 def test_a_password_in_a_wrong_url_is_not_told(kind: str) -> None:
-    """It would stand in a mail of cron."""
+    """The password in an unreadable URL is not shown."""
     with pytest.raises(DatabaseProblem) as raised:
         address_of(f"{kind}://user:secret@host:port/videos")
     assert "secret" not in str(raised.value)

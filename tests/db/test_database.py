@@ -216,7 +216,7 @@ async def test_the_word_comes_after_the_patience(url: str, plain: Plain) -> None
 
 
 async def test_a_lock_that_comes_in_time_is_no_word(url: str, plain: Plain) -> None:
-    """Every short wait would stand in the log, and be mailed by cron."""
+    """A short wait for the lock is not logged."""
     said: list[str] = []
     plain.lock()
     async with Database(
@@ -230,7 +230,7 @@ async def test_a_lock_that_comes_in_time_is_no_word(url: str, plain: Plain) -> N
 
 
 async def test_work_that_takes_long_is_no_wait(served: str) -> None:
-    """A large import would be told as a database that somebody else holds."""
+    """A long transaction of our own is not logged as a wait."""
     said: list[str] = []
     long = text("SELECT pg_sleep(0.3)")
     async with Database(
@@ -255,7 +255,7 @@ async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_another_program_closes_is_no_error(tmp_path: Path) -> None:
-    """A command that begins while somebody looks at the file from a shell ends with 78."""
+    """A file that another program closes at the same time can be read."""
     looking = (
         "import os, sqlite3, sys\nfrom contextlib import closing, suppress\nnumber = 0\n"
         "while True:\n"
@@ -460,7 +460,7 @@ async def test_a_server_that_does_not_let_in_is_told_in_a_sentence(
 
 
 async def test_a_wrong_password_is_told_and_not_shown(guarded: str) -> None:
-    """Whoever mistyped it would look for a broken server, or find it in a log."""
+    """A wrong password is reported as such and not shown."""
     address = make_url(guarded).set(password="wr0ng").render_as_string(hide_password=False)
     async with open_database(address) as database:
         with pytest.raises(DatabaseProblem, match="it refuses the user or the password") as raised:
@@ -578,7 +578,7 @@ async def test_the_data_version_tells_a_foreign_commit(
 
 
 async def test_a_look_holds_nothing(database: Database, other: sqlite3.Connection) -> None:
-    """The log could never begin anew beside an idle daemon, and would grow without end."""
+    """The watcher holds no lock: the log can begin anew beside an idle daemon."""
     other.execute("INSERT INTO videos (url) VALUES ('theirs')")
     database.data_version()
     (held, *_) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

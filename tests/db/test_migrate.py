@@ -93,7 +93,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 async def test_each_revision_takes_back_what_it_made(new: str, revision: str) -> None:
-    """A step down and up again would fail, or leave something of the newer version."""
+    """A step down takes back everything that the steps up made."""
     async with open_database(new) as database:
         await migrate.upgrade(database, revision)
         before = await database.read(schema)
@@ -187,7 +187,7 @@ async def test_an_upgrade_that_fails_late_leaves_nothing_half_made(
 
 
 async def test_two_programs_that_make_one_database_make_it_once(new: str) -> None:
-    """Containers that start together, each with ``migrate`` first, would break each other."""
+    """Two programs that migrate at once both succeed."""
     async with open_database(new) as first, open_database(new) as second:
         await asyncio.gather(migrate.upgrade(first), migrate.upgrade(second))
         assert await first.read(schema_problem) is None

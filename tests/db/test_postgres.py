@@ -33,13 +33,13 @@ async def other(served: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def put(connection: Connection) -> str:
-    """A row as anybody could insert it."""
+    """Insert a row as any program can."""
     connection.execute(insert(videos).values(url="u"))
     return "put"
 
 
 async def number(database: Database) -> int:
-    """How many videos there are."""
+    """Return the number of videos."""
     return await database.read(lambda c: c.execute(select(func.count(videos.c.id))).scalar_one())
 
 
@@ -47,7 +47,7 @@ async def number(database: Database) -> int:
 async def broken_at_commit(
     served: str, *, delivers: bool
 ) -> AsyncIterator[tuple[Database, Passage]]:
-    """A database whose first commit from now on breaks the connection."""
+    """Yield a database whose next commit breaks the connection."""
     async with passage(served) as way, open_database(way.url) as database:
         await database.write(lambda _: None, "test")
         way.word, way.delivers = b"COMMIT;", delivers
@@ -55,7 +55,7 @@ async def broken_at_commit(
 
 
 async def test_a_commit_whose_answer_was_lost_is_known(served: str) -> None:
-    """What is on disk is taken for not done: its claims become doubts, its answers come twice."""
+    """A commit whose answer was lost counts as done."""
     async with broken_at_commit(served, delivers=True) as (database, way):
         assert "put" == await database.write(put, "test")
         assert 1 == way.words
@@ -63,7 +63,7 @@ async def test_a_commit_whose_answer_was_lost_is_known(served: str) -> None:
 
 
 async def test_a_commit_that_never_arrived_is_known(served: str) -> None:
-    """What is not on disk is taken for done: a request without its intent."""
+    """A commit that never arrived counts as not done."""
     async with broken_at_commit(served, delivers=False) as (database, way):
         with pytest.raises(Unreachable):
             await database.write(put, "test")
@@ -73,7 +73,7 @@ async def test_a_commit_that_never_arrived_is_known(served: str) -> None:
 
 
 async def test_a_commit_that_nobody_can_ask_about_ends_with_the_database(served: str) -> None:
-    """A stop hangs on a server that is gone for good, or an unknown commit is taken for known."""
+    """Closing the database ends the wait for an unknown commit with an error."""
     async with passage(served) as way:
         database = open_database(way.url)
         await database.write(lambda _: None, "test")
@@ -91,7 +91,7 @@ async def test_a_commit_that_nobody_can_ask_about_ends_with_the_database(served:
 
 
 async def test_a_connection_that_breaks_is_made_anew(served: str) -> None:
-    """A restart of the server ends the worker, or leaves half of a transaction."""
+    """After a broken connection nothing half done is left, and the next transaction works."""
 
     def half(connection: Connection) -> None:
         put(connection)
@@ -106,7 +106,7 @@ async def test_a_connection_that_breaks_is_made_anew(served: str) -> None:
 
 
 async def test_a_connection_made_anew_reads_one_state_as_before(served: str) -> None:
-    """After a restart of the server what is read together is of two states, or written."""
+    """A connection opened anew has the isolation of the one before."""
 
     def kept(connection: Connection) -> tuple[str, str]:
         shown = ("transaction_isolation", "transaction_read_only")
@@ -123,7 +123,7 @@ async def test_a_connection_made_anew_reads_one_state_as_before(served: str) -> 
 async def test_write_transactions_come_one_after_the_other(
     served: str, other: asyncpg.Connection
 ) -> None:
-    """What one has read is no longer so when it writes. Who waits long says so, once."""
+    """Write transactions of all programs come one after the other; a long wait is logged once."""
     said: list[str] = []
     told = asyncio.Event()
 
@@ -146,16 +146,14 @@ async def test_write_transactions_come_one_after_the_other(
 
 
 async def test_a_server_that_says_nothing_any_more_is_noticed(served: str) -> None:
-    """A machine that lost its power, or a way that a firewall forgot, is waited for without an end:
-    the kernel asks only where it was told to.
-    """
+    """The kernel watches each connection for a silent server."""
     async with passage(served) as way, open_database(way.url) as database:
         asked = await database.read(_asked_of_the_kernel)
     assert {"SO_KEEPALIVE": 1, **postgres.WATCH} == asked
 
 
 def _asked_of_the_kernel(connection: Connection) -> dict[str, int]:
-    """What the socket of a connection is set to."""
+    """Return the options of a connection's socket."""
     driver = connection.connection.driver_connection
     assert driver is not None
     peer = driver._transport.get_extra_info("socket")  # noqa: SLF001 - as worker/db/postgres.py
@@ -167,7 +165,7 @@ def _asked_of_the_kernel(connection: Connection) -> dict[str, int]:
 
 @pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.example"])
 async def test_a_host_that_is_no_name_is_told(host: str) -> None:
-    """A slip of the finger ends with a traceback."""
+    """A host that is no name is reported in a sentence."""
     async with open_database(f"postgresql://u@{host}/db") as database:
         with pytest.raises(DatabaseProblem, match="no name of a machine"):
             await number(database)
@@ -176,7 +174,7 @@ async def test_a_host_that_is_no_name_is_told(host: str) -> None:
 async def test_a_caller_that_goes_leaves_its_transaction_whole(
     served: str, other: asyncpg.Connection
 ) -> None:
-    """A cancelled await breaks a transaction off in its middle, or leaves the lock held."""
+    """A cancelled caller leaves its transaction whole and the lock free."""
     async with open_database(served) as database:
         async with other.transaction():
             await other.execute(postgres.LOCK)
@@ -192,7 +190,7 @@ async def test_a_caller_that_goes_leaves_its_transaction_whole(
 async def test_a_row_that_somebody_holds_is_not_waited_for_without_end(
     served: str, other: asyncpg.Connection
 ) -> None:
-    """A forgotten session of another program stops every worker."""
+    """The wait for a row lock of another program ends."""
     await other.execute("INSERT INTO videos (url) VALUES ('u')")
     change = text("UPDATE videos SET title = 't'")
 
@@ -213,7 +211,7 @@ async def test_a_row_that_somebody_holds_is_not_waited_for_without_end(
 
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_the_time_is_that_of_the_server(served: str, hours: int) -> None:
-    """A machine whose clock is wrong claims what is not due, or holds everybody up."""
+    """The queue's time is the server's, however wrong this machine's clock is."""
     wrong = timedelta(hours=hours)
     async with Database(
         served, dice=lambda: 0.5, now=lambda: CLOCK.now() + wrong, waiting=lambda _: None
@@ -225,7 +223,7 @@ async def test_the_time_is_that_of_the_server(served: str, hours: int) -> None:
 
 
 async def test_a_machine_whose_clock_is_set_is_back_with_its_next_transaction(served: str) -> None:
-    """From then on it goes by a time that only it has."""
+    """After a step of this machine's clock, the next transaction has the server's time again."""
     wrong = [timedelta(0)]
     async with Database(
         served, dice=lambda: 0.5, now=lambda: CLOCK.now() + wrong[-1], waiting=lambda _: None
@@ -239,7 +237,7 @@ async def test_a_machine_whose_clock_is_set_is_back_with_its_next_transaction(se
 async def test_the_time_is_read_after_the_lock_is_held(
     served: str, other: asyncpg.Connection
 ) -> None:
-    """A transaction that has waited works by the time at which it began to."""
+    """The time of a transaction is read under the lock."""
     async with open_database(served) as database:
         await number(database)
         async with other.transaction():
@@ -251,7 +249,7 @@ async def test_the_time_is_read_after_the_lock_is_held(
 
 
 async def test_a_bad_value_stays_what_it_is(served: str) -> None:
-    """Law 14: one bad value is taken for a broken database, and stops everybody."""
+    """Law 14: a bad value raises its own error, and the next transaction works."""
     long = random.Random(1).randbytes(3000).hex()  # longer than an index takes, also compressed
     bad = (
         {"url": ""},
@@ -286,7 +284,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_what_brings_work_is_heard(
     served: str, other: asyncpg.Connection, statement: str
 ) -> None:
-    """A row of plain SQL waits for the next look."""
+    """Every statement that brings work is notified."""
     await other.execute("INSERT INTO videos (url) VALUES ('u')")
     await other.execute("INSERT INTO videos (url, state) VALUES ('u', 'failed')")
     listener = Listener(partial(asyncpg.connect, served), NEVER)
@@ -298,7 +296,7 @@ async def test_what_brings_work_is_heard(
 
 
 async def test_a_claim_wakes_nobody(served: str, other: asyncpg.Connection) -> None:
-    """Every worker looks at the queue each time that another one takes of it."""
+    """A claim sends no notification."""
     await other.execute("INSERT INTO videos (url) VALUES ('u')")
     listener = Listener(partial(asyncpg.connect, served), NEVER)
     before = listener.heard()
@@ -317,7 +315,7 @@ async def test_a_claim_wakes_nobody(served: str, other: asyncpg.Connection) -> N
 async def test_whoever_listens_hears_again_after_the_server_was_gone(
     served: str, other: asyncpg.Connection
 ) -> None:
-    """After a restart of the server new rows wait for the next look for ever."""
+    """A listener listens again after the server was gone."""
     async with passage(served) as way:
         listener = Listener(partial(asyncpg.connect, way.url), NEVER)
         before = listener.heard()
@@ -330,7 +328,7 @@ async def test_whoever_listens_hears_again_after_the_server_was_gone(
 
 
 async def test_whoever_is_not_let_listen_asks_again_after_a_while(served: str) -> None:
-    """A standby takes every connection and refuses to be listened to: hundreds a second."""
+    """A refused listener waits between its tries."""
     connected: list[float] = []
 
     async def lost() -> asyncpg.Connection:
@@ -348,7 +346,7 @@ async def test_whoever_is_not_let_listen_asks_again_after_a_while(served: str) -
 
 
 async def test_time_alone_says_that_there_may_be_something(served: str) -> None:
-    """A word that is lost is lost for ever."""
+    """Time alone changes the number, without a notification."""
     listener = Listener(partial(asyncpg.connect, served), 0.001)
     before = listener.heard()
     await until(lambda: listener.heard() > before + 2)

@@ -24,7 +24,7 @@ from worker.db.postgres_errors import explained
 def test_a_problem_is_a_sentence_with_the_way_out(
     error: Exception, kind: type[DatabaseProblem], remedy: str
 ) -> None:
-    """A trouble is told as a number at three in the morning, or ends a run that it need not end."""
+    """Each error is a sentence with the way out, and only a passing one is Unreachable."""
     told = explained(error, Server("postgresql://ann:secret@host/videos"))
     assert kind is type(told)
     assert remedy in str(told)

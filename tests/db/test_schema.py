@@ -395,7 +395,7 @@ WAKES_NOBODY = [
 async def test_a_server_says_a_word_where_there_is_something_to_do(
     served: str, statement: str, words: int
 ) -> None:
-    """Rows that come, or are due again, would wait for a second; or each claim would wake all."""
+    """A server notifies exactly of the statements that bring work."""
     execute(served, "INSERT INTO videos (url, due_at) VALUES ('a', '2030-01-01 00:00:00')")
     execute(served, "INSERT INTO videos (url, state) VALUES ('b', 'failed')")
     heard: asyncio.Queue[str] = asyncio.Queue()

@@ -20,7 +20,7 @@ from tests.processes.programs import (
 from tests.processes.test_disk import SMALLEST_BYTES, read_only
 from worker.db.address import address_of
 from worker.db.schema import SCHEMA
-from worker.settings import NO_KEY
+from worker.settings_sources import NO_KEY
 from worker.simulator import Simulator
 
 CHECK, ONLINE, DRAIN, RUN = ("check",), ("check", "--online"), ("drain",), ("run",)

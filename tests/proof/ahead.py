@@ -25,7 +25,8 @@ from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
-from worker.settings import Key, Settings, load, read_key
+from worker.settings import Key, Settings
+from worker.settings_sources import load, read_key
 
 
 def clock_ahead(seconds: float) -> Clock:

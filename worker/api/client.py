@@ -1,7 +1,7 @@
-"""One exchange with the API; the last place that sees an aiohttp error, and the key.
+"""Make one exchange with the API; the last module that sees an aiohttp error, and the key.
 
-Always returns an outcome and never raises for what a network or a server does. It repeats nothing,
-follows nothing, and knows no database.
+Returns an outcome for every failure of a network or a server. Repeats no request, follows no
+redirect, and knows no database.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from worker.core.redact import blank, clean
 from worker.core.request import Json
 
 BODY_LIMIT = 64 * 1024
-"""Bytes of an answer that are read (design.md, section 4)."""
+"""Bytes of an answer that are read."""
 
 LIST_LIMIT = 64 * 1024 * 1024
 """Bytes of a list of jobs that are read."""
@@ -36,7 +36,7 @@ ERROR_LIMIT = 500
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 _QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
-"""Where aiohttp begins to quote the server."""
+"""The point in a message at which aiohttp begins to quote the server."""
 
 
 class Api:
@@ -70,9 +70,9 @@ class Api:
         await self._transport.close()
 
     async def new_job(self, body: Json, may_send: Callable[[], str | None]) -> Outcome:
-        """POST one job and say what it ended in. ``may_send`` is asked last, when the connection
+        """POST one job and return its outcome. ``may_send`` is called last, when the connection
         stands and before the first byte leaves: a reason withholds the request (law 4).
-        Cancelling the task cuts the exchange short, and is answered with its outcome.
+        A cancellation of the task ends the exchange, and its outcome is returned all the same.
         """
         outcome = classify(await self._exchange(body, may_send))
         if isinstance(outcome, Accepted):
@@ -80,25 +80,25 @@ class Api:
         return replace(outcome, message=clean(blank(outcome.message, self._key)))
 
     async def list_jobs(self) -> Listing | Unlisted:
-        """GET what the API shows of this key's jobs (valossa-api.md, section 6), or why it shows
-        nothing. The key travels in the query, so no text of an error may show the address.
+        """GET this key's jobs (worker/api/README.md, section 6), or return why there is no list.
+        The key travels in the query, so no text of an error may show the address.
         """
         exchange = Exchange(LIST_LIMIT)
         try:
             await self._transport.get("/list_jobs", {"api_key": self._key}, exchange)
         except _FAILURES as error:
             harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
-            told = _told(error) if harmless else type(error).__name__
-            return Unlisted(reason=clean(blank(told, self._key)))
-        answer = self._answered(exchange)
+            reason = _described(error) if harmless else type(error).__name__
+            return Unlisted(reason=clean(blank(reason, self._key)))
+        answer = self._answer(exchange)
         if answer.status != HTTPStatus.OK:
             return self._unlisted(answer)
-        # In a thread: what is in flight must not wait while a huge list is read.
+        # In a thread: requests in flight must not wait while a huge list is parsed.
         found = await asyncio.to_thread(self._read_list, answer.body)
         return found or Unlisted(reason="the answer is not JSON", lasting=True)
 
     def _read_list(self, body: bytes) -> Listing | None:
-        """The list, with the key blanked wherever something of it is kept."""
+        """Return the list with the key blanked in every text, None if it is not JSON."""
         found = listing(body)
         if found is None:
             return None
@@ -114,26 +114,27 @@ class Api:
         return Listing(entries=entries, paged=paged, shape=blank(found.shape, self._key))
 
     def _unlisted(self, answer: Answer) -> Unlisted:
-        """An answer that is no list, in the words of the outcome table."""
+        """Return the reason for an answer without a list, in the words of the outcome table."""
         outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
-        told = outcome.message or f"HTTP {answer.status}"
         later = outcome if isinstance(outcome, Throttled | TryLater) else None
         return Unlisted(
-            reason=clean(blank(told, self._key))[:ERROR_LIMIT],
-            lasting=not isinstance(outcome, Throttled | TryLater | InDoubt),
-            retry_after=None if later is None else later.retry_after,
+            reason=clean(blank(outcome.message or f"HTTP {answer.status}", self._key))[
+                :ERROR_LIMIT
+            ],
+            lasting=later is None and not isinstance(outcome, InDoubt),
+            retry_after=later.retry_after if later else None,
         )
 
     async def cancel_job(self, job_id: str) -> str | None:
-        """POST that a job which still waits is cancelled (valossa-api.md, section 7); why it was
-        not, or None if it was.
+        """Cancel a job that still waits (worker/api/README.md, section 7). Return None if it was
+        cancelled, else the reason.
         """
         exchange = Exchange(BODY_LIMIT)
         try:
             await self._transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)
         except _FAILURES as error:
             return type(error).__name__
-        answer = self._answered(exchange)
+        answer = self._answer(exchange)
         return None if answer.status == HTTPStatus.OK else self._unlisted(answer).reason
 
     async def _exchange(self, body: Json, may_send: Callable[[], str | None]) -> ExchangeResult:
@@ -144,19 +145,21 @@ class Api:
         except WithheldError as reason:
             return Withheld(str(reason))
         except asyncio.CancelledError:
-            _answered_cancel()
+            # The cancellation ends in an outcome; the next await of the task may wait again.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
             error = "cut short by our own stop"
         except Exception as failure:  # noqa: BLE001 - every failure of an exchange has an outcome
-            error = _told(failure)
-        # The status stands, whatever became of the body; and no await stands between the last byte
-        # read and the return, so that an answer is never lost to a cancellation.
-        return NoAnswer(error, exchange.sent) if exchange.head is None else self._answered(exchange)
+            error = _described(failure)
+        # The status counts even if the body broke off. No await stands between the last byte read
+        # and the return, so that an answer is never lost to a cancellation.
+        return NoAnswer(error, exchange.sent) if exchange.head is None else self._answer(exchange)
 
     def _body(self, fields: Json) -> bytes:
         return _JSON.encode({"api_key": self._key, **fields}).encode()
 
-    def _answered(self, exchange: Exchange) -> Answer:
-        assert exchange.head is not None  # noqa: S101 - only what has been answered comes here
+    def _answer(self, exchange: Exchange) -> Answer:
+        assert exchange.head is not None  # noqa: S101 - callers have checked it
         return Answer(
             status=exchange.head.code,
             body=bytes(exchange.body),
@@ -166,17 +169,11 @@ class Api:
         )
 
 
-def _answered_cancel() -> None:
-    """A cancellation that ends in an outcome is over; what the task does next may wait again."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
-
-
-def _told(error: BaseException) -> str:
-    """An error as a sentence, without the request in it and without what the server said: aiohttp
-    quotes that cut and escaped, so that the key in it might not be found.
+def _described(error: BaseException) -> str:
+    """Return an error as a sentence without the request or the server's words: aiohttp cuts and
+    escapes its quotes, so that the key in them could not be found.
     """
+    # 1. An answer that is not HTTP. 2. A connection closed without an answer. 3. Anything else.
     match error:
         case HttpProcessingError():
             text = _QUOTE.split(error.message)[0]

@@ -1,8 +1,8 @@
-"""One HTTP request on one connection, so that the moment at which its first byte leaves is known.
+"""Send one HTTP request on one connection, and know the moment at which its first byte leaves.
 
-aiohttp resolves, connects, speaks TLS, keeps connections and parses what comes; the request itself
-is written here, in one piece. Repeats nothing, follows nothing, keeps no cookie, asks no proxy, and
-knows no API. Facts about aiohttp are tests (tests/api/test_client.py).
+aiohttp resolves, connects, speaks TLS, keeps connections and parses answers; the request itself is
+written here, in one piece. Repeats no request, follows no redirect, keeps no cookie, uses no proxy,
+and knows no API. The parts of aiohttp used here are named in tests/api/test_aiohttp_contract.py.
 """
 
 import asyncio
@@ -28,15 +28,14 @@ a doubt."""
 
 
 class WithheldError(Exception):
-    """The last check before the first byte said no; nothing has left."""
+    """The last check before the first byte refused the request; nothing has left."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and how far it came, whatever ended it. ``may_send`` is asked last, when the
-    connection stands: a reason withholds the request (law 4). ``sent``: the first byte may have
-    left; ``head``: the answer has begun, with its ``content`` to come; ``body``: as much of that
-    as was read, ``limit`` bytes at most.
+    """One request and its progress. ``may_send`` is called last, when the connection stands: a
+    reason withholds the request (law 4). ``sent``: the first byte may have left. ``head`` and
+    ``content``: the answer, once it has begun. ``body``: at most ``limit`` bytes of it, as read.
     """
 
     limit: int
@@ -81,8 +80,8 @@ class Transport:
         return self._carry(head + b"\r\n", exchange)
 
     def post(self, path: str, body: bytes, exchange: Exchange) -> Coroutine[None, None, None]:
-        """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or what the
-        network, the server or a time-out raised; ``call`` tells how far it came.
+        """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or the error of
+        the network, the server or a time-out; ``exchange`` shows the progress.
         """
         head = _post_head(f"{self._url}{path}", self._agent)
         return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), exchange)
@@ -105,9 +104,7 @@ class Transport:
         connection.release()
 
     async def _connected(self) -> Connection:
-        """A connection that is new, or kept and silent: aiohttp would take whatever came on it
-        since its last answer for the answer to the next request.
-        """
+        """Return a connection that is new, or was silent while idle."""
         try:
             while True:
                 connection = await self._connector.connect(self._place, [], self._patience)
@@ -119,16 +116,17 @@ class Transport:
 
     @cached_property
     def _place(self) -> aiohttp.ClientRequest:
-        """Where to connect to, in the form that aiohttp's connector takes."""
+        """Return the address in the form that aiohttp's connector takes."""
         url = URL(self._url)
         if url.scheme not in {"http", "https"}:
             raise aiohttp.InvalidURL(url)
         return aiohttp.ClientRequest(hdrs.METH_POST, url)
 
     def _has_spoken(self, protocol: ResponseHandler | None) -> bool:
-        """Whether anything came on a kept connection, its end included: in aiohttp's hands
-        already, or still with the kernel.
+        """Return True if an idle connection has received bytes or was closed, be it seen by aiohttp
+        or still in the kernel. aiohttp would take such bytes for the answer to our next request.
         """
+        # 1. A closed connection. 2. A new one. 3. A kept one.
         if protocol is None or protocol.transport is None:
             return True
         poller = self._pollers.get(protocol)
@@ -139,8 +137,8 @@ class Transport:
 
 
 def _send(protocol: ResponseHandler, request: bytes, exchange: Exchange) -> None:
-    """Ask once more, then let it leave. Nothing is awaited from the question to the first byte, so
-    that no time passes between them but the process' own.
+    """Check ``may_send``, then write the request. No await stands between the check and the first
+    byte, so that other tasks cannot delay it.
     """
     reason = exchange.may_send()
     if reason is not None:
@@ -152,7 +150,7 @@ def _send(protocol: ResponseHandler, request: bytes, exchange: Exchange) -> None
 
 
 async def _receive(protocol: ResponseHandler, exchange: Exchange) -> None:
-    """Read the answer; what precedes it (1xx) is no answer."""
+    """Read the answer; skip the heads before it (1xx)."""
     head, content = await protocol.read()
     while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
         head, content = await protocol.read()
@@ -163,9 +161,9 @@ async def _receive(protocol: ResponseHandler, exchange: Exchange) -> None:
 
 @lru_cache(maxsize=2)
 def _post_head(url: str, agent: str) -> bytes:
-    """All of a head but the length, which alone differs from request to request."""
-    same = b"Content-Type: application/json\r\nContent-Length: "
-    return _head("POST", URL(url), agent) + same
+    """Return a head without the length, which alone differs from request to request."""
+    head = _head("POST", URL(url), agent)
+    return head + b"Content-Type: application/json\r\nContent-Length: "
 
 
 def _head(method: str, url: URL, agent: str) -> bytes:
@@ -176,8 +174,8 @@ def _head(method: str, url: URL, agent: str) -> bytes:
 
 
 def _abort(connection: Connection) -> None:
-    """Let nothing more leave: aiohttp closes a connection in good order, which sends what asyncio
-    still holds, and TLS says goodbye for up to 30 s before the socket is closed.
+    """Drop a connection and its unsent bytes. aiohttp's own close sends the bytes that asyncio
+    still holds, and TLS keeps the socket open for up to 30 s.
     """
     if connection.transport is not None:
         connection.transport.abort()
@@ -185,8 +183,8 @@ def _abort(connection: Connection) -> None:
 
 
 def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
-    """The time of a call is over: tell whoever waits for its answer, or for the rest of it. One
-    timer of the loop is enough; asyncio.timeout, which cancels the task, takes a tenth of a call.
+    """Raise TimeoutError in the wait for the head or the body. One timer of the loop is enough;
+    asyncio.timeout, which cancels the task, takes a tenth of an exchange's time.
     """
     protocol.set_exception(TimeoutError())
     if exchange.content is not None:
@@ -194,15 +192,15 @@ def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
 
 
 def _poller(transport: asyncio.BaseTransport) -> select.poll:
-    """What tells whether the kernel holds anything that came on a connection."""
+    """Return a poll object for the bytes that the kernel has received on a connection."""
     poller = select.poll()
     poller.register(transport.get_extra_info("socket"), select.POLLIN)
     return poller
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose close drops what it has not sent: bytes that wait behind a dead network must
-    not arrive after the attempt has ended.
+    """Return a socket whose close drops its unsent bytes: held up by a dead network, they must not
+    arrive after the attempt has ended.
     """
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)

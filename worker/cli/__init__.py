@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.cli import exits, streams
 from worker.cli.parser import FLAG_SETTINGS, parser
-from worker.settings import SettingsError, load, survey
+from worker.settings_sources import SettingsError, load, survey
 
 WHOLE = {"check", "drain", "run"}
 """Commands that name what else is wrong beside a wrong setting."""

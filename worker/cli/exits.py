@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 
 from worker.core.redact import clean
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 
 OK = 0
 PROBLEMS = 1

@@ -9,7 +9,8 @@ from worker.cli.session import ask, person
 from worker.core.job_list import Unlisted
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciler
-from worker.settings import Key, Loaded
+from worker.settings import Key
+from worker.settings_sources import Loaded
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from worker.cli.argument_types import Ago
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db.database import Database, DatabaseProblem
-from worker.settings import Loaded, Settings
+from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.store import search
 from worker.store.search import Filter
 

@@ -1,4 +1,4 @@
-"""Where a database is: what people write, read into a value whose texts show no password."""
+"""Parse the address of a database into a value whose texts show no password."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ _HARMLESS = {*_SHOWN_OF_QUERY, "application_name", "sslmode", "user"}
 _FILE = re.compile(
     r"(?!postgres\w*:)(?![^/]*password=)(?!.*://)|sqlite(\+aiosqlite)?:", re.IGNORECASE
 )
-"""The beginning of what can only mean a file; what was meant for a server makes none."""
+"""The beginning of an address that can only mean a file, never a mistyped server."""
 
 
-class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, told in a sentence
+class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentence
     """The database cannot be used; the message names it and the way out."""
 
 
 class Unreachable(DatabaseProblem):
-    """The database may be there again in a moment, without anybody doing anything."""
+    """The database may come back by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ class Server:
 
 
 def address_of(url: str) -> File | Server:
-    """The address that a ``database_url`` means. Raises DatabaseProblem."""
+    """Return the address that a ``database_url`` means. Raises DatabaseProblem."""
+    # 1. A path. 2. An unreadable URL. 3. A server. 4. Another database. 5. A URL of a file.
     if "://" not in url and _FILE.match(url):
         return File(Path(url).expanduser().absolute())
     shown = shown_url(url)
@@ -69,9 +70,7 @@ def address_of(url: str) -> File | Server:
 
 
 def _server(parsed: URL, shown: str) -> Server:
-    """The server, in an address that the driver reads as it was read here. Raises
-    DatabaseProblem.
-    """
+    """Return the server, in an address that the driver reads as we do. Raises DatabaseProblem."""
     if "@" in (parsed.host or ""):
         raise DatabaseProblem(f"database_url {shown!r}: an @ in a password is written %40")
     named = parsed.query.get("port", ())
@@ -83,7 +82,7 @@ def _server(parsed: URL, shown: str) -> Server:
 
 
 def shown_url(url: str) -> str:
-    """What may be shown of a ``database_url``, whether it can be read or not."""
+    """Return a ``database_url``, readable or not, without its secrets."""
     if _FILE.match(url):
         return url
     without_user = re.sub(r"(:/*).*@", r"\1…@", url)

@@ -1,4 +1,4 @@
-"""The database of one queue, whichever engine keeps it: transactions, and the schema's number.
+"""Run transactions on the database of one queue, in either engine; read the schema's number.
 
 Knows no verb of the queue.
 """
@@ -25,27 +25,27 @@ __all__ = [
 ]
 
 PATIENCE_SECONDS = 5.0
-"""Waiting this long for the database's lock is worth one line in the log."""
+"""A longer wait for the database's lock is logged, once."""
 
 BAD_VALUE = (StatementError, ValueError, OverflowError)
-"""What a value that cannot be stored raises, in the driver or on the way to it (law 14)."""
+"""The errors of a value that cannot be stored, from the driver or on the way to it (law 14)."""
 
 T = TypeVar("T")
 
 
 class Engine(Protocol):
-    """What the two engines have in common."""
+    """The interface of both engines."""
 
     def now(self) -> datetime:
-        """The time of the queue (UTC)."""
+        """Return the time of the queue (UTC)."""
         ...
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        """``work``'s result, committed to disk; ``role`` is "write" or "read"."""
+        """Return ``work``'s result, committed to disk; ``role`` is "write" or "read"."""
         ...
 
     def version(self) -> int:
-        """A number that changes when there may be something new."""
+        """Return a number that changes when there may be something new."""
         ...
 
     async def close(self) -> None:
@@ -55,8 +55,8 @@ class Engine(Protocol):
 
 class Database:
     """A queue's database. A transaction is one call of ``read`` or ``write`` with a plain function
-    of a connection; write transactions of all processes come one after the other. Their awaits must
-    never be cancelled: a cancelled one may have committed (design.md, section 8).
+    of a connection; write transactions of all processes come one after the other. Never cancel
+    their awaits: a cancelled transaction may have committed.
     """
 
     def __init__(
@@ -80,29 +80,27 @@ class Database:
 
     @property
     def runs_in_thread(self) -> bool:
-        """Whether the work of a transaction has a thread of its own, so that the event loop may
-        stand still meanwhile and hold nobody up.
+        """Return True if transactions run in a thread, so that a blocked event loop holds no other
+        program up.
         """
         return isinstance(self.address, File)
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
-        """``work``'s result, committed to disk; ``purpose`` says in the log what waits if the
-        database is locked. Raises what ``work`` raises (rolled back), or DatabaseProblem.
+        """Return ``work``'s result, committed to disk. ``purpose`` names in the log the work that
+        waits for a locked database. Raises what ``work`` raises (rolled back), or DatabaseProblem.
         """
         return await self._engine.transaction("write", work, purpose)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """``work``'s result on one consistent state. Raises DatabaseProblem."""
+        """Return ``work``'s result on one consistent state. Raises DatabaseProblem."""
         return await self._engine.transaction("read", work, "to read")
 
     def data_version(self) -> int:
-        """A number that changes when there may be something new in the queue. Raises
-        DatabaseProblem.
-        """
+        """Return a number that changes when the queue may have changed. Raises DatabaseProblem."""
         return self._engine.version()
 
     async def close(self) -> None:
-        """Close all connections; what is under way is broken off and rolled back."""
+        """Close all connections; break off and roll back the transactions under way."""
         await self._engine.close()
 
 
@@ -128,12 +126,12 @@ def _engine(
 
 
 def rewrite(connection: Connection) -> None:
-    """Write what stands there already: this fails where a claim would, and changes nothing."""
+    """Rewrite the shared row unchanged: this fails where a claim would."""
     connection.execute(update(account).values(id=account.c.id))
 
 
 def schema_of(connection: Connection) -> str | None:
-    """The revision that the database is at, None where it has no tables of this program."""
+    """Return the database's revision, None if it has no tables of this program."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -141,7 +139,8 @@ def schema_of(connection: Connection) -> str | None:
 
 
 def schema_problem(connection: Connection) -> str | None:
-    """Why this program cannot work on this schema, None if it can."""
+    """Return why this program cannot work on the schema, None if it can."""
+    # 1. No tables. 2. An older schema. 3. A newer one. 4. The schema of this program.
     found = schema_of(connection)
     if found is None:
         return "has no tables of this program: run valossa-ingest migrate"

@@ -1,4 +1,4 @@
-"""Brings a database to the schema that this program works on, with alembic's revisions."""
+"""Bring a database to the schema of this program, with alembic's revisions."""
 
 from pathlib import Path
 
@@ -14,9 +14,8 @@ _CHECKOUT = Path(__file__).parents[2] / "migrations"
 
 
 async def upgrade(database: Database, revision: str = "head") -> None:
-    """Bring ``database`` up to ``revision`` in one transaction, making the file if it is missing.
-
-    Raises DatabaseProblem if the file cannot be written, or is at a revision that nobody knows.
+    """Bring ``database`` up to ``revision`` in one transaction; a missing file is made. Raises
+    DatabaseProblem if the file cannot be written, or has an unknown revision.
     """
     try:
         await database.write(
@@ -34,8 +33,8 @@ async def downgrade(database: Database, revision: str) -> None:
 
 
 def _config(connection: Connection) -> Config:
-    """Alembic's settings without a file. An installed wheel carries the revisions in the package,
-    a checkout has them beside it.
+    """Return alembic's settings without a file. An installed wheel has the revisions inside the
+    package, a checkout beside it.
     """
     config = Config()
     folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT

@@ -1,4 +1,4 @@
-"""A PostgreSQL database as an engine: its connections, its lock and its time.
+"""Keep a queue in a PostgreSQL database: its connections, its lock and its time.
 
 Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings.
 """
@@ -28,19 +28,19 @@ OLDEST = 14
 
 CONNECT_SECONDS = 10.0
 LAST_SECONDS = 1.0
-"""What a transaction gets to notice that its connection was closed."""
+"""The time that a transaction has to notice that its connection was closed."""
 NET_SECONDS = 3.0
-"""After so long there may be something new although nobody has said so."""
+"""After so long the queue may have changed without a notification."""
 
 AGAIN_SECONDS = 0.5
-"""Between tries to learn what became of a transaction."""
+"""Between tries to learn if a transaction was committed."""
 
 SESSION = {
     "application_name": "valossa-ingest",
     "timezone": "UTC",
     # The intent is on disk before its request (law 1), whatever the database's default is.
     "synchronous_commit": "on",
-    # A worker whose machine is gone does not hold the others up for ever.
+    # A worker whose machine is gone does not block the others for ever.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
@@ -54,8 +54,8 @@ WATCH = {
     "TCP_KEEPCNT": 4,
     "TCP_USER_TIMEOUT": 30_000,
 }
-"""Half a minute, in seconds and milliseconds: what is sent and not confirmed would otherwise be
-repeated for a quarter of an hour, and an answer that never comes be waited for without an end.
+"""Half a minute, in seconds and milliseconds. The kernel's defaults repeat unconfirmed bytes for a
+quarter of an hour, and wait for an answer without an end.
 """
 
 _ROLES: dict[str, dict[str, Any]] = {
@@ -69,9 +69,9 @@ LOCK = (
     "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
     "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
-"""One write transaction at a time, as SQLite has it, so that what a verb reads holds until it has
-written. The time is read after the lock is held. The row locks of other programs are not waited for
-without an end, and a worker that is frozen or cut off gives the lock back.
+"""One write transaction at a time, as in SQLite, so that the rows that a verb has read hold until
+it has written. The time is read under the lock. Waits for the row locks of other programs end, and
+a worker that is frozen or cut off gives the lock back.
 """
 
 _NUMBER = text(
@@ -79,9 +79,8 @@ _NUMBER = text(
     "DO UPDATE SET number = excluded.number, at = excluded.at"
 )
 _NUMBERED = "SELECT number FROM commits WHERE session = $1"
-"""What a transaction leaves with what it writes, so that it can be asked for where the connection
-broke in its commit. The server's own number of it would not do: what a crash takes back has its
-number given to another.
+"""Each transaction writes its number, so that a connection which broke in a commit can be followed
+up. The server's own transaction number would not do: after a crash another one may get it.
 """
 _FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 days'")
 
@@ -118,21 +117,19 @@ class Postgres:
         )
         self._session = secrets.token_hex(8)
         self._number = 0
-        self._turn = {role: asyncio.Lock() for role in _ROLES}
+        self._busy = {role: asyncio.Lock() for role in _ROLES}
         self._open: dict[str, AsyncConnection] = {}
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = asyncio.Event()
         self._listener = Listener(self._connect, NET_SECONDS)
 
     def now(self) -> datetime:
-        """The server's time (UTC) as the last transaction has told it, later by what this machine's
-        clock has gone on since.
-        """
+        """Return the server's time (UTC): read in the last transaction, carried on by our clock."""
         return self._here() + self._ahead
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        """``work``'s result, committed to disk; ``role`` is "write" or "read". Goes on to its end,
-        whatever becomes of the caller.
+        """Return ``work``'s result, committed to disk; ``role`` is "write" or "read". Runs to its
+        end, even if the caller is cancelled.
         """
         task = asyncio.create_task(self._transaction(role, work, purpose))
         self._running.add(task)
@@ -140,8 +137,8 @@ class Postgres:
         return await asyncio.shield(task)
 
     def version(self) -> int:
-        """A number that changes when somebody has said that there is something new, and now and
-        then, since not everything is said and a word may be lost.
+        """Return a number that changes with each notification of new work, and every NET_SECONDS,
+        since not every change is notified and a notification may be lost.
         """
         return self._listener.heard()
 
@@ -154,19 +151,21 @@ class Postgres:
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=LAST_SECONDS)
             for task in late:
-                task.cancel()  # it waits for a server that does not answer, and has nothing there
+                task.cancel()  # it waits for a silent server, and has nothing uncommitted there
         await self._engine.dispose()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # the caller, where there is one still, gets it
+            task.exception()  # the caller, if there still is one, gets it
 
     async def _transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        async with self._turn[role]:
+        async with self._busy[role]:
             try:
                 connection = await self._connection(role)
-                return await connection.run_sync(self._step(role, work, purpose))
+                if role == "read":
+                    return await connection.run_sync(_whole, work)
+                return await connection.run_sync(self._write, work, purpose)
             except _UnsureError as unsure:
                 await self._drop(role)
                 await self._learn(unsure, purpose)
@@ -176,13 +175,6 @@ class Postgres:
                 if isinstance(problem, DatabaseProblem):
                     await self._drop(role)
                 raise problem from error
-
-    def _step(
-        self, role: str, work: Callable[[Connection], T], purpose: str
-    ) -> Callable[[Connection], T]:
-        if role == "read":
-            return lambda connection: _whole(connection, work)
-        return lambda connection: self._write(connection, work, purpose)
 
     def _write(self, connection: Connection, work: Callable[[Connection], T], purpose: str) -> T:
         begun = connection.begin()
@@ -201,7 +193,7 @@ class Postgres:
         return result
 
     def _lock(self, connection: Connection, purpose: str) -> None:
-        """Take the queue's lock, and with it the time; leave this transaction's number."""
+        """Take the queue's lock and read the time under it; write this transaction's number."""
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
@@ -217,8 +209,8 @@ class Postgres:
         connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
     async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
-        """Wait until it is known whether it was committed. Raises Unreachable where it was not, or
-        where nobody asks any more.
+        """Wait until the fate of the commit is known. Raises Unreachable if it was not done, or if
+        the database is closed first.
         """
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
@@ -236,8 +228,8 @@ class Postgres:
             raise explained(unsure.cause, self._server) from unsure.cause
 
     async def _committed(self) -> bool | None:
-        """Whether the last transaction was, None where the server does not answer. It held the
-        queue's lock: whoever has that asks after its end.
+        """Return True if the last transaction was committed, None if the server does not answer.
+        Takes the queue's lock, which that transaction held to its end.
         """
         try:
             connection = await self._connect()
@@ -254,7 +246,6 @@ class Postgres:
         return found == self._number
 
     async def _connection(self, role: str) -> AsyncConnection:
-        """The open connection."""
         if self._closed.is_set():
             raise DatabaseProblem(f"database {self._server} is closed")
         if role not in self._open:
@@ -264,7 +255,7 @@ class Postgres:
         return self._open[role]
 
     def _greet(self, connection: Connection) -> None:
-        """See that the server can be worked with, and what time it goes by."""
+        """Check the server's version and read its time. Raises DatabaseProblem."""
         version = int((connection.dialect.server_version_info or (0,))[0])
         if version < OLDEST:
             raise DatabaseProblem(
@@ -274,7 +265,7 @@ class Postgres:
         self._ahead = _whole(connection, lambda c: c.scalar(_TIME)) - self._here()
 
     async def _drop(self, role: str) -> None:
-        """Break the connection off: the next transaction makes its own."""
+        """Break the connection off; the next transaction opens its own."""
         connection = self._open.pop(role, None)
         if connection is not None:
             await connection.invalidate()
@@ -294,23 +285,22 @@ class Postgres:
 
 
 def _watch(peer: socket.socket) -> None:
-    """Let the kernel notice that a server is gone which says nothing any more, not even goodbye."""
+    """Let the kernel notice a server that is gone without closing the connection."""
     if peer.family == socket.AF_UNIX:
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in WATCH.items():
-        if hasattr(socket, name):  # not every system has every one
+        if hasattr(socket, name):  # absent on some systems
             peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _whole(connection: Connection, work: Callable[[Connection], T]) -> T:
-    """``work``'s result on one state."""
     with connection.begin():
         return work(connection)
 
 
 def _roll_back(connection: Connection) -> None:
-    """Undo; on a connection that is lost the server does so by itself."""
+    """Roll back; on a lost connection the server does so by itself."""
     try:
         connection.rollback()
     except (DBAPIError, OSError):

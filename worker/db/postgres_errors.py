@@ -1,4 +1,4 @@
-"""What the errors of PostgreSQL, and of the way to it, mean to people. Talks to nobody."""
+"""Explain the errors of PostgreSQL and of its network to a person. Opens no connection."""
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -9,7 +9,7 @@ _BAD_VALUE = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,  # too long for an index
-    asyncpg.RaiseError,  # somebody's trigger
+    asyncpg.RaiseError,  # of a trigger of another program
 )
 
 _PASSING = {
@@ -27,11 +27,11 @@ _LASTING = {
     "42501": "the user may not do this: grant it what it needs, or make it the tables' owner",
     "53100": "the disk is full: make room",
 }
-"""By the beginning of SQLSTATE; the longest that fits says it."""
+"""By the beginning of SQLSTATE; the longest match counts."""
 
 
 def state_of(error: BaseException) -> str:
-    """SQLSTATE, "" where the server has not spoken."""
+    """Return the SQLSTATE, "" if the error is not the server's."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(found := getattr(cause, "sqlstate", None), str):
@@ -41,17 +41,19 @@ def state_of(error: BaseException) -> str:
 
 
 def explained(error: Exception, server: Server) -> Exception:
-    """A database that cannot be used as a sentence; a bad value stays what it was."""
+    """Return a sentence for a database that cannot be used; return the error of a bad value."""
+    # 1. A bad value. 2. Trouble that lasts. 3. Trouble that passes. 4. Any other error of the
+    # server. 5. No answer of a server.
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     if isinstance(cause, _BAD_VALUE):
         return error
-    state, said = state_of(error), f"({cause or error})"
+    state, quoted = state_of(error), f"({cause or error})"
     for remedies, kind in ((_LASTING, DatabaseProblem), (_PASSING, Unreachable)):
         for length in (5, 2):
             if remedy := remedies.get(state[:length]):
-                return kind(f"database {server}: {remedy} {said}")
+                return kind(f"database {server}: {remedy} {quoted}")
     if state or isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
         return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
     return Unreachable(
-        f"database {server} cannot be reached: start it, or correct database_url {said}"
+        f"database {server} cannot be reached: start it, or correct database_url {quoted}"
     )

@@ -1,6 +1,6 @@
-"""Hears when somebody says that there is something new in a PostgreSQL queue. Asks it nothing.
+"""Listen for the notifications of new work in a PostgreSQL queue. Queries nothing.
 
-The triggers of migrations/versions/0004_fleet.py say so, whoever has written.
+The triggers of migrations/versions/0004_fleet.py send them for every program that writes.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ AGAIN_SECONDS = 1.0
 
 
 class Listener:
-    """A connection that only listens, made when it is first asked. After ``net_seconds`` there may
-    be something new although nobody has said so: a word may be lost.
+    """A connection that only listens, opened at the first call of ``heard``. A notification may be
+    lost, so every ``net_seconds`` counts as one.
     """
 
     def __init__(
@@ -30,20 +30,20 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
 
     def heard(self) -> int:
-        """A number that changes with each word, and each ``net_seconds``."""
+        """Return a number that changes with each notification, and each ``net_seconds``."""
         if self._task is None:
             self._task = asyncio.create_task(self._listen())
         return self._heard + int(asyncio.get_running_loop().time() / self._net_seconds)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     async def _listen(self) -> None:
-        """Keep a connection; while there is none, the time alone tells."""
+        """Keep a connection open; without one, ``heard`` changes by time alone."""
         while True:
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 connection = await self._connect()
@@ -54,11 +54,13 @@ class Listener:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _keep(self, connection: asyncpg.Connection) -> None:
-        """Listen until the connection is lost. Raises what refuses that, as a standby does."""
+        """Listen until the connection is lost. Raises asyncpg's error where it is refused, as by a
+        standby.
+        """
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
         await connection.add_listener(CHANNEL, self._receive)
-        self._heard += 1  # whatever was said before
+        self._heard += 1  # for notifications before this moment
         await self._lost.wait()
 
     def _receive(self, *_: object) -> None:

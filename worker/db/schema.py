@@ -1,8 +1,8 @@
-"""The tables as values: columns, defaults, CHECKs, indexes. Opens nothing and asks nothing.
+"""Declare the tables: columns, defaults, CHECKs, indexes. Opens no database.
 
-``videos`` is an interface (design.md, section 5): any program may insert a URL with plain SQL, so
-every other column has a server default, and CHECKs keep out what the worker could not read. What
-SQLite and PostgreSQL say differently stands beside one another, as ``Said``.
+``videos`` is an interface: any program may insert a URL with plain SQL, so every other column has
+a server default, and CHECKs keep out values that the worker could not read. Where the SQL of SQLite
+and PostgreSQL differs, ``DialectSQL`` has both side by side.
 """
 
 from datetime import UTC, datetime
@@ -35,18 +35,17 @@ from sqlalchemy.types import TypeEngine
 SCHEMA = "0004"
 """The revision that this program works on; the head of ``migrations/``."""
 
-
 _LENGTH = len("2026-01-31 08:00:00.000000")
 
 
 def as_text(moment: datetime) -> str:
-    """An aware datetime as the tables keep it."""
+    """Return an aware datetime as SQLite's tables keep it."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return utc.isoformat(" ", "microseconds")[:_LENGTH]
 
 
 def as_moment(text: str) -> datetime:
-    """The inverse of ``as_text``."""
+    """Return the moment that ``as_text`` wrote."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
@@ -59,13 +58,13 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """What the database keeps."""
+        """Return the type in the database."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
-        """An aware datetime as the database takes it."""
+        """Return an aware datetime as the database stores it."""
         return value if value is None or dialect.name == "postgresql" else as_text(value)
 
     def process_result_value(
@@ -73,19 +72,19 @@ class Moment(TypeDecorator[datetime]):
         value: str | datetime | None,
         dialect: Dialect,  # noqa: ARG002
     ) -> datetime | None:
-        """What the database gives as an aware datetime."""
+        """Return the database's value as an aware datetime."""
         return as_moment(value) if isinstance(value, str) else value
 
 
 class Bound(Moment):
-    """A moment to compare others with. In text 12:00:00 is before 12:00:00.000000, so SQLite gets
-    it in as few characters as can be.
+    """A moment to compare others with. In text 12:00:00 sorts before 12:00:00.000000, so SQLite
+    gets the shortest form.
     """
 
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
-        """An aware datetime as the database compares it."""
+        """Return an aware datetime as the database compares it."""
         if value is None or dialect.name == "postgresql":
             return value
         plain = value.astimezone(UTC).replace(tzinfo=None)
@@ -93,7 +92,7 @@ class Bound(Moment):
 
 
 class DialectSQL(ColumnElement[object]):
-    """An expression that each database says in its own words."""
+    """An expression with the SQL of each database."""
 
     inherit_cache = False
 
@@ -103,18 +102,18 @@ class DialectSQL(ColumnElement[object]):
 
 
 @compiles(DialectSQL, "sqlite")
-def _said_to_sqlite(said: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return said.sqlite
+def _in_sqlite(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
+    return sql.sqlite
 
 
 @compiles(DialectSQL, "postgresql")
-def _said_to_postgresql(said: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return said.postgresql
+def _in_postgresql(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
+    return sql.postgresql
 
 
 def _readable_moment(column: str) -> CheckConstraint:
-    """Only what a datetime can be; in SQLite, only what ``datetime('now')`` could have written, up
-    to six digits of a fraction: in bytes, since the length of a text ends at a NUL.
+    """Return a CHECK for a readable datetime. In SQLite, only the form of ``datetime('now')`` with
+    up to six digits of a fraction; its length is in bytes, since that of a text ends at a NUL.
     """
     return CheckConstraint(
         DialectSQL(
@@ -136,7 +135,7 @@ RANDOM = DialectSQL(
     sqlite="(lower(hex(randomblob(16))))",
     postgresql="replace(gen_random_uuid()::text, '-', '')",
 )
-"""32 hex digits, other ones for each row."""
+"""32 hex digits, different for each row."""
 
 _Big = BigInteger().with_variant(Integer, "sqlite")
 _Number: TypeEngine[float] = REAL().with_variant(Double, "postgresql")
@@ -198,10 +197,10 @@ videos = Table(
 
 
 def _partial(
-    name: str, where: ColumnElement[bool], *columns: ColumnElement[object], unique: bool = False
+    name: str, where: ColumnElement[bool], *columns: ColumnElement[object], **options: object
 ) -> None:
-    """An index of the rows that satisfy ``where``."""
-    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+    """Add an index of the rows that satisfy ``where``."""
+    Index(name, *columns, sqlite_where=where, postgresql_where=where, **options)  # type: ignore[arg-type]
 
 
 _pending = videos.c.state == text("'pending'")
@@ -212,7 +211,7 @@ _partial(
     desc(videos.c.priority),
     videos.c.due_at,
     videos.c.id,
-    videos.c.state,  # always the same, but with it the index alone says how many there are
+    videos.c.state,  # always the same, but with it the index alone gives the count
 )
 _partial("videos_leases", videos.c.state == text("'submitting'"), videos.c.lease_until)
 _partial("videos_doubts", videos.c.state == text("'in_doubt'"), videos.c.updated_at)
@@ -223,14 +222,13 @@ _partial(
     videos.c.state,
 )
 
-# PostgreSQL's usual index refuses texts of more than 2,704 bytes; signed links can be longer.
+# PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
 Index("videos_url", videos.c.url, postgresql_using="hash")
-Index(
+_partial(
     "videos_media_id",
+    videos.c.media_id.is_not(None),
     videos.c.media_id,
-    sqlite_where=videos.c.media_id.is_not(None),
-    postgresql_where=videos.c.media_id.is_not(None),
     postgresql_using="hash",
 )
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)

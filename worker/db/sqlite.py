@@ -1,21 +1,23 @@
-"""An SQLite file as an engine: its connections, its lock, and what its errors mean to people.
+"""Keep a queue in an SQLite file: its connections, its lock and the meaning of its errors.
 
-Knows no verb of the queue, and the threads of its connections only as such.
+Knows no verb of the queue.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+import aiosqlite
+from sqlalchemy import Connection, CursorResult, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from worker.db.address import DatabaseProblem, File
-from worker.db.threaded import LockedError, ThreadedConnection, transaction, unlocked
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ _BEGIN = {
     "write": ("BEGIN IMMEDIATE",),
     "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema"),
 }
-"""BEGIN alone takes no lock: the first look does, and may find a program that closes the file."""
+"""BEGIN alone takes no lock: the first read does, and may meet a program that closes the file."""
 
 _REMEDIES = {
     "SQLITE_FULL": "the disk is full: make room",
@@ -34,10 +36,13 @@ _REMEDIES = {
     "SQLITE_IOERR": "the disk reports an error: check the disk and its free space",
 }
 
+LOOK_UP_STEPS = 50_000
+"""Steps of SQLite's machine, some milliseconds, between checks for an abandoned connection."""
+
 
 class Sqlite:
-    """The connections to one file: one that writes, one that reads, and one that looks whether
-    anybody has written. Its time is what ``now`` gives, this machine's.
+    """The connections to one file: one writes, one reads, and one watches for commits of others.
+    ``now`` is this machine's clock.
     """
 
     def __init__(
@@ -54,23 +59,23 @@ class Sqlite:
         self._dice = dice
         self._waiting = waiting
         self._patience_seconds = patience_seconds
-        self._turn = {role: asyncio.Lock() for role in _BEGIN}
+        self._busy = {role: asyncio.Lock() for role in _BEGIN}
         self._open: dict[str, ThreadedConnection] = {}
         self._watcher: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        """``work``'s result, committed to disk; ``role`` is "write" or "read"."""
-        async with self._turn[role]:
+        """Return ``work``'s result, committed to disk; ``role`` is "write" or "read"."""
+        async with self._busy[role]:
             try:
-                side = await self._side(role, purpose)
-                step = partial(transaction, _BEGIN[role], work)
-                return await self._locked(lambda: side.run(step), purpose)
+                connection = await self._connection(role, purpose)
+                step = partial(_transaction, _BEGIN[role], work)
+                return await self._locked(lambda: connection.run(step), purpose)
             except DBAPIError as error:
                 raise _explained(error, self._path) from error
 
     def version(self) -> int:
-        """A number that changes when somebody else, or our own writing side, has committed."""
+        """Return a number that changes after every commit, those of our own writer included."""
         # Without a hop to a thread, which would cost an idle daemon more than all the rest: the
         # answer takes microseconds, waits for no lock and leaves none.
         self._must_be_there()
@@ -88,13 +93,13 @@ class Sqlite:
         if self._watcher is not None:  # first: the last one to close may have the whole log to copy
             self._watcher.close()
             self._watcher = None
-        for side in self._open.values():
-            await side.close()
+        for connection in self._open.values():
+            await connection.close()
         self._open.clear()
 
     def _must_be_there(self) -> None:
-        """SQLite goes on writing to a file that has been removed or replaced: an intent in it would
-        be on disk for nobody (laws 1 and 9). Raises DatabaseProblem.
+        """Refuse a file that was removed or replaced: SQLite goes on writing to it, where no other
+        program sees an intent (laws 1 and 9). Raises DatabaseProblem.
         """
         if self._file not in {None, _file_at(self._path)}:
             raise DatabaseProblem(
@@ -102,40 +107,119 @@ class Sqlite:
                 "put it back, or start again to work on what is there now"
             )
 
-    async def _side(self, role: str, purpose: str) -> ThreadedConnection:
-        """The open connection."""
+    async def _connection(self, role: str, purpose: str) -> "ThreadedConnection":
         self._must_be_there()
         if role not in self._open:
             _probe(self._path)
-            side = await ThreadedConnection.open(self._path)
+            connection = ThreadedConnection(self._path)
+            await connection
             try:
-                await self._locked(lambda: side.run(partial(_prepare, path=self._path)), purpose)
+                prepare = partial(_prepare, path=self._path)
+                await self._locked(lambda: connection.run(prepare), purpose)
             except BaseException:
-                await side.close()
+                await connection.close()
                 raise
-            self._open[role] = side
+            self._open[role] = connection
             self._file = _file_at(self._path)
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:
-        """Take ``step`` as soon as the lock is free, polling in small random steps: the busy
-        handler's own sleeps grow to 100 ms. Says once what waits.
+        """Take ``step`` as soon as the lock is free; log once if the wait is long. Polls in small
+        random steps, since SQLite's own busy handler sleeps for up to 100 ms.
         """
         clock = asyncio.get_running_loop()
-        give_word = clock.time() + self._patience_seconds
+        report_at = clock.time() + self._patience_seconds
         while True:
             try:
                 return await step()
             except LockedError:
                 pass
-            if clock.time() > give_word:
+            if clock.time() > report_at:
                 self._waiting(purpose)
-                give_word = float("inf")
+                report_at = float("inf")
             await asyncio.sleep(0.001 + 0.003 * self._dice())
 
 
+class ThreadedConnection(aiosqlite.Connection):
+    """A connection with a thread of its own, to be awaited before its first use. A transaction is
+    one hop to the thread, where aiosqlite's own calls are one for each statement.
+    """
+
+    def __init__(self, path: Path) -> None:
+        connect = partial(sqlite3.connect, path, timeout=0, isolation_level=None)
+        super().__init__(connect, iter_chunk_size=1)
+        self._core: Connection | None = None
+        self._abandoned = threading.Event()
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return ``work``'s result. It runs to its end, even if the caller is cancelled."""
+        done: T = await self._execute(self._work, work)  # type: ignore[no-untyped-call]
+        return done
+
+    def _work(self, work: Callable[[Connection], T]) -> T:
+        if self._core is None:
+            raw = self._conn
+            # Text that is not UTF-8 becomes lone surrogates, so that one such row is told apart
+            # and does not stop the readers of all (law 14).
+            raw.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+            raw.set_progress_handler(self._abandoned.is_set, LOOK_UP_STEPS)
+            engine = create_engine(
+                "sqlite://", creator=lambda: raw, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+            )
+            self._core = engine.connect()
+        return work(self._core)
+
+    async def close(self) -> None:
+        """Close the connection; break off and roll back the work in its thread."""
+        self._abandoned.set()
+        await self.run(Connection.close)
+        await super().close()
+
+
+class LockedError(Exception):
+    """Another connection holds the lock; nothing was done."""
+
+
+def _transaction(
+    begin: Sequence[str], work: Callable[[Connection], T], connection: Connection
+) -> T:
+    """Return ``work``'s result, committed, or roll back where it raises. The statements ``begin``
+    take the lock. Raises LockedError.
+    """
+    try:
+        for statement in begin:
+            _unlocked(connection, statement).close()
+        result = work(connection)
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return result
+
+
+def _unlocked(connection: Connection, statement: str) -> CursorResult[Any]:
+    """Execute a statement that needs the lock. Raises LockedError."""
+    try:
+        return connection.exec_driver_sql(statement)
+    except DBAPIError as error:
+        code = getattr(error.driver_exception, "sqlite_errorcode", 0)
+        if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise LockedError from error
+        raise
+
+
+def _prepare(connection: Connection, path: Path) -> None:
+    """Put every commit on disk before the next step (law 1); refuse a database that is not WAL."""
+    mode = _unlocked(connection, "PRAGMA journal_mode=WAL").scalar_one()
+    if mode != "wal":
+        raise DatabaseProblem(
+            f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
+        )
+    connection.exec_driver_sql("PRAGMA synchronous=FULL")
+
+
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Which file it is, None if there is none to be seen."""
+    """Return the identity of the file, None if there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -153,18 +237,8 @@ def _probe(path: Path) -> None:
         raise OperationalError("open", None, error) from error
 
 
-def _prepare(connection: Connection, path: Path) -> None:
-    """Every commit on disk before the next step (law 1); a database that is not WAL is refused."""
-    mode = unlocked(connection, "PRAGMA journal_mode=WAL").scalar_one()
-    if mode != "wal":
-        raise DatabaseProblem(
-            f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
-        )
-    connection.exec_driver_sql("PRAGMA synchronous=FULL")
-
-
 def _explained(error: DBAPIError, path: Path) -> Exception:
-    """A database that cannot be used as a sentence; a bad value stays what it was."""
+    """Return a sentence for a database that cannot be used; return the error of a bad value."""
     name = getattr(error.driver_exception, "sqlite_errorname", "")
     for prefix, remedy in _REMEDIES.items():
         if name.startswith(prefix):

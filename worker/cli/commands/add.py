@@ -11,7 +11,7 @@ from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit
 from worker.db.database import DatabaseProblem
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.store import imports
 
 

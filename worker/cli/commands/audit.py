@@ -15,7 +15,7 @@ from worker.core.audit import Audit, AuditRow, Match, compare
 from worker.core.job_list import Listing, Unlisted
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciler
-from worker.settings import Loaded, read_key
+from worker.settings_sources import Loaded, read_key
 from worker.store import audit as store
 
 COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")

@@ -13,7 +13,7 @@ from worker.cli.session import ask, change, doubtful, filter_of, nobody, person
 from worker.core.model import State
 from worker.core.redact import clean
 from worker.db.database import Database
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.store import changes, search, shared_state, statistics
 
 ASK_FROM = 10

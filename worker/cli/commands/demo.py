@@ -18,7 +18,8 @@ from worker.core.import_row import ImportMapping
 from worker.core.model import State
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import DatabaseProblem
-from worker.settings import Key, Loaded, Settings
+from worker.settings import Key, Settings
+from worker.settings_sources import Loaded
 from worker.simulator import Options, Simulator
 from worker.store import search, statistics
 

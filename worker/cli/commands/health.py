@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from worker import opening, wiring
 from worker.cli import exits
 from worker.db.address import DatabaseProblem, File, address_of
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.store import workers
 
 STALE_SECONDS = 60.0

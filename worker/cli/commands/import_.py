@@ -32,7 +32,8 @@ from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, ImportMapping
 from worker.db.database import Database, DatabaseProblem
 from worker.formats import FormatError, Reading, Row
-from worker.settings import Loaded, Settings
+from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.store import bulk, imports
 from worker.store.imports import Intake
 

@@ -15,7 +15,7 @@ from worker.core.advice import kind, remedy
 from worker.core.import_row import COLUMNS, EXPORT_ONLY
 from worker.core.model import State
 from worker.formats import write_csv, write_json_lines
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.store import search
 
 EXPORTED = (*COLUMNS, *EXPORT_ONLY)

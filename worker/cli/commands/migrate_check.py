@@ -13,7 +13,8 @@ from worker.db.address import address_of as database_of
 from worker.db.address import shown_url
 from worker.db.database import DatabaseProblem, rewrite
 from worker.db.schema import SCHEMA
-from worker.settings import NAMES, Key, Loaded, SettingsError, read_key
+from worker.settings import NAMES, Key
+from worker.settings_sources import Loaded, SettingsError, read_key
 
 
 def migrate(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:

@@ -10,7 +10,7 @@ from worker.cli import exits, output
 from worker.cli.session import person
 from worker.db.database import DatabaseProblem
 from worker.relocate import Moved
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 
 
 def move(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:

@@ -10,7 +10,7 @@ from worker.core.job_list import Listing, Unlisted
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciled, Reconciler
 from worker.runner.verdicts import JudgedDoubt, next_list_at
-from worker.settings import Loaded, read_key
+from worker.settings_sources import Loaded, read_key
 
 COLUMNS = ("id", "verdict", "job_id", "reason")
 

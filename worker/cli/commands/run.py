@@ -24,7 +24,8 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
-from worker.settings import Key, Loaded, Settings, SettingsError, read_key
+from worker.settings import Key, Settings
+from worker.settings_sources import Loaded, SettingsError, read_key
 from worker.store import leases, search, statistics
 
 Watch = Callable[[Counts], None]

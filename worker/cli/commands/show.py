@@ -13,7 +13,8 @@ from worker.cli.session import look, nobody
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
-from worker.settings import Loaded, Settings
+from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.store import search
 
 _TOLD = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")

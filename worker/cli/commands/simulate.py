@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from worker.cli import exits, output
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.simulator import (
     KINDS,
     LIST_KINDS,

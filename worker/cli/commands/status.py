@@ -13,7 +13,8 @@ from worker.cli.session import look
 from worker.core import pace
 from worker.core.model import Fact, State
 from worker.db.address import Server, address_of
-from worker.settings import Loaded, Settings
+from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.store import caps, shared_state, statistics, workers
 from worker.store.caps import Level
 from worker.store.shared_state import SharedState

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from worker.cli import exits, output
 from worker.cli.session import look
-from worker.settings import Loaded
+from worker.settings_sources import Loaded
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 

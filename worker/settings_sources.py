@@ -1,0 +1,247 @@
+"""Read flags, environment and file into ``Settings``, or report every problem at once.
+
+Knows neither network nor database.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_type_hints
+
+from worker.core.redact import without_query
+from worker.settings import NAMES, Check, Key, Settings
+
+PREFIX = "WORKER_"
+CONFIG = "WORKER_CONFIG"
+KEY = "VALOSSA_API_KEY"
+KEY_FILE = "VALOSSA_API_KEY_FILE"
+KEY_FILE_LIMIT = 4096
+FASTEST_PER_SECOND = 100_000
+SHOWN = 200
+"""Characters of a wrong value that are shown."""
+ABSURD = 1e9
+"""Every number is below it: as seconds it is 31 years, which a calendar still has."""
+
+NO_KEY = (
+    f"no API key: set {KEY}, or {KEY_FILE} to a file that holds it "
+    "(Valossa Portal, My Account > Subscriptions and API Keys)"
+)
+
+
+class SettingsError(Exception):
+    """The program cannot start; ``problems`` names each setting, its value, source and way out."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings and the source of each. A survey also has the problems; the settings in
+    ``faulty`` stand at their defaults.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+    problems: tuple[str, ...] = ()
+    faulty: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RawValue:
+    """A value as it was read, with the name of its source."""
+
+    value: object
+    source: str
+
+
+def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None) -> Loaded:
+    """Return the settings from flags, then ``WORKER_*``, then the TOML file ``config`` (or the one
+    that WORKER_CONFIG names), then defaults. Raises SettingsError with every problem.
+    """
+    loaded = survey(flags, environment, config)
+    if loaded.problems:
+        raise SettingsError(list(loaded.problems))
+    return loaded
+
+
+def survey(
+    flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
+) -> Loaded:
+    """Return the settings as ``load`` does, with the problems in place of an error, so that
+    ``check`` can go on to the database and the API.
+    """
+    problems: list[str] = []
+    path, source = (config, "--config") if config else (environment.get(CONFIG), CONFIG)
+    layers = (
+        _from_flags(flags),
+        _from_environment(environment, problems),
+        _from_file(path, source, problems) if path else {},
+    )
+    raw: dict[str, RawValue] = {}
+    for layer in layers:
+        for name, found in layer.items():
+            raw.setdefault(name, found)
+    values, faulty = {}, set()
+    for name, found in raw.items():
+        try:
+            values[name] = _value(name, found)
+        except ValueError as error:
+            problems.append(str(error))
+            faulty.add(name)
+    settings = Settings(**values)  # type: ignore[arg-type]
+    sources = {name: raw[name].source if name in raw else "default" for name in NAMES}
+    if not faulty:
+        problems += _contradictions(settings, sources)
+    return Loaded(settings, sources, tuple(problems), frozenset(faulty))
+
+
+def read_key(environment: Mapping[str, str]) -> Key:
+    """Return the API key from VALOSSA_API_KEY or the file that VALOSSA_API_KEY_FILE names. Raises
+    SettingsError, which never shows a key.
+    """
+    value, file = environment.get(KEY), environment.get(KEY_FILE)
+    # 1. A file without a name. 2. Both at once. 3. The file. 4. The variable. 5. Neither.
+    if file == "":
+        raise SettingsError([f"{KEY_FILE} is empty: name the file that holds the key, or unset it"])
+    if value is not None and file is not None:
+        raise SettingsError([f"{KEY} and {KEY_FILE} are both set: unset one of them"])
+    if file is not None:
+        return _checked_key(_key_in(file), f"the file {file} ({KEY_FILE})")
+    if value is not None:
+        return _checked_key(value, KEY)
+    raise SettingsError([NO_KEY])
+
+
+def _key_in(file: str) -> str:
+    try:
+        with Path(file).open(encoding="utf-8") as stream:
+            return stream.read(KEY_FILE_LIMIT)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        remedy = "name a file that holds the key and that this user may read"
+        raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}: {remedy}"]) from None
+
+
+def _checked_key(value: str, source: str) -> Key:
+    stripped = value.strip()
+    if not stripped:
+        raise SettingsError([f"{source} is empty: put the API key in it"])
+    if not stripped.isprintable() or " " in stripped:
+        raise SettingsError([f"{source} holds more than a key: one line, no spaces"])
+    return Key(stripped, source)
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, RawValue]:
+    spelled = {"database_url": "--database"}
+    return {
+        name: RawValue(value, spelled.get(name, f"--{name}"))
+        for name, value in flags.items()
+        if value is not None
+    }
+
+
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, RawValue]:
+    raw = {}
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or variable == CONFIG:
+            continue
+        if name in NAMES and variable == PREFIX + name.upper():
+            raw[name] = RawValue(environment[variable], variable)
+        else:
+            near = _nearest(name)
+            hint = f": did you mean {PREFIX}{near.upper()}?" if near else ": unset it"
+            problems.append(f"{variable} is no setting{hint}")
+    return raw
+
+
+def _from_file(path: str, source: str, problems: list[str]) -> dict[str, RawValue]:
+    import tomllib  # noqa: PLC0415 - most command lines name no file
+
+    file = f"the settings file {path} ({source})"
+    try:
+        with Path(path).open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        problems.append(f"{file} cannot be read: {error.strerror}: name another, or none")
+        return {}
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{file} is not TOML: {error}: write it like config/worker.toml")
+        return {}
+    for name in sorted(table.keys() - set(NAMES)):
+        near = _nearest(name)
+        hint = f": did you mean {near}?" if near else ": take it out"
+        problems.append(f"{name} in {path} is no setting{hint}")
+    return {name: RawValue(value, path) for name, value in table.items() if name in NAMES}
+
+
+def _nearest(name: str) -> str | None:
+    import difflib  # noqa: PLC0415 - only who mistyped a name needs it
+
+    return next(iter(difflib.get_close_matches(name, NAMES, n=1)), None)
+
+
+def _value(name: str, raw: RawValue) -> object:
+    """Return the value in its type. Raises ValueError with the fault and the source."""
+    value: object = None
+    try:
+        value = _converted(raw.value, get_type_hints(Settings)[name])
+        check: Check = Settings.__dataclass_fields__[name].metadata["check"]
+        fault = None if value is None else check(value)
+    except ValueError as error:
+        fault = str(error)
+    if fault:
+        shown = _without_secrets(str(raw.value)) if name == "api_url" else raw.value
+        raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
+    return value
+
+
+def _without_secrets(url: str) -> str:
+    if "://" in url:
+        return without_query(url)
+    return re.split("[?#]", url, maxsplit=1)[0].rpartition("@")[2]
+
+
+def _converted(value: object, wanted: object) -> object:
+    # 1. An empty text unsets what may be absent. 2. Text. 3. A whole number. 4. Any number.
+    if wanted in (str | None, int | None) and value == "":
+        return None
+    if wanted in (str, str | None):
+        if isinstance(value, str) and value:
+            return value
+        raise ValueError("must be text")
+    return _number(value, int if wanted in (int, int | None) else float)
+
+
+def _number(value: object, kind: type[int] | type[float]) -> float:
+    readable = str | int if kind is int else str | int | float
+    try:
+        if isinstance(value, readable) and not isinstance(value, bool):
+            number = kind(value)
+            if abs(number) < ABSURD:
+                return number
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"must be a {'whole ' if kind is int else ''}number below {ABSURD:,.0f}")
+
+
+def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with settings that are right one by one."""
+
+    def text(name: str) -> str:
+        return f"{name} = {getattr(settings, name):g} ({sources[name]})"
+
+    problems = []
+    if settings.rate / settings.period_seconds > FASTEST_PER_SECOND:
+        problems.append(
+            f"{text('rate')} with {text('period_seconds')} is more than "
+            f"{FASTEST_PER_SECOND:,} a second: lower rate"
+        )
+    if settings.connect_timeout_seconds > settings.timeout_seconds:
+        problems.append(
+            f"{text('connect_timeout_seconds')} is longer than {text('timeout_seconds')}: lower it"
+        )
+    return problems
