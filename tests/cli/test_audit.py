@@ -12,6 +12,7 @@ from tests.processes.programs import moment
 from worker.simulator import Options, Simulator
 
 KEY = "sk-0123456789abcdef"
+KEYS = ["what", "video", "state", "job_id", "its_own_job", "job_is", "sure"]
 HEAD = ["what", "video", "state", "job_id", "its own job", "job is", "sure"]
 
 Start = Callable[[Options], Beside]
@@ -268,9 +269,9 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
         expected = {
             "jobs": 4,
             "paged": None,
-            "of no video here": 3,
+            "of_no_video_here": 3,
             "found": [
-                dict(zip(HEAD, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
+                dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
             ],
         }
         said = say(cli, simulator.url, "audit", "--json")

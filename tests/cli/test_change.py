@@ -209,6 +209,9 @@ def test_what_was_given_up_is_left_by_a_retry_and_counted(
     assert "left, changed meanwhile, or given up in doubt  1" in said.out
     assert "only with --may-buy-twice" in said.err
     assert ["failed", "pending"] == states(url)
+    assert 1 == type_(url, "retry", "--state", "failed", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert {"retried": 0, "left": {"moved_on": 1}} == told
 
 
 def test_a_doubt_that_a_retry_left_names_its_flag(
@@ -287,7 +290,7 @@ def test_why_groups_by_reason_with_what_helps(url: str, capsys: pytest.CaptureFi
     assert [(3, "failed", 1), (1, "in_doubt", 4)] == [
         (group["videos"], group["state"], group["example"]) for group in groups
     ]
-    assert all(group["what helps"] for group in groups)
+    assert all(group["what_helps"] for group in groups)
     assert 0 == type_(url, "why")
     assert 3 == len(capsys.readouterr().out.splitlines())
 
@@ -301,7 +304,7 @@ def test_why_leaves_what_a_person_gave_up_alone(
     capsys.readouterr()
     type_(url, "why", "--json")
     (group,) = json.loads(capsys.readouterr().out)
-    assert "nothing; cancel ID puts it away" in group["what helps"]
+    assert "nothing; cancel ID puts it away" in group["what_helps"]
 
 
 def test_an_export_for_a_month_has_what_was_handed_in_then(

@@ -52,6 +52,11 @@ def stamp(seconds: float) -> str:
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S.%f}"
 
 
+def iso(stamped: str) -> str:
+    """The same moment, as JSON documents have it."""
+    return f"{stamped.replace(' ', 'T')}Z"
+
+
 def moment(text: str) -> datetime:
     """A moment of a JSON document."""
     return datetime.fromisoformat(text)
@@ -92,7 +97,7 @@ def test_status_counts_what_there_is(cli: Cli) -> None:
     tell(cli, 9, 1, "accepted", job_id="job-0", at="2020-01-01 00:00:00")
     told = cli("status", "--json").json()
     expected: dict[str, object] = {str(state): 1 for state in State}
-    expected |= {"pending": 3, "due_now": 2, "oldest_due": "2020-01-01 00:00:00+00:00"}
+    expected |= {"pending": 3, "due_now": 2, "oldest_due": "2020-01-01T00:00:00Z"}
     expected |= {"accepted_today": 1, "accepted_this_month": 1, "accepted_in_all": 2}
     expected |= {"possibly_bought_twice": 1}
     assert expected == {name: told[name] for name in expected}
@@ -156,7 +161,10 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
         until,
     )
     told = cli("status", "--json", WORKER_RATE="10").json()
-    assert ("HTTP 429", until) == (told["cool_down_reason"], told["cool_down_until"][:26])
+    assert ("HTTP 429", iso(until)) == (
+        told["cool_down_reason"],
+        told["cool_down_until"],
+    )
     assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
     assert (None, None) == (told["lowered_at"], told["lowered_reason"])
     assert moment(told["all_handed_in_by"]) == max(
@@ -177,7 +185,7 @@ def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
     cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", cut)
     cli.sql("UPDATE account SET next_start_at = ?", stamp(0))
     told = cli("status", "--json", WORKER_RATE="10").json()
-    assert (cut, "HTTP 429: slower") == (told["lowered_at"][:26], told["lowered_reason"])
+    assert (iso(cut), "HTTP 429: slower") == (told["lowered_at"], told["lowered_reason"])
     assert 5 < float(told["pace"].split()[0]) < 6
     told = cli("status", "--json", WORKER_RATE="1").json()
     assert ("1 per 1 s", None, None) == (told["pace"], told["lowered_at"], told["lowered_reason"])
@@ -253,7 +261,12 @@ def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: 
     assert word in said.out
     assert ("VALOSSA_API_KEY" in said.out) == (fact == "account_refused")
     assert f"{fact}: what was said" == said.pairs()["last answer"][20:]
-    assert cli("status", "--json").json()["today"]["account_refused"]
+    document = cli("status", "--json").json()
+    assert document["today"]["account_refused"]
+    assert (fact, "what was said") == tuple(
+        document["last_answer"][name] for name in ("fact", "message")
+    )
+    assert document["last_answer"]["at"][-1] == "Z"
 
 
 @pytest.mark.usefixtures("path")

@@ -90,10 +90,18 @@ def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_document_is_json_that_any_stream_takes(capsys: pytest.CaptureFixture[str]) -> None:
     """A program can read it whatever the locale and whatever a row holds; moments are UTC text."""
-    output.document({"at": MOMENT, "title": HOSTILE, "none": None, "n": [1]})
+    output.document(
+        {"at": MOMENT, "took": timedelta(minutes=1.5), "title": HOSTILE, "none": None, "n": [1]}
+    )
     out = capsys.readouterr().out
     out.encode("ascii")
-    expected = {"at": "2026-01-31 08:00:00.250000+00:00", "title": HOSTILE, "none": None, "n": [1]}
+    expected = {
+        "at": "2026-01-31T08:00:00.250000Z",
+        "took": 90.0,
+        "title": HOSTILE,
+        "none": None,
+        "n": [1],
+    }
     assert expected == json.loads(out)
 
 

@@ -39,8 +39,8 @@ def test_everybody_is_listed(cli: Cli) -> None:
     assert ("living", "alpha", 7, "run", 2, "alive") == tuple(
         living[name] for name in ("worker", "host", "pid", "command", "in_flight", "state")
     )
-    assert "2026-01-01 00:00:00+00:00" == living["since"]
-    assert "2030-01-01 00:00:00+00:00" == living["leases_end"]
+    assert "2026-01-01T00:00:00Z" == living["since"]
+    assert "2030-01-01T00:00:00Z" == living["leases_end"]
     assert 3 <= living["seen_ago"] < 60
     assert ("silent", "drain", 0, None) == tuple(
         silent[name] for name in ("state", "command", "in_flight", "leases_end")
