@@ -10,19 +10,6 @@ from worker.settings import Loaded
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 
-COLUMNS = (
-    "worker",
-    "host",
-    "pid",
-    "command",
-    "since",
-    "in flight",
-    "leases end",
-    "seen at",
-    "seen ago",
-    "state",
-)
-
 NO_WORKERS = (
     "nobody works on this queue, and nothing is in flight: valossa-ingest run or valossa-ingest "
     "drain begins"
@@ -35,9 +22,10 @@ def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         found, now = session.read(lambda c, now: (workers_store.everyone(c), now))
     rows = [_row(worker, now) for worker in found]
     if args.json:
-        output.document(output.objects(COLUMNS, rows))
+        output.document([output.keyed(row) for row in rows])
     elif rows:
-        output.table(COLUMNS, rows, whole=("worker", "state"))
+        cells = (tuple(row.values()) for row in rows)
+        output.table(tuple(rows[0]), cells, whole=("worker", "state"))
         for sentence in _prospects(found, now):
             print()
             output.paragraph(sentence)
@@ -46,21 +34,21 @@ def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     return exits.OK
 
 
-def _row(worker: WorkerStatus, now: datetime) -> Sequence[object]:
-    """Return the cells of ``COLUMNS``. A heartbeat from the future is 0 s old."""
+def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
+    """Return a row by its columns. A heartbeat from the future is 0 s old."""
     member, seen_at = worker.member, worker.seen_at
-    return (
-        worker.id,
-        member and member.host,
-        member and member.pid,
-        member and member.command,
-        member and member.started_at,
-        worker.in_flight,
-        worker.leases_end,
-        seen_at,
-        None if seen_at is None else max(now - seen_at, timedelta(0)),
-        _state(worker, now),
-    )
+    return {
+        "worker": worker.id,
+        "host": member and member.host,
+        "pid": member and member.pid,
+        "command": member and member.command,
+        "since": member and member.started_at,
+        "in flight": worker.in_flight,
+        "leases end": worker.leases_end,
+        "seen at": seen_at,
+        "seen ago": None if seen_at is None else max(now - seen_at, timedelta(0)),
+        "state": _state(worker, now),
+    }
 
 
 def _state(worker: WorkerStatus, now: datetime) -> str:
