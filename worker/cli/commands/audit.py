@@ -55,9 +55,9 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
         return
     if rows:
         output.table(COLUMNS, rows)
-    told = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
+    counts = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
-    print(f"{len(shown.entries)} jobs in the API's list: {told}; gone: {gone}")
+    print(f"{len(shown.entries)} jobs in the API's list: {counts}; gone: {gone}")
     if result.strangers:
         print(
             f"{result.strangers} of no video here: another queue with this key, or lists that are"
@@ -112,8 +112,8 @@ def _cancel(args: argparse.Namespace, loaded: Loaded, key: Key, matches: Sequenc
         return exits.PROBLEMS
     with open_to_change(loaded) as session:
         reconciler = session.reconciler(key)
-        told = [_cancel_one(session, reconciler, match) for match in matches]
-    problems = [problem for problem in told if problem is not None]
+        answers = [_cancel_one(session, reconciler, match) for match in matches]
+    problems = [problem for problem in answers if problem is not None]
     _print(args, f"cancelled {len(matches) - len(problems)}")
     return exits.complain(problems, exits.PROBLEMS) if problems else exits.OK
 

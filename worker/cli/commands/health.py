@@ -25,8 +25,8 @@ def health(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
     with open_to_look(loaded) as session:
         seen_at, now = session.read(lambda c, now: (workers.last_seen(c, wiring.host()), now))
     if seen_at is None:
-        told = f"no daemon has run on {wiring.host()}: start valossa-ingest run"
-        return exits.complain([told], exits.PROBLEMS)
+        problem = f"no daemon has run on {wiring.host()}: start valossa-ingest run"
+        return exits.complain([problem], exits.PROBLEMS)
     return _judge((now - seen_at).total_seconds())
 
 
@@ -37,20 +37,22 @@ def _by_file(database: File, loaded: Loaded) -> int:
         touched_at = heartbeat.stat().st_mtime
     except FileNotFoundError:
         if database.path.exists():
-            told = f"no daemon has run here: {heartbeat} is missing: start valossa-ingest run"
-            return exits.complain([told], exits.PROBLEMS)
-        told = f"no database at {database} (database_url: {loaded.sources['database_url']})"
+            problem = f"no daemon has run here: {heartbeat} is missing: start valossa-ingest run"
+            return exits.complain([problem], exits.PROBLEMS)
+        problem = f"no database at {database} (database_url: {loaded.sources['database_url']})"
         name = "name the daemon's with --database or WORKER_DATABASE_URL"
-        return exits.complain([f"{told}: {name}"])
+        return exits.complain([f"{problem}: {name}"])
     except OSError as error:
-        told = f"{heartbeat} cannot be looked at: {error.strerror}: ask as the daemon's user"
-        return exits.complain([told])
+        problem = f"{heartbeat} cannot be looked at: {error.strerror}: ask as the daemon's user"
+        return exits.complain([problem])
     return _judge(wiring.CLOCK.now().timestamp() - touched_at)
 
 
 def _judge(age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
-        told = f"the daemon has made no turn for {abs(age):.0f} s: see its log, then start it anew"
-        return exits.complain([told], exits.PROBLEMS)
+        problem = (
+            f"the daemon has made no turn for {abs(age):.0f} s: see its log, then start it anew"
+        )
+        return exits.complain([problem], exits.PROBLEMS)
     print(f"alive, {max(age, 0):.0f} s ago")
     return exits.OK

@@ -40,6 +40,6 @@ def _name(row: RowMapping) -> object:
 
 def _last(row: RowMapping) -> str:
     """Return the error, the job id or the due time, cut to half of the terminal's width."""
-    told = output.text(row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}")
+    last = output.text(row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}")
     room = max(JOB_ID, output.width() // 2)
-    return told if len(told) <= room else f"{told[: room - 1]}…"
+    return last if len(last) <= room else f"{last[: room - 1]}…"

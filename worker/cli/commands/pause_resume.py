@@ -40,8 +40,6 @@ def resume(_: argparse.Namespace, loaded: Loaded, __: Mapping[str, str]) -> int:
 
     with open_to_change(loaded) as session:
         since = session.write(go_on, "to resume")
-    told = (
-        f"resumed; it was paused since {output.text(since)} UTC" if since else "it was not paused"
-    )
-    print(told)
+    ended = f"resumed; it was paused since {output.text(since)} UTC"
+    print(ended if since else "it was not paused")
     return exits.OK

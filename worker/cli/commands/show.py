@@ -71,12 +71,12 @@ def _print(story: Mapping[str, Any]) -> None:
 
 def _sentence(fact: Mapping[str, object]) -> str:
     """Return a fact as a sentence: a table of all columns is too wide for a terminal."""
-    told = [f"{output.text(fact['at'])}  attempt {fact['attempt']}: {output.text(fact['fact'])}"]
+    parts = [f"{output.text(fact['at'])}  attempt {fact['attempt']}: {output.text(fact['fact'])}"]
     if fact["job_id"] is not None:
-        told.append(f"job {output.text(fact['job_id'])}")
+        parts.append(f"job {output.text(fact['job_id'])}")
     if fact["message"] is not None:
-        told.append(output.text(fact["message"]))
-    return f"{', '.join(told)} ({output.text(fact['who'])})"
+        parts.append(output.text(fact["message"]))
+    return f"{', '.join(parts)} ({output.text(fact['who'])})"
 
 
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:

@@ -147,8 +147,8 @@ def _turned_at(settings: Settings) -> datetime | None:
 def _heard(last: RowMapping | None) -> str | None:
     if last is None:
         return None
-    told = f"{output.text(last['at'])} {last['fact']}"
-    return f"{told}: {last['message']}" if last["message"] else told
+    sentence = f"{output.text(last['at'])} {last['fact']}"
+    return f"{sentence}: {last['message']}" if last["message"] else sentence
 
 
 def _needs_a_person(seen: _Seen) -> Iterator[str]:

@@ -62,12 +62,12 @@ def _prospects(found: Sequence[WorkerStatus], now: datetime) -> Iterator[str]:
     for worker in found:
         if worker.is_alive(now):
             continue
-        told = f"worker {worker.id} is {_state(worker, now)}"
+        about = f"worker {worker.id} is {_state(worker, now)}"
         if worker.leases_end is None:
-            yield f"{told} and has nothing in flight: a run that begins a day later forgets it"
+            yield f"{about} and has nothing in flight: a run that begins a day later forgets it"
             continue
         yield (
-            f"{told}: unless it still settles its {worker.in_flight} in flight, they are in doubt "
+            f"{about}: unless it still settles its {worker.in_flight} in flight, they are in doubt "
             f"by themselves when the last lease ends, at {output.text(worker.leases_end)} UTC, in "
             "whatever run is there then; nothing is to be done"
         )
