@@ -12,18 +12,19 @@ from tests.processes.programs import moment
 from worker.simulator import Options, Simulator
 
 KEY = "sk-0123456789abcdef"
+KEYS = ["what", "video", "state", "job_id", "its_own_job", "job_is", "sure"]
 HEAD = ["what", "video", "state", "job_id", "its own job", "job is", "sure"]
 
 Start = Callable[[Options], Beside]
 
 
 def options(*listing: str) -> Options:
-    """A simulator that takes the key, with these kinds of list."""
+    """Return options of a simulator that takes the key, with these kinds of list."""
     return Options(keys=frozenset({KEY}), listing=listing)
 
 
 def say(cli: Cli, url: str, command: str, *words: str) -> Said:
-    """A command with the API at ``url``; what it says never holds the key (law 11)."""
+    """Run a command with the API at ``url`` and assert that it prints no key (law 11)."""
     variables = {"WORKER_API_URL": url, "VALOSSA_API_KEY": KEY, "WORKER_RATE": "1000"}
     said = cli(command, *words, WORKER_LOG_LEVEL="error", **variables)
     assert KEY not in said.out + said.err
@@ -31,7 +32,7 @@ def say(cli: Cli, url: str, command: str, *words: str) -> Said:
 
 
 def buy(cli: Cli, simulator: Simulator, count: int = 1) -> list[str]:
-    """That many more videos are submitted; all jobs so far."""
+    """Submit that many more videos; return all jobs so far."""
     for _ in range(count):
         cli.insert()
     assert 0 == say(cli, simulator.url, "drain").code
@@ -42,26 +43,26 @@ FORGET = "UPDATE videos SET state = 'pending', job_id = NULL, submitted_at = NUL
 
 
 def bought(cli: Cli, simulator: Simulator) -> str:
-    """Video 1 has a job of which a restored backup knows nothing."""
+    """Give video 1 a job that its row forgets, as after a restored backup; return the job."""
     (job,) = buy(cli, simulator)
     cli.sql(FORGET, 1)
     return job
 
 
 def twice(cli: Cli, simulator: Simulator) -> tuple[str, str]:
-    """Video 1 was bought once more after that: the forgotten job, and its own."""
+    """Buy video 1 once more after that; return the forgotten job and its own."""
     bought(cli, simulator)
     first, second = buy(cli, simulator, 0)
     return first, second
 
 
 def everything(cli: Cli) -> list[object]:
-    """All that is known of the videos."""
+    """Return every row of videos and history."""
     return [cli.sql(f"SELECT * FROM {table}") for table in ("videos", "history")]
 
 
 def status(simulator: Simulator, job_id: str) -> str:
-    """What the API says of a job."""
+    """Return the API's status of a job."""
     address = f"{simulator.url}/job_status?api_key={KEY}&job_id={job_id}"
     with urllib.request.urlopen(address) as answer:
         told = json.load(answer)["status"]
@@ -83,7 +84,7 @@ def test_what_fits_is_clean(cli: Cli, beside: Start) -> None:
 
 
 def test_a_pending_video_with_a_job_is_told(cli: Cli, beside: Start) -> None:
-    """A restored backup would buy it again; the command alone changes nothing."""
+    """A pending video with a job is exit 1, and the command alone changes nothing."""
     with beside(options()) as simulator:
         job = bought(cli, simulator)
         before = everything(cli)
@@ -128,7 +129,7 @@ def test_without_a_yes_nothing_is_changed(cli: Cli, beside: Start, flag: str) ->
     ("flag", "kind"), [("--adopt", "bought"), ("--cancel-duplicates", "twice")]
 )
 def test_what_is_not_sure_is_not_changed(cli: Cli, beside: Start, flag: str, kind: str) -> None:
-    """Which of two jobs is the right one is left to a person, whatever was agreed to."""
+    """A choice between two jobs is left to a person, even with --yes."""
     with beside(options()) as simulator:
         twice(cli, simulator)
         cli.sql(FORGET, 1)
@@ -142,9 +143,7 @@ def test_what_is_not_sure_is_not_changed(cli: Cli, beside: Start, flag: str, kin
 
 
 def test_a_second_job_is_cancelled_where_it_is_agreed_to(cli: Cli, beside: Start) -> None:
-    """The money for the second analysis is saved, the video keeps its own job, and its story
-    tells what was done.
-    """
+    """A second job is cancelled, the video keeps its own job, and its history says so."""
     with beside(options()) as simulator:
         first, own = twice(cli, simulator)
         said = say(cli, simulator.url, "audit")
@@ -172,7 +171,7 @@ def test_a_second_job_that_is_finished_is_only_told(cli: Cli, beside: Start) -> 
 
 @contextmanager
 def moved_on(listed: Mapping[str, object]) -> Iterator[str]:
-    """An API whose list is as given, and which cancels nothing any more; its address."""
+    """Serve an API whose list is as given and which cancels nothing; yield its address."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -191,7 +190,7 @@ def moved_on(listed: Mapping[str, object]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing on stderr."""
+            """Write nothing on stderr."""
 
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
         serving = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -226,7 +225,7 @@ def test_a_job_of_another_video_is_unknown(cli: Cli, beside: Start) -> None:
 
 
 def test_a_job_that_is_gone_is_told(cli: Cli, beside: Start) -> None:
-    """Somebody deleted it, and its result will never come."""
+    """A job that the list no longer shows is reported as gone."""
     with beside(options("hide-1")) as simulator:
         first, _ = buy(cli, simulator, 2)
         (hidden,) = cli.sql("SELECT id FROM videos WHERE job_id = ?", first)
@@ -268,9 +267,9 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
         expected = {
             "jobs": 4,
             "paged": None,
-            "of no video here": 3,
+            "of_no_video_here": 3,
             "found": [
-                dict(zip(HEAD, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
+                dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
             ],
         }
         said = say(cli, simulator.url, "audit", "--json")

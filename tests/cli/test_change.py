@@ -8,7 +8,7 @@ from worker.cli import run
 
 
 def rows(url: str, *states: str) -> None:
-    """One video in each state, in this order."""
+    """Insert one video in each of these states, in this order."""
     rows = [
         {
             "url": f"https://a.example/{place}.mp4",
@@ -24,19 +24,19 @@ def rows(url: str, *states: str) -> None:
 
 
 def states(url: str) -> list[str]:
-    """The states by id."""
+    """Return the states by id."""
     return [state for (state,) in execute(url, "SELECT state FROM videos ORDER BY id")]
 
 
 def type_(url: str, *words: str) -> int:
-    """Type a command."""
+    """Run a command on this database and return its exit code."""
     return run([*words, "--database", str(url)], {})
 
 
 def test_retry_takes_up_what_failed_and_says_what_it_left(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person would not know that a doubt was left as it is."""
+    """A retry reports how many videos it left, by state."""
     rows(url, "failed", "in_doubt", "submitted", "cancelled")
     assert 0 == type_(url, "retry", "1", "2", "3", "4", "--json")
     assert {"retried": 2, "left": {"in_doubt": 1, "submitted": 1}} == json.loads(
@@ -46,7 +46,7 @@ def test_retry_takes_up_what_failed_and_says_what_it_left(
 
 
 def test_a_doubt_is_retried_only_by_its_own_flag(url: str) -> None:
-    """A doubt would be bought twice by a habit of typing."""
+    """A doubt is retried only with --may-buy-twice (law 5)."""
     rows(url, "in_doubt")
     assert 1 == type_(url, "retry", "--state", "in_doubt")
     assert ["in_doubt"] == states(url)
@@ -55,7 +55,7 @@ def test_a_doubt_is_retried_only_by_its_own_flag(url: str) -> None:
 
 
 def test_many_are_not_changed_without_a_yes(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A filter that means more than was thought would change hundreds of rows."""
+    """Ten videos and more are changed only with --yes."""
     rows(url, *["failed"] * 10)
     assert 1 == type_(url, "retry", "--state", "failed")
     assert "--yes" in capsys.readouterr().err
@@ -67,7 +67,7 @@ def test_many_are_not_changed_without_a_yes(url: str, capsys: pytest.CaptureFixt
 def test_a_change_without_a_filter_changes_nothing(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A bare cancel would empty the queue."""
+    """A cancel without a filter changes nothing."""
     rows(url, "pending")
     assert 2 == type_(url, "cancel")
     assert "cancel what?" in capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_a_change_without_a_filter_changes_nothing(
 
 
 def test_cancel_takes_out_and_retry_brings_back(url: str) -> None:
-    """A wrong list could not be taken out, or not be brought back."""
+    """A cancelled video is out of the queue, and a retry brings it back."""
     rows(url, "pending", "failed", "submitted")
     assert 0 == type_(url, "cancel", "--error-like", "HTTP 400")
     assert ["cancelled", "cancelled", "submitted"] == states(url)
@@ -84,7 +84,7 @@ def test_cancel_takes_out_and_retry_brings_back(url: str) -> None:
 
 
 def test_a_doubt_is_resolved_by_a_person(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a person found in the portal could not be written down."""
+    """``resolve`` writes down the job, or that the doubt is given up."""
     rows(url, "in_doubt", "in_doubt", "submitted")
     assert 0 == type_(url, "resolve", "1", "--job-id", "job-9")
     assert 0 == type_(url, "resolve", "2", "--give-up")
@@ -93,7 +93,7 @@ def test_a_doubt_is_resolved_by_a_person(url: str, capsys: pytest.CaptureFixture
 
 
 def test_a_doubt_is_resolved_by_the_name_that_the_portal_shows(url: str) -> None:
-    """The Portal shows our identifier, and nobody would know the number of its row."""
+    """``resolve`` takes the identifier that the Portal shows."""
     rows(url, "in_doubt")
     execute(url, "UPDATE videos SET media_id = 'talks/a'")
     assert 0 == type_(url, "resolve", "talks/a", "--job-id", "job-9")
@@ -103,7 +103,7 @@ def test_a_doubt_is_resolved_by_the_name_that_the_portal_shows(url: str) -> None
 def test_a_name_of_two_videos_resolves_neither(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A number that is one's id and another's media id would settle the wrong one."""
+    """A number that is one video's id and another's media id settles neither."""
     rows(url, "in_doubt", "in_doubt")
     execute(url, "UPDATE videos SET media_id = '2' WHERE id = 1")
     assert 1 == type_(url, "resolve", "2", "--give-up")
@@ -117,7 +117,7 @@ def test_a_name_of_two_videos_resolves_neither(
 def test_a_number_that_names_two_videos_changes_neither(
     url: str, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
-    """Whoever means a media id would have another video bought, or taken out."""
+    """A number that is one video's id and another's media id changes neither."""
     rows(url, "failed", "failed", "failed")
     execute(url, "UPDATE videos SET media_id = '2' WHERE id = 1")
     execute(url, "UPDATE videos SET media_id = '1001' WHERE id = 3")
@@ -130,14 +130,14 @@ def test_a_number_that_names_two_videos_changes_neither(
 
 
 def test_many_ids_are_taken_at_once(url: str) -> None:
-    """A list of ids from a file is more than a server takes parameters."""
+    """A command takes more ids than a server takes parameters."""
     rows(url, *["failed"] * 3)
     assert 0 == type_(url, "retry", "--yes", *map(str, range(1, 9_001)))
     assert ["pending"] * 3 == states(url)
 
 
 def test_what_only_looks_like_an_id_means_nobody(url: str) -> None:
-    """A slip of the finger would leave the filters with no name at all, which mean everybody."""
+    """A reference that only looks like an id matches no video."""
     rows(url, "failed", "failed")
     assert 1 == type_(url, "retry", "id=x", "--state", "failed")
     assert 1 == type_(url, "list", "id=x")
@@ -146,7 +146,7 @@ def test_what_only_looks_like_an_id_means_nobody(url: str) -> None:
 
 @pytest.mark.parametrize("job", ["", "  ", "a\nb", "\udcff"])
 def test_a_job_id_that_is_none_settles_nothing(url: str, job: str) -> None:
-    """A variable that was not set would settle a doubt as bought, for good."""
+    """An empty job id settles nothing."""
     rows(url, "in_doubt")
     with pytest.raises(SystemExit, match="2"):
         type_(url, "resolve", "1", "--job-id", job)
@@ -154,7 +154,7 @@ def test_a_job_id_that_is_none_settles_nothing(url: str, job: str) -> None:
 
 
 def test_a_job_id_is_taken_without_the_blanks_of_its_copy(url: str) -> None:
-    """The API's list names it without them, so that the job would look like a second one."""
+    """Blanks around a job id are left out."""
     rows(url, "in_doubt")
     assert 0 == type_(url, "resolve", "1", "--job-id", " job-1 ")
     assert [("job-1",)] == execute(url, "SELECT job_id FROM videos")
@@ -163,7 +163,7 @@ def test_a_job_id_is_taken_without_the_blanks_of_its_copy(url: str) -> None:
 def test_a_change_says_which_names_mean_nobody(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A slip in an id would look like a video that was left."""
+    """A reference without a video is named."""
     rows(url, "pending", "pending")
     execute(url, "UPDATE videos SET media_id = 'talks/a' WHERE id = 1")
     assert 0 == type_(url, "cancel", "talks/a", "9", "nobody")
@@ -185,7 +185,7 @@ def test_a_change_says_which_names_mean_nobody(
 def test_what_would_be_changed_is_told_with_its_cost(
     url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], meant: str
 ) -> None:
-    """A person would say yes without knowing to how much, and at what cost."""
+    """The question names the number of videos and their doubts."""
     rows(url, *["failed"] * 12, "in_doubt")
     assert 1 == type_(url, *words)
     why = f"valossa-ingest: nothing was changed; --yes does it unasked: {meant}\n"
@@ -195,7 +195,7 @@ def test_what_would_be_changed_is_told_with_its_cost(
 def test_what_was_given_up_is_left_by_a_retry_and_counted(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Retrying all that failed would buy a given up doubt again, or leave it without a word."""
+    """A retry leaves failures that were given up in doubt, and counts them."""
     rows(url, "in_doubt", "failed")
     execute(
         url,
@@ -209,12 +209,15 @@ def test_what_was_given_up_is_left_by_a_retry_and_counted(
     assert "left, changed meanwhile, or given up in doubt  1" in said.out
     assert "only with --may-buy-twice" in said.err
     assert ["failed", "pending"] == states(url)
+    assert 1 == type_(url, "retry", "--state", "failed", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert {"retried": 0, "left": {"moved_on": 1}} == told
 
 
 def test_a_doubt_that_a_retry_left_names_its_flag(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person would type the same command again and again."""
+    """A retry that leaves a doubt names --may-buy-twice."""
     rows(url, "in_doubt")
     assert 1 == type_(url, "retry", "1")
     assert "only with --may-buy-twice" in capsys.readouterr().err
@@ -223,7 +226,7 @@ def test_a_doubt_that_a_retry_left_names_its_flag(
 def test_a_pause_keeps_its_reason_and_tells_what_it_stops(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second pause would wipe out why there was a first; resume says whether there was one."""
+    """A second pause keeps the first reason; resume says since when it was paused."""
     rows(url, "pending", "pending")
     type_(url, "pause", "--reason", "wrong list")
     assert "paused: 0 in flight may end, 2 wait;" in capsys.readouterr().out
@@ -248,7 +251,7 @@ def test_a_pause_keeps_its_reason_and_tells_what_it_stops(
 def test_a_verdict_that_cannot_stand_changes_nothing(
     url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], problem: str
 ) -> None:
-    """A slip of the pen would give one job to two videos, or forget a job."""
+    """A job of another video, and a doubt that is settled, change nothing."""
     rows(url, "in_doubt", "in_doubt", "submitted")
     before = states(url)
     assert 1 == type_(url, "resolve", *words)
@@ -259,7 +262,7 @@ def test_a_verdict_that_cannot_stand_changes_nothing(
 def test_a_pause_is_seen_by_status_and_ends_with_resume(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody would know why nothing is sent."""
+    """``status`` shows a pause and its reason until ``resume``."""
     assert 0 == type_(url, "pause", "--reason", "wrong list")
     capsys.readouterr()
     type_(url, "status", "--json")
@@ -271,7 +274,7 @@ def test_a_pause_is_seen_by_status_and_ends_with_resume(
 
 
 def test_a_paused_queue_is_left_alone_by_a_drain(url: str) -> None:
-    """An emergency stop would stop nobody."""
+    """A drain of a paused queue sends nothing."""
     rows(url, "pending")
     type_(url, "pause")
     environment = {"VALOSSA_API_KEY": "k", "WORKER_API_URL": "http://127.0.0.1:9/core/1.0"}
@@ -280,14 +283,14 @@ def test_a_paused_queue_is_left_alone_by_a_drain(url: str) -> None:
 
 
 def test_why_groups_by_reason_with_what_helps(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Five hundred failures of one cause would be five hundred lines."""
+    """``why`` groups failures of one cause and says what helps."""
     rows(url, "failed", "failed", "failed", "in_doubt", "submitted")
     assert 0 == type_(url, "why", "--json")
     groups = json.loads(capsys.readouterr().out)
     assert [(3, "failed", 1), (1, "in_doubt", 4)] == [
         (group["videos"], group["state"], group["example"]) for group in groups
     ]
-    assert all(group["what helps"] for group in groups)
+    assert all(group["what_helps"] for group in groups)
     assert 0 == type_(url, "why")
     assert 3 == len(capsys.readouterr().out.splitlines())
 
@@ -295,19 +298,19 @@ def test_why_groups_by_reason_with_what_helps(url: str, capsys: pytest.CaptureFi
 def test_why_leaves_what_a_person_gave_up_alone(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A settled doubt would be said to want a plain retry, which cannot take it up."""
+    """``why`` proposes no plain retry for a doubt that a person gave up."""
     rows(url, "in_doubt")
     type_(url, "resolve", "1", "--give-up")
     capsys.readouterr()
     type_(url, "why", "--json")
     (group,) = json.loads(capsys.readouterr().out)
-    assert "nothing; cancel ID puts it away" in group["what helps"]
+    assert "nothing; cancel ID puts it away" in group["what_helps"]
 
 
 def test_an_export_for_a_month_has_what_was_handed_in_then(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An accountant would get the jobs of another month, or lose one that changed later."""
+    """An export of a month has the jobs that were handed in then."""
     rows(url, "submitted", "submitted", "submitted")
     for number, day in enumerate(("2026-10-31", "2026-11-30", "2026-12-01"), start=1):
         at = f"{day} 00:00:00"
@@ -320,7 +323,7 @@ def test_an_export_for_a_month_has_what_was_handed_in_then(
 def test_an_unknown_column_of_an_export_is_named(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A misspelt column would be an empty file."""
+    """An unknown column is named, with exit 2."""
     assert 2 == type_(url, "export", "--columns", "job_id,sumbitted_at")
     said = capsys.readouterr()
     assert ("", True) == (said.out, "no column 'sumbitted_at': choose from url" in said.err)
@@ -330,7 +333,7 @@ def test_an_unknown_column_of_an_export_is_named(
 def test_an_export_goes_in_again_and_buys_nothing_twice(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: tuple[str, ...]
 ) -> None:
-    """A queue that was exported and imported elsewhere would send again what was sent."""
+    """An exported queue that is imported elsewhere keeps its jobs and takes no doubt."""
     rows(url, "pending", "failed", "submitted", "in_doubt")
     assert 0 == type_(url, "export", *form)
     (tmp_path / "all.txt").write_text(capsys.readouterr().out, encoding="utf-8")

@@ -10,12 +10,12 @@ from worker.cli import run
 
 
 def health(path: Path) -> int:
-    """Type the command."""
+    """Run the command and return its exit code."""
     return run(["health", "--database", str(path)], {})
 
 
 def turned(path: Path, seconds_ago: float) -> None:
-    """A daemon's sign of life, so old."""
+    """Make a heartbeat file of this age."""
     sign = path.with_name("videos.db.alive")
     sign.touch()
     os.utime(sign, (time.time() - seconds_ago, time.time() - seconds_ago))
@@ -24,33 +24,33 @@ def turned(path: Path, seconds_ago: float) -> None:
 def test_a_daemon_that_turned_just_now_is_alive(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A healthy container would be restarted."""
+    """A daemon whose loop has just turned is alive."""
     turned(path, 0)
     assert 0 == health(path)
     assert "alive, 0 s ago\n" == capsys.readouterr().out
 
 
 def test_a_daemon_that_waits_is_alive(path: Path) -> None:
-    """A daemon with nothing to do, which turns twice a minute, would look dead."""
+    """A heartbeat of 55 s ago is alive."""
     turned(path, 55)
     assert 0 == health(path)
 
 
 def test_a_daemon_that_hangs_is_not(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A loop that stands still would look healthy."""
+    """A heartbeat of 61 s ago is exit 1."""
     turned(path, 61)
     assert 1 == health(path)
     assert "no turn for 61 s: see its log" in capsys.readouterr().err
 
 
 def test_a_clock_that_was_set_back_hides_no_dead_daemon(path: Path) -> None:
-    """After it, a loop that stands still would look healthy until the old time came again."""
+    """A heartbeat far in the future is exit 1."""
     turned(path, -3600)
     assert 1 == health(path)
 
 
 def test_no_daemon_is_no_health(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A container whose daemon never began would look healthy."""
+    """No heartbeat file is exit 1."""
     assert 1 == health(path)
     expected = f"valossa-ingest: no daemon has run here: {path}.alive is missing: start valossa"
     assert expected in capsys.readouterr().err
@@ -59,7 +59,7 @@ def test_no_daemon_is_no_health(path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_database_that_is_missing_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever asks in the wrong folder would take a living daemon for a dead one."""
+    """A missing database is exit 78 with its path."""
     missing = tmp_path / "videos.db"
     assert 78 == health(missing)
     expected = f"valossa-ingest: no database at {missing} (database_url: --database): name the"
@@ -67,14 +67,14 @@ def test_a_database_that_is_missing_is_named(
 
 
 def test_a_folder_that_is_a_file_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong path would end in a traceback."""
+    """A path that cannot be read is exit 78 with the reason."""
     assert 78 == health(path / "videos.db")
     expected = f"{path}/videos.db.alive cannot be looked at: Not a directory: ask as the daemon's"
     assert expected in capsys.readouterr().err
 
 
 def test_a_database_of_another_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """A wrong setting would look like a dead daemon."""
+    """A URL of another kind of database is exit 78."""
     assert 78 == run(["health", "--database", "mysql://x/y"], {})
     assert "is no database of this program" in capsys.readouterr().err
 
@@ -92,7 +92,7 @@ def test_a_database_of_another_kind_is_named(capsys: pytest.CaptureFixture[str])
 def test_a_server_knows_the_daemon_of_this_machine(
     served: str, capsys: pytest.CaptureFixture[str], row: str, code: int, told: str
 ) -> None:
-    """A container whose daemon hangs is not restarted, or one is that lives."""
+    """On PostgreSQL a heartbeat of a daemon on this machine decides."""
     if row:
         columns = "(id, pid, started_at, host, command, seen_at)"
         values = f"('w', 1, clock_timestamp(), {row.format(host=wiring.host())})"

@@ -17,7 +17,7 @@ Start = Callable[[Options], Beside]
 
 
 def in_each_state(cli: Cli) -> dict[str, int]:
-    """A video in every state; which has which id."""
+    """Insert a video in every state; return the ids by state."""
     return {
         state.value: cli.insert(
             media_id=f"talk-{state}",
@@ -34,7 +34,7 @@ def in_each_state(cli: Cli) -> dict[str, int]:
 
 
 def tell(cli: Cli, video_id: int, attempt: int, fact: str, **more: object) -> None:
-    """A fact of the history."""
+    """Insert a fact of the history."""
     columns = {
         "video_id": video_id,
         "attempt": attempt,
@@ -48,12 +48,17 @@ def tell(cli: Cli, video_id: int, attempt: int, fact: str, **more: object) -> No
 
 
 def stamp(seconds: float) -> str:
-    """A moment so far from now, as the tables keep it."""
+    """Return a moment that many seconds from now, as the tables keep it."""
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S.%f}"
 
 
+def iso(stamped: str) -> str:
+    """Return the same moment, as JSON documents have it."""
+    return f"{stamped.replace(' ', 'T')}Z"
+
+
 def moment(text: str) -> datetime:
-    """A moment of a JSON document."""
+    """Return a moment of a JSON document."""
     return datetime.fromisoformat(text)
 
 
@@ -92,14 +97,14 @@ def test_status_counts_what_there_is(cli: Cli) -> None:
     tell(cli, 9, 1, "accepted", job_id="job-0", at="2020-01-01 00:00:00")
     told = cli("status", "--json").json()
     expected: dict[str, object] = {str(state): 1 for state in State}
-    expected |= {"pending": 3, "due_now": 2, "oldest_due": "2020-01-01 00:00:00+00:00"}
+    expected |= {"pending": 3, "due_now": 2, "oldest_due": "2020-01-01T00:00:00Z"}
     expected |= {"accepted_today": 1, "accepted_this_month": 1, "accepted_in_all": 2}
     expected |= {"possibly_bought_twice": 1}
     assert expected == {name: told[name] for name in expected}
 
 
 def test_status_shows_the_caps(cli: Cli) -> None:
-    """Nobody would know how much a cap leaves, or when it opens."""
+    """``status`` shows the use of each cap and when one opens."""
     bought = stamp(-3600)
     for number in range(3):
         tell(cli, 1 + number, 1, "accepted", job_id=f"job-{number}", at=bought)
@@ -122,7 +127,7 @@ def test_status_shows_the_caps(cli: Cli) -> None:
 
 
 def test_status_asks_nobody_to_raise_what_is_only_reserved(cli: Cli) -> None:
-    """A claim that may be released yet would be taken for a purchase."""
+    """A cap that a claim may free again is not called reached."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": stamp(60)}
     cli.insert(state="submitting", claims=1, **claim)
     cli.insert()
@@ -146,7 +151,7 @@ def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> No
 
 
 def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
-    """Why nothing moves, or moves slowly, can be read."""
+    """A lowered pace, a cool-down and a pause are shown."""
     cli.insert()
     until = stamp(600)
     cli.sql(
@@ -156,7 +161,10 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
         until,
     )
     told = cli("status", "--json", WORKER_RATE="10").json()
-    assert ("HTTP 429", until) == (told["cool_down_reason"], told["cool_down_until"][:26])
+    assert ("HTTP 429", iso(until)) == (
+        told["cool_down_reason"],
+        told["cool_down_until"],
+    )
     assert "2 per 1 s, lowered from 10 by the API" == told["pace"]
     assert (None, None) == (told["lowered_at"], told["lowered_reason"])
     assert moment(told["all_handed_in_by"]) == max(
@@ -169,7 +177,7 @@ def test_status_shows_a_lowered_pace_a_cool_down_and_a_pause(cli: Cli) -> None:
 
 
 def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
-    """A person sees which answer slowed the queue down, and when; not what is long forgotten."""
+    """``status`` shows when and by which answer the pace was lowered, and forgets older ones."""
     video, cut = cli.insert(), stamp(-10)
     for at, message in ((stamp(-3600), "HTTP 429: long ago"), (cut, "HTTP 429: slower")):
         tell(cli, video, 1, "throttled", at=at, message=message)
@@ -177,14 +185,14 @@ def test_status_says_since_when_and_why_the_pace_is_lowered(cli: Cli) -> None:
     cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", cut)
     cli.sql("UPDATE account SET next_start_at = ?", stamp(0))
     told = cli("status", "--json", WORKER_RATE="10").json()
-    assert (cut, "HTTP 429: slower") == (told["lowered_at"][:26], told["lowered_reason"])
+    assert (iso(cut), "HTTP 429: slower") == (told["lowered_at"], told["lowered_reason"])
     assert 5 < float(told["pace"].split()[0]) < 6
     told = cli("status", "--json", WORKER_RATE="1").json()
     assert ("1 per 1 s", None, None) == (told["pace"], told["lowered_at"], told["lowered_reason"])
 
 
 def test_a_lowered_pace_that_nobody_used_is_still_lowered(cli: Cli) -> None:
-    """A night without starts is no reason to promise a quick morning: a worker would not."""
+    """The promised pace counts no time without starts as calm, as a worker does."""
     cli.sql("UPDATE account SET pace_low = 2, pace_ceiling = 8, pace_cut_at = ?", stamp(-9_000))
     cli.sql("UPDATE account SET next_start_at = pace_cut_at")
     told = cli("status", "--json", WORKER_RATE="10").json()
@@ -205,7 +213,7 @@ def test_status_goes_by_a_clock_that_was_set(cli: Cli) -> None:
 
 
 def test_a_cool_down_that_is_over_is_not_shown(cli: Cli) -> None:
-    """Yesterday's trouble is not taken for today's."""
+    """A cool-down that is over is not shown."""
     cli.sql("UPDATE account SET cool_down_until = ?, cool_down_reason = 'HTTP 429'", stamp(-1))
     told = cli("status", "--json").json()
     assert (None, None) == (told["cool_down_until"], told["cool_down_reason"])
@@ -217,7 +225,7 @@ def test_a_cool_down_that_is_over_is_not_shown(cli: Cli) -> None:
 def test_the_end_is_estimated_from_pace_and_backoffs(
     cli: Cli, rate: int, rows: int, due: float, seconds: float
 ) -> None:
-    """When all is handed in: at this pace, and not before the last is due."""
+    """The estimated end follows the pace, and is not before the last video is due."""
     cli.insert_many({"url": f"https://e.org/{n}", "due_at": stamp(due)} for n in range(rows))
     before = datetime.now(UTC)
     told = cli("status", "--json", WORKER_RATE=str(rate)).json()
@@ -229,9 +237,7 @@ def test_the_end_is_estimated_from_pace_and_backoffs(
 
 
 def test_status_says_how_long_it_takes_also_in_a_pause(cli: Cli) -> None:
-    """A person decides by it whether to wait, or to come back tomorrow; --rate says it of another
-    pace.
-    """
+    """The time left is shown in a pause too, and --rate shows it for another pace."""
     cli.insert_many({"url": f"https://e.org/{number}"} for number in range(7_200))
     cli("pause")
     told = cli("status", "--json").json()
@@ -245,7 +251,7 @@ def test_status_says_how_long_it_takes_also_in_a_pause(cli: Cli) -> None:
     [("account_refused", "refuses the key"), ("wrong_address", "is not the API"), ("accepted", "")],
 )
 def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: str) -> None:
-    """After a night in which nothing was sent, the morning's status would show no trouble."""
+    """A refused key is reported until an answer shows that it works."""
     cli.insert()
     tell(cli, 1, 1, "account_refused", message="HTTP 401: Invalid API key")
     tell(cli, 1, 2, fact, message="what was said")
@@ -253,19 +259,24 @@ def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: 
     assert word in said.out
     assert ("VALOSSA_API_KEY" in said.out) == (fact == "account_refused")
     assert f"{fact}: what was said" == said.pairs()["last answer"][20:]
-    assert cli("status", "--json").json()["today"]["account_refused"]
+    document = cli("status", "--json").json()
+    assert document["today"]["account_refused"]
+    assert (fact, "what was said") == tuple(
+        document["last_answer"][name] for name in ("fact", "message")
+    )
+    assert document["last_answer"]["at"][-1] == "Z"
 
 
 @pytest.mark.usefixtures("path")
 def test_status_shows_when_a_daemon_turned(cli: Cli) -> None:
-    """Whether anybody works on the queue would have to be asked of another command."""
+    """``status`` shows the last turn of the daemon's loop."""
     cli.path.with_name(f"{cli.path.name}.alive").touch()
     seen = moment(cli("status", "--json").json()["daemon_turned_at"])
     assert abs(datetime.now(UTC) - seen) < timedelta(seconds=60)
 
 
 def test_an_end_beyond_the_calendar_is_none(cli: Cli) -> None:
-    """A pace that would take until the year 10000 is no traceback."""
+    """A pace that ends after the year 9999 has no time left to show."""
     cli.insert_many({"url": f"https://e.org/{number}"} for number in range(300))
     said = cli("status", "--json", WORKER_PERIOD_SECONDS="999999999")
     assert (0, None) == (said.code, said.json()["all_handed_in_by"])
@@ -275,7 +286,7 @@ def test_an_end_beyond_the_calendar_is_none(cli: Cli) -> None:
 
 
 def listed(cli: Cli, *words: object) -> list[str]:
-    """The ids of a list."""
+    """Return the ids of a list."""
     said = cli("list", *words)
     assert (0, "") == (said.code, said.err)
     return [row[0] for row in said.rows()[1:]]
@@ -358,7 +369,7 @@ def test_a_list_on_a_terminal_is_a_table(cli: Cli, screen: Callable[..., Screen]
 def test_a_list_on_a_narrow_terminal_is_a_line_a_video(
     cli: Cli, screen: Callable[..., Screen]
 ) -> None:
-    """At 80 columns ten lines a video would scroll away, and a cut job id cannot be copied."""
+    """On 80 columns a video is one line, and its job id is whole."""
     job_id = "246dd397-3300-4aaf-9adb-4af3d70b3110"
     cli.insert(state="submitted", job_id=job_id, title="A long title " * 9)
     cli.insert(state="failed", error="HTTP 502: <html><head><title>502 Bad Gateway</title>" * 9)
@@ -377,7 +388,7 @@ def test_a_list_on_a_narrow_terminal_is_a_line_a_video(
 def test_why_and_show_are_read_on_a_narrow_terminal(
     cli: Cli, screen: Callable[..., Screen]
 ) -> None:
-    """Columns of ten letters would make a message that nobody can read."""
+    """At 80 columns ``why`` and ``show`` wrap their sentences and cut no URL."""
     message = "HTTP 502: " + "the gateway said something long " * 6
     url = f"https://example.org/{'long/' * 30}.mp4"
     cli.insert(url=url, state="in_doubt", error=message, claims=1)
@@ -472,7 +483,7 @@ NEXT: dict[str, tuple[dict[str, object], str]] = {
 
 @pytest.mark.parametrize("case", NEXT)
 def test_what_happens_next_is_said_for_every_state(cli: Cli, case: str) -> None:
-    """Nobody has to know the program to know what a video waits for, or for whom."""
+    """``show`` names the next event for every state, and the command for it."""
     columns, expected = NEXT[case]
     cli.insert(**columns)
     (story,) = cli("show", 1, "--json").json()
@@ -549,7 +560,7 @@ def test_the_request_carries_the_name_that_it_will_have(
 
 
 def states(cli: Cli) -> list[str]:
-    """The states by id."""
+    """Return the states by id."""
     return cli.sql("SELECT state FROM videos ORDER BY id")
 
 
@@ -579,7 +590,7 @@ def test_a_retry_as_json(cli: Cli) -> None:
 
 
 def test_a_retry_of_nothing_is_a_problem(cli: Cli) -> None:
-    """A filter that means nobody, or only what is left, is exit 1."""
+    """A retry that changes no video is exit 1."""
     in_each_state(cli)
     before = states(cli)
     for words in (("99",), ("--state", "in_doubt"), ("--error-like", "nowhere")):
@@ -612,7 +623,7 @@ def test_a_doubt_stays_one_when_its_retry_is_refused(cli: Cli, beside: Start) ->
 
 
 def many(cli: Cli, count: int) -> None:
-    """So many failures."""
+    """Insert that many failures."""
     cli.insert_many(
         {"url": f"https://e.org/{number}", "state": "failed", "error": "language"}
         for number in range(count)
@@ -667,7 +678,7 @@ def test_ctrl_c_at_a_question_changes_nothing(cli: Cli, screen: Callable[..., Sc
 
 
 def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
-    """Everything is never meant by saying nothing."""
+    """A retry without a filter changes nothing."""
     in_each_state(cli)
     before = states(cli)
     said = cli("retry", "--yes")

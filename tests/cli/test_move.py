@@ -30,13 +30,13 @@ READ = (
 
 @pytest.fixture
 def new(cli: Cli, tmp_path: Path) -> Cli:
-    """Where the queue moves to; nothing is there."""
+    """Return the target of the move; nothing is there."""
     return Cli(str(tmp_path / "new.db"), cli.capsys)
 
 
 @pytest.fixture
 def moved(cli: Cli, new: Cli) -> str:
-    """The name of the place to which a queue with a video in each state of rest has moved."""
+    """Return the URL to which a queue has moved that had a video in each state of rest."""
     for state in ("pending", "failed", "in_doubt"):
         cli.insert(state=state, claims=1)
     cli.insert(state="submitted", job_id="job-1")
@@ -45,7 +45,7 @@ def moved(cli: Cli, new: Cli) -> str:
 
 
 def test_a_queue_moves_and_says_what_to_change(cli: Cli, new: Cli) -> None:
-    """Every worker would go on with the old one."""
+    """A move copies every row and names the setting to change."""
     cli.insert(title="a")
     cli.insert(state="submitted", job_id="job-1")
     said = cli.bare("move", "--from", cli.url, "--to", f"sqlite:///{new.path}")
@@ -66,7 +66,7 @@ STAMPS = ("created_at", "updated_at")
 
 
 def test_a_move_counts_in_json(cli: Cli, new: Cli) -> None:
-    """A script would have to read sentences."""
+    """The JSON document has the counts and both addresses."""
     cli.insert()
     typed = ("move", "--json", "--from", cli.url, "--to", new.url)
     told = cli.bare(*typed).json()
@@ -81,7 +81,7 @@ def test_a_move_counts_in_json(cli: Cli, new: Cli) -> None:
 def test_nothing_is_changed_in_a_queue_that_has_moved(
     cli: Cli, moved: str, words: tuple[str, ...]
 ) -> None:
-    """It would vanish: an idle cron job would drain the old file, a video be added to it."""
+    """A command that changes a queue that has moved is exit 78 and changes nothing."""
     before = cli.sql("SELECT * FROM videos")
     said = cli(*words, VALOSSA_API_KEY="demo-key")
     assert 78 == said.code
@@ -93,7 +93,7 @@ def test_nothing_is_changed_in_a_queue_that_has_moved(
 def test_a_list_is_not_brought_into_a_queue_that_has_moved(
     cli: Cli, moved: str, listed: Callable[..., Path]
 ) -> None:
-    """Its videos would never be sent."""
+    """An import into a queue that has moved is exit 78."""
     said = cli("import", listed("url", "https://example.com/a.mp4"))
     assert 78 == said.code
     assert f"has moved to {moved}" in said.err
@@ -101,34 +101,34 @@ def test_a_list_is_not_brought_into_a_queue_that_has_moved(
 
 @pytest.mark.parametrize("words", READ, ids=lambda words: words[0])
 def test_a_queue_that_has_moved_can_be_read(cli: Cli, moved: str, words: tuple[str, ...]) -> None:
-    """What was there when it moved could not be looked up any more."""
+    """Commands that only read work on a queue that has moved."""
     assert moved
     said = cli(*words)
     assert (0, "") == (said.code, said.err)
 
 
 def test_a_check_says_that_the_queue_has_moved(cli: Cli, moved: str) -> None:
-    """Whoever looks why nothing goes on would be told that all is ready."""
+    """``check`` says that the queue has moved."""
     said = cli("check", VALOSSA_API_KEY="demo-key")
     assert 78 == said.code
     assert f"has moved to {moved}" in said.err
 
 
 def test_status_says_where_to(cli: Cli, moved: str) -> None:
-    """The mark could be seen by SQL alone."""
+    """``status`` shows the new address."""
     assert moved == cli("status").pairs()["moved to"]
     assert cli("status", "--json").json()["moved_to"] == moved
 
 
 def test_a_queue_does_not_move_onto_itself(cli: Cli) -> None:
-    """It would be marked as moved, and be worked on nowhere."""
+    """A move onto the same database is refused."""
     said = cli.bare("move", "--from", cli.url, "--to", opening.shown(cli.url))
     assert 78 == said.code
     assert f"--from and --to are both {opening.shown(cli.url)}: name another with --to" in said.err
 
 
 def test_a_source_that_is_missing_makes_no_target(new: Cli, tmp_path: Path) -> None:
-    """A typing error would leave an empty queue behind."""
+    """A missing source leaves no target behind."""
     said = new.bare("move", "--from", tmp_path / "missing.db", "--to", new.url)
     assert 78 == said.code
     assert f"no database at {tmp_path / 'missing.db'}: run" in said.err
@@ -136,7 +136,7 @@ def test_a_source_that_is_missing_makes_no_target(new: Cli, tmp_path: Path) -> N
 
 
 def test_a_target_that_is_gone_is_not_made_again(cli: Cli, new: Cli, moved: str) -> None:
-    """What ran there is not known any more, and would be bought twice."""
+    """A target that is gone is not made again."""
     new.path.unlink()
     said = cli.bare("move", "--from", cli.url, "--to", new.url)
     assert 78 == said.code
@@ -145,7 +145,7 @@ def test_a_target_that_is_gone_is_not_made_again(cli: Cli, new: Cli, moved: str)
 
 
 def test_a_move_to_a_third_place_is_refused(cli: Cli, moved: str, tmp_path: Path) -> None:
-    """The old state of a queue would be worked on beside the new one."""
+    """A queue that has moved does not move to a third place."""
     said = cli.bare("move", "--from", cli.url, "--to", tmp_path / "third.db")
     assert 78 == said.code
     assert f"has moved to {moved}" in said.err
@@ -153,7 +153,7 @@ def test_a_move_to_a_third_place_is_refused(cli: Cli, moved: str, tmp_path: Path
 
 
 def test_a_queue_can_move_on(cli: Cli, new: Cli, moved: str, tmp_path: Path) -> None:
-    """A queue could move once in its life."""
+    """A queue moves on from where it is."""
     third = Cli(str(tmp_path / "third.db"), cli.capsys)
     assert 0 == cli.bare("move", "--from", moved, "--to", third.path).code
     assert f"sqlite:///{third.path}" == new("status").pairs()["moved to"]
@@ -162,7 +162,7 @@ def test_a_queue_can_move_on(cli: Cli, new: Cli, moved: str, tmp_path: Path) -> 
 
 
 def test_a_password_is_not_shown(cli: Cli) -> None:
-    """It would stand in the old queue for ever (law 11)."""
+    """A password in a URL is not printed (law 11)."""
     said = cli.bare("move", "--from", cli.url, "--to", "mysql://me:secret@host/x")
     assert 78 == said.code
     assert "secret" not in said.err + said.out

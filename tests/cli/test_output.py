@@ -15,15 +15,15 @@ HOSTILE = "[/red]\\[bold]x[/]\x1b[2J\x00\udcff\u202e\tend\n"
 
 
 class Terminal(StringIO):
-    """A stream that says that it is one."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 
 def drawn(columns: list[str], rows: list[list[object]], title: str = "") -> str:
-    """A table as a terminal gets it."""
+    """Return a table as a terminal gets it."""
     screen = Terminal()
     with redirect_stdout(screen):
         output.table(columns, rows, title)
@@ -31,13 +31,13 @@ def drawn(columns: list[str], rows: list[list[object]], title: str = "") -> str:
 
 
 def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs can read it: one line a row, no borders, no title."""
+    """Off a terminal a row is a line without borders, and there is no title."""
     output.table(("id", "title"), [(1, "a\tb\nc"), (2, None)], "Of no use to awk")
     assert "id\ttitle\n1\ta b c\n2\t\n" == capsys.readouterr().out
 
 
 def test_a_terminal_gets_a_table_with_a_title() -> None:
-    """People see columns and what they are about."""
+    """On a terminal a table has columns and a title."""
     shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn(["id", "title"], [[1, "A talk"]], "Talks"))
     lines = [line.strip() for line in shown.splitlines()]
     assert "Talks" == lines[0]
@@ -46,14 +46,14 @@ def test_a_terminal_gets_a_table_with_a_title() -> None:
 
 @given(st.text(st.characters() | st.sampled_from("[]/\\=\x1b\x00\udcff\n\t")))
 def test_no_cell_can_break_or_command_a_terminal(cell: str) -> None:
-    """A title or an error from outside is shown as it is, neither markup nor an escape sequence."""
+    """A cell is printed as text, never as markup or an escape sequence."""
     shown = drawn(["cell"], [[cell]])
     assert drawn(["cell"], [["a"]]).count("\x1b") == shown.count("\x1b")
     shown.encode()
 
 
 def test_markup_in_a_cell_is_text() -> None:
-    """What looks like rich's own markup stays in sight."""
+    """Markup of rich in a cell stays in sight."""
     assert "[/red]\\[bold]x[/]" in drawn(["cell"], [[HOSTILE]])
 
 
@@ -71,34 +71,42 @@ def test_markup_in_a_cell_is_text() -> None:
     ],
 )
 def test_a_value_is_one_readable_line(value: object, text: str) -> None:
-    """Nothing from outside adds a line, a column or a command to what is printed."""
+    """A value from outside adds no line, column or terminal command."""
     assert text == output.text(value)
 
 
 def test_pairs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Names line up, and what is not there is a dash."""
+    """Names line up, and None is a dash."""
     output.pairs({"due now": 5, "oldest": None, "paused since": MOMENT})
     expected = "due now       5\noldest        -\npaused since  2026-01-31 08:00:00\n"
     assert expected == capsys.readouterr().out
 
 
 def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing found is nothing printed."""
+    """No pairs print nothing."""
     output.pairs({})
     assert "" == capsys.readouterr().out
 
 
 def test_a_document_is_json_that_any_stream_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    """A program can read it whatever the locale and whatever a row holds; moments are UTC text."""
-    output.document({"at": MOMENT, "title": HOSTILE, "none": None, "n": [1]})
+    """A document is ASCII JSON: times are ISO 8601 in UTC, durations seconds."""
+    output.document(
+        {"at": MOMENT, "took": timedelta(minutes=1.5), "title": HOSTILE, "none": None, "n": [1]}
+    )
     out = capsys.readouterr().out
     out.encode("ascii")
-    expected = {"at": "2026-01-31 08:00:00.250000+00:00", "title": HOSTILE, "none": None, "n": [1]}
+    expected = {
+        "at": "2026-01-31T08:00:00.250000Z",
+        "took": 90.0,
+        "title": HOSTILE,
+        "none": None,
+        "n": [1],
+    }
     assert expected == json.loads(out)
 
 
 def test_without_a_terminal_nobody_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    """In a script the answer is no, and nothing waits for one."""
+    """Without a terminal the answer is no, and nothing is printed."""
     assert not output.ask("sure?")
     assert "" == capsys.readouterr().out
 
@@ -115,11 +123,11 @@ def test_without_a_terminal_nobody_is_asked(capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_a_span_is_its_two_largest_units(seconds: float, text: str) -> None:
-    """Nobody divides 12,840 seconds by sixty in the head."""
+    """A duration is printed in its two largest units."""
     assert text == output.text(timedelta(seconds=seconds))
 
 
 def test_counts_are_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """Numbers by kind are one readable line, and an object for programs."""
+    """Counts by kind are one readable line."""
     output.pairs({"today": {"accepted": 3, "in_doubt": 1}})
     assert "today  3 accepted, 1 in doubt\n" == capsys.readouterr().out

@@ -13,12 +13,12 @@ Start = Callable[[Options], Beside]
 
 
 def options(*listing: str) -> Options:
-    """A simulator that takes the key, with these kinds of list."""
+    """Return options of a simulator that takes the key, with these kinds of list."""
     return Options(keys=frozenset({KEY}), listing=listing)
 
 
 def say(cli: Cli, simulator: Simulator, command: str, *words: str) -> Said:
-    """A command on that simulator; what it says never holds the key (law 11)."""
+    """Run a command on that simulator and assert that it prints no key (law 11)."""
     variables = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": KEY, "WORKER_RATE": "1000"}
     said = cli(command, *words, WORKER_ON_DOUBT="hold", WORKER_LOG_LEVEL="error", **variables)
     assert KEY not in said.out + said.err
@@ -26,14 +26,14 @@ def say(cli: Cli, simulator: Simulator, command: str, *words: str) -> Said:
 
 
 def buy(cli: Cli, simulator: Simulator) -> str:
-    """One more video that is submitted; its job."""
+    """Submit one more video; return its job."""
     cli.insert()
     assert 0 == say(cli, simulator, "drain").code
     return simulator.accepted[-1].job_id
 
 
 def put_back(cli: Cli, video_id: int, begun: int, written: int) -> None:
-    """Let what happened to a video have happened that many seconds ago."""
+    """Move the history of a video back by that many seconds."""
     cli.sql(
         "UPDATE history SET started_at = ?, at = ? WHERE video_id = ?",
         moment(-begun),
@@ -43,7 +43,7 @@ def put_back(cli: Cli, video_id: int, begun: int, written: int) -> None:
 
 
 def lose(cli: Cli, video_id: int) -> None:
-    """Its answer, half a minute ago, was lost on the way."""
+    """Put a video in doubt, as if its answer was lost half a minute ago."""
     cli.sql(
         "UPDATE videos SET state = 'in_doubt', job_id = NULL, submitted_at = NULL, claims = 1, "
         "attempts = 1, updated_at = ? WHERE id = ?",
@@ -60,7 +60,7 @@ def lose(cli: Cli, video_id: int) -> None:
 
 
 def doubt_that_never_arrived(cli: Cli, simulator: Simulator) -> None:
-    """Video 2 has been in doubt for an hour, its POST never arrived, its neighbours' did."""
+    """Put video 2 in doubt for an hour; its POST never arrived, those of its neighbours did."""
     buy(cli, simulator)
     cli.insert()
     lose(cli, 2)
@@ -70,13 +70,13 @@ def doubt_that_never_arrived(cli: Cli, simulator: Simulator) -> None:
 
 
 def everything(cli: Cli) -> list[object]:
-    """All that is known of the videos."""
+    """Return every row of videos and history."""
     return [cli.sql(f"SELECT * FROM {table}") for table in ("videos", "history")]
 
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",)])
 def test_nothing_in_doubt_asks_nobody(cli: Cli, beside: Start, words: tuple[str, ...]) -> None:
-    """A cron job that reconciles costs the API nothing while all is well."""
+    """Without doubts the API is not asked."""
     cli.insert()
     with beside(options()) as simulator:
         said = say(cli, simulator, "reconcile", *words)
@@ -103,7 +103,7 @@ def test_a_job_that_the_list_shows_is_found(cli: Cli, beside: Start) -> None:
 
 
 def test_a_job_that_is_proven_absent_is_sent_again(cli: Cli, beside: Start) -> None:
-    """What never arrived is due again without anybody's risk."""
+    """A video whose POST never arrived is due again."""
     with beside(options()) as simulator:
         doubt_that_never_arrived(cli, simulator)
         said = say(cli, simulator, "reconcile")
@@ -115,7 +115,7 @@ def test_a_job_that_is_proven_absent_is_sent_again(cli: Cli, beside: Start) -> N
 
 @pytest.mark.parametrize("kind", ["found", "absent"])
 def test_a_dry_run_only_says_it(cli: Cli, beside: Start, kind: str) -> None:
-    """Who wants to look first has changed nothing by looking."""
+    """A dry run changes nothing."""
     with beside(options()) as simulator:
         if kind == "found":
             buy(cli, simulator)
@@ -162,7 +162,7 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
 
 @pytest.mark.parametrize("words", [(), ("--dry-run",), ("--json",)])
 def test_no_list_is_a_sentence(cli: Cli, beside: Start, words: tuple[str, ...]) -> None:
-    """Where the API lists nothing, exit 1 says so, and where to look."""
+    """Without a list the command is exit 1 and says where to look."""
     cli.insert()
     lose(cli, 1)
     with beside(options("503")) as simulator:
@@ -178,7 +178,7 @@ def test_no_list_is_a_sentence(cli: Cli, beside: Start, words: tuple[str, ...]) 
 
 
 def test_a_refused_key_is_not_shown(cli: Cli, beside: Start) -> None:
-    """Law 11: a wrong key is told as such and not repeated."""
+    """A wrong key is reported and not repeated (law 11)."""
     cli.insert()
     lose(cli, 1)
     with beside(Options(keys=frozenset({"another"}))) as simulator:

@@ -9,13 +9,13 @@ from worker.db.schema import SCHEMA
 
 
 def type_(url: str, *words: str) -> int:
-    """Type a command."""
+    """Run a command on this database and return its exit code."""
     return run([*words, "--database", url], {})
 
 
 @pytest.fixture
 def filled(url: str) -> str:
-    """One video in each state, with the history of a doubt."""
+    """Return a database with a video in each state and the history of a doubt."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": "2030-01-01 00:00:00"}
     rows = [
         {
@@ -54,7 +54,7 @@ def filled(url: str) -> str:
 def test_show_says_what_happens_next(
     filled: str, capsys: pytest.CaptureFixture[str], number: int, word: str
 ) -> None:
-    """A person would have to know the program to know what to do."""
+    """``show`` says the next event of a video in each state."""
     assert 0 == type_(filled, "show", str(number), "--json")
     (story,) = json.loads(capsys.readouterr().out)
     assert word in story["next"]
@@ -64,7 +64,7 @@ def test_show_says_what_happens_next(
 def test_show_tells_the_story_and_the_request(
     filled: str, capsys: pytest.CaptureFixture[str], reference: str
 ) -> None:
-    """The evidence of a doubt would need SQL."""
+    """``show`` prints the history and the request of a video."""
     assert 0 == type_(filled, "show", reference)
     said = capsys.readouterr().out
     assert "https://x.example/in_doubt.mp4" in said
@@ -73,7 +73,7 @@ def test_show_tells_the_story_and_the_request(
 
 
 def test_show_finds_a_video_by_its_job(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A job in the portal could not be led back to its row."""
+    """``show`` finds a video by its job id."""
     assert 0 == type_(filled, "show", "j", "--json")
     assert 3 == json.loads(capsys.readouterr().out)[0]["video"]["id"]
 
@@ -81,7 +81,7 @@ def test_show_finds_a_video_by_its_job(filled: str, capsys: pytest.CaptureFixtur
 def test_show_says_that_nothing_has_this_name(
     filled: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typing error would print nothing."""
+    """A reference of no video is exit 1 and a sentence."""
     assert 1 == type_(filled, "show", "nobody")
     assert "no video has 'nobody'" in capsys.readouterr().err
 
@@ -101,7 +101,7 @@ def test_show_says_that_nothing_has_this_name(
 def test_list_shows_what_the_filters_mean(
     filled: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], ids: list[int]
 ) -> None:
-    """A person would look at the wrong rows, or change them by the same filters."""
+    """``list`` shows exactly the videos that the filters mean."""
     assert 0 == type_(filled, "list", *words, "--json")
     assert ids == [row["id"] for row in json.loads(capsys.readouterr().out)]
     assert 0 == type_(filled, "list", *words)
@@ -109,7 +109,7 @@ def test_list_shows_what_the_filters_mean(
 
 
 def test_status_is_the_queue_in_numbers(filled: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would know how much is left and what it cost."""
+    """``status`` counts what is left and what was bought."""
     assert 0 == type_(filled, "status", "--json")
     told = json.loads(capsys.readouterr().out)
     assert (1, 1, 1, 1, 0, "1 per 1 s") == (
@@ -127,7 +127,7 @@ def test_status_is_the_queue_in_numbers(filled: str, capsys: pytest.CaptureFixtu
 def test_check_says_all_problems_at_once_and_spends_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A half-configured system would be found out one error at a time."""
+    """``check`` names every problem at once."""
     assert 78 == type_(str(tmp_path / "none.db"), "check", "--json")
     told = json.loads(capsys.readouterr().out)
     assert 2 <= len(told["problems"])
@@ -138,7 +138,7 @@ def test_check_says_all_problems_at_once_and_spends_nothing(
 def test_the_demo_runs_and_can_be_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first thing that a newcomer types would fail."""
+    """The demo submits its list, and nothing more when it runs again."""
     assert 0 == run(["demo", "--keep", str(tmp_path)], {})
     said = capsys.readouterr().out
     assert "submitted\t39" in said
@@ -150,7 +150,7 @@ def test_the_demo_runs_and_can_be_run_again(
 def test_migrate_makes_a_database_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody would know which file was made."""
+    """``migrate`` prints the path and the schema of the database."""
     path = tmp_path / "new.db"
     assert 0 == type_(str(path), "migrate")
     assert f"{path} is at schema {SCHEMA}\n" == capsys.readouterr().out

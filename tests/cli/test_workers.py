@@ -6,12 +6,12 @@ from tests.cli.conftest import Cli
 
 
 def moment(seconds: float) -> str:
-    """So long from now, as the table keeps it."""
+    """Return a moment that many seconds from now, as the table keeps it."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def member(cli: Cli, worker: str, age: float, command: str = "run") -> None:
-    """A worker that was seen so long ago."""
+    """Insert a worker that was last seen that many seconds ago."""
     cli.sql(
         "INSERT INTO workers (id, host, pid, command, started_at, seen_at)"
         " VALUES (?, 'alpha', 7, ?, '2026-01-01 00:00:00', ?)",
@@ -22,12 +22,12 @@ def member(cli: Cli, worker: str, age: float, command: str = "run") -> None:
 
 
 def in_flight(cli: Cli, worker: str, lease: str = "2030-01-01 00:00:00") -> None:
-    """A video that this worker sends."""
+    """Insert a video that this worker sends."""
     cli.insert(state="submitting", claim_token="t", claimed_by=worker, lease_until=lease, claims=1)
 
 
 def test_everybody_is_listed(cli: Cli) -> None:
-    """Who works, where, and on how much could be told by nobody."""
+    """Every worker with a row or a claim is listed with its host, state and claims."""
     member(cli, "living", 3)
     member(cli, "silent", 61, "drain")
     in_flight(cli, "living")
@@ -39,8 +39,8 @@ def test_everybody_is_listed(cli: Cli) -> None:
     assert ("living", "alpha", 7, "run", 2, "alive") == tuple(
         living[name] for name in ("worker", "host", "pid", "command", "in_flight", "state")
     )
-    assert "2026-01-01 00:00:00+00:00" == living["since"]
-    assert "2030-01-01 00:00:00+00:00" == living["leases_end"]
+    assert "2026-01-01T00:00:00Z" == living["since"]
+    assert "2030-01-01T00:00:00Z" == living["leases_end"]
     assert 3 <= living["seen_ago"] < 60
     assert ("silent", "drain", 0, None) == tuple(
         silent[name] for name in ("state", "command", "in_flight", "leases_end")
@@ -51,7 +51,7 @@ def test_everybody_is_listed(cli: Cli) -> None:
 
 
 def test_a_table_says_the_same(cli: Cli) -> None:
-    """People would have to read JSON."""
+    """The table has the columns of the JSON document."""
     member(cli, "living", 3)
     in_flight(cli, "living")
     head, row, *rest = cli("workers").rows()
@@ -63,7 +63,7 @@ def test_a_table_says_the_same(cli: Cli) -> None:
 
 @pytest.mark.parametrize("worker", ["silent", "stranger"])
 def test_what_becomes_of_the_videos_of_the_dead_is_said(cli: Cli, worker: str) -> None:
-    """Somebody would send them again by hand, and buy them twice."""
+    """The videos of a silent worker end in doubt by themselves, and the output says when."""
     member(cli, "silent", 70)
     in_flight(cli, worker, "2030-01-01 00:00:00")
     in_flight(cli, worker, "2030-01-02 00:00:00")
@@ -76,14 +76,14 @@ def test_what_becomes_of_the_videos_of_the_dead_is_said(cli: Cli, worker: str) -
 
 
 def test_a_silent_one_without_videos_is_no_trouble(cli: Cli) -> None:
-    """A person would look for what a dead worker has left."""
+    """A silent worker without claims is called harmless."""
     member(cli, "silent", 70)
     expected = "worker silent is silent and has nothing in flight: a run that begins a day later"
     assert expected in cli("workers").out
 
 
 def test_nobody_is_said_with_the_way_out(cli: Cli) -> None:
-    """An empty table says nothing."""
+    """An empty queue prints the commands that begin."""
     said = cli("workers")
     assert (0, "") == (said.code, said.err)
     assert "nobody works on this queue, and nothing is in flight: valossa-ingest run or" in said.out
@@ -91,7 +91,7 @@ def test_nobody_is_said_with_the_way_out(cli: Cli) -> None:
 
 
 def test_status_counts_the_living(cli: Cli) -> None:
-    """Whether anybody works on the queue is the first question."""
+    """``status`` counts the workers alive."""
     assert "0" == cli("status").pairs()["workers alive"]
     member(cli, "one", 3)
     member(cli, "two", 50)

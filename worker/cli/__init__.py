@@ -1,4 +1,4 @@
-"""The commands. Loads only what the chosen command needs: ``--help`` loads none of the rest."""
+"""Run the commands. Load only what the chosen command needs: ``--help`` loads none of the rest."""
 
 import importlib
 import os
@@ -11,7 +11,7 @@ from worker.cli.parser import FLAG_SETTINGS, parser
 from worker.settings_sources import SettingsError, load, survey
 
 WHOLE = {"check", "drain", "run"}
-"""Commands that name what else is wrong beside a wrong setting."""
+"""Commands that report a wrong setting together with every other problem."""
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run one command; its exit code. Raises SystemExit where argparse ends it."""
+    """Run one command and return its exit code. Raises SystemExit if argparse ends it."""
     code: int = exits.OK
     try:
         try:
@@ -46,5 +46,14 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     read = survey if args.function in WHOLE else load
     loaded = read(flags, environment, args.config)
     command = importlib.import_module(f"worker.cli.commands.{args.module}")
-    code: int = getattr(command, args.function)(args, loaded, environment)
+    try:
+        code: int = getattr(command, args.function)(args, loaded, environment)
+    except _database_problem() as problem:
+        return exits.no_database(problem, loaded)
     return code
+
+
+def _database_problem() -> type[Exception]:
+    from worker.db.database import DatabaseProblem  # noqa: PLC0415 - SQLAlchemy is slow to load
+
+    return DatabaseProblem

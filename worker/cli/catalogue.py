@@ -118,7 +118,7 @@ COMMANDS = (
     ),
     Command(
         "list",
-        "list_export_why",
+        "list_",
         "videos by state, error or time",
         "list --state failed --since 2h",
         arguments.list_,
@@ -134,7 +134,7 @@ COMMANDS = (
     ),
     Command(
         "why",
-        "list_export_why",
+        "why",
         "failures and doubts by reason, and what helps",
         "why",
         arguments.as_json,
@@ -142,7 +142,7 @@ COMMANDS = (
     ),
     Command(
         "export",
-        "list_export_why",
+        "export",
         "videos as CSV, in the columns that import reads",
         "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
         arguments.export,
@@ -150,7 +150,7 @@ COMMANDS = (
     ),
     Command(
         "retry",
-        "change",
+        "retry_cancel",
         "make failed videos due again",
         "retry --error-like language",
         arguments.retry,
@@ -158,7 +158,7 @@ COMMANDS = (
     ),
     Command(
         "cancel",
-        "change",
+        "retry_cancel",
         "take videos out of the queue",
         "cancel --state pending --since 2h",
         arguments.cancel,
@@ -166,7 +166,7 @@ COMMANDS = (
     ),
     Command(
         "resolve",
-        "change",
+        "resolve",
         "settle a doubt by what you found",
         "resolve 17 --give-up",
         arguments.resolve,
@@ -193,12 +193,12 @@ COMMANDS = (
     ),
     Command(
         "pause",
-        "change",
+        "pause_resume",
         "claim nothing more, in every process on this database",
         "pause --reason 'wrong list'",
         arguments.pause,
     ),
-    Command("resume", "change", "end a pause", "resume"),
+    Command("resume", "pause_resume", "end a pause", "resume"),
     Command(
         "move",
         "move",

@@ -1,4 +1,4 @@
-"""Exit codes: what a run means to whoever started it (design.md, section 6)."""
+"""Name the exit codes and print problems on stderr (README.md, Exit codes)."""
 
 import re
 import sys
@@ -16,32 +16,38 @@ CONFIG = 78
 INTERRUPTED = 130
 
 FLAG = "--database"
-"""What names a database for one command alone."""
+"""The source of a database that is named for one command alone."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""What would move a terminal's cursor or change its colours."""
+"""Characters that move a terminal's cursor or change its colours."""
 
 
 def complain(problems: Iterable[str], code: int = CONFIG) -> int:
-    """Say each problem on stderr in a line of its own; the code to exit with."""
+    """Print each problem on stderr in a line of its own. Return the code to exit with."""
     for problem in problems:
         print(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
     return code
 
 
 def no_database(problem: Exception, loaded: Loaded) -> int:
-    """Say that the database cannot be used, and what named it; the code to exit with."""
+    """Print why the database cannot be used. Return the code to exit with."""
     return complain([sourced(problem, loaded)])
 
 
 def sourced(problem: Exception, loaded: Loaded) -> str:
-    """A problem with the database, and where its name came from."""
+    """Return a problem with the database together with the source of its URL."""
     source = loaded.sources["database_url"]
     if source == FLAG and "run valossa-ingest " in str(problem):
         source = f"{FLAG}, for that command too"
     return f"{problem} (database_url: {source})"
 
 
+def no_list(reason: str) -> int:
+    """Print why the API's job list cannot be read. Return the code to exit with."""
+    where = "valossa-ingest check --online says whether key and address are right"
+    return complain([f"the API does not list this key's jobs: {reason}", where], PROBLEMS)
+
+
 def one_line(text: str) -> str:
-    """Text that adds no line to what is printed, and commands no terminal."""
+    """Return text as one line without control characters."""
     return _CONTROL.sub("\ufffd", " ".join(clean(text).split()))

@@ -1,11 +1,11 @@
-"""How results look: tables for terminals, plain lines elsewhere, JSON where it was asked for."""
+"""Print results: tables for terminals, plain lines elsewhere, JSON documents for programs."""
 
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from worker.cli.exits import one_line
 
@@ -14,12 +14,30 @@ _NARROWEST = 40
 
 
 def document(value: object) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document: times as ISO 8601 in UTC, durations in seconds."""
     print(json.dumps(value, default=_plain, indent=2))
 
 
+def _plain(value: object) -> object:
+    if isinstance(value, timedelta):
+        return round(value.total_seconds(), 1)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[dict[str, object]]:
+    """Return the rows of a table as objects of a JSON document."""
+    return [keyed(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def keyed(values: Mapping[str, object]) -> dict[str, object]:
+    """Return values under keys for programs: underscores in place of spaces and hyphens."""
+    return {name.replace(" ", "_").replace("-", "_"): value for name, value in values.items()}
+
+
 def on_terminal() -> bool:
-    """Whether a person reads what is printed."""
+    """Return True if a person reads stdout."""
     return sys.stdout.isatty()
 
 
@@ -29,8 +47,9 @@ def table(
     title: str = "",
     whole: Sequence[str] = (),
 ) -> None:
-    """Rows on stdout: a table on a terminal, a line a row, where long cells end in an ellipsis but
-    for those of the columns ``whole``; tab-separated lines with a head elsewhere.
+    """Print rows: a table on a terminal, tab-separated lines with a head elsewhere.
+
+    A terminal's long cells end in an ellipsis, but not those of the columns ``whole``.
     """
     if not on_terminal():
         print("\t".join(columns))
@@ -42,35 +61,35 @@ def table(
     terminal.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
 
 
-def paragraph(told: str, indent: str = "") -> None:
-    """A sentence on stdout: as wide as the terminal and no wider, one line elsewhere."""
-    for place, line in enumerate(_lines(told, len(indent) + 2)):
+def paragraph(sentence: str, indent: str = "") -> None:
+    """Print a sentence, wrapped at the width of a terminal; one line elsewhere."""
+    for place, line in enumerate(_lines(sentence, len(indent) + 2)):
         print(f"{indent}{'  ' if place else ''}{line}")
 
 
 def pairs(values: Mapping[str, object]) -> None:
-    """Names and values, one a line; on a terminal a long value hangs beside its name."""
+    """Print names and values, one a line; a terminal's long value hangs beside its name."""
     width = max(map(len, values), default=0) + 2
     for name, value in values.items():
         for place, line in enumerate(_lines(text(value) or "-", width)):
             print(f"{'' if place else name:<{width}}{line}")
 
 
-def _lines(told: str, taken: int) -> list[str]:
-    """Text as it fits beside ``taken`` columns of a terminal; an address stays whole."""
+def _lines(sentence: str, taken: int) -> list[str]:
+    """Wrap text beside ``taken`` columns of a terminal; an address stays whole."""
     if not on_terminal():
-        return [told]
+        return [sentence]
     room = max(_NARROWEST, width()) - taken
-    return textwrap.wrap(told, room, break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(sentence, room, break_on_hyphens=False, break_long_words=False)
 
 
 def width() -> int:
-    """How many columns the terminal has."""
+    """Return the columns of the terminal."""
     return shutil.get_terminal_size().columns
 
 
 def text(value: object) -> str:
-    """A value as a cell: one line, readable, nothing for None."""
+    """Return a value as one readable line; nothing for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -83,7 +102,7 @@ def text(value: object) -> str:
 
 
 def _span(value: timedelta) -> str:
-    """How long, in the two largest units."""
+    """Return a duration in its two largest units."""
     minutes, seconds = divmod(round(value.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -95,8 +114,9 @@ def _span(value: timedelta) -> str:
 
 
 def ask(question: str) -> bool:
-    """A yes or a no from the terminal; no where there is none. Not for an event loop: it waits,
-    and Ctrl-C must end it.
+    """Ask at the terminal and return True for yes; False without a terminal.
+
+    Never call it in an event loop: it waits, and Ctrl-C must end it.
     """
     if not sys.stdin.isatty():
         return False
@@ -104,9 +124,3 @@ def ask(question: str) -> bool:
         return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
     except EOFError:
         return False
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, timedelta):
-        return round(value.total_seconds(), 1)
-    return value.isoformat(" ") if isinstance(value, datetime) else str(value)

@@ -1,115 +1,81 @@
-"""What the commands share that ask the database one thing: opening, filtering, who asks."""
+"""Open the queue of a command: each ``read`` and each ``write`` is one transaction.
 
-import argparse
+Between two calls no event loop runs, so a command can ask a question there.
+"""
+
 import asyncio
+import contextlib
 import getpass
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
-from worker.cli import exits
-from worker.cli.argument_types import Ago
-from worker.core.model import State
-from worker.core.redact import clean
-from worker.db.database import Database, DatabaseProblem
-from worker.settings import Settings
+from worker.db.database import Database
+from worker.runner.reconciler import Reconciler
+from worker.settings import Key, Settings
 from worker.settings_sources import Loaded
-from worker.store import search
-from worker.store.search import Filter
 
 T = TypeVar("T")
 
 
-def ask(
-    loaded: Loaded, question: Callable[[Database], Awaitable[T]], tell: Callable[[T], int]
-) -> int:
-    """Ask a database that is worked on one thing, then tell the answer; the exit code."""
-    return _asked(loaded, opening.existing_database, question, tell)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The open queue of one command. ``worker.cli`` prints the DatabaseProblem of its methods."""
+
+    settings: Settings
+    database: Database
+    runner: asyncio.Runner
+    stack: contextlib.AsyncExitStack
+
+    def read(self, work: Callable[[Connection, datetime], T]) -> T:
+        """Run ``work`` with the time of the queue (UTC) on one consistent state."""
+        return self.run(self.database.read(lambda c: work(c, self.database.now())))
+
+    def write(self, work: Callable[[Connection, datetime], T], purpose: str) -> T:
+        """Run ``work`` with the time of the queue (UTC), unless the queue has moved meanwhile."""
+        return self.run(opening.change(self.database, work, purpose))
+
+    def reconciler(self, key: Key) -> Reconciler:
+        """Open a client of the API's job list. It is closed with the session."""
+        opened = wiring.reconciler(self.settings, key, self.database, person())
+        return self.run(self.stack.enter_async_context(opened))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return self.runner.run(work)
 
 
-def look(
-    loaded: Loaded, work: Callable[[Connection, datetime], T], tell: Callable[[T], int]
-) -> int:
-    """Look at a database, also at one that has moved, then tell what was seen; the exit code.
-    ``work`` gets the time of the queue (UTC), as ``change``'s does.
-    """
-    return _asked(
-        loaded, opening.readable_database, lambda d: d.read(lambda c: work(c, d.now())), tell
-    )
+def open_to_change(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
+    """Open a queue that is worked on. Raises DatabaseProblem, also if the queue has moved away."""
+    return _session(loaded, opening.existing_database(loaded.settings))
 
 
-def change(
-    loaded: Loaded,
-    work: Callable[[Connection, datetime], T],
-    purpose: str,
-    tell: Callable[[T], int],
-) -> int:
-    """Change something in a database that is worked on, then tell what; the exit code."""
-    return ask(loaded, lambda database: opening.change(database, work, purpose), tell)
+def open_to_look(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
+    """Open a queue to read it, even if it has moved away. Raises DatabaseProblem."""
+    return _session(loaded, opening.readable_database(loaded.settings))
 
 
-def _asked(
-    loaded: Loaded,
-    opened: Callable[[Settings], AbstractAsyncContextManager[Database]],
-    question: Callable[[Database], Awaitable[T]],
-    tell: Callable[[T], int],
-) -> int:
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
-
-    async def asked() -> T:
-        async with opened(loaded.settings) as database:
-            return await question(database)
-
-    try:
-        answer = asyncio.run(asked())
-    except DatabaseProblem as problem:
-        return exits.no_database(problem, loaded)
-    return tell(answer)
-
-
-def filter_of(args: argparse.Namespace) -> Filter:
-    """The shared filters as they were typed."""
-    now = wiring.CLOCK.now()
-    return replace(
-        search.called(map(clean, args.references)),
-        states=tuple(State(state) for state in args.state),
-        error_like=args.error_like and clean(args.error_like),
-        since=_moment(args.since, now),
-        until=_moment(args.until, now),
-    )
-
-
-def _moment(typed: datetime | Ago | None, now: datetime) -> datetime | None:
-    return typed.at(now) if isinstance(typed, Ago) else typed
-
-
-def missing(connection: Connection, args: argparse.Namespace) -> list[str]:
-    """Which of the references that were typed no video has."""
-    named = search.named(connection, map(clean, args.references))
-    return [reference for reference, ids in named.items() if not ids]
-
-
-def nobody(names: Sequence[str]) -> list[str]:
-    """What to say of names that no video has."""
-    return [f"no video has {name!r} as id, media id, request id or job id" for name in names]
-
-
-def doubtful(ambiguous: Mapping[str, Sequence[int]]) -> list[str]:
-    """What to say of numbers that name one video by its id and others otherwise."""
-    return [
-        f"{name!r} is the id of one video and another name of others: say which, "
-        + " or ".join(f"{search.ONLY_ID}{number}" for number in ids)
-        for name, ids in ambiguous.items()
-    ]
+@contextlib.contextmanager
+def _session(
+    loaded: Loaded, opened: contextlib.AbstractAsyncContextManager[Database]
+) -> Iterator[Session]:
+    settings = loaded.settings
+    log.configure(settings.log_level, settings.log_format)
+    stack = contextlib.AsyncExitStack()
+    with asyncio.Runner() as runner:
+        database = runner.run(stack.enter_async_context(opened))
+        try:
+            yield Session(settings=settings, database=database, runner=runner, stack=stack)
+        finally:
+            runner.run(stack.aclose())
 
 
 def person() -> str:
-    """Who is asking, as the history names people."""
+    """Return the name of the person at the terminal, as the history records it."""
     try:
         return f"person:{getpass.getuser()}"
     except (KeyError, OSError):

@@ -17,29 +17,29 @@ def move(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     """Move, or go on with a move that was broken off."""
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     try:
-        moving = opening.move(loaded.settings, args.source, args.target, person(), _say)
+        moving = opening.move(loaded.settings, args.source, args.target, person(), _print_wait)
         done = asyncio.run(moving)
-    except DatabaseProblem as problem:
+    except DatabaseProblem as problem:  # of --from or --to: no setting is its source
         return exits.complain([str(problem)])
-    _tell(args, done)
+    _report(args, done)
     return exits.OK
 
 
-def _say(told: str) -> None:
-    """What there is to wait for, beside the result."""
-    print(f"valossa-ingest: {exits.one_line(told)}", file=sys.stderr, flush=True)
+def _print_wait(reason: str) -> None:
+    print(f"valossa-ingest: {exits.one_line(reason)}", file=sys.stderr, flush=True)
 
 
-def _tell(args: argparse.Namespace, done: Moved) -> None:
-    """What is there now, what was copied, and what to change."""
+def _report(args: argparse.Namespace, done: Moved) -> None:
+    """Print the rows of the target, the copied rows, and the setting to change."""
     source, target = opening.shown(args.source), opening.shown(args.target)
-    counted = {"videos": done.census.videos, "history": done.census.history}
+    videos, history = done.census.videos, done.census.history
     if args.json:
-        output.document({"from": source, "to": target, **counted, "copied": done.copied})
+        counted = {"videos": videos, "history": history, "copied": done.copied}
+        output.document({"from": source, "to": target, **counted})
         return
-    states = {state.replace("_", " "): number for state, number in done.census.videos.items()}
+    states = {state.replace("_", " "): number for state, number in videos.items()}
     copied = {f"copied, {table}": number for table, number in done.copied.items()}
-    output.pairs({**states, "history": done.census.history, **copied})
+    output.pairs({**states, "history": history, **copied})
     print()
     output.paragraph(
         f"the queue is in {target} now: make that the database_url of every worker and of whatever "

@@ -4,11 +4,10 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from worker.cli import exits, output
-from worker.cli.listed import ask_listed, no_list
+from worker.cli.session import open_to_change
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
-from worker.db.database import Database
-from worker.runner.reconciler import Reconciled, Reconciler
+from worker.runner.reconciler import Reconciled
 from worker.runner.verdicts import JudgedDoubt, next_list_at
 from worker.settings_sources import Loaded, read_key
 
@@ -16,42 +15,34 @@ COLUMNS = ("id", "verdict", "job_id", "reason")
 
 
 def reconcile(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
-    """Ask once, and settle what the list proves; ``--dry-run`` only says what that would be."""
-
-    async def settle(reconciler: Reconciler, database: Database) -> Reconciled | None:
-        if await database.read(lambda c: next_list_at(c, database.now())) is None:
-            return None
-        return await (reconciler.examine() if args.dry_run else reconciler.settle())
-
-    def tell(done: Reconciled | None) -> int:
-        if args.json:
-            output.document(_document(done))
-        elif done is None:
-            print("nothing is in doubt, so the API was not asked")
-        else:
-            _print(done.judged, dry=args.dry_run)
-        if done and isinstance(done.shown, Unlisted):
-            return no_list(done.shown)
-        left = done is not None and any(finding.resolvable for finding in done.judged)
-        return exits.PROBLEMS if left else exits.OK
-
-    return ask_listed(loaded, read_key(environment), settle, tell)
+    """Ask once, and settle what the list proves; ``--dry-run`` only prints it."""
+    key, done = read_key(environment), None
+    with open_to_change(loaded) as session:
+        if session.read(next_list_at) is not None:
+            reconciler = session.reconciler(key)
+            done = session.run(reconciler.examine() if args.dry_run else reconciler.settle())
+    findings = done.judged if done else ()
+    if args.json:
+        output.document(_document(done))
+    elif done is None:
+        print("nothing is in doubt, so the API was not asked")
+    else:
+        output.table(COLUMNS, map(_row, findings))
+        settled = sum(finding.resolvable is None for finding in findings)
+        dry = "could be settled" if args.dry_run else "settled"
+        print(f"\n{settled} of {len(findings)} {dry}")
+    if done and isinstance(done.shown, Unlisted):
+        return exits.no_list(done.shown.reason)
+    return exits.PROBLEMS if any(finding.resolvable for finding in findings) else exits.OK
 
 
 def _document(done: Reconciled | None) -> dict[str, object]:
     listed = done.shown if done and isinstance(done.shown, Listing) else None
-    findings = done.judged if done else ()
     return {
         "asked": done is not None,
         "jobs": listed and len(listed.entries),
-        "findings": [dict(zip(COLUMNS, _row(finding), strict=True)) for finding in findings],
+        "findings": output.objects(COLUMNS, map(_row, done.judged if done else ())),
     }
-
-
-def _print(findings: Sequence[JudgedDoubt], *, dry: bool) -> None:
-    output.table(COLUMNS, map(_row, findings))
-    settled = sum(1 for finding in findings if finding.resolvable is None)
-    print(f"\n{settled} of {len(findings)} {'could be settled' if dry else 'settled'}")
 
 
 def _row(finding: JudgedDoubt) -> Sequence[object]:

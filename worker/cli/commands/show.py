@@ -3,13 +3,14 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from worker.cli import exits, output
-from worker.cli.session import look, nobody
+from worker.cli import output
+from worker.cli.references import complain_missing
+from worker.cli.session import open_to_look
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
@@ -17,93 +18,75 @@ from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.store import search
 
-_TOLD = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
-"""What is told of each fact of the history."""
+FACT_COLUMNS = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 
 
 def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
-    """The story of one video."""
+    """Print the story of each video that the reference means."""
 
-    def seen(connection: Connection, now: datetime) -> list[_Story]:
+    def look(connection: Connection, now: datetime) -> list[dict[str, Any]]:
         found = search.find(connection, clean(args.reference))
-        return [_story(search.story(connection, row), loaded, now) for row in found]
+        return [_story(search.story(connection, row), loaded.settings, now) for row in found]
 
-    def tell(stories: list[_Story]) -> int:
-        if not stories:
-            return exits.complain(nobody([args.reference]), exits.PROBLEMS)
-        if args.json:
-            output.document([story.document() for story in stories])
-            return exits.OK
+    with open_to_look(loaded) as session:
+        stories = session.read(look)
+    if stories and args.json:
+        output.document(stories)
+    elif stories:
         for story in stories:
-            _print_story(story)
-        return exits.OK
-
-    return look(loaded, seen, tell)
+            _print(story)
+    return complain_missing({args.reference: stories})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Story:
-    """What there is to tell."""
-
-    video: Mapping[str, object]
-    next: str
-    history: list[dict[str, object]]
-    request: dict[str, object]
-
-    def document(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in ("video", "next", "history", "request")}
-
-
-def _story(story: search.Story, loaded: Loaded, now: datetime) -> _Story:
+def _story(story: search.Story, settings: Settings, now: datetime) -> dict[str, Any]:
     row = story.video
-    video = Video(**{name: row[name] for name in REQUEST_COLUMNS})
-    return _Story(
-        video=dict(row),
-        next=_next(story, loaded.settings, now),
-        history=[dict(fact) for fact in story.facts],
-        request=request.body(
-            video,
-            row["request_id"] if row["claims"] else row["media_id"] or row["request_id"],
-            loaded.settings.defaults,
-        ),
-    )
+    name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]
+    return {
+        "video": dict(row),
+        "next": _next(story, settings, now),
+        "history": [dict(fact) for fact in story.facts],
+        "request": request.body(_video(row), name, settings.defaults),
+    }
 
 
-def _print_story(story: _Story) -> None:
-    output.pairs({name: value for name, value in story.video.items() if value is not None})
+def _video(row: RowMapping) -> Video:
+    return Video(**{name: row[name] for name in REQUEST_COLUMNS})
+
+
+def _print(story: Mapping[str, Any]) -> None:
+    output.pairs({name: value for name, value in story["video"].items() if value is not None})
     print()
-    output.paragraph(f"next: {story.next}")
+    output.paragraph(f"next: {story['next']}")
     print()
     if output.on_terminal():
-        for fact in story.history:
+        for fact in story["history"]:
             output.paragraph(_sentence(fact))
     else:
-        output.table(_TOLD, ([fact[name] for name in _TOLD] for fact in story.history))
+        output.table(
+            FACT_COLUMNS, ([fact[name] for name in FACT_COLUMNS] for fact in story["history"])
+        )
     print("\nthe request, without the key:")
-    print(json.dumps(story.request, ensure_ascii=True, indent=2))
+    print(json.dumps(story["request"], ensure_ascii=True, indent=2))
 
 
 def _sentence(fact: Mapping[str, object]) -> str:
-    """A fact as people read it, where a table would be too wide."""
-    told = [f"{output.text(fact['at'])}  attempt {fact['attempt']}: {output.text(fact['fact'])}"]
+    """Return a fact as a sentence: a table of all columns is too wide for a terminal."""
+    parts = [f"{output.text(fact['at'])}  attempt {fact['attempt']}: {output.text(fact['fact'])}"]
     if fact["job_id"] is not None:
-        told.append(f"job {output.text(fact['job_id'])}")
+        parts.append(f"job {output.text(fact['job_id'])}")
     if fact["message"] is not None:
-        told.append(output.text(fact["message"]))
-    return f"{', '.join(told)} ({output.text(fact['who'])})"
+        parts.append(output.text(fact["message"]))
+    return f"{', '.join(parts)} ({output.text(fact['who'])})"
 
 
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:
-    """What happens to this video next, and who makes it happen."""
+    """Return the next event of this video, and the command that brings it about."""
     row = story.video
     number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
     match State(row["state"]):
         case State.PENDING:
-            fault = request.problem(
-                Video(**{name: row[name] for name in REQUEST_COLUMNS}),
-                now,
-                timedelta(seconds=settings.url_margin_seconds),
-            )
+            margin = timedelta(seconds=settings.url_margin_seconds)
+            fault = request.problem(_video(row), now, margin)
             if fault:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]

@@ -1,4 +1,4 @@
-"""``status``: what is left and by when, what was bought, what moves or not, what wants a person."""
+"""``status``: the queue in numbers, its pace and caps, and what needs a person."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.session import look
+from worker.cli.session import open_to_look
 from worker.core import pace
 from worker.core.model import Fact, State
 from worker.db.address import Server, address_of
@@ -30,51 +30,55 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """The queue at ``now``. ``throttled``: the last 429, None where the pace is not lowered."""
+    """The queue at ``now``. ``rate``: starts per period that a worker may make now;
+    ``throttled``: the last 429, None if the pace is not lowered.
+    """
 
     now: datetime
     overview: Overview
-    account: SharedState
+    shared: SharedState
+    rate: float
     throttled: RowMapping | None
     levels: Sequence[Level]
     workers: int
 
 
 def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
-    """The queue in numbers, and what needs a person."""
-
-    def tell(seen: _Seen) -> int:
-        facts = _facts(seen, loaded.settings)
-        if args.json:
-            names = {name: name.replace(" ", "_").replace("-", "_") for name in facts}
-            output.document({names[name]: value for name, value in facts.items()})
-            return exits.OK
-        output.pairs(facts)
-        for sentence in _needs_a_person(seen):
-            print()
-            output.paragraph(sentence)
+    """Print the queue in numbers, then a sentence for each thing that needs a person."""
+    settings = loaded.settings
+    with open_to_look(loaded) as session:
+        seen = session.read(lambda c, now: _look(c, settings, now))
+    facts, last = _facts(seen, settings), seen.overview.heard
+    if args.json:
+        heard = last and {name: last[name] for name in ("at", "fact", "message")}
+        output.document(output.keyed(facts | {"last answer": heard}))
         return exits.OK
-
-    return look(loaded, lambda c, now: _look(c, loaded.settings, now), tell)
+    output.pairs(facts)
+    for sentence in _needs_a_person(seen):
+        print()
+        output.paragraph(sentence)
+    return exits.OK
 
 
 def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
     known = shared_state.read(connection)
     known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
-    lowered = _rate(known, settings, now) < settings.rate
+    # A worker counts no time without starts as calm, so neither does the rate.
+    brake = pace.resume(known.brake, known.next_start_at, now)
+    rate = pace.rate_in_force(settings.rate, brake, now)
     return _Seen(
         now=now,
         overview=statistics.overview(connection, now),
-        account=known,
-        throttled=statistics.last_throttled(connection) if lowered else None,
+        shared=known,
+        rate=rate,
+        throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
         levels=[caps.level(connection, cap, now) for cap in wiring.caps(settings)],
         workers=workers.alive(connection, now),
     )
 
 
 def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
-    now, known, counted, levels = seen.now, seen.account, seen.overview, seen.levels
-    rate = _rate(known, settings, now)
+    now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
     cooling = known.cool_down_until is not None and known.cool_down_until > now
     left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
@@ -83,8 +87,8 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
         "due now": counted.due,
         "due later": counted.states[State.PENDING] - counted.due,
         "oldest due": counted.oldest_due_at,
-        "pace": f"{rate:g} per {settings.period_seconds:g} s"
-        + (f", lowered from {settings.rate} by the API" if rate < settings.rate else ""),
+        "pace": f"{seen.rate:g} per {settings.period_seconds:g} s"
+        + (f", lowered from {settings.rate} by the API" if seen.rate < settings.rate else ""),
         "lowered at": seen.throttled and seen.throttled["at"],
         "lowered reason": seen.throttled and seen.throttled["message"],
         "paused since": known.paused_at,
@@ -99,7 +103,7 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
         "daemon turned at": _turned_at(settings),
         "workers alive": seen.workers,
         "moved to": known.moved_to,
-        "last answer": _heard(counted),
+        "last answer": _heard(counted.heard),
         "today": counted.today or None,
         "accepted today": counted.accepted_today,
         "accepted this month": counted.accepted_this_month,
@@ -109,34 +113,28 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
 
 
 def _used(level: Level | None) -> dict[str, int] | None:
-    """How much of a cap is used, None where it is not set."""
+    """Return the use of a cap; None if it is not set."""
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
-def _rate(known: SharedState, settings: Settings, now: datetime) -> float:
-    """Starts per period that a worker would allow now: it counts no time without starts as calm."""
-    brake = pace.resume(known.brake, known.next_start_at, now)
-    return pace.rate_in_force(settings.rate, brake, now)
-
-
 def _left(seen: _Seen, settings: Settings) -> timedelta | None:
-    """How long the pending ones take at this pace, backoffs and cool-down counted; a pause not:
-    nobody knows when it ends. None where a cap has no room for all of them.
+    """Return the time that the pending videos take at this pace, with backoffs and cool-down.
+
+    A pause is not counted, since its end is not known. None if a cap has no room for all of them.
     """
-    now, known, pending = seen.now, seen.account, seen.overview.states[State.PENDING]
+    now, known, pending = seen.now, seen.shared, seen.overview.states[State.PENDING]
     if not pending or any(level.room < pending for level in seen.levels):
         return None
-    rate = _rate(known, settings, now)
     begins = max(now, known.next_start_at, known.cool_down_until or now)
     try:
-        paced = begins + pending * pace.spacing(rate, settings.period_seconds)
+        paced = begins + pending * pace.spacing(seen.rate, settings.period_seconds)
     except OverflowError:  # in no calendar
         return None
     return max(paced, seen.overview.last_due_at or now) - now
 
 
 def _turned_at(settings: Settings) -> datetime | None:
-    """When a daemon's loop on this database has turned last, to within some seconds."""
+    """Return the last turn of a daemon's loop on this database, to within some seconds."""
     address = address_of(settings.database_url)
     if isinstance(address, Server):
         return None
@@ -147,11 +145,11 @@ def _turned_at(settings: Settings) -> datetime | None:
     return datetime.fromtimestamp(turned, UTC)
 
 
-def _heard(seen: Overview) -> str | None:
-    if seen.heard is None:
+def _heard(last: RowMapping | None) -> str | None:
+    if last is None:
         return None
-    told = f"{output.text(seen.heard['at'])} {seen.heard['fact']}"
-    return f"{told}: {seen.heard['message']}" if seen.heard["message"] else told
+    sentence = f"{output.text(last['at'])} {last['fact']}"
+    return f"{sentence}: {last['message']}" if last["message"] else sentence
 
 
 def _needs_a_person(seen: _Seen) -> Iterator[str]:

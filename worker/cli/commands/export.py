@@ -1,0 +1,36 @@
+"""``export``: videos by the shared filters, in the columns that ``import`` reads and a few more."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from worker.cli import exits
+from worker.cli.references import complain_missing, filter_of, named
+from worker.cli.session import open_to_look
+from worker.core.import_row import COLUMNS, EXPORT_ONLY
+from worker.formats import write_csv, write_json_lines
+from worker.settings_sources import Loaded
+from worker.store import search
+
+EXPORTED = (*COLUMNS, *EXPORT_ONLY)
+
+
+def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """Write the videos to stdout while they are read."""
+    wanted = filter_of(args)
+    columns = tuple(args.columns.split(",")) if args.columns else EXPORTED
+    wrong = [name for name in columns if name not in EXPORTED]
+    if wrong:
+        problem = f"no column {', '.join(map(repr, wrong))}: choose from {', '.join(EXPORTED)}"
+        return exits.complain([problem], exits.USAGE)
+
+    def write(connection: Connection, _: datetime) -> Mapping[str, Sequence[int]]:
+        form = write_json_lines if args.json_lines else write_csv
+        form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
+        return named(connection, args)
+
+    with open_to_look(loaded) as session:
+        return complain_missing(session.read(write))

@@ -1,0 +1,43 @@
+"""``resolve``: one doubt settled by a person's word."""
+
+import argparse
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from worker.cli import exits
+from worker.cli.references import no_video
+from worker.cli.session import open_to_change, person
+from worker.core.redact import clean
+from worker.settings_sources import Loaded
+from worker.store import changes, search
+
+
+def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+    """Settle the doubt, or print why it stays."""
+    with open_to_change(loaded) as session:
+        settled, sentence = session.write(lambda c, now: _settle(c, args, now), "to resolve")
+    if not settled:
+        return exits.complain([sentence], exits.PROBLEMS)
+    print(sentence)
+    return exits.OK
+
+
+def _settle(connection: Connection, args: argparse.Namespace, now: datetime) -> tuple[bool, str]:
+    # A doubt is settled unless, in this order:
+    # 1. the job is another video's; 2. the reference means no video, or several;
+    # 3. the video is not in doubt.
+    holder = args.job_id is not None and changes.holder_of(connection, args.job_id)
+    if holder:
+        return False, f"video {holder} has job {args.job_id} already"
+    found = search.find(connection, clean(args.reference))
+    if not found:
+        return False, no_video(args.reference)
+    if len(found) > 1:
+        ids = " or ".join(f"{search.ONLY_ID}{row['id']}" for row in found)
+        return False, f"{args.reference!r} names {len(found)} videos: say which, {ids}"
+    number, state = found[0]["id"], found[0]["state"]
+    if not changes.resolve(connection, number, args.job_id, now, person()):
+        return False, f"video {number} is {state}, not in_doubt: nothing was changed"
+    return True, f"{number} is {'failed' if args.give_up else 'submitted'}"
