@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
 from worker.cli.commands.import_files import next_chunk
-from worker.cli.commands.interruptible import Stop
+from worker.cli.commands.interruptible import StopSignal
 from worker.formats import read
 
 List = Callable[..., Path]
@@ -672,7 +672,7 @@ def test_a_chunk_of_long_rows_is_a_short_one() -> None:
     """A thousand rows of nearly 1 MiB, twice over, would be more memory than many machines have."""
     line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"
     reading = read(io.BytesIO(b"url,title\n" + 40 * line))
-    sizes = [len(next_chunk(reading, Stop(heard=-1))) for _ in range(4)]
+    sizes = [len(next_chunk(reading, StopSignal(heard=-1))) for _ in range(4)]
     assert [16, 16, 8, 0] == sizes
 
 

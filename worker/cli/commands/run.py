@@ -1,4 +1,4 @@
-"""``drain`` and ``run``: a runner with signals, a progress display and an exit code."""
+"""Run ``drain`` and ``run``: a runner with signals, a progress bar and an exit code."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits, output
-from worker.cli.commands import migrate_check
+from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.core.model import State
 from worker.db.database import Database, DatabaseProblem, Unreachable
@@ -46,7 +46,7 @@ def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
 
 
 def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
-    """Submit for ever."""
+    """Submit until a signal comes."""
     options = wiring.options(loaded.settings, drain=False)
     return _work(loaded, environment, options, as_json=False)
 
@@ -58,26 +58,21 @@ def _work(
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
-        key = _key_if_all_is_set(loaded, environment)
+        key = _key(loaded, environment)
         done = asyncio.run(perform(settings, key, options, progress=progress))
     except SettingsError:
-        return exits.complain(asyncio.run(migrate_check.unready(loaded, environment)))
+        return exits.complain(asyncio.run(check.unready(loaded, environment)))
     except DatabaseProblem as problem:
         return exits.no_database(problem, loaded)
-    address, database = migrate_check.address_of(loaded), _same_database(loaded)
-    _tell(done, advice(done.report, address, key.source, database), as_json=as_json)
+    flag = ""  # what a proposed command needs to work on the same database
+    if loaded.sources["database_url"] == exits.FLAG:
+        flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
+    _print(done, advice(done.report, check.address_of(loaded), key.source, flag), as_json=as_json)
     return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
 
 
-def _same_database(loaded: Loaded) -> str:
-    """What a command that is proposed has to be given, so that it works on the same database."""
-    if loaded.sources["database_url"] != exits.FLAG:
-        return ""
-    return f" {exits.FLAG} {shlex.quote(opening.shown(loaded.settings.database_url))}"
-
-
-def _key_if_all_is_set(loaded: Loaded, environment: Mapping[str, str]) -> Key:
-    """The key. Raises SettingsError where any setting is wrong."""
+def _key(loaded: Loaded, environment: Mapping[str, str]) -> Key:
+    """Return the API key. Raises SettingsError if it or any setting is wrong."""
     if loaded.problems:
         raise SettingsError(list(loaded.problems))
     return read_key(environment)
@@ -85,8 +80,8 @@ def _key_if_all_is_set(loaded: Loaded, environment: Mapping[str, str]) -> Key:
 
 @dataclass(frozen=True, slots=True)
 class Performed:
-    """A run that is over: its report, what it left (None where the database cannot tell), the
-    signal that stopped it.
+    """A run that has ended. ``left`` is None if the database cannot be read any more; ``signal`` is
+    the one that stopped the run, if one did.
     """
 
     report: RunReport
@@ -97,18 +92,23 @@ class Performed:
 async def perform(
     settings: Settings, key: Key, options: RunOptions, *, progress: bool
 ) -> Performed:
-    """Run once on the database of ``settings``, listening to signals. Raises DatabaseProblem."""
+    """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
         began = database.now()
-        display = await _display(database, began) if progress else nullcontext(_unwatched)
+        display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
+        if progress:
+            display = await _display(database, began)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
                 with _Signals(runner) as signals:
-                    _spare_the_collector()
+                    # By default the collector walks all loaded objects again and again, although
+                    # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
+                    gc.freeze()
+                    gc.set_threshold(20_000, 20, 20)
                     report = await runner.run()
         try:
-            left = await _left(database, settings, report, began)
+            left = await database.read(lambda c: _left(c, settings, report, began, database.now()))
         except DatabaseProblem as problem:
             lost = replace(report, end=StopReason.DATABASE, detail=str(problem))
             return Performed(lost, None, signals.first)
@@ -116,32 +116,25 @@ async def perform(
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
-    """The database, open until the end of ``stack``. A daemon that is there before its server waits
-    for it: after a reboot nobody else would start it again. Raises DatabaseProblem.
+    """Return the database, open until the end of ``stack``. Raises DatabaseProblem.
+
+    A daemon waits for its server, which may start after it when the machine boots.
     """
-    told = False
+    logged = False
     while True:
         try:
             return await stack.enter_async_context(opening.existing_database(settings))
         except Unreachable as problem:
             if options.drain:
                 raise
-            if not told:
+            if not logged:
                 log.logger().error(log.Event.DATABASE_TROUBLE, problem=str(problem))
-            told = True
+            logged = True
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-def _spare_the_collector() -> None:
-    """What has been loaded stays, and what a run makes is freed without the collector, which by
-    default looks through all of it again and again (tests/benchmarks/test_overhead.py).
-    """
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 class _Signals:
-    """SIGTERM and SIGINT, while a runner runs: the first stops it, the next hurries it."""
+    """SIGTERM and SIGINT while a runner runs: the first stops it, the next hurries it."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -166,55 +159,46 @@ class _Signals:
 
 
 async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
-    """A bar of what was due when the run began."""
+    """Return a progress bar of the videos that are due when the run begins."""
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    return terminal.bar(await database.read(lambda c: _due(c, began)))
+    return terminal.bar(
+        await database.read(lambda c: counts.due(c, counts.in_state(c, State.PENDING), began))
+    )
 
 
-def _due(connection: Connection, now: datetime) -> int:
-    """How many videos are due."""
-    return counts.due(connection, counts.in_state(connection, State.PENDING), now)
-
-
-def _unwatched(_: Counts) -> None:
-    """Off a terminal, the log says how it goes."""
-
-
-async def _left(database: Database, settings: Settings, report: RunReport, began: datetime) -> Left:
-    """What remains in the queue when a run is over."""
-    return await database.read(lambda c: _counted(c, settings, report, began, database.now()))
-
-
-def _counted(
+def _left(
     connection: Connection, settings: Settings, report: RunReport, began: datetime, now: datetime
 ) -> Left:
+    """Count the videos left; doubts that will be settled without a person count as waiting."""
     pending = counts.in_state(connection, State.PENDING)
     due = counts.due(connection, pending, now)
     doubts = search.count(connection, search.Filter(states=(State.IN_DOUBT,), since=began)).total()
-    hopeful = {
+    resolvable = {
         "retry": leases.count_repeatable(connection, settings.max_attempts),
         "reconcile": max(0, doubts - len(report.needs_person)),
         "hold": 0,
     }[settings.on_doubt]
     return Left(
         due=due,
-        waiting=pending - due + counts.in_state(connection, State.SUBMITTING) + hopeful,
-        for_people=max(0, doubts - hopeful),
+        waiting=pending - due + counts.in_state(connection, State.SUBMITTING) + resolvable,
+        for_people=max(0, doubts - resolvable),
     )
 
 
-def _tell(done: Performed, advised: list[str], *, as_json: bool) -> None:
-    """What this run did and what is left, then what to do about it."""
-    report, left = done.report, done.left or NOTHING_LEFT
-    told = {**asdict(report.counts), "due": left.due, "waiting": left.waiting}
-    if done.left is None:
-        told |= {"due": None, "waiting": None}
+def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
+    """Print the counts on stdout, then the advice on stderr."""
+    report, left = done.report, done.left
+    numbers = {
+        **asdict(report.counts),
+        "due": left.due if left else None,
+        "waiting": left.waiting if left else None,
+    }
     if as_json:
-        output.document({**told, "end": report.end})
+        output.document({**numbers, "end": report.end})
     else:
-        output.pairs({name.replace("_", " "): number for name, number in told.items()})
+        output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
+    if report.counts.failed or (left and left.for_people):
+        advised = [*advised, "see valossa-ingest why, then show ID"]
     for line in advised:
         print(f"valossa-ingest: {line}", file=sys.stderr)
-    if report.counts.failed or left.for_people:
-        print("valossa-ingest: see valossa-ingest why, then show ID", file=sys.stderr)
