@@ -73,10 +73,9 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def import_(command: argparse.ArgumentParser) -> None:
     """Add the flags of ``import``."""
+    add_flag = command.add_argument
     as_json(command)
-    command.add_argument(
-        "files", nargs="+", metavar="FILE", help="CSV or JSON Lines; - is standard input"
-    )
+    add_flag("files", nargs="+", metavar="FILE", help="CSV or JSON Lines; - is standard input")
     _add_list(
         command,
         "--map",
@@ -84,10 +83,10 @@ def import_(command: argparse.ArgumentParser) -> None:
         "fill our COLUMN from the file's column THEIRS; once for each column",
     )
     _add_list(command, "--set", "COLUMN=VALUE", "give every row this value; once for each column")
-    command.add_argument(
+    add_flag(
         "--rejects", metavar="FILE", help="write what could not be taken, with line and reason"
     )
-    command.add_argument(
+    add_flag(
         "--update",
         action="store_true",
         help="bring the columns of known media ids (of request ids where there are none) anew: "
@@ -104,15 +103,12 @@ def pace(command: argparse.ArgumentParser) -> None:
 
 def drain(command: argparse.ArgumentParser) -> None:
     """Add the flags of ``drain``: the pace, and when to stop."""
+    add_flag = command.add_argument
     as_json(command)
     pace(command)
-    command.add_argument(
-        "--wait", action="store_true", help="also wait for backoffs, cool-downs and doubts"
-    )
-    command.add_argument("--limit", type=positive, metavar="N", help="begin at most N requests")
-    command.add_argument(
-        "--max-seconds", type=seconds, metavar="S", help="claim nothing more after S seconds"
-    )
+    add_flag("--wait", action="store_true", help="also wait for backoffs, cool-downs and doubts")
+    add_flag("--limit", type=positive, metavar="N", help="begin at most N requests")
+    add_flag("--max-seconds", type=seconds, metavar="S", help="claim nothing more after S seconds")
 
 
 def status(command: argparse.ArgumentParser) -> None:
@@ -125,7 +121,8 @@ def status(command: argparse.ArgumentParser) -> None:
 
 def _filters(command: argparse.ArgumentParser) -> None:
     """Add the shared filters. Each one given narrows the choice; none means all videos."""
-    command.add_argument(
+    add_flag = command.add_argument
+    add_flag(
         "references",
         nargs="*",
         metavar="ID",
@@ -133,15 +130,15 @@ def _filters(command: argparse.ArgumentParser) -> None:
     )
     told = f"in this state; may be repeated: {', '.join(STATES)}"
     _add_list(command, "--state", "STATE", told, choices=STATES)
-    command.add_argument("--error-like", metavar="TEXT", help="whose error contains TEXT")
-    command.add_argument(
+    add_flag("--error-like", metavar="TEXT", help="whose error contains TEXT")
+    add_flag(
         "--since",
         type=moment,
         metavar="MOMENT",
         help="handed in, or else last changed, since then: 2026-01-31, '2026-01-31 08:00' (UTC), "
         "today, yesterday, 90m, 2h, 3d",
     )
-    command.add_argument("--until", type=moment, metavar="MOMENT", help="likewise, before then")
+    add_flag("--until", type=moment, metavar="MOMENT", help="likewise, before then")
 
 
 def list_(command: argparse.ArgumentParser) -> None:
@@ -153,11 +150,10 @@ def list_(command: argparse.ArgumentParser) -> None:
 
 def export(command: argparse.ArgumentParser) -> None:
     """Add the flags of ``export``."""
+    add_flag = command.add_argument
     _filters(command)
-    command.add_argument(
-        "--columns", metavar="A,B,…", help="these columns only, in this order (default: all)"
-    )
-    command.add_argument("--json-lines", action="store_true", help="JSON Lines in place of CSV")
+    add_flag("--columns", metavar="A,B,…", help="these columns only, in this order (default: all)")
+    add_flag("--json-lines", action="store_true", help="JSON Lines in place of CSV")
 
 
 def cancel(command: argparse.ArgumentParser) -> None:
@@ -215,9 +211,10 @@ def pause(command: argparse.ArgumentParser) -> None:
 
 def move(command: argparse.ArgumentParser) -> None:
     """Add the flags of ``move``."""
+    add_flag = command.add_argument
     as_json(command)
-    command.add_argument("--from", dest="source", metavar="URL", required=True, help="as it is now")
-    command.add_argument(
+    add_flag("--from", dest="source", metavar="URL", required=True, help="as it is now")
+    add_flag(
         "--to", dest="target", metavar="URL", required=True, help="an empty database, or none yet"
     )
 
@@ -230,30 +227,28 @@ def show(command: argparse.ArgumentParser) -> None:
 
 def simulate(command: argparse.ArgumentParser) -> None:
     """Add the flags of ``simulate``."""
-    command.add_argument(
-        "--port", type=port, default=8765, help="0 takes a free one (default 8765)"
-    )
+    add_flag = command.add_argument
+    add_flag("--port", type=port, default=8765, help="0 takes a free one (default 8765)")
     _add_list(command, "--key", None, "a key that is accepted (default demo-key); may be repeated")
     _trouble(command)
     _job_list(command)
-    command.add_argument(
+    add_flag(
         "--seed", type=int, default=0, help="other dice for --fail, --list, --finish (default 0)"
     )
-    command.add_argument("--book", metavar="FILE", help="every accepted job, before its answer")
+    add_flag("--book", metavar="FILE", help="every accepted job, before its answer")
 
 
 def _trouble(command: argparse.ArgumentParser) -> None:
     """Add the flags for delays, faults and limits."""
-    command.add_argument(
-        "--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer"
-    )
+    add_flag = command.add_argument
+    add_flag("--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
     _add_list(
         command,
         "--fail",
         "KIND=SHARE",
         "trouble for a share of the requests; once for each KIND; help lists the kinds",
     )
-    command.add_argument("--limit", metavar="N/PERIOD", help="429 beyond it, such as 20/1s")
+    add_flag("--limit", metavar="N/PERIOD", help="429 beyond it, such as 20/1s")
     _add_list(
         command,
         "--limit-change",
@@ -264,20 +259,21 @@ def _trouble(command: argparse.ArgumentParser) -> None:
 
 def _job_list(command: argparse.ArgumentParser) -> None:
     """Add the flags for the jobs as ``list_jobs`` shows them."""
+    add_flag = command.add_argument
     _add_list(
         command, "--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"
     )
-    command.add_argument(
+    add_flag(
         "--list-delay",
         type=seconds,
         default=0.0,
         metavar="SECONDS",
         help="how long a new job is missing from list_jobs",
     )
-    command.add_argument(
+    add_flag(
         "--finish", type=float, default=0.0, metavar="SHARE", help="of the jobs, finished at once"
     )
-    command.add_argument(
+    add_flag(
         "--finish-after", type=seconds, metavar="SECONDS", help="the age at which a job is finished"
     )
 

@@ -4,16 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -35,12 +27,12 @@ def table(
 @contextmanager
 def lines() -> Iterator[Callable[[str, str], None]]:
     """Show lines on stderr; yield a function that sets the text of the line with a name."""
-    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks: defaultdict[str, TaskID] = defaultdict(lambda: progress.add_task(""))
+    columns = (progress.TextColumn("{task.description}"), progress.TimeElapsedColumn())
+    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
+        tasks: defaultdict[str, progress.TaskID] = defaultdict(lambda: drawn.add_task(""))
 
         def show(name: str, text: str) -> None:
-            progress.update(tasks[name], description=f"{name}: {text}" if text else name)
+            drawn.update(tasks[name], description=f"{name}: {text}" if text else name)
 
         yield show
 
@@ -48,16 +40,16 @@ def lines() -> Iterator[Callable[[str, str], None]]:
 @contextmanager
 def bar(due: int) -> Iterator[Callable[[Counts], None]]:
     """Show a progress bar of ``due`` videos on stderr; yield a function that takes new counts."""
-    numbers = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    columns = (TextColumn("submitting"), *numbers, TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=due)
+    numbers = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
+    text = progress.TextColumn
+    columns = (text("submitting"), *numbers, text("{task.description}"))
+    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
+        task = drawn.add_task("", total=due)
 
         def watch(counts: Counts) -> None:
             ended = counts.submitted + counts.failed + counts.in_doubt
-            text = (
-                f"{counts.failed} failed, {counts.in_doubt} in doubt, {counts.postponed} postponed"
-            )
-            progress.update(task, completed=ended, total=max(due, ended), description=text)
+            others = f"{counts.failed} failed, {counts.in_doubt} in doubt"
+            others += f", {counts.postponed} postponed"
+            drawn.update(task, completed=ended, total=max(due, ended), description=others)
 
         yield watch

@@ -6,11 +6,10 @@ import gc
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Self
 
 from sqlalchemy import Connection
 
@@ -36,11 +35,7 @@ NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
     """Submit until nothing is due."""
     options = wiring.options(
-        loaded.settings,
-        drain=True,
-        wait=args.wait,
-        limit=args.limit,
-        max_seconds=args.max_seconds,
+        loaded.settings, drain=True, wait=args.wait, limit=args.limit, max_seconds=args.max_seconds
     )
     return _work(loaded, environment, options, as_json=args.json)
 
@@ -101,18 +96,19 @@ async def perform(
             display = await _display(database, began)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
-                with _Signals(runner) as signals:
+                with _signals_to(runner) as received:
                     # By default the collector walks all loaded objects again and again, although
                     # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                     gc.freeze()
                     gc.set_threshold(20_000, 20, 20)
                     report = await runner.run()
+        first = received[0] if received else None
         try:
             left = await database.read(lambda c: _left(c, settings, report, began, database.now()))
         except DatabaseProblem as problem:
             lost = replace(report, end=StopReason.DATABASE, detail=str(problem))
-            return Performed(lost, None, signals.first)
-        return Performed(report, left, signals.first)
+            return Performed(lost, None, first)
+        return Performed(report, left, first)
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
@@ -133,29 +129,26 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
             await asyncio.sleep(AGAIN_SECONDS)
 
 
-class _Signals:
-    """SIGTERM and SIGINT while a runner runs: the first stops it, the next hurries it."""
+@contextmanager
+def _signals_to(runner: Runner) -> Iterator[list[int]]:
+    """Stop the runner at the first SIGTERM or SIGINT, hurry it at the next; yield all received."""
+    received: list[int] = []
+    loop = asyncio.get_running_loop()
 
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-        self._loop = asyncio.get_running_loop()
-        self.first: int | None = None
-
-    def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._received, number)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.remove_signal_handler(number)
-
-    def _received(self, number: int) -> None:
-        if self.first is None:
-            self.first = number
-            self._runner.stop()
+    def receive(number: int) -> None:
+        received.append(number)
+        if len(received) == 1:
+            runner.stop()
         else:
-            self._runner.hurry()
+            runner.hurry()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+    try:
+        yield received
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
