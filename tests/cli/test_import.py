@@ -143,7 +143,7 @@ def test_corrections_need_no_addresses(
 
 
 def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path) -> None:
-    """A row with a job id is submitted already, and is never sent (law 1)."""
+    """A row with a job id is submitted already, and is never sent."""
     text = "url,media_id,job_id\nhttps://x.example/1.mp4,a,j1\nhttps://x.example/2.mp4,b,\n"
     assert 0 == type_(url, write(tmp_path, "a.csv", text))
     again = "url,media_id,job_id\nhttps://x.example/2.mp4,b,j2\nhttps://x.example/3.mp4,c,j1\n"
