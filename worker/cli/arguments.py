@@ -46,12 +46,12 @@ def _add_list(
     command: argparse.ArgumentParser,
     flag: str,
     metavar: str | None,
-    told: str,
+    meaning: str,
     choices: Sequence[str] | None = None,
 ) -> None:
     """Add a flag that may be repeated; its values come as a list."""
     command.add_argument(
-        flag, action="append", default=[], choices=choices, metavar=metavar, help=told
+        flag, action="append", default=[], choices=choices, metavar=metavar, help=meaning
     )
 
 
@@ -128,8 +128,8 @@ def _filters(command: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="these videos, by id, media id or job id; id=7 is an id alone",
     )
-    told = f"in this state; may be repeated: {', '.join(STATES)}"
-    _add_list(command, "--state", "STATE", told, choices=STATES)
+    meaning = f"in this state; may be repeated: {', '.join(STATES)}"
+    _add_list(command, "--state", "STATE", meaning, choices=STATES)
     add_flag("--error-like", metavar="TEXT", help="whose error contains TEXT")
     add_flag(
         "--since",

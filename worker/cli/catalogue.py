@@ -114,7 +114,7 @@ COMMANDS = (
         "who works on the queue, and what is in flight",
         "workers",
         arguments.as_json,
-        {0: "done, also where nobody does"},
+        {0: "done, also if no worker is there"},
     ),
     Command(
         "list",
@@ -154,7 +154,7 @@ COMMANDS = (
         "make failed videos due again",
         "retry --error-like language",
         arguments.retry,
-        {0: "done; what was left is told", 1: "nothing was changed"},
+        {0: "done; what was left is named", 1: "nothing was changed"},
     ),
     Command(
         "cancel",
@@ -162,7 +162,7 @@ COMMANDS = (
         "take videos out of the queue",
         "cancel --state pending --since 2h",
         arguments.cancel,
-        {0: "done; what was left is told", 1: "nothing was changed"},
+        {0: "done; what was left is named", 1: "nothing was changed"},
     ),
     Command(
         "resolve",
