@@ -29,7 +29,7 @@ from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppabl
 from worker.cli.session import person
 from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, ImportMapping
-from worker.db.database import Database, DatabaseProblem
+from worker.db.database import Database
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Loaded, Settings
 from worker.store import imports
@@ -80,8 +80,6 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
     except OSError as error:
         name = error.filename or "reading or writing"
         return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
-    except DatabaseProblem as problem:
-        return exits.no_database(problem, loaded)
     report(done, as_json=args.json)
     if done.stop.signal:
         return exits.complain(

@@ -57,8 +57,6 @@ def _work(
         done = asyncio.run(perform(settings, key, options, progress=progress))
     except SettingsError:
         return exits.complain(asyncio.run(check.unready(loaded, environment)))
-    except DatabaseProblem as problem:
-        return exits.no_database(problem, loaded)
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
