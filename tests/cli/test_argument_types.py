@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
     ],
 )
 def test_a_time_ago_is_counted_from_now(text: str, expected: str) -> None:
-    """In an emergency nobody wants to work out what two hours ago is in UTC."""
+    """A time ago is counted back from now, and a day from midnight (UTC)."""
     ago = moment(text)
     assert isinstance(ago, Ago)
     assert f"{expected}:00+00:00" == str(ago.at(NOW))
@@ -37,7 +37,7 @@ def test_a_time_ago_is_counted_from_now(text: str, expected: str) -> None:
     ],
 )
 def test_filters_take_a_time_ago(cli: Cli, words: tuple[str, ...], found: list[str]) -> None:
-    """The wrong list of an hour ago would not be told from the right one of yesterday."""
+    """The filters --since and --until take a time ago."""
     for hours in (2, 1, 0):
         at = datetime.now(UTC) - timedelta(hours=hours)
         cli.insert(updated_at=f"{at:%Y-%m-%d %H:%M:%S}")

@@ -8,7 +8,7 @@ from tests.cli.conftest import CHECKOUT, Cli, Screen, surroundings
 
 
 def demo(folder: Path) -> subprocess.CompletedProcess[str]:
-    """The demo in a process of its own."""
+    """Run the demo in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "worker", "demo", "--keep", str(folder)],
         capture_output=True,
@@ -21,8 +21,9 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
-    """A newcomer sees 40 films go in, 39 handed in, the one with the lost answer among them, one
-    refused, and what to do about that: in half a minute, without a key, and again.
+    """The demo imports 40 films, submits 39 of them and shows the one refusal.
+
+    It takes at most 30 s, needs no key and can be repeated.
     """
     began = time.monotonic()
     done = demo(fresh.path.parent)
@@ -53,7 +54,7 @@ def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
 def test_the_demo_on_a_terminal_shows_its_progress(
     tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:
-    """A person sees the bar, and tables instead of tabs."""
+    """On a terminal the demo shows a progress bar, and tables without tabs."""
     program = screen("demo", "--keep", tmp_path / "demo")
     assert 0 == program.ended()
     assert "submitting" in program.shown
@@ -63,7 +64,7 @@ def test_the_demo_on_a_terminal_shows_its_progress(
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
-    """A slip in --keep is no traceback."""
+    """A folder that cannot be made is named in one sentence, with exit 78."""
     taken = tmp_path / "file"
     taken.write_text("")
     said = cli.bare("demo", "--keep", taken)
@@ -71,7 +72,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(cli: Cli, tmp_path: Path) 
 
 
 def test_a_database_that_cannot_be_made_there_is_one_sentence(cli: Cli, tmp_path: Path) -> None:
-    """A folder of somebody else is no traceback."""
+    """A database that cannot be made is named in one sentence, with exit 78."""
     folder = tmp_path / "kept"
     (folder / "videos.db").mkdir(parents=True)
     said = cli.bare("demo", "--keep", folder)

@@ -12,17 +12,17 @@ ENDED = "https://b.s3.amazonaws.com/a.mp4?AWSAccessKeyId=A&Signature=S&Expires=1
 
 
 def type_(url: str, *words: str) -> int:
-    """Type an import."""
+    """Run an import; return its exit code."""
     return run(["import", *words, "--database", url], {})
 
 
 def videos(url: str, *columns: str) -> list[tuple[object, ...]]:
-    """These columns of every video, by id."""
+    """Return these columns of every video, by id."""
     return execute(url, f"SELECT {', '.join(columns)} FROM videos ORDER BY id")
 
 
 def write(folder: Path, name: str, text: str) -> str:
-    """A file with this text; its name."""
+    """Write a file with this text; return its name."""
     (folder / name).write_bytes(text.encode())
     return str(folder / name)
 
@@ -30,7 +30,7 @@ def write(folder: Path, name: str, text: str) -> str:
 def test_every_row_is_added_or_skipped_or_rejected(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A row that is neither would be lost."""
+    """Every row of a list is added, skipped or rejected, and counted once."""
     text = (
         '\ufeffid,url,title\r\na,https://x.example/1.mp4,"two\r\nlines, and ""quotes"""\r\n'
         "a,https://x.example/1.webm,same id\r\nb,https://x.example/1.mp4,same url\r\n"
@@ -54,7 +54,7 @@ def test_every_row_is_added_or_skipped_or_rejected(
 
 
 def test_an_import_can_be_repeated(url: str, tmp_path: Path) -> None:
-    """An interrupted import would have to be cleaned up by hand."""
+    """An import that is repeated adds no video twice."""
     lines = "".join(f"https://x.example/{number}.mp4\n" for number in range(2_500))
     file = write(tmp_path, "list.csv", f"url\n{lines}")
     assert 0 == type_(url, file)
@@ -63,14 +63,14 @@ def test_an_import_can_be_repeated(url: str, tmp_path: Path) -> None:
 
 
 def test_duplicates_are_taken_where_they_are_wanted(url: str, tmp_path: Path) -> None:
-    """Two jobs for one address could not be ordered."""
+    """An import with --allow-duplicates adds rows with equal urls."""
     file = write(tmp_path, "list.csv", "url\nhttps://x.example/1.mp4\nhttps://x.example/1.mp4\n")
     assert 0 == type_(url, file, "--allow-duplicates")
     assert [(2,)] == execute(url, "SELECT count(*) FROM videos")
 
 
 def test_json_lines_go_in_by_mapped_names(url: str, tmp_path: Path) -> None:
-    """Lists of other programs would have to be rewritten first."""
+    """The flag --map takes the columns of JSON Lines by their own names."""
     file = write(
         tmp_path,
         "list.jsonl",
@@ -91,7 +91,7 @@ def test_json_lines_go_in_by_mapped_names(url: str, tmp_path: Path) -> None:
 def test_fresh_columns_reach_what_is_still_to_be_sent(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Corrected languages and fresh links would need SQL, or change what was sent."""
+    """An update changes pending, failed and cancelled videos, and no others."""
     states = ("pending", "failed", "cancelled", "submitting", "submitted", "in_doubt")
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": "2030-01-01 00:00:00"}
     before = [
@@ -127,7 +127,7 @@ def test_fresh_columns_reach_what_is_still_to_be_sent(
 def test_corrections_need_no_addresses(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Five hundred corrected languages would need five hundred addresses beside them."""
+    """An update needs no url column; it finds videos by their media ids."""
     type_(url, write(tmp_path, "a.csv", "url,media_id\nhttps://x.example/1.mp4,a\n"))
     capsys.readouterr()
     file = write(tmp_path, "b.csv", "media_id,language\na,fi-FI\nunknown,fi-FI\n,fi-FI\n")
@@ -143,7 +143,7 @@ def test_corrections_need_no_addresses(
 
 
 def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path) -> None:
-    """An older script's jobs would be bought again."""
+    """A row with a job id is submitted already, and is never sent."""
     text = "url,media_id,job_id\nhttps://x.example/1.mp4,a,j1\nhttps://x.example/2.mp4,b,\n"
     assert 0 == type_(url, write(tmp_path, "a.csv", text))
     again = "url,media_id,job_id\nhttps://x.example/2.mp4,b,j2\nhttps://x.example/3.mp4,c,j1\n"
@@ -154,7 +154,7 @@ def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path)
 def test_unused_columns_are_named_once_with_a_near_miss(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A misspelt column would be left out without a word."""
+    """Every unused column is named once, with the column that it may be meant for."""
     file = write(tmp_path, "a.csv", "url,lang,colour\nhttps://x.example/1.mp4,fi-FI,red\n")
     assert 0 == type_(url, file)
     assert (
@@ -175,7 +175,7 @@ def test_unused_columns_are_named_once_with_a_near_miss(
 def test_a_list_that_is_none_is_refused_as_a_whole(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, word: str
 ) -> None:
-    """A thousand rejects would say less than one sentence."""
+    """A file that is no list is refused as a whole, with one sentence and exit 2."""
     assert 2 == type_(url, write(tmp_path, "a.csv", text))
     assert word in capsys.readouterr().err
     assert [] == videos(url, "id")
@@ -185,14 +185,14 @@ def test_a_list_that_is_none_is_refused_as_a_whole(
 def test_a_wrong_flag_names_the_columns(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
 ) -> None:
-    """A typing error would import nonsense."""
+    """A wrong --map or --set is refused with the names of the columns."""
     file = write(tmp_path, "a.csv", "url\nhttps://x.example/1.mp4\n")
     assert 2 == type_(url, file, *words)
     assert "media_id" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A typing error would end in a traceback."""
+    """A file that does not exist is named, with exit 2."""
     assert 2 == type_(url, "/nowhere/list.csv")
     assert "valossa-ingest: /nowhere/list.csv: No such file or directory\n" == (
         capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_a_file_that_is_not_there_is_named(url: str, capsys: pytest.CaptureFixtu
 
 
 def test_a_pipe_is_a_list_too(url: str) -> None:
-    """Another program's output would have to become a file first."""
+    """An import reads a list from standard input."""
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(b"url\nhttps://x.example/1.mp4\n"))
     try:
@@ -213,7 +213,7 @@ def test_a_pipe_is_a_list_too(url: str) -> None:
 def test_many_rejects_are_counted_and_few_are_shown(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Hundreds of dead links would hide the numbers."""
+    """Rejects are counted by reason, and only the first ten are printed."""
     file = write(tmp_path, "a.csv", "url\n" + "".join(f"{ENDED}&n={n}\n" for n in range(30)))
     assert 1 == type_(url, file)
     told = capsys.readouterr()
@@ -224,7 +224,7 @@ def test_many_rejects_are_counted_and_few_are_shown(
 def test_add_prints_the_id_and_takes_nothing_twice(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A script could not follow what it enqueued."""
+    """``add`` prints the id of the new video, and refuses a known url."""
     words = ["add", "https://x.example/1.mp4", "--title", "A talk", "--database", url]
     assert 0 == run(words, {})
     assert "1\n" == capsys.readouterr().out

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.conftest import Cli, Said, Screen
 from worker.cli.commands.import_files import next_chunk
-from worker.cli.commands.interruptible import Stop
+from worker.cli.commands.interruptible import StopSignal
 from worker.formats import read
 
 List = Callable[..., Path]
@@ -21,7 +21,7 @@ List = Callable[..., Path]
 
 @contextmanager
 def standard_input(data: bytes) -> Any:  # noqa: ANN401 - a context
-    """Bytes that come by a pipe."""
+    """Let standard input be these bytes."""
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(data))
     try:
@@ -31,14 +31,14 @@ def standard_input(data: bytes) -> Any:  # noqa: ANN401 - a context
 
 
 def sums(said: Said) -> tuple[int, int, int, int, int, int]:
-    """Rows read, inserted, updated, skipped, left, rejected."""
+    """Return the numbers of rows read, inserted, updated, skipped, left and rejected."""
     told = said.json()
     counted = (sum(told[name].values()) for name in ("skipped", "left", "rejected"))
     return (told["rows"], told["inserted"], told["updated"], *counted)
 
 
 def told_rejects(path: Path) -> list[tuple[int, str]]:
-    """Line and reason of each reject."""
+    """Return the line and the reason of each reject."""
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return [(line["line"], line["reason"]) for line in lines]
 
@@ -47,7 +47,7 @@ def told_rejects(path: Path) -> list[tuple[int, str]]:
 
 
 def test_add_takes_every_column(cli: Cli) -> None:
-    """One video can be enqueued with everything that a list could say of it."""
+    """``add`` takes every column of a list as a flag."""
     flags = {
         "media_id": "talk-1",
         "title": "Ää 🎬",
@@ -78,12 +78,12 @@ def test_add_takes_every_column(cli: Cli) -> None:
 
 
 def _flag(column: str) -> str:
-    """The flag of a column."""
+    """Return the flag of a column."""
     return "--" + column.replace("_", "-")
 
 
 def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
-    """A program learns the id, or why there is none."""
+    """``add --json`` prints the id, or the reason why no video was added."""
     words = ("https://example.org/a.mp4", "--media-id", "a", "--json")
     assert {"id": 1, "skipped": None} == cli("add", *words).json()
     said = cli("add", *words)
@@ -97,7 +97,7 @@ def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
 
 
 def test_add_hands_nothing_in_again(cli: Cli) -> None:
-    """A video that was submitted by other means is known by its job and never sent."""
+    """A video that is added with a job id is submitted, and is never sent."""
     assert 0 == cli("add", "https://example.org/a.mp4", "--job-id", "j-1").code
     assert ("submitted", "j-1") == (cli.row(1)["state"], cli.row(1)["job_id"])
 
@@ -119,7 +119,7 @@ def test_add_hands_nothing_in_again(cli: Cli) -> None:
     ],
 )
 def test_add_refuses_what_could_not_be_sent(fresh: Cli, words: tuple[str, ...], why: str) -> None:
-    """A bad value is a sentence that names its column, exit 2, and makes no database."""
+    """A bad value is refused with its column and exit 2, and no database is made."""
     said = fresh("add", *words)
     assert (2, "", 1) == (said.code, said.out, len(said.err.splitlines()))
     assert f"valossa-ingest: {why}" == said.err[: len(why) + 16]
@@ -128,7 +128,7 @@ def test_add_refuses_what_could_not_be_sent(fresh: Cli, words: tuple[str, ...], 
 
 
 def test_a_title_of_two_megabytes_goes_in_whole(cli: Cli) -> None:
-    """What is too long is for the API to say; the queue takes what it is given."""
+    """A title of 2 MB is stored whole: only the API limits its length."""
     title = 2_000_000 * "x"
     assert 0 == cli("add", "https://example.org/a.mp4", "--title", title).code
     assert title == cli.row(1)["title"]
@@ -137,7 +137,7 @@ def test_a_title_of_two_megabytes_goes_in_whole(cli: Cli) -> None:
 
 @pytest.mark.parametrize("command", ["add", "import"])
 def test_the_first_commands_make_the_database(fresh: Cli, listed: List, command: str) -> None:
-    """A newcomer needs nothing before them."""
+    """``add`` and ``import`` make a missing database file."""
     fresh.path.parent.mkdir()
     subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
     assert 0 == fresh(command, subject).code
@@ -146,7 +146,7 @@ def test_the_first_commands_make_the_database(fresh: Cli, listed: List, command:
 
 @pytest.mark.parametrize("command", ["add", "import"])
 def test_the_first_commands_fill_an_empty_database(empty: Cli, listed: List, command: str) -> None:
-    """On a server, where a database is made by its owner, a newcomer needs no migrate either."""
+    """``add`` and ``import`` make the tables in an empty database of a server."""
     subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
     for _ in range(2):
         assert 0 == empty(command, subject, "--allow-duplicates").code
@@ -155,7 +155,7 @@ def test_the_first_commands_fill_an_empty_database(empty: Cli, listed: List, com
 
 @pytest.mark.parametrize("command", ["add", "import"])
 def test_a_database_that_cannot_be_made_is_named(fresh: Cli, listed: List, command: str) -> None:
-    """A path whose folder is missing is a sentence with the path in it, exit 78."""
+    """A database whose folder is missing is named in one sentence, with exit 78."""
     subject = "https://e.org/a" if command == "add" else listed("url", "https://e.org/a")
     said = fresh(command, subject)
     expected = f"valossa-ingest: database {fresh.path}: it cannot be opened: check the path"
@@ -169,7 +169,7 @@ ODD = "Ä 🎬, \"quoted\"\r\nand a second line; 'x'"
 
 
 def test_a_csv_may_be_as_spreadsheets_write_it(cli: Cli, listed: List) -> None:
-    """A BOM, CRLF, semicolons, quoted line ends and empty lines change nothing in the values."""
+    """A BOM, CRLF, semicolons, quoted line ends and empty lines leave the values unchanged."""
     quoted = ODD.replace('"', '""')
     file = listed(
         b"\xef\xbb\xbfurl;title;media_id\r\n\r\n",
@@ -181,7 +181,7 @@ def test_a_csv_may_be_as_spreadsheets_write_it(cli: Cli, listed: List) -> None:
 
 
 def test_json_lines_keep_their_values(cli: Cli, listed: List) -> None:
-    """Numbers, nulls and absent fields of JSON mean what they mean in a CSV."""
+    """Numbers, nulls and absent fields of JSON have the same meaning as in CSV."""
     rows = [
         {"url": "https://e.org/1.mp4", "title": ODD, "media_id": 7, "priority": 3},
         {"url": "https://e.org/2.mp4", "title": None},
@@ -196,7 +196,7 @@ def test_json_lines_keep_their_values(cli: Cli, listed: List) -> None:
 def test_a_line_that_cannot_be_read_is_a_reject_and_not_the_end(
     cli: Cli, listed: List, tmp_path: Path
 ) -> None:
-    """Each bad line is kept with its number and its reason, and the lines after it go in."""
+    """Each bad line is kept with its number and reason, and the lines after it are imported."""
     rejects = tmp_path / "rejects.jsonl"
     file = listed(
         "url,title",
@@ -253,7 +253,7 @@ HOSTILE: list[tuple[dict[str, object] | bytes, str]] = [
 def test_a_hostile_value_costs_its_own_row(
     cli: Cli, listed: List, tmp_path: Path, flag: str, bad: dict[str, object] | bytes, why: str
 ) -> None:
-    """Law 14 at the door: nothing that a list can hold takes its neighbours with it."""
+    """A bad value rejects its own row only; its neighbours are imported (law 14)."""
     line = bad if isinstance(bad, bytes) else json.dumps({"url": "https://e.org/a", **bad}).encode()
     rejects = tmp_path / "rejects.jsonl"
     file = listed('{"url": "https://e.org/1"}', line + b"\n", '{"url": "https://e.org/2"}')
@@ -264,34 +264,34 @@ def test_a_hostile_value_costs_its_own_row(
 
 
 def in_days(days: int) -> datetime:
-    """So many days from now."""
+    """Return the time so many days from now."""
     return datetime.now(UTC) + timedelta(days=days)
 
 
 def s3_v2(end: datetime) -> str:
-    """As boto signs by default in old regions."""
+    """Sign a link as boto does by default in old regions."""
     return f"AWSAccessKeyId=A&Signature=S&Expires={end:%s}"
 
 
 def s3_v4(end: datetime) -> str:
-    """As S3 signs today."""
+    """Sign a link as S3 does today."""
     start = end - timedelta(hours=1)
     return f"X-Amz-Date={start:%Y%m%dT%H%M%SZ}&X-Amz-Expires=3600&X-Amz-Signature=S"
 
 
 def cloudfront(end: datetime) -> str:
-    """With a canned policy."""
+    """Sign a link of CloudFront with a canned policy."""
     return f"Expires={end:%s}&Signature=S&Key-Pair-Id=K"
 
 
 def google(end: datetime) -> str:
-    """As Google Cloud Storage signs."""
+    """Sign a link as Google Cloud Storage does."""
     start = end - timedelta(hours=1)
     return f"X-Goog-Date={start:%Y%m%dT%H%M%SZ}&X-Goog-Expires=3600&X-Goog-Signature=S"
 
 
 def azure(end: datetime) -> str:
-    """A shared access signature."""
+    """Sign a link with a shared access signature."""
     return f"sv=2024-11-04&se={end:%Y-%m-%dT%H:%M:%SZ}&sig=S"
 
 
@@ -299,7 +299,7 @@ def azure(end: datetime) -> str:
 def test_a_signed_link_that_ends_too_soon_is_refused_with_the_remedy(
     cli: Cli, listed: List, sign: Callable[[datetime], str]
 ) -> None:
-    """The API downloads later: what will have ended by then is said before it costs anything."""
+    """A link that ends within the margin is rejected before it costs a request."""
     links = [f"https://e.org/{days}.mp4?{sign(in_days(days))}" for days in (-2, 0, 3)]
     said = cli("import", listed("url", *links), "--json")
     assert (1, (3, 1, 0, 0, 0, 2)) == (said.code, sums(said))
@@ -340,7 +340,7 @@ def test_a_signed_link_that_ends_too_soon_is_refused_with_the_remedy(
 def test_a_file_that_is_no_list_is_one_sentence(
     cli: Cli, listed: List, content: bytes, why: str
 ) -> None:
-    """Exit 2, the file's name and what helps; no traceback, and nothing is imported."""
+    """A file that is no list is named with the remedy and exit 2, and nothing is imported."""
     file = listed(content)
     said = cli("import", file)
     assert (2, "", 1) == (said.code, said.out, len(said.err.splitlines()))
@@ -360,7 +360,7 @@ def test_a_file_that_is_no_list_is_one_sentence(
 def test_a_file_that_cannot_be_read_is_one_sentence(
     fresh: Cli, tmp_path: Path, name: str, why: str
 ) -> None:
-    """Exit 2 with the path and the system's reason, and no database is made for it."""
+    """An unreadable file is named with the system's reason and exit 2; no database is made."""
     path = tmp_path / name
     said = fresh("import", path)
     assert (2, f"valossa-ingest: {why.format(path=path)}\n") == (said.code, said.err)
@@ -370,7 +370,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(
 def test_rejects_that_cannot_be_written_are_one_sentence(
     cli: Cli, listed: List, tmp_path: Path
 ) -> None:
-    """Nothing is imported whose rejects would be lost."""
+    """An import whose rejects cannot be written imports nothing."""
     path = tmp_path / "missing" / "rejects.jsonl"
     said = cli("import", listed("url", "https://e.org/1"), "--rejects", path)
     assert (2, f"valossa-ingest: {path}: No such file or directory\n") == (said.code, said.err)
@@ -383,7 +383,7 @@ def test_rejects_that_cannot_be_written_are_one_sentence(
 
 
 def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
-    """A slip in the file name does not cost the list."""
+    """A file of rejects that is the list itself is refused, and the list stays as it is."""
     file = listed("url", "nonsense")
     said = cli("import", file, "--rejects", file)
     assert (2, True) == (said.code, "would overwrite the list itself" in said.err)
@@ -394,7 +394,7 @@ def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
     "words", [("--map", "colour=x"), ("--map", "title"), ("--set", "colour=x"), ("--set", "id=3")]
 )
 def test_a_wrong_pair_names_the_columns(cli: Cli, listed: List, words: tuple[str, ...]) -> None:
-    """What can be filled is said where something else was named."""
+    """A wrong --map or --set is refused with the names of the columns."""
     said = cli("import", listed("url", "https://e.org/1"), *words)
     expected = f"valossa-ingest: {words[1]!r}: write COLUMN=…, COLUMN being one of url, media_id"
     assert (2, expected) == (said.code, said.err[: len(expected)])
@@ -404,7 +404,7 @@ def test_a_wrong_pair_names_the_columns(cli: Cli, listed: List, words: tuple[str
 
 
 def test_several_lists_are_one_import(cli: Cli, listed: List) -> None:
-    """Numbers are of all lists together, formats may differ, and a column is named once."""
+    """Several lists, of any formats, are counted together, and an unused column is named once."""
     first = listed("url,speaker", "https://e.org/1,A", "https://e.org/2,B", name="a.csv")
     second = listed(
         '{"url": "https://e.org/2", "speaker": "B"}', '{"url": "https://e.org/3"}', name="b.jsonl"
@@ -415,7 +415,7 @@ def test_several_lists_are_one_import(cli: Cli, listed: List) -> None:
 
 
 def test_of_several_lists_none_goes_in_where_one_is_none(cli: Cli, listed: List) -> None:
-    """A mistake in the last file's name or head is found before the first is imported."""
+    """A mistake in the last file's name or head is reported before the first is imported."""
     first = listed("url", "https://e.org/1", name="a.csv")
     for second in (listed("link", "x", name="b.csv"), listed(b"", name="c.csv"), "missing.csv"):
         assert 2 == cli("import", first, second).code
@@ -423,7 +423,7 @@ def test_of_several_lists_none_goes_in_where_one_is_none(cli: Cli, listed: List)
 
 
 def test_a_pipe_is_read_beside_files(cli: Cli, listed: List) -> None:
-    """``-`` is standard input, and its rejects are named so."""
+    """The name ``-`` reads standard input, and its rejects have that name."""
     first = listed("url", "https://e.org/1")
     with standard_input(b"url\nhttps://e.org/2\nnonsense\n"):
         said = cli("import", first, "-", "--json")
@@ -432,7 +432,7 @@ def test_a_pipe_is_read_beside_files(cli: Cli, listed: List) -> None:
 
 
 def test_an_interrupted_import_goes_on_where_it_stopped(cli: Cli, listed: List) -> None:
-    """Chunks that are in stay in, and the same command adds the rest and nothing twice."""
+    """The same command adds the rest of an interrupted import, and no row twice."""
     rows = [f"https://e.org/{number},{number}" for number in range(2_100)]
     cli("import", listed("url,media_id", *rows[:1_000]))
     said = cli("import", listed("url,media_id", *rows), "--json")
@@ -441,8 +441,9 @@ def test_an_interrupted_import_goes_on_where_it_stopped(cli: Cli, listed: List) 
 
 
 def test_rejects_are_told_in_the_order_of_the_list(cli: Cli, listed: List, tmp_path: Path) -> None:
-    """Those that the table makes and those that are seen in the list itself, over all chunks: the
-    next one is looked at while one is written.
+    """Rejects of the list and of the table are written chunk by chunk, each row once.
+
+    The next chunk is checked while one is written.
     """
     rows = (f"m-{n},fi-FI," if n % 2 else f"m-{n},,ftp://e.org/" for n in range(2_500))
     rejects = tmp_path / "rejects.jsonl"
@@ -456,7 +457,7 @@ def test_rejects_are_told_in_the_order_of_the_list(cli: Cli, listed: List, tmp_p
 def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
     cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:
-    """A slow program's rows do not wait for its next ones."""
+    """The rows of a slow program are in the queue before its next rows come."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     rows = [f"https://e.org/{number}" for number in range(1_000)]
@@ -471,7 +472,7 @@ def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
 
 
 def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
-    """JSON Lines that lose their addresses later on are rejected row by row, not as a whole."""
+    """JSON Lines without a url after the first chunk are rejected row by row."""
     rows = [{"url": f"https://e.org/{number}"} for number in range(1_000)]
     said = cli("import", listed(*map(json.dumps, [*rows, {"title": "A"}])), "--json")
     assert (1, (1_001, 1_000, 0, 0, 0, 1)) == (said.code, sums(said))
@@ -479,7 +480,7 @@ def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
 
 
 def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
-    """A thousand bad cells are one number in the end, not a thousand lines."""
+    """A thousand equal rejects are one number, and the first ten are printed."""
     said = cli("import", listed("url,priority", *(f"https://e.org/{n},p{n}" for n in range(1_000))))
     assert 1 == said.code
     assert ["rows read", "added", "rejected, priority"] == [
@@ -494,9 +495,7 @@ def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
 
 
 def test_a_row_changes_only_the_columns_that_it_names(cli: Cli, listed: List) -> None:
-    """In JSON Lines each row names its own: what one row leaves out is not emptied because
-    another brings it.
-    """
+    """An update of JSON Lines changes only the columns that the row itself has."""
     for name in ("a", "b", "c"):
         cli.insert(media_id=name, title=f"T-{name}", description=f"D-{name}")
     rows = [{"media_id": "a", "title": "new"}, {"media_id": "b", "description": None}]
@@ -508,7 +507,7 @@ def test_a_row_changes_only_the_columns_that_it_names(cli: Cli, listed: List) ->
 
 
 def test_an_empty_address_leaves_the_old_one(cli: Cli, listed: List) -> None:
-    """A list of corrections with an empty url column takes no address away."""
+    """An update with an empty url keeps the old url."""
     cli.insert(url="https://e.org/old", media_id="a")
     said = cli("import", listed("media_id,url,language", "a,,fi-FI"), "--update", "--json")
     assert (0, (1, 0, 1, 0, 0, 0)) == (said.code, sums(said))
@@ -516,7 +515,7 @@ def test_an_empty_address_leaves_the_old_one(cli: Cli, listed: List) -> None:
 
 
 def test_a_correction_for_nobody_is_a_reject(cli: Cli, listed: List, tmp_path: Path) -> None:
-    """A job, or a correction, whose video is not there would be lost without a word."""
+    """An update without a url for an unknown video is a reject."""
     file = listed("media_id,job_id", "a,job-1")
     said = cli("import", file, "--update", "--json", "--rejects", tmp_path / "rejects.jsonl")
     assert (1, (1, 0, 0, 0, 0, 1)) == (said.code, sums(said))
@@ -528,7 +527,7 @@ def test_a_correction_for_nobody_is_a_reject(cli: Cli, listed: List, tmp_path: P
 
 
 def test_a_second_job_of_a_video_is_a_reject(cli: Cli, listed: List) -> None:
-    """After a restore, a list of jobs that names a video twice would hide what was bought twice."""
+    """A second job id for one video is a reject, which says that it may be bought twice."""
     cli.insert(media_id="a")
     said = cli("import", listed("media_id,job_id", "a,job-1", "a,job-1", "a,job-2"), "--update")
     assert (1, "job-1") == (said.code, cli.row(1)["job_id"])
@@ -539,8 +538,9 @@ def test_a_second_job_of_a_video_is_a_reject(cli: Cli, listed: List) -> None:
 
 
 def test_a_list_of_jobs_settles_doubts(cli: Cli, listed: List) -> None:
-    """Thirty doubts that were found in the Portal would be thirty commands; a video without a media
-    id is known by the name that its request had.
+    """An update with job ids settles doubts, also given-up ones, as a person's decision.
+
+    A video without a media id is found by its request id.
     """
     doubt: dict[str, object] = {"state": "in_doubt", "claims": 1, "attempts": 1, "error": "lost"}
     cli.insert(media_id="a", title="as it was sent", **doubt)
@@ -568,7 +568,7 @@ def test_a_list_of_jobs_settles_doubts(cli: Cli, listed: List) -> None:
 
 
 def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> None:
-    """500 rows that failed for their language are due again by one command, with their history."""
+    """One update makes 500 failed rows due again, and records a retry for each."""
     failed = {"state": "failed", "error": "HTTP 400: language", "http_status": 400}
     cli.insert_many(
         {"url": f"https://e.org/{number}", "media_id": f"m-{number}", "claims": 1, **failed}
@@ -590,7 +590,7 @@ def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> N
 def test_an_update_finds_a_video_without_a_media_id_by_its_request_id(
     cli: Cli, listed: List
 ) -> None:
-    """The failed ones of a list without media ids could not be mended, and be there twice."""
+    """An update finds a video without a media id by its request id, and adds none twice."""
     cli.insert_many({"url": f"https://e.org/{n}", "state": "failed"} for n in range(3))
     exported = cli("export", "--columns", "url,media_id,language,request_id").out
     mended = exported.replace("https://e.org/", "https://new.example/")
@@ -605,7 +605,7 @@ def test_an_update_finds_a_video_without_a_media_id_by_its_request_id(
 
 
 def test_an_update_by_request_id_never_means_anothers_media_id(cli: Cli, listed: List) -> None:
-    """A foreign list that numbers its rows in a column of that name would overwrite videos."""
+    """A request id never matches another video's media id."""
     cli.insert(url="https://e.org/1", media_id="7", title="seven")
     said = cli("import", listed("request_id,url", "7,https://e.org/2"), "--update", "--json")
     assert (0, 1, 0) == (said.code, said.json()["inserted"], said.json()["updated"])
@@ -615,7 +615,7 @@ def test_an_update_by_request_id_never_means_anothers_media_id(cli: Cli, listed:
 def test_a_mapped_column_that_a_list_lacks_is_told_before_anything_is_taken(
     cli: Cli, listed: List
 ) -> None:
-    """Its rows would be there without their media ids, and skipped when they come again."""
+    """A list without a column of --map is refused before any row is imported."""
     file = listed("url,vid", "https://e.org/1,a")
     said = cli("import", file, "--map", "media_id=video_id")
     told = f"{file} has no column 'video_id' for media_id; it has url, vid"
@@ -624,7 +624,7 @@ def test_a_mapped_column_that_a_list_lacks_is_told_before_anything_is_taken(
 
 
 def test_a_mapped_name_that_no_row_has_is_told(cli: Cli, listed: List) -> None:
-    """JSON Lines may have it in a few rows only: where none had it, it was a slip."""
+    """A column of --map that no JSON row has is named at the end."""
     file = listed('{"url": "https://e.org/1", "vid": "a"}', '{"url": "https://e.org/2"}')
     assert "no row has" not in cli("import", file, "--map", "media_id=vid").err
     said = cli("import", file, "--map", "media_id=video_id")
@@ -632,7 +632,7 @@ def test_a_mapped_name_that_no_row_has_is_told(cli: Cli, listed: List) -> None:
 
 
 def test_a_reason_says_no_number_that_is_not_so(cli: Cli, listed: List) -> None:
-    """One reason stands for many rows: what differs between them is left out, not made up."""
+    """A reason for many rows leaves out the numbers that differ between them."""
     said = cli("import", listed("url", "https://e.org/1", b"https://e.org/\xe9"))
     assert "rejected, line … is not UTF-8 at byte …: …" in said.out
 
@@ -643,7 +643,7 @@ def test_a_reason_says_no_number_that_is_not_so(cli: Cli, listed: List) -> None:
 def test_a_terminal_sees_the_import_grow(
     url: str, listed: List, screen: Callable[..., Screen]
 ) -> None:
-    """A person is shown counts while a long list goes in, then the numbers."""
+    """On a terminal an import shows its counts while it runs, then the result."""
     file = listed("url", *(f"https://e.org/{number}" for number in range(1_500)))
     program = screen("import", file, "--database", url)
     assert 0 == program.ended()
@@ -654,7 +654,7 @@ def test_a_terminal_sees_the_import_grow(
 def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:
-    """A list that comes by a slow pipe can be stopped; what came is in the queue, and no more."""
+    """Ctrl-C ends an import from a slow pipe; the rows read so far are in the queue."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     rows = [f"https://e.org/{number:0>60}" for number in range(3_000)]
@@ -669,17 +669,17 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
 
 
 def test_a_chunk_of_long_rows_is_a_short_one() -> None:
-    """A thousand rows of nearly 1 MiB, twice over, would be more memory than many machines have."""
+    """A chunk ends after 8 MiB, however few rows it has."""
     line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"
     reading = read(io.BytesIO(b"url,title\n" + 40 * line))
-    sizes = [len(next_chunk(reading, Stop(heard=-1))) for _ in range(4)]
+    sizes = [len(next_chunk(reading, StopSignal(heard=-1))) for _ in range(4)]
     assert [16, 16, 8, 0] == sizes
 
 
 def test_ctrl_c_ends_an_import_before_its_first_line(
     url: str, tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:
-    """A person whose other program brings nothing gets the prompt back."""
+    """Ctrl-C ends an import that has read nothing, without a message."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = screen("import", pipe, "--database", url)

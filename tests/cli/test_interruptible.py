@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 from worker.cli.commands.import_files import opened
-from worker.cli.commands.interruptible import Stop, StoppedError, interruptible, stoppable
+from worker.cli.commands.interruptible import StoppedError, StopSignal, interruptible, stoppable
 
 
 @pytest.fixture
-def stop() -> Iterator[Stop]:
-    """Signals are listened to."""
+def stop() -> Iterator[StopSignal]:
+    """Listen to signals."""
     with stoppable() as stop:
         yield stop
 
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A pipe with a name, which nobody has opened yet."""
+    """Make a named pipe that is not open yet."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
 
 
-def test_what_comes_is_read_to_its_end(stop: Stop, pipe: Path) -> None:
-    """A list through a pipe would lose bytes."""
+def test_what_comes_is_read_to_its_end(stop: StopSignal, pipe: Path) -> None:
+    """A list through a pipe is read to its last byte."""
     with opened(str(pipe), stop) as stream:
         with pipe.open("wb", buffering=0) as sink:
             sink.write(b"url\nhttps://x.example/1.mp4\n")
@@ -35,8 +35,10 @@ def test_what_comes_is_read_to_its_end(stop: Stop, pipe: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_from_before_the_waiting_is_heard(stop: Stop, pipe: Path, number: int) -> None:
-    """Ctrl-C between two reads would wait for the next line, for ever on a silent terminal."""
+def test_a_signal_from_before_the_waiting_is_heard(
+    stop: StopSignal, pipe: Path, number: int
+) -> None:
+    """A signal that came between two reads ends the next read at once."""
     with opened(str(pipe), stop) as stream, pipe.open("wb"):
         signal.raise_signal(number)
         assert number == stop.signal
@@ -45,8 +47,8 @@ def test_a_signal_from_before_the_waiting_is_heard(stop: Stop, pipe: Path, numbe
                 stream.readline()
 
 
-def test_a_signal_ends_the_waiting_for_one_list_of_many(stop: Stop, tmp_path: Path) -> None:
-    """A list that nobody has begun to write is waited for too, whichever was opened last."""
+def test_a_signal_ends_the_waiting_for_one_list_of_many(stop: StopSignal, tmp_path: Path) -> None:
+    """A signal ends the wait for any of several open lists."""
     paths = [tmp_path / "one", tmp_path / "another"]
     for path in paths:
         os.mkfifo(path)
@@ -58,14 +60,14 @@ def test_a_signal_ends_the_waiting_for_one_list_of_many(stop: Stop, tmp_path: Pa
             stream.readline()
 
 
-def test_a_signal_only_tells_where_nothing_is_waited_for(stop: Stop) -> None:
-    """What it broke off could hold a lock, or be a row that is just being written."""
+def test_a_signal_only_tells_where_nothing_is_waited_for(stop: StopSignal) -> None:
+    """A signal outside a read is only noted, and raises nothing."""
     signal.raise_signal(signal.SIGTERM)
     assert signal.SIGTERM == stop.signal
 
 
 def test_afterwards_signals_do_what_they_did() -> None:
-    """A command that has ended would leave a program deaf."""
+    """The signal handlers from before are restored afterwards."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stoppable():
         assert before != [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -73,6 +75,6 @@ def test_afterwards_signals_do_what_they_did() -> None:
     assert -1 == signal.set_wakeup_fd(-1)
 
 
-def test_a_stream_without_a_descriptor_is_taken_as_it_is(stop: Stop) -> None:
-    """An import from memory would be refused."""
+def test_a_stream_without_a_descriptor_is_taken_as_it_is(stop: StopSignal) -> None:
+    """A stream in memory is read as it is."""
     assert b"url\n" == interruptible(io.BytesIO(b"url\n"), stop).read()

@@ -21,7 +21,7 @@ LOOPBACK = "http://127.0.0.1:9/core/1.0"
 
 
 def check(cli: Cli, *words: object, **environment: str) -> Said:
-    """``check`` where nothing has to be looked up in the network."""
+    """Run ``check`` with an address that needs no network."""
     return cli("check", *words, **{"WORKER_API_URL": LOOPBACK, **environment})
 
 
@@ -29,7 +29,7 @@ def check(cli: Cli, *words: object, **environment: str) -> Said:
 
 
 def test_migrate_makes_the_database_and_can_be_repeated(fresh: Cli) -> None:
-    """The file is there afterwards, at the program's schema, and a second time changes nothing."""
+    """``migrate`` makes the file with this schema, and a second run changes nothing."""
     fresh.path.parent.mkdir()
     for _ in range(2):
         said = fresh("migrate")
@@ -38,7 +38,7 @@ def test_migrate_makes_the_database_and_can_be_repeated(fresh: Cli) -> None:
 
 
 def test_migrate_fills_an_empty_database_and_can_be_repeated(empty: Cli) -> None:
-    """On a server the database is its owner's to make, and the tables are ours."""
+    """``migrate`` makes the tables in an empty database of a server."""
     for _ in range(2):
         said = empty("migrate")
         assert (0, f"{empty.shown} is at schema {SCHEMA}\n", "") == (said.code, said.out, said.err)
@@ -48,7 +48,7 @@ def test_migrate_fills_an_empty_database_and_can_be_repeated(empty: Cli) -> None
 def test_migrate_takes_a_relative_path_and_names_the_absolute_one(
     fresh: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever runs it in the wrong folder sees which file was made."""
+    """``migrate`` prints the absolute path of the file."""
     monkeypatch.chdir(tmp_path)
     said = fresh.bare("migrate", "--database", "sqlite:///here.db")
     assert (0, f"{tmp_path}/here.db is at schema {SCHEMA}\n") == (said.code, said.out)
@@ -70,7 +70,7 @@ def test_migrate_takes_a_relative_path_and_names_the_absolute_one(
 def test_what_is_no_database_is_one_sentence(
     fresh: Cli, tmp_path: Path, command: str, place: str, why: str
 ) -> None:
-    """Exit 78 with the path and what helps; what stands there is left as it is."""
+    """A path that is no database is named with the remedy and exit 78, and is not changed."""
     text = tmp_path / "text"
     text.write_text("this is not a database, and long enough to be told from one\n" * 99)
     before = text.read_bytes()
@@ -85,7 +85,7 @@ def test_what_is_no_database_is_one_sentence(
 
 @pytest.mark.usefixtures("remade")
 def test_a_newer_schema_is_left_alone(cli: Cli) -> None:
-    """An old program says so, and names the way out, whatever it was asked to do."""
+    """Every command refuses a newer schema, and names the remedy."""
     cli.sql("UPDATE alembic_version SET version_num = '9999'")
     for command in ("migrate", "status", "list"):
         said = cli(command)
@@ -108,7 +108,7 @@ def test_a_newer_schema_is_left_alone(cli: Cli) -> None:
     ],
 )
 def test_an_old_schema_is_refused_with_the_command_to_run(cli: Cli, words: tuple[str, ...]) -> None:
-    """No command works on tables that it does not know."""
+    """Every command refuses an old schema, and names ``migrate``."""
     cli.sql("UPDATE alembic_version SET version_num = '0000'")
     said = cli(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
     why = f"has schema 0000, this program needs {SCHEMA}: run valossa-ingest migrate"
@@ -121,7 +121,7 @@ def test_an_old_schema_is_refused_with_the_command_to_run(cli: Cli, words: tuple
     "words", [("status",), ("list",), ("show", "1"), ("retry", "1"), ("drain",), ("check",)]
 )
 def test_a_missing_database_is_named_and_not_made(fresh: Cli, words: tuple[str, ...]) -> None:
-    """A cron job in the wrong folder does not look successful."""
+    """A missing database is named with exit 78, and is not made."""
     said = fresh(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
     expected = f"valossa-ingest: no database at {fresh.path}: run valossa-ingest migrate"
     assert 78 == said.code
@@ -134,7 +134,7 @@ def test_a_missing_database_is_named_and_not_made(fresh: Cli, words: tuple[str, 
     [("status",), ("list",), ("show", "1"), ("retry", "1"), ("drain",), ("run",), ("check",)],
 )
 def test_an_empty_database_is_named_and_left_empty(empty: Cli, words: tuple[str, ...]) -> None:
-    """Whoever named the wrong database of a server would think that the queue is empty."""
+    """A database without our tables is named with exit 78, and stays empty."""
     said = empty(*words, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
     what = f"database {empty.shown} has no tables of this program: run valossa-ingest migrate"
     told = f"valossa-ingest: {what} (database_url: --database, for that command too)"
@@ -146,7 +146,7 @@ def test_an_empty_database_is_named_and_left_empty(empty: Cli, words: tuple[str,
 def test_the_log_never_mixes_with_results(
     cli: Cli, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    """Whatever waits or goes wrong is said on stderr; stdout holds what was asked for."""
+    """Log lines go to stderr, and only results go to stdout."""
     cli(command, WORKER_API_URL=LOOPBACK)
     logger().warning(Event.DATABASE_WAITED_FOR, purpose="to test")
     out, err = capsys.readouterr()
@@ -157,7 +157,7 @@ def test_the_log_never_mixes_with_results(
 
 
 def test_check_shows_every_setting_and_where_it_comes_from(cli: Cli, tmp_path: Path) -> None:
-    """One look says what a run would do and why."""
+    """``check`` prints every setting with its value and its source."""
     config = tmp_path / "worker.toml"
     config.write_text("max_attempts = 3\n")
     said = check(cli, "--config", config, VALOSSA_API_KEY=KEY, WORKER_RATE="5")
@@ -183,7 +183,7 @@ WANTED = ("rate", "max_attempts", "database_url", "timeout_seconds", "default_la
 
 
 def test_check_is_json_where_it_is_asked_for(cli: Cli) -> None:
-    """A program can read the same facts."""
+    """``check --json`` prints the same facts as one document."""
     said = check(cli, "--json", VALOSSA_API_KEY=KEY)
     told = said.json()
     assert (0, "", []) == (said.code, said.err, told["problems"])
@@ -200,7 +200,7 @@ EVERYTHING_WRONG = {
 
 
 def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
-    """One look is enough to learn everything that has to be mended; exit 78."""
+    """``check`` prints every problem at once, and exits with 78."""
     said = fresh("check", **EVERYTHING_WRONG)
     assert 78 == said.code
     beginnings = [
@@ -230,7 +230,7 @@ def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
 def test_check_looks_at_nothing_else_for_a_setting_that_is_wrong(
     cli: Cli, variables: dict[str, str], problem: str
 ) -> None:
-    """A default in the place of a wrong value is not reported as if somebody had chosen it."""
+    """``check`` does not test the default that stands for a wrong setting."""
     given = {
         "WORKER_API_URL": LOOPBACK,
         "WORKER_DATABASE_URL": cli.url,
@@ -247,7 +247,7 @@ def test_check_looks_at_nothing_else_for_a_setting_that_is_wrong(
 
 
 def test_a_host_without_an_address_is_named(cli: Cli) -> None:
-    """A typing error in the host is found before a run wastes its time on it."""
+    """``check`` names a host that does not resolve."""
     said = check(cli, WORKER_API_URL="https://no.invalid/core", VALOSSA_API_KEY=KEY)
     expected = "valossa-ingest: api_url https://no.invalid/core (WORKER_API_URL): the host does not"
     assert (78, expected) == (said.code, said.err[: len(expected)])
@@ -257,13 +257,13 @@ Start = Callable[[Options], Beside]
 
 
 def book(simulator: Simulator, count: int) -> list[str]:
-    """The ids of jobs that a worker bought."""
+    """Return the ids of the jobs that a worker bought."""
     assert count == len(simulator.accepted)
     return [job.job_id for job in simulator.accepted]
 
 
 def test_check_online_says_that_the_key_works(cli: Cli, beside: Start) -> None:
-    """Before any money is spent it is known that the API takes the key."""
+    """``check --online`` confirms the key and buys nothing."""
     with beside(Options(keys=frozenset({KEY}))) as simulator:
         variables = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": KEY}
         said = cli("check", "--online", "--json", **variables)
@@ -283,7 +283,7 @@ def test_check_online_says_that_the_key_works(cli: Cli, beside: Start) -> None:
 
 
 def test_check_online_says_that_the_key_does_not_work(cli: Cli, beside: Start) -> None:
-    """A wrong key is told from a wrong address, and not repeated."""
+    """``check --online`` reports a refused key, and does not print it."""
     with beside(Options(keys=frozenset({"another"}))) as simulator:
         said = cli("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
         assert [] == simulator.accepted
@@ -294,7 +294,7 @@ def test_check_online_says_that_the_key_does_not_work(cli: Cli, beside: Start) -
 
 
 def test_check_online_asks_though_the_database_is_missing(fresh: Cli, beside: Start) -> None:
-    """What is wrong on both sides is said at once."""
+    """``check --online`` asks the API also if the database is missing."""
     with beside(Options(keys=frozenset({"another"}))) as simulator:
         said = fresh("check", "--online", WORKER_API_URL=simulator.url, VALOSSA_API_KEY=KEY)
     words = ["no database at", "does not list the jobs of the key"]
@@ -304,7 +304,7 @@ def test_check_online_asks_though_the_database_is_missing(fresh: Cli, beside: St
 
 
 def test_check_online_says_that_nobody_answers(cli: Cli) -> None:
-    """An address where nothing listens is a sentence without the key in it."""
+    """An address where nothing listens is named in one sentence, without the key."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/core"
@@ -316,7 +316,7 @@ def test_check_online_says_that_nobody_answers(cli: Cli) -> None:
 
 
 def test_the_key_stays_unseen_wherever_it_was_put(cli: Cli, tmp_path: Path) -> None:
-    """Law 11: neither the right place nor a wrong one makes check print it."""
+    """``check`` never prints the key, from whatever setting it comes (law 11)."""
     file = tmp_path / "key"
     file.write_text(KEY)
     for variables in (
@@ -334,7 +334,7 @@ def test_the_key_stays_unseen_wherever_it_was_put(cli: Cli, tmp_path: Path) -> N
 
 
 def test_check_is_a_table_on_a_terminal(url: str, screen: Callable[..., Screen]) -> None:
-    """People see columns under a head."""
+    """On a terminal ``check`` prints a table."""
     program = screen("check", "--database", url)
     assert 78 == program.ended()
     assert "─────" in program.shown
@@ -376,7 +376,7 @@ EVERY = (
 
 
 def test_every_command_that_opens_a_database_is_tried() -> None:
-    """A new command would be the one that shows a password."""
+    """Every command that opens a database is in these tests."""
     named = {command.name for command in COMMANDS}
     others = {"health", "simulate", "demo"}  # which open none, or one of their own
     assert named - others == {"move", *(words[0] for words in EVERY)}
@@ -387,7 +387,7 @@ def test_every_command_that_opens_a_database_is_tried() -> None:
 def test_a_move_that_cannot_be_made_shows_no_password(
     cli: Cli, unusable: tuple[str, str], *, backwards: bool
 ) -> None:
-    """A move names two databases, and either may be the one that is not there."""
+    """A move from or to an unusable database prints no password (law 11)."""
     url, why = unusable
     ends = (url, cli.url) if backwards else (cli.url, url)
     said = cli.bare("move", "--from", ends[0], "--to", ends[1])
@@ -397,7 +397,7 @@ def test_a_move_that_cannot_be_made_shows_no_password(
 
 @pytest.fixture
 def unusable(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> tuple[str, str]:
-    """An address with a password that leads nowhere, and why."""
+    """Return an unusable address with a password, and the expected reason."""
     address = make_url(server).set(password=PASSWORD)
     if request.param == "nobody":
         address = address.set(username="nobody")
@@ -416,7 +416,7 @@ def unusable(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> tup
 def test_a_server_that_cannot_be_used_is_one_sentence(
     fresh: Cli, listed: Callable[..., Path], words: tuple[str, ...], unusable: tuple[str, str]
 ) -> None:
-    """Exit 78 with the database and what helps, and the password nowhere (as law 11 has it)."""
+    """An unusable server is named with the remedy and exit 78, without the password (law 11)."""
     url, why = unusable
     given = [str(listed("url", "https://e.org/1")) if word == "LIST" else word for word in words]
     said = Cli(url, fresh.capsys)(*given, WORKER_API_URL=LOOPBACK, VALOSSA_API_KEY=KEY)
@@ -433,9 +433,7 @@ def test_a_server_that_cannot_be_used_is_one_sentence(
 def test_a_password_is_shown_nowhere(
     guarded: str, fresh: Cli, words: tuple[str, ...], *, right: bool
 ) -> None:
-    """A mail of cron, a ticket and a chat are no places for it, whether it is right or wrong, nor
-    for that of a user who may not do this.
-    """
+    """No command prints the password of the database, be it right or wrong (law 11)."""
     address = make_url(guarded) if right else make_url(guarded).set(password=PASSWORD)
     url = address.render_as_string(hide_password=False)
     why = "the user may not do this" if right else "it refuses the user or the password"
@@ -450,7 +448,7 @@ def test_a_password_is_shown_nowhere(
 
 
 def test_a_driver_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """Without the extra, a traceback would not say which one."""
+    """A missing driver is named with the extra to install, in one sentence."""
     (tmp_path / "asyncpg.py").write_text("raise ModuleNotFoundError('no asyncpg', name='asyncpg')")
     done = subprocess.run(
         [sys.executable, "-m", "worker", "status", "--database", f"postgresql://u:{PASSWORD}@h/db"],

@@ -14,7 +14,7 @@ from worker.cli.parser import COMMANDS, FLAG_SETTINGS, SHELLS, parser
 from worker.core.model import State
 
 pytestmark = pytest.mark.usefixtures("path")
-"""The words of a command line are the same on every database."""
+"""The command line is parsed in the same way for every database."""
 
 NAMES = [command.name for command in COMMANDS]
 SLOW = ("aiohttp", "sqlalchemy", "alembic", "rich", "structlog", "shtab")
@@ -23,7 +23,7 @@ SLOW = ("aiohttp", "sqlalchemy", "alembic", "rich", "structlog", "shtab")
 def python(
     *arguments: object, stdout: int = subprocess.PIPE, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Python in a process of its own."""
+    """Run Python in a process of its own."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         stdout=stdout,
@@ -37,13 +37,13 @@ def python(
 
 
 def subparsers() -> dict[str, argparse.ArgumentParser]:
-    """Each command's own parser."""
+    """Return the parser of each command."""
     (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))  # noqa: SLF001
     return dict(commands.choices)
 
 
 def test_the_commands_of_the_first_issue_are_there() -> None:
-    """People and programs outside use these names."""
+    """The commands that people and programs outside use keep their names."""
     expected = ["migrate", "check", "add", "import", "drain", "run"]
     expected += ["status", "list", "show", "retry", "simulate", "demo"]
     assert expected == [name for name in expected if name in NAMES]
@@ -51,7 +51,7 @@ def test_the_commands_of_the_first_issue_are_there() -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
 def test_the_program_introduces_itself(cli: Cli, arguments: tuple[str, ...]) -> None:
-    """Whoever types the bare name learns three things to begin with, and what exit codes mean."""
+    """The program without a command prints three first steps and the exit codes."""
     said = cli.bare(*arguments)
     assert (0, "") == (said.code, said.err)
     words = ["demo", "import videos.csv", "drain", "VALOSSA_API_KEY", "77 the key was refused"]
@@ -61,7 +61,7 @@ def test_the_program_introduces_itself(cli: Cli, arguments: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_says_what_it_is_for_and_how(cli: Cli, name: str) -> None:
-    """Asked for help, a command says its purpose in a line and shows itself in use."""
+    """The help of a command states its purpose in one line, and shows an example."""
     said = cli.bare(name, "--help")
     assert (0, "") == (said.code, said.err)
     (command,) = (each for each in COMMANDS if each.name == name)
@@ -79,7 +79,7 @@ def test_every_command_says_what_it_is_for_and_how(cli: Cli, name: str) -> None:
     ("name", "codes"), [("drain", {0, 1, 2, 75, 77, 78, 130, 143}), ("run", {2, 78, 130, 143})]
 )
 def test_the_help_of_a_run_names_every_exit_code(name: str, codes: set[int]) -> None:
-    """Whoever writes a cron line would have to find the codes elsewhere."""
+    """The help of ``drain`` and ``run`` lists every exit code."""
     (command,) = (each for each in COMMANDS if each.name == name)
     told = command.epilog.split("exits:\n")[1]
     assert codes == {int(line.split()[0]) for line in told.splitlines()}
@@ -87,12 +87,12 @@ def test_the_help_of_a_run_names_every_exit_code(name: str, codes: set[int]) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_flag_says_what_it_is_for(name: str) -> None:
-    """A flag without a word of help has to be guessed."""
+    """Every flag has a help text."""
     assert [] == [a.dest for a in subparsers()[name]._actions if not a.help]  # noqa: SLF001
 
 
 def test_help_loads_nothing_that_is_slow() -> None:
-    """A person who asks how waits for nothing: no library is loaded to say it."""
+    """The help of every command loads no slow library."""
     code = f"""
 import contextlib, io, json, sys
 from worker.cli import run
@@ -109,8 +109,8 @@ print(json.dumps([codes, [name for name in {SLOW!r} if name in sys.modules]]))
 
 
 def test_a_drain_off_a_terminal_loads_what_it_uses_alone(path: Path) -> None:
-    """A cron job pays each minute for what draws on terminals, migrates, imitates or completes."""
-    idle = ("rich.progress", "worker.cli.drawn", "alembic", "shtab", "worker.simulator")
+    """A drain off a terminal loads nothing for terminals, migrations, the simulator or shells."""
+    idle = ("rich.progress", "worker.cli.terminal", "alembic", "shtab", "worker.simulator")
     code = f"""
 import json, sys
 from worker.cli import run
@@ -121,7 +121,7 @@ print(json.dumps([code, [name for name in {idle!r} if name in sys.modules]]))
 
 
 def test_every_shell_can_complete_the_command_line(cli: Cli) -> None:
-    """A shell is offered that shtab does not know, or one that it knows is kept back."""
+    """Completion is offered for exactly the shells that shtab supports."""
     assert set(shtab.SUPPORTED_SHELLS) == set(SHELLS)
     for shell in SHELLS:
         said = cli.bare("--print-completion", shell)
@@ -130,26 +130,26 @@ def test_every_shell_can_complete_the_command_line(cli: Cli) -> None:
 
 
 def test_the_version_is_that_of_the_package(cli: Cli) -> None:
-    """A report of a fault can name the version."""
+    """The flag --version prints the version of the package."""
     said = cli.bare("--version")
     assert (0, f"valossa-ingest {__version__}\n") == (said.code, said.out)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_takes_the_database_and_a_settings_file(name: str) -> None:
-    """No command works on another queue than the rest."""
+    """Every command takes --database and --config."""
     flags = {flag for action in subparsers()[name]._actions for flag in action.option_strings}  # noqa: SLF001
     assert {"--config", "--database"} <= flags
 
 
 def test_states_are_those_of_the_life_of_a_video() -> None:
-    """Whatever state a video can be in can be asked for."""
+    """The filter --state accepts exactly the states of a video."""
     (action,) = (a for a in subparsers()["list"]._actions if a.dest == "state")  # noqa: SLF001
     assert [state.value for state in State] == list(action.choices or ())
 
 
 def test_flags_that_are_settings_are_settings() -> None:
-    """A flag that no setting knows would have no effect."""
+    """Every flag of a setting sets that setting."""
     assert {"database_url", "rate", "concurrency"} == set(FLAG_SETTINGS)
     parsed = parser().parse_args(["drain", "--rate", "5", "--concurrency", "3", "--database", "q"])
     assert (5, 3, "q") == (parsed.rate, parsed.concurrency, parsed.database_url)
@@ -174,7 +174,7 @@ def test_flags_that_are_settings_are_settings() -> None:
     ],
 )
 def test_wrong_usage_is_said_and_costs_2(cli: Cli, words: tuple[str, ...], why: str) -> None:
-    """What cannot be meant is refused before anything is touched, with the word that is wrong."""
+    """Wrong usage is refused with exit 2, and the message names the wrong word."""
     said = cli.bare(*words)
     assert (2, "") == (said.code, said.out)
     assert why in said.err
@@ -185,13 +185,13 @@ def test_wrong_usage_is_said_and_costs_2(cli: Cli, words: tuple[str, ...], why: 
     "text", ["2026-01-31", "2026-01-31 00:00", "2026-01-31T02:00+02:00", "2026-01-30T19:00-05:00"]
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str) -> None:
-    """Nobody's time zone moves a filter."""
+    """A moment without an offset is UTC."""
     since = parser().parse_args(["list", "--since", text]).since
     assert "2026-01-31T00:00:00+00:00" == since.isoformat()
 
 
 def test_a_wrong_setting_stops_every_command_with_78(cli: Cli) -> None:
-    """All problems come at once, a line each, before anything starts."""
+    """Wrong settings stop a command with 78, and every problem is one line."""
     said = cli("status", WORKER_RATE="0", WORKER_RATES="1")
     assert (78, "") == (said.code, said.out)
     assert [
@@ -201,14 +201,14 @@ def test_a_wrong_setting_stops_every_command_with_78(cli: Cli) -> None:
 
 
 def test_the_module_is_the_program(path: Path) -> None:
-    """``python -m worker`` does what ``valossa-ingest`` does."""
+    """``python -m worker`` runs the same program as ``valossa-ingest``."""
     done = python("-m", "worker", "list", "--database", path)
     assert (0, "id\tstate\t") == (done.returncode, done.stdout[:9])
 
 
 @pytest.mark.parametrize("rows", [1, 2_000])
 def test_a_reader_that_has_enough_is_no_error(cli: Cli, rows: int) -> None:
-    """``list | head -1`` ends well, however much is left to say."""
+    """A command whose reader closes the pipe early exits with 0."""
     cli.insert_many({"url": f"https://e.org/{number}"} for number in range(rows))
     read, write = os.pipe()
     os.close(read)
@@ -218,7 +218,7 @@ def test_a_reader_that_has_enough_is_no_error(cli: Cli, rows: int) -> None:
 
 
 def test_a_locale_without_the_letters_is_no_error(cli: Cli) -> None:
-    """A cron job in an old locale prints what it can, and marks what it cannot."""
+    """A character that the locale cannot encode is printed as an escape."""
     cli.insert(title="Ä 🎬")
     done = python("-m", "worker", "list", "--database", cli.path, PYTHONIOENCODING="ascii")
     assert (0, "") == (done.returncode, done.stderr)
@@ -227,7 +227,7 @@ def test_a_locale_without_the_letters_is_no_error(cli: Cli) -> None:
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
 def test_a_time_that_never_ends_is_no_limit(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A drain that was given an end would go on for ever."""
+    """A time that is not a finite number of seconds is refused with exit 2."""
     with pytest.raises(SystemExit) as raised:
         parser().parse_args(["drain", "--max-seconds", text])
     assert 2 == raised.value.code

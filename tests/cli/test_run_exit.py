@@ -22,7 +22,7 @@ def report(
 
 
 def left(**numbers: int) -> Left:
-    """What a run left behind."""
+    """Return the videos that a run left."""
     return Left(**{"due": 0, "waiting": 0, "for_people": 0, **numbers})
 
 
@@ -58,14 +58,14 @@ def left(**numbers: int) -> Left:
     ],
 )
 def test_a_run_ends_with_the_code_of_the_contract(run: RunReport, leaves: Left, code: int) -> None:
-    """A cron job or a supervisor can act on the number alone (design.md, section 6)."""
+    """A run exits with the code that README.md lists under Exit codes."""
     assert code == of_run(run, leaves, None)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("end", StopReason)
 def test_a_signal_is_said_before_all_else(end: StopReason, number: int, code: int) -> None:
-    """Whoever stopped the run is told that it was stopped, whatever else is true."""
+    """The code of a signal wins over every other code."""
     assert code == of_run(report(end, failed=1), left(due=1, for_people=1), number)
 
 
@@ -80,7 +80,7 @@ BY_END = {
 
 
 def test_the_worse_wins() -> None:
-    """Of everything that is true of a run, the code says the worst, in every combination."""
+    """The exit code is the worst that applies, in every combination."""
     for end, failed, people, due, waiting in product(StopReason, *([0, 1],) * 4):
         true = {0, BY_END.get(end, 0), failed, people}
         if end is StopReason.HELD or (
@@ -147,5 +147,5 @@ def test_the_worse_wins() -> None:
     ],
 )
 def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str]) -> None:
-    """The last lines of a run are what to do next; where all is well there are none."""
+    """The advice names the next command or the cause; a good run gets none."""
     assert lines == advice(run, "api_url u (env)", "the key's file", " --database x.db")

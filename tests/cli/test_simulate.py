@@ -10,13 +10,13 @@ from worker.simulator import Change, Limit, Options
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would know what can be ordered."""
+    """``--fail help`` lists the kinds of faults."""
     assert 0 == run(["simulate", "--fail", "help"], {})
     assert "stall" in capsys.readouterr().out
 
 
 def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would know what can be ordered."""
+    """``--list help`` lists the kinds of job lists."""
     assert 0 == run(["simulate", "--list", "help"], {})
     assert "two-arrays" in capsys.readouterr().out
 
@@ -35,13 +35,13 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_order_that_cannot_be_read_is_named(
     capsys: pytest.CaptureFixture[str], flag: str, value: str
 ) -> None:
-    """A typing error would end in a traceback."""
+    """A flag value that cannot be parsed is refused with one sentence and exit 2."""
     assert 2 == run(["simulate", "--port", "0", flag, value], {})
     assert capsys.readouterr().err.startswith("valossa-ingest: ")
 
 
 def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second imitation on one port would end in a traceback."""
+    """A port in use is named, with exit 78."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert 78 == run(["simulate", "--port", str(port)], {})
@@ -49,7 +49,7 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_what_is_typed_is_what_is_done() -> None:
-    """A flag that went astray would make an imitation without the trouble that was ordered."""
+    """Every flag of ``simulate`` sets its option."""
     typed = (
         "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
         "--limit-change 60=5/1s --limit-change 120=30/1s "
@@ -72,12 +72,12 @@ def test_what_is_typed_is_what_is_done() -> None:
 
 
 def test_nothing_typed_is_no_trouble() -> None:
-    """Who orders nothing gets an API that works, and the key that the second line prints."""
+    """Without flags the imitation has no faults and accepts the default key."""
     assert Options(listing=[]) == ordered(parser().parse_args(["simulate"]))
 
 
 def test_a_port_that_is_none_is_told() -> None:
-    """A slip of the finger would end with a traceback."""
+    """A value that is no port is refused with exit 2."""
     for port in ("99999", "-1", "x"):
         with pytest.raises(SystemExit, match="2"):
             run(["simulate", "--port", port], {})
@@ -86,7 +86,7 @@ def test_a_port_that_is_none_is_told() -> None:
 @pytest.mark.parametrize("flag", ["--latency", "--list-delay", "--finish-after"])
 @pytest.mark.parametrize("value", ["-1", "nan"])
 def test_a_time_that_is_none_is_told(flag: str, value: str) -> None:
-    """An imitation would answer as if nothing had been ordered."""
+    """A time that is not a finite number of seconds is refused with exit 2."""
     with pytest.raises(SystemExit, match="2"):
         run(["simulate", "--port", "0", flag, value], {})
 
@@ -94,7 +94,7 @@ def test_a_time_that_is_none_is_told(flag: str, value: str) -> None:
 def test_a_book_that_cannot_be_written_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The port would be blamed."""
+    """A book that cannot be written is named, with exit 78."""
     book = tmp_path / "missing" / "book"
     assert 78 == run(["simulate", "--port", "0", "--book", str(book)], {})
     assert f"valossa-ingest: {book}: No such file or directory\n" == capsys.readouterr().err

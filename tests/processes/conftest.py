@@ -14,8 +14,9 @@ from worker.simulator import Simulator
 
 @pytest.fixture
 async def worker(simulator: Simulator, url: str, tmp_path: Path) -> AsyncIterator[Programs]:
-    """Processes that share a database and an API, fast enough for a test, which leave doubts alone:
-    what the API's list settles is the proof's business.
+    """Return a way to start processes that share a database and an API, with short waits.
+
+    They leave doubts alone; tests/proof covers reconciliation.
     """
     programs = Programs(
         tmp_path,

@@ -55,7 +55,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A process that is over."""
+    """A process that has ended."""
 
     code: int
     out: str
@@ -64,17 +64,17 @@ class Ended:
 
     @property
     def told(self) -> Mapping[str, object]:
-        """The JSON document on stdout."""
+        """Return the JSON document on stdout."""
         document: Mapping[str, object] = json.loads(self.out)
         return document
 
     @property
     def sentences(self) -> list[str]:
-        """What stderr says to a person."""
+        """Return the lines of stderr that are no log lines."""
         return [line for line in self.err.splitlines() if not line.startswith("{")]
 
     def events(self, name: str) -> list[Line]:
-        """The log lines of one event."""
+        """Return the log lines of one event."""
         return [line for line in self.lines if line["event"] == name]
 
 
@@ -99,50 +99,50 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Return the id of the process."""
         return self._process.pid
 
     @property
     def stdin(self) -> asyncio.StreamWriter:
-        """Its standard input."""
+        """Return its standard input."""
         assert self._process.stdin is not None
         return self._process.stdin
 
     @property
     def lines(self) -> list[Line]:
-        """The log lines so far."""
+        """Return the log lines so far."""
         whole = self._err.decode().split("\n")[:-1]
         return [json.loads(line) for line in whole if line.startswith("{")]
 
     def events(self, name: str, **facts: object) -> list[Line]:
-        """The log lines of one event so far, of those with these facts."""
+        """Return the log lines of one event with these facts so far."""
         return [line for line in self.lines if {"event": name, **facts}.items() <= line.items()]
 
     async def logged(self, name: str, count: int = 1, **facts: object) -> list[Line]:
-        """The log lines of one event, as soon as there are ``count``."""
+        """Wait for ``count`` log lines of one event, and return them."""
         await self._until(lambda: len(self.events(name, **facts)) >= count, f"{count} {name}")
         return self.events(name, **facts)
 
     async def printed(self, text: str) -> str:
-        """Its output, as soon as ``text`` stands in it."""
+        """Wait for ``text`` in the output, and return the output."""
         await self._until(lambda: text.encode() in self._out, text)
         return self._out.decode()
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def type(self, keys: bytes) -> None:
-        """Press keys on its terminal."""
+        """Type keys on its terminal."""
         assert self._screen is not None
         os.write(self._screen, keys)
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill the process, as a power cut does."""
         self._process.kill()
 
     async def ended(self, patience: float = PATIENCE_SECONDS) -> Ended:
-        """How it ended, when it has; it is given so many seconds for it."""
+        """Wait for the end, at most so many seconds; return it."""
         await self._until(self._over.done, "its end", patience)
         await within(asyncio.gather(*self._readers))
         self._look()
@@ -154,7 +154,7 @@ class Program:
         )
 
     async def put_away(self) -> None:
-        """Leave no process and no open file behind."""
+        """Kill the process and close its files."""
         if not self._over.done():
             self._process.kill()
         await within(asyncio.gather(self._over, *self._readers))
@@ -169,7 +169,7 @@ class Program:
     async def _until(
         self, reached: Callable[[], bool], what: str, patience: float = PATIENCE_SECONDS
     ) -> None:
-        """Wait until ``reached``; an end before it is told with what was said until then."""
+        """Wait until ``reached``; fail with the output so far if the process ends before."""
         clock = asyncio.get_running_loop()
         give_up = clock.time() + patience
         while not reached():
@@ -193,7 +193,7 @@ class Program:
             self._changed.set()
 
     def _look(self) -> None:
-        """Read what stands on the terminal; one that nobody writes to any more is an error."""
+        """Read the terminal; stop watching it after its last writer has gone."""
         if self._screen is None:
             return
         try:
@@ -263,12 +263,12 @@ class Programs:
         return self._started[-1]
 
     async def run(self, *arguments: str, **more: object) -> Ended:
-        """Start and wait for the end."""
+        """Start a process and wait for its end."""
         started = await self.start(*arguments, **more)  # type: ignore[arg-type]
         return await started.ended()
 
     async def put_away(self) -> None:
-        """End what still runs."""
+        """Kill the processes that still run."""
         for program in self._started:
             await program.put_away()
 
@@ -297,60 +297,60 @@ def _measures(name: str) -> bool:
 
 
 async def within(waiting: Awaitable[T]) -> T:
-    """The result, if it comes in time."""
+    """Return the result; fail if it does not come in time."""
     return await asyncio.wait_for(waiting, PATIENCE_SECONDS)
 
 
 async def until(reached: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until it is so, where nobody says so by himself."""
+    """Poll until the condition holds."""
     async with asyncio.timeout(seconds):
         while not reached():  # noqa: ASYNC110 - it is so elsewhere, by no event of this loop
             await asyncio.sleep(0.05)
 
 
 def execute(url: Path | str, sql: str, *values: object) -> list[Row]:
-    """One statement of plain SQL, committed, as any program may send it."""
+    """Run one SQL statement and commit, as any program may; return the rows."""
     with session(str(url)) as other:
         return list(other.rows(sql, *values))
 
 
 def add_videos(url: Path | str, count: int) -> None:
-    """So many videos more, each with a URL of its own."""
+    """Insert so many videos, each with a URL of its own."""
     batch = secrets.token_hex(4)
     links = [f"https://videos.example/{batch}/{number}.mp4" for number in range(1, count + 1)]
     execute(url, f"INSERT INTO videos (url) VALUES {', '.join(['(?)'] * count)}", *links)
 
 
 def videos(url: Path | str) -> list[Row]:
-    """Every row, in the order of the ids."""
+    """Return every video, in the order of the ids."""
     return execute(url, "SELECT * FROM videos ORDER BY id")
 
 
 def states(url: Path | str) -> dict[str, int]:
-    """How many videos are in each state."""
+    """Return the number of videos in each state."""
     return dict(Counter(str(row["state"]) for row in videos(url)))
 
 
 def let_leases_end(url: Path | str) -> None:
-    """What time does to the claims of a worker that is gone."""
+    """Let the leases of all claims expire."""
     ended = moment(-1)
     execute(url, "UPDATE videos SET lease_until = ? WHERE state = 'submitting'", ended)
 
 
 def moment(seconds: float) -> str:
-    """A moment so far from now, in UTC, as plain SQL says it."""
+    """Return a moment so far from now as SQL text (UTC)."""
     return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def bought_twice(jobs: Iterable[Job]) -> list[str | None]:
-    """The videos that are on the book more than once, by URL or by request id."""
+    """Return the videos that are in the book more than once, by URL or by request id."""
     jobs = list(jobs)
     counted = (Counter(job.url for job in jobs), Counter(job.request_id for job in jobs))
     return [name for counts in counted for name, number in counts.items() if number > 1]
 
 
 def unknown(url: Path | str, jobs: Iterable[Job]) -> list[Job]:
-    """The jobs on the book that the table neither knows nor doubts."""
+    """Return the jobs in the book that the table neither knows nor doubts."""
     rows = videos(url)
     known = {row["job_id"] for row in rows}
     doubted = {row["url"] for row in rows if row["state"] == "in_doubt"}
@@ -358,5 +358,5 @@ def unknown(url: Path | str, jobs: Iterable[Job]) -> list[Job]:
 
 
 def read_book(path: Path) -> list[Job]:
-    """The jobs on a book's file."""
+    """Return the jobs in a book's file."""
     return [Job(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -83,25 +83,25 @@ _PLACEHOLDER = r"""\S*…\S*|<[^>]+>|(?<![\w$'"-])[A-Z][A-Z_0-9-]*(?:\.[a-z]+)?(
 
 @dataclass(frozen=True)
 class Session:
-    """Lines that a reader types one after the other into one shell."""
+    """The lines that a reader types into one shell, in order."""
 
     lines: tuple[str, ...]
 
     @property
     def installs(self) -> bool:
-        """Whether it is a newcomer's, who has a list and nothing else."""
+        """Return True for a newcomer's session: it has lists, but no queue yet."""
         return any(line.startswith("python3 -m venv") for line in self.lines)
 
     @property
     def endless(self) -> str | None:
-        """The command that has to be stopped, where it is one."""
+        """Return the command that has to be stopped, if it is one."""
         words = self.lines[0].split()
         stays = words[0] == PROGRAM and set(words[1:2]) & set(STOPPED) and "--help" not in words
         return words[1] if stays else None
 
 
 def sessions(text: str) -> list[Session]:
-    """Every shell block, and every command in the text; what has to be stopped, by itself."""
+    """Return every shell block and every command in the text; one to be stopped stands alone."""
     found = [session for block in blocks(text, SHELL) for session in _of_block(block)]
     found += [Session((command,)) for span in spans(text) for command in _commands(span)]
     shown = {line for session in found for line in session.lines}
@@ -119,36 +119,36 @@ def _of_block(block: str) -> list[Session]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks that say they are ``language``."""
+    """Return the fenced blocks of ``language``."""
     return [block for named, block in _FENCE.findall(text) if named == language]
 
 
 def hidden(text: str) -> list[str]:
-    """Lines that look like commands, in blocks that are not typed."""
+    """Return lines that look like commands, in blocks that are not typed."""
     others = [block for named, block in _FENCE.findall(text) if named not in {SHELL, SQL}]
     lines = [line.strip() for block in others for line in block.splitlines()]
     return [line for line in lines if line.split(" ")[0] in {"$", *PROGRAMS}]
 
 
 def spans(text: str) -> list[str]:
-    """The code within sentences and tables, each on one line."""
+    """Return the code within sentences and tables, each on one line."""
     return [" ".join(span.split()) for span in _SPAN.findall(_FENCE.sub("", text))]
 
 
 def flags(text: str) -> set[str]:
-    """The flags that are named alone."""
+    """Return the flags that are named alone."""
     return {span for span in spans(text) if re.fullmatch(r"--[a-z-]+", span)}
 
 
 def columns(text: str) -> list[str]:
-    """What the README says a list may have for columns: in the sentence that begins so."""
+    """Return the columns of a list that the README names, in the sentence that begins so."""
     said = re.search(r"^`videos\.csv` .*?\.\s", text, re.MULTILINE | re.DOTALL)
     assert said, "the README has no sentence that begins with `videos.csv` and names the columns"
     return list(dict.fromkeys(re.findall(r"`([a-z_]+)`", said[0])))
 
 
 def lists(text: str) -> dict[str, str]:
-    """The files that a reader has; ``first.csv`` is in the table already."""
+    """Return the files that a reader has; ``first.csv`` is in the table already."""
     named = columns(text)
     rows = [named, *([CELLS.get(c, "1").format(n=n) for c in named] for n in (1, 2))]
     first = [f"https://videos.example/{n}.mp4,video-{n}" for n in (1, 2, 3)]
@@ -162,8 +162,9 @@ def lists(text: str) -> dict[str, str]:
 
 
 def typed(line: str, values: Mapping[str, str]) -> str:
-    """What is really run for a line; ``values`` are those of the words that the reader replaces.
-    Raises AssertionError where it is not known how to run it, or what to write for such a word.
+    """Return the line to run; ``values`` are those of the words that the reader replaces.
+
+    Raises AssertionError for a line that cannot be run, or a word without a value.
     """
     for beginning, instead in INSTEAD.items():
         if line.startswith(f"{beginning} "):
@@ -185,7 +186,7 @@ def typed(line: str, values: Mapping[str, str]) -> str:
 
 
 def _commands(span: str) -> Iterator[str]:
-    """The line to type for a span, if it is a command, the name of one, or flags for one."""
+    """Return the line to type for a span; None if it is no command and no flags."""
     first = span.split(maxsplit=1)[0]
     if span == PROGRAM or (first in PROGRAMS and first != span):
         yield span

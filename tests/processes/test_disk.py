@@ -27,13 +27,13 @@ SMALLEST_BYTES = 32_768
 
 
 def trace(done: Ended) -> list[str]:
-    """What a person should never read."""
+    """Return the lines of stderr with a traceback."""
     return [line for line in done.err.splitlines() if "Traceback" in line or "exception" in line]
 
 
 @contextmanager
 def long_log(path: Path) -> Iterator[Path]:
-    """The database's write-ahead log, kept and made as long as SQLite needs a file to be."""
+    """Keep the database's write-ahead log open, at the size that SQLite needs; yield its path."""
     log = path.with_name(f"{path.name}-wal")
     other = sqlite3.connect(path, isolation_level=None)
     while not log.exists() or log.stat().st_size < SMALLEST_BYTES:
@@ -45,13 +45,13 @@ def long_log(path: Path) -> Iterator[Path]:
 
 
 def limit_files(pid: int, size: int) -> None:
-    """Let no file of a process grow beyond ``size``, from now on."""
+    """Limit the files of a process to ``size`` bytes from now on."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 @contextmanager
 def read_only(path: Path) -> Iterator[None]:
-    """Take away the right to write to a file, and to make others beside it."""
+    """Make a file and its folder read-only."""
     path.chmod(0o444)
     path.parent.chmod(0o555)
     yield
@@ -59,7 +59,7 @@ def read_only(path: Path) -> Iterator[None]:
 
 
 async def test_no_disk_no_request(worker: Programs, simulator: Simulator, path: Path) -> None:
-    """An intent that cannot be written is not sent: the disk's owner is told, in one sentence."""
+    """An intent that cannot be written is not sent, and the full disk is named once (law 9)."""
     add_videos(path, 3)
     with long_log(path) as log:
         size = str(log.stat().st_size)
@@ -77,8 +77,9 @@ async def test_no_disk_no_request(worker: Programs, simulator: Simulator, path: 
 async def test_an_answer_that_cannot_be_written_stands_in_the_log(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A drain whose disk fills while a request is in flight ends all the same; what it bought
-    stands in its log and, after the lease, as a doubt in the table.
+    """A drain whose disk fills while a request is in flight ends.
+
+    Its log has the answer, and after the lease the video is a doubt.
     """
     simulator.options = Options(script={2: "stall"})
     add_videos(path, 9)
@@ -106,8 +107,9 @@ async def test_an_answer_that_cannot_be_written_stands_in_the_log(
 async def test_a_daemon_goes_on_when_there_is_room_again(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A full disk stops a daemon's requests, not the daemon; it says once that it is so and once
-    that it is over.
+    """A daemon sends nothing while the disk is full, and goes on afterwards.
+
+    It logs the trouble once and its end once.
     """
     with long_log(path) as log:
         program = await worker.start("run", measured=False)
@@ -132,7 +134,7 @@ async def test_a_daemon_goes_on_when_there_is_room_again(
 async def test_a_read_only_database_is_told_as_such(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """Whoever lacks the right to write is told so, and nothing is sent."""
+    """A database without write permission is named, and nothing is sent."""
     add_videos(path, 1)
     with read_only(path):
         done = await worker.run("drain", program=("-c", OBEY_MODES, "-m", "worker"), measured=False)
@@ -143,7 +145,7 @@ async def test_a_read_only_database_is_told_as_such(
 
 
 async def test_a_file_that_is_no_database_is_told_as_such(worker: Programs, path: Path) -> None:
-    """A path with something else at it is named, and what is there stays as it is."""
+    """A path that is no database is named, and is not changed."""
     content = "no database\n" * 100
     path.write_text(content)
     started = [await worker.start(command) for command in ("drain", "run", "migrate", "status")]
@@ -157,7 +159,7 @@ async def test_a_file_that_is_no_database_is_told_as_such(worker: Programs, path
 async def test_nothing_is_bought_for_a_database_that_is_gone(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A database that was removed in mid-run keeps no intent, so a drain ends, and says why."""
+    """A drain whose database file is removed sends nothing more and names the cause."""
     simulator.options = Options(limit=Limit(1, 50))
     add_videos(path, 9)
     program = await worker.start(
@@ -177,7 +179,7 @@ async def test_nothing_is_bought_for_a_database_that_is_gone(
 async def test_a_daemon_goes_on_when_its_database_is_back(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A daemon whose database was moved away makes no new one, and goes on when it is back."""
+    """A daemon whose database file is moved away waits until it is back, and makes no new one."""
     program = await worker.start("run", measured=False)
     add_videos(path, 1)
     await program.logged("attempt_ended")

@@ -20,7 +20,7 @@ from worker.simulator import Options, Simulator
 async def test_all_that_is_due_is_submitted(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A drain hands in each video once, says so in stable fields and ends with 0."""
+    """A drain submits each video once, reports it in stable fields and ends with 0."""
     add_videos(url, 3)
     done = await worker.run("drain", "--json")
     assert (0, []) == (done.code, done.sentences)
@@ -42,7 +42,7 @@ async def test_all_that_is_due_is_submitted(
 
 
 async def test_nothing_due_is_no_trouble(worker: Programs, simulator: Simulator, url: str) -> None:
-    """A cron job with nothing to do is silent on its errors and ends with 0."""
+    """A drain with nothing to do prints nothing on stderr and ends with 0."""
     done = await worker.run("drain")
     assert (0, []) == (done.code, done.sentences)
     numbers = dict(line.rsplit(maxsplit=1) for line in done.out.splitlines())
@@ -55,7 +55,7 @@ async def test_nothing_due_is_no_trouble(worker: Programs, simulator: Simulator,
 async def test_a_failure_and_a_doubt_need_a_person(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A drain that leaves a failed video or a doubt ends with 1 and says where to look."""
+    """A drain that leaves a failed video or a doubt ends with 1 and names ``why``."""
     simulator.options = Options(script={1: "400", 2: "lost"})
     add_videos(url, 3)
     done = await worker.run("drain", "--json")
@@ -70,7 +70,7 @@ async def test_a_failure_and_a_doubt_need_a_person(
 async def test_a_backoff_is_work_for_later(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A drain that leaves only rows that wait ends with 75, which cron may ignore."""
+    """A drain that leaves only waiting rows ends with 75."""
     simulator.options = Options(failures={"500": 1.0})
     add_videos(url, 1)
     done = await worker.run("drain", "--json")
@@ -80,7 +80,7 @@ async def test_a_backoff_is_work_for_later(
 
 
 async def test_an_api_that_cannot_be_reached_is_work_for_later(worker: Programs, url: str) -> None:
-    """A name that does not resolve and a port where nobody listens charge no video: 75."""
+    """An API that cannot be reached charges no video, and the drain ends with 75."""
     add_videos(url, 1)
     with free_port() as port:
         for nobody in ("https://api.invalid/core/1.0", f"http://127.0.0.1:{port}/core/1.0"):
@@ -119,7 +119,7 @@ async def test_a_wrong_address_is_configuration(
 
 
 async def test_a_missing_database_is_named_and_not_made(worker: Programs, tmp_path: Path) -> None:
-    """A cron job in the wrong folder does not look successful."""
+    """A drain without a database ends with 78."""
     done = await worker.run("drain", database_url="absent.db")
     assert (78, "") == (done.code, done.out)
     [sentence] = done.sentences
@@ -138,7 +138,7 @@ async def test_a_missing_database_is_named_and_not_made(worker: Programs, tmp_pa
 async def test_a_wrong_configuration_starts_nothing(
     worker: Programs, simulator: Simulator, url: str, name: str, value: str | None, told: str
 ) -> None:
-    """What cannot work is told in one sentence before any video is touched."""
+    """A wrong setting is reported in one sentence before any video is claimed."""
     add_videos(url, 1)
     done = await worker.run("drain", variables={name: value})
     assert (78, "") == (done.code, done.out)
@@ -151,7 +151,7 @@ async def test_a_wrong_configuration_starts_nothing(
 async def test_a_limit_of_requests_is_kept(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """--limit buys that many and no more, although more is due, and ends with 0."""
+    """The flag --limit sends that many requests and no more, and the drain ends with 0."""
     add_videos(url, 5)
     done = await worker.run("drain", "--json", "--limit", "2")
     assert 0 == done.code
@@ -160,7 +160,7 @@ async def test_a_limit_of_requests_is_kept(
 
 
 async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, url: str) -> None:
-    """--max-seconds ends a drain between two starts of a slow pace, with 0."""
+    """The flag --max-seconds ends a drain between two starts of a slow pace, with 0."""
     add_videos(url, 5)
     done = await worker.run("drain", "--json", "--max-seconds", "0.3", rate=1, period_seconds=600)
     assert 0 == done.code
@@ -213,7 +213,7 @@ async def test_a_reached_cap_is_work_for_later(
 async def test_a_cap_that_keeps_nothing_back_is_no_trouble(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Where all is handed in, a full cap is not worth a word."""
+    """A full cap is not reported if every video is submitted."""
     add_videos(url, 2)
     done = await worker.run("drain", "--json", max_total=2)
     assert (0, [], "nothing is due") == (done.code, done.sentences, done.told["end"])

@@ -36,7 +36,7 @@ Commands = tuple[tuple[str, ...], ...]
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path) -> None:
-    """What somebody may have lying about."""
+    """Make the files that the commands name."""
     (tmp_path / "list.csv").write_text("url\nhttps://videos.example/new.mp4\n")
     (tmp_path / "empty").touch()
     (tmp_path / "typo.toml").write_text("concurency = 3\nmax_attempts = 'many'\n")
@@ -44,7 +44,7 @@ def _files(tmp_path: Path) -> None:
 
 
 async def told(worker: Programs, commands: Commands, **more: object) -> list[Ended]:
-    """What each command said before it ended with 78, which a daemon does too."""
+    """Run each command until it ends with 78; return their outputs."""
     started = [await worker.start(*words, **more) for words in commands]  # type: ignore[arg-type]
     ended = list(await asyncio.gather(*(program.ended() for program in started)))
     for done in ended:
@@ -53,7 +53,7 @@ async def told(worker: Programs, commands: Commands, **more: object) -> list[End
 
 
 async def all_say(worker: Programs, commands: Commands, *sentences: str, **more: object) -> None:
-    """Each command says exactly these sentences."""
+    """Assert that each command prints exactly these sentences."""
     expected = [f"valossa-ingest: {sentence}" for sentence in sentences]
     for done in await told(worker, commands, **more):
         assert expected == done.sentences
@@ -71,14 +71,14 @@ async def all_say(worker: Programs, commands: Commands, *sentences: str, **more:
 async def test_a_key_that_is_not_there_is_asked_for(
     worker: Programs, simulator: Simulator, file: str | None, sentence: str
 ) -> None:
-    """Whoever forgot it would not know where it belongs, or where it is found."""
+    """A missing key is reported with the variables to set, before any request."""
     commands = (CHECK, ONLINE, DRAIN, RUN) if file is None else (CHECK, DRAIN)
     await all_say(worker, commands, sentence, variables={**KEYLESS, "VALOSSA_API_KEY_FILE": file})
     assert [] == simulator.requests
 
 
 async def test_a_wrong_folder_is_named_and_stays_empty(worker: Programs, tmp_path: Path) -> None:
-    """A cron job in the wrong folder would look successful, or begin an empty queue."""
+    """A missing database is named by every command, and is not made."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     commands = (CHECK, DRAIN, RUN, STATUS, HEALTH)
@@ -93,7 +93,7 @@ async def test_a_wrong_folder_is_named_and_stays_empty(worker: Programs, tmp_pat
 async def test_a_typo_in_the_settings_file_stops_every_command(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A setting that somebody believes in would be without effect."""
+    """A misspelt setting in the file stops every command."""
     await all_say(
         worker,
         EVERY,
@@ -105,7 +105,7 @@ async def test_a_typo_in_the_settings_file_stops_every_command(
 
 
 async def test_a_settings_file_that_cannot_be_used_is_named(worker: Programs) -> None:
-    """Somebody would look for the mistake in another file, or at another line."""
+    """A settings file that cannot be read is named, with the line of the error."""
     torn, none = (("drain", "--config", name) for name in ("torn.toml", "none.toml"))
     what = "is not TOML: Invalid value (at line 1, column 7): write it like config/worker.toml"
     await all_say(worker, (torn,), f"the settings file torn.toml (--config) {what}")
@@ -116,7 +116,7 @@ async def test_a_settings_file_that_cannot_be_used_is_named(worker: Programs) ->
 async def test_a_read_only_database_is_told_before_the_first_request(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A check that only reads would find nothing, and the night's drain would."""
+    """A read-only database is named with exit 78 by each command, before any request."""
     obeying = {"program": ("-c", OBEY_MODES, "-m", "worker"), "measured": False}
     add_videos(path, 1)
     sentence = f"valossa-ingest: database {path}: it is read-only: check the owner and the mode of"
@@ -132,7 +132,7 @@ async def test_a_read_only_database_is_told_before_the_first_request(
 async def test_a_database_of_a_newer_version_is_left_alone(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A colleague with an old program would spoil the queue, or lose an evening."""
+    """A database of a newer version is refused, and is not changed."""
     add_videos(url, 1)
     before = videos(url)
     execute(url, "UPDATE alembic_version SET version_num = '9999'")
@@ -148,7 +148,7 @@ async def test_a_database_of_a_newer_version_is_left_alone(
 async def test_a_full_disk_is_told_before_the_first_request(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:
-    """A list would seem to be in, or a check would find nothing."""
+    """A full disk is named with exit 78 by each command, before any request."""
     limited = {"program": ("-c", LIMIT_FILES, str(SMALLEST_BYTES - 1), "-m", "worker")}
     for done in await told(worker, (CHECK, IMPORT, STATUS), measured=False, **limited):
         (sentence,) = done.sentences
@@ -158,7 +158,7 @@ async def test_a_full_disk_is_told_before_the_first_request(
 
 
 async def test_an_address_that_does_not_resolve_is_named(worker: Programs, url: str) -> None:
-    """A typing error would look like a network that is down, for as long as nobody looks."""
+    """``check`` names an address that does not resolve."""
     add_videos(url, 1)
     for done in await told(worker, (CHECK, ONLINE), api_url=NO_HOST):
         (sentence,) = done.sentences
@@ -174,7 +174,7 @@ async def test_an_address_that_does_not_resolve_is_named(worker: Programs, url: 
 
 
 async def test_an_address_without_tls_is_refused_by_every_command(worker: Programs) -> None:
-    """The key would go over the network in the clear."""
+    """Every command refuses an address without TLS (law 11)."""
     await all_say(
         worker,
         EVERY,
@@ -186,7 +186,7 @@ async def test_an_address_without_tls_is_refused_by_every_command(worker: Progra
 
 @asynccontextmanager
 async def something_else(answer: bytes) -> AsyncIterator[str]:
-    """The address of a server that says this to whatever it is asked."""
+    """Serve this answer to every request; yield the address."""
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65_536)
@@ -211,7 +211,7 @@ PAGE = b"HTTP/1.1 %s\r\nContent-Length: 9\r\nConnection: close\r\n\r\nIt works!"
 async def test_a_port_where_something_else_answers_is_named(
     worker: Programs, answer: bytes, reason: str
 ) -> None:
-    """Somebody would look for the mistake in the key."""
+    """``check --online`` names an address where another server answers."""
     async with something_else(answer) as url:
         (done,) = await told(worker, (ONLINE,), api_url=url)
     (sentence,) = done.sentences
@@ -221,7 +221,7 @@ async def test_a_port_where_something_else_answers_is_named(
 
 
 async def test_a_drain_at_another_server_names_the_address(worker: Programs, url: str) -> None:
-    """A whole list would be postponed, and nobody would know what to correct."""
+    """A drain at another server ends with 78 and names the address."""
     add_videos(url, 9)
     async with something_else(PAGE % b"404 Not Found") as other:
         (done,) = await told(worker, (DRAIN,), api_url=other)
@@ -234,7 +234,7 @@ async def test_a_drain_at_another_server_names_the_address(worker: Programs, url
 
 
 async def test_all_that_is_wrong_is_said_at_once(worker: Programs, tmp_path: Path) -> None:
-    """Each mistake would cost a start of its own, and each start a night."""
+    """Every mistake is reported at once, by ``check``, ``drain`` and ``run``."""
     await all_say(
         worker,
         (CHECK, DRAIN, RUN),

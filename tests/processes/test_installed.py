@@ -18,8 +18,9 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The Python of a fresh environment with the built wheel in it, and the variables with which
-    it finds what the wheel depends on, but not the checkout.
+    """Return the Python of a fresh environment with the built wheel, and its variables.
+
+    With them it finds the wheel's dependencies, but not the checkout.
     """
     folder = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -36,7 +37,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
 
 
 def objects(path: Path) -> list[tuple[str, str]]:
-    """Tables and indexes with the SQL that made them."""
+    """Return the tables and indexes with the SQL that made them."""
     with closing(sqlite3.connect(path)) as plain:
         return plain.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
@@ -45,7 +46,7 @@ def objects(path: Path) -> list[tuple[str, str]]:
 async def test_migrate_makes_what_is_missing_and_leaves_what_is_there(
     worker: Programs, tmp_path: Path
 ) -> None:
-    """From whatever folder, `migrate` makes a database, and a second time changes nothing."""
+    """`migrate` makes a database from any folder, and a second run changes nothing."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     path = elsewhere / "videos.db"
@@ -61,9 +62,7 @@ async def test_migrate_makes_what_is_missing_and_leaves_what_is_there(
 async def test_an_installed_wheel_needs_no_checkout(
     worker: Programs, installed: tuple[Path, dict[str, str]], path: Path, tmp_path: Path
 ) -> None:
-    """The wheel carries its migrations and its sample: another folder gets the same schema, and
-    the demo runs.
-    """
+    """The wheel has its migrations and its sample: it makes the same schema and runs the demo."""
     python, variables = installed
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -20,8 +20,9 @@ FAULTS = {"lost": 0.01, "half": 0.01, "reset": 0.01, "400": 0.01, "500": 0.01}
 async def test_ten_power_cuts_lose_nothing_and_buy_nothing_twice(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Wherever a worker is cut off, each job that was bought is known to the table or doubted by
-    it, and none is bought again.
+    """After ten kills, the table knows or doubts every job that was bought.
+
+    No video is bought twice.
     """
     simulator.options = Options(latency_seconds=0.02, failures=FAULTS, seed=random.randrange(1_000))
     add_videos(url, 300)

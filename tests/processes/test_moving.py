@@ -27,12 +27,12 @@ VIDEOS = 12_000
 
 @pytest.fixture
 def new(tmp_path: Path) -> Path:
-    """Where the queue moves to; nothing is there."""
+    """Return the address to move to; nothing is there."""
     return tmp_path / "new.db"
 
 
 def number(path: Path, question: str) -> int:
-    """What another program sees; 0 while there is no such file or table."""
+    """Return the number of rows; 0 while there is no such file or table."""
     if not path.exists():
         return 0
     try:
@@ -43,7 +43,7 @@ def number(path: Path, question: str) -> int:
 
 
 async def seen(true: Callable[[], object]) -> None:
-    """Look until it is so; what stands in a database tells nobody by itself."""
+    """Poll until the condition holds: a database sends no news."""
     clock = asyncio.get_running_loop()
     give_up = clock.time() + PATIENCE_SECONDS
     while not true():
@@ -52,7 +52,7 @@ async def seen(true: Callable[[], object]) -> None:
 
 
 async def cut_off(program: Program, with_: int, true: Callable[[], object]) -> None:
-    """End it as soon as it is so, however it ends."""
+    """Kill the process as soon as the condition holds."""
     await seen(true)
     program.signal(with_)
     await program.ended()
@@ -61,7 +61,7 @@ async def cut_off(program: Program, with_: int, true: Callable[[], object]) -> N
 async def test_a_move_that_is_killed_again_and_again_ends_whole(
     worker: Programs, path: Path, new: Path
 ) -> None:
-    """Wherever it is cut off, the same command goes on: nothing is doubled, nothing is lost."""
+    """A move that was killed goes on with the same command, and no video is lost or doubled."""
     add_videos(path, VIDEOS)
     execute(
         path,
@@ -97,8 +97,9 @@ async def test_a_move_that_is_killed_again_and_again_ends_whole(
 async def test_a_queue_moves_under_its_workers(
     worker: Programs, simulator: Simulator, path: Path, new: Path
 ) -> None:
-    """Two daemons and an idle cron job never send what has moved, a worker that was killed leaves a
-    doubt, and nothing is bought twice.
+    """Two daemons and an idle drain never send a video that has moved.
+
+    A killed worker leaves a doubt, and no video is bought twice.
     """
     simulator.options = Options(script={1: "stall"}, latency_seconds=0.05)
     add_videos(path, 1)

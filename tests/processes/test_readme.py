@@ -57,8 +57,8 @@ with closing(sqlite3.connect(database)) as whole, closing(sqlite3.connect(copy))
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """A folder in which somebody has worked already, where its programs are, and the values of
-    the words that the README leaves to its reader.
+    """A folder with a used queue, the search path of its programs, and the values of the words
+    that the README leaves to its reader.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Ground:
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """The lists, and a database in which the program itself has left every state."""
+    """Make the lists, and a database in which the program has left every state."""
     return asyncio.run(prepared(tmp_path_factory.mktemp("ground")))
 
 
@@ -116,7 +116,7 @@ async def prepared(folder: Path) -> Ground:
 
 
 def search_path(folder: Path) -> str:
-    """Where a shell finds the program of this environment, and a sqlite3."""
+    """Return the PATH with the program of this environment and a sqlite3."""
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if shutil.which("sqlite3") is None:
         stand_in = folder / "bin" / "sqlite3"
@@ -132,12 +132,12 @@ Played = Mapping[Session, list[Ended] | BaseException]
 
 @pytest.fixture(scope="module")
 def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """How every command of the README ended, or what kept it from being run."""
+    """Return the end of every command of the README, or the error that kept it from running."""
     return asyncio.run(play_all(ground, tmp_path_factory.mktemp("played")))
 
 
 async def play_all(ground: Ground, folder: Path) -> Played:
-    """Play all sessions, each in a folder of its own, as many at once as there are processors."""
+    """Play all sessions, each in its own folder, one per processor at a time."""
     turns = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def play(number: int, session: Session) -> list[Ended]:
@@ -149,7 +149,7 @@ async def play_all(ground: Ground, folder: Path) -> Played:
 
 
 async def play_one(session: Session, ground: Ground, folder: Path) -> list[Ended]:
-    """Play one session on a copy of the ground; of a newcomer's there are only the lists."""
+    """Play one session on a copy of the ground; a newcomer's has the lists only."""
     lines = [typed(line, ground.values) for line in session.lines]
     unmade = shutil.ignore_patterns(*(["videos.db*", "book.jsonl"] if session.installs else []))
     shutil.copytree(ground.folder, folder, ignore=unmade, copy_function=shutil.copy)
@@ -193,7 +193,7 @@ async def type_in(
 
 
 async def stopped(programs: Programs, command: str, line: str) -> Ended:
-    """Start what goes on for ever, see it work, and stop it."""
+    """Start a command that runs for ever, wait until it works, and stop it."""
     program = await programs.start("-c", f"exec {line}", python=Path("/bin/sh"), program=())
     await SEEN[command](program)
     program.signal(signal.SIGTERM)
@@ -213,7 +213,7 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
 def test_every_command_does_what_the_readme_says(
     played: Played, session: Session, number: int
 ) -> None:
-    """A reader would copy a command that fails, or that complains."""
+    """Every command of the README succeeds and prints no complaint."""
     ended = played[session]
     if isinstance(ended, BaseException):
         raise ended
@@ -226,7 +226,7 @@ def test_every_command_does_what_the_readme_says(
 
 
 def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Path) -> None:
-    """A program that inserts as it is told would be refused, or its videos never be due."""
+    """Every SQL statement of the README works and adds a pending video."""
     database = Path(shutil.copy(ground.folder / "videos.db", tmp_path))
     statements = blocks(README, SQL)
     assert statements
@@ -237,7 +237,7 @@ def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Pat
 
 
 def test_every_flag_of_the_readme_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reader would try a flag that no command takes."""
+    """Every flag in the README is a flag of a command."""
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             parser().parse_args([command.name, "--help"])
@@ -247,5 +247,5 @@ def test_every_flag_of_the_readme_is_known(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_no_command_of_the_readme_hides_from_these_tests() -> None:
-    """A command in a block of another kind would never be run."""
+    """Every command in the README is in a block that these tests run."""
     assert [] == hidden(README)

@@ -14,12 +14,12 @@ FIELDS = {"video", "attempt", "outcome", "status", "seconds", "request_id", "job
 
 @pytest.fixture
 def canary() -> str:
-    """A key that stands nowhere else."""
+    """Return a key that occurs nowhere else."""
     return f"canary-{secrets.token_hex(8)}"
 
 
 def kept(url: str) -> list[str]:
-    """All that the database keeps: of a file whatever is beside it, of a server its tables."""
+    """Return everything that the database keeps: a file with its neighbours, or all tables."""
     if url.startswith("postgresql"):
         tables = ("videos", "history", "account", "workers")
         return [str(execute(url, f"SELECT * FROM {table}")) for table in tables]
@@ -30,9 +30,7 @@ def kept(url: str) -> list[str]:
 async def test_the_key_is_seen_by_the_api_alone(
     worker: Programs, simulator: Simulator, url: str, tmp_path: Path, canary: str
 ) -> None:
-    """Law 11: whatever the API does with the key, it stands in no output, no log, no file and no
-    table of the database, no process list.
-    """
+    """The key is in no output, log, file, table or process list (law 11)."""
     kinds = ("", "echo-key", "401", "garbage", "lost", "half", "proxy-502", "stall")
     simulator.options = Options(
         keys=frozenset({canary}), script={n: kind for n, kind in enumerate(kinds, 1) if kind}
@@ -73,7 +71,7 @@ async def test_the_key_is_seen_by_the_api_alone(
 async def test_the_secret_of_a_signed_link_stays_out_of_the_log(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Law 11: no log line shows the query of a link, whatever becomes of its video."""
+    """No log line shows the query of a link, whatever the outcome of its video (law 11)."""
     simulator.options = Options(script={1: "400", 2: "lost", 3: "echo-key"})
     links = [
         "https://b.s3.amazonaws.com/1.mp4?AWSAccessKeyId=A&Expires=4102444800&Signature=hush-hush",
@@ -94,8 +92,9 @@ async def test_the_secret_of_a_signed_link_stays_out_of_the_log(
 async def test_each_attempt_has_one_closing_line(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """With a full disk the log is the only copy of what was bought: it has every attempt, once,
-    and says of each what the table says.
+    """The log has every attempt once, with the facts of the table.
+
+    On a full disk it is the only record of what was bought.
     """
     kinds = ("lost", "500", "400", "reset", "no-id", "retry-after-503", "garbage")
     simulator.options = Options(script=dict(zip(range(2, 30, 4), kinds, strict=True)))

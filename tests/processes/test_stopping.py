@@ -30,7 +30,7 @@ CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 def stalled_after_the_first(count: int) -> Options:
-    """The first request is answered, so that the worker trusts the API; ``count`` more stall."""
+    """Answer the first request, so that the worker trusts the API; stall ``count`` more."""
     return Options(script=dict.fromkeys(range(2, 2 + count), "stall"))
 
 
@@ -52,9 +52,7 @@ async def in_flight(program: Program, simulator: Simulator, count: int) -> None:
 async def test_an_answer_within_the_grace_is_settled(
     worker: Programs, simulator: Simulator, url: str, number: int, code: int
 ) -> None:
-    """A stop begins nothing more, gives back what has not begun, and writes down what is bought
-    meanwhile.
-    """
+    """A stopped run starts nothing more, releases its claims and writes down what it bought."""
     simulator.options = stalled_after_the_first(2)
     add_videos(url, 9)
     program = await worker.start("drain", "--json", concurrency=3, rate=1, period_seconds=0.06)
@@ -78,7 +76,7 @@ async def test_an_answer_within_the_grace_is_settled(
 async def test_a_claim_that_waits_for_its_start_is_released(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """What was claimed for a start in the near future is due again after a stop, unspent."""
+    """A claim that has not started is due again after a stop, and its attempt is not spent."""
     simulator.options = stalled_after_the_first(9)
     add_videos(url, 20)
     program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.02)
@@ -98,7 +96,7 @@ async def test_a_claim_that_waits_for_its_start_is_released(
 async def test_what_outlives_the_grace_is_in_doubt(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Requests without an answer at the end of the grace were perhaps bought, and are told so."""
+    """Requests without an answer at the end of the grace become doubts, and are reported."""
     simulator.options = stalled_after_the_first(3)
     add_videos(url, 9)
     program = await worker.start("run", concurrency=3, grace_seconds=0.2)
@@ -117,7 +115,7 @@ async def test_what_outlives_the_grace_is_in_doubt(
 async def test_a_second_signal_ends_the_grace(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Whoever presses Ctrl-C again is obeyed at once, with the same truth in the table."""
+    """A second Ctrl-C ends the run at once, and its requests become doubts."""
     simulator.options = stalled_after_the_first(3)
     add_videos(url, 9)
     program = await worker.start("drain", concurrency=3, grace_seconds=600, timeout_seconds=600)
@@ -136,7 +134,7 @@ async def test_a_second_signal_ends_the_grace(
 async def test_the_grace_holds_for_the_last_requests_of_a_limit(
     worker: Programs, simulator: Simulator, url: str, limit: tuple[str, str]
 ) -> None:
-    """A drain that begins nothing more anyway is stopped by the same grace as any other."""
+    """A drain that starts nothing more has the same grace after a signal."""
     simulator.options = stalled_after_the_first(2)
     add_videos(url, 9)
     program = await worker.start(
@@ -170,7 +168,7 @@ async def test_a_cool_down_keeps_nobody_from_stopping(
 async def test_an_idle_daemon_stops_at_once(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A daemon with nothing to do is awake for a signal."""
+    """An idle daemon ends at once at a signal."""
     add_videos(url, 1)
     program = await worker.start("run")
     await program.logged("attempt_ended")
@@ -185,8 +183,9 @@ async def test_an_idle_daemon_stops_at_once(
 async def test_an_import_that_was_stopped_goes_on_when_repeated(
     worker: Programs, url: str, tmp_path: Path
 ) -> None:
-    """Ctrl-C ends an import with what it has read in the queue; the same command brings the rest,
-    none twice.
+    """Ctrl-C ends an import, and the rows read so far are in the queue.
+
+    The same command adds the rest, and no row twice.
     """
     addresses = [f"https://videos.example/{number}.mp4" for number in range(12_000)]
     lines = ["url\n", *(f"{address}\n" for address in addresses)]
@@ -220,7 +219,7 @@ async def test_an_import_that_was_stopped_goes_on_when_repeated(
 async def test_an_import_that_waits_for_its_input_can_be_stopped(
     worker: Programs, url: str
 ) -> None:
-    """Ctrl-C is heard although the terminal or the pipe is silent, and what came is kept."""
+    """Ctrl-C ends an import whose input is silent, and the rows read are kept."""
     program = await worker.start("import", "-")
     program.stdin.write(b"url\n" + b"https://videos.example/1.mp4\n" * 20_000)
     await within(program.stdin.drain())
@@ -235,7 +234,7 @@ async def test_an_import_that_waits_for_its_input_can_be_stopped(
 async def test_an_import_that_has_nothing_yet_can_be_stopped(
     worker: Programs, tmp_path: Path, number: int, code: int
 ) -> None:
-    """A list that another program never begins to write makes no database and holds nobody up."""
+    """A signal ends an import of a pipe without a writer, and no database is made."""
     os.mkfifo(tmp_path / "pipe")
     program = await worker.start("import", "pipe", database_url="new.db")
     with await within(asyncio.to_thread((tmp_path / "pipe").open, "wb")):  # when it is waited for
@@ -250,7 +249,7 @@ async def test_an_import_that_has_nothing_yet_can_be_stopped(
 async def test_a_second_signal_ends_an_import_that_waits_for_the_database(
     worker: Programs, url: str, number: int, code: int
 ) -> None:
-    """Only kill -9 would help while another program holds the queue."""
+    """A second signal ends an import that waits for a locked database."""
     with session(url) as other:
         other.lock()
         program = await worker.start("import", "-")
@@ -271,8 +270,9 @@ async def test_a_second_signal_ends_an_import_that_waits_for_the_database(
 async def test_after_kill_9_exactly_what_was_in_flight_is_in_doubt(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A worker that vanished leaves claims, which become doubts when their leases have run out;
-    none of them is sent again, and nothing else is held up.
+    """The claims of a killed worker become doubts after their leases.
+
+    They are not sent again, and other videos are sent meanwhile.
     """
     simulator.options = stalled_after_the_first(3)
     add_videos(url, 9)

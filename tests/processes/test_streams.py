@@ -20,7 +20,7 @@ that has gone, or none at all.
 
 
 async def led(worker: Programs, number: int, where: str, *command: str) -> tuple[int, str]:
-    """How a command ends whose stream leads there, and what it says on the other one."""
+    """Run a command with a stream redirected; return its code and its other output."""
     redirected = ("-c", REDIRECT, str(number), where)
     done = await worker.run(*command, program=redirected)
     return done.code, done.err if number == 1 else done.out
@@ -30,7 +30,7 @@ async def led(worker: Programs, number: int, where: str, *command: str) -> tuple
 async def test_a_log_that_cannot_be_written_ends_nobody(
     worker: Programs, simulator: Simulator, url: str, where: str
 ) -> None:
-    """A run whose requests are bought dies of its log, and forgets the answers that it has."""
+    """A drain whose log cannot be written submits every video and ends with 0."""
     add_videos(url, 9)
     code, out = await led(worker, 2, where, "drain")
     assert 0 == code
@@ -48,8 +48,9 @@ async def test_a_log_that_cannot_be_written_ends_nobody(
 async def test_a_result_that_cannot_be_written_is_told(
     worker: Programs, url: str, command: str, where: str, code: int, told: list[str]
 ) -> None:
-    """A list that a full disk has cut off looks whole; a reader that has seen enough is no trouble,
-    and nothing is taken for trouble of the database.
+    """A result that cannot be written ends its command with 1 and one sentence.
+
+    A reader that closes the pipe early is no error.
     """
     add_videos(url, 1_000)
     ended, said = await led(worker, 1, where, command)
@@ -60,7 +61,7 @@ async def test_a_result_that_cannot_be_written_is_told(
 async def test_a_drain_without_an_output_ends_with_its_own_code(
     worker: Programs, simulator: Simulator, url: str, where: str
 ) -> None:
-    """Whoever runs it again by its code would be told that all is done."""
+    """A drain whose output cannot be written ends with the code of the run."""
     simulator.options = type(simulator.options)(script={1: "500"})
     add_videos(url, 1)
     code, _ = await led(worker, 1, where, "drain")
@@ -74,7 +75,7 @@ async def test_a_drain_without_an_output_ends_with_its_own_code(
 async def test_a_container_shows_what_is_said_at_once(
     worker: Programs, unbuffered: str | None, out: str
 ) -> None:
-    """Its log would come at the end, after what was said later on the other stream."""
+    """With PYTHONUNBUFFERED, output is written at once."""
     code = (
         "import os; from worker.cli import streams; streams.prepare(); print('said'); os._exit(0)"
     )
@@ -83,7 +84,7 @@ async def test_a_container_shows_what_is_said_at_once(
 
 
 async def test_a_help_that_cannot_be_written_is_told(worker: Programs) -> None:
-    """A traceback of Python's own end, and an exit code that nobody knows."""
+    """A help text that cannot be written ends with 1 and one sentence."""
     told = "valossa-ingest: standard output: No space left on device\n"
     assert (1, told) == await led(worker, 1, "full", "--help")
     assert (0, "") == await led(worker, 1, "unread", "--help")

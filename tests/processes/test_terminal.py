@@ -7,7 +7,7 @@ from worker.simulator import Options, Simulator
 async def test_a_terminal_shows_the_progress_of_a_drain(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A person sees a bar that is full in the end, then the numbers, and gets the cursor back."""
+    """On a terminal a drain shows a bar until it is full, then the counts, and the cursor again."""
     simulator.options = Options(latency_seconds=0.05)
     add_videos(url, 7)
     program = await worker.start_on_terminal("drain")
@@ -27,7 +27,7 @@ async def test_a_terminal_shows_the_progress_of_a_drain(
 async def test_ctrl_c_on_a_terminal_ends_the_bar_cleanly(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A bar that was interrupted leaves no traceback and no hidden cursor behind."""
+    """An interrupted bar leaves no traceback and a visible cursor."""
     simulator.options = Options(script=dict.fromkeys(range(2, 6), "stall"))
     add_videos(url, 7)
     program = await worker.start_on_terminal("drain", grace_seconds=0.2)

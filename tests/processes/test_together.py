@@ -29,8 +29,9 @@ it begins what it had reserved that much later; in four seconds it evens out.
 async def test_three_processes_share_one_queue_and_one_pace(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Two drains and a daemon on one database send no video twice and keep one pace between them,
-    and nobody hears of the database's lock.
+    """Two drains and a daemon on one database send no video twice and share one pace.
+
+    No process logs a wait for the database.
     """
     count = 200
     add_videos(url, count)
@@ -60,8 +61,9 @@ async def test_three_processes_share_one_queue_and_one_pace(
 async def test_waiting_for_the_database_is_told_once(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """Whoever holds the database for more than five seconds delays a drain, which says once for
-    what it waits, and breaks nothing; who only reads does not wait.
+    """A drain waits for a database that is locked for over 5 s, and logs that once.
+
+    A command that only reads does not wait.
     """
     add_videos(url, 3)
     with session(url) as other:
@@ -83,9 +85,7 @@ async def test_waiting_for_the_database_is_told_once(
 async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A row that another program inserts with nothing but its URL is sent at once, also when it
-    comes in the very moment in which the daemon finds nothing to do.
-    """
+    """A row with only a URL is sent at once, also if it comes just as the daemon goes idle."""
     daemon = await worker.start("run")
     await daemon.logged("run_started")
     with session(url) as other:
@@ -103,7 +103,7 @@ async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
 async def test_a_row_that_becomes_due_wakes_a_daemon(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
-    """A daemon sleeps until the next row is due, not for the 20 s at most that it may."""
+    """A daemon wakes when the next row is due, before its longest sleep of 20 s ends."""
     execute(
         url,
         "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', ?)",
@@ -120,7 +120,7 @@ async def test_a_row_that_becomes_due_wakes_a_daemon(
 async def test_a_daemon_that_starts_before_its_server_waits_for_it(
     worker: Programs, simulator: Simulator, served: str
 ) -> None:
-    """After a reboot the worker is there first, ends, and nobody starts it again."""
+    """A daemon that starts before its database server waits for it."""
     add_videos(served, 1)
     async with passage(served) as way:
         way.closed = True
@@ -135,7 +135,7 @@ async def test_a_daemon_that_starts_before_its_server_waits_for_it(
 async def test_two_imports_of_one_list_at_once_bring_it_once(
     worker: Programs, url: str, tmp_path: Path
 ) -> None:
-    """Both look before either has written, and every video is bought twice."""
+    """Two imports of one list at the same time add every video once."""
     links = [f"https://v.example/{number}.mp4" for number in range(4_000)]
     listed = tmp_path / "videos.csv"
     listed.write_text("\n".join(["url", *links]))

@@ -1,6 +1,6 @@
-"""What may be typed after a flag: numbers, moments. Knows no clock: ``2h`` waits to be told one.
+"""Parse the values of flags: numbers, moments, ids. Knows no clock: ``2h`` becomes an ``Ago``.
 
-Each raises ArgumentTypeError with the way out.
+Every parser raises ArgumentTypeError with the remedy.
 """
 
 import argparse
@@ -14,13 +14,13 @@ _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(day
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """So long before now; before the last midnight (UTC) where ``from_midnight``."""
+    """A time span before now, or before the last midnight (UTC) if ``from_midnight``."""
 
     span: timedelta
     from_midnight: bool = False
 
     def at(self, now: datetime) -> datetime:
-        """The moment."""
+        """Return the moment, counted back from ``now`` (UTC)."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         return (midnight if self.from_midnight else now) - self.span
 
@@ -29,10 +29,8 @@ _DAYS = {"today": Ago(timedelta(), True), "yesterday": Ago(timedelta(days=1), Tr
 
 
 def moment(text: str) -> datetime | Ago:
-    """A moment with its offset, or in UTC where it names none; or how long ago, as ``2h``: with
-    five digits at most some centuries, so that a calendar has it.
-    """
-    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)
+    """Return a moment in UTC, also if it names no offset, or the ``Ago`` of ``2h`` or ``today``."""
+    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)  # 99999d is still a date after year 1
     if ago:
         return Ago(int(ago[1]) * _UNITS[ago[2]])
     if text in _DAYS:
@@ -48,7 +46,7 @@ def moment(text: str) -> datetime | Ago:
 
 
 def seconds(text: str) -> float:
-    """A time that ends."""
+    """Return a finite number of seconds."""
     number = float(text)
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
@@ -56,14 +54,14 @@ def seconds(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A number from 1 on that fits 63 bits."""
+    """Return a whole number from 1 on that fits 63 bits."""
     if is_number(text) and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
 
 
 def job_id(text: str) -> str:
-    """A job's id as the API gives it, without the blanks that come along with a copy."""
+    """Return a job id without the blanks that copying adds."""
     copied = text.strip()
     if copied and copied.isprintable():
         return copied
@@ -71,12 +69,12 @@ def job_id(text: str) -> str:
 
 
 def port(text: str) -> int:
-    """A TCP port, 0 for any."""
+    """Return a TCP port; 0 means any free one."""
     if is_number(text) and int(text) < PORTS:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number below {PORTS}")
 
 
 def is_number(text: str) -> bool:
-    """Whether it is a whole number from 0 on that fits 63 bits."""
+    """Return True for a whole number from 0 on that fits 63 bits."""
     return text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004 - fits 63 bits

@@ -1,8 +1,9 @@
-"""The flags of each command, as its help shows them."""
+"""Add the flags of each command, as its help shows them. Knows no command's work."""
 
 import argparse
+from collections.abc import Sequence
 
-from worker.cli.argument_types import job_id, moment, positive, seconds
+from worker.cli.argument_types import job_id, moment, port, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -21,23 +22,36 @@ _VALUES = {
     "due_at": "not before this moment (UTC)",
     "job_id": "handed in by other means, as this job",
 }
-"""What a video may say of itself beside its address."""
+"""The optional columns of a video, each with its help."""
 
 
 def none(_: argparse.ArgumentParser) -> None:
-    """No flags of its own."""
+    """Add no flags."""
 
 
 def as_json(command: argparse.ArgumentParser) -> None:
-    """One document in place of text."""
+    """Add ``--json``."""
     command.add_argument("--json", action="store_true", help="print one JSON document")
 
 
 def check(command: argparse.ArgumentParser) -> None:
-    """What to look at."""
+    """Add the flags of ``check``."""
     as_json(command)
     command.add_argument(
         "--online", action="store_true", help="ask list_jobs whether the key works; spends nothing"
+    )
+
+
+def _add_list(
+    command: argparse.ArgumentParser,
+    flag: str,
+    metavar: str | None,
+    meaning: str,
+    choices: Sequence[str] | None = None,
+) -> None:
+    """Add a flag that may be repeated; its values come as a list."""
+    command.add_argument(
+        flag, action="append", default=[], choices=choices, metavar=metavar, help=meaning
     )
 
 
@@ -48,7 +62,7 @@ def _duplicates(command: argparse.ArgumentParser) -> None:
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    """One video."""
+    """Add the flags of ``add``: one for each column of a video."""
     as_json(command)
     command.add_argument("url", metavar="URL", help="address of the video file")
     for column, meaning in _VALUES.items():
@@ -58,29 +72,21 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def import_(command: argparse.ArgumentParser) -> None:
-    """A list, and how it is meant."""
+    """Add the flags of ``import``."""
+    add_flag = command.add_argument
     as_json(command)
-    command.add_argument(
-        "files", nargs="+", metavar="FILE", help="CSV or JSON Lines; - is standard input"
-    )
-    command.add_argument(
+    add_flag("files", nargs="+", metavar="FILE", help="CSV or JSON Lines; - is standard input")
+    _add_list(
+        command,
         "--map",
-        action="append",
-        default=[],
-        metavar="COLUMN=THEIRS",
-        help="fill our COLUMN from the file's column THEIRS; once for each column",
+        "COLUMN=THEIRS",
+        "fill our COLUMN from the file's column THEIRS; once for each column",
     )
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="COLUMN=VALUE",
-        help="give every row this value; once for each column",
-    )
-    command.add_argument(
+    _add_list(command, "--set", "COLUMN=VALUE", "give every row this value; once for each column")
+    add_flag(
         "--rejects", metavar="FILE", help="write what could not be taken, with line and reason"
     )
-    command.add_argument(
+    add_flag(
         "--update",
         action="store_true",
         help="bring the columns of known media ids (of request ids where there are none) anew: "
@@ -90,26 +96,23 @@ def import_(command: argparse.ArgumentParser) -> None:
 
 
 def pace(command: argparse.ArgumentParser) -> None:
-    """How fast, and how many at once."""
+    """Add the flags of ``run``: the pace."""
     command.add_argument("--rate", type=int, metavar="N", help=help_of("rate"))
     command.add_argument("--concurrency", type=int, metavar="N", help=help_of("concurrency"))
 
 
 def drain(command: argparse.ArgumentParser) -> None:
-    """How fast, and when it is enough."""
+    """Add the flags of ``drain``: the pace, and when to stop."""
+    add_flag = command.add_argument
     as_json(command)
     pace(command)
-    command.add_argument(
-        "--wait", action="store_true", help="also wait for backoffs, cool-downs and doubts"
-    )
-    command.add_argument("--limit", type=positive, metavar="N", help="begin at most N requests")
-    command.add_argument(
-        "--max-seconds", type=seconds, metavar="S", help="claim nothing more after S seconds"
-    )
+    add_flag("--wait", action="store_true", help="also wait for backoffs, cool-downs and doubts")
+    add_flag("--limit", type=positive, metavar="N", help="begin at most N requests")
+    add_flag("--max-seconds", type=seconds, metavar="S", help="claim nothing more after S seconds")
 
 
 def status(command: argparse.ArgumentParser) -> None:
-    """At which pace the end is foretold."""
+    """Add the flags of ``status``."""
     as_json(command)
     command.add_argument(
         "--rate", type=int, metavar="N", help="foretell the end at this many starts per period"
@@ -117,57 +120,51 @@ def status(command: argparse.ArgumentParser) -> None:
 
 
 def _filters(command: argparse.ArgumentParser) -> None:
-    """The shared filters: what is given narrows, nothing given means all."""
-    command.add_argument(
+    """Add the shared filters. Each one given narrows the choice; none means all videos."""
+    add_flag = command.add_argument
+    add_flag(
         "references",
         nargs="*",
         metavar="ID",
         help="these videos, by id, media id or job id; id=7 is an id alone",
     )
-    command.add_argument(
-        "--state",
-        action="append",
-        default=[],
-        choices=STATES,
-        metavar="STATE",
-        help=f"in this state; may be repeated: {', '.join(STATES)}",
-    )
-    command.add_argument("--error-like", metavar="TEXT", help="whose error contains TEXT")
-    command.add_argument(
+    meaning = f"in this state; may be repeated: {', '.join(STATES)}"
+    _add_list(command, "--state", "STATE", meaning, choices=STATES)
+    add_flag("--error-like", metavar="TEXT", help="whose error contains TEXT")
+    add_flag(
         "--since",
         type=moment,
         metavar="MOMENT",
         help="handed in, or else last changed, since then: 2026-01-31, '2026-01-31 08:00' (UTC), "
         "today, yesterday, 90m, 2h, 3d",
     )
-    command.add_argument("--until", type=moment, metavar="MOMENT", help="likewise, before then")
+    add_flag("--until", type=moment, metavar="MOMENT", help="likewise, before then")
 
 
 def list_(command: argparse.ArgumentParser) -> None:
-    """Which videos, how many."""
+    """Add the flags of ``list``."""
     as_json(command)
     _filters(command)
     command.add_argument("--limit", type=positive, metavar="N", help="at most N rows")
 
 
 def export(command: argparse.ArgumentParser) -> None:
-    """Which videos, what of them, in which form."""
+    """Add the flags of ``export``."""
+    add_flag = command.add_argument
     _filters(command)
-    command.add_argument(
-        "--columns", metavar="A,B,…", help="these columns only, in this order (default: all)"
-    )
-    command.add_argument("--json-lines", action="store_true", help="JSON Lines in place of CSV")
+    add_flag("--columns", metavar="A,B,…", help="these columns only, in this order (default: all)")
+    add_flag("--json-lines", action="store_true", help="JSON Lines in place of CSV")
 
 
 def cancel(command: argparse.ArgumentParser) -> None:
-    """Which videos."""
+    """Add the flags of ``cancel``."""
     as_json(command)
     _filters(command)
     command.add_argument("--yes", action="store_true", help="do not ask before many")
 
 
 def retry(command: argparse.ArgumentParser) -> None:
-    """Which videos, doubts among them or not."""
+    """Add the flags of ``retry``: those of ``cancel``, and the choice to include doubts."""
     cancel(command)
     command.add_argument(
         "--may-buy-twice", action="store_true", help="videos in doubt too: may cost twice"
@@ -175,7 +172,7 @@ def retry(command: argparse.ArgumentParser) -> None:
 
 
 def resolve(command: argparse.ArgumentParser) -> None:
-    """Which doubt, and how it ends."""
+    """Add the flags of ``resolve``: a doubt, and its end."""
     command.add_argument(
         "reference", metavar="ID", help="a video in doubt, by id, media id or request id"
     )
@@ -187,13 +184,13 @@ def resolve(command: argparse.ArgumentParser) -> None:
 
 
 def reconcile(command: argparse.ArgumentParser) -> None:
-    """To do it, or only to say it."""
+    """Add the flags of ``reconcile``."""
     as_json(command)
     command.add_argument("--dry-run", action="store_true", help="say it, but change nothing")
 
 
 def audit(command: argparse.ArgumentParser) -> None:
-    """What to do about the differences."""
+    """Add the flags of ``audit``."""
     as_json(command)
     change = command.add_mutually_exclusive_group()
     change.add_argument(
@@ -208,20 +205,81 @@ def audit(command: argparse.ArgumentParser) -> None:
 
 
 def pause(command: argparse.ArgumentParser) -> None:
-    """Why."""
+    """Add the flags of ``pause``."""
     command.add_argument("--reason", metavar="TEXT", help="what status will show")
 
 
 def move(command: argparse.ArgumentParser) -> None:
-    """From where to where."""
+    """Add the flags of ``move``."""
+    add_flag = command.add_argument
     as_json(command)
-    command.add_argument("--from", dest="source", metavar="URL", required=True, help="as it is now")
-    command.add_argument(
+    add_flag("--from", dest="source", metavar="URL", required=True, help="as it is now")
+    add_flag(
         "--to", dest="target", metavar="URL", required=True, help="an empty database, or none yet"
     )
 
 
 def show(command: argparse.ArgumentParser) -> None:
-    """Which video."""
+    """Add the flags of ``show``."""
     as_json(command)
     command.add_argument("reference", metavar="ID", help="id, media id, request id or job id")
+
+
+def simulate(command: argparse.ArgumentParser) -> None:
+    """Add the flags of ``simulate``."""
+    add_flag = command.add_argument
+    add_flag("--port", type=port, default=8765, help="0 takes a free one (default 8765)")
+    _add_list(command, "--key", None, "a key that is accepted (default demo-key); may be repeated")
+    _trouble(command)
+    _job_list(command)
+    add_flag(
+        "--seed", type=int, default=0, help="other dice for --fail, --list, --finish (default 0)"
+    )
+    add_flag("--book", metavar="FILE", help="every accepted job, before its answer")
+
+
+def _trouble(command: argparse.ArgumentParser) -> None:
+    """Add the flags for delays, faults and limits."""
+    add_flag = command.add_argument
+    add_flag("--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
+    _add_list(
+        command,
+        "--fail",
+        "KIND=SHARE",
+        "trouble for a share of the requests; once for each KIND; help lists the kinds",
+    )
+    add_flag("--limit", metavar="N/PERIOD", help="429 beyond it, such as 20/1s")
+    _add_list(
+        command,
+        "--limit-change",
+        "SECONDS=N/PERIOD",
+        "another limit, so long after the first request, such as 60=5/1s; may be repeated",
+    )
+
+
+def _job_list(command: argparse.ArgumentParser) -> None:
+    """Add the flags for the jobs as ``list_jobs`` shows them."""
+    add_flag = command.add_argument
+    _add_list(
+        command, "--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"
+    )
+    add_flag(
+        "--list-delay",
+        type=seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long a new job is missing from list_jobs",
+    )
+    add_flag(
+        "--finish", type=float, default=0.0, metavar="SHARE", help="of the jobs, finished at once"
+    )
+    add_flag(
+        "--finish-after", type=seconds, metavar="SECONDS", help="the age at which a job is finished"
+    )
+
+
+def demo(command: argparse.ArgumentParser) -> None:
+    """Add the flags of ``demo``."""
+    command.add_argument(
+        "--keep", metavar="FOLDER", help="leave the demo's database there (default: a new one)"
+    )

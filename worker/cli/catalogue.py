@@ -1,10 +1,10 @@
-"""Every command: where it is done, its purpose, an example and what it exits with."""
+"""List every command: its module, purpose, example, flags and exit codes. Imports no command."""
 
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from worker.cli import arguments, practice
+from worker.cli import arguments
 
 _ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
 _WORKED = {
@@ -17,8 +17,8 @@ _STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: where it is done, and what its help says. ``exits`` are those that ``_ALWAYS``
-    does not say already.
+    """One command: its module in ``worker.cli.commands``, its help, and its exit codes beside (or
+    in place of) those of ``_ALWAYS``.
     """
 
     name: str
@@ -30,23 +30,23 @@ class Command:
 
     @property
     def epilog(self) -> str:
-        """The end of its help."""
+        """Return the end of the help: the example and the exit codes."""
         codes = sorted({**_ALWAYS, **self.exits}.items())
-        told = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
-        return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{told}"
+        lines = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
+        return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{lines}"
 
 
 COMMANDS = (
     Command(
         "migrate",
-        "migrate_check",
+        "migrate",
         "make the database, or bring it to this version",
         "migrate",
         exits={0: "the database is of this version"},
     ),
     Command(
         "check",
-        "migrate_check",
+        "check",
         "say whether all is ready, and all that is not",
         "check --online",
         arguments.check,
@@ -114,7 +114,7 @@ COMMANDS = (
         "who works on the queue, and what is in flight",
         "workers",
         arguments.as_json,
-        {0: "done, also where nobody does"},
+        {0: "done, also if no worker is there"},
     ),
     Command(
         "list",
@@ -154,7 +154,7 @@ COMMANDS = (
         "make failed videos due again",
         "retry --error-like language",
         arguments.retry,
-        {0: "done; what was left is told", 1: "nothing was changed"},
+        {0: "done; what was left is named", 1: "nothing was changed"},
     ),
     Command(
         "cancel",
@@ -162,7 +162,7 @@ COMMANDS = (
         "take videos out of the queue",
         "cancel --state pending --since 2h",
         arguments.cancel,
-        {0: "done; what was left is told", 1: "nothing was changed"},
+        {0: "done; what was left is named", 1: "nothing was changed"},
     ),
     Command(
         "resolve",
@@ -178,10 +178,7 @@ COMMANDS = (
         "settle doubts by the API's list of jobs, now",
         "reconcile --dry-run",
         arguments.reconcile,
-        {
-            0: "nothing is in doubt any more",
-            1: "doubts are left, or there is no list",
-        },
+        {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
     ),
     Command(
         "audit",
@@ -212,7 +209,7 @@ COMMANDS = (
         "simulate",
         "imitate the API on this machine, with faults to order",
         "simulate --latency 0.3 --fail lost=0.02 --fail 429=0.02 --limit 20/1s",
-        practice.simulate,
+        arguments.simulate,
         {0: "stopped by a signal", 78: "the port cannot be used"},
     ),
     Command(
@@ -220,7 +217,7 @@ COMMANDS = (
         "demo",
         "see the whole thing work, on this machine alone",
         "demo",
-        practice.demo,
+        arguments.demo,
         {0: "done", 78: "its folder cannot be made", **_STOPPED},
     ),
 )

@@ -1,4 +1,4 @@
-"""What can be typed: the parser of the whole command line."""
+"""Build the parser of the whole command line from the catalogue."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from worker.settings import help_of
 __all__ = ["COMMANDS", "FLAG_SETTINGS", "parser"]
 
 FLAG_SETTINGS = ("database_url", "rate", "concurrency")
-"""Settings that have a flag."""
+"""Settings that have a flag of the same name."""
 
 SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")
-"""Those that shtab knows."""
+"""The shells that shtab supports."""
 
 NEWCOMER = """\
 three things to begin with:
@@ -27,7 +27,7 @@ exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, 
 
 
 class _PrintCompletion(argparse.Action):
-    """Prints what a shell needs to complete this command line, and ends the program."""
+    """Print the completion script of a shell, and end the program."""
 
     def __call__(
         self,
@@ -36,7 +36,7 @@ class _PrintCompletion(argparse.Action):
         values: str | Sequence[object] | None,
         __: str | None = None,
     ) -> None:
-        """Told the shell in ``values``."""
+        """Print it for the shell in ``values``."""
         import shtab  # noqa: PLC0415 - it would take a third of the time of --help
 
         print(shtab.complete(parser, str(values)))
@@ -44,7 +44,7 @@ class _PrintCompletion(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the whole command line."""
     root = argparse.ArgumentParser(
         prog="valossa-ingest",
         description="Empties a table of video URLs into the Valossa Core API: "

@@ -1,7 +1,7 @@
-"""Standard output and standard error, and what becomes of what they do not take.
+"""Replace standard output and standard error by streams with defined behaviour on errors.
 
-A result that cannot be written ends its command. A log or a message ends nobody: a run whose
-requests are bought goes on, and what it knows is in the table.
+A result that cannot be written ends its command. A message that cannot be written is dropped: a
+run whose requests are paid for goes on, and its results are in the table.
 """
 
 import io
@@ -15,7 +15,7 @@ INPUT, OUTPUT, ERROR = range(3)
 
 
 class UnwritableError(Exception):
-    """Standard output takes nothing more; ``unread``: since its reader has seen enough."""
+    """Standard output cannot be written; ``unread``: because its reader has closed the pipe."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(f"standard output: {cause.strerror}")
@@ -24,7 +24,7 @@ class UnwritableError(Exception):
 
 class _Result(io.FileIO):
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """As a file's. Raises UnwritableError, which nobody takes for trouble of a database."""
+        """Write, waiting if needed. Raises UnwritableError: an OSError could mean the database."""
         try:
             while (written := super().write(data)) is None:  # another program made it non-blocking
                 select.select([], [self], [])
@@ -35,7 +35,7 @@ class _Result(io.FileIO):
 
 class _Message(io.FileIO):
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """As a file's, but what cannot be written, or not without waiting, is dropped."""
+        """Write, but drop bytes that cannot be written, or not without waiting."""
         try:
             return super().write(data) or len(data)
         except OSError:
@@ -43,8 +43,9 @@ class _Message(io.FileIO):
 
 
 def prepare() -> None:
-    """Let this process' streams be these, and show what a terminal cannot. What it was started
-    without leads to nowhere, and is not taken for the next file that is opened.
+    """Replace the streams of this process; characters that they cannot encode are escaped.
+
+    A stream that was closed at the start leads to /dev/null, so that no file gets its number.
     """
     while (spare := os.open(os.devnull, os.O_RDWR)) <= ERROR:
         pass
@@ -66,5 +67,5 @@ def _over(number: int, stream: TextIO | None, kind: type[io.FileIO]) -> TextIO:
 
 
 def end_output() -> None:
-    """Write no more on standard output, where Python would try again at its end."""
+    """Point standard output to /dev/null: Python would write to it again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)

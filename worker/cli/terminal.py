@@ -1,18 +1,11 @@
-"""What rich draws on a terminal: tables and bars. Not loaded elsewhere: rich takes its time."""
+"""Draw tables and progress on a terminal. Imported only there, because rich is slow to load."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich import box
+from rich import box, progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +15,7 @@ from worker.core.run_state import Counts
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], title: str, whole: Sequence[str]
 ) -> None:
-    """Rows on stdout, a line a row; long cells end in an ellipsis, but for those of ``whole``."""
+    """Print rows, one line each; long cells are cut, except in the columns ``whole``."""
     drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for name in columns:
         drawn.add_column(name, no_wrap=name in whole)
@@ -33,37 +26,30 @@ def table(
 
 @contextmanager
 def lines() -> Iterator[Callable[[str, str], None]]:
-    """Lines on stderr, each with a name; to be called with a name and its news."""
-    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks: dict[str, TaskID] = {}
+    """Show lines on stderr; yield a function that sets the text of the line with a name."""
+    columns = (progress.TextColumn("{task.description}"), progress.TimeElapsedColumn())
+    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
+        tasks: defaultdict[str, progress.TaskID] = defaultdict(lambda: drawn.add_task(""))
 
-        def show(name: str, told: str) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name)
-            progress.update(tasks[name], description=f"{name}: {told}" if told else name)
+        def show(name: str, text: str) -> None:
+            drawn.update(tasks[name], description=f"{name}: {text}" if text else name)
 
         yield show
 
 
 @contextmanager
 def bar(due: int) -> Iterator[Callable[[Counts], None]]:
-    """A bar on stderr of what was due when the run began; to be called with each new tally."""
-    columns = (
-        TextColumn("submitting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=due)
+    """Show a progress bar of ``due`` videos on stderr; yield a function that takes new counts."""
+    numbers = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
+    text = progress.TextColumn
+    columns = (text("submitting"), *numbers, text("{task.description}"))
+    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
+        task = drawn.add_task("", total=due)
 
         def watch(counts: Counts) -> None:
             ended = counts.submitted + counts.failed + counts.in_doubt
-            told = (
-                f"{counts.failed} failed, {counts.in_doubt} in doubt, {counts.postponed} postponed"
-            )
-            progress.update(task, completed=ended, total=max(due, ended), description=told)
+            others = f"{counts.failed} failed, {counts.in_doubt} in doubt"
+            others += f", {counts.postponed} postponed"
+            drawn.update(task, completed=ended, total=max(due, ended), description=others)
 
         yield watch

@@ -1,4 +1,4 @@
-"""``demo``: the main job on a scratch database, against the imitation of the API."""
+"""Run ``demo``: import and drain a sample list, against the imitation of the API."""
 
 import argparse
 import asyncio
@@ -26,13 +26,13 @@ from worker.store import search, statistics
 SAMPLE = Path(__file__).parent / "sample.csv"
 
 FAULTS = {5: "429", 11: "500", 17: "400", 23: "lost"}
-"""Ordered trouble: the number of a request, and what happens to it."""
+"""Faults of the imitation: the number of a request, and the kind of fault."""
 
 KEY = "demo-key"
 
 
 def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
-    """Import a sample list, drain it, and tell what became of it."""
+    """Import a sample list, drain it, and print the result."""
     folder = Path(args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,51 +60,41 @@ async def _demo(database: Path) -> int:
         print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
         print(f"one answer. The queue is {database}.\n")
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
-        plan = ImportMapping(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
+        mapping = ImportMapping(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
         with stoppable() as stop, suppress(StoppedError):
-            import_.report(await import_.import_all(imported, settings, plan, stop), as_json=False)
+            done = await import_.import_all(imported, settings, mapping, stop)
+            import_.report(done, as_json=False)
         if stop.signal:
             return 128 + stop.signal
         print()
         options = RunOptions(drain=True, wait=True)
-        done = await run.perform(
-            settings, Key(KEY, "the demo"), options, progress=sys.stderr.isatty()
-        )
-        accepted = len(simulator.accepted)
-    if done.signal is not None:
-        return 128 + done.signal
-    await _tell(settings, accepted)
+        key, progress = Key(KEY, "the demo"), sys.stderr.isatty()
+        performed = await run.perform(settings, key, options, progress=progress)
+    if performed.signal is not None:
+        return 128 + performed.signal
+    await _print_result(settings, len(simulator.accepted))
     return exits.OK
 
 
-async def _tell(settings: Settings, accepted: int) -> None:
-    """The states, then the few that want a person, then what to try next."""
+async def _print_result(settings: Settings, accepted: int) -> None:
+    """Print the states, the videos that need a person, and the next command to try."""
     async with opening.existing_database(settings) as database:
         states = await database.read(statistics.by_state)
         wanting = search.Filter(states=(State.FAILED, State.IN_DOUBT))
         rows = await database.read(lambda c: search.matching(c, wanting, 0, 10))
-        path = database.address
     there = sorted((state, number) for state, number in states.items() if number)
     output.table(("state", "videos"), there, title="What became of them")
-    print(f"\nThe imitation accepted {accepted} jobs; {_lost(accepted)}.\n")
+    lost = "what is handed in is not handed in again"  # the demo was run before in this folder
+    if accepted:
+        lost = "the one whose answer was lost was found in its list"
+    print(f"\nThe imitation accepted {accepted} jobs; {lost}.\n")
     output.table(
         ("id", "state", "title", "why"),
         ((row["id"], row["state"], row["title"], row["error"]) for row in rows),
         title="The few that want a person",
     )
+    program = "python -m worker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
     for row in rows:
-        print(f"More about {row['id']}:  {_program()} show {row['id']} --database {path}")
-    print(f"Next, try:  {_program()} import YOUR-LIST.csv")
-
-
-def _lost(accepted: int) -> str:
-    """What became of the answer that was lost."""
-    if accepted:
-        return "the one whose answer was lost was found in its list"
-    return "what is handed in is not handed in again"
-
-
-def _program() -> str:
-    """The program as it was called."""
-    called = Path(sys.argv[0])
-    return "python -m worker" if called.name == "__main__.py" else sys.argv[0]
+        path = settings.database_url
+        print(f"More about {row['id']}:  {program} show {row['id']} --database {path}")
+    print(f"Next, try:  {program} import YOUR-LIST.csv")

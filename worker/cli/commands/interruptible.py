@@ -1,8 +1,8 @@
-"""Lists that a signal ends, however long they are silent.
+"""Read lists so that a signal ends the reading, however long no data comes.
 
-A handler that raised would do so in the middle of whatever runs, which may hold a lock, or let go
-of what is raised. So a signal is only noted, and whoever waits for a list waits for the signal too.
-Only a second one raises, since the database may be waited for without an end.
+A handler that raised could do so while a lock is held or an exception is handled. So a signal is
+only noted, and reading waits for data and for the signal together. Only a second signal raises,
+since a wait for the database may never end.
 """
 
 import io
@@ -18,9 +18,9 @@ BUFFER_BYTES = 1 << 17
 
 
 @dataclass(slots=True)
-class Stop:
-    """The ``signal`` that came, 0 if none has; from then on the file descriptor ``heard`` can be
-    read. ``hurried``: another one came.
+class StopSignal:
+    """The signal that stops an import: its number, 0 if none has come. The file descriptor
+    ``heard`` can be read from then on. ``hurried`` is True after a second signal.
     """
 
     heard: int
@@ -28,7 +28,7 @@ class Stop:
     hurried: bool = False
 
     def note(self, number: int, _: object) -> None:
-        """A signal came; the second one breaks off whatever runs. Raises KeyboardInterrupt then."""
+        """Note the first signal. Raises KeyboardInterrupt at the second one."""
         if not self.signal:
             self.signal = number
         elif not self.hurried:
@@ -41,16 +41,15 @@ class StoppedError(Exception):
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
-    """Listen to SIGINT and SIGTERM; to be used in the main thread, which is the one that gets them.
-    No handlers of the event loop: they would not run while a list is waited for.
+def stoppable() -> Iterator[StopSignal]:
+    """Listen to SIGINT and SIGTERM. Works in the main thread only, as Python's handlers do.
+
+    Handlers of the event loop would not run while the thread waits for a list.
     """
     heard, caller = os.pipe()
     os.set_blocking(caller, False)
-    stop = Stop(heard)
-    before = {
-        number: signal.signal(number, stop.note) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stop = StopSignal(heard)
+    before = {each: signal.signal(each, stop.note) for each in (signal.SIGINT, signal.SIGTERM)}
     woken = signal.set_wakeup_fd(caller, warn_on_full_buffer=False)
     try:
         yield stop
@@ -63,29 +62,29 @@ def stoppable() -> Iterator[Stop]:
 
 
 class _Raw(io.RawIOBase):
-    """Reads the file descriptor ``source`` when there is something, until ``stop`` is heard."""
+    """Read the file descriptor ``source`` when it has data, until ``stop`` is heard."""
 
-    def __init__(self, source: int, stop: Stop) -> None:
+    def __init__(self, source: int, stop: StopSignal) -> None:
         super().__init__()
-        self._source = source
-        self._heard = stop.heard
+        self._source, self._heard = source, stop.heard
         self._poll = select.poll()
-        for descriptor in (source, stop.heard):
-            self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(source, select.POLLIN)
+        self._poll.register(stop.heard, select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Bytes into ``buffer``, 0 at the end. Raises StoppedError, OSError."""
+        """Read into ``buffer``; return 0 at the end. Raises StoppedError, OSError."""
         if any(self._heard == descriptor for descriptor, _ in self._poll.poll()):
             raise StoppedError
         return os.readv(self._source, [buffer])
 
 
-def interruptible(stream: BinaryIO, stop: Stop) -> BinaryIO:
-    """``stream``, whose reading raises StoppedError once ``stop`` is heard; one from memory, which
-    nobody waits for, as it is.
+def interruptible(stream: BinaryIO, stop: StopSignal) -> BinaryIO:
+    """Return a stream whose reading raises StoppedError once ``stop`` is heard.
+
+    A stream in memory is returned as it is, since its reading never waits.
     """
     try:
         source = stream.fileno()

@@ -1,4 +1,4 @@
-"""What a run amounts to: its exit code, and what to tell the one who started it."""
+"""Decide the exit code of a run, and the advice to print. Knows no database and no terminal."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _NO_TROUBLE = {StopReason.LIMIT, StopReason.TIME}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What a run left behind: ``due`` now, ``waiting`` for a moment or another process, and
+    """Videos that a run left: ``due`` now; ``waiting`` for a time or for another process; and
     ``for_people``: doubts of this run that only a person can settle.
     """
 
@@ -24,7 +24,8 @@ class Left:
 
 
 def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
-    """The worst that is true: signal, 78, 77, 1, 75, 0."""
+    """Return the worst exit code that applies (README.md, Exit codes)."""
+    # 1. A signal. 2. Configuration. 3. The key. 4. Problems. 5. Videos left for later. 6. Success.
     if signal_number is not None:
         return 128 + signal_number
     if report.stop.reason in _CONFIG_ENDS:
@@ -41,9 +42,10 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
 
 
 def advice(report: RunReport, address: str, key: str, database: str) -> list[str]:
-    """What to do about the end of a run, a sentence a line; nothing where all is well. ``address``
-    and ``key`` say which ones were used, and where they came from, ``database`` what leads a
-    command to this one.
+    """Return advice on the end of a run, one sentence a line; an empty list if none is needed.
+
+    ``address`` and ``key`` name the used ones and their sources; ``database`` is the flag that a
+    proposed command needs.
     """
     stop = report.stop
     match stop.reason:

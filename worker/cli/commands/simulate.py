@@ -1,4 +1,4 @@
-"""``simulate``: the imitation of the API as a process of its own."""
+"""Run ``simulate``: the imitation of the API as a process of its own."""
 
 import argparse
 import asyncio
@@ -22,11 +22,9 @@ from worker.simulator import (
 
 def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
     """Serve until a signal."""
-    if any(failure.endswith("=help") or failure == "help" for failure in args.fail):
-        output.pairs(KINDS)
-        return exits.OK
-    if "help" in args.list:
-        output.pairs(LIST_KINDS)
+    asks_for_kinds = any(failure.endswith("=help") or failure == "help" for failure in args.fail)
+    if asks_for_kinds or "help" in args.list:
+        output.pairs(KINDS if asks_for_kinds else LIST_KINDS)
         return exits.OK
     try:
         asyncio.run(_serve(ordered(args), args.port))
@@ -39,7 +37,7 @@ def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
 
 
 def ordered(args: argparse.Namespace) -> Options:
-    """What the flags order. Raises ValueError with the way out."""
+    """Return the options that the flags ask for. Raises ValueError with the remedy."""
     return Options(
         keys=frozenset(args.key or ["demo-key"]),
         latency_seconds=args.latency,

@@ -1,0 +1,116 @@
+"""Run ``check``: list the settings, and everything that keeps a run from starting."""
+
+import argparse
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from worker import log, opening, wiring
+from worker.cli import exits, output
+from worker.core.job_list import Listing, Unlisted
+from worker.core.redact import without_query
+from worker.db.address import shown_url
+from worker.db.database import DatabaseProblem, rewrite
+from worker.db.schema import SCHEMA
+from worker.settings import NAMES, Key
+from worker.settings_sources import Loaded, SettingsError, read_key
+
+
+def check(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+    """Print all settings and all problems at once."""
+    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    found: dict[str, str] = {}
+    problems = asyncio.run(_problems(loaded, environment, found, online=args.online))
+    known = {
+        name: None if name in loaded.faulty else getattr(loaded.settings, name) for name in NAMES
+    }
+    known["grace_seconds"] = loaded.settings.grace
+    known["database_url"] = shown_url(loaded.settings.database_url)
+    if args.json:
+        sources = dict(loaded.sources)
+        output.document(
+            {"settings": known, "sources": sources, "found": found, "problems": problems}
+        )
+        return exits.CONFIG if problems else exits.OK
+    rows = [(name, value, loaded.sources[name]) for name, value in known.items()]
+    output.table(("setting", "value", "source"), rows)
+    print()
+    output.pairs(found)
+    return exits.complain(problems) if problems else exits.OK
+
+
+async def unready(loaded: Loaded, environment: Mapping[str, str]) -> list[str]:
+    """Return every problem that keeps a run from starting and can be found without the network."""
+    return await _problems(loaded, environment, {}, network=False)
+
+
+async def _problems(
+    loaded: Loaded,
+    environment: Mapping[str, str],
+    found: dict[str, str],
+    *,
+    network: bool = True,
+    online: bool = False,
+) -> list[str]:
+    """Return the problems, one line each; add what is well to ``found``."""
+    problems = [*loaded.problems, *await _database_problems(loaded, found)]
+    if network and "api_url" not in loaded.faulty:
+        problems += await _host_problems(loaded, found)
+    try:
+        key = read_key(environment)
+    except SettingsError as error:
+        return problems + error.problems
+    found["key"] = f"from {key.source}"
+    if online and "address" in found:
+        problems += await _key_problems(loaded, key, found)
+    return problems
+
+
+async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
+    """Check that the database exists, has this schema and can be written."""
+    if "database_url" in loaded.faulty:
+        return []
+    try:
+        async with opening.existing_database(loaded.settings) as database:
+            await database.write(rewrite, "to check")
+            found["database"] = f"{database.address}, schema {SCHEMA}"
+    except DatabaseProblem as problem:
+        return [exits.sourced(problem, loaded)]
+    return []
+
+
+async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
+    """Check that the name of the API's host resolves."""
+    url = urlsplit(loaded.settings.api_url)
+    try:
+        await asyncio.get_running_loop().getaddrinfo(url.hostname, url.port or 443)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+        remedy = "check the name and the network"
+        return [f"{address_of(loaded)}: the host does not resolve ({reason}): {remedy}"]
+    found["address"] = f"{without_query(loaded.settings.api_url)} resolves"
+    return []
+
+
+async def _key_problems(loaded: Loaded, key: Key, found: dict[str, str]) -> list[str]:
+    """Check that the API lists the jobs of this key."""
+    async with wiring.api(loaded.settings, key) as api:
+        listing = await api.list_jobs()
+    if not isinstance(listing, Unlisted):
+        found["online"] = f"the key works; {_evidence(listing)}"
+        return []
+    problem = f"{address_of(loaded)} does not list the jobs of the key from {key.source}"
+    return [f"{problem}: {listing.reason}: correct the address, or put the right key there"]
+
+
+def address_of(loaded: Loaded) -> str:
+    """Return the API's address for messages: the setting, its value and its source."""
+    return f"api_url {without_query(loaded.settings.api_url)} ({loaded.sources['api_url']})"
+
+
+def _evidence(listing: Listing) -> str:
+    """Return a phrase on how far this listing could settle doubts."""
+    if not listing.entries:
+        return "no jobs yet, so nothing shows whether it lists our identifiers"
+    part = f"; it may be a part only: {listing.paged}" if listing.paged else ""
+    return f"it lists {len(listing.entries)} jobs, {listing.identified} with an identifier{part}"
