@@ -17,6 +17,7 @@ import pytest
 from tests.processes.programs import Ended, Program, Programs, execute, states, videos
 from tests.processes.readme import (
     DAY,
+    DOCUMENTS,
     FINDING,
     README,
     SQL,
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.timeout(300)
 """The first test waits until all commands have been played."""
 
 KEY = f"readme-{secrets.token_hex(8)}"
-SESSIONS = sessions(README)
+SESSIONS = list(dict.fromkeys(one for text in DOCUMENTS.values() for one in sessions(text)))
 TYPED = [(session, number) for session in SESSIONS for number in range(len(session.lines))]
 
 SCRIPT = {2: "400", 3: "lost"}
@@ -132,7 +133,7 @@ Played = Mapping[Session, list[Ended] | BaseException]
 
 @pytest.fixture(scope="module")
 def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """How every command of the README ended, or what kept it from being run."""
+    """Return how every command of the READMEs ended, or what kept it from being run."""
     return asyncio.run(play_all(ground, tmp_path_factory.mktemp("played")))
 
 
@@ -213,7 +214,7 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
 def test_every_command_does_what_the_readme_says(
     played: Played, session: Session, number: int
 ) -> None:
-    """A reader would copy a command that fails, or that complains."""
+    """Every command of a README ends as it says, without a complaint and without the key."""
     ended = played[session]
     if isinstance(ended, BaseException):
         raise ended
@@ -226,7 +227,7 @@ def test_every_command_does_what_the_readme_says(
 
 
 def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Path) -> None:
-    """A program that inserts as it is told would be refused, or its videos never be due."""
+    """Plain SQL of a README makes videos that are due."""
     database = Path(shutil.copy(ground.folder / "videos.db", tmp_path))
     statements = blocks(README, SQL)
     assert statements
@@ -237,15 +238,15 @@ def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Pat
 
 
 def test_every_flag_of_the_readme_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reader would try a flag that no command takes."""
+    """Every flag that a README names is one that a command takes."""
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             parser().parse_args([command.name, "--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert flags(README)
-    assert set() == flags(README) - known
+    assert set() == set().union(*map(flags, DOCUMENTS.values())) - known
 
 
 def test_no_command_of_the_readme_hides_from_these_tests() -> None:
-    """A command in a block of another kind would never be run."""
-    assert [] == hidden(README)
+    """No block of another kind holds a command, which would not be run."""
+    assert [] == [line for text in DOCUMENTS.values() for line in hidden(text)]
