@@ -68,10 +68,9 @@ INSTEAD: Mapping[str, Callable[[str], str]] = {
     # builds the environment of this checkout, or runs this very test: does make know the target?
     "make": lambda line: re.sub("^make", f"make --dry-run -C {shlex.quote(str(CHECKOUT))}", line),
     # are there such tests?
-    PYTEST: lambda line: line.replace(
-        PYTEST,
-        f"cd {shlex.quote(str(CHECKOUT))} && {shlex.quote(sys.executable)} -m pytest"
-        " --collect-only -p no:cacheprovider",
+    PYTEST: lambda line: (
+        f"(cd {shlex.quote(str(CHECKOUT))} && {shlex.quote(sys.executable)} -m pytest"
+        f" --collect-only -p no:cacheprovider{line.removeprefix(PYTEST)})"
     ),
     # downloads, and test_installed.py installs
     "python3 -m venv": _only_read,

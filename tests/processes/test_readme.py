@@ -41,7 +41,7 @@ SESSIONS = list(dict.fromkeys(one for text in DOCUMENTS.values() for one in sess
 TYPED = [(session, number) for session in SESSIONS for number in range(len(session.lines))]
 
 SCRIPT = {2: "400", 3: "lost"}
-"""What became of the videos that were sent before: one submitted, one refused, one in doubt."""
+"""The answers to the videos that were sent before: one submitted, one refused, one in doubt."""
 
 SQLITE3 = """\
 #!{python}
@@ -58,8 +58,8 @@ with closing(sqlite3.connect(database)) as whole, closing(sqlite3.connect(copy))
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """A folder in which somebody has worked already, where its programs are, and the values of
-    the words that the README leaves to its reader.
+    """A folder with a queue that was worked on, where its programs are, and the values of the
+    words that a README leaves to its reader.
     """
 
     folder: Path
@@ -67,14 +67,14 @@ class Ground:
     values: Mapping[str, str]
 
     def programs(self, folder: Path, simulator: Simulator) -> Programs:
-        """Processes as a shell in ``folder`` starts them, with the imitation for the API."""
+        """Return processes as a shell in ``folder`` starts them, with the imitation for the API."""
         variables = {"VALOSSA_API_KEY": KEY, "PATH": self.path, "TMPDIR": str(folder)}
         return Programs(folder, variables, api_url=simulator.url, rate=1_000)
 
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """The lists, and a database in which the program itself has left every state."""
+    """Return the lists, and a database in which the program itself has left every state."""
     return asyncio.run(prepared(tmp_path_factory.mktemp("ground")))
 
 
@@ -117,7 +117,7 @@ async def prepared(folder: Path) -> Ground:
 
 
 def search_path(folder: Path) -> str:
-    """Where a shell finds the program of this environment, and a sqlite3."""
+    """Return where a shell finds the program of this environment, and a sqlite3."""
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if shutil.which("sqlite3") is None:
         stand_in = folder / "bin" / "sqlite3"
