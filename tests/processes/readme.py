@@ -1,11 +1,12 @@
-"""The commands of the README as they stand there, and what each needs to be run as it is.
+"""Find the commands of all READMEs as they stand there, and what each needs to be run as it is.
 
-The README is the only list of commands: one that the tables below cannot run is an error that
+The READMEs are the only list of commands: one that the tables below cannot run is an error that
 names it.
 """
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,20 @@ from pathlib import Path
 from worker.cli.parser import COMMANDS
 
 CHECKOUT = Path(__file__).parents[2]
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("", "config/deploy", "worker", "worker/api", "tests", "tests/proof", "tests/benchmarks")
+"""Those that have a README."""
+DOCUMENTS = {
+    folder: (CHECKOUT / folder / "README.md").read_text(encoding="utf-8") for folder in FOLDERS
+}
+README = DOCUMENTS[""]
+PYTEST = ".venv/bin/pytest"
 PROGRAM = "valossa-ingest"
 NAMES = frozenset(command.name for command in COMMANDS)
 
 SHELL, SQL = "sh", "sql"
 """The fenced blocks that are typed."""
 
-PROGRAMS = (PROGRAM, "sqlite3", "make")
+PROGRAMS = (PROGRAM, "sqlite3", "make", PYTEST)
 """With these begin the commands within the text."""
 
 TYPED_AS = {
@@ -32,7 +39,7 @@ TYPED_AS = {
     "retry": "retry --state failed",
     "show": "show ID",
 }
-"""What a reader types for a name that does nothing alone, where the README shows nothing else."""
+"""What a reader types for a name that does nothing alone, where its README shows nothing else."""
 
 COMPLETED = {
     "--fail": "simulate",
@@ -40,7 +47,7 @@ COMPLETED = {
     "--map": "import foreign.csv",
     "--rejects": "import videos.csv",
 }
-"""The command to which a reader adds flags that the README shows with a value, by the first."""
+"""The command to which a reader adds flags that a README shows with a value, by the first."""
 
 STOPPED = {"run": 143, "simulate": 0}
 """Commands that go on until SIGTERM, and what they exit with then."""
@@ -51,16 +58,31 @@ FINDING = {f"{PROGRAM} audit": 1}
 RUN = (PROGRAM, "sqlite3", "export")
 """Lines that begin so are run as they are, in a folder of their own."""
 
+
+def _only_read(line: str) -> str:
+    """Return the command that says if a shell can read ``line``."""
+    return f"sh -n -c {shlex.quote(line)}"
+
+
 INSTEAD: Mapping[str, Callable[[str], str]] = {
     # builds the environment of this checkout, or runs this very test: does make know the target?
     "make": lambda line: re.sub("^make", f"make --dry-run -C {shlex.quote(str(CHECKOUT))}", line),
-    # downloads, and test_installed.py installs: can a shell read it?
-    "python3 -m venv": lambda line: f"sh -n -c {shlex.quote(line)}",
+    # are there such tests?
+    PYTEST: lambda line: (
+        f"(cd {shlex.quote(str(CHECKOUT))} && {shlex.quote(sys.executable)} -m pytest"
+        f" --collect-only -p no:cacheprovider{line.removeprefix(PYTEST)})"
+    ),
+    # downloads, and test_installed.py installs
+    "python3 -m venv": _only_read,
+    "~/valossa-env/bin/pip": _only_read,
+    "git": _only_read,
+    # there is no engine
+    "docker": _only_read,
 }
 """What is run for lines that begin so and cannot be run inside a test."""
 
 DAY = "a day"
-"""The name of the value that stands for the days in the README, which are not the test's."""
+"""The name of the value that stands for the days in a README, which are not the test's."""
 
 CELLS = {
     "url": "https://videos.example/new-{n}.mp4",
@@ -89,19 +111,19 @@ class Session:
 
     @property
     def installs(self) -> bool:
-        """Return True for a newcomer's session: it has lists, but no queue yet."""
+        """Return True if it is a newcomer's, who has a list and nothing else."""
         return any(line.startswith("python3 -m venv") for line in self.lines)
 
     @property
     def endless(self) -> str | None:
-        """Return the command that has to be stopped, if it is one."""
+        """Return the command that has to be stopped, None if it ends by itself."""
         words = self.lines[0].split()
         stays = words[0] == PROGRAM and set(words[1:2]) & set(STOPPED) and "--help" not in words
         return words[1] if stays else None
 
 
 def sessions(text: str) -> list[Session]:
-    """Return every shell block and every command in the text; one to be stopped stands alone."""
+    """Return every shell block and every command in the text; one to be stopped is alone."""
     found = [session for block in blocks(text, SHELL) for session in _of_block(block)]
     found += [Session((command,)) for span in spans(text) for command in _commands(span)]
     shown = {line for session in found for line in session.lines}
@@ -119,7 +141,7 @@ def _of_block(block: str) -> list[Session]:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Return the fenced blocks of ``language``."""
+    """Return the fenced blocks that say they are ``language``."""
     return [block for named, block in _FENCE.findall(text) if named == language]
 
 
@@ -141,7 +163,7 @@ def flags(text: str) -> set[str]:
 
 
 def columns(text: str) -> list[str]:
-    """Return the columns of a list that the README names, in the sentence that begins so."""
+    """Return the columns that a list may have: those in the sentence that begins so."""
     said = re.search(r"^`videos\.csv` .*?\.\s", text, re.MULTILINE | re.DOTALL)
     assert said, "the README has no sentence that begins with `videos.csv` and names the columns"
     return list(dict.fromkeys(re.findall(r"`([a-z_]+)`", said[0])))
@@ -162,9 +184,9 @@ def lists(text: str) -> dict[str, str]:
 
 
 def typed(line: str, values: Mapping[str, str]) -> str:
-    """Return the line to run; ``values`` are those of the words that the reader replaces.
-
-    Raises AssertionError for a line that cannot be run, or a word without a value.
+    """Return what is really run for a line; ``values`` are those of the words that the reader
+    replaces. Raises AssertionError where it is not known how to run it, or what to write for such
+    a word.
     """
     for beginning, instead in INSTEAD.items():
         if line.startswith(f"{beginning} "):
@@ -186,7 +208,7 @@ def typed(line: str, values: Mapping[str, str]) -> str:
 
 
 def _commands(span: str) -> Iterator[str]:
-    """Return the line to type for a span; None if it is no command and no flags."""
+    """Yield the line to type for a span, if it is a command, the name of one, or flags for one."""
     first = span.split(maxsplit=1)[0]
     if span == PROGRAM or (first in PROGRAMS and first != span):
         yield span

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.processes.programs import Ended, Program, Programs, execute, states, videos
 from tests.processes.readme import (
     DAY,
+    DOCUMENTS,
     FINDING,
     README,
     SQL,
@@ -32,15 +34,12 @@ from tests.processes.readme import (
 from worker.cli.parser import COMMANDS, parser
 from worker.simulator import Options, Simulator
 
-pytestmark = pytest.mark.timeout(300)
-"""The first test waits until all commands have been played."""
-
 KEY = f"readme-{secrets.token_hex(8)}"
-SESSIONS = sessions(README)
+SESSIONS = list(dict.fromkeys(one for text in DOCUMENTS.values() for one in sessions(text)))
 TYPED = [(session, number) for session in SESSIONS for number in range(len(session.lines))]
 
 SCRIPT = {2: "400", 3: "lost"}
-"""What became of the videos that were sent before: one submitted, one refused, one in doubt."""
+"""The answers to the videos that were sent before: one submitted, one refused, one in doubt."""
 
 SQLITE3 = """\
 #!{python}
@@ -57,8 +56,8 @@ with closing(sqlite3.connect(database)) as whole, closing(sqlite3.connect(copy))
 
 @dataclass(frozen=True, kw_only=True)
 class Ground:
-    """A folder with a used queue, the search path of its programs, and the values of the words
-    that the README leaves to its reader.
+    """A folder with a queue that was worked on, where its programs are, and the values of the
+    words that a README leaves to its reader.
     """
 
     folder: Path
@@ -66,14 +65,14 @@ class Ground:
     values: Mapping[str, str]
 
     def programs(self, folder: Path, simulator: Simulator) -> Programs:
-        """Processes as a shell in ``folder`` starts them, with the imitation for the API."""
+        """Return processes as a shell in ``folder`` starts them, with the imitation for the API."""
         variables = {"VALOSSA_API_KEY": KEY, "PATH": self.path, "TMPDIR": str(folder)}
         return Programs(folder, variables, api_url=simulator.url, rate=1_000)
 
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """Make the lists, and a database in which the program has left every state."""
+    """Return the lists, and a database in which the program itself has left every state."""
     return asyncio.run(prepared(tmp_path_factory.mktemp("ground")))
 
 
@@ -116,7 +115,7 @@ async def prepared(folder: Path) -> Ground:
 
 
 def search_path(folder: Path) -> str:
-    """Return the PATH with the program of this environment and a sqlite3."""
+    """Return where a shell finds the program of this environment, and a sqlite3."""
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if shutil.which("sqlite3") is None:
         stand_in = folder / "bin" / "sqlite3"
@@ -127,25 +126,20 @@ def search_path(folder: Path) -> str:
     return os.pathsep.join(places)
 
 
-Played = Mapping[Session, list[Ended] | BaseException]
+Play = Callable[[Session], list[Ended]]
 
 
 @pytest.fixture(scope="module")
-def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Return the end of every command of the README, or the error that kept it from running."""
-    return asyncio.run(play_all(ground, tmp_path_factory.mktemp("played")))
+def play(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """Return a way to play a session, each in a folder of its own. It is played once, by the first
+    test of its lines, so that processes of pytest-xdist share the work.
+    """
 
+    @cache
+    def played(session: Session) -> list[Ended]:
+        return asyncio.run(play_one(session, ground, tmp_path_factory.mktemp("played") / "ground"))
 
-async def play_all(ground: Ground, folder: Path) -> Played:
-    """Play all sessions, each in its own folder, one per processor at a time."""
-    turns = asyncio.Semaphore(os.cpu_count() or 1)
-
-    async def play(number: int, session: Session) -> list[Ended]:
-        async with turns:
-            return await play_one(session, ground, folder / str(number))
-
-    playing = [play(number, session) for number, session in enumerate(SESSIONS)]
-    return dict(zip(SESSIONS, await asyncio.gather(*playing, return_exceptions=True), strict=True))
+    return played
 
 
 async def play_one(session: Session, ground: Ground, folder: Path) -> list[Ended]:
@@ -210,14 +204,9 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
 @pytest.mark.parametrize(
     ("session", "number"), TYPED, ids=[session.lines[number] for session, number in TYPED]
 )
-def test_every_command_does_what_the_readme_says(
-    played: Played, session: Session, number: int
-) -> None:
-    """Every command of the README succeeds and prints no complaint."""
-    ended = played[session]
-    if isinstance(ended, BaseException):
-        raise ended
-    done = ended[number]
+def test_every_command_does_what_the_readme_says(play: Play, session: Session, number: int) -> None:
+    """Every command of a README ends as it says, without a complaint and without the key."""
+    done = play(session)[number]
     said = f"{done.out}\n{done.err}"
     code = STOPPED.get(session.endless or "", FINDING.get(session.lines[number], 0))
     assert (code, []) == (done.code, done.sentences), said
@@ -226,7 +215,7 @@ def test_every_command_does_what_the_readme_says(
 
 
 def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Path) -> None:
-    """Every SQL statement of the README works and adds a pending video."""
+    """Plain SQL of a README makes videos that are due."""
     database = Path(shutil.copy(ground.folder / "videos.db", tmp_path))
     statements = blocks(README, SQL)
     assert statements
@@ -237,15 +226,15 @@ def test_every_statement_does_what_the_readme_says(ground: Ground, tmp_path: Pat
 
 
 def test_every_flag_of_the_readme_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every flag in the README is a flag of a command."""
+    """Every flag that a README names is one that a command takes."""
     for command in COMMANDS:
         with pytest.raises(SystemExit):
             parser().parse_args([command.name, "--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert flags(README)
-    assert set() == flags(README) - known
+    assert set() == set().union(*map(flags, DOCUMENTS.values())) - known
 
 
 def test_no_command_of_the_readme_hides_from_these_tests() -> None:
-    """Every command in the README is in a block that these tests run."""
-    assert [] == hidden(README)
+    """No block of another kind holds a command, which would not be run."""
+    assert [] == [line for text in DOCUMENTS.values() for line in hidden(text)]
