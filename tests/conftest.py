@@ -59,15 +59,26 @@ def database_of_an_hour_ago(path: Path) -> Database:
 
 KINDS = ("sqlite", "postgresql")
 
+SERVERS = frozenset({"server", "own"})
+"""Fixtures that start a PostgreSQL server: one for all tests, or one that a module may stop."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """What asks for a database runs on each kind, but for what asks for SQLite's file itself, or
-    for a server.
-    """
+    """Run a test of a database on each kind, or on the one kind whose own fixture it asks for."""
     if "dialect" in metafunc.fixturenames:
         alone = {"path": KINDS[:1], "served": KINDS[1:]}
         kinds = next((alone[name] for name in alone if name in metafunc.fixturenames), KINDS)
         metafunc.parametrize("dialect", kinds, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that needs a PostgreSQL server, so that ``make test`` can leave it out."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("dialect") == "postgresql" or SERVERS & set(item.fixturenames):
+            item.add_marker("postgresql")
 
 
 @pytest.fixture
