@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,6 @@ from tests.processes.readme import (
 )
 from worker.cli.parser import COMMANDS, parser
 from worker.simulator import Options, Simulator
-
-pytestmark = pytest.mark.timeout(300)
-"""The first test waits until all commands have been played."""
 
 KEY = f"readme-{secrets.token_hex(8)}"
 SESSIONS = sessions(README)
@@ -127,25 +125,20 @@ def search_path(folder: Path) -> str:
     return os.pathsep.join(places)
 
 
-Played = Mapping[Session, list[Ended] | BaseException]
+Play = Callable[[Session], list[Ended]]
 
 
 @pytest.fixture(scope="module")
-def played(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """How every command of the README ended, or what kept it from being run."""
-    return asyncio.run(play_all(ground, tmp_path_factory.mktemp("played")))
+def play(ground: Ground, tmp_path_factory: pytest.TempPathFactory) -> Play:
+    """Return a way to play a session, each in a folder of its own. It is played once, by the first
+    test of its lines, so that processes of pytest-xdist share the work.
+    """
 
+    @cache
+    def played(session: Session) -> list[Ended]:
+        return asyncio.run(play_one(session, ground, tmp_path_factory.mktemp("played") / "ground"))
 
-async def play_all(ground: Ground, folder: Path) -> Played:
-    """Play all sessions, each in a folder of its own, as many at once as there are processors."""
-    turns = asyncio.Semaphore(os.cpu_count() or 1)
-
-    async def play(number: int, session: Session) -> list[Ended]:
-        async with turns:
-            return await play_one(session, ground, folder / str(number))
-
-    playing = [play(number, session) for number, session in enumerate(SESSIONS)]
-    return dict(zip(SESSIONS, await asyncio.gather(*playing, return_exceptions=True), strict=True))
+    return played
 
 
 async def play_one(session: Session, ground: Ground, folder: Path) -> list[Ended]:
@@ -210,14 +203,9 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
 @pytest.mark.parametrize(
     ("session", "number"), TYPED, ids=[session.lines[number] for session, number in TYPED]
 )
-def test_every_command_does_what_the_readme_says(
-    played: Played, session: Session, number: int
-) -> None:
+def test_every_command_does_what_the_readme_says(play: Play, session: Session, number: int) -> None:
     """A reader would copy a command that fails, or that complains."""
-    ended = played[session]
-    if isinstance(ended, BaseException):
-        raise ended
-    done = ended[number]
+    done = play(session)[number]
     said = f"{done.out}\n{done.err}"
     code = STOPPED.get(session.endless or "", FINDING.get(session.lines[number], 0))
     assert (code, []) == (done.code, done.sentences), said
