@@ -59,6 +59,9 @@ def database_of_an_hour_ago(path: Path) -> Database:
 
 KINDS = ("sqlite", "postgresql")
 
+SERVERS = frozenset({"server", "own"})
+"""Fixtures that start a PostgreSQL server: one for all tests, or one that a module may stop."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test with a database on each kind, or only on the kind that its fixtures need."""
@@ -66,6 +69,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         alone = {"path": KINDS[:1], "served": KINDS[1:]}
         kinds = next((alone[name] for name in alone if name in metafunc.fixturenames), KINDS)
         metafunc.parametrize("dialect", kinds, indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that needs a PostgreSQL server, so that ``make test`` can leave it out."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("dialect") == "postgresql" or SERVERS & set(item.fixturenames):
+            item.add_marker("postgresql")
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ async def test_the_timeout_is_that_of_the_settings(url: str) -> None:
         await add(database, "https://example.org/a.mp4")
     options = Options(script={1: "stall"})
     seen = await drained(
-        url, options, connect_timeout_seconds=0.2, timeout_seconds=0.2, on_doubt="hold"
+        url, options, connect_timeout_seconds=1, timeout_seconds=1, on_doubt="hold"
     )
     assert ("in_doubt", 1) == (seen["state"], seen["attempts"])
 

@@ -33,6 +33,34 @@ Axym4/tob/KXga5d1lbu9S2xeXlj
 """Of ``localhost``, signed by itself, with a key that is worth nothing."""
 
 
+NEVER_SECONDS = 3_600.0
+"""A time-out that ends only where the test lets it: no busy machine takes so long."""
+
+
+class MovableLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time a test moves on."""
+
+    moved = 0.0
+
+    def time(self) -> float:
+        """Return seconds of the monotonic clock, with those that a test let pass."""
+        return super().time() + self.moved
+
+
+async def turned(turns: int) -> None:
+    """Let the event loop turn that often, for what has come to be read."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def time_out(seconds: float = NEVER_SECONDS) -> None:
+    """Let the client read all that has come, then let ``seconds`` pass at once."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, MovableLoop)
+    await turned(20)
+    loop.moved += seconds
+
+
 class Line:
     """One connection as the server sees it. ``received``: every byte that came."""
 

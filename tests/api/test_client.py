@@ -14,6 +14,7 @@ import pytest
 
 from tests.wire import (
     LOOPBACK,
+    NEVER_SECONDS,
     Line,
     Script,
     Wire,
@@ -24,6 +25,8 @@ from tests.wire import (
     narrow,
     read_all,
     self_signed,
+    time_out,
+    turned,
 )
 from worker.api.client import Api
 from worker.core import request
@@ -97,14 +100,10 @@ async def post(api: Api, body: Json = BODY) -> Outcome:
     return await api.new_job(body, go)
 
 
-async def turned(turns: int) -> None:
-    """Let the event loop turn that often, so that received bytes are read."""
-    for _ in range(turns):
-        await asyncio.sleep(0)
-
-
 def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
-    """Return a script: read the request, send the parts one by one, then close or stay silent."""
+    """Return a script: read the request, say the parts one after the other, then close. Where it
+    is to ``stay``, stay silent until the client's time-out has ended the exchange.
+    """
 
     async def script(line: Line) -> None:
         await line.request()
@@ -114,17 +113,15 @@ def saying(*parts: bytes, reset: bool = False, stay: bool = False) -> Script:
         if reset:
             line.reset()
         if stay:
+            await time_out()
             await line.rest()
 
     return script
 
 
-async def ended(script: Script, timeout: float = 5.0, key: str = KEY) -> Outcome:  # noqa: ASYNC109
+async def ended(script: Script, key: str = KEY) -> Outcome:
     """Return the outcome of one POST to such a server."""
-    async with (
-        Wire(script) as wire,
-        client(wire.url, timeout=timeout, key=key) as api,
-    ):
+    async with Wire(script) as wire, client(wire.url, timeout=NEVER_SECONDS, key=key) as api:
         return await post(api)
 
 
@@ -198,8 +195,15 @@ async def test_a_kind_of_trouble_has_its_outcome(
     ones.
     """
     options = Options(script={1: kind})
-    async with Simulator(options) as simulator, client(simulator.url, timeout=0.3) as api:
-        outcome = await post(api)
+    async with (
+        Simulator(options) as simulator,
+        client(simulator.url, timeout=NEVER_SECONDS) as api,
+    ):
+        exchange = asyncio.create_task(post(api))
+        if kind == "stall":
+            await simulator.wait_for_requests(1)
+            await time_out()
+        outcome = await exchange
         assert end == (type(outcome), outcome.status)
         assert 1 == len(simulator.requests)
         assert [] == simulator.followed
@@ -219,7 +223,8 @@ ACCEPTED = {
     "chunked": saying(CHUNKED + CHUNK + b"0\r\n\r\n"),
     "chunked without its end": saying(CHUNKED + CHUNK),
     "chunked, then reset": saying(CHUNKED + CHUNK, reset=True),
-    "chunked, then a bad chunk": saying(CHUNKED + CHUNK, b"zzz\r\n"),
+    # aiohttp tells the reader of a body nothing of a bad chunk: only the time-out ends that one.
+    "chunked, then a bad chunk": saying(CHUNKED + CHUNK, b"zzz\r\n", stay=True),
     "cut": saying(answer(JOB, Content_Length="99")),
     "cut by a reset": saying(answer(JOB, Content_Length="99"), reset=True),
     "until the close": saying(b"HTTP/1.1 200 OK\r\n\r\n" + JOB),
@@ -240,8 +245,7 @@ ACCEPTED = {
 @pytest.mark.parametrize("script", ACCEPTED.values(), ids=ACCEPTED)
 async def test_a_job_id_is_read(script: Script) -> None:
     """A job id that came whole is read, however the answer ends."""
-    # aiohttp tells the reader of a body nothing of a bad chunk: only the time-out ends that one.
-    outcome = await ended(script, timeout=0.5)
+    outcome = await ended(script)
     assert isinstance(outcome, Accepted)
     assert "j-1" == outcome.job_id
 
@@ -305,7 +309,7 @@ IN_DOUBT: dict[str, tuple[Script, int | None]] = {
 @pytest.mark.parametrize(("script", "status"), IN_DOUBT.values(), ids=IN_DOUBT)
 async def test_what_nobody_can_know_is_a_doubt(script: Script, status: int | None) -> None:
     """An answer that tells nothing is in doubt, with the server's status."""
-    outcome = await ended(script, timeout=0.3)
+    outcome = await ended(script)
     assert (InDoubt, status) == (type(outcome), outcome.status)
 
 
@@ -368,9 +372,13 @@ async def test_a_clear_answer_is_read_as_it_is(script: Script, expected: Outcome
 
 async def test_the_end_of_a_huge_body_is_not_waited_for() -> None:
     """An exchange ends as soon as the limit of a body is read."""
-    endless = b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * (BODY_LIMIT + 1)
-    async with asyncio.timeout(5):
-        outcome = await ended(saying(endless, stay=True), timeout=60)
+
+    async def endless(line: Line) -> None:
+        await line.request()
+        line.say(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * (BODY_LIMIT + 1))
+        await line.rest()
+
+    outcome = await ended(endless)
     assert isinstance(outcome, Refused)
     assert 2_000 == len(outcome.message)
 
@@ -381,12 +389,14 @@ async def test_a_body_that_drips_is_cut_off_in_time() -> None:
     async def drip(line: Line) -> None:
         await line.request()
         line.say(b"HTTP/1.1 200 OK\r\n\r\n{")
+        for _ in range(2):
+            line.say(b" ")
+            await time_out(NEVER_SECONDS * 0.6)
         while True:
             line.say(b" ")
-            await asyncio.sleep(0.01)
+            await turned(1)
 
-    async with asyncio.timeout(5):
-        outcome = await ended(drip, timeout=0.3)
+    outcome = await ended(drip)
     assert InDoubt("success without a job id: HTTP 200: {", 200) == outcome
 
 
@@ -462,11 +472,16 @@ async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
 async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
     """A request that finds every connection busy ends as not sent."""
     options = Options(script={1: "stall", 2: "stall"})
-    async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
+    async with (
+        Simulator(options) as simulator,
+        client(simulator.url, connect=60, timeout=NEVER_SECONDS) as api,
+    ):
         first = asyncio.create_task(post(api, numbered("first")))
         list_as_well = asyncio.create_task(post(api, numbered("on the connection for the list")))
         await simulator.wait_for_requests(2)
-        last = await post(api, numbered("last"))
+        waiting = asyncio.create_task(post(api, numbered("last")))
+        await time_out(60)
+        last = await waiting
         simulator.release()
         assert isinstance(last, NotSent)
         assert isinstance(await first, Accepted)
@@ -641,8 +656,12 @@ async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
     """Bytes unsent at the time-out never arrive (SO_LINGER)."""
     big: Json = {"media": {"description": "x" * 900_000}}
     with narrow() as listening:
-        async with client(f"http://{LOOPBACK}:{listening.getsockname()[1]}", timeout=0.3) as api:
-            outcome = await post(api, big)
+        url, leaves = f"http://{LOOPBACK}:{listening.getsockname()[1]}", asyncio.Event()
+        async with client(url, timeout=NEVER_SECONDS) as api:
+            exchange = asyncio.create_task(api.new_job(big, leaves.set))
+            await leaves.wait()
+            await time_out()
+            outcome = await exchange
         received, in_good_order = await asyncio.to_thread(read_all, listening)
     assert InDoubt("sent, but no answer was read: TimeoutError") == outcome
     assert not in_good_order
@@ -652,15 +671,24 @@ async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
 CHILD = """
 import asyncio, sys
 from datetime import datetime, UTC
+from tests.wire import NEVER_SECONDS, MovableLoop, time_out
 from worker.api.client import Api
 
-async def main(url, length, seconds):
-    async with Api(url=url, key="demo-key", slots=1, connect_timeout_seconds=5,
-                   timeout_seconds=seconds, now=lambda: datetime.now(UTC), agent="test") as api:
-        print(await api.new_job({"title": "x" * length}, lambda: None), flush=True)
+async def main(url, length, impatient):
+    cuts = []
+
+    def leave():
+        if impatient:
+            cuts.append(asyncio.create_task(time_out()))
+
+    async with Api(url=url, key="demo-key", slots=1, connect_timeout_seconds=60,
+                   timeout_seconds=NEVER_SECONDS, now=lambda: datetime.now(UTC),
+                   agent="test") as api:
+        print(await api.new_job({"title": "x" * length}, leave), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
-asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+with asyncio.Runner(loop_factory=MovableLoop) as runner:
+    runner.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3] == "True"))
 """
 
 
@@ -669,13 +697,13 @@ async def child(
     environment: Mapping[str, str],
     *,
     length: int = 1,
-    seconds: float = 5.0,
+    impatient: bool = False,
 ) -> asyncio.subprocess.Process:
-    """Start a process that posts one job within ``seconds``, prints the outcome, and keeps its
-    client open until its input ends.
+    """Start a process that hands in one job, prints the outcome, and keeps its client open until
+    its input ends. An impatient one reaches its time-out as soon as the request leaves.
     """
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CHILD, url, str(length), str(seconds)),
+        *(sys.executable, "-c", CHILD, url, str(length), str(impatient)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -697,7 +725,7 @@ async def test_a_body_that_waits_behind_tls_is_never_delivered(tmp_path: Path) -
     length = 8_000_000
     async with Wire(script, tls=context) as wire:
         trust = {"SSL_CERT_FILE": str(trusted)}
-        process = await child(wire.url, trust, length=length, seconds=0.5)
+        process = await child(wire.url, trust, length=length, impatient=True)
         assert process.stdout is not None
         told = (await process.stdout.readline()).decode()
         timed_out.set()
@@ -975,7 +1003,7 @@ async def test_a_list_that_cannot_be_had_is_told_without_the_key(
 async def test_a_list_takes_no_videos_place() -> None:
     """The list is read even with every slot in flight."""
     options = Options(script={1: "stall"})
-    async with Simulator(options) as simulator, client(simulator.url, connect=0.2) as api:
+    async with Simulator(options) as simulator, client(simulator.url) as api:
         first = asyncio.create_task(post(api, numbered("first")))
         await simulator.wait_for_requests(1)
         assert isinstance(await api.list_jobs(), Listing)

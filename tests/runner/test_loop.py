@@ -226,7 +226,7 @@ async def test_an_outcome_ends_in_its_row(
     worker = Worker(
         options=replace(DRAIN, limit=1),
         settings=MUCH_LATER,
-        timeout_seconds=0.3,
+        timeout_seconds=2 if kind == "stall" else 20,  # only a stall is waited for
     )
     async with Simulator(Options(script={1: kind})) as simulator:
         report = await worker.run(database, simulator.url)
