@@ -22,8 +22,8 @@ rooms
   runner/      one run: loop, attempts, heartbeat, reconciler, writer, limiter, transaction,
                reporter, pacer, verdicts, model
   relocate     moves a queue to another database
-  store/       the only SQL: queue, settle, leases, shared_state, caps, doubts, audit, search,
-               changes, imports, bulk, counts, statistics, workers, relocation
+  store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
+               search, changes, imports, bulk, statistics, workers, relocation
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, schema, sqlite, postgres,

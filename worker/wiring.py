@@ -1,4 +1,4 @@
-"""Settings into running parts. The only place that reads a clock, rolls dice or names a process."""
+"""Turn settings into running parts. Only here a clock is read, dice are rolled, a process named."""
 
 import dataclasses
 import os
@@ -38,11 +38,11 @@ CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa:
 
 
 HEARTBEAT_SECONDS = 5.0
-"""Between two touches of a daemon's sign of life."""
+"""Between two touches of a daemon's heartbeat file."""
 
 
 def database(settings: Settings) -> Database:
-    """The database of the settings, not looked at yet."""
+    """Return the database of the settings, not opened yet."""
     log = logger()
     return Database(
         settings.database_url,
@@ -60,7 +60,7 @@ async def runner(
     options: RunOptions,
     watch: Callable[[Counts], None],
 ) -> AsyncIterator[Runner]:
-    """A runner with everything that it needs, ready to run once."""
+    """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
     log: Log = logger().bind(worker=worker)
     async with api(settings, key) as client:
@@ -78,7 +78,7 @@ async def runner(
 
 
 def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
-    """One run of this process, as the others will see it."""
+    """Return the row of one run of this process among the workers."""
     return WorkerRow(
         id=worker,
         host=host(),
@@ -89,7 +89,7 @@ def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
 
 
 def host() -> str:
-    """The name of this machine."""
+    """Return the name of this machine."""
     return clean(socket.gethostname())
 
 
@@ -97,7 +97,7 @@ def host() -> str:
 async def reconciler(
     settings: Settings, key: Key, database: Database, who: str
 ) -> AsyncIterator[Reconciler]:
-    """What settles doubts for a person, whatever ``on_doubt`` says, ready to ask once."""
+    """Yield a reconciler for a person, whatever ``on_doubt`` says, ready to ask once."""
     asking = dataclasses.replace(settings, on_doubt="reconcile")
     transaction = _transaction(asking, who, database)
     async with api(settings, key) as client:
@@ -128,12 +128,12 @@ def _transaction(settings: Settings, worker: str, database: Database) -> QueueTr
 
 
 def heartbeat_of(database: Path) -> Path:
-    """The file beside the database that a daemon touches while its loop turns."""
+    """Return the file beside the database that a daemon touches while its loop turns."""
     return database.with_name(f"{database.name}.alive")
 
 
 def _heartbeat(database: Path) -> Callable[[], None]:
-    """Touch the file, but not more often than it can be looked at."""
+    """Return a function that touches the file, at most once in five seconds."""
     path, next_at = heartbeat_of(database), 0.0
 
     def touch() -> None:
@@ -149,18 +149,18 @@ def _heartbeat(database: Path) -> Callable[[], None]:
 
 
 def _turned(address: File | Server, options: RunOptions) -> Callable[[], None]:
-    """What a run does at each turn: a drain shows no sign of life but its end."""
+    """Return the function to call at each turn of the loop: a daemon touches its file."""
     if options.drain or isinstance(address, Server):
         return _nothing
     return _heartbeat(address.path)
 
 
 def _nothing() -> None:
-    """Nobody asks for news."""
+    """Do nothing."""
 
 
 def api(settings: Settings, key: Key) -> Api:
-    """The client of the API."""
+    """Return the client of the API."""
     return Api(
         url=settings.api_url,
         key=key.value,
@@ -173,7 +173,7 @@ def api(settings: Settings, key: Key) -> Api:
 
 
 def caps(settings: Settings) -> tuple[Cap, ...]:
-    """The caps that are set."""
+    """Return the caps that are set."""
     set_ = (
         ("max_per_day", settings.max_per_day, timedelta(hours=24)),
         ("max_total", settings.max_total, None),

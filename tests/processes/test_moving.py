@@ -120,7 +120,7 @@ async def test_a_queue_moves_under_its_workers(
     let_leases_end(path)
     moved = await move.ended()
     assert 0 == moved.code
-    assert f"1 in flight in sqlite:///{path}: waiting until" in moved.err
+    assert f" in flight in sqlite:///{path}: waiting until" in moved.err
     assert 78 == (await worker.run("drain")).code
     assert 0 == (await worker.run("drain", "--json", database_url=new)).code
     assert {"submitted": 400, "in_doubt": 1} == states(new)

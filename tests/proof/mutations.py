@@ -39,7 +39,7 @@ LAWS = (
         law="1: the intent is committed before its request",
         file="worker/db/sqlite.py",
         old="connection.commit()",
-        new='(connection.rollback if hasattr(result, "turn") else connection.commit)()',
+        new='(connection.rollback if hasattr(result, "claimed") else connection.commit)()',
         tests=("tests/runner/test_loop.py::test_the_intent_is_on_disk_before_the_request",),
     ),
     Mutation(

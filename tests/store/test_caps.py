@@ -28,6 +28,7 @@ from worker.db.database import Database
 from worker.db.schema import history
 from worker.store import caps, changes, doubts, leases, settle
 from worker.store.caps import Level
+from worker.store.history import IS_DOUBT
 from worker.store.search import Filter
 
 DAY = Cap(name="max_per_day", most=3, window=timedelta(hours=24))
@@ -206,7 +207,7 @@ async def test_a_doubt_that_is_told_twice_counts_once(database: Database) -> Non
     await ended(database, ACCEPTED)
     late = await expired(database)
     await end(database, late, ACCEPTED)
-    told = await database.read(lambda c: c.execute(history.select().where(settle.IS_DOUBT)).all())
+    told = await database.read(lambda c: c.execute(history.select().where(IS_DOUBT)).all())
     assert 2 == len(told)
     assert (2, 0) == await used(database)
 

@@ -29,6 +29,7 @@ from worker.core.model import (
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import leases, queue, settle
+from worker.store.history import open_doubts
 
 LEASE_END = START + SETTINGS.lease
 SENT = later(START, 0.05)
@@ -78,7 +79,7 @@ async def repeat(database: Database) -> None:
 
 async def doubts(database: Database, *ids: int) -> dict[int, set[int]]:
     """The attempts that are in doubt."""
-    return await database.read(lambda c: settle.open_doubts(c, ids))
+    return await database.read(lambda c: open_doubts(c, ids))
 
 
 async def change(database: Database, **columns: object) -> None:

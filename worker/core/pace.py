@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 LEAD = timedelta(milliseconds=100)
-"""How far ahead starts are reserved; well inside the 250 ms of law 12."""
+"""Starts are reserved so far ahead; well inside the 250 ms of law 12."""
 
 MARGIN_SECONDS = 0.020
 """Added to each period, so that network jitter does not push a start into the window before."""

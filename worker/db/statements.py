@@ -1,8 +1,7 @@
-"""A statement of the hot path: compiled once for SQLite, and handed to the driver as it is.
+"""Compile a statement of the hot path once for SQLite, and hand it to the driver as it is.
 
-The few statements that every transaction of a run makes are said this way: SQLAlchemy takes some
-ten times as long to execute one as SQLite does. To PostgreSQL, whose answers take longer than that,
-SQLAlchemy says them. Knows no table.
+SQLAlchemy takes some ten times as long to execute a statement as SQLite does, so the few statements
+of every transaction go this way. PostgreSQL gets them from SQLAlchemy. Knows no table.
 """
 
 import sqlite3
@@ -26,8 +25,8 @@ class Prepared:
         self._statement = statement
 
     def __call__(self, connection: Connection, **values: object) -> Sequence[Sequence[Any]]:
-        """The rows of its result. Raises as SQLAlchemy would, and KeyError where a value is not
-        given.
+        """Return the rows of its result. Raises as SQLAlchemy would, and KeyError for a missing
+        value.
         """
         if connection.dialect.name == "sqlite":
             return self._handed(connection, values)
@@ -35,7 +34,7 @@ class Prepared:
         return result.all() if result.returns_rows else ()
 
     def _handed(self, connection: Connection, values: Mapping[str, object]) -> list[Any]:
-        """The same, from SQLite's driver."""
+        """Execute it by SQLite's own driver."""
         sql, order, fixed, moments = self._compiled
         given = {**fixed, **values}
         named = [given[name] for name in order]

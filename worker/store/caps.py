@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from worker.core.model import Cap, State
 from worker.db.schema import history, videos
-from worker.store.settle import IS_DOUBT
+from worker.store.history import IS_DOUBT
 from worker.store.statistics import IN_STATE
 
 

@@ -11,10 +11,9 @@ from sqlalchemy import Connection, select, update
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
 from worker.db.schema import history, videos
-from worker.store.history import record
+from worker.store.history import IS_OPEN_DOUBT, record
 from worker.store.queue import UNCLAIMED
 from worker.store.search import Filter
-from worker.store.settle import IS_OPEN_DOUBT
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
 """The states that ``cancel`` accepts."""

@@ -16,9 +16,8 @@ from worker.core.model import Fact, State
 from worker.core.redact import clean
 from worker.db.schema import history, videos
 from worker.store.bulk import batches
-from worker.store.history import record
+from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.queue import UNCLAIMED
-from worker.store.settle import IS_OPEN_DOUBT, open_doubts
 
 EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""

@@ -1,12 +1,35 @@
-"""Record facts in the history, one for each attempt. Does not judge them."""
+"""Record facts in the history, and read which doubts of it are open. Judges none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, and_, exists, insert, or_, select, text
 
 from worker.core.model import Fact
 from worker.db.schema import history
+
+CLOSING_FACTS = (Fact.LATE_ANSWER, Fact.FOUND, Fact.ABSENT)
+"""Facts that settle the doubt about the attempt that they name. A person who finds the job settles
+the doubts about all attempts up to then; one who gives up settles none."""
+
+IS_DOUBT = history.c.fact == text("'in_doubt'")
+"""Said as a literal, so that the partial index on doubts serves it."""
+
+_closing = history.alias()
+_closed = exists().where(
+    _closing.c.video_id == history.c.video_id,
+    _closing.c.id > history.c.id,
+    or_(
+        and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
+        and_(
+            _closing.c.attempt >= history.c.attempt,
+            _closing.c.fact == Fact.RESOLVE,
+            _closing.c.job_id.is_not(None),
+        ),
+    ),
+)
+IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
+"""A fact of the history that nothing has settled since (law 5)."""
 
 Attempt = tuple[int, int] | tuple[int, int, datetime]
 """A video's id, the number of its attempt, and its start where one is known (UTC)."""
@@ -30,3 +53,18 @@ def record(
     if rows:
         connection.execute(insert(history), rows)
     return len(rows)
+
+
+def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, set[int]]:
+    """Return the attempts of these videos whose doubt no later fact has settled (law 5)."""
+    if not video_ids:
+        return {}
+    rows = connection.execute(
+        select(history.c.video_id, history.c.attempt).where(
+            history.c.video_id.in_(video_ids), IS_OPEN_DOUBT
+        )
+    )
+    doubts: dict[int, set[int]] = {}
+    for video_id, attempt in rows:
+        doubts.setdefault(video_id, set()).add(attempt)
+    return doubts

@@ -15,9 +15,8 @@ from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, upd
 from worker.core.model import Fact, State
 from worker.db.schema import videos
 from worker.store.bulk import NewVideo, begun, insert_all, known
-from worker.store.history import record
+from worker.store.history import open_doubts, record
 from worker.store.queue import UNCLAIMED
-from worker.store.settle import open_doubts
 
 SAME_URL = "same url as a video that is there already"
 SAME_MEDIA_ID = "same media_id as a video that is there already"

@@ -1,7 +1,7 @@
-"""The queue as verbs: claim, and what lies ahead.
+"""Claim due videos, and look at what lies ahead.
 
-Knows no HTTP and no clock: moments (UTC) are arguments. Each verb is called inside a write
-transaction, so what it reads holds until it has written.
+Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write transaction, so what
+is read holds until it is written.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ _is_submitting = videos.c.state == text("'submitting'")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """What there is to do at a moment, and when there will be more (UTC)."""
+    """The work that is due at a moment, and when there will be more (UTC)."""
 
     due: bool
     next_due_at: datetime | None
@@ -54,8 +54,8 @@ def claim(
     checked_until: datetime | None,
 ) -> list[Claim]:
     """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
-    the transaction's commit puts on disk (law 1). What a 500 has turned away after
-    ``looked_up_to`` waits until it is looked up in the API's list.
+    the transaction's commit puts on disk (law 1). A video that a 500 turned away after
+    ``checked_until`` waits until it is checked against the API's list.
     """
     rows = _due(connection, limit, now, checked_until)
     if not rows:
@@ -120,7 +120,7 @@ _CLAIM = Prepared(
 def _due(
     connection: Connection, limit: int, now: datetime, checked_until: datetime | None
 ) -> list[_Due]:
-    """The next videos, walking the distinct priorities: in plain order of priority, a million rows
+    """Return the next videos, priority by priority: in plain order of priority, a million rows
     that are due later at a higher one would all be passed over at each claim.
     """
     rows: list[_Due] = []
@@ -161,8 +161,8 @@ _is_checked = or_(
     videos.c.http_status.is_distinct_from(text("500")),
     videos.c.updated_at <= bindparam("checked_until", type_=videos.c.updated_at.type),
 )
-"""Whether a video may be sent as far as its last answer goes: a 500 may have made a job after all
-(valossa-api.md, section 15, line 8).
+"""True for a video whose last answer allows to send it: a 500 may have made a job after all
+(worker/api/README.md, section 15, line 8).
 """
 
 _level = (
@@ -206,7 +206,7 @@ def _next_priority(connection: Connection, below: int | None) -> int | None:
 
 
 def ahead(connection: Connection, now: datetime, checked_until: datetime | None) -> Ahead:
-    """Whether anything may be claimed, and the next moments at which that can change."""
+    """Return whether anything may be claimed, and the next moments at which that can change."""
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
         wanted = {"level": level, "checked_until": checked_until}

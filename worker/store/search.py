@@ -23,7 +23,7 @@ from sqlalchemy import (
 from worker.core.model import State
 from worker.db.schema import Bound, history, videos
 from worker.store.bulk import batches
-from worker.store.settle import open_doubts
+from worker.store.history import open_doubts
 from worker.store.statistics import IN_STATE
 
 PAGE = 1_000

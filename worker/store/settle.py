@@ -10,16 +10,12 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    and_,
     bindparam,
     case,
-    exists,
     func,
     insert,
     null,
-    or_,
     select,
-    text,
     update,
 )
 
@@ -36,30 +32,8 @@ from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import history, videos
 from worker.db.statements import Prepared
+from worker.store.history import open_doubts
 from worker.store.queue import UNCLAIMED
-
-CLOSING_FACTS = (Fact.LATE_ANSWER, Fact.FOUND, Fact.ABSENT)
-"""Facts that settle the doubt about the attempt that they name. A person who finds the job settles
-the doubts about all attempts up to then; one who gives up settles none."""
-
-IS_DOUBT = history.c.fact == text("'in_doubt'")
-"""Said as a literal, so that the partial index on doubts serves it."""
-
-_closing = history.alias()
-_closed = exists().where(
-    _closing.c.video_id == history.c.video_id,
-    _closing.c.id > history.c.id,
-    or_(
-        and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
-        and_(
-            _closing.c.attempt >= history.c.attempt,
-            _closing.c.fact == Fact.RESOLVE,
-            _closing.c.job_id.is_not(None),
-        ),
-    ),
-)
-IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
-"""A fact of the history that nothing has settled since (law 5)."""
 
 
 def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
@@ -103,21 +77,6 @@ def _status(
         holder=_other_holder(holders, result),
         job_id=job_id,
     )
-
-
-def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, set[int]]:
-    """Return the attempts of these videos whose doubt no later fact has settled (law 5)."""
-    if not video_ids:
-        return {}
-    rows = connection.execute(
-        select(history.c.video_id, history.c.attempt).where(
-            history.c.video_id.in_(video_ids), IS_OPEN_DOUBT
-        )
-    )
-    doubts: dict[int, set[int]] = {}
-    for video_id, attempt in rows:
-        doubts.setdefault(video_id, set()).add(attempt)
-    return doubts
 
 
 def _holders(results: Sequence[Result], known: Mapping[int, Sequence[Any]]) -> dict[str, int]:

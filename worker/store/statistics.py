@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, sele
 from worker.core.model import Fact, State
 from worker.db.schema import history, videos
 from worker.store.bulk import batches
-from worker.store.settle import IS_DOUBT, open_doubts
+from worker.store.history import IS_DOUBT, open_doubts
 
 BATCH = 500
 

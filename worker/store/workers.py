@@ -17,7 +17,7 @@ ALIVE = timedelta(seconds=60)
 """The greatest age of a heartbeat. One from the future is from before a clock was set back."""
 
 FORGOTTEN = timedelta(days=1)
-"""How long a silent worker with nothing in flight is kept."""
+"""A silent worker with nothing in flight is forgotten after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""``add``: one video into the queue."""
+"""Enqueue one video: ``add``."""
 
 import argparse
 import asyncio
@@ -10,7 +10,6 @@ from sqlalchemy import Connection
 from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit
-from worker.db.database import DatabaseProblem
 from worker.settings_sources import Loaded
 from worker.store import imports
 
@@ -27,8 +26,6 @@ def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
         video_id, skipped = asyncio.run(_add(loaded, row, allow=args.allow_duplicates))
     except RejectedError as error:
         return exits.complain([str(error)], exits.USAGE)
-    except DatabaseProblem as problem:
-        return exits.no_database(problem, loaded)
     if args.json:
         output.document({"id": video_id, "skipped": skipped})
     elif video_id is not None:
@@ -43,7 +40,7 @@ def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
 async def _add(
     loaded: Loaded, row: Mapping[str, object], *, allow: bool
 ) -> tuple[int | None, str | None]:
-    """The new video's id, or why it was skipped."""
+    """Return the new video's id, or why it was skipped."""
 
     def put(connection: Connection, now: datetime) -> tuple[int | None, str | None]:
         done = (imports.add_all if allow else imports.add_new)(connection, [row], now)
