@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import database_of_an_hour_ago, open_database
 from tests.parts import add, facts, row
 from worker import wiring
-from worker.core.model import Cap, StopReason
+from worker.core.model import Cap
+from worker.core.reasons import StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.log import configure

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from worker.cli.commands.run_exit import Left, advice, of_run
-from worker.core.model import Stop, StopReason
+from worker.core.reasons import Stop, StopReason
 from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport

@@ -24,13 +24,12 @@ from worker.core.model import (
     Outcome,
     Refused,
     Released,
-    Stop,
-    StopReason,
     Throttled,
     TryLater,
     Video,
     WrongAddress,
 )
+from worker.core.reasons import Stop, StopReason
 
 ACCEPTED = Accepted("job", 200)
 REFUSED = Refused("HTTP 400: no", 400)

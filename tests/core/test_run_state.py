@@ -16,8 +16,8 @@ from worker.core.model import (
     State,
     Transition,
     Video,
-    WaitReason,
 )
+from worker.core.reasons import WaitReason
 from worker.core.run_state import Counts, RunState
 
 CLAIM = Claim(

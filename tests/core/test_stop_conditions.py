@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import START
 from worker.core.breaker import Breaker, Suspicion
 from worker.core.evidence import Resolvable
-from worker.core.model import ClaimResult, Stop, StopReason, WaitReason
+from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import (
     PATIENCE_SECONDS,

@@ -34,7 +34,8 @@ from tests.parts import (
 from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
-from worker.core.model import Cap, Stop, StopReason
+from worker.core.model import Cap
+from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.parts import DRAIN, DRAIN_ALL, RUN_SETTINGS, Worker, add, row
-from worker.core.model import StopReason
+from worker.core.reasons import StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database

@@ -7,7 +7,6 @@ from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import (
     Accepted,
     Claim,
-    ClaimResult,
     ClaimStatus,
     CoolDown,
     Expired,
@@ -21,8 +20,8 @@ from worker.core.model import (
     Start,
     Transition,
     Video,
-    WaitReason,
 )
+from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.runner.reporter import Reporter

@@ -14,7 +14,6 @@ from worker.core.model import (
     AccountRefused,
     Cap,
     Claim,
-    ClaimResult,
     CoolDown,
     Expired,
     InDoubt,
@@ -25,9 +24,9 @@ from worker.core.model import (
     State,
     Throttled,
     TryLater,
-    WaitReason,
 )
 from worker.core.pace import Brake
+from worker.core.reasons import ClaimResult, WaitReason
 from worker.db.database import Database
 from worker.db.schema import videos
 from worker.runner.model import Committed

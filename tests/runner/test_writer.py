@@ -23,8 +23,8 @@ from worker.core.model import (
     Result,
     Settlement,
     State,
-    WaitReason,
 )
+from worker.core.reasons import WaitReason
 from worker.core.run_state import RunState
 from worker.db.database import Database, DatabaseProblem
 from worker.log import Log

@@ -18,11 +18,10 @@ from worker.core.model import (
     Outcome,
     Refused,
     Released,
-    Stop,
-    StopReason,
     TryLater,
     WrongAddress,
 )
+from worker.core.reasons import Stop, StopReason
 
 CROWD = 8
 """Outcomes in a row without a clear answer that start a cool-down (law 13)."""

@@ -8,15 +8,8 @@ from dataclasses import dataclass, field
 
 from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
-from worker.core.model import (
-    Accepted,
-    Outcome,
-    Refused,
-    Released,
-    Settlement,
-    State,
-    WaitReason,
-)
+from worker.core.model import Accepted, Outcome, Refused, Released, Settlement, State
+from worker.core.reasons import WaitReason
 
 
 @dataclass(slots=True)

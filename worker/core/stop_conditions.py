@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from worker.core.model import ClaimResult, Stop, StopReason, WaitReason
+from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 
 PATIENCE_SECONDS = 60.0

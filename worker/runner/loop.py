@@ -10,7 +10,8 @@ from typing import Any
 
 from worker.api.client import Api
 from worker.core import stop_conditions
-from worker.core.model import ClaimResult, Start, Stop, StopReason, WaitReason
+from worker.core.model import Start
+from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.core.model import ClaimResult, Expired, Settlement, Stop
+from worker.core.model import Expired, Settlement
+from worker.core.reasons import ClaimResult, Stop
 from worker.core.run_state import Counts
 
 

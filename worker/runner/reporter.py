@@ -6,17 +6,8 @@ from datetime import datetime
 
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
-from worker.core.model import (
-    Accepted,
-    Claim,
-    ClaimResult,
-    CoolDown,
-    Expired,
-    Outcome,
-    Released,
-    Settlement,
-    WaitReason,
-)
+from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
+from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.redact import without_secrets
 from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem

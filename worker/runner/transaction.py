@@ -12,16 +12,8 @@ from sqlalchemy import Connection
 from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
-from worker.core.model import (
-    Cap,
-    Claim,
-    ClaimResult,
-    Invalid,
-    Result,
-    Settlement,
-    Start,
-    WaitReason,
-)
+from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start
+from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.request import problem
 from worker.runner.model import Committed
 from worker.runner.pacer import Pacer

@@ -13,7 +13,8 @@ from typing import TypeVar, cast
 from sqlalchemy import Connection
 
 from worker.clock import sleep_or_event
-from worker.core.model import ClaimResult, InDoubt, Released, Result
+from worker.core.model import InDoubt, Released, Result
+from worker.core.reasons import ClaimResult
 from worker.core.run_state import RunState
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem
 from worker.runner.model import Committed

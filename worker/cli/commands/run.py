@@ -17,7 +17,8 @@ from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run
-from worker.core.model import State, Stop, StopReason
+from worker.core.model import State
+from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable

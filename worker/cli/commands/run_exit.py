@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
 from worker.core import relocation
-from worker.core.model import StopReason
+from worker.core.reasons import StopReason
 from worker.runner.model import RunReport
 
 _KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
