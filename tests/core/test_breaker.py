@@ -114,7 +114,7 @@ class Story:
 
 
 def trusting() -> Story:
-    """A story whose breaker has seen a clear answer."""
+    """Return a story whose breaker has seen a clear answer."""
     return Story(TRUSTED)
 
 

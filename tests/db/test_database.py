@@ -39,12 +39,12 @@ def other(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def urls(connection: Connection) -> list[str]:
-    """What is in the queue."""
+    """Return the links in the queue."""
     return list(connection.execute(text("SELECT url FROM videos ORDER BY id")).scalars())
 
 
 def files(folder: Path) -> list[str]:
-    """The names in a folder."""
+    """Return the names in a folder."""
     return sorted(each.name for each in folder.iterdir())
 
 
@@ -54,7 +54,7 @@ def move(path: Path, to: Path) -> None:
 
 
 def pragmas(connection: Connection) -> tuple[str, int]:
-    """How a connection brings its commits to the disk."""
+    """Return the pragmas by which a connection brings its commits to the disk."""
     mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
     return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
 
@@ -145,7 +145,7 @@ async def test_a_result_is_handed_back(database: Database) -> None:
 
 
 async def test_a_read_sees_one_state(database: Database, plain: Plain) -> None:
-    """What somebody else commits in the middle of a read does not show in it."""
+    """A read does not show a commit that another program makes in its middle."""
 
     def twice(connection: Connection) -> tuple[list[str], list[str]]:
         before = urls(connection)
@@ -178,7 +178,7 @@ class Polls:
 async def test_a_lock_is_waited_for_and_told_once(
     path: Path, other: sqlite3.Connection, patience_seconds: float, words: list[str]
 ) -> None:
-    """A locked database is waited for, with one word at most, and only when it takes long."""
+    """A locked database is waited for, and a long wait is logged once."""
     said: list[str] = []
     polls = Polls(20, lambda: other.execute("COMMIT"))
     other.execute("BEGIN IMMEDIATE")
@@ -195,7 +195,7 @@ async def test_a_lock_is_waited_for_and_told_once(
 
 
 async def test_the_word_comes_after_the_patience(url: str, plain: Plain) -> None:
-    """Nothing is said before so much time has passed, and then what waits is named once."""
+    """A wait is logged once, after the patience has passed, with the name of the waiting work."""
     clock, said = asyncio.get_running_loop(), list[tuple[str, float]]()
 
     def waiting(purpose: str) -> None:
@@ -334,8 +334,8 @@ async def test_our_readers_do_not_wait_for_our_writer(url: str, plain: Plain) ->
 
 
 async def test_transactions_of_two_workers_do_not_mix(url: str, database: Database) -> None:
-    """What one process has read in a write transaction holds until it has written: of two that
-    both count and add, none counts what the other is about to add.
+    """A write transaction's reads hold until it has written. Of two that both count and add, none
+    counts the other's row.
     """
 
     def add_next(connection: Connection) -> None:
@@ -371,7 +371,7 @@ def _letter(path: Path) -> Path:
 
 
 def _from_the_future(path: Path) -> Path:
-    """A file whose head says that only newer programs may write it."""
+    """Make a file whose head says that only newer programs may write it."""
     content = bytearray(path.read_bytes())
     content[18] = 3
     path.write_bytes(content)
@@ -379,7 +379,7 @@ def _from_the_future(path: Path) -> Path:
 
 
 def _torn(path: Path) -> Path:
-    """A file of which only the first page is what it was."""
+    """Make a file of which only the first page is intact."""
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xaa" * (len(content) - 4096))
     return path
@@ -586,7 +586,7 @@ async def test_a_look_holds_nothing(database: Database, other: sqlite3.Connectio
 
 
 async def test_a_look_at_what_is_no_database_is_told(tmp_path: Path) -> None:
-    """The cheap look tells a trouble in the same words."""
+    """The cheap look reports a broken file in the same words."""
     async with open_database(tmp_path / "absent" / "videos.db") as database:
         with pytest.raises(DatabaseProblem, match="it cannot be opened"):
             database.data_version()
