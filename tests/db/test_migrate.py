@@ -128,7 +128,7 @@ WAKING = {
     "videos.videos_due_again",
     ".valossa_ingest_wake",
 }
-"""What a server alone has, beside its table ``commits``, and only the migrations make."""
+"""The things that only a server has and only the migrations make, beside its table ``commits``."""
 
 
 async def test_migrated_and_declared_tables_are_the_same(

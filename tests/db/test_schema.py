@@ -128,7 +128,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"request_id": ""}, "request_id_is_given"),
     ({"request_id": None}, r"videos\.request_id|null value in column .request_id"),
 ]
-"""What neither database takes."""
+"""Values that neither database takes."""
 REFUSED_BY_SQLITE: list[tuple[dict[str, Any], str]] = [
     ({"face_min_relative_height": float("inf")}, "height_is_a_share"),
     ({"face_min_relative_height": "tall"}, "cannot store TEXT value in REAL column"),
@@ -215,7 +215,7 @@ def test_what_no_datetime_can_be_is_kept_out_by_a_server(
 async def test_moments_of_any_zone_are_read_from_a_server(
     served: str, column: str, text: str, moment: datetime
 ) -> None:
-    """A moment that was let in is the same one in UTC, whatever zone the program or the server has."""
+    """A moment that was let in is the same one in UTC, whatever zone program or server has."""
     with session(served) as plain:
         plain.execute("SET timezone = 'Pacific/Kiritimati'")
         insert(plain, url="u", **{column: text})

@@ -323,7 +323,9 @@ async def test_in_a_crowd_of_doubts_try_later_costs_nothing(
 
 
 async def test_the_line_of_an_attempt_tells_it_all(database: Database, hands: Hands) -> None:
-    """The closing line of an attempt holds its whole outcome. On a full disk it is the only copy."""
+    """The closing line of an attempt holds its whole outcome: on a full disk it is the only
+    copy.
+    """
     (claim,) = await claimed(database, hands)
     async with (
         Simulator(Options(script={1: "half"})) as simulator,

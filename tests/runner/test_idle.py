@@ -30,7 +30,9 @@ class Wake:
 
 
 class Counting(selectors.DefaultSelector):
-    """A selector of an event loop that counts its sleeps and calls ``enough`` after enough of them."""
+    """A selector that counts the sleeps of an event loop and calls ``enough`` after enough of
+    them.
+    """
 
     def __init__(self) -> None:
         super().__init__()

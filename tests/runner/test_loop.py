@@ -218,7 +218,7 @@ ENDS: dict[str, tuple[str, int, int | None, bool, str | None]] = {
 async def test_an_outcome_ends_in_its_row(
     database: Database, kind: str, end: tuple[str, int, int | None, bool, str | None]
 ) -> None:
-    """After one POST the row is as the outcome table says: state, attempts, status, due_at, error."""
+    """After one POST the row has the state, attempts, status, due_at and error of its outcome."""
     await add(database, *urls(1))
     due_at = (await row(database, 1))["due_at"]
     worker = Worker(
@@ -1309,7 +1309,7 @@ async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, pl
 async def test_a_drain_does_not_wait_for_ever_for_the_disk(
     database: Database, plain: Plain
 ) -> None:
-    """A drain ends although an outcome cannot be written, and reports the database as the reason."""
+    """A drain ends although an outcome cannot be written, and names the database as the reason."""
     worker = Worker(options=DRAIN, settings=replace(RUN_SETTINGS, grace_seconds=0.1))
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
@@ -1324,7 +1324,7 @@ async def test_a_drain_does_not_wait_for_ever_for_the_disk(
 async def test_a_stop_does_not_wait_for_ever_for_a_lock(
     database: Database, url: str, in_flight: int
 ) -> None:
-    """A stop ends while another program holds the database, whether or not something is in flight."""
+    """A stop ends while another program holds the database, with or without a request in flight."""
     await add(database, *urls(1 + in_flight))
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
