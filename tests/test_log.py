@@ -68,7 +68,7 @@ def test_a_terminal_gets_colours() -> None:
 def test_what_is_below_the_level_is_not_said(
     capsys: pytest.CaptureFixture[str], level: str, heard: list[str]
 ) -> None:
-    """``log_level`` keeps quiet what nobody asked for, and nothing else."""
+    """Lines below ``log_level`` are not logged, and all others are."""
     configure(level, "json")
     log = logger()
     for speak in (log.debug, log.info, log.warning, log.error):

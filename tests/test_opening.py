@@ -133,7 +133,7 @@ async def test_an_empty_database_of_a_server_is_filled(bare: str) -> None:
 
 
 async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) -> None:
-    """A file that somebody else put there is not filled by the way."""
+    """An empty file that another program made is filled only by ``migrate``."""
     path = tmp_path / "empty.db"
     path.touch()
     with pytest.raises(DatabaseProblem) as caught:

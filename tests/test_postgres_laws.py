@@ -132,7 +132,7 @@ async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str)
 
 
 async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:
-    """A worker that stands still in a transaction loses the lock after a while."""
+    """The server ends a transaction in which a worker stands still for ten seconds."""
     async with open_database(served) as database:
 
         def limit(connection: Connection) -> str:

@@ -25,7 +25,7 @@ def settings(url: Path | str, **values: object) -> Settings:
 
 
 def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
-    """A cap that a person set is kept, and none that nobody set."""
+    """A cap in the settings is kept, and there is none without a setting."""
     assert () == wiring.caps(settings(path))
     expected = (
         Cap(name="max_per_day", most=7, window=timedelta(hours=24)),

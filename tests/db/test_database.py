@@ -61,7 +61,7 @@ def pragmas(connection: Connection) -> tuple[str, int]:
 
 @pytest.mark.usefixtures("path")
 async def test_commits_are_on_disk_on_both_connections(database: Database) -> None:
-    """Law 1: the log is written ahead, and synced at every commit, whoever writes."""
+    """Law 1: the log is written ahead, and synced at every commit, on both connections."""
     full = 2
     assert ("wal", full) == await database.read(pragmas)
     assert ("wal", full) == await database.write(pragmas, "test")
@@ -69,7 +69,7 @@ async def test_commits_are_on_disk_on_both_connections(database: Database) -> No
 
 @pytest.mark.usefixtures("remade")
 async def test_a_server_that_promises_less_is_told_to_keep_its_commits(served: str) -> None:
-    """Law 1: whatever somebody has set for the database, a commit that was told is on disk."""
+    """Law 1: a reported commit is on disk, whatever the database's own setting is."""
     name = execute(served, "SELECT current_database()")[0][0]
     execute(served, f"ALTER DATABASE {name} SET synchronous_commit = off")
     assert [("off",)] == execute(served, "SHOW synchronous_commit")
@@ -305,7 +305,7 @@ async def test_another_process_is_waited_for(path: Path) -> None:
 
 
 async def test_readers_do_not_wait_for_a_writer(url: str, plain: Plain) -> None:
-    """Whoever looks at the table is not held up by whoever writes."""
+    """A reader is not held up by a writer."""
     plain.lock()
     plain.execute("INSERT INTO videos (url) VALUES ('theirs')")
     polls = Polls(1, lambda: None)
@@ -471,14 +471,14 @@ async def test_a_wrong_password_is_told_and_not_shown(guarded: str) -> None:
 
 
 async def test_what_a_server_does_not_have_is_told_in_a_sentence(database: Database) -> None:
-    """A table that somebody has dropped is no traceback, and the next transaction works."""
+    """A dropped table is reported without a traceback, and the next transaction works."""
     with pytest.raises(DatabaseProblem, match=r"cannot be used: .*elsewhere"):
         await database.write(look_elsewhere, "test")
     assert [] == await database.write(urls, "test")
 
 
 async def test_a_user_that_may_only_look_is_told(guarded: str, served: str) -> None:
-    """A missing right is told as what it is, and what to do about it."""
+    """A missing right is reported as one, with the way out."""
     reader = make_url(guarded).username
     execute(served, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
     async with open_database(guarded) as database:
@@ -557,7 +557,7 @@ def test_a_disk_that_takes_no_more_is_told_and_may_heal(path: Path) -> None:
 async def test_text_that_is_not_utf_8_is_read_as_surrogates(
     database: Database, other: sqlite3.Connection
 ) -> None:
-    """Law 14: one such row can be told apart; it does not stop whoever reads it."""
+    """Law 14: a row of text that is not UTF-8 can be read and recognised."""
     other.execute("INSERT INTO videos (url) VALUES (CAST(X'61FF62' AS TEXT))")
     other.execute("INSERT INTO videos (url) VALUES ('äöü')")
     assert ["a\udcffb", "äöü"] == await database.read(urls)
@@ -567,7 +567,7 @@ async def test_text_that_is_not_utf_8_is_read_as_surrogates(
 async def test_the_data_version_tells_a_foreign_commit(
     database: Database, other: sqlite3.Connection
 ) -> None:
-    """A cheap look shows whether anybody has written, our own writing side included."""
+    """The data version changes with every commit, our own writing side's included."""
     seen = [database.data_version(), database.data_version()]
     other.execute("INSERT INTO videos (url) VALUES ('theirs')")
     seen += [database.data_version(), database.data_version()]
@@ -607,8 +607,8 @@ async def test_a_closed_database_can_be_used_again(path: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: bool) -> None:
-    """Laws 1 and 9: an intent in a file that nobody can open any more is no intent. Put back, it
-    is the database again, and no other was made in its place.
+    """Laws 1 and 9: every use fails while the file is away, and no other file is made or used.
+    Put back, it is the database again.
     """
     kept, others = path.with_name("kept.db"), path.with_name("others.db")
     shutil.copy(path, others)
@@ -683,7 +683,7 @@ async def test_another_schema_is_told_with_the_way_out(
 
 
 async def test_an_empty_database_has_no_tables(new: str) -> None:
-    """A database that nobody migrated is told as such."""
+    """A database that was never migrated is reported as such."""
     async with open_database(new) as database:
         problem = await database.read(schema_problem)
     assert "has no tables of this program: run valossa-ingest migrate" == problem

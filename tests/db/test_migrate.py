@@ -147,7 +147,7 @@ async def test_migrated_and_declared_tables_are_the_same(
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:
-    """Whoever runs ``migrate`` at each start loses nothing by it."""
+    """An upgrade of an up-to-date database changes nothing."""
     await add(database, "u")
     before = [await database.read(schema), await database.read(content)]
     await migrate.upgrade(database)

@@ -259,7 +259,7 @@ async def test_moments_of_any_zone_are_read_from_a_server(
     ],
 )
 def test_what_is_no_moment_is_kept_out(plain: Plain, column: str, moment: object) -> None:
-    """No column of a moment takes what would not sort or could not be read."""
+    """No column of a moment takes text that does not sort or cannot be read as one."""
     with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {column}_is_utc"):
         insert(plain, url="u", **{column: moment})
 
@@ -335,7 +335,7 @@ def test_moments_are_kept_as_they_are_and_sort_as_text(
 
 
 def test_every_moment_is_written_as_wide() -> None:
-    """A whole second sorts behind the same second of others, whoever wrote it and how."""
+    """A moment is written in UTC with six digits of fraction, a whole second too."""
     text = Moment().process_bind_param(datetime(2026, 1, 1, 14, tzinfo=zone(2)), DIALECT)
     assert "2026-01-01 12:00:00.000000" == text
 

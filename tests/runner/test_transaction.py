@@ -159,7 +159,7 @@ async def test_time_without_starts_is_no_credit(
 
 
 async def test_too_few_starts_are_waited_for(database: Database, work: QueueTransaction) -> None:
-    """A claim waits until the pace has room for half a lead."""
+    """A claim with too few starts waits until the pace has room for more."""
     await due(database, 1)
     await let_start(database, later(START, 0.09))
     expected = ClaimResult(
@@ -583,7 +583,7 @@ async def test_a_step_that_was_rolled_back_is_followed_again(
 
 
 async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands: Hands) -> None:
-    """A peek at a cool-down that ends an hour too late asks for the write lock."""
+    """A peek at a cool-down asks for the write lock when the clock was set."""
     await due(database, 1)
     work = transaction(hands.clock)
     await cool(database, later(START, 60))
@@ -685,7 +685,7 @@ async def test_a_late_answer_is_told_with_its_transition(
 async def test_without_room_leases_still_run_out(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Law 4: each transaction expires leases, whether or not it may claim."""
+    """Law 4: each transaction expires leases, even without a free slot."""
     await due(database, 2)
     await take(database, START)
     hands.pass_seconds(70)
@@ -1000,7 +1000,7 @@ async def test_a_look_tells_when_the_list_is_worth_asking_for(
 async def test_a_list_of_later_is_no_reason_beside_others(
     database: Database, asking: QueueTransaction
 ) -> None:
-    """A backoff, not a later list, is the reason to wait. The list is still read when its
+    """Beside a backoff, a later list is not the reason to wait. The list is still read when its
     moment comes.
     """
     await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)

@@ -55,13 +55,13 @@ class Told(Reporter):
         self.awaited: dict[str, asyncio.Future[Any]] = {}
 
     def settled(self, settlement: Settlement) -> None:
-        """Answer whoever enqueued the result: it is on disk."""
+        """Give the settlement to the caller that waits for it."""
         super().settled(settlement)
         if (future := self.awaited.pop(settlement.result.claim.token, None)) is not None:
             future.set_result(settlement)
 
     def lost(self, claim: Claim) -> None:
-        """Answer whoever enqueued a result that can never be written."""
+        """Give None to the caller that waits for a lost claim."""
         super().lost(claim)
         if (future := self.awaited.pop(claim.token, None)) is not None:
             future.set_result(None)

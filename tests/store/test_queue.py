@@ -22,7 +22,7 @@ LEASE_END = START + SETTINGS.lease
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
-    """Change one row as anybody could."""
+    """Change one row as any program can."""
     await database.write(
         lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
     )
