@@ -23,8 +23,8 @@ NOTICED_SECONDS = 0.02
 
 @dataclass
 class Metronome:
-    """How late this machine wakes who sleeps, in seconds: at worst, and in all. A start that it
-    held up comes later than the worker wanted, and no worker can help that.
+    """The lateness of this machine's wake-ups in seconds: the worst, and the sum. A start that
+    the machine held up comes late through no fault of the worker.
     """
 
     worst: float = 0.0

@@ -181,7 +181,7 @@ DAEMON = RunOptions(drain=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """How a test's worker is made. The dice always show ``dice``."""
+    """A test's worker. The dice always show ``dice``."""
 
     name: str = "worker-1"
     options: RunOptions = DRAIN

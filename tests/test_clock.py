@@ -7,7 +7,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_a_first_reading_tells_nothing(hands: Hands) -> None:
-    """Nobody can say whether a clock was set that was never read."""
+    """The first reading of a clock shows no step."""
     assert Steps().since(hands.wall, hands.seconds) is None
 
 
@@ -20,7 +20,7 @@ def test_a_clock_that_goes_was_not_set(hands: Hands) -> None:
 
 
 def test_a_step_is_seen_until_it_is_noted(hands: Hands) -> None:
-    """A step forward or back is told with its length, again and again, until it is noted."""
+    """A step forward or back is returned with its length, again and again, until it is noted."""
     steps = Steps()
     for step in (HOUR, -2 * HOUR):
         steps.note(hands.wall, hands.seconds)

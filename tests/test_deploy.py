@@ -1,4 +1,4 @@
-"""What the recipes promise, as far as it can be told without systemd, cron or an engine."""
+"""Hold what the recipes promise, as far as it shows without systemd, cron or an engine."""
 
 import json
 import re
@@ -22,7 +22,7 @@ SERVICES = ("valossa-ingest.service", "valossa-ingest-drain.service")
 PROGRAM = "/opt/valossa-ingest/bin/valossa-ingest"
 STATE = "/var/lib/valossa-ingest"
 LAST_WRITE_SECONDS = 5.0
-"""What a stop takes at most after the grace, where the database can be written."""
+"""The longest a stop takes after the grace, where the database can be written."""
 DOCKER_STOP_SECONDS = 10.0
 
 HARDENED = """
@@ -33,7 +33,7 @@ MemoryDenyWriteExecute=yes CapabilityBoundingSet= SystemCallArchitectures=native
 
 
 def unit(name: str) -> dict[str, dict[str, list[str]]]:
-    """A unit's sections, each name with the values that it is given, in order."""
+    """Return a unit's sections, each name with its values in order."""
     sections: dict[str, dict[str, list[str]]] = {}
     found: dict[str, list[str]] = {}
     for line in (FOLDER / name).read_text(encoding="utf-8").splitlines():
@@ -46,18 +46,18 @@ def unit(name: str) -> dict[str, dict[str, list[str]]]:
 
 
 def service(name: str) -> dict[str, list[str]]:
-    """What a unit says of its process."""
+    """Return the settings of a unit's process."""
     return unit(name)["Service"]
 
 
 def cron_line() -> str:
-    """The one line that is a job, without its five fields of time."""
+    """Return the one line that is a job, without its five fields of time."""
     (line,) = re.findall(r"^[\d*](?:\S* +){5}(.*)$", CRONTAB, re.MULTILINE)
     return str(line)
 
 
 def listed(name: str) -> list[list[str]]:
-    """The lists in square brackets after a name, in the compose file or the Dockerfile."""
+    """Return the lists in square brackets after a name in the compose file or the Dockerfile."""
     found = re.findall(rf"\b{name}:? (\[.*\])$", COMPOSE + DOCKERFILE, re.MULTILINE)
     return [re.findall(r"[^\[\]\", ]+", words) for words in found]
 
@@ -77,7 +77,7 @@ def typed() -> Iterator[tuple[str, list[str]]]:
 
 
 def variables() -> Iterator[tuple[str, dict[str, str]]]:
-    """The environment that each recipe gives the program."""
+    """Return the environment that each recipe gives the program."""
     for name in SERVICES:
         yield name, dict(line.split("=", 1) for line in service(name)["Environment"])
     for name, text, sign in (
@@ -172,7 +172,7 @@ def test_the_timer_starts_the_drain_that_ends_before_the_next_one() -> None:
 
 
 def sh(line: str, folder: Path, program: str) -> tuple[str, str]:
-    """What cron would mail of the line, and the log that it leaves, with a stand-in program."""
+    """Run the line with a stand-in program; return the text that cron mails and the log."""
     file = folder / "bin" / "valossa-ingest"
     file.parent.mkdir()
     file.write_text(f"#!/bin/sh\n{program}\n")

@@ -1,4 +1,4 @@
-"""What a run costs in ways that no noise changes: transactions and statements, not seconds."""
+"""Count what no noise changes of a run: transactions and statements, not seconds."""
 
 import sqlite3
 from dataclasses import replace
@@ -21,8 +21,8 @@ STATEMENTS = {"sqlite": 10, "postgresql": 12}
 async def test_a_thousand_videos_take_few_transactions(
     database: Database, dialect: str, slots: int, transactions: int
 ) -> None:
-    """Endings and claims no longer share a transaction, or something is asked for each video: a
-    commit for each step would be two thousand.
+    """Results and claims share transactions. A commit for each step of each video makes two
+    thousand.
     """
     await add(database, *(f"https://v.example/{number}" for number in range(VIDEOS)))
     said: list[str] = []
@@ -39,9 +39,7 @@ async def test_a_thousand_videos_take_few_transactions(
 
 
 async def test_no_statement_is_compiled_twice(path: Path) -> None:
-    """SQLite compiles a statement anew where a parameter of it bears on the choice of an index,
-    which takes ten times as long as to run it.
-    """
+    """SQLite compiles each statement once. Compiling takes ten times as long as running it."""
     compiled: list[str | None] = []
 
     def watch(_: int, first: str | None, *__: str | None) -> int:

@@ -108,7 +108,7 @@ def test_well_formed_files_are_read(
 def test_columns_are_known_before_the_first_row(
     content: bytes, expected: tuple[str, ...] | None
 ) -> None:
-    """A CSV header is told up front, so that a missing column is found before anything is read."""
+    """A CSV header is known first, and a missing column is found before any row is read."""
     assert expected == read(io.BytesIO(content)).columns
 
 

@@ -10,7 +10,7 @@ SECRET = "sk-0123456789abcdef"
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
-    """The lines of a JSON log on stderr; stdout belongs to results."""
+    """Return the lines of a JSON log on stderr; stdout belongs to results."""
     out, err = capsys.readouterr()
     assert "" == out
     return [json.loads(line) for line in err.splitlines()]
@@ -20,7 +20,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 def test_off_a_terminal_a_line_is_one_json_object(
     capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    """What collects logs can read every line by itself, with name, level and moment."""
+    """Off a terminal each line is one JSON object, with name, level and moment."""
     configure("info", form)
     logger().info(Event.RUN_STARTED, title="Ää\n🎬")
     (line,) = said(capsys)
@@ -48,7 +48,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_terminal_gets_colours() -> None:
-    """``auto`` is console, coloured, where somebody looks on."""
+    """``auto`` is console, with colours, on a terminal."""
     screen = Terminal()
     with redirect_stderr(screen):
         configure("info", "auto")
@@ -68,7 +68,7 @@ def test_a_terminal_gets_colours() -> None:
 def test_what_is_below_the_level_is_not_said(
     capsys: pytest.CaptureFixture[str], level: str, heard: list[str]
 ) -> None:
-    """``log_level`` keeps quiet what nobody asked for, and nothing else."""
+    """Lines below ``log_level`` are not logged, and all others are."""
     configure(level, "json")
     log = logger()
     for speak in (log.debug, log.info, log.warning, log.error):
@@ -77,7 +77,7 @@ def test_what_is_below_the_level_is_not_said(
 
 
 def fail() -> None:
-    """An error in a function that holds the key in a variable."""
+    """Raise an error in a function that holds the key in a variable."""
     key = SECRET
     raise ValueError(len(key))
 

@@ -22,7 +22,7 @@ KEY = Key("demo-key", "a test")
 
 
 def settings(url: Path | str, **values: object) -> Settings:
-    """Settings on one database."""
+    """Return settings on one database."""
     return Settings(database_url=str(url), **values)  # type: ignore[arg-type]
 
 
@@ -32,7 +32,7 @@ def set_schema(url: Path | str, revision: str) -> None:
 
 
 async def test_the_database_that_is_there_is_opened(path: Path) -> None:
-    """What was migrated can be used as it is, by a bare path or by a URL."""
+    """A migrated database can be used as it is, by a bare path or by a URL."""
     for spelled in (str(path), f"sqlite:///{path}", f"sqlite+aiosqlite:///{path}"):
         async with opening.existing_database(Settings(database_url=spelled)) as database:
             assert str(path) == str(database.address)
@@ -133,7 +133,7 @@ async def test_an_empty_database_of_a_server_is_filled(bare: str) -> None:
 
 
 async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) -> None:
-    """A file that somebody else put there is not filled by the way."""
+    """An empty file that another program made is filled only by ``migrate``."""
     path = tmp_path / "empty.db"
     path.touch()
     with pytest.raises(DatabaseProblem) as caught:

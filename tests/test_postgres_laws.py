@@ -23,7 +23,7 @@ from worker.wiring import CLOCK
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres.Server]:
-    """A server that a test may crash, with a migrated database."""
+    """Start a server that a test may crash, with a migrated database."""
     with postgres.own() as server:
         asyncio.run(migrate_to(server.url))
         yield server
@@ -31,21 +31,21 @@ def own() -> Iterator[postgres.Server]:
 
 @pytest.fixture
 def crashing(own: postgres.Server) -> postgres.Server:
-    """The same, with nothing in it."""
+    """Return that server with nothing in it."""
     asyncio.run(postgres.emptied(own.url))
     return own
 
 
 def urls(address: str) -> list[object]:
-    """The videos there are."""
+    """Return the links of all videos."""
     return [row["url"] for row in videos(address)]
 
 
 async def test_a_commit_that_a_crash_took_back_is_not_taken_for_done(
     crashing: postgres.Server,
 ) -> None:
-    """A crash gives the numbers of transactions that were not on disk to others: whoever asks by
-    number alone hears that an intent is on disk that is not, sends it, and so does another.
+    """A commit that a crash took back counts as not done, although its transaction number is
+    now another's.
     """
     async with passage(crashing.url) as way, open_database(way.url) as database:
         await add(database, "before")
@@ -64,7 +64,9 @@ async def test_a_commit_that_a_crash_took_back_is_not_taken_for_done(
 
 
 async def claimed(address: str, name: str) -> list[int]:
-    """The videos that a worker of this name takes, one after the other until there are none."""
+    """Claim one after the other as a worker of this name until nothing is due, and return the
+    ids.
+    """
     taken: list[int] = []
     async with open_database(address) as database:
         while claims := await take(database, CLOCK.now(), worker=name):
@@ -73,7 +75,7 @@ async def claimed(address: str, name: str) -> list[int]:
 
 
 async def test_workers_that_claim_at_once_share_no_video(served: str) -> None:
-    """Two workers take the same video, and both send it."""
+    """Workers that claim at the same time never take the same video."""
     async with open_database(served) as database:
         await add(database, *map(str, range(100)))
     taken = await asyncio.gather(*(claimed(served, f"worker-{number}") for number in range(4)))
@@ -82,7 +84,7 @@ async def test_workers_that_claim_at_once_share_no_video(served: str) -> None:
 
 
 async def starts(address: str, name: str) -> int:
-    """How many starts a worker of this name gets, where one may be in a quarter of an hour."""
+    """Return the number of starts that a worker of this name gets at one start per 15 minutes."""
     async with open_database(address) as database:
         await database.read(lambda _: None)
         clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
@@ -92,7 +94,7 @@ async def starts(address: str, name: str) -> int:
 
 
 async def test_workers_that_look_at_once_share_one_pace(served: str) -> None:
-    """Law 10: each takes the next start for its own, and all send at once."""
+    """Law 10: workers that claim at the same time share one pace."""
     async with open_database(served) as database:
         await add(database, *(f"https://videos.example/{n}.mp4" for n in range(8)))
         await let_start(database, database.now() - timedelta(seconds=1))
@@ -102,9 +104,7 @@ async def test_workers_that_look_at_once_share_one_pace(served: str) -> None:
 
 @pytest.mark.parametrize("role", ["write", "read"])
 async def test_commits_are_on_disk_whatever_the_default_is(served: str, role: str) -> None:
-    """Law 1: an intent is lost by a power cut after its request, because somebody has made the
-    database fast.
-    """
+    """Law 1: a commit is on disk whatever the server's default for synchronous_commit is."""
     name = make_url(served).database
     careless = make_url(served).update_query_dict({"synchronous_commit": "off"})
     execute(served, f"ALTER DATABASE {name} SET synchronous_commit = off")
@@ -119,8 +119,8 @@ async def test_commits_are_on_disk_whatever_the_default_is(served: str, role: st
 
 
 async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str) -> None:
-    """A forgotten session of another program stops every worker, or its video is sent as it was
-    before the change.
+    """A row that another program is changing is passed over, and claimed as it is after the
+    change.
     """
     async with open_database(served) as database, stepping(served) as other:
         await add(database, "theirs", "ours")
@@ -132,7 +132,7 @@ async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str)
 
 
 async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:
-    """A worker that stands still in a transaction keeps all others from the queue for ever."""
+    """The server ends a transaction in which a worker stands still for ten seconds."""
     async with open_database(served) as database:
 
         def limit(connection: Connection) -> str:
@@ -144,7 +144,7 @@ async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:
 
 @asynccontextmanager
 async def stepping(address: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session of another program."""
+    """Open a session of another program."""
     connection = await asyncpg.connect(address)
     yield connection
     await connection.close()

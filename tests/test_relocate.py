@@ -62,7 +62,7 @@ class Cut(Database):
 
 
 def cut(url: Path | str) -> Cut:
-    """The database of a path or an address."""
+    """Return the database of a path or an address, to be cut off after so many writes."""
     return Cut(str(url), dice=lambda: 0.5, now=CLOCK.now, waiting=lambda _: None)
 
 
@@ -78,7 +78,7 @@ class Bench:
     meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def move(self) -> Move:
-        """A move, as a process begins it."""
+        """Return a move, as a process begins it."""
         return Move(
             source=self.source,
             target=self.target,
@@ -102,7 +102,7 @@ class Bench:
         return await self.move().run()
 
     async def marks(self) -> tuple[str | None, str | None]:
-        """What stands on both."""
+        """Return the marks on both databases."""
         source, target = [await each.read(shared_state.read) for each in (self.source, self.target)]
         return source.moved_to, target.moved_to
 
@@ -125,13 +125,13 @@ async def fill(database: Database, count: int) -> None:
 
 @pytest.fixture
 def old(migrated: Path, tmp_path: Path) -> Path:
-    """A migrated file."""
+    """Make a migrated file."""
     return Path(shutil.copy(migrated, tmp_path / "old.db"))
 
 
 @pytest.fixture
 async def bench(old: Path, url: str, hands: Hands) -> AsyncIterator[Bench]:
-    """A queue in a file, and an empty one of either kind."""
+    """Make a queue in a file, and an empty one of either kind."""
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(cut(old))
         target = await stack.enter_async_context(cut(url))

@@ -21,12 +21,12 @@ KEY = Key("demo-key", "a test")
 
 
 def settings(url: Path | str, **values: object) -> Settings:
-    """Settings on one database."""
+    """Return settings on one database."""
     return Settings(database_url=str(url), **values)  # type: ignore[arg-type]
 
 
 def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
-    """A cap that a person set is kept, and none that nobody set."""
+    """A cap in the settings is kept, and there is none without a setting."""
     assert () == wiring.caps(settings(path))
     expected = (
         Cap(name="max_per_day", most=7, window=timedelta(hours=24)),
@@ -51,7 +51,7 @@ async def test_the_parts_run_together(url: str) -> None:
 
 
 async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
-    """Workers whose machines have different clocks have different ideas of what is due."""
+    """A run goes by the time of its queue, whatever this machine's clock says."""
     async with Simulator(Options()) as simulator, database_of_an_hour_ago(path) as database:
         await add(database, "https://example.org/1.mp4", due_at=CLOCK.now())
         chosen = settings(path, api_url=simulator.url, rate=1_000)
@@ -62,13 +62,13 @@ async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
 
 
 def _language(body: object) -> object:
-    """The language in the body of a request."""
+    """Return the language in the body of a request."""
     assert isinstance(body, dict)
     return body["media"]["language"]
 
 
 async def drained(url: Path | str, imitation: Options, **values: object) -> dict[str, object]:
-    """What a drain with these settings makes of the first video."""
+    """Drain with these settings and return the row of the first video."""
     configure("error", "json")
     async with Simulator(imitation) as simulator, open_database(url) as database:
         chosen = settings(url, api_url=simulator.url, rate=1_000, **values)
@@ -89,7 +89,7 @@ async def drained(url: Path | str, imitation: Options, **values: object) -> dict
 async def test_a_doubt_is_repeated_only_where_the_settings_say_so(
     url: str, on_doubt: str, settle: float, state: str
 ) -> None:
-    """What may buy twice happens by the setting alone, and after its time alone."""
+    """A doubt is sent again by the setting alone, and after its time alone."""
     async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4", state="in_doubt", claims=1, attempts=1)
     chosen = {"on_doubt": on_doubt, "doubt_settle_seconds": settle}
@@ -102,7 +102,7 @@ async def test_a_doubt_is_repeated_only_where_the_settings_say_so(
 async def test_attempts_and_backoff_are_those_of_the_settings(
     url: str, max_attempts: int, state: str, wait: float | None
 ) -> None:
-    """How often a video is tried, and how long it waits, is what a person set."""
+    """A video is tried as often, and waits as long, as the settings say."""
     async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
     began = wiring.CLOCK.now()
@@ -125,7 +125,7 @@ async def test_attempts_and_backoff_are_those_of_the_settings(
 async def test_the_margin_of_signed_links_is_that_of_the_settings(
     url: str, margin: float, state: str
 ) -> None:
-    """How long a link must live is looked at again before a send, by the setting."""
+    """A signed link's remaining life is checked before a send against the setting."""
     end = int((wiring.CLOCK.now() + timedelta(hours=1)).timestamp())
     async with open_database(url) as database:
         await add(database, f"https://example.org/a.mp4?AWSAccessKeyId=A&Expires={end}")
@@ -133,7 +133,7 @@ async def test_the_margin_of_signed_links_is_that_of_the_settings(
 
 
 async def test_the_timeout_is_that_of_the_settings(url: str) -> None:
-    """An answer is waited for as long as a person set, and no longer."""
+    """An answer is waited for exactly as long as the settings say."""
     async with open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
     options = Options(script={1: "stall"})
@@ -144,7 +144,7 @@ async def test_the_timeout_is_that_of_the_settings(url: str) -> None:
 
 
 async def served(url: Path | str) -> None:
-    """A daemon that submits one video and is stopped."""
+    """Run a daemon until it has submitted one video, and stop it."""
     configure("warning", "json")
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, "https://example.org/a.mp4")
@@ -158,7 +158,7 @@ async def served(url: Path | str) -> None:
 
 
 async def test_a_daemon_shows_a_sign_of_life_beside_its_database(path: Path) -> None:
-    """Whoever watches the daemon can tell that its loop turns; a drain leaves nothing behind."""
+    """A daemon touches its heartbeat file beside the database; a drain leaves nothing behind."""
     alive = wiring.heartbeat_of(path)
     async with open_database(path) as database:
         await add(database, "https://example.org/first.mp4")
@@ -171,7 +171,7 @@ async def test_a_daemon_shows_a_sign_of_life_beside_its_database(path: Path) -> 
 async def test_a_sign_of_life_that_cannot_be_written_stops_nothing(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A full or read-only folder costs a log line, not the run."""
+    """A heartbeat file that cannot be written costs a log line, not the run."""
     wiring.heartbeat_of(path).symlink_to(tmp_path / "missing" / "alive")
     await served(path)
     assert "heartbeat_failed" in capsys.readouterr().err

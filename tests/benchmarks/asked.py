@@ -25,7 +25,7 @@ def status(connection: Connection) -> None:
 
 
 def left(connection: Connection) -> None:
-    """What a drain counts when it is over."""
+    """Return the counts of a finished drain."""
     statistics.due(connection, statistics.in_state(connection, State.PENDING), NOW)
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: a command line, a look at the tables, a server beside it.
+"""Share what the tests of the commands need: a command line, SQL on the tables, a server.
 
 Commands are called as the program calls them, and each makes and ends its own event loop; so the
 imitation of the API runs in a thread of its own.
@@ -31,14 +31,14 @@ CHECKOUT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Said:
-    """What a command did: its exit code, and what it said on stdout and on stderr."""
+    """The result of a command: its exit code and its text on stdout and on stderr."""
 
     code: int
     out: str
     err: str
 
     def json(self) -> Any:  # noqa: ANN401 - as free as JSON is
-        """The document on stdout."""
+        """Return the JSON document on stdout."""
         return json.loads(self.out)
 
     def pairs(self) -> dict[str, str]:
@@ -47,7 +47,7 @@ class Said:
         return {name.strip(): value.strip() for name, value in lines}
 
     def rows(self) -> list[list[str]]:
-        """A table on stdout, with its head."""
+        """Return the table on stdout, with its head."""
         return [line.split("\t") for line in self.out.splitlines()]
 
 
@@ -75,7 +75,7 @@ class Cli:
         return str(address_of(self.url))
 
     def bare(self, *arguments: object, **environment: str) -> Said:
-        """The command line as it is written."""
+        """Run the command line as it is written."""
         self.capsys.readouterr()
         try:
             code = run([*map(str, arguments)], {**self.environment, **environment})
@@ -90,7 +90,7 @@ class Cli:
         return [row[0] if len(row) == 1 else row for row in rows]
 
     def insert(self, **columns: object) -> int:
-        """A row as any program may insert one; its id."""
+        """Insert a row as any program may, and return its id."""
         (number,) = self.sql("SELECT coalesce(max(id), 0) + 1 FROM videos")
         self.insert_many([{"url": f"https://example.org/{number}.mp4", **columns}])
         assert isinstance(number, int)
@@ -110,19 +110,19 @@ class Cli:
 
 @pytest.fixture
 def cli(url: str, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line on a migrated database."""
+    """Return the command line on a migrated database."""
     return Cli(url, capsys)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line where no file is yet."""
+    """Return the command line where no file is yet."""
     return Cli(str(tmp_path / "fresh" / "videos.db"), capsys)
 
 
 @pytest.fixture
 def empty(bare: str, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """The command line on a server's database in which nothing is yet."""
+    """Return the command line on a server's database that is still empty."""
     return Cli(bare, capsys)
 
 
@@ -200,14 +200,14 @@ class Screen:
 
 
 def surroundings() -> dict[str, str]:
-    """The variables of this process, without those that change the program or its Python."""
+    """Return the variables of this process, without those that change the program or its Python."""
     ours = ("WORKER_", "VALOSSA_", "PYTHON")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 @pytest.fixture
 def screen() -> Iterator[Callable[..., Screen]]:
-    """A way to start the program on a terminal."""
+    """Yield a function that starts the program on a terminal."""
     with ExitStack() as stack:
 
         def start(*arguments: object, columns: int = 200) -> Screen:
@@ -238,13 +238,13 @@ class Beside:
 
 @pytest.fixture
 def beside() -> Callable[[Options], Beside]:
-    """A way to run an imitation of the API beside a command."""
+    """Return a context manager that runs an imitation of the API beside a command."""
     return Beside
 
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Callable[..., Path]:
-    """A way to write a list: lines of text, and bytes as they are; its path."""
+    """Return a function that writes a list from lines of text and bytes, and returns its path."""
 
     def write(*lines: str | bytes, name: str = "list.csv") -> Path:
         file = tmp_path / name

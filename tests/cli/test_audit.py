@@ -159,7 +159,7 @@ def test_a_second_job_is_cancelled_where_it_is_agreed_to(cli: Cli, beside: Start
 
 
 def test_a_second_job_that_is_finished_is_only_told(cli: Cli, beside: Start) -> None:
-    """What is analysed already cannot be taken back, and the API is not asked to."""
+    """A finished analysis cannot be taken back, and the API is not asked to."""
     given = Options(keys=frozenset({KEY}), finished_share=1)
     with beside(given) as simulator:
         twice(cli, simulator)

@@ -342,7 +342,7 @@ def test_a_list_as_json_has_every_column(cli: Cli, dialect: str) -> None:
 def test_a_list_is_narrowed_by_the_shared_filters(
     cli: Cli, words: tuple[str, ...], found: list[str]
 ) -> None:
-    """What a person asks for is what is shown, and % and _ are letters."""
+    """The filters select exactly what was asked for, and % and _ are letters."""
     in_each_state(cli)
     cli.sql("UPDATE videos SET updated_at = '2026-01-01 11:59:59' WHERE id = 1")
     cli.sql("UPDATE videos SET updated_at = '2026-01-01 12:00:00' WHERE id = 2")
@@ -435,7 +435,7 @@ def test_a_name_of_several_shows_them_all(cli: Cli) -> None:
 
 
 def test_a_story_is_told_in_order(cli: Cli) -> None:
-    """What happened to a video, when, by whom, and with which answer."""
+    """The history of a video shows each event, its time, its author and the answer."""
     cli.insert(state="failed", error="HTTP 400: bad language", http_status=400, claims=2)
     tell(cli, 1, 1, "try_later", http_status=503, message="busy")
     tell(cli, 1, 2, "refused", http_status=400, message="bad language")
@@ -511,7 +511,9 @@ def test_a_doubt_that_was_given_up_is_not_retried_by_a_plain_word(cli: Cli) -> N
 
 
 def test_the_request_is_shown_as_it_would_be_sent(cli: Cli, beside: Start) -> None:
-    """What show prints is what the API gets, with the defaults, and without the key."""
+    """The body that show prints is the one that the API gets, with the defaults and without the
+    key.
+    """
     cli.insert(
         url="https://e.org/a.mp4",
         media_id="talk-1",
@@ -668,7 +670,7 @@ def test_a_person_is_asked_before_many(
 
 
 def test_ctrl_c_at_a_question_changes_nothing(cli: Cli, screen: Callable[..., Screen]) -> None:
-    """Who hesitates and leaves has left: exit 130, and no row is different."""
+    """A person who does not confirm leaves with exit 130, and no row is different."""
     many(cli, 12)
     program = screen("retry", "--state", "failed", "--database", cli.url)
     program.wait_for("retry 12 videos? [y/N] ")

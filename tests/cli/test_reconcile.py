@@ -89,7 +89,7 @@ def test_nothing_in_doubt_asks_nobody(cli: Cli, beside: Start, words: tuple[str,
 
 
 def test_a_job_that_the_list_shows_is_found(cli: Cli, beside: Start) -> None:
-    """What was bought and then lost on the way is submitted, and the doubt is gone."""
+    """A bought video whose answer was lost is submitted, and the doubt is gone."""
     with beside(options()) as simulator:
         job = buy(cli, simulator)
         lose(cli, 1)

@@ -99,7 +99,7 @@ class Story:
 
     @property
     def room(self) -> int:
-        """How many requests may be in flight when none is."""
+        """Return how many requests may be in flight when none is."""
         return self.breaker.free_slots(0, SLOTS)
 
     @property
@@ -113,7 +113,7 @@ class Story:
 
 
 def trusting() -> Story:
-    """A story whose breaker has seen a clear answer."""
+    """Return a story whose breaker has seen a clear answer."""
     return Story(TRUSTED)
 
 
@@ -276,7 +276,7 @@ def test_law_8_a_cleared_video_confirms_nothing() -> None:
 
 
 def test_law_8_after_a_stop_no_video_is_known_any_more() -> None:
-    """What was cleared under the old key is asked again under the new one."""
+    """A video cleared under the old key is asked again under the new one."""
     story = trusting()
     story.end(ACCOUNT, video_id=1)
     story.end(ACCEPTED)
@@ -416,7 +416,7 @@ def test_law_13_one_probe_at_a_time() -> None:
 
 
 def test_law_13_endings_of_the_same_flight_add_nothing() -> None:
-    """What ends while the cool-down lasts was sent before it, and does not make it longer."""
+    """An attempt that ends during the cool-down was sent before it, and does not make it longer."""
     story = Story(TRUSTED)
     story.end_all([LOST] * 8)
     until = story.breaker.cool_until
@@ -545,7 +545,7 @@ def test_own_values_and_digits_make_no_difference(
 
 
 def test_somebody_elses_value_makes_a_difference() -> None:
-    """What differs, and is not the row's own, makes two messages."""
+    """Messages that differ in a value that is not the row's own are two."""
     story = trusting()
     for number in range(2 * EQUAL_REFUSALS):
         story.end(Refused(f"HTTP 400: bad {'x' * number}", 400), own=("y",))

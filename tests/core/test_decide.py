@@ -63,7 +63,7 @@ AROUND = st.sampled_from(EVERY_CIRCUMSTANCE)
 
 
 def claim(attempts: int = 0) -> Claim:
-    """A claim on a video that has spent ``attempts`` so far."""
+    """Return a claim on a video that has spent ``attempts`` so far."""
     return Claim(
         video_id=1,
         video=Video(url="https://host.example/v.mp4"),
@@ -76,13 +76,13 @@ def claim(attempts: int = 0) -> Claim:
 
 
 def name(outcome: Outcome) -> str:
-    """An outcome as the id of a test."""
+    """Return the id of a test for an outcome."""
     unspent = isinstance(outcome, TryLater) and not outcome.spent
     return f"{outcome.fact}-unspent" if unspent else str(outcome.fact)
 
 
 def in_seconds(seconds: float) -> datetime:
-    """That many seconds from now."""
+    """Return the moment that many seconds from now."""
     return NOW + timedelta(seconds=seconds)
 
 
@@ -170,7 +170,7 @@ TABLE: list[tuple[Outcome, int, ClaimStatus, Transition]] = [
 def test_every_ending_has_its_transition(
     outcome: Outcome, attempts: int, around: ClaimStatus, expected: Transition
 ) -> None:
-    """An attempt's ending moves its video as design.md, section 4, says."""
+    """The result of an attempt moves its video as `README.md, What an answer means` says."""
     assert expected == decide(claim(attempts), outcome, around, NOW, HALF, POLICY)
 
 

@@ -23,7 +23,7 @@ def test_what_happens_later_is_no_outcome() -> None:
 
 
 def test_the_request_columns_are_those_of_new_job() -> None:
-    """What a row can say to the API is what design.md, section 5, lists, in its order."""
+    """The columns of a request are those of `README.md, Your data`, in their order."""
     expected = (
         "url",
         "media_id",
@@ -46,7 +46,7 @@ def test_a_video_needs_only_its_url() -> None:
 
 
 def test_the_states_are_those_of_the_tables() -> None:
-    """A state is stored under the name that design.md, section 2, gives it."""
+    """A state is stored under its name in `README.md, The life of a video`."""
     expected = ["pending", "submitting", "submitted", "failed", "in_doubt", "cancelled"]
     assert expected == [str(state) for state in State]
 

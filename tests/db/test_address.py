@@ -44,7 +44,7 @@ def test_a_url_or_a_path_names_a_file(url: str, path: Path) -> None:
     ],
 )
 def test_what_names_no_file_is_refused(url: str, why: str) -> None:
-    """A mistyped setting is told with what was written, and makes no file elsewhere."""
+    """A mistyped setting is reported as it was written, and makes no file elsewhere."""
     with pytest.raises(DatabaseProblem, match=re.escape(why)) as raised:
         address_of(url)
     assert repr(url) in str(raised.value)

@@ -13,7 +13,7 @@ import pytest
 
 
 def connection(path: Path) -> aiosqlite.Connection:
-    """A connection to a file, made as the program makes it."""
+    """Open a connection to a file as the program does."""
     return aiosqlite.Connection(partial(sqlite3.connect, path), iter_chunk_size=1)
 
 

@@ -39,12 +39,12 @@ def other(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def urls(connection: Connection) -> list[str]:
-    """What is in the queue."""
+    """Return the links in the queue."""
     return list(connection.execute(text("SELECT url FROM videos ORDER BY id")).scalars())
 
 
 def files(folder: Path) -> list[str]:
-    """The names in a folder."""
+    """Return the names in a folder."""
     return sorted(each.name for each in folder.iterdir())
 
 
@@ -54,14 +54,14 @@ def move(path: Path, to: Path) -> None:
 
 
 def pragmas(connection: Connection) -> tuple[str, int]:
-    """How a connection brings its commits to the disk."""
+    """Return the pragmas by which a connection brings its commits to the disk."""
     mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
     return mode, connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
 
 
 @pytest.mark.usefixtures("path")
 async def test_commits_are_on_disk_on_both_connections(database: Database) -> None:
-    """Law 1: the log is written ahead, and synced at every commit, whoever writes."""
+    """Law 1: the log is written ahead, and synced at every commit, on both connections."""
     full = 2
     assert ("wal", full) == await database.read(pragmas)
     assert ("wal", full) == await database.write(pragmas, "test")
@@ -69,7 +69,7 @@ async def test_commits_are_on_disk_on_both_connections(database: Database) -> No
 
 @pytest.mark.usefixtures("remade")
 async def test_a_server_that_promises_less_is_told_to_keep_its_commits(served: str) -> None:
-    """Law 1: whatever somebody has set for the database, a commit that was told is on disk."""
+    """Law 1: a reported commit is on disk, whatever the database's own setting is."""
     name = execute(served, "SELECT current_database()")[0][0]
     execute(served, f"ALTER DATABASE {name} SET synchronous_commit = off")
     assert [("off",)] == execute(served, "SHOW synchronous_commit")
@@ -145,7 +145,7 @@ async def test_a_result_is_handed_back(database: Database) -> None:
 
 
 async def test_a_read_sees_one_state(database: Database, plain: Plain) -> None:
-    """What somebody else commits in the middle of a read does not show in it."""
+    """A read does not show a commit that another program makes in its middle."""
 
     def twice(connection: Connection) -> tuple[list[str], list[str]]:
         before = urls(connection)
@@ -178,7 +178,7 @@ class Polls:
 async def test_a_lock_is_waited_for_and_told_once(
     path: Path, other: sqlite3.Connection, patience_seconds: float, words: list[str]
 ) -> None:
-    """A locked database is waited for, with one word at most, and only when it takes long."""
+    """A locked database is waited for, and a long wait is logged once."""
     said: list[str] = []
     polls = Polls(20, lambda: other.execute("COMMIT"))
     other.execute("BEGIN IMMEDIATE")
@@ -195,7 +195,7 @@ async def test_a_lock_is_waited_for_and_told_once(
 
 
 async def test_the_word_comes_after_the_patience(url: str, plain: Plain) -> None:
-    """Nothing is said before so much time has passed, and then what waits is named once."""
+    """A wait is logged once, after the patience has passed, with the name of the waiting work."""
     clock, said = asyncio.get_running_loop(), list[tuple[str, float]]()
 
     def waiting(purpose: str) -> None:
@@ -305,7 +305,7 @@ async def test_another_process_is_waited_for(path: Path) -> None:
 
 
 async def test_readers_do_not_wait_for_a_writer(url: str, plain: Plain) -> None:
-    """Whoever looks at the table is not held up by whoever writes."""
+    """A reader is not held up by a writer."""
     plain.lock()
     plain.execute("INSERT INTO videos (url) VALUES ('theirs')")
     polls = Polls(1, lambda: None)
@@ -334,8 +334,8 @@ async def test_our_readers_do_not_wait_for_our_writer(url: str, plain: Plain) ->
 
 
 async def test_transactions_of_two_workers_do_not_mix(url: str, database: Database) -> None:
-    """What one process has read in a write transaction holds until it has written: of two that
-    both count and add, none counts what the other is about to add.
+    """A write transaction's reads hold until it has written. Of two that both count and add, none
+    counts the other's row.
     """
 
     def add_next(connection: Connection) -> None:
@@ -371,7 +371,7 @@ def _letter(path: Path) -> Path:
 
 
 def _from_the_future(path: Path) -> Path:
-    """A file whose head says that only newer programs may write it."""
+    """Make a file whose head says that only newer programs may write it."""
     content = bytearray(path.read_bytes())
     content[18] = 3
     path.write_bytes(content)
@@ -379,7 +379,7 @@ def _from_the_future(path: Path) -> Path:
 
 
 def _torn(path: Path) -> Path:
-    """A file of which only the first page is what it was."""
+    """Make a file of which only the first page is intact."""
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xaa" * (len(content) - 4096))
     return path
@@ -471,14 +471,14 @@ async def test_a_wrong_password_is_told_and_not_shown(guarded: str) -> None:
 
 
 async def test_what_a_server_does_not_have_is_told_in_a_sentence(database: Database) -> None:
-    """A table that somebody has dropped is no traceback, and the next transaction works."""
+    """A dropped table is reported without a traceback, and the next transaction works."""
     with pytest.raises(DatabaseProblem, match=r"cannot be used: .*elsewhere"):
         await database.write(look_elsewhere, "test")
     assert [] == await database.write(urls, "test")
 
 
 async def test_a_user_that_may_only_look_is_told(guarded: str, served: str) -> None:
-    """A missing right is told as what it is, and what to do about it."""
+    """A missing right is reported as one, with the way out."""
     reader = make_url(guarded).username
     execute(served, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
     async with open_database(guarded) as database:
@@ -557,7 +557,7 @@ def test_a_disk_that_takes_no_more_is_told_and_may_heal(path: Path) -> None:
 async def test_text_that_is_not_utf_8_is_read_as_surrogates(
     database: Database, other: sqlite3.Connection
 ) -> None:
-    """Law 14: one such row can be told apart; it does not stop whoever reads it."""
+    """Law 14: a row of text that is not UTF-8 can be read and recognised."""
     other.execute("INSERT INTO videos (url) VALUES (CAST(X'61FF62' AS TEXT))")
     other.execute("INSERT INTO videos (url) VALUES ('äöü')")
     assert ["a\udcffb", "äöü"] == await database.read(urls)
@@ -567,7 +567,7 @@ async def test_text_that_is_not_utf_8_is_read_as_surrogates(
 async def test_the_data_version_tells_a_foreign_commit(
     database: Database, other: sqlite3.Connection
 ) -> None:
-    """A cheap look shows whether anybody has written, our own writing side included."""
+    """The data version changes with every commit, our own writing side's included."""
     seen = [database.data_version(), database.data_version()]
     other.execute("INSERT INTO videos (url) VALUES ('theirs')")
     seen += [database.data_version(), database.data_version()]
@@ -586,7 +586,7 @@ async def test_a_look_holds_nothing(database: Database, other: sqlite3.Connectio
 
 
 async def test_a_look_at_what_is_no_database_is_told(tmp_path: Path) -> None:
-    """The cheap look tells a trouble in the same words."""
+    """The cheap look reports a broken file in the same words."""
     async with open_database(tmp_path / "absent" / "videos.db") as database:
         with pytest.raises(DatabaseProblem, match="it cannot be opened"):
             database.data_version()
@@ -607,8 +607,8 @@ async def test_a_closed_database_can_be_used_again(path: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: bool) -> None:
-    """Laws 1 and 9: an intent in a file that nobody can open any more is no intent. Put back, it
-    is the database again, and no other was made in its place.
+    """Laws 1 and 9: every use fails while the file is away, and no other file is made or used.
+    Put back, it is the database again.
     """
     kept, others = path.with_name("kept.db"), path.with_name("others.db")
     shutil.copy(path, others)
@@ -683,7 +683,7 @@ async def test_another_schema_is_told_with_the_way_out(
 
 
 async def test_an_empty_database_has_no_tables(new: str) -> None:
-    """A database that nobody migrated is told as such."""
+    """A database that was never migrated is reported as such."""
     async with open_database(new) as database:
         problem = await database.read(schema_problem)
     assert "has no tables of this program: run valossa-ingest migrate" == problem

@@ -48,8 +48,8 @@ def catalogue(connection: Connection) -> dict[str, tuple[object, ...]]:
 
 
 def schema(connection: Connection) -> dict[str, object]:
-    """What was made in the database, each thing with what makes it what it is: of a file the SQL,
-    with no more space than needed.
+    """Return everything made in the database with its definition: for a file, the SQL without extra
+    space.
     """
     if connection.dialect.name == "postgresql":
         return dict(catalogue(connection))
@@ -63,7 +63,7 @@ def _normalised(sql: str) -> str:
 
 
 def content(connection: Connection) -> list[object]:
-    """What stands in the tables."""
+    """Return the rows of the tables."""
     tables = ("videos", "history", "account", "workers", "alembic_version")
     return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables]
 
@@ -128,7 +128,7 @@ WAKING = {
     "videos.videos_due_again",
     ".valossa_ingest_wake",
 }
-"""What a server alone has, beside its table ``commits``, and only the migrations make."""
+"""The things that only a server has and only the migrations make, beside its table ``commits``."""
 
 
 async def test_migrated_and_declared_tables_are_the_same(
@@ -147,7 +147,7 @@ async def test_migrated_and_declared_tables_are_the_same(
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:
-    """Whoever runs ``migrate`` at each start loses nothing by it."""
+    """An upgrade of an up-to-date database changes nothing."""
     await add(database, "u")
     before = [await database.read(schema), await database.read(content)]
     await migrate.upgrade(database)
@@ -195,7 +195,7 @@ async def test_two_programs_that_make_one_database_make_it_once(new: str) -> Non
 
 @pytest.mark.usefixtures("remade")
 async def test_a_revision_that_nobody_knows_is_named(url: str, database: Database) -> None:
-    """A database that something else has marked is left as it is, and the way out is said."""
+    """A database with an unknown revision is left as it is, and the error says the way out."""
     execute(url, "UPDATE alembic_version SET version_num = '0000'")
     before = [await database.read(schema), await database.read(content)]
     with pytest.raises(DatabaseProblem, match=re.escape(str(database.address))) as told:
@@ -206,7 +206,7 @@ async def test_a_revision_that_nobody_knows_is_named(url: str, database: Databas
 
 
 async def test_a_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """A folder that is not there is told as such, with the path that was meant."""
+    """A missing folder is reported with the path that was meant."""
     path = tmp_path / "absent" / "videos.db"
     async with open_database(path) as database:
         with pytest.raises(DatabaseProblem, match=re.escape(str(path))):

@@ -27,7 +27,7 @@ MOMENTS = ("due_at", "lease_until", "created_at", "updated_at", "submitted_at")
 
 @pytest.fixture(scope="module")
 def scratch() -> Iterator[sqlite3.Connection]:
-    """The tables in memory."""
+    """Return the tables in memory."""
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
         metadata.create_all(connection)
@@ -70,7 +70,7 @@ async def test_a_url_alone_makes_a_row_that_the_worker_sends(
 
 
 def test_every_row_has_a_request_id_of_its_own(plain: Plain) -> None:
-    """What identifies a request at the API is random for each row."""
+    """Each row's request id is random."""
     plain.execute("INSERT INTO videos (url) VALUES ('a'), ('b')")
     insert(plain, url="https://example.org/a.mp4")
     ids = [request_id for (request_id,) in plain.execute("SELECT request_id FROM videos")]
@@ -128,7 +128,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"request_id": ""}, "request_id_is_given"),
     ({"request_id": None}, r"videos\.request_id|null value in column .request_id"),
 ]
-"""What neither database takes."""
+"""Values that neither database takes."""
 REFUSED_BY_SQLITE: list[tuple[dict[str, Any], str]] = [
     ({"face_min_relative_height": float("inf")}, "height_is_a_share"),
     ({"face_min_relative_height": "tall"}, "cannot store TEXT value in REAL column"),
@@ -195,7 +195,7 @@ def test_what_is_of_another_type_is_kept_out_by_a_server(
 def test_what_no_datetime_can_be_is_kept_out_by_a_server(
     served: str, column: str, moment: str
 ) -> None:
-    """A moment that the driver cannot read would stop whoever reads the row."""
+    """A server refuses a moment that the driver cannot read."""
     with session(served) as plain:
         with pytest.raises(asyncpg.CheckViolationError, match=f"{column}_is_utc_text"):
             insert(plain, url="u", **{column: moment})
@@ -215,7 +215,7 @@ def test_what_no_datetime_can_be_is_kept_out_by_a_server(
 async def test_moments_of_any_zone_are_read_from_a_server(
     served: str, column: str, text: str, moment: datetime
 ) -> None:
-    """What was let in is the same moment in UTC, whatever zone the program or the server has."""
+    """A moment that was let in is the same one in UTC, whatever zone program or server has."""
     with session(served) as plain:
         plain.execute("SET timezone = 'Pacific/Kiritimati'")
         insert(plain, url="u", **{column: text})
@@ -259,7 +259,7 @@ async def test_moments_of_any_zone_are_read_from_a_server(
     ],
 )
 def test_what_is_no_moment_is_kept_out(plain: Plain, column: str, moment: object) -> None:
-    """No column of a moment takes what would not sort or could not be read."""
+    """No column of a moment takes text that does not sort or cannot be read as one."""
     with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {column}_is_utc"):
         insert(plain, url="u", **{column: moment})
 
@@ -288,7 +288,7 @@ def test_now_is_kept_out(plain: Plain, column: str) -> None:
 async def test_moments_of_any_precision_are_read(
     plain: Plain, database: Database, column: str, text: str, moment: datetime
 ) -> None:
-    """What ``datetime('now')`` writes, with or without a fraction, is that moment in UTC."""
+    """The result of ``datetime('now')``, with or without a fraction, is that moment in UTC."""
     insert(plain, url="u", **{column: text})
     assert moment == (await row(database, 1))[column]
 
@@ -335,7 +335,7 @@ def test_moments_are_kept_as_they_are_and_sort_as_text(
 
 
 def test_every_moment_is_written_as_wide() -> None:
-    """A whole second sorts behind the same second of others, whoever wrote it and how."""
+    """A moment is written in UTC with six digits of fraction, a whole second too."""
     text = Moment().process_bind_param(datetime(2026, 1, 1, 14, tzinfo=zone(2)), DIALECT)
     assert "2026-01-01 12:00:00.000000" == text
 
@@ -347,7 +347,7 @@ def test_a_moment_may_be_absent() -> None:
 
 
 def test_the_id_of_a_deleted_row_does_not_come_back(plain: Plain) -> None:
-    """What the history says of a deleted video is never taken for another's."""
+    """The id of a deleted row is never given again, so its history is no other video's."""
     assert [1, 2] == [insert(plain, url="u"), insert(plain, url="u")]
     plain.execute("DELETE FROM videos")
     assert 3 == insert(plain, url="u")
@@ -361,7 +361,7 @@ def test_a_job_is_held_by_one_video(plain: Plain) -> None:
 
 
 def test_there_is_one_account(plain: Plain) -> None:
-    """All processes share one row, and no second can be made."""
+    """All processes share one row of state, and no second can be made."""
     assert [(1,)] == plain.execute("SELECT id FROM account")
     with pytest.raises(REFUSES, match="one_row"):
         plain.execute("INSERT INTO account (id) VALUES (2)")

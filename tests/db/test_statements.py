@@ -16,7 +16,7 @@ ADD = insert(videos).values(url=bindparam("value", type_=Text), due_at=bindparam
 
 
 async def test_names_are_given_their_values(database: Database) -> None:
-    """A value stands in another's place, or a name that stands twice is to be given twice."""
+    """Each value stands in its own place, and a name used twice is given once."""
     first, second = bindparam("first", type_=Text), bindparam("second", type_=Text)
     statement = Prepared(select(second, first, second, bindparam("fixed", "x", Text)))
     found = await database.read(lambda c: statement(c, first="1", second="2"))
@@ -24,7 +24,7 @@ async def test_names_are_given_their_values(database: Database) -> None:
 
 
 async def test_a_value_of_the_statement_may_be_given_another(database: Database) -> None:
-    """What was said at a call is overruled by what was compiled."""
+    """A value given at a call overrules the compiled one."""
     statement = Prepared(select(bindparam("fixed", "x", Text)))
     assert [("y",)] == await database.read(lambda c: statement(c, fixed="y"))
     assert [("x",)] == await database.read(statement)
@@ -34,7 +34,7 @@ async def test_a_value_of_the_statement_may_be_given_another(database: Database)
 async def test_moments_go_in_and_come_out_as_datetimes(
     database: Database, moment: datetime
 ) -> None:
-    """A moment is written in another form than SQLAlchemy's, and compares wrongly."""
+    """A moment is written in SQLAlchemy's form and read back as the same one."""
     await add(database, "u", due_at=moment)
     of_moment = Prepared(select(videos.c.due_at).where(videos.c.due_at == bindparam("at")))
     found = await database.read(lambda c: of_moment(c, at=moment))
@@ -42,7 +42,7 @@ async def test_moments_go_in_and_come_out_as_datetimes(
 
 
 async def test_what_it_writes_is_there(database: Database) -> None:
-    """A statement that writes is not part of the transaction, or its moment is read as another."""
+    """A statement that writes is part of the transaction, and its moment reads back unchanged."""
     statement = Prepared(ADD)
     assert not await database.write(lambda c: statement(c, value="u", at=START), "test")
     stored = await row(database, 1)
@@ -62,7 +62,7 @@ async def test_what_it_writes_is_there(database: Database) -> None:
 async def test_an_error_is_raised_as_sqlalchemy_would(
     database: Database, statement: Executable, values: dict[str, object]
 ) -> None:
-    """Law 14: what one bad value raises is taken for something worse, and ends the run."""
+    """Law 14: a bad value raises the same error as through SQLAlchemy."""
     told = []
     for work in (
         lambda c: Prepared(statement)(c, **values),
@@ -81,13 +81,13 @@ async def test_an_error_is_raised_as_sqlalchemy_would(
 async def test_what_the_driver_cannot_take_is_refused(
     database: Database, value: object, error: type[Exception]
 ) -> None:
-    """Law 14: what cannot be stored is stored as something else."""
+    """Law 14: a value that cannot be stored is refused."""
     statement = Prepared(SAID)
     with pytest.raises((error, StatementError)):
         await database.read(lambda c: statement(c, value=value))
 
 
 async def test_a_forgotten_value_is_told(database: Database) -> None:
-    """A parameter that nobody gave goes in as NULL, and is found nowhere."""
+    """A parameter without a value is an error."""
     with pytest.raises((KeyError, StatementError), match="value"):
         await database.read(Prepared(SAID))

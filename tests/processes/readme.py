@@ -39,7 +39,7 @@ TYPED_AS = {
     "retry": "retry --state failed",
     "show": "show ID",
 }
-"""What a reader types for a name that does nothing alone, where its README shows nothing else."""
+"""The line a reader types for a name that does nothing alone, where its README shows no other."""
 
 COMPLETED = {
     "--fail": "simulate",
@@ -53,7 +53,7 @@ STOPPED = {"run": 143, "simulate": 0}
 """Commands that go on until SIGTERM, and what they exit with then."""
 
 FINDING = {f"{PROGRAM} audit": 1}
-"""What a command exits with that finds something in the prepared queue. All others exit with 0."""
+"""The exit codes of commands that find something in the prepared queue. All others exit with 0."""
 
 RUN = (PROGRAM, "sqlite3", "export")
 """Lines that begin so are run as they are, in a folder of their own."""
@@ -79,7 +79,7 @@ INSTEAD: Mapping[str, Callable[[str], str]] = {
     # there is no engine
     "docker": _only_read,
 }
-"""What is run for lines that begin so and cannot be run inside a test."""
+"""Stand-ins for lines that begin so and cannot be run inside a test."""
 
 DAY = "a day"
 """The name of the value that stands for the days in a README, which are not the test's."""
@@ -94,7 +94,7 @@ CELLS = {
     "priority": "1",
     "due_at": "2020-01-01 00:00:00",
 }
-"""What a list of new videos says in each column; anything will do in the others."""
+"""The cells of a list of new videos, by column; anything will do in the others."""
 
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""What a person reads who has begun to set it up: the thing, its value, its source, the way out."""
+"""Hold what a half-configured start prints: the thing, its value, its source, the way out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

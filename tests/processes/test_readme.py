@@ -198,7 +198,7 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
     "run": lambda daemon: daemon.logged("attempt_ended", outcome="accepted"),
     "simulate": lambda simulate: simulate.printed("VALOSSA_API_KEY=demo-key"),
 }
-"""What commands that go on until they are stopped are waited for to do."""
+"""The wait of a test for each command that goes on until it is stopped."""
 
 
 @pytest.mark.parametrize(

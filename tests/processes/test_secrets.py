@@ -9,7 +9,7 @@ from tests.processes.programs import Programs, add_videos, execute, states, vide
 from worker.simulator import Options, Simulator
 
 FIELDS = {"video", "attempt", "outcome", "status", "seconds", "request_id", "job_id"}
-"""What the closing line of an attempt must name (issue 2)."""
+"""The fields that the closing line of an attempt must have (issue 2)."""
 
 
 @pytest.fixture

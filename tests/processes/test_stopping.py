@@ -23,10 +23,10 @@ from tests.processes.programs import (
 from worker.simulator import Limit, Options, Simulator
 
 AT_ONCE_SECONDS = 5.0
-"""What an end "at once" may take on a busy machine: nobody waited for a timeout or a cool-down."""
+"""The longest an end "at once" takes on a busy machine, without a timeout or a cool-down."""
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-"""What a shell calls an end by a signal."""
+"""The exit code that a shell gives an end by a signal."""
 
 
 def stalled_after_the_first(count: int) -> Options:

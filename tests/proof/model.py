@@ -89,7 +89,7 @@ def accepted(job_id: str) -> Say:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a list makes of the book. ``late``: as it was so many seconds ago; ``first`` and
+    """A list as the book shows it. ``late``: as it was so many seconds ago; ``first`` and
     ``last``: how many jobs are cut off at its ends; ``staggered``: young jobs come one by one;
     ``identified``: which jobs show their identifier; ``order``: a seed for their order.
     """

@@ -57,7 +57,7 @@ SETTLES = {"late_answer", "found", "absent"}
 
 @dataclass(slots=True)
 class Words:
-    """What people have said: the videos that may be bought twice, those given up in doubt, and
+    """The words of people: the videos that may be bought twice, those given up in doubt, and
     those whose job id is a person's; and the job ids that were told to a worker and written.
     """
 

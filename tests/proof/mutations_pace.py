@@ -1,4 +1,4 @@
-"""What holds the shared pace, the shared cool-down and the brake, taken out one at a time."""
+"""Take out, one at a time, the parts that hold the shared pace, the cool-down and the brake."""
 
 from tests.proof.mutations import Mutation
 

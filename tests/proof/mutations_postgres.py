@@ -1,4 +1,4 @@
-"""What PostgreSQL is told so that the laws hold there, taken out one at a time."""
+"""Take out, one at a time, the words to PostgreSQL by which the laws hold there."""
 
 from tests.proof.mutations import QUEUE, Mutation
 

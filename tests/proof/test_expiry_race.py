@@ -33,8 +33,8 @@ Round = tuple[Claim, Outcome]
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What a round must leave, whoever wins: the state, the attempts that count, and the history
-    after an expired lease.
+    """The required end of a round, whoever wins: the state, the attempts that count, and the
+    history after an expired lease.
     """
 
     state: str

@@ -115,8 +115,8 @@ def held(reached: asyncio.Event, told: asyncio.Event) -> Trouble:
 
 @pytest.mark.timeout(300)
 async def test_a_verdict_that_comes_too_late_is_dropped(ground: Ground) -> None:
-    """What a list proves about a first attempt is no proof about a second one that a person has
-    wanted meanwhile: a video that the second one bought is not sent a third time.
+    """A list's proof about a first attempt is none about a second one that a person has wanted.
+    A video that the second one bought is not sent a third time.
     """
     rounds = times(1, 20)
     ended, on_its_way = addresses("late-ended", rounds), addresses("late-on-its-way", rounds)

@@ -58,7 +58,9 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bought:
-    """What a worker leaves that could not hear every answer: a queue with doubts, and the book."""
+    """A worker's remains after answers that it could not hear: a queue with doubts, and the
+    book.
+    """
 
     urls: Sequence[str]
     queue: str

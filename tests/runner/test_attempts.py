@@ -31,7 +31,7 @@ ENOUGH = RUN_SETTINGS.timeout_seconds + 5
 @dataclass(kw_only=True)
 class Desk:
     """Attempts on a database and an API, with the parts that they work with. ``ends`` gets the
-    slots that are still taken when an attempt says that it has ended.
+    taken slots each time an attempt reports its end.
     """
 
     attempts: Attempts
@@ -45,8 +45,8 @@ class Desk:
     async def carry(
         self, claim: Claim, left: float = 60.0, left_by_wall: float = 60.0, late: float = 0.0
     ) -> None:
-        """One attempt with that much of its lease left, by each of the clocks, and its row; begun
-        so many seconds after its start.
+        """Carry out one attempt and return its row. The lease lasts that long by each clock, and
+        the attempt begins that late.
         """
         lease_until = self.hands.wall + timedelta(seconds=left_by_wall)
         self.run.begin()
@@ -64,7 +64,7 @@ class Desk:
 async def at_work(
     database: Database, url: str, hands: Hands, *, writes: bool = True
 ) -> AsyncIterator[Desk]:
-    """A desk whose writer ``writes`` from the beginning, or only at the end."""
+    """Run a desk whose writer ``writes`` from the beginning, or only at the end."""
     log, said = listener()
     worker = Worker(clock=hands.clock, dice=0.5)
     reporter = Reporter(log, lambda _: None)
@@ -99,7 +99,7 @@ async def at_work(
 
 
 async def claimed(database: Database, hands: Hands, count: int = 1) -> list[Claim]:
-    """That many videos, claimed."""
+    """Return that many videos, claimed."""
     moment = hands.wall - timedelta(seconds=1)
     await add(database, *(f"https://v.example/{n}" for n in range(count)), due_at=moment)
     return await take(database, hands.wall, limit=count)
@@ -108,7 +108,7 @@ async def claimed(database: Database, hands: Hands, count: int = 1) -> list[Clai
 async def test_an_attempt_ends_in_its_row(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """The answer is not settled under its claim, or the slot is not free again."""
+    """The answer is settled under its claim, and the slot is free again."""
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim)
@@ -140,9 +140,7 @@ async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
     left_by_wall: float,
     sent: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    """A request leaves whose answer could come after its doubt was called, by one clock or the
-    other (law 4); or one is held back that had time enough.
-    """
+    """Law 4: a claim is sent exactly while its lease, by both clocks, outlasts a request."""
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         await desk.carry(claim, left, left_by_wall)
@@ -158,7 +156,7 @@ async def test_a_claim_is_sent_while_enough_of_its_lease_is_left(
 async def test_a_start_that_is_long_past_is_given_back(
     database: Database, simulator: Simulator, hands: Hands, late: float, *, sent: bool
 ) -> None:
-    """What a process, or its database, slept through comes in a burst beside everybody's pace."""
+    """A claim whose start is long past is given back unsent."""
     await add(database, "https://videos.example/1.mp4", due_at=hands.wall)
     (claim,) = await take(database, hands.wall)
     async with at_work(database, simulator.url, hands) as desk:
@@ -170,7 +168,7 @@ async def test_a_start_that_is_long_past_is_given_back(
 async def test_a_lease_that_runs_short_while_connecting_is_seen(
     database: Database, hands: Hands
 ) -> None:
-    """The lease is looked at before the wait for a connection only, and not after it (law 4)."""
+    """Law 4: the lease is checked again after the wait for a connection."""
     claims = await claimed(database, hands, 6)
     async with (
         Simulator(Options(script=dict.fromkeys(range(1, 6), "stall"))) as simulator,
@@ -189,7 +187,7 @@ async def test_a_lease_that_runs_short_while_connecting_is_seen(
 async def test_after_the_gate_is_shut_a_claim_is_given_back(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """A stop sends what had not begun, or charges it, or moves it behind the others (law 7)."""
+    """Law 7: a stop gives back what had not begun, uncharged and in its old place."""
     (claim,) = await claimed(database, hands)
     async with at_work(database, simulator.url, hands) as desk:
         desk.limiter.shut()
@@ -203,7 +201,7 @@ async def test_after_the_gate_is_shut_a_claim_is_given_back(
 
 
 async def test_what_was_not_sent_counts_as_a_request(database: Database, hands: Hands) -> None:
-    """An unreachable API makes a limited run go on for ever."""
+    """A request that was not sent counts against the limit of a run."""
     (claim,) = await claimed(database, hands)
     with free_port() as port:
         async with at_work(database, f"http://{LOOPBACK}:{port}", hands) as desk:
@@ -214,7 +212,7 @@ async def test_what_was_not_sent_counts_as_a_request(database: Database, hands: 
 
 
 async def test_a_cut_ends_exchanges_and_nothing_else(database: Database, hands: Hands) -> None:
-    """A stop loses an answer that had come and only waited for the disk (law 6)."""
+    """Law 6: a cut ends an open exchange in doubt. An answer that waits for the disk is settled."""
     first, second = await claimed(database, hands, 2)
     options = Options(script={2: "stall"})
     async with (
@@ -239,9 +237,7 @@ async def test_a_cut_ends_exchanges_and_nothing_else(database: Database, hands: 
 async def test_an_answer_is_settled_although_its_task_is_cancelled(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """Something stands between an answer and the ledger's queue, so that a cancelled task takes a
-    known purchase with it (law 6).
-    """
+    """Law 6: an answer just read is settled although its task is cancelled."""
     (claim,) = await claimed(database, hands)
     tasks: list[asyncio.Task[None]] = []
 
@@ -261,7 +257,7 @@ async def test_an_answer_is_settled_although_its_task_is_cancelled(
 
 
 async def test_only_a_clear_answer_is_clear(database: Database, hands: Hands) -> None:
-    """An API that gives no clear answers looks alive to a drain that waits for one (law 13)."""
+    """Law 13: only a clear answer counts as one for a drain that waits for one."""
     kinds = [None, "400", "401", "429", "500", "502", "lost", None]
     script = {number: kind for number, kind in enumerate(kinds, start=1) if kind}
     claims = await claimed(database, hands, len(kinds))
@@ -290,9 +286,7 @@ async def test_only_a_clear_answer_is_clear(database: Database, hands: Hands) ->
 
 
 async def test_a_crowd_of_doubts_makes_everybody_wait(database: Database, hands: Hands) -> None:
-    """The breaker's cool-down is this process' own, or is asked for again by every ending of the
-    same flight (law 13).
-    """
+    """Law 13: the breaker's cool-down is in the shared state, and one flight asks for it once."""
     claims = await claimed(database, hands, CROWD + 2)
     async with (
         Simulator(Options(failures={"proxy-502": 1.0})) as simulator,
@@ -314,7 +308,7 @@ async def test_a_crowd_of_doubts_makes_everybody_wait(database: Database, hands:
 async def test_in_a_crowd_of_doubts_try_later_costs_nothing(
     database: Database, hands: Hands
 ) -> None:
-    """An API that is down uses up the attempts of the videos that probe it (law 13)."""
+    """Law 13: after a crowd of doubts a 500 costs its video no attempt."""
     claims = await claimed(database, hands, CROWD + 1)
     script = {1: "500", CROWD + 1: "500"}
     async with (
@@ -329,7 +323,9 @@ async def test_in_a_crowd_of_doubts_try_later_costs_nothing(
 
 
 async def test_the_line_of_an_attempt_tells_it_all(database: Database, hands: Hands) -> None:
-    """With a full disk the log is the only copy of an outcome, and lacks something."""
+    """The closing line of an attempt holds its whole outcome: on a full disk it is the only
+    copy.
+    """
     (claim,) = await claimed(database, hands)
     async with (
         Simulator(Options(script={1: "half"})) as simulator,

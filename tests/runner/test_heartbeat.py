@@ -22,7 +22,7 @@ ME = WorkerRow(id="me", host="here", pid=3, command="run", started_at=START)
 
 
 class Bench:
-    """One run's presence; what it puts down is written when the test says so."""
+    """One run's heartbeat; its writes are done when the test says so."""
 
     def __init__(self, database: Database, hands: Hands) -> None:
         log, self.said = listener()
@@ -41,13 +41,13 @@ class Bench:
         self.beats += 1
 
     def keep(self, work: Callable[[Connection], None], _: str) -> "asyncio.Future[None]":
-        """Put it down."""
+        """Keep a write for later."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.put.append((work, future))
         return future
 
     async def write(self) -> None:
-        """Do what was put down."""
+        """Do the writes that were kept."""
         for work, future in self.put:
             await self.database.write(work, "test")
             future.set_result(None)
@@ -55,27 +55,27 @@ class Bench:
         await asyncio.sleep(0)
 
     async def fail(self, problem: Exception) -> None:
-        """It cannot be written."""
+        """Refuse the writes that were kept."""
         for _, future in self.put:
             future.set_exception(problem)
         self.put.clear()
         await asyncio.sleep(0)
 
     async def seen_at(self) -> datetime | None:
-        """What the others see."""
+        """Return the last heartbeat that other programs see."""
         return await self.database.read(lambda c: workers.last_seen(c, "here"))
 
 
 @pytest.fixture
 def bench(database: Database, hands: Hands) -> Bench:
-    """A presence on a real file."""
+    """Return a heartbeat on a real file."""
     return Bench(database, hands)
 
 
 async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
     bench: Bench, hands: Hands
 ) -> None:
-    """Idle daemons would keep one another awake, or look dead."""
+    """A heartbeat is written at the first turn and then every 20 seconds."""
     for seconds in (0, 0.1, HEARTBEAT_SECONDS - 0.2, 0.1):
         hands.pass_seconds(seconds)
         bench.heartbeat.turned()
@@ -89,7 +89,7 @@ async def test_a_sign_is_given_at_the_first_turn_and_every_20_seconds(
 
 
 async def test_signs_do_not_pile_up(bench: Bench, hands: Hands) -> None:
-    """A database that was locked for an hour would be written to for a minute."""
+    """No second heartbeat is queued while one waits to be written."""
     bench.heartbeat.turned()
     hands.pass_seconds(10 * HEARTBEAT_SECONDS)
     bench.heartbeat.turned()
@@ -99,7 +99,7 @@ async def test_signs_do_not_pile_up(bench: Bench, hands: Hands) -> None:
 async def test_a_database_in_trouble_is_told_of_once_and_tried_again(
     bench: Bench, hands: Hands
 ) -> None:
-    """A sign of life that cannot be written would stop a run, or be missed by nobody."""
+    """A heartbeat that the database refuses is logged once, and the next one is written."""
     for _ in range(2):
         bench.heartbeat.turned()
         await bench.fail(DatabaseProblem("the disk is full"))
@@ -111,7 +111,7 @@ async def test_a_database_in_trouble_is_told_of_once_and_tried_again(
 
 
 async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
-    """A value that no database takes would stop a run."""
+    """A heartbeat that fails by another error is logged, and nothing is raised."""
     bench.heartbeat.turned()
     await bench.fail(ValueError("no text"))
     assert [("heartbeat_failed", "ValueError: no text")] == [
@@ -120,7 +120,7 @@ async def test_another_trouble_is_told_as_well(bench: Bench) -> None:
 
 
 async def test_the_long_dead_are_forgotten_when_a_run_begins(bench: Bench, hands: Hands) -> None:
-    """The list of workers would be one of the dead."""
+    """The first heartbeat of a run removes the rows of workers that are long dead."""
     dead = WorkerRow(id="dead", host="there", pid=1, command="run", started_at=START)
     await bench.database.write(lambda c: workers.show(c, dead, START), "test")
     hands.pass_seconds(90_000)
@@ -133,7 +133,7 @@ async def test_the_long_dead_are_forgotten_when_a_run_begins(bench: Bench, hands
 
 
 async def test_an_orderly_end_leaves_nothing(bench: Bench) -> None:
-    """Each end would look like a death."""
+    """An orderly end removes the worker's row."""
     bench.heartbeat.turned()
     bench.heartbeat.leave()
     await bench.write()
@@ -141,7 +141,7 @@ async def test_an_orderly_end_leaves_nothing(bench: Bench) -> None:
 
 
 def rows(path: Path) -> list[tuple[object, ...]]:
-    """Who works, as another program sees it."""
+    """Return the workers that another program sees."""
     with closing(sqlite3.connect(path)) as plain:
         return plain.execute("SELECT id, command FROM workers").fetchall()
 
@@ -150,7 +150,7 @@ def rows(path: Path) -> list[tuple[object, ...]]:
 async def test_a_run_is_seen_while_it_lasts(
     database: Database, path: Path, options: object, command: str
 ) -> None:
-    """Nobody could tell who works on the queue."""
+    """A run's row is there while the run lasts, and gone after it."""
     await add(database, "https://v.example/1")
     async with Simulator(Options(script={1: "stall"})) as simulator:
         worker = Worker(options=options)  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ async def test_a_run_is_seen_while_it_lasts(
 async def test_a_sign_that_cannot_be_written_stops_no_run(
     database: Database, path: Path, simulator: Simulator
 ) -> None:
-    """Who works would be worth more than the work."""
+    """A run submits its videos although its heartbeat cannot be written, and logs that."""
     with closing(sqlite3.connect(path)) as plain:
         plain.execute("DROP TABLE workers")
     await add(database, "https://v.example/1")

@@ -1,4 +1,4 @@
-"""What a daemon with nothing to do costs, counted in wake-ups: no busy machine makes them more."""
+"""Count the wake-ups of a daemon with nothing to do: no busy machine makes them more."""
 
 import asyncio
 import selectors
@@ -30,7 +30,9 @@ class Wake:
 
 
 class Counting(selectors.DefaultSelector):
-    """What an event loop sleeps in: it counts, and calls ``enough`` when it has slept enough."""
+    """A selector that counts the sleeps of an event loop and calls ``enough`` after enough of
+    them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,12 +52,12 @@ class Counting(selectors.DefaultSelector):
         return ready
 
     def note_statement(self, *_: object) -> None:
-        """SQLAlchemy has something to say to the database."""
+        """Count a statement that SQLAlchemy sends to the database."""
         self._statements += 1
 
 
 async def _run_idle(path: Path, counting: Counting) -> None:
-    """A daemon as the program makes it, until there were enough wake-ups."""
+    """Run a daemon as the program makes it, until there were enough wake-ups."""
     settings = Settings(database_url=str(path), poll_seconds=POLL_SECONDS)
     options = RunOptions(drain=False)
     key = Key("demo-key", "a test")
@@ -68,7 +70,7 @@ async def _run_idle(path: Path, counting: Counting) -> None:
 
 
 def test_an_idle_daemon_wakes_for_its_look_alone(path: Path) -> None:
-    """Idle daemons keep a core warm: something polls, or a look costs more than a question."""
+    """An idle daemon wakes only for its look at the table, and a look is one question."""
     counting = Counting()
     event.listen(Engine, "before_cursor_execute", counting.note_statement)
     try:

@@ -11,22 +11,22 @@ FAR_FUTURE = 3600.0
 
 
 def limiter(*, rate: int = 1000, period_seconds: float = 1.0) -> Limiter:
-    """A gate on the real monotonic clock."""
+    """Return a limiter on the real monotonic clock."""
     return Limiter(rate=rate, period_seconds=period_seconds, monotonic=time.monotonic)
 
 
 async def at_once(waiting: Coroutine[Any, Any, bool] | asyncio.Future[bool]) -> bool:
-    """What comes out, without any wait worth the name."""
+    """Return the result of a call that hardly waits."""
     return await asyncio.wait_for(waiting, 1)
 
 
 async def test_a_start_that_is_past_begins_now() -> None:
-    """Who comes late does not wait."""
+    """A start that is past begins without a wait."""
     assert await at_once(limiter().begin(time.monotonic() - 5))
 
 
 async def test_a_start_is_waited_for() -> None:
-    """Nobody begins before the second that was reserved for it."""
+    """No request begins before the second that was reserved for it."""
     at = time.monotonic() + 0.05
     assert await limiter().begin(at)
     assert at <= time.monotonic() + 0.001
@@ -39,7 +39,7 @@ async def test_a_start_counts_on_the_clock_that_was_given() -> None:
 
 
 async def test_starts_begin_in_their_order() -> None:
-    """Whose second comes first begins first, whoever asked first."""
+    """Requests begin in the order of their seconds, whatever the order of the calls."""
     passage, now, order = limiter(), time.monotonic(), list[str]()
 
     async def begin(name: str, at: float) -> None:
@@ -59,7 +59,7 @@ async def test_a_shut_gate_lets_nobody_begin() -> None:
 
 
 async def test_shutting_wakes_who_waits_for_a_start() -> None:
-    """Whoever waits for a far second is told at once that it will not come."""
+    """A stop ends the wait for a far second at once."""
     passage = limiter()
     waiting = [asyncio.create_task(passage.begin(time.monotonic() + FAR_FUTURE)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_shutting_wakes_who_waits_for_a_start() -> None:
 
 
 async def test_shutting_wakes_who_waits_at_the_limit() -> None:
-    """A period may be long: a stop does not wait for its end, nor is it disturbed by another."""
+    """A stop ends every wait at the limit, however long the period is."""
     passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     waiting = [asyncio.create_task(passage.begin(0.0)) for _ in range(3)]
@@ -84,7 +84,7 @@ async def test_shutting_wakes_who_waits_at_the_limit() -> None:
 async def test_no_sliding_period_holds_more_than_the_limit(
     rate: int, period_seconds: float, count: int
 ) -> None:
-    """Law 10: even if every start were reserved for now, this process keeps the limit."""
+    """Law 10: even if every start is reserved for now, this process keeps the limit."""
     passage, began = limiter(rate=rate, period_seconds=period_seconds), list[float]()
 
     async def begin() -> None:
@@ -97,7 +97,7 @@ async def test_no_sliding_period_holds_more_than_the_limit(
 
 
 async def test_a_second_is_waited_for_without_a_start() -> None:
-    """Who looks again later does not spend what is meant for a request."""
+    """A wait for a second spends no start."""
     passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     at = time.monotonic() + 0.03
     assert await at_once(passage.wait_until(at))
@@ -107,7 +107,7 @@ async def test_a_second_is_waited_for_without_a_start() -> None:
 
 
 async def test_shutting_wakes_who_waits_for_a_second() -> None:
-    """A stop is not held up by somebody who waits for a pause to end."""
+    """A stop ends the wait for the end of a pause."""
     passage = limiter()
     waiting = asyncio.create_task(passage.wait_until(time.monotonic() + FAR_FUTURE))
     await asyncio.sleep(0)
@@ -119,7 +119,7 @@ async def test_shutting_wakes_who_waits_for_a_second() -> None:
 
 
 async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
-    """A cancellation at the limit is taken for a shut gate, and its task lives on."""
+    """A task that is cancelled at the limit ends cancelled."""
     passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     gone, waiting = (asyncio.create_task(passage.begin(0.0)) for _ in range(2))
@@ -132,7 +132,7 @@ async def test_who_is_cancelled_at_the_limit_has_gone() -> None:
 
 
 async def test_a_shut_gate_swallows_no_cancellation() -> None:
-    """Who is cancelled in the moment of the shutting lives on."""
+    """A task that is cancelled at the moment of a stop ends cancelled."""
     passage = limiter(rate=1, period_seconds=FAR_FUTURE)
     assert await at_once(passage.begin(0.0))
     gone = asyncio.create_task(passage.begin(0.0))

@@ -50,17 +50,17 @@ MUCH_LATER = replace(RUN_SETTINGS, backoff_base_seconds=7_200.0, backoff_max_sec
 
 
 def urls(count: int) -> list[str]:
-    """That many videos."""
+    """Return the links of that many videos."""
     return [f"https://videos.example/{number}.mp4" for number in range(1, count + 1)]
 
 
 async def say(plain: Plain, statement: str) -> None:
-    """Let another program say something to the database."""
+    """Run a statement as another program."""
     await asyncio.to_thread(plain.execute, statement)
 
 
 async def agree(database: Database, simulator: Simulator) -> None:
-    """Hold that what was bought is what the table says was bought, and nothing twice."""
+    """Hold that the simulator's jobs are those in the table, and that no video has two."""
     bought = Counter((each.request_id, each.job_id) for each in simulator.accepted)
     known = await database.read(
         lambda c: c.exec_driver_sql(
@@ -73,7 +73,7 @@ async def agree(database: Database, simulator: Simulator) -> None:
 
 @asynccontextmanager
 async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
-    """Let it run; at the end of the block it is stopped and hurried, if it still runs."""
+    """Run it until the end of the block, then stop and hurry it."""
     task = asyncio.create_task(runner.run())
     try:
         yield task
@@ -86,7 +86,7 @@ async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
 
 
 async def until(true: Callable[[], object], what: asyncio.Task[RunReport] | None = None) -> None:
-    """Look until it is so; what another program sees on disk tells nobody by itself."""
+    """Wait until it is true, looking again and again: no event says what is on disk."""
     async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0.005)
@@ -94,16 +94,16 @@ async def until(true: Callable[[], object], what: asyncio.Task[RunReport] | None
 
 
 def state_of(plain: Plain, video_id: int) -> object:
-    """The state of one video on disk."""
+    """Return the state of one video on disk."""
     return plain.execute(f"SELECT state FROM videos WHERE id = {video_id}")[0][0]
 
 
 async def at_once() -> None:
-    """Nothing is done before."""
+    """Do nothing."""
 
 
 def by_url(answers: Mapping[str, bytes], before: Callable[[], Awaitable[None]] = at_once) -> Script:
-    """A server that answers some videos so, after something was done, and sells all others."""
+    """Script a server that gives these videos these answers, and accepts all others."""
 
     async def script(line: Line) -> None:
         while True:
@@ -116,7 +116,7 @@ def by_url(answers: Mapping[str, bytes], before: Callable[[], Awaitable[None]] =
 
 
 def events(said: Sequence[Mapping[str, object]]) -> list[object]:
-    """The names of what was logged."""
+    """Return the names of the logged events."""
     return [each["event"] for each in said]
 
 
@@ -124,7 +124,7 @@ def events(said: Sequence[Mapping[str, object]]) -> list[object]:
 
 
 async def test_a_drain_buys_everything_once(database: Database, simulator: Simulator) -> None:
-    """A video is lost or bought twice although nothing goes wrong."""
+    """A drain submits every due video exactly once."""
     await add(database, *urls(60))
     report = await Worker().run(database, simulator.url)
     assert RunReport(stop=Stop(reason=StopReason.EMPTY), counts=Counts(submitted=60)) == report
@@ -134,14 +134,14 @@ async def test_a_drain_buys_everything_once(database: Database, simulator: Simul
 
 
 async def test_nothing_to_do_is_no_trouble(database: Database, simulator: Simulator) -> None:
-    """A drain of an empty table does something, or does not end."""
+    """A drain of an empty table ends at once and does nothing."""
     report = await Worker().run(database, simulator.url)
     assert RunReport(stop=Stop(reason=StopReason.EMPTY), counts=Counts()) == report
     assert [] == simulator.requests
 
 
 async def test_two_processes_share_one_database(url: str, simulator: Simulator) -> None:
-    """A video that one process has claimed is sent by another one too."""
+    """Two processes on one database submit each video once."""
     simulator.options = Options(latency_seconds=0.005)
     async with open_database(url) as first, open_database(url) as second:
         await add(first, *urls(200))
@@ -158,7 +158,7 @@ async def test_two_processes_share_one_database(url: str, simulator: Simulator) 
 
 
 async def test_higher_priorities_go_first(database: Database, simulator: Simulator) -> None:
-    """The order of the requests is not that of priority, then due_at, then id."""
+    """Requests go by priority, then due_at, then id."""
     for url, priority in zip(urls(3), (0, 5, 1), strict=True):
         await add(database, url, priority=priority)
     await Worker(slots=1).run(database, simulator.url)
@@ -169,7 +169,7 @@ async def test_higher_priorities_go_first(database: Database, simulator: Simulat
 async def test_rows_are_sent_with_their_own_name_and_the_defaults(
     database: Database, simulator: Simulator
 ) -> None:
-    """The body is not made of the row, its request_id and the settings' defaults."""
+    """The body is made of the row, its request_id and the settings' defaults."""
     await add(database, "https://videos.example/1.mp4", media_id="m-1")
     await add(database, "https://videos.example/2.mp4", language="fi-FI")
     settings = replace(RUN_SETTINGS, default_language="de-DE")
@@ -219,9 +219,7 @@ ENDS: dict[str, tuple[str, int, int | None, bool, str | None]] = {
 async def test_an_outcome_ends_in_its_row(
     database: Database, kind: str, end: tuple[str, int, int | None, bool, str | None]
 ) -> None:
-    """After one POST the row is not as the outcome table says: state, attempts, status, due_at,
-    error.
-    """
+    """After one POST the row has the state, attempts, status, due_at and error of its outcome."""
     await add(database, *urls(1))
     due_at = (await row(database, 1))["due_at"]
     worker = Worker(
@@ -258,7 +256,7 @@ async def test_an_outcome_ends_in_its_row(
 
 
 async def test_what_never_left_costs_no_attempt(database: Database) -> None:
-    """An unreachable API uses up the attempts of the videos, or makes doubts (law 7)."""
+    """Law 7: an unreachable API uses up no attempt and makes no doubt."""
     await add(database, *urls(3))
     worker = Worker(settings=MUCH_LATER)
     with free_port() as port:
@@ -284,7 +282,7 @@ async def test_what_never_left_costs_no_attempt(database: Database) -> None:
 async def test_a_row_that_cannot_be_sent_fails_by_itself(
     database: Database, simulator: Simulator, link: str, error: str
 ) -> None:
-    """A request is made for a row that cannot be sent, or it counts as an attempt."""
+    """A row that cannot be sent fails without a request and without an attempt."""
     await add(database, link, *urls(2))
     report = await Worker().run(database, simulator.url)
     assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.stop.reason, report.counts)
@@ -295,7 +293,7 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
 
 
 async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) -> None:
-    """One job is written down for two videos, so that one of them is never analysed."""
+    """A job id that another video holds is not written a second time: the video is in doubt."""
     await add(database, *urls(2))
     async with Simulator(Options(script={2: "same-id"})) as simulator:
         report = await Worker(slots=1).run(database, simulator.url)
@@ -307,8 +305,8 @@ async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) 
 
 
 async def test_attempts_are_used_up(database: Database, simulator: Simulator) -> None:
-    """A video that is put off for ever is tried for ever; or a POST is made without a claim of its
-    own (law 2).
+    """Law 2: each POST has a claim of its own, and a video that is put off ends after its last
+    attempt.
     """
     simulator.options = Options(failures={"500": 1.0})
     await add(database, *urls(1))
@@ -325,7 +323,7 @@ async def test_attempts_are_used_up(database: Database, simulator: Simulator) ->
 
 
 async def test_the_intent_is_on_disk_before_the_request(database: Database, plain: Plain) -> None:
-    """A request is under way of which the file knows nothing: after a crash it is lost (law 1)."""
+    """Law 1: the intent is on disk while the request is under way."""
     await add(database, *urls(1))
     async with (
         Simulator(Options(script={1: "stall"})) as simulator,
@@ -340,8 +338,8 @@ async def test_the_intent_is_on_disk_before_the_request(database: Database, plai
 
 
 async def test_a_doubt_outlives_a_clean_answer(database: Database, simulator: Simulator) -> None:
-    """A refusal after an unclear attempt makes the video failed, although it may be bought; or
-    attempts used up by doubts end in a failure (law 5).
+    """Law 5: a refusal after an unclear attempt leaves the video in doubt. So do attempts used up
+    by doubts.
     """
     simulator.options = Options(script={1: "lost", 2: "400", 3: "500"})
     await add(database, *urls(1))
@@ -363,7 +361,9 @@ async def test_a_doubt_outlives_a_clean_answer(database: Database, simulator: Si
 async def test_on_doubt_retry_repeats_until_it_is_clear(
     database: Database, simulator: Simulator
 ) -> None:
-    """The order to repeat doubts is not obeyed, or not before the doubt has settled."""
+    """With ``on_doubt = retry`` a doubt is repeated, after it has settled, until the answer is
+    clear.
+    """
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
     settings = replace(RUN_SETTINGS, on_doubt="retry", doubt_settle_seconds=0.2)
@@ -381,7 +381,7 @@ async def test_on_doubt_retry_repeats_until_it_is_clear(
 async def test_doubts_stay_without_the_order_to_repeat(
     database: Database, simulator: Simulator
 ) -> None:
-    """A doubt is repeated by itself, and buys twice (law 3)."""
+    """Law 3: without the order to repeat, a doubt is not sent again."""
     simulator.options = Options(script={1: "lost"})
     await add(database, *urls(2))
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
@@ -403,9 +403,7 @@ async def test_doubts_stay_without_the_order_to_repeat(
 async def test_an_answer_after_the_lease_settles_its_own_doubt(
     database: Database, plain: Plain, said: bytes, state: str, job_id: str | None, counts: Counts
 ) -> None:
-    """A job id that comes after the lease has run out is forgotten, or a clear answer then is not
-    believed (law 6).
-    """
+    """Law 6: an answer after the end of the lease settles its own doubt."""
     await add(database, *urls(1))
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
@@ -437,7 +435,7 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
 async def test_a_lease_of_another_process_is_waited_for(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain that waits ends before a dead process' claim is known to be a doubt (law 4)."""
+    """Law 4: a drain that waits stays until a dead process' claim is a doubt."""
     await add(database, *urls(1))
     nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await database.write(
@@ -452,7 +450,7 @@ async def test_a_lease_of_another_process_is_waited_for(
 async def test_a_drain_leaves_the_claims_of_others(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain that does not wait hangs on another process' claim, or takes it away."""
+    """A drain that does not wait ends beside another process' claim and leaves it."""
     await add(database, *urls(2))
     await take(database, datetime.now(UTC), worker="other")
     report = await Worker().run(database, simulator.url)
@@ -467,7 +465,7 @@ async def test_a_drain_leaves_the_claims_of_others(
 async def test_a_bad_key_costs_two_requests(
     database: Database, simulator: Simulator, slots: int
 ) -> None:
-    """A refused key is asked for more than a confirmation, or is charged to a video (law 8)."""
+    """Law 8: a refused key costs one request and one confirmation, and no video an attempt."""
     await add(database, *urls(10))
     report = await Worker(key="wrong", slots=slots).run(database, simulator.url)
     assert (StopReason.ACCOUNT, Counts(postponed=2)) == (report.stop.reason, report.counts)
@@ -480,7 +478,7 @@ async def test_a_bad_key_costs_two_requests(
 
 
 async def test_a_wrong_address_costs_two_requests(database: Database, simulator: Simulator) -> None:
-    """A run goes on at an address that is not the API's."""
+    """A run at an address that is not the API's ends after two requests."""
     await add(database, *urls(10))
     simulator.options = Options(failures={"404": 1.0})
     report = await Worker().run(database, simulator.url)
@@ -493,7 +491,7 @@ async def test_a_wrong_address_costs_two_requests(database: Database, simulator:
 async def test_a_refused_key_that_nobody_can_confirm_is_told(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain of one video calls a refused key a success."""
+    """A drain of one video reports a refused key."""
     await add(database, *urls(1))
     worker = Worker(key="wrong", settings=MUCH_LATER)
     report = await worker.run(database, simulator.url)
@@ -505,7 +503,7 @@ async def test_a_refused_key_that_nobody_can_confirm_is_told(
 async def test_one_stray_refusal_stops_nothing(
     database: Database, simulator: Simulator, number: int
 ) -> None:
-    """A single refusal of the account stops a run whose other requests are accepted (law 8)."""
+    """Law 8: a single refusal of the key does not stop a run whose other requests are accepted."""
     await add(database, *urls(10))
     simulator.options = Options(script={number: "401"})
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
@@ -517,7 +515,7 @@ async def test_one_stray_refusal_stops_nothing(
 
 
 async def test_a_video_that_is_always_refused_fails_alone(database: Database) -> None:
-    """A video for which the API always says 401 comes back for ever, or stops the run (law 8)."""
+    """Law 8: a video that always gets a 401 fails alone, and the run goes on."""
     await add(database, *urls(10))
     refusal = answer(b'{"errors": [{"message": "Forbidden video"}]}', "401 Unauthorized")
     async with Wire(by_url({urls(10)[3]: refusal})) as wire:
@@ -533,7 +531,7 @@ async def test_a_video_that_is_always_refused_fails_alone(database: Database) ->
 async def test_a_daemon_goes_on_when_the_key_works_again(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A daemon ends over a refused key, or hammers on with it, or never tries again (law 8)."""
+    """Law 8: a daemon with a refused key waits, tries again, and goes on when the key works."""
     await add(database, *urls(4))
     simulator.options = Options(keys=frozenset())
     worker = Worker(options=DAEMON, dice=0.0)
@@ -554,7 +552,7 @@ async def test_a_daemon_goes_on_when_the_key_works_again(
 
 
 async def unwritable(database: Database, on: str = "ON") -> None:
-    """Let the worker's own connection be refused every change, as on a read-only disk."""
+    """Refuse every change to the worker's own connection, as on a read-only disk."""
     await database.write(lambda c: c.exec_driver_sql(f"PRAGMA query_only = {on}"), "test")
 
 
@@ -562,7 +560,7 @@ async def unwritable(database: Database, on: str = "ON") -> None:
 async def test_nothing_is_sent_that_cannot_be_written_down(
     database: Database, simulator: Simulator
 ) -> None:
-    """A POST is made whose intent is not on disk (law 9)."""
+    """Law 9: nothing is sent while its intent cannot be written."""
     await add(database, *urls(3))
     await unwritable(database)
     report = await Worker().run(database, simulator.url)
@@ -575,7 +573,7 @@ async def test_nothing_is_sent_that_cannot_be_written_down(
 async def test_nothing_is_sent_whose_intent_a_server_refuses(
     served: str, simulator: Simulator
 ) -> None:
-    """A POST is made of which a read-only server knows nothing (law 9)."""
+    """Law 9: nothing is sent while the server is read-only."""
     async with open_database(served) as database:
         await add(database, *urls(3))
     ((name,),) = execute(served, "SELECT current_database()")
@@ -589,16 +587,14 @@ async def test_nothing_is_sent_whose_intent_a_server_refuses(
 
 
 async def full(database: Database, pages: int = 1) -> None:
-    """Let the worker's own connection find no more room than that, as on a full disk; what there
-    is stays.
-    """
+    """Give the worker's own connection no more room than that, as on a full disk."""
     pragma = f"PRAGMA max_page_count = {pages}"
     await database.write(lambda c: c.exec_driver_sql(pragma), "test")
 
 
 @pytest.mark.usefixtures("path")
 async def test_a_full_disk_stops_the_requests(database: Database, simulator: Simulator) -> None:
-    """Requests go on while there is no room to write their intents (law 9)."""
+    """Law 9: no request is made while there is no room for its intent."""
     await add(database, *urls(3_000))
     await full(database)
     report = await Worker(slots=64).run(database, simulator.url)
@@ -609,7 +605,7 @@ async def test_a_full_disk_stops_the_requests(database: Database, simulator: Sim
 
 @pytest.mark.usefixtures("path")
 async def test_a_daemon_outlives_a_full_disk(database: Database, simulator: Simulator) -> None:
-    """A daemon ends when its database cannot be written for a while, or says nothing of it."""
+    """A daemon reports a full disk, and goes on when there is room again."""
     await add(database, *urls(300))
     await full(database)
     log, said = listener()
@@ -628,7 +624,7 @@ LONG_REFUSAL = answer(b"no " * 1_000, "400 Bad Request")
 
 @pytest.mark.usefixtures("path")
 async def test_an_outcome_waits_for_the_disk(database: Database, plain: Plain) -> None:
-    """An answer that could not be written at once is forgotten, or asked for again."""
+    """An answer that cannot be written at once is written later, without another request."""
     await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
@@ -659,7 +655,7 @@ async def nearly_full_history(plain: Plain) -> None:
 async def test_the_pace_holds_in_every_window(
     url: str, simulator: Simulator, processes: int
 ) -> None:
-    """More starts than allowed fall into some window, or far fewer than allowed (law 10)."""
+    """Law 10: every window holds at most the allowed starts, and hardly fewer."""
     settings = replace(RUN_SETTINGS, rate=20, period_seconds=0.5)
     async with AsyncExitStack() as stack:
         databases = [await stack.enter_async_context(open_database(url)) for _ in range(processes)]
@@ -674,7 +670,7 @@ async def test_the_pace_holds_in_every_window(
 
 
 async def test_the_pace_holds_across_a_restart(database: Database, simulator: Simulator) -> None:
-    """A restart begins a new period, so that twice as many starts fall into one (law 10)."""
+    """Law 10: the pace holds in every window across a restart."""
     settings = replace(RUN_SETTINGS, rate=10, period_seconds=0.5)
     await add(database, *urls(20))
     async with metronome() as late:
@@ -687,7 +683,7 @@ async def test_the_pace_holds_across_a_restart(database: Database, simulator: Si
 
 
 async def test_a_429_holds_everybody_back(database: Database, simulator: Simulator) -> None:
-    """Starts go on although the API named a time before which it wants none."""
+    """No request starts before the time that a 429 names."""
     simulator.options = Options(script={3: "429"})
     await add(database, *urls(6))
     report = await Worker(slots=1, dice=0.0).run(database, simulator.url)
@@ -700,8 +696,8 @@ async def test_a_429_holds_everybody_back(database: Database, simulator: Simulat
 
 
 async def test_a_limit_of_the_server_is_found(database: Database, simulator: Simulator) -> None:
-    """A server that allows less than the setting is run against again and again, or a video that
-    it throttled is lost or charged.
+    """A run slows down to a lower limit of the server, and throttled videos are submitted
+    uncharged.
     """
     simulator.options = Options(limit=Limit(10, 0.3))
     await add(database, *urls(20))
@@ -713,7 +709,7 @@ async def test_a_limit_of_the_server_is_found(database: Database, simulator: Sim
 
 
 async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
-    """A drain sits out a pause of hours."""
+    """A drain ends at a cool-down of hours."""
     await add(database, *urls(2))
     slow = answer(b"", "429 Slow", Retry_After="4000")
     async with Wire(by_url({urls(2)[0]: slow})) as wire:
@@ -724,9 +720,7 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
 
 
 async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain) -> None:
-    """Videos are claimed ahead of slots, so that a crash leaves doubts that were never sent
-    (law 12).
-    """
+    """Law 12: no more videos are claimed than there are slots."""
     await add(database, *urls(20))
     script = dict.fromkeys(range(2, 6), "stall")
     async with (
@@ -742,7 +736,7 @@ async def test_only_what_can_be_sent_is_claimed(database: Database, plain: Plain
 
 
 async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) -> None:
-    """Videos are claimed long before the pace lets them start (law 12)."""
+    """Law 12: a video is claimed only shortly before the pace lets it start."""
     await add(database, *urls(4))
     settings = replace(RUN_SETTINGS, rate=1, period_seconds=0.4)
     ahead: list[int] = []
@@ -763,7 +757,7 @@ async def test_only_what_is_near_is_claimed(database: Database, plain: Plain) ->
 
 
 async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Simulator) -> None:
-    """An API that is down turns a whole table into doubts (law 13)."""
+    """Law 13: a crowd of doubts ends a drain."""
     simulator.options = Options(failures={"proxy-502": 1.0}, latency_seconds=0.005)
     await add(database, *urls(30))
     time_of_day = RealTime()
@@ -778,7 +772,7 @@ async def test_a_crowd_of_doubts_ends_a_drain(database: Database, simulator: Sim
 
 
 async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, plain: Plain) -> None:
-    """An API that comes back is met by everything at once, or never tried again (law 13)."""
+    """Law 13: after a crowd of doubts requests go one at a time until one is answered clearly."""
     script = dict.fromkeys(range(1, 9), "proxy-502") | {9: "stall"}
     await add(database, *urls(20))
     async with (
@@ -802,9 +796,7 @@ async def test_after_a_crowd_of_doubts_one_asks_at_a_time(database: Database, pl
 
 
 async def test_twenty_equal_refusals_stop_a_run(database: Database, simulator: Simulator) -> None:
-    """A refusal that is nobody's own fails the whole table, or the rows that it failed are not
-    told.
-    """
+    """Twenty equal refusals stop a run, and its report names the rows that failed."""
     simulator.options = Options(failures={"400": 1.0})
     await add(database, *urls(30))
     report = await Worker(slots=1).run(database, simulator.url)
@@ -824,7 +816,7 @@ async def test_twenty_equal_refusals_stop_a_run(database: Database, simulator: S
 async def test_equal_refusals_of_many_slots_are_all_told(
     database: Database, simulator: Simulator
 ) -> None:
-    """Rows that failed by the same refusal, while it was being confirmed, are left out."""
+    """Rows that fail by the same refusal while it is confirmed are reported too."""
     simulator.options = Options(failures={"400": 1.0})
     await add(database, *urls(40))
     report = await Worker(slots=8).run(database, simulator.url)
@@ -838,7 +830,7 @@ async def test_equal_refusals_of_many_slots_are_all_told(
 
 
 async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> None:
-    """A refusal that names the video each time looks like a new one each time."""
+    """Refusals that differ only in the quoted video are equal."""
     links = [f"https://videos.example/{letter * 3}.mp4" for letter in "abcdefghijklmnopqrstuvwxy"]
     await add(database, *links)
     refusals = {
@@ -851,7 +843,7 @@ async def test_refusals_that_quote_their_rows_are_equal(database: Database) -> N
 
 
 async def test_different_refusals_stop_nothing(database: Database) -> None:
-    """Rows that are wrong each in its own way stop the run of the others."""
+    """Refusals that differ do not stop a run."""
     await add(database, *urls(25))
     refusals = {
         url: answer(f"wrong {'way ' * number}".encode(), "400 Bad")
@@ -866,7 +858,7 @@ async def test_different_refusals_stop_nothing(database: Database) -> None:
 
 
 async def test_a_drain_does_not_wait_unless_told(database: Database, simulator: Simulator) -> None:
-    """A drain hangs on a video that is due tomorrow."""
+    """A drain leaves a video that is due tomorrow, and ends."""
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(days=1))
     await add(database, *urls(1))
     report = await Worker().run(database, simulator.url)
@@ -877,7 +869,7 @@ async def test_a_drain_does_not_wait_unless_told(database: Database, simulator: 
 async def test_a_drain_that_waits_works_off_backoffs(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain that was told to wait leaves a video that is due a little later."""
+    """A drain that waits submits a video that is due a little later."""
     simulator.options = Options(script={1: "500", 2: "500"})
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(seconds=0.2))
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
@@ -892,7 +884,7 @@ async def test_a_drain_that_waits_works_off_backoffs(
 async def test_a_limit_is_as_many_requests(
     database: Database, simulator: Simulator, limit: int, slots: int
 ) -> None:
-    """A run makes more or fewer requests than it was told to."""
+    """A run with a limit makes exactly that many requests."""
     await add(database, *urls(8))
     settings = replace(RUN_SETTINGS, rate=50)  # so that some of them wait for their start
     worker = Worker(options=replace(DRAIN, limit=limit), slots=slots, settings=settings)
@@ -908,8 +900,8 @@ async def test_a_limit_is_as_many_requests(
 async def test_a_claim_that_has_grown_old_is_given_back(
     database: Database, simulator: Simulator, plain: Plain, jump: RealTime
 ) -> None:
-    """A request leaves on a lease that has run short by one of the clocks, so that its doubt is
-    called before its answer can come (law 4); or what was given back counts against the limit.
+    """Law 4: a claim whose lease has run short by either clock is given back unsent. It does not
+    count against the limit.
     """
     await add(database, *urls(3))
     time_of_day = RealTime()
@@ -931,7 +923,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
 
 
 async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulator) -> None:
-    """A run goes on after its time, or leaves something claimed."""
+    """A run ends when its time is over, and leaves nothing claimed."""
     await add(database, *urls(10))
     settings = replace(RUN_SETTINGS, rate=1, period_seconds=0.25)
     options = replace(DRAIN_ALL, max_seconds=0.6)
@@ -945,7 +937,7 @@ async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulat
 
 
 async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator) -> None:
-    """A run that waits for a backoff overruns its time."""
+    """A run that waits for a backoff ends when its time is over."""
     await add(database, *urls(1), due_at=datetime.now(UTC) + timedelta(hours=1))
     options = replace(DRAIN_ALL, max_seconds=0.2)
     async with asyncio.timeout(5):
@@ -956,7 +948,7 @@ async def test_time_ends_a_wait_as_well(database: Database, simulator: Simulator
 
 
 async def test_a_pause_ends_a_drain(database: Database, simulator: Simulator, plain: Plain) -> None:
-    """A drain works on while everybody is paused, or hangs."""
+    """A drain ends when a person pauses the queue."""
     await add(database, *urls(2))
     await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP, pause_reason = 'lunch'")
     report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
@@ -977,7 +969,7 @@ DAILY = Cap(name="max_per_day", most=5, window=timedelta(hours=24))
 async def test_a_cap_ends_a_drain(
     database: Database, simulator: Simulator, options: RunOptions, cap: Cap
 ) -> None:
-    """One more is bought than was allowed, or one less, or a drain waits for a day."""
+    """A drain ends at a cap with exactly as many purchases as allowed."""
     simulator.options = Options(script={1: "400", 3: "lost", 4: "400"})
     await add(database, *urls(20))
     report = await Worker(options=options, caps=(cap,)).run(database, simulator.url)
@@ -992,7 +984,7 @@ async def test_a_cap_ends_a_drain(
 
 
 async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Simulator) -> None:
-    """``--limit`` forgets the cap, or the cap the limit."""
+    """Both the cap and ``--limit`` hold, and the lower one ends the run."""
     await add(database, *urls(20))
     first = replace(DRAIN, limit=3)
     report = await Worker(options=first, caps=(TOTAL,)).run(database, simulator.url)
@@ -1004,9 +996,7 @@ async def test_a_cap_and_a_limit_hold_together(database: Database, simulator: Si
 async def test_what_another_process_claimed_is_waited_for(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A drain ends for a cap although the claim of another process holds the room, which may be
-    released yet.
-    """
+    """A drain at a cap waits for another process' claims, since a release frees room."""
     await add(database, *urls(20))
     await take(database, datetime.now(UTC) + timedelta(seconds=60), worker="other")
     async with (
@@ -1024,7 +1014,7 @@ async def test_what_another_process_claimed_is_waited_for(
 async def test_a_cap_does_not_outlast_a_dead_process(
     database: Database, simulator: Simulator
 ) -> None:
-    """A drain waits for ever for the claim of a process that is gone."""
+    """A drain at a cap ends after the lease of a dead process."""
     await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
     nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await take(database, nearly_over, worker="dead")
@@ -1036,7 +1026,7 @@ async def test_a_cap_does_not_outlast_a_dead_process(
 async def test_a_daemon_sits_out_a_cap_and_says_so_once(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A daemon ends at a cap, fills its log while it waits, or does not see that it has opened."""
+    """A daemon waits at a cap, logs it once, and goes on when it opens."""
     await add(database, *urls(6))
     log, said = listener()
     worker = Worker(options=DAEMON, caps=(DAILY,), log=log)
@@ -1067,7 +1057,7 @@ async def test_a_daemon_sits_out_a_cap_and_says_so_once(
 async def test_a_queue_that_has_moved_ends_a_run(
     database: Database, simulator: Simulator, options: RunOptions
 ) -> None:
-    """Videos that are worked on elsewhere are bought here too, or a daemon idles for ever."""
+    """A run ends when its queue has moved, and sends nothing more."""
     await add(database, *urls(2))
     await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
     async with asyncio.timeout(10):
@@ -1082,7 +1072,7 @@ async def test_a_queue_that_has_moved_ends_a_run(
 async def test_an_idle_daemon_sees_that_its_queue_moves(
     database: Database, simulator: Simulator
 ) -> None:
-    """It sees the mark when something is due, which is never again."""
+    """An idle daemon ends when its queue moves, although nothing is due."""
     log, said = listener()
     worker = Worker(options=DAEMON, settings=replace(RUN_SETTINGS, poll_seconds=0.02), log=log)
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
@@ -1093,7 +1083,7 @@ async def test_an_idle_daemon_sees_that_its_queue_moves(
 
 
 async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Database) -> None:
-    """An answer that is on its way when the queue moves becomes a doubt."""
+    """An answer that is on its way when the queue moves is settled."""
     await add(database, *urls(2))
 
     async def move() -> None:
@@ -1111,7 +1101,7 @@ async def test_what_is_in_flight_comes_home_to_a_queue_that_moves(database: Data
 async def test_a_daemon_sees_a_new_row(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A row that another program inserts stays unseen for longer than the poll."""
+    """A daemon sees a row that another program inserts within its poll."""
     async with (
         Worker(options=DAEMON).on(database, simulator.url) as runner,
         going(runner),
@@ -1127,9 +1117,7 @@ async def test_a_daemon_sees_a_new_row(
 async def test_a_row_is_seen_that_comes_right_after_the_look(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A row that is inserted between the look at the table and the watch for changes stays unseen
-    until something else happens.
-    """
+    """A row that is inserted between the look at the table and the watch for changes is seen."""
     looked: list[str] = []
 
     def now() -> datetime:
@@ -1150,7 +1138,7 @@ async def test_a_row_is_seen_that_comes_right_after_the_look(
 async def test_a_daemon_wakes_for_the_next_due_row(
     database: Database, simulator: Simulator
 ) -> None:
-    """A video whose backoff is over waits until somebody writes to the database."""
+    """A daemon wakes when a backoff ends, although nothing is written."""
     due_at = datetime.now(UTC) + timedelta(seconds=0.4)
     await add(database, *urls(1), due_at=due_at)
     settings = replace(RUN_SETTINGS, poll_seconds=60.0)
@@ -1166,7 +1154,7 @@ async def test_a_daemon_wakes_for_the_next_due_row(
 async def test_a_paused_daemon_goes_on_when_resumed(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A pause ends a daemon, or its end is not noticed."""
+    """A paused daemon stays, and goes on when it is resumed."""
     await add(database, *urls(2))
     await say(plain, "UPDATE account SET paused_at = CURRENT_TIMESTAMP")
     log, said = listener()
@@ -1185,7 +1173,7 @@ async def test_a_paused_daemon_goes_on_when_resumed(
 
 
 async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simulator) -> None:
-    """A stop waits for the end of a sleep."""
+    """A stop ends the sleep of an idle daemon."""
     looks: list[datetime] = []
 
     def now() -> datetime:
@@ -1207,7 +1195,7 @@ async def test_an_idle_daemon_stops_at_once(database: Database, simulator: Simul
 async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
     database: Database, plain: Plain
 ) -> None:
-    """A stop makes doubts of requests in flight, or sends what had not begun, or charges it."""
+    """A stop gives back unsent claims uncharged, and lets requests in flight end."""
     await add(database, *urls(5))
     settings = replace(
         RUN_SETTINGS, rate=1, period_seconds=0.05
@@ -1237,7 +1225,7 @@ async def test_a_stop_gives_back_what_waits_and_lets_the_rest_end(
 async def test_after_the_grace_what_was_sent_is_in_doubt(
     database: Database, grace_seconds: float
 ) -> None:
-    """A stop waits for ever for an answer, or calls unsent what had left."""
+    """After the grace a request that was sent is in doubt, and the run ends."""
     await add(database, *urls(3))
     settings = replace(RUN_SETTINGS, grace_seconds=grace_seconds)
     async with (
@@ -1261,7 +1249,7 @@ async def test_after_the_grace_what_was_sent_is_in_doubt(
 
 
 async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plain: Plain) -> None:
-    """A stop makes a doubt of a request that was still connecting."""
+    """After the grace a request that was still connecting is due again."""
     await add(database, *urls(1))
     with full_backlog() as port:
         async with (
@@ -1281,7 +1269,7 @@ async def test_after_the_grace_what_was_not_sent_is_due(database: Database, plai
 
 
 async def impatiently(runner: Runner, run: asyncio.Task[RunReport]) -> RunReport:
-    """Stop it, and go on pressing the key until it has ended."""
+    """Stop it, and hurry it again and again until it has ended."""
     runner.stop()
     async with asyncio.timeout(4):
         while not run.done():
@@ -1294,7 +1282,7 @@ async def impatiently(runner: Runner, run: asyncio.Task[RunReport]) -> RunReport
 async def an_outcome_that_does_not_fit(
     database: Database, plain: Plain, worker: Worker
 ) -> AsyncIterator[tuple[Runner, "asyncio.Task[RunReport]"]]:
-    """A run whose one request was answered when there was no room any more to write that down."""
+    """Run until one request is answered while there is no room left to write that down."""
     await nearly_full_history(plain)
     await add(database, *urls(1))
     log, said = listener()
@@ -1311,7 +1299,7 @@ async def an_outcome_that_does_not_fit(
 
 @pytest.mark.usefixtures("path")
 async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, plain: Plain) -> None:
-    """A stop hangs on an outcome that cannot be written; its lease will make it a doubt."""
+    """A stop ends although an outcome cannot be written; its lease will make it a doubt."""
     worker = Worker(options=DAEMON)
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         report = await impatiently(runner, run)
@@ -1322,7 +1310,7 @@ async def test_a_stop_does_not_wait_for_ever_for_the_disk(database: Database, pl
 async def test_a_drain_does_not_wait_for_ever_for_the_disk(
     database: Database, plain: Plain
 ) -> None:
-    """A drain hangs on an outcome that cannot be written, or calls that the end of its work."""
+    """A drain ends although an outcome cannot be written, and names the database as the reason."""
     worker = Worker(options=DRAIN, settings=replace(RUN_SETTINGS, grace_seconds=0.1))
     async with an_outcome_that_does_not_fit(database, plain, worker) as (runner, run):
         while not run.done():
@@ -1337,7 +1325,7 @@ async def test_a_drain_does_not_wait_for_ever_for_the_disk(
 async def test_a_stop_does_not_wait_for_ever_for_a_lock(
     database: Database, url: str, in_flight: int
 ) -> None:
-    """A stop hangs while another program holds the database, whether something is in flight."""
+    """A stop ends while another program holds the database, with or without a request in flight."""
     await add(database, *urls(1 + in_flight))
     async with (
         Simulator(Options(script={2: "stall"})) as simulator,
@@ -1356,7 +1344,7 @@ async def test_a_stop_does_not_wait_for_ever_for_a_lock(
 async def test_a_drain_that_never_got_the_database_says_so(
     database: Database, simulator: Simulator, url: str
 ) -> None:
-    """A lock that somebody forgot looks like success, night after night."""
+    """A drain that finds the database locked throughout reports that."""
     await add(database, *urls(1))
     async with Worker(options=replace(DRAIN, max_seconds=0.1)).on(
         database, simulator.url
@@ -1372,7 +1360,7 @@ async def test_a_drain_that_never_got_the_database_says_so(
 async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
     database: Database, simulator: Simulator
 ) -> None:
-    """A cancelled run hangs, or leaves a claim of which nobody knows what came of it."""
+    """A cancelled run ends, and writes the outcome of each claim."""
     simulator.options = Options(failures={"stall": 1.0})
     await add(database, *urls(3))
     async with Worker().on(database, simulator.url) as runner:
@@ -1389,7 +1377,7 @@ async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
 async def test_a_ledger_that_dies_ends_the_run(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A run whose writing side has failed for good hangs on what it cannot settle any more."""
+    """A run ends when its writer has failed for good."""
     simulator.options = Options(script={2: "stall"})
     await add(database, *urls(2))
     async with Worker(options=DAEMON).on(database, simulator.url) as runner:
@@ -1406,7 +1394,7 @@ async def test_a_ledger_that_dies_ends_the_run(
 
 
 def everything(url: str) -> list[bytes]:
-    """All that a database keeps: of a file whatever is beside it, of a server its tables."""
+    """Return all that a database keeps: a file with those beside it, or a server's tables."""
     if not url.startswith("postgresql"):
         return [file.read_bytes() for file in Path(url).parent.iterdir()]
     tables = ("videos", "history", "account", "workers")
@@ -1416,7 +1404,9 @@ def everything(url: str) -> list[bytes]:
 async def test_the_key_and_signatures_are_nowhere(
     database: Database, url: str, simulator: Simulator
 ) -> None:
-    """The key is in the database or in the log, or a signed link's query in the log (law 11)."""
+    """Law 11: the key is neither in the database nor in the log, and no signed link's query is in
+    the log.
+    """
     signed = "https://b.example/1.mp4?Expires=9999999999&Signature=s1gnature&Key-Pair-Id=x"
     simulator.options = Options(script={1: "echo-key", 2: "garbage", 3: "lost"})
     await add(database, signed, *urls(3))
@@ -1436,7 +1426,7 @@ async def test_the_key_and_signatures_are_nowhere(
 async def test_a_poisoned_row_stops_nobody(
     database: Database, simulator: Simulator, plain: Plain, column: str
 ) -> None:
-    """One row that holds bytes that are no text stops the others, or is sent (law 14)."""
+    """Law 14: a row of bytes that are no text is not sent, and stops no other."""
     await add(database, *urls(3))
     bad = "CAST(x'68747470733A2F2FFF' AS TEXT)"
     await say(plain, f"UPDATE videos SET {column} = {bad} WHERE id = 2")
@@ -1450,7 +1440,7 @@ async def test_a_poisoned_row_stops_nobody(
 
 
 async def test_an_answer_that_cannot_be_stored_stops_nobody(database: Database) -> None:
-    """A text of the API that the table cannot take fails the transaction of the others (law 14)."""
+    """Law 14: a text of the API that the table cannot take stops no other video's settling."""
     await add(database, *urls(3))
     odd = answer(b'{"errors": [{"message": "\\ud800 \\u0000"}]}', "400 Bad")
     async with Wire(by_url({urls(3)[1]: odd})) as wire:

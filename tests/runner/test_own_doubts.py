@@ -53,7 +53,7 @@ async def test_a_drain_that_waits_waits_for_what_the_list_may_show_yet(database:
 
 
 async def test_a_drain_that_waits_leaves_what_only_a_person_can_settle(database: Database) -> None:
-    """A doubt that no list can settle does not keep ``--wait`` waiting, and is reported."""
+    """``--wait`` ends beside a doubt that no list can settle, and reports it."""
     settings = replace(SETTINGS, on_doubt="reconcile", doubt_settle_seconds=0.0)
     async with Simulator(NEVER_MADE) as simulator:
         await add(database, "https://example.org/a.mp4")

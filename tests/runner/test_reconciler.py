@@ -55,7 +55,7 @@ class Bench:
         )
 
     async def bought(self, number: int) -> str:
-        """A job that the API really has, with the identifier of that video."""
+        """Make a job at the API with the identifier of that video, and return its id."""
         body = request.body(
             Video(url=f"https://example.org/{number}.mp4"), f"r-{number}", Defaults()
         )
@@ -64,7 +64,7 @@ class Bench:
         return outcome.job_id
 
     async def accepted(self, number: int, begun: float, written: float) -> None:
-        """A video that was accepted."""
+        """Insert a video that was accepted."""
         job = await self.bought(number)
         known = {"state": "submitted", "claims": 1, "request_id": f"r-{number}", "job_id": job}
         await add(self.database, f"https://example.org/{number}.mp4", id=number, **known)
@@ -78,7 +78,7 @@ class Bench:
         )
 
     def asked(self) -> int:
-        """How often a list was read, or was not to be had."""
+        """Return the number of lists that were read or failed."""
         return sum(1 for each in self.said if each["event"] == "list_read")
 
     @asynccontextmanager
@@ -100,14 +100,14 @@ class Bench:
 
 @pytest.fixture
 async def bench(database: Database, simulator: Simulator, hands: Hands) -> AsyncIterator[Bench]:
-    """A reconciler before the simulator."""
+    """Return a reconciler in front of the simulator."""
     await let_start(database, START)
     async with Worker().api(simulator.url) as api:
         yield Bench(database, api, hands, database.write)
 
 
 async def known(database: Database) -> shared_state.SharedState:
-    """What all share."""
+    """Return the shared state."""
     return await database.read(shared_state.read)
 
 
@@ -133,7 +133,7 @@ async def test_one_question_serves_all_doubts(bench: Bench, database: Database) 
 
 
 async def test_a_dry_run_settles_nothing(bench: Bench, database: Database) -> None:
-    """Who only wants to know changes no video."""
+    """A dry run changes no video."""
     await doubt(database, 5, 0, 60, media_id="r-5")
     job = await bench.bought(5)
     bench.hands.pass_seconds(70)
@@ -147,8 +147,8 @@ async def test_a_dry_run_settles_nothing(bench: Bench, database: Database) -> No
 
 
 async def test_it_is_asked_at_most_once_a_minute(bench: Bench, database: Database) -> None:
-    """A doubt that nothing settles costs the API one question a minute, however often it is
-    called, and the next one is asked when its minute comes.
+    """A doubt that nothing settles costs the API one question a minute, however often the
+    reconciler is called. The next question comes when its minute does.
     """
     await doubt(database, 5, -1, 0)
     async with bench.running():
@@ -167,9 +167,7 @@ async def test_it_is_asked_at_most_once_a_minute(bench: Bench, database: Databas
 
 
 async def test_of_all_processes_one_asks(bench: Bench, database: Database, url: str) -> None:
-    """The minute between two questions is that of all processes together, even if they see the
-    same doubt at one moment.
-    """
+    """All processes together ask once a minute, even if they see a doubt at the same time."""
     await doubt(database, 5, -1, 0)
     async with AsyncExitStack() as stack:
         others = [await stack.enter_async_context(open_database(url)) for _ in range(3)]
@@ -186,13 +184,13 @@ async def test_nothing_in_doubt_is_no_question(bench: Bench) -> None:
 
 
 async def test_a_question_spends_a_start(bench: Bench, database: Database) -> None:
-    """Law 10: the pace counts every request, and the next video waits for its turn."""
+    """Law 10: a question for the list spends a start, and the next video waits for its turn."""
     await bench.reconciler.ask()
     assert START < (await known(database)).next_start_at
 
 
 async def test_a_question_waits_for_a_cool_down(bench: Bench, database: Database) -> None:
-    """Law 10: who was told to wait does not ask for a list meanwhile, nor after a stop."""
+    """Law 10: no list is asked for during a cool-down, nor after a stop."""
     until = later(START, 3600)
     await database.write(lambda c: shared_state.cool_down(c, until, "too fast", START), "test")
     asking = asyncio.create_task(bench.reconciler.settle())
@@ -206,7 +204,7 @@ async def test_a_question_waits_for_a_cool_down(bench: Bench, database: Database
 
 
 async def test_a_shut_gate_ends_it(bench: Bench, database: Database) -> None:
-    """A stop is not held up by doubts, whether it is about to ask or waits for its turn."""
+    """A stop ends the reconciler, whether it is about to ask or waits for its turn."""
     await doubt(database, 5, -1, 0)
     until = later(START, 3600)
     await database.write(lambda c: shared_state.cool_down(c, until, "too fast", START), "test")
@@ -222,7 +220,7 @@ async def test_a_shut_gate_ends_it(bench: Bench, database: Database) -> None:
 async def test_what_somebody_else_settled_is_no_doubt_of_this_run(
     bench: Bench, database: Database
 ) -> None:
-    """A drain that waits does not wait for ever for what a person has resolved meanwhile."""
+    """A drain that waits ends when a person has resolved its doubt."""
     await doubt(database, 5, -1, 0)
     await doubt(database, 6, -1, 0, state="failed")
     bench.run.doubts |= {5, 6}
@@ -233,7 +231,7 @@ async def test_what_somebody_else_settled_is_no_doubt_of_this_run(
 async def test_a_list_that_cannot_be_had_is_told_on_the_row(
     database: Database, hands: Hands
 ) -> None:
-    """Law 10: a pause that the API asks for instead of a list is everybody's."""
+    """Law 10: a cool-down that the API asks for instead of a list is in the shared state."""
     await let_start(database, START)
     await doubt(database, 5, -1, 0)
     errors = b'{"errors": [{"message": "later"}]}'
@@ -252,7 +250,7 @@ async def test_a_list_that_cannot_be_had_is_told_on_the_row(
 
 
 class Failing:
-    """A database that cannot be written, and how often somebody tried."""
+    """A database that cannot be written, which counts the tries."""
 
     def __init__(self) -> None:
         self.tries = 0
@@ -267,7 +265,7 @@ class Failing:
 async def test_a_broken_database_is_not_asked_in_a_circle(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """A full disk does not cost all of the processor: whoever calls meanwhile waits a second."""
+    """After a database error the reconciler waits a second, however often it is called."""
     failing = Failing()
     async with Worker().api(simulator.url) as api:
         bench = Bench(database, api, hands, failing)
@@ -283,8 +281,8 @@ async def test_a_broken_database_is_not_asked_in_a_circle(
 async def test_a_cancelled_reconciler_loses_nothing(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """A stop in the middle leaves every verdict whole: what was proven is on disk all the same,
-    and the ledger goes on.
+    """A cancelled reconciler leaves every verdict whole: the proven ones are on disk, and the
+    writer goes on.
     """
     await let_start(database, START)
     async with Worker().api(simulator.url) as api:
@@ -320,7 +318,7 @@ async def test_a_cancelled_reconciler_loses_nothing(
 
 
 async def test_a_job_that_waits_can_be_cancelled(bench: Bench, database: Database) -> None:
-    """A second job of a video is taken back at the pace of everybody."""
+    """A second job of a video is taken back at the shared pace."""
     job = await bench.bought(5)
     assert await bench.reconciler.cancel(job) is None
     assert START < (await known(database)).next_start_at

@@ -44,7 +44,7 @@ CLAIM = Claim(
 
 
 class Bench:
-    """A chronicle, what it says, and how often it tells that the tally changed."""
+    """A reporter with its log lines, and the number of times that it reported new counts."""
 
     def __init__(self) -> None:
         self.log, self.said = listener()
@@ -54,7 +54,7 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Bench:
-    """A new one."""
+    """Return a new bench."""
     return Bench()
 
 
@@ -79,7 +79,7 @@ def settled(outcome: Outcome, transition: Transition, *, lost: bool = False) -> 
 def test_the_closing_line_says_everything(
     bench: Bench, outcome: Outcome, level: str, status: int | None, job_id: str, message: str
 ) -> None:
-    """With a full disk the line is the only copy: who can read it can find the job again."""
+    """The closing line names all that finds the job again. On a full disk it is the only copy."""
     bench.reporter.ended(CLAIM, outcome, 1.23456)
     assert [
         {
@@ -108,7 +108,7 @@ def test_the_closing_line_says_everything(
     ],
 )
 def test_query_strings_of_links_stay_out_of_the_log(bench: Bench, secret: str) -> None:
-    """Law 11: what a refusal quotes of a signed link is not logged."""
+    """Law 11: a signed link's query that a refusal quotes is not logged."""
     bench.reporter.ended(CLAIM, Refused(f"cannot download ({secret}): 403", 400), 1.0)
     (line,) = bench.said
     assert secret not in str(line)
@@ -117,7 +117,7 @@ def test_query_strings_of_links_stay_out_of_the_log(bench: Bench, secret: str) -
 
 
 def test_a_video_without_other_links_is_told_as_well(bench: Bench) -> None:
-    """A row that has no transcript and no callback hides what it has."""
+    """A row without a transcript and a callback is logged in full."""
     bare = Claim(
         video_id=8,
         video=Video(url="https://example.org/b.mp4?token=secret-of-b"),
@@ -138,35 +138,37 @@ def test_a_settled_attempt_needs_no_line(bench: Bench) -> None:
 
 
 def test_a_lost_claim_is_logged(bench: Bench) -> None:
-    """An answer that came too late for its claim is in the log."""
+    """An answer that comes too late for its claim is in the log."""
     bench.reporter.settled(settled(Refused("no", 400), Transition.fail("no"), lost=True))
     lost = {"event": "claim_lost", "log_level": "warning", "video": 7, "attempt": 3}
     assert [lost] == bench.said
 
 
 def test_a_row_that_was_closed_is_told(bench: Bench) -> None:
-    """A video that failed without a request is no silent failure."""
+    """A video that fails without a request is in the log."""
     bench.reporter.closed(settled(Invalid("url: is empty"), Transition.reject("url: is empty")))
     refused = {"event": "video_refused", "log_level": "warning", "video": 7}
     assert [{**refused, "message": "url: is empty"}] == bench.said
 
 
 def test_a_lease_that_ran_out_is_told(bench: Bench) -> None:
-    """A doubt that another process left is in the log and in the tally of who found it."""
+    """A doubt that another process left is in the log and in the counts of the process that
+    found it.
+    """
     bench.reporter.expired(Expired(video_id=7, attempt=3, claimed_by="worker-0"))
     expired = {"event": "lease_expired", "log_level": "warning", "video": 7, "attempt": 3}
     assert [{**expired, "claimed_by": "worker-0"}] == bench.said
 
 
 def test_a_cool_down_is_told(bench: Bench) -> None:
-    """Whoever wonders why nothing is sent reads for how long, and why."""
+    """A cool-down is logged with its length and its reason."""
     bench.reporter.cool_down(CoolDown(12.34, "too fast"))
     cooling = {"event": "cool_down", "log_level": "warning", "seconds": 12.3, "reason": "too fast"}
     assert [cooling] == bench.said
 
 
 def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) -> None:
-    """A night without a disk is two lines in the log, and not one for each try."""
+    """A night without a disk is two log lines: its begin and its end."""
     bench.reporter.database(None)
     for problem in (DatabaseProblem("the disk is full"), DatabaseProblem("and still"), None, None):
         bench.reporter.database(problem)
@@ -179,7 +181,7 @@ def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) 
 
 
 def judged(verdict: Verdict, *, is_recheck: bool = False, used_up: bool = False) -> JudgedDoubt:
-    """What a list proved about the video."""
+    """Return a doubt with the verdict of a list."""
     doubt = Doubt(
         video_id=7,
         attempt=3,
@@ -222,7 +224,7 @@ def test_a_proof_is_logged(bench: Bench, each: JudgedDoubt, lines: list[dict[str
 
 
 def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
-    """A maintainer sees how the undocumented list looks, and the log is not filled with it."""
+    """The shape of the undocumented list is logged once."""
     for _ in range(2):
         bench.reporter.reconciled(SHOWN, [judged(Found("job-7")), judged(Absent())])
     verdicts = {"Found": 1, "Absent": 1}
@@ -236,21 +238,21 @@ def test_the_shape_of_the_list_is_told_once(bench: Bench) -> None:
 
 
 def test_a_list_that_cannot_be_had_is_told(bench: Bench) -> None:
-    """Whoever wonders why doubts stay reads what the API said."""
+    """A list that cannot be read is logged with the API's reason."""
     bench.reporter.reconciled(Unlisted(reason="HTTP 404"), [])
     read = {"event": "list_read", "log_level": "warning", "jobs": None, "reason": "HTTP 404"}
     assert [read] == bench.said
 
 
 def cap(submitting: int = 0) -> ClaimResult:
-    """A look at a full cap."""
+    """Return the claim result of a full cap."""
     return ClaimResult(
         reason=WaitReason.CAP, detail="max_total = 3 is reached", submitting=submitting
     )
 
 
 def test_a_full_cap_is_told_once(bench: Bench) -> None:
-    """A daemon says at each look, for a day, that it waits; or not at all."""
+    """A full cap is logged once, as soon as no claim in flight can free room."""
     bench.reporter.claimed(cap(submitting=1))
     assert [] == bench.said
     for turn in (cap(), cap(), ClaimResult(reason=WaitReason.PACE), cap()):

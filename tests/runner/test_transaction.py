@@ -41,7 +41,7 @@ GAP = timedelta(microseconds=1020)
 
 @pytest.fixture
 def work(hands: Hands) -> QueueTransaction:
-    """The work of one process."""
+    """Return the transaction of one process."""
     return transaction(hands.clock)
 
 
@@ -65,22 +65,22 @@ async def due(database: Database, count: int, **columns: object) -> None:
 
 
 async def known(database: Database) -> SharedState:
-    """The account as it stands."""
+    """Return the shared state as it stands."""
     return await database.read(shared_state.read)
 
 
 def note(claim: Claim, outcome: Outcome, *, started_at: datetime | None = START) -> Result:
-    """An ending to write."""
+    """Return a result to write."""
     return Result(claim=claim, outcome=outcome, started_at=started_at)
 
 
 async def cool(database: Database, until: datetime, reason: str = "too fast") -> None:
-    """Let everybody pause."""
+    """Begin a cool-down."""
     await database.write(lambda c: shared_state.cool_down(c, until, reason, START), "test")
 
 
 async def pause(database: Database, reason: str | None = "lunch") -> None:
-    """Let a person pause everybody."""
+    """Pause the queue as a person."""
     sql = text("UPDATE account SET paused_at = '2026-01-01 11:00:00', pause_reason = :reason")
     await database.write(lambda c: c.execute(sql, {"reason": reason}), "test")
 
@@ -116,7 +116,7 @@ async def test_starts_are_at_most_100_ms_ahead(database: Database, work: QueueTr
 async def test_the_pace_is_charged_what_was_claimed(
     database: Database, work: QueueTransaction, room: int, count: int, claimed: int
 ) -> None:
-    """Law 12: neither free slots nor due videos alone take starts away from others."""
+    """Law 12: only claims spend starts. Free slots or due videos alone spend none."""
     if count:
         await due(database, count)
     turn = (await write(database, work, free_slots=room)).claimed
@@ -127,7 +127,9 @@ async def test_the_pace_is_charged_what_was_claimed(
 async def test_a_claim_of_nothing_moves_nothing(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Asking in vain leaves the pace as it was, and so the time since the last real start."""
+    """A claim of nothing leaves the pace as it was, and with it the time since the last real
+    start.
+    """
     hands.pass_seconds(10)
     await write(database, work, free_slots=5)
     assert START == (await known(database)).next_start_at
@@ -136,7 +138,7 @@ async def test_a_claim_of_nothing_moves_nothing(
 async def test_starts_begin_where_the_last_ones_ended(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Law 10: what is reserved ahead counts for those who claim next."""
+    """Law 10: the starts of a claim follow those reserved by the one before."""
     await due(database, 80)
     await let_start(database, later(START, 0.04))
     turn = (await write(database, work, free_slots=80)).claimed
@@ -147,7 +149,7 @@ async def test_starts_begin_where_the_last_ones_ended(
 async def test_time_without_starts_is_no_credit(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Law 10: after a quiet hour the pace is what it was, and begins now."""
+    """Law 10: after a quiet hour the pace is unchanged and begins now."""
     await due(database, 2)
     hands.pass_seconds(3600)
     turn = (await write(database, work, free_slots=2)).claimed
@@ -156,7 +158,7 @@ async def test_time_without_starts_is_no_credit(
 
 
 async def test_too_few_starts_are_waited_for(database: Database, work: QueueTransaction) -> None:
-    """A claim is worth its transaction: less than half a lead is let grow."""
+    """A claim with too few starts waits until the pace has room for more."""
     await due(database, 1)
     await let_start(database, later(START, 0.09))
     expected = ClaimResult(
@@ -168,7 +170,7 @@ async def test_too_few_starts_are_waited_for(database: Database, work: QueueTran
 
 
 async def test_two_processes_share_one_spacing(url: str, database: Database, hands: Hands) -> None:
-    """Law 10: whoever claims on one database, no two starts are nearer than a step."""
+    """Law 10: on one database no two starts are nearer than a step, whichever process claims."""
     await due(database, 60)
     works = [transaction(hands.clock, worker=f"worker-{n}", rate=100) for n in range(2)]
     starts: list[tuple[float, int]] = []
@@ -185,7 +187,7 @@ async def test_two_processes_share_one_spacing(url: str, database: Database, han
 
 
 async def test_a_pause_lets_nothing_be_claimed(database: Database, work: QueueTransaction) -> None:
-    """A person's pause holds everybody, while what is under way is still settled."""
+    """During a person's pause nothing is claimed, and results are still settled."""
     await due(database, 2)
     (claim,) = await take(database, START)
     await pause(database)
@@ -197,14 +199,14 @@ async def test_a_pause_lets_nothing_be_claimed(database: Database, work: QueueTr
 
 
 async def moved(database: Database) -> None:
-    """Let the queue be elsewhere."""
+    """Mark the queue as moved."""
     await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
 
 
 async def test_a_queue_that_has_moved_is_claimed_from_no_more(
     database: Database, work: QueueTransaction
 ) -> None:
-    """What is worked on elsewhere would be bought here too; what is under way is settled."""
+    """From a queue that has moved nothing is claimed, and results are still settled."""
     await due(database, 2)
     (claim,) = await take(database, START)
     await moved(database)
@@ -219,7 +221,7 @@ async def test_a_queue_that_has_moved_is_claimed_from_no_more(
 async def test_a_mark_between_look_and_claim_is_seen(
     database: Database, work: QueueTransaction
 ) -> None:
-    """An idle cron job that has just looked would drain the old file."""
+    """A claim sees that the queue has moved since the peek."""
     await due(database, 1)
     assert await database.read(work.peek) is None
     await moved(database)
@@ -230,7 +232,7 @@ async def test_a_mark_between_look_and_claim_is_seen(
 async def test_a_queue_that_has_moved_is_paused_no_more(
     database: Database, work: QueueTransaction
 ) -> None:
-    """A daemon would sit out a pause that nobody can end any more."""
+    """A queue that has moved is reported as moved, even if it is paused."""
     await pause(database)
     await moved(database)
     assert WaitReason.MOVED is (await write(database, work, free_slots=5)).claimed.reason
@@ -240,7 +242,7 @@ async def test_a_queue_that_has_moved_is_paused_no_more(
 
 
 async def test_a_pause_needs_no_reason(database: Database, work: QueueTransaction) -> None:
-    """Whoever pauses without a word pauses all the same."""
+    """A pause without a reason holds as well."""
     await due(database, 1)
     await pause(database, None)
     assert (
@@ -252,7 +254,9 @@ async def test_a_pause_needs_no_reason(database: Database, work: QueueTransactio
 async def test_a_cool_down_lets_nothing_be_claimed(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Everybody waits until its very end, and knows why; then starts go on from there."""
+    """During a cool-down nothing is claimed, and its reason is reported. Starts go on from its
+    end.
+    """
     await due(database, 1)
     await cool(database, later(START, 7))
     expected = ClaimResult(reason=WaitReason.COOL_DOWN, until=later(START, 7), detail="too fast")
@@ -268,8 +272,8 @@ async def test_a_cool_down_lets_nothing_be_claimed(
 async def test_a_throttled_request_slows_everybody_down(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """A 429 pauses all processes for as long as it says and a little longer, and then the pace is
-    lower than the setting.
+    """A 429 begins a cool-down for all processes, a little longer than it says. Then the pace
+    is lower than the setting.
     """
     await due(database, 20)
     (claim,) = await take(database, START)
@@ -300,7 +304,7 @@ async def test_a_throttled_request_slows_everybody_down(
 async def test_a_pause_is_never_shorter_than_told(
     database: Database, hands: Hands, told: float | None, dice: float, seconds: float
 ) -> None:
-    """Retry-After is kept, with jitter on top so that a crowd does not come back as one."""
+    """A cool-down lasts Retry-After and a jitter on top, which spreads the processes."""
     await due(database, 1)
     (claim,) = await take(database, START)
     work = replace(transaction(hands.clock), dice=lambda: dice)
@@ -311,7 +315,7 @@ async def test_a_pause_is_never_shorter_than_told(
 async def test_one_flight_lowers_the_pace_once(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Several 429s to requests that began before the first of them say the same thing."""
+    """Several 429s to requests that began before the first of them lower the pace once."""
     await due(database, 3)
     claims = await take(database, START, limit=3)
     hands.pass_seconds(1)
@@ -326,7 +330,7 @@ async def test_one_flight_lowers_the_pace_once(
 async def test_what_was_not_sent_slows_nobody_down(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Only an answer of the API can say that it is too fast."""
+    """Only an answer of the API lowers the pace."""
     await due(database, 1)
     (claim,) = await take(database, START)
     await write(database, work, note(claim, Throttled("slow down", 429, 60.0), started_at=None))
@@ -349,7 +353,9 @@ async def test_what_was_not_sent_slows_nobody_down(
 async def test_try_later_with_a_time_is_everybodys_pause(
     database: Database, work: QueueTransaction, outcome: Outcome, seconds: float | None
 ) -> None:
-    """A 503 that names a time holds all, one that names none holds its video; the pace stays."""
+    """A 503 that names a time is a cool-down for all, and one that names none delays its video.
+    The pace stays.
+    """
     await due(database, 1)
     (claim,) = await take(database, START)
     await write(database, work, note(claim, outcome))
@@ -362,7 +368,7 @@ async def test_try_later_with_a_time_is_everybodys_pause(
 async def test_the_breakers_pause_is_written_with_its_ending(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Law 13: a crowd of doubts holds every process on the database."""
+    """Law 13: the breaker's cool-down holds every process on the database."""
     await due(database, 1)
     (claim,) = await take(database, START)
     ending = Result(claim=claim, outcome=InDoubt("no answer"), started_at=START)
@@ -377,7 +383,7 @@ async def test_the_breakers_pause_is_written_with_its_ending(
 async def test_the_climb_waits_while_nothing_is_sent(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """A night without requests is no evidence that the old pace is right again."""
+    """The pace does not climb while nothing is sent."""
     await due(database, 20)
     await database.write(
         lambda c: shared_state.brake(c, Brake(low=100.0, ceiling=500.0, cut_at=START)), "test"
@@ -401,7 +407,7 @@ EXPIRED = (
 async def test_what_cannot_be_sent_is_closed_on_the_way(
     dialect: str, plain: Plain, database: Database, work: QueueTransaction
 ) -> None:
-    """A row that nobody can send costs neither a start nor an attempt, and stops no other."""
+    """A row that cannot be sent costs neither a start nor an attempt, and stops no other."""
     unreadable: str | bytes = b"https://example.org/\xff.mp4"
     wrong = "UTF-8"
     if dialect == "postgresql":  # which lets no such bytes in
@@ -441,7 +447,7 @@ async def test_a_link_must_outlive_the_margin(database: Database, hands: Hands) 
 async def test_others_get_their_turn_between_unsendable_rows(
     database: Database, work: QueueTransaction
 ) -> None:
-    """A table full of nonsense does not hold the lock until all of it is closed."""
+    """The lock is released between batches of rows that cannot be sent."""
     await add(database, *(f"nonsense {n}" for n in range(INVALID_AT_ONCE + 100)), due_at=START)
     await due(database, 1, priority=-1)
     done = await write(database, work, free_slots=99)
@@ -456,7 +462,7 @@ async def test_others_get_their_turn_between_unsendable_rows(
 async def test_a_clock_that_stepped_back_is_repaired(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """A start reserved by a clock that ran an hour ahead does not cost an hour."""
+    """A start reserved by a clock that ran an hour ahead costs no hour."""
     await due(database, 1)
     await let_start(database, later(START, 3600))
     assert await database.read(work.peek) is None
@@ -470,7 +476,7 @@ async def test_a_clock_that_stepped_back_is_repaired(
 async def test_a_clock_that_stepped_back_in_a_cool_down(
     database: Database, work: QueueTransaction
 ) -> None:
-    """The repair does not end a pause that the API asked for."""
+    """The repair of a clock's step does not end a cool-down."""
     await let_start(database, later(START, 3600))
     await cool(database, later(START, 60))
     turn = (await write(database, work, free_slots=1)).claimed
@@ -495,8 +501,8 @@ HOURS = timedelta(hours=2)
 async def test_a_step_back_leaves_a_cool_down_its_length(
     database: Database, hands: Hands, back: float
 ) -> None:
-    """A pause that was told lasts what it was told, by the clock of whoever comes first, and is
-    the same for everybody after; one that is long by right is not cut.
+    """After a step of the clock a cool-down lasts as long as before, the same for every
+    process. One that is long by right is not cut.
     """
     await due(database, 1, due_at=later(START, -2 * back))
     await cool(database, START + HOURS)
@@ -513,8 +519,8 @@ async def test_a_step_back_leaves_a_cool_down_its_length(
 
 
 async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
-    """A start reserved by a clock that ran ahead keeps its distance, and a climb that was half
-    done is; the pace is neither stuck nor begun anew.
+    """After a step back a reserved start keeps its distance, and so does a half-done climb. The
+    pace is neither stuck nor begun anew.
     """
     await due(database, 9)
     work, other = transaction(hands.clock, rate=1), transaction(hands.clock, rate=1)
@@ -534,8 +540,8 @@ async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands
 async def test_a_step_forward_is_followed_once(
     database: Database, hands: Hands, seconds: float
 ) -> None:
-    """Law 10: what was reserved, and a pause, are as far off as before, however many processes
-    see the clock jump; what they wrote after it is not moved.
+    """Law 10: after a step forward reserved starts and a cool-down are as far off as before,
+    however many processes see it. Times written after the step are not moved.
     """
     await due(database, 9)
     works = [transaction(hands.clock, rate=1) for _ in range(3)]
@@ -551,7 +557,7 @@ async def test_a_step_forward_is_followed_once(
 
 
 async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
-    """A pause of half a second, asked for just before the clock was set by so many seconds."""
+    """Begin a cool-down of half a second just before the clock is set by so many seconds."""
     before = later(hands.wall, -seconds)
     until = later(before, 0.5)
     await database.write(lambda c: shared_state.cool_down(c, until, "too fast", before), "test")
@@ -560,7 +566,7 @@ async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
 async def test_a_step_that_was_rolled_back_is_followed_again(
     database: Database, hands: Hands
 ) -> None:
-    """A transaction that failed has moved nothing, so the next one does."""
+    """A transaction that failed has moved nothing, and the next one moves it."""
     await due(database, 9)
     work = transaction(hands.clock, rate=1)
     await set_clock(database, hands, 3600, work)
@@ -576,7 +582,7 @@ async def test_a_step_that_was_rolled_back_is_followed_again(
 
 
 async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands: Hands) -> None:
-    """A look at a pause that ends an hour later than it should does not wait for it."""
+    """A peek at a cool-down asks for the write lock when the clock was set."""
     await due(database, 1)
     work = transaction(hands.clock)
     await cool(database, later(START, 60))
@@ -590,7 +596,7 @@ async def test_a_clock_that_was_set_is_worth_the_lock(database: Database, hands:
 
 
 async def test_a_question_follows_the_clock(database: Database, hands: Hands) -> None:
-    """A question for the list, and the pause that its answer asks for, go by the clock as it is."""
+    """A question for the list, and the cool-down from its answer, go by the clock as it is."""
     await cool(database, later(START, 60))
     hands.wall -= timedelta(hours=1)
     assert later(hands.wall, 59.9) == await reserve(database, transaction(hands.clock))
@@ -606,8 +612,8 @@ async def test_a_question_follows_the_clock(database: Database, hands: Hands) ->
 async def test_a_request_from_before_a_step_back_is_no_calm_time(
     database: Database, work: QueueTransaction
 ) -> None:
-    """A 429 to a request that began an hour ahead cuts what is in force now, not what an hour of
-    calm would have made of it.
+    """A 429 to a request that began an hour ahead cuts the pace in force now, with no hour of
+    calm added.
     """
     await due(database, 1)
     (claim,) = await take(database, START)
@@ -623,7 +629,7 @@ async def test_a_request_from_before_a_step_back_is_no_calm_time(
 async def test_an_ending_is_settled_before_claims_are_made(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """One transaction settles and claims, and tells each ending in its order."""
+    """One transaction settles and then claims, and reports each result in its order."""
     await due(database, 4)
     first, second, third = await take(database, START, limit=3)
     await database.write(
@@ -651,7 +657,7 @@ async def test_an_ending_is_settled_before_claims_are_made(
 async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """What was closed by a person meanwhile is not told as if this ending had closed it."""
+    """The result of a claim that a person has closed is reported as lost."""
     await due(database, 1)
     (claim,) = await take(database, START)
     await write(database, work)
@@ -665,7 +671,7 @@ async def test_a_claim_that_is_no_longer_in_force_is_told_as_lost(
 async def test_a_late_answer_is_told_with_its_transition(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """An answer that settles its own doubt is this run's success."""
+    """An answer that settles its own doubt counts as this run's success."""
     await due(database, 1)
     (claim,) = await take(database, START)
     hands.pass_seconds(70)
@@ -678,7 +684,7 @@ async def test_a_late_answer_is_told_with_its_transition(
 async def test_without_room_leases_still_run_out(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Law 4: each transaction finds what others left, whether or not it may claim."""
+    """Law 4: each transaction expires leases, even without a free slot."""
     await due(database, 2)
     await take(database, START)
     hands.pass_seconds(70)
@@ -689,13 +695,13 @@ async def test_without_room_leases_still_run_out(
 
 
 async def in_doubt(database: Database, at: datetime = START, **columns: object) -> None:
-    """A doubt recorded at that moment."""
+    """Insert a doubt recorded at that moment."""
     doubt = {"state": "in_doubt", "updated_at": at, "attempts": 1, "claims": 1}
     await add(database, "https://example.org/a.mp4", **{**doubt, **columns})
 
 
 async def test_doubts_are_repeated_where_it_is_said_so(database: Database, hands: Hands) -> None:
-    """``on_doubt = retry`` sends again what is old enough, and claims it at once."""
+    """``on_doubt = retry`` makes a doubt due that is old enough, and claims it at once."""
     await in_doubt(database)
     patient = transaction(hands.clock, on_doubt="retry", doubt_settle_seconds=300.0)
     hands.pass_seconds(299.999)
@@ -710,14 +716,14 @@ async def test_doubts_are_repeated_where_it_is_said_so(database: Database, hands
 
 
 async def look(database: Database, work: QueueTransaction) -> ClaimResult | None:
-    """Look without the write lock."""
+    """Peek without the write lock."""
     return await database.read(work.peek)
 
 
 async def test_an_empty_table_waits_for_new_videos(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Where nothing can become due by itself, nobody is told a moment."""
+    """An empty table has no next moment."""
     assert ClaimResult(reason=WaitReason.NOTHING) == await look(database, work)
     await add(database, "u", state="failed")
     await in_doubt(database)
@@ -725,13 +731,13 @@ async def test_an_empty_table_waits_for_new_videos(
 
 
 async def test_a_claim_is_worth_the_lock(database: Database, work: QueueTransaction) -> None:
-    """What is due, and may start, is claimed."""
+    """A peek at a due video that may start asks for the write lock."""
     await due(database, 1)
     assert await look(database, work) is None
 
 
 async def test_a_look_writes_nothing(database: Database, work: QueueTransaction) -> None:
-    """Looking takes no lock and changes no row."""
+    """A peek takes no lock and changes no row."""
     await due(database, 1)
     before = await row(database, 1), await known(database)
     await look(database, work)
@@ -774,7 +780,7 @@ async def test_the_nearest_moment_is_told(
     rows: Sequence[object],
     expected: tuple[WaitReason, float],
 ) -> None:
-    """A worker sleeps until the first moment at which there can be more, and knows what it is."""
+    """A peek returns the first moment at which there can be more, with its reason."""
     for each in rows:
         assert callable(each)
         await each(database)
@@ -790,7 +796,7 @@ async def test_the_nearest_moment_is_told(
 async def test_doubts_are_waited_for_only_where_they_are_repeated(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Without ``on_doubt = retry`` a doubt is nothing that time alone brings back."""
+    """Without ``on_doubt = retry`` a doubt has no next moment."""
     await _doubtful(database)
     await _later_one(database)
     assert ClaimResult(reason=WaitReason.LATER, until=later(START, 30)) == await look(
@@ -801,7 +807,7 @@ async def test_doubts_are_waited_for_only_where_they_are_repeated(
 async def test_a_lease_that_ran_out_is_seen_in_a_pause(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Law 4: a pause keeps nobody from saying what is in doubt."""
+    """Law 4: a lease that ran out asks for the write lock even during a pause."""
     await _claimed(database)
     await pause(database)
     hands.pass_seconds(20)
@@ -811,7 +817,7 @@ async def test_a_lease_that_ran_out_is_seen_in_a_pause(
 async def test_a_repeatable_doubt_waits_for_the_pauses_end(
     database: Database, hands: Hands
 ) -> None:
-    """In a pause nothing is sent again either."""
+    """During a pause no doubt is repeated."""
     await _doubtful(database)
     await pause(database)
     hands.pass_seconds(10)
@@ -824,7 +830,7 @@ async def test_a_repeatable_doubt_waits_for_the_pauses_end(
 async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
     database: Database, hands: Hands
 ) -> None:
-    """It is repeated where the queue is, and would be here too."""
+    """A doubt in a queue that has moved stays in doubt."""
     await _doubtful(database)
     await moved(database)
     hands.pass_seconds(10)
@@ -834,7 +840,7 @@ async def test_a_doubt_of_a_queue_that_has_moved_is_not_repeated(
 
 
 async def test_a_slow_pace_is_told_to_the_moment(database: Database, hands: Hands) -> None:
-    """At one start in a while, the next claim comes just before its start."""
+    """At a slow pace the next claim comes just before its start."""
     await due(database, 2)
     slow = transaction(hands.clock, rate=1)
     assert 1 == len((await write(database, slow, free_slots=2)).claimed.starts)
@@ -865,7 +871,7 @@ async def test_an_old_lease_is_not_prolonged(database: Database, work: QueueTran
 async def test_law_4_a_lease_is_counted_from_before_its_claim(
     database: Database, hands: Hands
 ) -> None:
-    """A claim that took long would be sent on a lease that others see end sooner."""
+    """Law 4: the lease of a claim that takes long counts from before the claim."""
     await add(database, "https://a.example/1.mp4", due_at=hands.wall)
     await let_start(database, hands.wall)
     work = transaction(hands.clock)
@@ -888,7 +894,7 @@ async def test_law_4_a_lease_is_counted_from_before_its_claim(
 
 @pytest.fixture
 def asking(hands: Hands) -> QueueTransaction:
-    """The work of a process that has doubts settled by the list."""
+    """Return the transaction of a process that settles doubts by the list."""
     return transaction(hands.clock, on_doubt="reconcile", doubt_settle_seconds=300.0)
 
 
@@ -908,7 +914,7 @@ async def test_a_question_spends_one_start(database: Database, work: QueueTransa
 async def test_a_question_is_at_most_100_ms_ahead(
     database: Database, work: QueueTransaction
 ) -> None:
-    """A start that is further off is not taken yet, and nothing is charged."""
+    """A start that is further off is not taken yet, and nothing is spent."""
     await let_start(database, later(START, 0.5))
     assert later(START, 0.4) == await reserve(database, work)
     assert later(START, 0.5) == (await known(database)).next_start_at
@@ -917,7 +923,7 @@ async def test_a_question_is_at_most_100_ms_ahead(
 async def test_a_question_waits_for_the_end_of_a_cool_down(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Law 10: a pause is for every request."""
+    """Law 10: a question waits for the end of a cool-down."""
     await cool(database, later(START, 50))
     assert later(START, 49.9) == await reserve(database, work)
     hands.pass_seconds(49.95)
@@ -927,7 +933,7 @@ async def test_a_question_waits_for_the_end_of_a_cool_down(
 async def test_a_question_goes_at_the_pace_that_429s_left(
     database: Database, work: QueueTransaction
 ) -> None:
-    """After a cut, a question costs everybody as much as a video does."""
+    """After a cut of the pace, a question spends as much of it as a video does."""
     brake = Brake(low=100.0, ceiling=100.0, cut_at=START)
     await database.write(lambda c: shared_state.brake(c, brake), "test")
     await reserve(database, work)
@@ -937,7 +943,7 @@ async def test_a_question_goes_at_the_pace_that_429s_left(
 async def test_a_clock_that_stepped_back_is_repaired_for_a_question(
     database: Database, work: QueueTransaction
 ) -> None:
-    """A start an hour ahead is no reservation: it is moved, and the question soon asked."""
+    """A start that is an hour ahead after a step back is moved, and the question is soon asked."""
     await let_start(database, later(START, 3600))
     assert later(START, 0.1) + GAP == await reserve(database, work)
     assert later(START, 0.1) + GAP == (await known(database)).next_start_at
@@ -950,8 +956,8 @@ TURNED_AWAY = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": STA
 async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
     database: Database, asking: QueueTransaction
 ) -> None:
-    """A documented 500 may have made a job: its video waits for a list that was asked for since,
-    and the next one in the queue does not.
+    """A documented 500 may have made a job. Its video waits for a newer list, and the next one
+    in the queue does not.
     """
     await due(database, 1, **TURNED_AWAY)
     await add(database, "https://example.org/other.mp4", due_at=later(START, -1))
@@ -963,7 +969,7 @@ async def test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read(
 
 
 async def claimed_by(database: Database, work: QueueTransaction) -> list[int]:
-    """What a process gets when it asks for work."""
+    """Claim as this process and return the ids."""
     return [
         start.claim.video_id for start in (await write(database, work, free_slots=5)).claimed.starts
     ]
@@ -972,7 +978,7 @@ async def claimed_by(database: Database, work: QueueTransaction) -> list[int]:
 async def test_without_reconciliation_a_500_waits_for_no_list(
     database: Database, work: QueueTransaction
 ) -> None:
-    """Where nobody asks for the list, nothing waits for it."""
+    """Without reconciliation a video with a 500 waits for no list."""
     await due(database, 1, **TURNED_AWAY)
     assert 1 == len((await write(database, work, free_slots=5)).claimed.starts)
 
@@ -980,7 +986,7 @@ async def test_without_reconciliation_a_500_waits_for_no_list(
 async def test_a_look_tells_when_the_list_is_worth_asking_for(
     database: Database, asking: QueueTransaction, work: QueueTransaction
 ) -> None:
-    """A drain knows that it waits for the list, and a run that asks for none does not."""
+    """A peek returns the time of the next list for a run that asks for one, and for no other."""
     await due(database, 1, **TURNED_AWAY)
     assert ClaimResult(reason=WaitReason.LIST, until=START) == await database.read(asking.peek)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
@@ -993,8 +999,8 @@ async def test_a_look_tells_when_the_list_is_worth_asking_for(
 async def test_a_list_of_later_is_no_reason_beside_others(
     database: Database, asking: QueueTransaction
 ) -> None:
-    """A drain that waits ends although a video is in its backoff: the list that is due sooner may
-    bring it nothing. It is looked for all the same when its moment comes.
+    """Beside a backoff, a later list is not the reason to wait. The list is still read when its
+    moment comes.
     """
     await add(database, "https://example.org/doubt.mp4", state="in_doubt", updated_at=START)
     await database.write(lambda c: shared_state.list_asked(c, START), "test")
@@ -1012,7 +1018,7 @@ async def test_a_list_of_later_is_no_reason_beside_others(
 async def test_rows_that_another_program_holds_are_waited_for(
     served: str, database: Database, work: QueueTransaction
 ) -> None:
-    """A claim passes over them, and tries again at once, for ever and with the queue's lock."""
+    """A claim passes over rows that another program holds, and the next try is a second later."""
     await due(database, 2)
     with session(served) as other:
         other.execute("BEGIN")
@@ -1040,7 +1046,7 @@ DAILY_TOLD = "max_per_day = 3 is reached until 2026-01-02 12:00:00 UTC: wait, or
 async def settle(
     database: Database, work: QueueTransaction, turn: ClaimResult, *outcomes: Outcome
 ) -> Committed:
-    """Settle the starts of a turn in their order, and claim again."""
+    """Settle the starts of a claim result in their order, and claim again."""
     results = [
         note(start.claim, outcome) for start, outcome in zip(turn.starts, outcomes, strict=True)
     ]
@@ -1048,7 +1054,7 @@ async def settle(
 
 
 def accepted(count: int) -> list[Outcome]:
-    """So many jobs."""
+    """Return so many jobs."""
     return [Accepted(f"job-{number}", 200) for number in range(count)]
 
 
@@ -1056,7 +1062,7 @@ def accepted(count: int) -> list[Outcome]:
 async def test_no_more_is_claimed_than_a_cap_leaves(
     database: Database, hands: Hands, cap: Cap
 ) -> None:
-    """Law of caps: what is under way is reserved, and what is bought stays counted."""
+    """Claims in flight reserve room under a cap, and purchases stay counted."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(cap,))
     turn = (await write(database, work, free_slots=9)).claimed
@@ -1070,8 +1076,8 @@ async def test_no_more_is_claimed_than_a_cap_leaves(
 
 
 async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> None:
-    """What somebody else has claimed may be refused yet: the turn says so, and when its lease ends
-    at the latest; a release makes room at once.
+    """At a cap that claims in flight fill, the claim result names the end of the next lease. A
+    release makes room at once.
     """
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
@@ -1091,7 +1097,7 @@ async def test_reserved_room_is_waited_for(database: Database, hands: Hands) -> 
 
 
 async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Hands) -> None:
-    """A dead worker's attempts were perhaps bought."""
+    """A lease that ran out frees no room under a cap: its attempt was perhaps bought."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
     await take(database, START, limit=3, worker="dead")
@@ -1105,7 +1111,7 @@ async def test_a_lease_that_runs_out_frees_no_room(database: Database, hands: Ha
 
 
 async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands: Hands) -> None:
-    """A daemon sleeps too long, or buys within 24 hours what it was not allowed to."""
+    """A daily cap opens exactly at the moment that it named."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(DAILY,))
     turn = (await write(database, work, free_slots=3)).claimed
@@ -1121,7 +1127,7 @@ async def test_a_cap_opens_at_the_moment_that_it_named(database: Database, hands
 
 
 async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: Hands) -> None:
-    """Purchases that lie in its future are forgotten, and made again."""
+    """After a step back of the clock, purchases that lie in its future still count."""
     await due(database, 9, due_at=later(START, -900_000))
     work = transaction(hands.clock, caps=(DAILY,))
     turn = (await write(database, work, free_slots=3)).claimed
@@ -1135,7 +1141,7 @@ async def test_a_clock_that_steps_back_opens_no_cap(database: Database, hands: H
 
 @pytest.mark.parametrize("first", [True, False])
 async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first: bool) -> None:
-    """Of two caps one is forgotten; of two full ones that is told which opens first."""
+    """Of two caps the tighter one holds. Of two full ones the one that opens last is reported."""
     await due(database, 9)
     wide = (Cap(name="max_total", most=5, window=None), DAILY)
     work = transaction(hands.clock, caps=wide if first else wide[::-1])
@@ -1151,7 +1157,7 @@ async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first:
 
 
 async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:
-    """Rows that were closed without a request keep others from being bought."""
+    """A row that is closed without a request uses no room under a cap."""
     await add(database, *["not a url"] * 5, due_at=later(START, -1))
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
@@ -1160,7 +1166,7 @@ async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: 
 
 
 async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Hands) -> None:
-    """Doubts could not be settled under a full cap, which only that may open."""
+    """A question for the list is allowed under a full cap."""
     await due(database, 3)
     work = transaction(hands.clock, caps=(TOTAL,), on_doubt="reconcile", doubt_settle_seconds=300.0)
     turn = (await write(database, work, free_slots=3)).claimed
@@ -1171,7 +1177,7 @@ async def test_a_question_for_the_list_uses_no_cap(database: Database, hands: Ha
 async def test_a_full_cap_holds_nothing_where_nothing_is_due(
     database: Database, hands: Hands
 ) -> None:
-    """A drain that has done everything ends because nothing is due, not because of a cap."""
+    """Where nothing is due, a full cap is not the reason to wait."""
     await due(database, 3)
     work = transaction(hands.clock, caps=(TOTAL,))
     turn = (await write(database, work, free_slots=3)).claimed
@@ -1183,7 +1189,7 @@ async def test_a_full_cap_holds_nothing_where_nothing_is_due(
 async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
     database: Database, hands: Hands
 ) -> None:
-    """What ends by itself, or by a word, hides behind what does not."""
+    """A pause is reported before a cool-down, and both before a full cap."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(TOTAL,))
     turn = (await write(database, work, free_slots=3)).claimed

@@ -27,14 +27,14 @@ NOW = later(START, 365)
 
 
 def entry(number: int, *, url: bool = False) -> Entry:
-    """The job of a video, as the list shows it."""
+    """Return the job of a video as the list shows it."""
     urls = frozenset({f"https://example.org/{number}.mp4"} if url else ())
     named = frozenset({f"r-{number}"})
     return Entry(job_id=f"job-{number}", status=None, identifiers=named, urls=urls)
 
 
 def shown(*entries: Entry, paged: str | None = None) -> Listing:
-    """A list with these jobs."""
+    """Return a list with these jobs."""
     return Listing(entries=entries, paged=paged, shape="")
 
 
@@ -43,7 +43,7 @@ NEIGHBOURS = (entry(1), entry(6))
 
 @pytest.fixture
 async def _doubtful(database: Database) -> None:
-    """A video in doubt, between two that were accepted."""
+    """Insert a video in doubt between two that were accepted."""
     await accept(database, 1, -20, -19)
     await doubt(database, 5, 0, 60, media_id="r-5")
     await accept(database, 6, 61, 62)
@@ -52,18 +52,18 @@ async def _doubtful(database: Database) -> None:
 async def write(
     database: Database, seen: Listing | Unlisted, asked_at: datetime = ASKED, now: datetime = NOW
 ) -> Sequence[JudgedDoubt]:
-    """Judge by a list, and write it down."""
+    """Judge by a list, and write the verdicts."""
     return await database.write(lambda c: VERDICTS.write(c, seen, asked_at, now), "test")
 
 
 async def state(database: Database, video_id: int = 5) -> object:
-    """Where a video is."""
+    """Return the state of a video."""
     return (await row(database, video_id))["state"]
 
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_what_is_found_is_submitted(database: Database) -> None:
-    """A lost answer is not lost: the video gets the job that was made for it."""
+    """A doubtful video whose job is in the list is submitted with that job."""
     (finding,) = await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
     assert (Found("job-5"), None) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
@@ -77,7 +77,7 @@ async def test_what_is_found_is_submitted(database: Database) -> None:
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_nothing_is_judged_in_a_queue_that_has_moved(database: Database) -> None:
-    """A doubt would be settled where nobody looks, and its copy would stay one."""
+    """In a queue that has moved no doubt is judged."""
     await database.write(lambda c: relocation.mark(c, "sqlite:///b.db"), "test")
     assert [] == await write(database, shown(*NEIGHBOURS, entry(5, url=True)))
     assert "in_doubt" == await state(database)
@@ -85,7 +85,7 @@ async def test_nothing_is_judged_in_a_queue_that_has_moved(database: Database) -
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_what_is_absent_is_due_again(database: Database) -> None:
-    """A video that was never bought goes on by itself, after the backoff of its attempt."""
+    """A video whose job is absent from the list is due again after its backoff."""
     (finding,) = await write(database, shown(*NEIGHBOURS))
     assert (Absent(), None) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
@@ -95,7 +95,9 @@ async def test_what_is_absent_is_due_again(database: Database) -> None:
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) -> None:
-    """Law 5: attempts used up by doubts end in doubt, with the command that sends it again."""
+    """Law 5: attempts used up by doubts end in doubt, with the command that sends the video
+    again.
+    """
     await change(database, 5, attempts=3, claims=3)
     (finding,) = await write(database, shown(*NEIGHBOURS))
     assert (Absent(), Resolvable.NONE) == (finding.verdict, finding.resolvable)
@@ -112,7 +114,9 @@ async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) ->
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
-    """A job that is perhaps another database's is named on the row, for a person."""
+    """A job that is perhaps another database's is named on the row, and the video stays in
+    doubt.
+    """
     (finding,) = await write(database, shown(*NEIGHBOURS, entry(5)))
     assert isinstance(finding.verdict, Ambiguous)
     assert Resolvable.NONE is finding.resolvable
@@ -137,7 +141,7 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
 async def test_no_evidence_is_told_on_the_row(
     database: Database, seen: Listing | Unlisted, asked: float, hope: Resolvable
 ) -> None:
-    """Whoever looks at a doubt reads why the list did not settle it."""
+    """A doubt's row says why the list did not settle it."""
     (finding,) = await write(database, seen, later(START, asked))
     assert isinstance(finding.verdict, NoEvidence)
     assert hope is finding.resolvable
@@ -150,7 +154,7 @@ async def test_no_evidence_is_told_on_the_row(
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_reading_changes_nothing(database: Database) -> None:
-    """A dry run says what would be, and leaves every row as it is."""
+    """A dry run returns the verdicts and leaves every row as it is."""
     before = await row(database, 5)
     seen = shown(*NEIGHBOURS)
     (finding,) = await database.write(lambda c: VERDICTS.read(c, seen, ASKED), "test")
@@ -161,7 +165,7 @@ async def test_reading_changes_nothing(database: Database) -> None:
 
 @pytest.mark.usefixtures("_doubtful")
 async def test_a_later_attempt_is_not_judged_by_an_earlier_list(database: Database) -> None:
-    """Law 6: a list proves nothing about what was sent after it was asked for."""
+    """Law 6: an attempt sent after the list was asked for is not judged by it."""
     await change(database, 5, claims=2, attempts=2, updated_at=later(START, 364))
     await tell(database, 5, Fact.IN_DOUBT, 364, attempt=2, started_at=later(START, 361))
     before = await row(database, 5)
@@ -170,7 +174,7 @@ async def test_a_later_attempt_is_not_judged_by_an_earlier_list(database: Databa
 
 
 async def test_two_doubts_of_one_name_are_for_a_person(database: Database) -> None:
-    """Whose job it is that carries a name which two videos have, nobody can say."""
+    """A job whose name two videos have settles neither doubt."""
     await accept(database, 1, -20, -19)
     await doubt(database, 5, 0, 60, media_id="r-5")
     await doubt(database, 7, 0, 60, media_id="r-5", request_id="r-5")
@@ -185,7 +189,7 @@ async def test_two_doubts_of_one_name_are_for_a_person(database: Database) -> No
 
 
 async def turned_away(database: Database, seconds: float = 0, **columns: object) -> None:
-    """A video to which the API said a documented 500."""
+    """Return a video that got a documented 500."""
     await doubt(database, 5, -1, seconds, state="pending", http_status=500, **columns)
     await database.write(
         lambda c: c.exec_driver_sql("UPDATE history SET fact = 'try_later' WHERE video_id = 5"),
@@ -205,7 +209,7 @@ async def test_a_500_that_made_a_job_after_all_is_settled(database: Database) ->
 
 
 async def test_a_500_that_perhaps_made_a_job_is_a_doubt(database: Database) -> None:
-    """What may be bought is not sent again before a person has looked."""
+    """A video with a 500 that perhaps made a job is in doubt, and is not sent again."""
     await turned_away(database, media_id="r-5")
     (finding,) = await write(database, shown(entry(5)))
     assert (True, Resolvable.NONE) == (finding.is_recheck, finding.resolvable)
@@ -218,7 +222,7 @@ LASTING = Unlisted(reason="no", lasting=True)
 
 @pytest.mark.parametrize("seen", [shown(), shown(paged="next"), LASTING])
 async def test_a_500_without_a_job_goes_on(database: Database, seen: Listing | Unlisted) -> None:
-    """A list that shows nothing, or that cannot be had, does not hold a video up for ever."""
+    """A list without the job, or one that cannot be read, does not hold a video up for ever."""
     await turned_away(database)
     assert [] == await write(database, seen)
     assert "pending" == await state(database)
@@ -228,8 +232,8 @@ async def test_a_500_without_a_job_goes_on(database: Database, seen: Listing | U
 async def test_a_500_is_not_sent_again_since_the_list_failed_for_a_moment(
     database: Database,
 ) -> None:
-    """An API in trouble answers 500 here and 503 there: the next list may show the job. But nobody
-    is held up for longer than an absence takes to count.
+    """After a 500 and a list that failed for a moment, the video waits for the next list. It
+    waits no longer than an absence takes to count.
     """
     await turned_away(database)
     assert [] == await write(database, Unlisted(reason="HTTP 503"))
@@ -240,25 +244,25 @@ async def test_a_500_is_not_sent_again_since_the_list_failed_for_a_moment(
 
 
 async def test_a_500_that_came_after_the_question_waits_for_the_next(database: Database) -> None:
-    """The list was made before the job could have been."""
+    """A 500 that came after the list was asked for waits for the next list."""
     await turned_away(database, 361, media_id="r-5")
     assert [] == await write(database, shown(entry(5, url=True)))
     assert "pending" == await state(database)
 
 
 async def list_at(database: Database, seconds: float) -> float | None:
-    """When the list is worth asking for, in seconds from the start, seen from there."""
+    """Return when the list is worth asking for, in seconds from the start, as seen then."""
     found = await database.read(lambda c: next_list_at(c, later(START, seconds)))
     return None if found is None else (found - START).total_seconds()
 
 
 async def asked(database: Database, seconds: float) -> None:
-    """Let the list have been asked for then."""
+    """Record that the list was asked for then."""
     await database.write(lambda c: shared_state.list_asked(c, later(START, seconds)), "test")
 
 
 async def test_without_doubts_the_list_is_not_asked_for(database: Database) -> None:
-    """Nobody asks the API for nothing."""
+    """Without doubts there is no time to ask for the list."""
     await accept(database, 1, -20, -19)
     assert await list_at(database, 0) is None
 
@@ -279,8 +283,8 @@ async def test_without_doubts_the_list_is_not_asked_for(database: Database) -> N
 async def test_the_older_the_doubts_the_rarer_the_question(
     database: Database, last_asked: float | None, now: float, at: float
 ) -> None:
-    """A minute lies between two questions, an hour at most; a clock that stepped back does not put
-    the next one off.
+    """Between two questions lies a minute, and an hour at most. A clock that stepped back does
+    not put the next one off.
     """
     await doubt(database, 5, 0, 60)
     await doubt(database, 7, -99, -9)
@@ -301,7 +305,9 @@ async def test_the_older_the_doubts_the_rarer_the_question(
 async def test_a_look_up_is_asked_for_when_its_video_is_due(
     database: Database, due: float, last_asked: float | None, read: float | None, at: float | None
 ) -> None:
-    """A 500's video waits no longer than for its backoff and the minute between two questions."""
+    """The recheck after a 500 is due with the video's backoff, a minute after the last question
+    at the earliest.
+    """
     await turned_away(database, due_at=later(START, due))
     if last_asked is not None and read is not None:
         values = {"list_asked_at": later(START, last_asked), "list_read_at": later(START, read)}

@@ -48,27 +48,27 @@ class Ticks:
 
 
 class Told(Reporter):
-    """What is told of an ending comes to whoever put it down."""
+    """A reporter that hands the report of a result to its caller."""
 
     def __init__(self, log: Log) -> None:
         super().__init__(log, lambda _: None)
         self.awaited: dict[str, asyncio.Future[Any]] = {}
 
     def settled(self, settlement: Settlement) -> None:
-        """Answer whoever enqueued the result: it is on disk."""
+        """Give the settlement to the caller that waits for it."""
         super().settled(settlement)
         if (future := self.awaited.pop(settlement.result.claim.token, None)) is not None:
             future.set_result(settlement)
 
     def lost(self, claim: Claim) -> None:
-        """Answer whoever enqueued a result that can never be written."""
+        """Give None to the caller that waits for a lost claim."""
         super().lost(claim)
         if (future := self.awaited.pop(claim.token, None)) is not None:
             future.set_result(None)
 
 
 class Desk:
-    """A ledger on a database, with what its chronicle says."""
+    """A writer on a database, with the log lines of its reporter."""
 
     def __init__(self, database: Database, try_again_seconds: float = TRY_AGAIN_SECONDS) -> None:
         log, self.said = listener()
@@ -85,7 +85,7 @@ class Desk:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["asyncio.Task[None]"]:
-        """Let the ledger run; close it at the end."""
+        """Let the writer run; close it at the end."""
         task = asyncio.create_task(self.writer.run())
         try:
             yield task
@@ -96,7 +96,7 @@ class Desk:
             await asyncio.wait([task], timeout=5)
 
     def put(self, claim: Claim, outcome: Outcome) -> "asyncio.Future[Any]":
-        """Put an ending down."""
+        """Enqueue the result of a claim."""
         return self.settle(Result(claim=claim, outcome=outcome, started_at=START))
 
     def settle(self, result: Result) -> "asyncio.Future[Any]":
@@ -107,18 +107,18 @@ class Desk:
         return future
 
     def events(self) -> list[str]:
-        """What was said, by name."""
+        """Return the names of the logged events."""
         return [str(each["event"]) for each in self.said]
 
 
 @pytest.fixture
 def desk(database: Database) -> Desk:
-    """A ledger on the test's database."""
+    """Return a writer on the test's database."""
     return Desk(database)
 
 
 def waiting_for_the_lock(url: str, locked: asyncio.Event) -> Database:
-    """The database, which tells by ``locked`` that it waits for another program."""
+    """Return a database that sets ``locked`` when it waits for another program."""
     return Database(
         url,
         dice=lambda: 0.0,
@@ -129,7 +129,7 @@ def waiting_for_the_lock(url: str, locked: asyncio.Event) -> Database:
 
 
 async def claimed(database: Database, count: int, *, due: int = 0) -> list[Claim]:
-    """Videos under a claim, and some more that are due."""
+    """Return videos under a claim, and insert some more that are due."""
     await let_start(database, START)
     urls = [f"https://example.org/{number}.mp4" for number in range(count + due)]
     await add(database, *urls, due_at=START)
@@ -137,22 +137,22 @@ async def claimed(database: Database, count: int, *, due: int = 0) -> list[Claim
 
 
 async def moments(database: Database, *ids: int) -> list[object]:
-    """When each of these was written last."""
+    """Return the last write time of each of these."""
     return [(await row(database, video_id))["updated_at"] for video_id in ids]
 
 
 async def states(database: Database, *ids: int) -> list[object]:
-    """Where each of these is."""
+    """Return the state of each of these."""
     return [(await row(database, video_id))["state"] for video_id in ids]
 
 
 def accepted(claim: Claim) -> Accepted:
-    """The API made a job."""
+    """Return the answer that the API made a job."""
     return Accepted(f"job-{claim.video_id}", 200)
 
 
 async def test_what_waits_goes_into_one_transaction(database: Database, desk: Desk) -> None:
-    """Endings and a claim that are there together are written together."""
+    """Results and a claim that wait together are written in one transaction."""
     claims = await claimed(database, 3, due=2)
     futures = [desk.put(claim, accepted(claim)) for claim in claims]
     asking = asyncio.create_task(desk.writer.claim(lambda: 9))
@@ -168,7 +168,7 @@ async def test_what_waits_goes_into_one_transaction(database: Database, desk: De
 async def test_what_comes_meanwhile_goes_into_the_next(
     url: str, database: Database, plain: Plain
 ) -> None:
-    """While one transaction runs, all that comes waits for one more, not for one each."""
+    """All that arrives during one transaction is written in the next one."""
     first, *rest = await claimed(database, 4, due=1)
     locked = asyncio.Event()
     async with waiting_for_the_lock(url, locked) as slow:
@@ -191,7 +191,7 @@ async def test_what_comes_meanwhile_goes_into_the_next(
 
 
 async def test_what_comes_in_the_same_breath_is_gathered(database: Database, desk: Desk) -> None:
-    """Answers that arrive one loop step after the other share a transaction."""
+    """Results that arrive one loop step after the other share a transaction."""
     claims = await claimed(database, 3)
     async with desk.open():
         for claim in claims:
@@ -203,7 +203,7 @@ async def test_what_comes_in_the_same_breath_is_gathered(database: Database, des
 async def test_a_claim_alone_looks_before_it_locks(
     database: Database, desk: Desk, plain: Plain
 ) -> None:
-    """Where nothing is due, nobody waits for the write lock, nor holds it."""
+    """Where nothing is due, a claim does not ask for the write lock."""
     await claimed(database, 1)
     plain.lock()
     asked = 0
@@ -220,7 +220,7 @@ async def test_a_claim_alone_looks_before_it_locks(
 
 
 async def test_a_claim_alone_is_granted(database: Database, desk: Desk) -> None:
-    """What is due is claimed without any ending to settle, as much as there is room."""
+    """A claim without a result to settle gets as many due videos as there are free slots."""
     await claimed(database, 0, due=3)
     async with desk.open():
         turn = await desk.writer.claim(lambda: 2)
@@ -229,7 +229,7 @@ async def test_a_claim_alone_is_granted(database: Database, desk: Desk) -> None:
 
 
 async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) -> None:
-    """Rows that were closed and leases that ran out are in the log and in the tally."""
+    """Closed rows and expired leases are in the log and in the counts."""
     await claimed(database, 1)
     await add(database, "nonsense", due_at=START)
     desk.ticks.shown = 70
@@ -242,7 +242,7 @@ async def test_what_the_transaction_did_is_told(database: Database, desk: Desk) 
 
 
 async def test_a_cool_down_goes_with_its_ending(database: Database, desk: Desk) -> None:
-    """Law 13: the pause that an ending asks for is on disk with it."""
+    """Law 13: the cool-down that a result asks for is on disk with it."""
     (claim,) = await claimed(database, 1, due=1)
     result = Result(
         claim=claim,
@@ -265,8 +265,8 @@ BAD: list[Outcome] = [
 
 @pytest.mark.parametrize("outcome", BAD)
 async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcome: Outcome) -> None:
-    """Law 14: of a shared transaction the offender alone fails, and it ends in doubt; all others
-    are settled, and what was asked for is claimed.
+    """Law 14: in a shared transaction only the result with a bad value ends in doubt. All
+    others are settled, and the claim is granted.
     """
     first, bad, last = await claimed(database, 3, due=1)
     futures = [desk.put(first, accepted(first)), desk.put(bad, outcome)]
@@ -285,7 +285,7 @@ async def test_one_bad_value_stops_nobody(database: Database, desk: Desk, outcom
 
 
 async def test_one_bad_value_alone_ends_in_doubt(database: Database, desk: Desk) -> None:
-    """Law 14: the offender needs no company to be told apart."""
+    """Law 14: a bad value that is alone in its transaction ends in doubt too."""
     (claim,) = await claimed(database, 1)
     async with desk.open():
         settled = await desk.put(claim, Accepted("job-\ud800", 200))
@@ -311,7 +311,7 @@ BEGIN RAISE EXCEPTION 'not this one'; END $$
 
 @pytest.fixture
 def picky(dialect: str, remade: None, url: str) -> None:  # noqa: ARG001 - before it is changed
-    """A trigger of somebody's that refuses every end of the first video."""
+    """Create a trigger that refuses every end of the first video."""
     if dialect == "postgresql":
         execute(url, REFUSE)
     execute(url, PICKY[dialect])
@@ -321,9 +321,7 @@ def picky(dialect: str, remade: None, url: str) -> None:  # noqa: ARG001 - befor
 async def test_what_can_never_be_written_is_left_to_its_lease(
     database: Database, desk: Desk
 ) -> None:
-    """Law 14: where not even the doubt can be written, nobody tries for ever: the claim stays, and
-    is told as lost.
-    """
+    """Law 14: where not even the doubt can be written, the claim stays and is reported as lost."""
     bad, good, dropped = await claimed(database, 3)
     async with desk.open():
         settled = await asyncio.gather(desk.put(bad, accepted(bad)), desk.put(good, accepted(good)))
@@ -334,7 +332,7 @@ async def test_what_can_never_be_written_is_left_to_its_lease(
 
 @pytest.mark.usefixtures("picky")
 async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Desk) -> None:
-    """A stop waits for ever for an ending that cannot be stored, or not for one that can."""
+    """``written`` waits for every result, and ends although one cannot be stored."""
     bad, good = await claimed(database, 2)
     async with asyncio.timeout(5):
         await desk.writer.written()
@@ -349,7 +347,7 @@ async def test_all_that_was_put_down_is_waited_for(database: Database, desk: Des
 
 
 async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: Desk) -> None:
-    """A stop hangs on what nobody will write."""
+    """``written`` returns when the writer has died, and the result counts as unwritten."""
     (claim,) = await claimed(database, 1)
 
     def broken() -> datetime:
@@ -368,7 +366,7 @@ async def test_a_ledger_that_died_is_not_waited_for(database: Database, desk: De
 async def test_a_claim_whose_caller_has_gone_is_released(
     url: str, database: Database, plain: Plain
 ) -> None:
-    """What was committed for a caller that was cancelled meanwhile is given back, not forgotten."""
+    """Claims committed for a caller that was cancelled meanwhile are given back."""
     await claimed(database, 0, due=2)
     locked = asyncio.Event()
     async with waiting_for_the_lock(url, locked) as slow:
@@ -390,7 +388,7 @@ async def test_a_claim_whose_caller_has_gone_is_released(
 async def test_a_caller_that_goes_as_it_is_answered_releases(
     database: Database, desk: Desk
 ) -> None:
-    """Cancelled between the answer and its hearing, a caller leaves no claim behind either."""
+    """A caller that is cancelled just as it is answered leaves no claim behind."""
     (claim,) = await claimed(database, 1, due=2)
     settling = desk.put(claim, accepted(claim))
     asking = asyncio.create_task(desk.writer.claim(lambda: 2))
@@ -419,14 +417,14 @@ class Away:
 
 @pytest.fixture
 async def away(path: Path, database: Database) -> Away:
-    """Two videos under a claim and one that is due, out of reach."""
+    """Claim two videos and add one that is due, then take the database away."""
     claims = await claimed(database, 2, due=1)
     await database.close()
     return Away(path, claims)
 
 
 def told(said: list[EventDict]) -> list[tuple[object, object]]:
-    """What was said of the database: event and level."""
+    """Return the log lines about the database: event and level."""
     return [(each["event"], each["log_level"]) for each in said]
 
 
@@ -435,8 +433,8 @@ WORKS = ("database_works", "warning")
 
 
 async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away) -> None:
-    """Law 9: a claim fails at once; an ending waits until the database is back, is written then,
-    and both the trouble and its end are told once.
+    """Law 9: without a database a claim fails at once, and a result is written when the
+    database is back. The trouble and its end are logged once each.
     """
     claim = away.claims[0]
     async with open_database(away.path) as database:
@@ -463,7 +461,7 @@ async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away
 
 
 async def test_a_claim_alone_fails_with_the_database(away: Away) -> None:
-    """Law 9: without an ending to write there is nothing to wait for."""
+    """Law 9: without a result to write, a claim fails at once."""
     async with open_database(away.path) as database:
         desk = Desk(database)
         async with desk.open():
@@ -472,7 +470,7 @@ async def test_a_claim_alone_fails_with_the_database(away: Away) -> None:
 
 
 async def test_a_caller_that_has_gone_hears_of_no_trouble(away: Away) -> None:
-    """A cancelled claim and a database that is not there are no trouble for the ledger."""
+    """A cancelled claim does not end the writer while the database is away."""
     async with open_database(away.path) as database:
         desk = Desk(database)
         asking = asyncio.create_task(desk.writer.claim(lambda: 5))
@@ -485,7 +483,7 @@ async def test_a_caller_that_has_gone_hears_of_no_trouble(away: Away) -> None:
 
 
 async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
-    """A stop is not held up by a database that cannot be written; the lease will tell."""
+    """Giving up ends the writer at once although the database cannot be written."""
     claim = away.claims[0]
     async with open_database(away.path) as database:
         desk = Desk(database, try_again_seconds=3600.0)
@@ -501,8 +499,8 @@ async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
 
 @pytest.mark.usefixtures("path")
 async def test_a_disk_that_fills_between_single_endings(database: Database) -> None:
-    """Law 14 and a full disk at once: the endings behind the offender are kept, and written when
-    there is room again.
+    """Law 14 on a full disk: the results behind the bad one are kept, and written when there is
+    room.
     """
     bad, big, small = await claimed(database, 3)
     desk = Desk(database, try_again_seconds=0.001)
@@ -531,7 +529,7 @@ async def test_a_disk_that_fills_between_single_endings(database: Database) -> N
 
 
 async def test_closing_writes_everything_first(database: Database, desk: Desk) -> None:
-    """An orderly stop loses no ending, and answers who still asks."""
+    """Closing the writer writes every result first, and answers every caller."""
     claims = await claimed(database, 3, due=1)
     futures = [desk.put(claim, accepted(claim)) for claim in claims]
     asking = asyncio.create_task(desk.writer.claim(lambda: 1))
@@ -544,7 +542,7 @@ async def test_closing_writes_everything_first(database: Database, desk: Desk) -
 
 
 async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
-    """A ledger with nothing to write is closed at once, and can be before it runs."""
+    """A writer with nothing to write is closed at once, even before it runs."""
     async with desk.open():
         await asyncio.sleep(0)
     await asyncio.wait_for(desk.writer.run(), 5)
@@ -553,9 +551,7 @@ async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
 
 @pytest.mark.usefixtures("path")
 async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, desk: Desk) -> None:
-    """What is wrong without any ending is no bad value of one video: it is told, not tried again
-    for ever.
-    """
+    """An error without any result to blame ends the writer, and is not tried again."""
     await claimed(database, 0, due=1)
     sql = text("UPDATE account SET next_start_at = 'garbage'")
     await database.write(lambda c: c.execute(sql), "test")
@@ -569,7 +565,7 @@ async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, de
 
 
 def count(connection: Connection) -> int:
-    """How many videos there are."""
+    """Return the number of videos."""
     found: int = connection.execute(text("SELECT count(*) FROM videos")).scalar_one()
     return found
 
@@ -581,7 +577,7 @@ def insert_one(connection: Connection) -> str:
 
 
 async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> None:
-    """What settles doubts writes through the one writing task, and knows that it is on disk."""
+    """Work given to the writer is on disk when its result is returned."""
     async with desk.open():
         assert "done" == await asyncio.wait_for(desk.writer.ask(insert_one, "test"), 5)
         assert 1 == await database.read(count)
@@ -590,7 +586,7 @@ async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> Non
 
 
 async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -> None:
-    """Law 14: what fails for one who asks is rolled back, and stops nobody else."""
+    """Law 14: work that fails is rolled back, and its error goes to its caller alone."""
 
     def fail(connection: Connection) -> None:
         insert_one(connection)
@@ -608,7 +604,7 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
 async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
     database: Database, desk: Desk
 ) -> None:
-    """A verdict that is being written when a stop comes is on disk, and nothing breaks."""
+    """Work whose caller is cancelled during the write is on disk."""
     gone = [
         asyncio.create_task(desk.writer.ask(insert_one, "test")),
         asyncio.create_task(desk.writer.ask(lambda _: 1 / 0, "test")),
@@ -622,7 +618,7 @@ async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
 
 
 async def test_closing_answers_what_was_asked(database: Database, desk: Desk) -> None:
-    """Nobody who asked before the end waits for ever."""
+    """Closing the writer answers every caller that asked before."""
     asking = asyncio.create_task(desk.writer.ask(insert_one, "test"))
     await asyncio.sleep(0)
     desk.writer.close()
@@ -632,7 +628,7 @@ async def test_closing_answers_what_was_asked(database: Database, desk: Desk) ->
 
 
 async def test_endings_go_before_questions(database: Database, desk: Desk) -> None:
-    """Who asks what is in doubt sees what has ended before."""
+    """Work given to the writer sees the results that were enqueued before."""
     (claim,) = await claimed(database, 1)
     settling = desk.put(claim, accepted(claim))
     asking = asyncio.create_task(
@@ -650,7 +646,7 @@ def move(path: Path, name: str) -> None:
 
 
 async def test_a_question_to_a_broken_database_is_told(path: Path, desk: Desk) -> None:
-    """Who asks is told that the database cannot be used, and does not wait for ever."""
+    """Work on a database that cannot be used fails, and does not wait for ever."""
     async with desk.open():
         assert 0 == await desk.writer.ask(count, "test")
         move(path, "elsewhere")

@@ -37,12 +37,12 @@ HOUR = 3600
 
 
 async def level(database: Database, cap: Cap = IN_ALL, now: datetime = START) -> Level:
-    """How full it is."""
+    """Return the level of a cap."""
     return await database.read(lambda c: caps.level(c, cap, now))
 
 
 async def used(database: Database, cap: Cap = IN_ALL, now: datetime = START) -> tuple[int, int]:
-    """What counts: settled, and reserved."""
+    """Return the two numbers that count: settled and reserved."""
     found = await level(database, cap, now)
     return found.settled, found.submitting
 

@@ -1,4 +1,4 @@
-"""How status, list and a drain's counts find their rows; claim and expiry: see test_queue."""
+"""Hold that status, list and a drain's counts use their indexes. Claim and expiry: test_queue."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta

@@ -22,19 +22,19 @@ LEASE_END = START + SETTINGS.lease
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
-    """Change one row as anybody could."""
+    """Change one row as any program can."""
     await database.write(
         lambda c: c.execute(update(videos).where(videos.c.id == video_id).values(**columns)), "test"
     )
 
 
 async def expire(database: Database, now: datetime, worker: str = "worker-2") -> list[Expired]:
-    """Put in doubt what ran out, as another worker would."""
+    """Put in doubt every claim whose lease ran out, as another worker does."""
     return await database.write(lambda c: leases.expire(c, now, worker), "test")
 
 
 async def test_a_claim_is_written_down_in_full(database: Database) -> None:
-    """Law 1: what a crash leaves behind says who had it, since when, and until when."""
+    """Law 1: a claim on disk names its worker, its start and the end of its lease."""
     await add(database, "https://example.org/a.mp4", due_at=START)
     (claim,) = await take(database, START)
     stored = await row(database, 1)
@@ -87,7 +87,7 @@ async def test_a_claim_carries_everything_that_the_row_says(database: Database) 
 
 
 async def test_the_order_is_priority_then_due_then_id(database: Database) -> None:
-    """Who matters more goes first, then who has waited longer, then who came first."""
+    """Claims go by priority, then by due_at, then by id."""
     await add(database, "late", due_at=START)
     await add(database, "early", due_at=later(START, -10))
     await add(database, "first", "second", due_at=later(START, -5))
@@ -110,7 +110,7 @@ async def test_no_more_than_the_limit_is_claimed(database: Database) -> None:
 
 
 async def test_every_priority_that_fits_is_claimed(database: Database) -> None:
-    """The highest or the lowest number that a column holds ends the run."""
+    """Videos at the highest and the lowest number that a column holds are claimed."""
     for number in (2**63 - 1, 0, -(2**63)):
         await add(database, f"https://example.org/{number}.mp4", priority=number, due_at=START)
     assert [1, 2, 3] == [claim.video_id for claim in await take(database, START, limit=9)]
@@ -128,7 +128,7 @@ async def test_only_what_is_due_is_claimed(
 
 
 async def test_a_plain_moment_is_due_in_its_second(plain: Plain, database: Database) -> None:
-    """What another program wrote without a fraction is due at that second exactly."""
+    """A moment that another program wrote without a fraction is due at that second exactly."""
     plain.execute("INSERT INTO videos (url, due_at) VALUES ('u', '2026-01-01 12:00:00')")
     assert [] == await take(database, later(START, -0.000001))
     assert 1 == len(await take(database, START))
@@ -136,7 +136,7 @@ async def test_a_plain_moment_is_due_in_its_second(plain: Plain, database: Datab
 
 @pytest.mark.parametrize("state", ["failed", "in_doubt", "cancelled", "submitted", "submitting"])
 async def test_only_pending_videos_are_claimed(database: Database, state: str) -> None:
-    """What has failed, was cancelled, is in doubt or under way is never sent by itself."""
+    """A video that has failed, was cancelled, is in doubt or under way is never claimed."""
     columns: dict[str, object] = {"state": state, "due_at": START}
     columns |= {"job_id": "job-1"} if state == "submitted" else {}
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": LEASE_END}
@@ -146,7 +146,7 @@ async def test_only_pending_videos_are_claimed(database: Database, state: str) -
 
 
 async def test_two_claimers_never_get_one_video(url: str, database: Database) -> None:
-    """None is bought twice: what one process has taken, no other takes."""
+    """No two processes claim the same video."""
     await add(database, *(f"u{number}" for number in range(10)), due_at=START)
     async with open_database(url) as other:
         taken = []
@@ -206,8 +206,8 @@ async def test_the_first_claim_takes_the_media_id(
 async def test_the_request_id_stays_once_it_was_perhaps_sent(
     database: Database, fact: str | None, started_at: datetime | None, sent_as: str
 ) -> None:
-    """What may be at the API already is found there, whatever the row is called meanwhile; what was
-    never sent takes a mended name.
+    """A request id that was perhaps sent stays, whatever the row's name is now. One that was
+    never sent takes the new name.
     """
     await add(database, "u", due_at=START, media_id="old")
     await take(database, START)
@@ -231,7 +231,7 @@ async def test_a_name_that_was_never_sent_and_is_taken_away_gives_way_to_a_rando
 
 
 async def test_a_lease_that_ran_out_is_a_doubt(database: Database, hands: Hands) -> None:
-    """Law 4: nobody knows whether it was sent, so it is not due again, and its story says so."""
+    """Law 4: a claim whose lease ran out is in doubt, not due again, and its history says so."""
     await add(database, "u", due_at=START, attempts=1, claims=3)
     (claim,) = await take(database, START)
     hands.pass_seconds(SETTINGS.lease.total_seconds())
@@ -321,7 +321,7 @@ async def test_what_is_used_up_or_bought_is_not_repeated(
 
 
 async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -> None:
-    """A worker knows when to look again."""
+    """The next doubt to be repeated is the oldest."""
     doubt = {"state": "in_doubt", "attempts": 1, "claims": 1}
     await add(database, "a", updated_at=later(START, 5), **doubt)
     await add(database, "b", updated_at=later(START, 2), **doubt)
@@ -331,12 +331,12 @@ async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -
 
 
 def due(connection: Connection) -> Ahead:
-    """What lies ahead at the start."""
+    """Return what is due later, as seen at the start."""
     return queue.ahead(connection, START, FAR_FUTURE)
 
 
 async def test_an_empty_queue_has_nothing_ahead(database: Database) -> None:
-    """Where there is nothing to wait for, none is told."""
+    """An empty queue has no next moment."""
     nothing = Ahead(due=False, next_due_at=None, next_lease_end=None)
     assert nothing == await database.read(due)
     await add(database, "u", state="failed", due_at=START)
@@ -354,14 +354,14 @@ async def test_the_next_due_moment_is_the_nearest_of_all_priorities(database: Da
 
 
 async def test_something_due_is_told_whatever_waits_above_it(database: Database) -> None:
-    """What is due at a low priority is seen behind what is due later at a high one."""
+    """A video due at a low priority is seen behind one that is due later at a high one."""
     await add(database, "a", due_at=later(START, 30), priority=5)
     await add(database, "b", due_at=START, priority=1)
     assert (await database.read(due)).due
 
 
 async def test_the_next_lease_end_is_the_nearest(database: Database) -> None:
-    """A worker knows when another's claim may become a doubt."""
+    """The next lease to end is the nearest."""
     await add(database, "a", due_at=START)
     await take(database, START)
     await add(database, "b", due_at=later(START, -5))
@@ -405,7 +405,9 @@ async def test_what_a_500_turned_away_waits_for_a_look_at_the_list(
 
 @pytest.fixture
 def crowded(path: Path) -> Iterator[Connection]:
-    """A queue with thousands of rows in each state, and as many due later at other priorities."""
+    """Make a queue with thousands of rows in each state, and as many due later at other
+    priorities.
+    """
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.exec_driver_sql(CROWD)
@@ -428,7 +430,7 @@ FROM (SELECT i, CASE i / 2000 WHEN 0 THEN 'pending' WHEN 1 THEN 'submitting'
 
 
 def walks(plan: set[str]) -> set[str]:
-    """How rows of tables are found: of a plan, what is no walk of a statement's own parameters."""
+    """Return the walks over tables in a plan, without those over a statement's own parameters."""
     tables = {each for each in plan if each.startswith(("SCAN", "SEARCH"))}
     own = {"SCAN highest", "SCAN next_due", "SCAN next_due LEFT-JOIN", "SCAN CONSTANT ROW"}
     return tables - own - {"SCAN json_each VIRTUAL TABLE INDEX 1:"}
@@ -495,7 +497,7 @@ def test_every_look_goes_through_its_partial_index(
 def test_a_crowd_at_other_priorities_costs_nothing(
     crowded: Connection, action: Callable[[Connection], object]
 ) -> None:
-    """What is due later, or finished, is not passed over row by row."""
+    """A claim passes over no row that is due later or finished."""
     driver = crowded.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     steps = 0

@@ -1,4 +1,4 @@
-"""How the queue's statements find their rows on PostgreSQL, as its planner has it by itself.
+"""Hold the plans that PostgreSQL's planner makes by itself for the queue's statements.
 
 Nothing is switched off for it: the tables are as large as its choice needs.
 """

@@ -38,12 +38,12 @@ AFTER = later(LEASE_END, 1)
 
 
 def result(claim: Claim, outcome: Outcome) -> Result:
-    """What an attempt that was sent ended in."""
+    """Return the result of an attempt that was sent."""
     return Result(claim=claim, outcome=outcome, started_at=SENT)
 
 
 async def write(database: Database, now: datetime, *results: Result) -> list[Settlement]:
-    """Settle as a ledger does: look, decide, write."""
+    """Settle as the writer does: look, decide, write."""
 
     def work(connection: Connection) -> list[Settlement]:
         settlements = [
@@ -61,7 +61,7 @@ async def write(database: Database, now: datetime, *results: Result) -> list[Set
 
 
 async def claimed(database: Database, **columns: object) -> Claim:
-    """A video under a claim."""
+    """Return a video under a claim."""
     await add(database, "https://example.org/a.mp4", due_at=START, **columns)
     (claim,) = await take(database, START)
     return claim
@@ -78,7 +78,7 @@ async def repeat(database: Database) -> None:
 
 
 async def doubts(database: Database, *ids: int) -> dict[int, set[int]]:
-    """The attempts that are in doubt."""
+    """Return the attempts that are in doubt."""
     return await database.read(lambda c: open_doubts(c, ids))
 
 
@@ -88,13 +88,13 @@ async def change(database: Database, **columns: object) -> None:
 
 
 async def stories(database: Database) -> list[dict[str, Any]]:
-    """The whole history."""
+    """Return the whole history."""
     rows = await database.read(lambda c: c.execute(select(history)).mappings().all())
     return [dict(each) for each in rows]
 
 
 def end(stored: dict[str, object]) -> dict[str, object]:
-    """What a settle writes, of what is not empty."""
+    """Return what a settle writes, without the empty fields."""
     names = ("state", "attempts", "job_id", "http_status", "error", "submitted_at", "updated_at")
     claim = ("claim_token", "claimed_by", "lease_until")
     return {name: stored[name] for name in (*names, *claim) if stored[name] is not None}
@@ -124,7 +124,7 @@ OWN: list[tuple[Outcome, dict[str, object], datetime]] = [
 async def test_an_outcome_is_written_under_its_claim(
     database: Database, outcome: Outcome, expected: dict[str, object], due_at: datetime
 ) -> None:
-    """What the API said is in the row: state, result, when next; and the claim is over."""
+    """The row holds the answer's state, result and next time, and the claim is over."""
     claim = await claimed(database)
     (settlement,) = await write(database, NOW, result(claim, outcome))
     assert settlement.status.own
@@ -138,7 +138,7 @@ async def test_an_outcome_is_written_under_its_claim(
 
 @pytest.mark.parametrize("outcome", [outcome for outcome, _, _ in OWN])
 async def test_each_outcome_is_a_fact(database: Database, outcome: Outcome) -> None:
-    """The story of a video tells every attempt: when, by whom, with what end."""
+    """The history of a video has each attempt: its time, its worker and its outcome."""
     claim = await claimed(database, claims=2)
     await write(database, NOW, result(claim, outcome))
     assert [
@@ -205,7 +205,7 @@ async def test_a_late_answer_settles_its_own_doubt(
 
 
 async def test_a_late_answer_is_told_for_what_it_is(database: Database) -> None:
-    """The fact that closes a doubt says what came, and brings the job with it."""
+    """The fact that closes a doubt names the answer, and brings the job with it."""
     claim = await claimed(database)
     await expire(database)
     await write(database, AFTER, result(claim, Accepted("job-1", 200, "hello")))
@@ -215,7 +215,7 @@ async def test_a_late_answer_is_told_for_what_it_is(database: Database) -> None:
 
 
 async def test_a_late_silence_says_nothing_new(database: Database) -> None:
-    """Law 5: a doubt that stands is not closed by an ending that is in doubt itself."""
+    """Law 5: a doubt that stands is not closed by a result that is in doubt itself."""
     claim = await claimed(database)
     await expire(database)
     before = await row(database, 1)
@@ -230,7 +230,7 @@ CLAIMED = {"claim_token": "another", "claimed_by": "w", "lease_until": later(AFT
 
 @pytest.mark.parametrize("state", ["pending", "failed", "in_doubt", "cancelled"])
 async def test_a_late_job_is_always_written_down(database: Database, state: str) -> None:
-    """Law 6: whatever became of the video meanwhile, what was bought is known and stays bought."""
+    """Law 6: a bought video's job is known and stays, whatever became of the video meanwhile."""
     claim = await claimed(database)
     await expire(database)
     await change(database, state=state, **queue.UNCLAIMED)
@@ -244,7 +244,7 @@ async def test_a_late_job_is_always_written_down(database: Database, state: str)
 
 
 async def repeated(database: Database) -> tuple[Claim, Claim]:
-    """A first attempt in doubt, and a second one under way."""
+    """Return a first attempt in doubt, and a second one under way."""
     first = await claimed(database)
     await expire(database)
     await repeat(database)
@@ -316,7 +316,7 @@ async def test_a_lost_claim_changes_nothing(database: Database, outcome: Outcome
 
 
 async def test_a_lost_claim_in_doubt_says_nothing(database: Database) -> None:
-    """An old attempt of which nothing is known stays in doubt."""
+    """An old attempt without a known result stays in doubt."""
     first, _ = await repeated(database)
     before = await row(database, 1)
     await write(database, AFTER, result(first, InDoubt("no answer")))
@@ -473,7 +473,7 @@ async def test_doubts_of_nothing_are_none(database: Database) -> None:
 
 
 async def test_a_row_that_was_deleted_meanwhile(database: Database) -> None:
-    """What was bought for a video that is gone is still in the history, and stops nobody."""
+    """A job of a deleted video is still in the history, and the settle goes on."""
     await add(database, "a", "b", due_at=START)
     first, second = await take(database, START, limit=2)
     await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
@@ -498,7 +498,7 @@ LONG = "a\0b\ud800c" + "x" * 3000
 async def test_text_is_stored_clean_and_cut(
     database: Database, outcome: Outcome, text: str
 ) -> None:
-    """What the API says can be stored and printed, however strange and long it is."""
+    """The API's text can be stored and printed, however strange and long it is."""
     claim = await claimed(database)
     await write(database, NOW, result(claim, outcome))
     assert text == (await row(database, 1))["error"]

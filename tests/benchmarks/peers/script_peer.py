@@ -1,4 +1,4 @@
-"""What people write themselves: a semaphore, aiohttp, aiosqlite, and a commit after each step.
+"""A script as people write it: a semaphore, aiohttp, aiosqlite, and a commit after each step.
 
 ``python -m tests.benchmarks.peers.script_peer URL COUNT FOLDER``. Tried: 16, 64 and 256 at once. On
 the one connection that all share, a commit takes along what others have just written: the more at

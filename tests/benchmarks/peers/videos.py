@@ -1,4 +1,4 @@
-"""What all peers hand in: the bodies of ``bare.py``; and how each checks itself at its end."""
+"""Give all peers the bodies of ``bare.py``, and the check that each makes at its end."""
 
 from collections.abc import Sequence
 
