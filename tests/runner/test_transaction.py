@@ -518,6 +518,23 @@ async def test_a_step_back_leaves_a_cool_down_its_length(
     assert 1 == len((await write(database, fresh[0], free_slots=1)).claimed.starts)
 
 
+@pytest.mark.parametrize("column", ["moved_to", "paused_at"])
+async def test_a_queue_that_claims_nothing_keeps_its_pace(
+    database: Database, work: QueueTransaction, column: str
+) -> None:
+    """A start that lies too far ahead is repaired by who claims, not in a moved or paused queue."""
+    await due(database, 1)
+    far = START + timedelta(hours=1)
+    await let_start(database, far)
+    value = "'sqlite:///b.db'" if column == "moved_to" else "'2026-01-01 11:00:00'"
+    await database.write(
+        lambda c: c.execute(text(f"UPDATE account SET {column} = {value}")), "test"
+    )
+    claimed = (await write(database, work, free_slots=1)).claimed
+    expected = WaitReason.MOVED if column == "moved_to" else WaitReason.PAUSE
+    assert (expected, far) == (claimed.reason, (await known(database)).next_start_at)
+
+
 async def test_a_step_back_moves_pace_and_brake(database: Database, hands: Hands) -> None:
     """After a step back a reserved start keeps its distance, and so does a half-done climb. The
     pace is neither stuck nor begun anew.

@@ -99,14 +99,14 @@ class QueueTransaction:
         """
         began, now = moment
         shared = shared_state.read(connection)
-        if shared.moved_to is None:
-            self._repeat_doubts(connection, now)
-        planned = self.pacer.plan(shared, now)
+        if shared.moved_to is not None:
+            return ClaimResult(reason=WaitReason.MOVED, detail=shared.moved_to)
+        self._repeat_doubts(connection, now)
+        planned = None if shared.paused_at is not None else self.pacer.plan(shared, now)
         if isinstance(planned, pace.Wait) and planned.repair is not None:
             shared_state.reserve(connection, planned.repair, now)
             return _too_early(shared, planned, now)
-        claims: list[Claim] = []
-        if isinstance(planned, pace.Grant) and shared.moved_to is None and shared.paused_at is None:
+        if isinstance(planned, pace.Grant):
             level = self._tightest(connection, now)
             count = min(free_slots, planned.room, free_slots if level is None else level.room)
             claims = self._take(connection, count, now, shared, closed)

@@ -73,9 +73,8 @@ def advice(report: RunReport, address: str, key: str, database: str) -> list[str
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({stop.message}): {remedy}"]
         case StopReason.EMPTY if report.counts.postponed:
-            return [
-                f"{report.counts.postponed} postponed: valossa-ingest list --state pending says why"
-            ]
+            number = report.counts.postponed
+            return [f"{number} postponed: valossa-ingest list --state pending says why"]
         case StopReason.PAUSED:
             return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
         case StopReason.COOL_DOWN:
