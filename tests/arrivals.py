@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -74,7 +74,7 @@ class Log:
         assert found >= share - self.late.total / (end - begin), self.late
 
 
-def moments(requests: Sequence[Request]) -> list[float]:
+def moments(requests: Iterable[Request]) -> list[float]:
     """Return the arrival times in order, in seconds from the first on."""
     arrived = sorted(request.arrived_at for request in requests)
     return [at - arrived[0] for at in arrived]
