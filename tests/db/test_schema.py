@@ -62,7 +62,7 @@ async def test_a_url_alone_makes_a_row_that_the_worker_sends(
         assert f"{moment:%Y-%m-%d %H:%M:%S}" <= after
     request_id = made.pop("request_id")
     given = {"id": 1, "url": "https://example.org/a.mp4", "state": "pending"}
-    numbers = {"priority": 0, "attempts": 0, "claims": 0}
+    numbers = {"priority": 0, "attempts": 0, "claims": 0, "may_buy_twice": 0}
     absent = dict.fromkeys(set(made) - given.keys() - numbers.keys())
     assert given | numbers | absent == made
     (claim,) = await take(database, datetime.fromisoformat(after).replace(tzinfo=UTC))
@@ -235,9 +235,12 @@ async def test_moments_of_any_zone_are_read_from_a_server(
         "2026-01-01",
         "12:00:00",
         "2026-01-01 12:00",
-        "2026-01-01T12:00:00",
-        "2026-01-01 12:00:00Z",
-        "2026-01-01 12:00:00+00:00",
+        "2026-02-30T12:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2026-01-01T12:00:00Q",
+        "2026-01-01T12:00:00Z\n",
+        "2026-01-01T12:00:00Z\0garbage",
+        "2026-01-01T12:00",
         " 2026-01-01 12:00:00",
         "2026-1-1 12:00:00",
         "2026-02-30 12:00:00",
@@ -246,7 +249,6 @@ async def test_moments_of_any_zone_are_read_from_a_server(
         "2026-01-01 12:00:60",
         "2026-01-01 12:00:00.",
         "2026-01-01 12:00:00,5",
-        "2026-01-01 12:00:00.1234567",
         "2026-01-01 12:00:00.12x",
         "2026-01-01 12:00:00.12\n",
         "2026-01-01 12:00:00\0garbage",
@@ -262,6 +264,35 @@ def test_what_is_no_moment_is_kept_out(plain: Plain, column: str, moment: object
     """No column of a moment takes text that does not sort or cannot be read as one."""
     with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {column}_is_utc"):
         insert(plain, url="u", **{column: moment})
+
+
+OTHER_FORMS = [
+    ("2026-01-01T12:00:00", "2026-01-01 12:00:00.000"),
+    ("2026-01-01T12:00:00Z", "2026-01-01 12:00:00.000"),
+    ("2026-01-01 12:00:00Z", "2026-01-01 12:00:00.000"),
+    ("2026-01-01T12:00:00+00:00", "2026-01-01 12:00:00.000"),
+    ("2026-01-01T01:30:00.25-10:30", "2026-01-01 12:00:00.250"),
+    ("2026-01-01T12:00:00.1234567Z", "2026-01-01 12:00:00.123"),
+]
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("column", [name for name in MOMENTS if name != "due_at"])
+@pytest.mark.parametrize("moment", [form for form, _ in OTHER_FORMS])
+def test_only_due_at_takes_other_forms(plain: Plain, column: str, moment: str) -> None:
+    """The moments that the worker alone writes have one form."""
+    with pytest.raises(sqlite3.IntegrityError, match=f"CHECK constraint failed: {column}_is_utc"):
+        insert(plain, url="u", **{column: moment})
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(("text", "kept"), OTHER_FORMS)
+def test_due_at_is_taken_as_most_programs_write_it(plain: Plain, text: str, kept: str) -> None:
+    """A T, a Z or an offset, inserted or updated, is kept in the form that sorts."""
+    insert(plain, url="u", due_at=text)
+    insert(plain, url="v")
+    plain.execute(f"UPDATE videos SET due_at = '{text}' WHERE url = 'v'")
+    assert [(kept,), (kept,)] == plain.execute("SELECT due_at FROM videos")
 
 
 @pytest.mark.usefixtures("path")

@@ -32,7 +32,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The revision that this program works on; the head of ``migrations/``."""
 
 _LENGTH = len("2026-01-31 08:00:00.000000")
@@ -111,17 +111,30 @@ def _in_postgresql(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
     return sql.postgresql
 
 
-def _readable_moment(column: str) -> CheckConstraint:
+_ISO = (
+    "due_at >= '1970-01-01' AND datetime(due_at) IS NOT NULL AND "
+    "length(due_at) = length(CAST(due_at AS BLOB)) AND due_at NOT GLOB '*[^-0-9T:.Z+ ]*' AND "
+    "datetime(substr(replace(due_at, 'T', ' '), 1, 19), '+0 days') "
+    "IS substr(replace(due_at, 'T', ' '), 1, 19)"
+)
+"""A moment with a T, a Z or an offset: a trigger of migration 0005 brings it into plain form."""
+
+
+def _readable_moment(column: str, more: str = "") -> CheckConstraint:
     """Return a CHECK for a readable datetime. In SQLite, only the form of ``datetime('now')`` with
-    up to six digits of a fraction; its length is in bytes, since that of a text ends at a NUL.
+    up to six digits of a fraction, or what satisfies ``more``; the length is in bytes, since that
+    of a text ends at a NUL.
     """
+    plain = (
+        f"{column} >= '1970-01-01' AND "
+        f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
+        f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
+        f"length(CAST({column} AS BLOB)) BETWEEN 21 AND 26 AND "
+        f"substr({column}, 21) NOT GLOB '*[^0-9]*'))"
+    )
     return CheckConstraint(
         DialectSQL(
-            sqlite=f"{column} >= '1970-01-01' AND "
-            f"datetime(substr({column}, 1, 19), '+0 days') IS substr({column}, 1, 19) AND "
-            f"(length(CAST({column} AS BLOB)) = 19 OR (substr({column}, 20, 1) = '.' AND "
-            f"length(CAST({column} AS BLOB)) BETWEEN 21 AND 26 AND "
-            f"substr({column}, 21) NOT GLOB '*[^0-9]*'))",
+            sqlite=f"({plain}) OR ({more})" if more else plain,
             postgresql=f"{column} >= '1970-01-01 00:00:00+00' AND "
             f"{column} < '9999-12-31 00:00:00+00'",
         ),
@@ -171,6 +184,8 @@ videos = Table(
     Column("created_at", Moment, nullable=False, server_default=_NOW),
     Column("updated_at", Moment, nullable=False, server_default=_NOW),
     Column("submitted_at", Moment),
+    Column("may_buy_twice", Integer, nullable=False, server_default=text("0")),
+    Column("unsigned_url", Text),
     CheckConstraint("url <> ''", name="url_is_given"),
     CheckConstraint("face_min_relative_height BETWEEN 0 AND 1", name="height_is_a_share"),
     CheckConstraint(
@@ -186,7 +201,8 @@ videos = Table(
     ),
     CheckConstraint("state <> 'submitted' OR job_id IS NOT NULL", name="submitted_has_a_job"),
     CheckConstraint("state <> 'pending' OR job_id IS NULL", name="a_job_is_never_pending"),
-    _readable_moment("due_at"),
+    CheckConstraint("may_buy_twice IN (0, 1)", name="may_buy_twice_is_yes_or_no"),
+    _readable_moment("due_at", more=_ISO),
     _readable_moment("lease_until"),
     _readable_moment("created_at"),
     _readable_moment("updated_at"),
@@ -229,6 +245,12 @@ _partial(
     "videos_media_id",
     videos.c.media_id.is_not(None),
     videos.c.media_id,
+    postgresql_using="hash",
+)
+_partial(
+    "videos_unsigned_url",
+    videos.c.unsigned_url.is_not(None),
+    videos.c.unsigned_url,
     postgresql_using="hash",
 )
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
@@ -294,5 +316,8 @@ workers = Table(
     Column("command", Text, nullable=False),
     Column("started_at", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
+    Column("rate", _Number),
+    Column("period_seconds", _Number),
+    Column("rate_source", Text),
     sqlite_strict=True,
 )
