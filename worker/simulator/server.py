@@ -257,7 +257,7 @@ class Simulator:
         )
 
     def _status(self, job: Job) -> str:
-        if self._book.is_cancelled(job):
+        if job.job_id in self._book.cancelled:
             return lists.CANCELLED
         finished = lists.is_finished(
             job.url,
@@ -278,7 +278,7 @@ class Simulator:
             return answers.refusal(404, "Job not found")
         if self._status(job) != lists.QUEUED:
             return answers.refusal(400, "Job is not waiting in the queue")
-        self._book.cancel(job)
+        self._book.cancelled.add(job.job_id)
         return answers.success({})
 
     async def _moved(self, request: web.Request) -> web.StreamResponse:
