@@ -39,12 +39,7 @@ class Policy:
 
 
 def decide(
-    claim: Claim,
-    outcome: Outcome,
-    status: ClaimStatus,
-    now: datetime,
-    dice: float,
-    policy: Policy,
+    claim: Claim, outcome: Outcome, status: ClaimStatus, now: datetime, dice: float, policy: Policy
 ) -> Transition:
     """Return the transition of ``claim``'s video at ``now`` (UTC). ``dice``: a roll from 0 to 1."""
     transition = _without_a_job(claim, outcome, status, now, dice, policy)
@@ -52,12 +47,7 @@ def decide(
 
 
 def _without_a_job(
-    claim: Claim,
-    outcome: Outcome,
-    status: ClaimStatus,
-    now: datetime,
-    dice: float,
-    policy: Policy,
+    claim: Claim, outcome: Outcome, status: ClaimStatus, now: datetime, dice: float, policy: Policy
 ) -> Transition:
     """Return the transition of a video that has no job yet."""
     spent = claim.attempts + 1

@@ -28,11 +28,8 @@ def is_made(request_id: str, media_id: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourAcceptance:
-    """A job that the API accepted near a doubt.
-
-    Attributes:
-        request_id: The identifier that was sent; None if the row is gone.
-        at: When the answer was stored (UTC).
+    """A job that the API accepted near a doubt. ``request_id``: the identifier that was sent, None
+    if the row is gone; ``at``: when the answer was stored (UTC).
     """
 
     job_id: str

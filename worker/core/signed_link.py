@@ -29,10 +29,7 @@ def ends_at(url: str) -> datetime | None:
 
 
 def is_common(url: str) -> bool:
-    """Return True if ``url`` is a plain web link, which needs no further check.
-
-    False means only that a full check is needed.
-    """
+    """Return True if ``url`` is a plain web link; False means only that a full check is needed."""
     return _COMMON.fullmatch(url) is not None
 
 
