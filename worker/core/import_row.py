@@ -43,7 +43,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
 _NO_TEXT = (bool, list, dict)
 
-Form = Callable[[str], object]
+Form = tuple[Callable[[str], object], str]
 
 
 class RejectedError(Exception):
@@ -67,10 +67,9 @@ class ImportMapping:
     partial: bool = False
 
     @cached_property
-    def taken(self) -> tuple[tuple[str, str, str | None, tuple[Form, str]], ...]:
+    def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
         """Return for each of our columns: name, name in the file, fixed value, form."""
-        get = _FORMS.get
-        return tuple((c, self.source(c), self.fixed.get(c), get(c, (str, ""))) for c in COLUMNS)
+        return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c)) for c in COLUMNS)
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
@@ -129,19 +128,22 @@ def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, o
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
-        value = None if given is None else _read(column, given, *form)
+        value = None if given is None else _read(column, given, form)
         if value is not None:
             filled[column] = value
     return filled
 
 
-def _read(column: str, given: object, parse: Form, complaint: str) -> object:
+def _read(column: str, given: object, form: Form | None) -> object:
     """Return the value, None if it is empty. Raises RejectedError."""
     if isinstance(given, _NO_TEXT):
         raise RejectedError(f"{column}: must be text, not {type(given).__name__}; correct it")
     text = str(given).strip()
+    if form is None or not text:
+        return text or None
+    parse, complaint = form
     try:
-        return parse(text) if text else None
+        return parse(text)
     except RejectedError as error:
         complaint = str(error)
     except (ValueError, OverflowError):
@@ -166,7 +168,7 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-_FORMS: Mapping[str, tuple[Form, str]] = {
+_FORMS: Mapping[str, Form] = {
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),

@@ -65,11 +65,6 @@ def check_kind(kind: str) -> None:
         raise faults.no_such(kind, "list", LIST_KINDS)
 
 
-def failure(kinds: Iterable[str]) -> str | None:
-    """Return the kind of answer that takes the list's place, None if there is a list."""
-    return next((kind for kind in kinds if faults.status_of(kind)), None)
-
-
 def is_finished(
     url: str, age_seconds: float, *, share: float, after_seconds: float | None, seed: int
 ) -> bool:

@@ -216,8 +216,8 @@ class Simulator:
         key = request.query.get("api_key")
         if key not in self.options.keys:
             return _invalid_key()
-        failure = lists.failure(self.options.listing)
-        if failure is not None:
+        failure = next(filter(faults.status_of, self.options.listing), None)
+        if failure is not None:  # it takes the list's place
             return answers.turned_away(failure, None)
         until = time.time() - self.options.list_delay_seconds  # noqa: TID251 - as in _buy
         jobs = [
