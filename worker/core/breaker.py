@@ -159,7 +159,6 @@ def _confirms(breaker: Breaker, video_id: int, began: float) -> bool:
 
 
 def _blank(breaker: Breaker, outcome: Outcome, now: float, dice: float) -> tuple[Breaker, Outcome]:
-    """Count one more outcome without a clear answer."""
     breaker = replace(breaker, blanks=breaker.blanks + 1)
     if not breaker.cooling:
         return breaker, outcome

@@ -49,7 +49,6 @@ def decide(
 def _without_a_job(
     claim: Claim, outcome: Outcome, status: ClaimStatus, now: datetime, dice: float, policy: Policy
 ) -> Transition:
-    """Return the transition of a video that has no job yet."""
     spent = claim.attempts + 1
     match outcome:
         case Accepted(job_id) if status.holder is None:

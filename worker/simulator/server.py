@@ -171,10 +171,7 @@ class Simulator:
         return Request(self._arrived, now, kind)
 
     def _decide(self, arrival: Request, body: Body | None) -> tuple[str | None, web.StreamResponse]:
-        """Record the request, book its job if it buys, and return its kind and answer.
-
-        An invalid request is refused if its kind is one that buys.
-        """
+        """Record the request, book its job if it buys, and return its kind and answer."""
         # 1. Over the limit: 429. 2. A kind that makes no job: its answer. 3. Invalid: refused.
         # 4. Anything else buys.
         kind = arrival.kind
