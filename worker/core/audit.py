@@ -122,7 +122,8 @@ def _matches(free: Sequence[Entry], rows: Sequence[AuditRow]) -> Iterator[Match]
             row
             for identifier in entry.identifiers
             for row in by_identifier.get(identifier, ())
-            if _may_be(row, entry)
+            # Another database may send the same media id.
+            if row.made or not entry.urls or row.url in entry.urls
         ]
         like = [] if its else [row for url in entry.urls for row in by_url.get(url, ())]
         for row in its:
@@ -132,8 +133,3 @@ def _matches(free: Sequence[Entry], rows: Sequence[AuditRow]) -> Iterator[Match]
         for row in like:
             alone = len(like) == shown[row.url] == 1
             yield Match(row=row, entry=entry, sure=alone and bool(entry.job_id))
-
-
-def _may_be(row: AuditRow, entry: Entry) -> bool:
-    """Return True if the job can be this video's: another database may send the same media id."""
-    return row.made or not entry.urls or row.url in entry.urls

@@ -134,8 +134,7 @@ def _suspect(
     """Suspect the account at a first refusal, and stop at the next one that confirms it."""
     if video_id in breaker.cleared and not (breaker.suspicion or breaker.stop):
         return breaker, Refused(outcome.message, outcome.status)
-    account = isinstance(outcome, AccountRefused)
-    reason = StopReason.ACCOUNT if account else StopReason.ADDRESS
+    reason = StopReason.ACCOUNT if isinstance(outcome, AccountRefused) else StopReason.ADDRESS
     stop = Stop(reason=reason, message=outcome.message)
     breaker = replace(breaker, trusted=False, blanks=breaker.blanks + 1)
     if _confirms(breaker, video_id, began):
@@ -160,7 +159,6 @@ def _confirms(breaker: Breaker, video_id: int, began: float) -> bool:
 
 
 def _blank(breaker: Breaker, outcome: Outcome, now: float, dice: float) -> tuple[Breaker, Outcome]:
-    """Count one more outcome without a clear answer."""
     breaker = replace(breaker, blanks=breaker.blanks + 1)
     if not breaker.cooling:
         return breaker, outcome

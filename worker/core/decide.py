@@ -39,12 +39,7 @@ class Policy:
 
 
 def decide(
-    claim: Claim,
-    outcome: Outcome,
-    status: ClaimStatus,
-    now: datetime,
-    dice: float,
-    policy: Policy,
+    claim: Claim, outcome: Outcome, status: ClaimStatus, now: datetime, dice: float, policy: Policy
 ) -> Transition:
     """Return the transition of ``claim``'s video at ``now`` (UTC). ``dice``: a roll from 0 to 1."""
     transition = _without_a_job(claim, outcome, status, now, dice, policy)
@@ -52,25 +47,26 @@ def decide(
 
 
 def _without_a_job(
-    claim: Claim,
-    outcome: Outcome,
-    status: ClaimStatus,
-    now: datetime,
-    dice: float,
-    policy: Policy,
+    claim: Claim, outcome: Outcome, status: ClaimStatus, now: datetime, dice: float, policy: Policy
 ) -> Transition:
-    """Return the transition of a video that has no job yet."""
+    spent = claim.attempts + 1
     match outcome:
-        case Accepted():
-            return _accept(outcome, status)
+        case Accepted(job_id) if status.holder is None:
+            return Transition.submit(job_id)
+        case Accepted(job_id):
+            holder = f"which video {status.holder} holds already"
+            return Transition.park(f"the API answered with job {job_id}, {holder}")
         case InDoubt(message):
             return Transition.park(message)
         case Refused(message):
             return _close(Transition.fail(message), status)
         case Invalid(message):
             return _close(Transition.reject(message), status)
+        case TryLater(message, spent=True) if spent < policy.max_attempts:
+            return Transition.retry(message, now + policy.wait(spent, dice))
         case TryLater(message, spent=True):
-            return _try_later(claim, message, status, now, dice, policy)
+            last = f"{message} (attempt {spent}, the last one allowed)"
+            return _close(Transition.fail(last), status)
         case Throttled() | TryLater() | AccountRefused() | WrongAddress() | NotSent():
             return Transition.postpone(outcome.message, now + policy.wait(1, dice))
         case Released():
@@ -85,28 +81,6 @@ def _keep(transition: Transition, outcome: Outcome, job_id: str) -> Transition:
     if isinstance(outcome, Accepted) and outcome.job_id != job_id:
         note = f"bought twice: job {outcome.job_id} was made as well"
     return Transition.submit(job_id, note, spent=transition.spent)
-
-
-def _accept(outcome: Accepted, status: ClaimStatus) -> Transition:
-    if status.holder is None:
-        return Transition.submit(outcome.job_id)
-    return Transition.park(
-        f"the API answered with job {outcome.job_id}, which video {status.holder} holds already"
-    )
-
-
-def _try_later(
-    claim: Claim,
-    message: str,
-    status: ClaimStatus,
-    now: datetime,
-    dice: float,
-    policy: Policy,
-) -> Transition:
-    spent = claim.attempts + 1
-    if spent < policy.max_attempts:
-        return Transition.retry(message, now + policy.wait(spent, dice))
-    return _close(Transition.fail(f"{message} (attempt {spent}, the last one allowed)"), status)
 
 
 def _close(transition: Transition, status: ClaimStatus) -> Transition:

@@ -28,11 +28,8 @@ def is_made(request_id: str, media_id: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourAcceptance:
-    """A job that the API accepted near a doubt.
-
-    Attributes:
-        request_id: The identifier that was sent; None if the row is gone.
-        at: When the answer was stored (UTC).
+    """A job that the API accepted near a doubt. ``request_id``: the identifier that was sent, None
+    if the row is gone; ``at``: when the answer was stored (UTC).
     """
 
     job_id: str
@@ -164,8 +161,7 @@ Verdict = Found | Absent | Ambiguous | NoEvidence
 
 def judge(doubt: Doubt, evidence: Evidence) -> Verdict:
     """Return the verdict on a doubt that was recorded before the list was requested."""
-    seen = sighted(doubt, evidence)
-    return _absence(doubt, evidence) if seen is None else seen
+    return sighted(doubt, evidence) or _absence(doubt, evidence)
 
 
 def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
@@ -174,7 +170,9 @@ def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
     free = [entry for entry in named if entry.job_id not in evidence.held]
     if len(free) == 1 and free[0].job_id is not None and _is_ours(doubt, free[0]):
         return Found(free[0].job_id)
-    like = named or [e for e in evidence.free_by_url.get(doubt.url, ()) if _may_be(doubt, e)]
+    # The API may have changed an identifier that the worker did not make.
+    by_url = evidence.free_by_url.get(doubt.url, ())
+    like = named or [entry for entry in by_url if not (doubt.made and entry.identifiers)]
     return Ambiguous(_which(doubt, like)) if like else None
 
 
@@ -191,14 +189,6 @@ def _is_ours(doubt: Doubt, entry: Entry) -> bool:
     """Return True if only this video, of all databases, can have made this entry."""
     alone = doubt.unique and entry.identifiers == {doubt.request_id}
     return alone and (doubt.made or doubt.url in entry.urls)
-
-
-def _may_be(doubt: Doubt, entry: Entry) -> bool:
-    """Return True if a job with the same address may be this doubt's under another identifier.
-
-    The API may have changed an identifier that the worker did not make.
-    """
-    return not (doubt.made and entry.identifiers)
 
 
 def _which(doubt: Doubt, entries: Sequence[Entry]) -> str:

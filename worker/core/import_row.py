@@ -43,6 +43,8 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
 _NO_TEXT = (bool, list, dict)
 
+Form = tuple[Callable[[str], object], str]
+
 
 class RejectedError(Exception):
     """The row cannot become a video; the message names the column and the way out."""
@@ -65,9 +67,9 @@ class ImportMapping:
     partial: bool = False
 
     @cached_property
-    def taken(self) -> tuple[tuple[str, str, str | None, "Form"], ...]:
+    def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
         """Return for each of our columns: name, name in the file, fixed value, form."""
-        return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c, _text)) for c in COLUMNS)
+        return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c)) for c in COLUMNS)
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
@@ -126,62 +128,48 @@ def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, o
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
-        value = None if given is None else form(column, given)
+        value = None if given is None else _read(column, given, form)
         if value is not None:
             filled[column] = value
     return filled
 
 
-def _text(column: str, value: object) -> str | None:
-    if isinstance(value, _NO_TEXT):
-        raise RejectedError(f"{column}: must be text, not {type(value).__name__}; correct it")
-    return str(value).strip() or None
-
-
-def _number(column: str, value: object) -> float | None:
-    text = _text(column, value)
+def _read(column: str, given: object, form: Form | None) -> object:
+    """Return the value, None if it is empty. Raises RejectedError."""
+    if isinstance(given, _NO_TEXT):
+        raise RejectedError(f"{column}: must be text, not {type(given).__name__}; correct it")
+    text = str(given).strip()
+    if form is None or not text:
+        return text or None
+    parse, complaint = form
     try:
-        return None if text is None else float(text)
-    except ValueError:
-        raise RejectedError(f"{column}: {_shown(text)} is no number; correct it") from None
-
-
-def _whole(column: str, value: object) -> int | None:
-    text = _text(column, value)
-    try:
-        number = 0 if text is None else int(text)
-    except ValueError:
-        raise RejectedError(f"{column}: {_shown(text)} is no whole number; correct it") from None
-    if abs(number) > _LARGEST:
-        raise RejectedError(f"{column}: {_shown(text)} is too large; choose a smaller number")
-    return None if text is None else number
-
-
-def _moment(column: str, value: object) -> datetime | None:
-    """Return a time in UTC; one without an offset is taken as UTC."""
-    text = _text(column, value)
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return parse(text)
+    except RejectedError as error:
+        complaint = str(error)
     except (ValueError, OverflowError):
-        raise RejectedError(
-            f"{column}: {_shown(text)} is no moment; write it like 2026-01-31 08:00:00 (UTC)"
-        ) from None
+        pass
+    shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    raise RejectedError(f"{column}: {shown} {complaint}")
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) > _LARGEST:
+        raise RejectedError("is too large; choose a smaller number")
+    return number
+
+
+def _moment(text: str) -> datetime:
+    """Return a time in UTC; one without an offset is taken as UTC."""
+    moment = datetime.fromisoformat(text)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if moment < _EARLIEST:
-        raise RejectedError(f"{column}: {_shown(text)} is before 1970; write a later moment")
+        raise RejectedError("is before 1970; write a later moment")
     return moment
 
 
-def _shown(text: str | None) -> str:
-    return repr(text if text is None or len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
-
-
-Form = Callable[[str, object], object]
-
 _FORMS: Mapping[str, Form] = {
-    "face_min_relative_height": _number,
-    "priority": _whole,
-    "due_at": _moment,
+    "face_min_relative_height": (float, "is no number; correct it"),
+    "priority": (_whole, "is no whole number; correct it"),
+    "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),
 }

@@ -178,7 +178,6 @@ def _text(value: object) -> str | None:
 
 
 def _cleaned(value: object) -> str | None:
-    """Return the text as the table stores it."""
     text = _text(value)
     return text and clean(text)
 

@@ -26,12 +26,8 @@ FLOOR_SHARE = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brake:
-    """The slowing after a 429.
-
-    Attributes:
-        low: The rate after the last cut (starts per period).
-        ceiling: The rate to climb back to (starts per period).
-        cut_at: When the climb began or begins (UTC).
+    """The slowing after a 429: from ``low``, the rate after the last cut, back up to ``ceiling``
+    (starts per period), in a climb that began or begins at ``cut_at`` (UTC).
     """
 
     low: float

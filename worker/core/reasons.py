@@ -57,7 +57,6 @@ class ClaimResult:
     """The outcome of one try to claim.
 
     Attributes:
-        reason: The reason why there are no more starts.
         until: The next moment with more (UTC); None if only another process can bring it.
         submitting: Claims of all processes for which a full cap holds room.
         starts: Claims to send, in the order of their start times.

@@ -70,10 +70,6 @@ class MoveState:
                 f"database {self.source} has moved to {self.target}, which is empty now: restore a "
                 "backup of it; what ran there is not known here, and would be bought twice"
             )
-        return self._in_the_way
-
-    @property
-    def _in_the_way(self) -> str | None:
         if self.target_empty or (self.source_mark and self.target_mark):
             return None
         if self.target_mark is not None:

@@ -35,36 +35,22 @@ class Defaults:
     email_group: str | None = None
 
 
-_PLACES = (
-    ("media", "video", "url"),
-    ("media", "transcript", "url"),
-    ("media", "customer_media_info", "id"),
-    ("media", "description"),
-    ("media", "title"),
-    ("media", "language"),
-    ("analysis_parameters", "face_min_relative_height"),
-    ("analysis_parameters", "face_galleries", "custom_gallery", "id"),
-    ("email_notification", "to_group"),
-    ("callback", "url"),
-)
-
-
 def body(video: Video, request_id: str, defaults: Defaults) -> Json:
     """Return the documented body without ``api_key``; absent and empty values are left out."""
-    values = (
-        video.url,
-        video.transcript_url,
-        request_id,
-        video.description,
-        video.title,
-        video.language or defaults.language,
-        video.face_min_relative_height,
-        video.face_gallery_id,
-        video.email_group or defaults.email_group,
-        video.callback_url or defaults.callback_url,
+    places = (
+        (("media", "video", "url"), video.url),
+        (("media", "transcript", "url"), video.transcript_url),
+        (("media", "customer_media_info", "id"), request_id),
+        (("media", "description"), video.description),
+        (("media", "title"), video.title),
+        (("media", "language"), video.language or defaults.language),
+        (("analysis_parameters", "face_min_relative_height"), video.face_min_relative_height),
+        (("analysis_parameters", "face_galleries", "custom_gallery", "id"), video.face_gallery_id),
+        (("email_notification", "to_group"), video.email_group or defaults.email_group),
+        (("callback", "url"), video.callback_url or defaults.callback_url),
     )
     whole: Json = {}
-    for (*branches, leaf), value in zip(_PLACES, values, strict=True):
+    for (*branches, leaf), value in places:
         if value is not None and value != "":
             branch: dict[str, Any] = whole
             for name in branches:

@@ -27,14 +27,11 @@ class RunState:
     """The facts that decide how a run goes on.
 
     Attributes:
-        began_at: Start of the run.
         last_clear_at: Time of the last clear answer, at first ``began_at``.
         last_unclear: Message of the last other outcome.
         spent: Requests begun or about to.
-        in_flight: Claims that are on their way.
         reads_list: True from a question for the API's list until its answer is written.
         reconciles: True where the API's list settles doubts.
-        doubts: Videos that this run has left in doubt.
         resolvable: What may still settle a doubt, as the last list has shown.
         stalled: A wait without an end of its own, and since when it lasts.
         database_lost_at: Time since which the database cannot be used.
@@ -76,18 +73,16 @@ class RunState:
         """Count a settled attempt. The job id of a lost claim was written as well."""
         video_id, outcome = settlement.result.claim.video_id, settlement.result.outcome
         state = settlement.written and settlement.written.state
+        if state is not None:
+            self.doubts.discard(video_id)
         if state is State.SUBMITTED or (state is None and isinstance(outcome, Accepted)):
             self.counts.submitted += 1
         elif state is State.FAILED:
             self.counts.failed += 1
         elif state is State.IN_DOUBT:
-            self.counts.in_doubt += 1
+            self.open_doubt(video_id)
         elif state is State.PENDING and not isinstance(outcome, Released):
             self.counts.postponed += 1
-        if state is State.IN_DOUBT:
-            self.doubts.add(video_id)
-        elif state is not None:
-            self.doubts.discard(video_id)
 
     def open_doubt(self, video_id: int) -> None:
         """Count a video that came into doubt without an attempt of this run."""

@@ -21,24 +21,16 @@ def ends_at(url: str) -> datetime | None:
     """
     if "?" not in url:
         return None
+    common = _COMMON.fullmatch(url)
     try:
-        return _end(_parameters(_query(url)))
+        return _end(_parameters((common[1] or "") if common else urlsplit(url).query))
     except (ValueError, OverflowError, RecursionError):
         return None
 
 
 def is_common(url: str) -> bool:
-    """Return True if ``url`` is a plain web link, which needs no further check.
-
-    False means only that a full check is needed.
-    """
+    """Return True if ``url`` is a plain web link; False means only that a full check is needed."""
     return _COMMON.fullmatch(url) is not None
-
-
-def _query(url: str) -> str:
-    """Return the text between the question mark and the fragment. Raises ValueError."""
-    common = _COMMON.fullmatch(url)
-    return (common[1] or "") if common else urlsplit(url).query
 
 
 def _parameters(query: str) -> dict[str, str]:

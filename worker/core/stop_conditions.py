@@ -121,14 +121,18 @@ def stop_after_claim(
         case WaitReason.HELD | WaitReason.LIST:
             goes_on = options.wait and run.awaits_own_doubts
             if stalls(result, seconds):
-                goes_on = _is_patient(run, options, now, longest)
+                since = now if run.stalled is None else run.stalled[1]
+                goes_on = now < since + (longest if options.wait else PATIENCE_SECONDS)
         case WaitReason.LATER | WaitReason.OTHERS | WaitReason.DOUBTS:
             goes_on = options.wait
         case WaitReason.NOTHING:
             goes_on = False
         case _:
             assert_never(result.reason)
-    return None if goes_on else _emptied(run)
+    # For want of work; a refusal that no other video could confirm counts.
+    suspicion = run.breaker.suspicion
+    stop = Stop(reason=StopReason.EMPTY) if suspicion is None else suspicion.stop
+    return None if goes_on else stop
 
 
 def _stop_by_clock(
@@ -144,18 +148,6 @@ def _stop_by_clock(
         return stop if over_at > patience else None
     waits = result.submitting or (result.until is not None and over_at <= patience)
     return None if waits else Stop(reason=StopReason.CAP, message=result.detail)
-
-
-def _is_patient(run: RunState, options: RunOptions, now: float, longest: float) -> bool:
-    """Return True while a stalled run still waits."""
-    since = now if run.stalled is None else run.stalled[1]
-    return now < since + (longest if options.wait else PATIENCE_SECONDS)
-
-
-def _emptied(run: RunState) -> Stop:
-    """Return the end for want of work: a refusal that no other video could confirm counts."""
-    suspicion = run.breaker.suspicion
-    return Stop(reason=StopReason.EMPTY) if suspicion is None else suspicion.stop
 
 
 def with_late_failures(stop: Stop, run: RunState) -> Stop:

@@ -66,27 +66,19 @@ def _row(record: _Record, header: list[str]) -> Row | Reject:
 def record_of(first: Line, lines: Lines, delimiter: str) -> _Record:
     """Read the record that begins with ``first``; if it is not CSV, only that line is rejected."""
     taken = [first]
-    cells = _plain_cells(first, delimiter)
-    if cells is not None:
-        return _Record(taken, cells)
+    text = first.text.rstrip("\r\n")
+    if not (first.flaw or '"' in text or "\r" in text):  # then split() reads it as csv does
+        return _Record(taken, text.split(delimiter))
     if first.size > MOST_BYTES:
         return _Record(taken, [], first.flaw)
     texts = _texts(first, lines, taken)
     try:
         cells = next(csv.reader(texts, delimiter=delimiter, strict=True))
     except csv.Error as error:
-        lines.hand_back(taken[1:])
+        lines.returned.extend(taken[1:])
         reason = str(error).partition(" - ")[0]  # advice to programmers follows the dash
         return _Record([first], [], first.flaw or f"not CSV: {reason}{_reach(taken)}")
     return _Record(taken, cells, next((line.flaw for line in taken if line.flaw), ""))
-
-
-def _plain_cells(line: Line, delimiter: str) -> list[str] | None:
-    """Return the cells of a line without quotes; None if the csv module must read it."""
-    text = line.text.rstrip("\r\n")
-    if line.flaw or '"' in text or "\r" in text:
-        return None
-    return text.split(delimiter)
 
 
 def _reach(lines: list[Line]) -> str:
@@ -99,7 +91,7 @@ def _texts(first: Line, lines: Lines, taken: list[Line]) -> Iterator[str]:
     size = first.size
     # A line that was handed back was inside an open quote already. If its own quote stays open too,
     # reading ahead would only fail again.
-    more: Iterable[Line] = () if lines.again else lines
+    more: Iterable[Line] = () if lines.returned else lines
     for line in more:
         taken.append(line)
         size += line.size

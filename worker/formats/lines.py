@@ -2,7 +2,7 @@
 
 import codecs
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Self
 
@@ -50,20 +50,20 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The physical lines of a stream; ``hand_back`` returns some to it."""
+    """The physical lines of a stream; those in ``returned`` come again before the rest."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.bytes_read = 0
+        self.returned: deque[Line] = deque()
         self._stream = stream
         self._number = 0
-        self._returned: deque[Line] = deque()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Line:
-        if self._returned:
-            return self._returned.popleft()
+        if self.returned:
+            return self.returned.popleft()
         raw = self._stream.readline(MOST_BYTES + 1)
         if not raw:
             raise StopIteration
@@ -73,15 +73,6 @@ class Lines:
         if len(raw) > MOST_BYTES:
             return self._cut(line)
         return _decoded(self._number, line)
-
-    @property
-    def again(self) -> bool:
-        """Return True if the next line was handed back."""
-        return bool(self._returned)
-
-    def hand_back(self, lines: Iterable[Line]) -> None:
-        """Put these lines before the rest."""
-        self._returned.extend(lines)
 
     def _cut(self, raw: bytes) -> Line:
         end = raw

@@ -18,6 +18,7 @@ JSON: Final = "application/json"
 BASE: Final = "/core/1.0"
 MOVED: Final = f"{BASE}/moved"
 _HUGE_BYTES = 1024 * 1024
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _ABORT_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -43,7 +44,7 @@ class Raw(web.StreamResponse):
 
 def success(body: Mapping[str, object]) -> web.StreamResponse:
     """Return 200 with the body."""
-    return _whole(200, _dump(body))
+    return _whole(200, json.dumps(body).encode())
 
 
 def refusal(
@@ -51,13 +52,13 @@ def refusal(
 ) -> web.StreamResponse:
     """Return the status with the documented body of errors, one entry per message."""
     headers = {} if retry_after_seconds is None else {"Retry-After": str(retry_after_seconds)}
-    body = _dump({"errors": [{"message": message} for message in messages]})
-    return _whole(status, body, headers=headers)
+    body = json.dumps({"errors": [{"message": message} for message in messages]})
+    return _whole(status, body.encode(), headers=headers)
 
 
 def bought(kind: str | None, job_id: str) -> web.StreamResponse:
     """Return the answer to an accepted job, under one of `faults.BOUGHT` or None."""
-    return _job(job_id) if kind is None else _BOUGHT[kind](job_id)
+    return success({"job_id": job_id}) if kind in _WELL_ANSWERED else _BOUGHT[kind](job_id)
 
 
 def turned_away(kind: str, key: object) -> web.StreamResponse:
@@ -76,16 +77,12 @@ def raw_job(job_id: str, *, share: float = 1.0, missing: int = 0) -> bytes:
 
     It holds the first `share` (0 to 1) of the JSON; Content-Length is `missing` bytes too large.
     """
-    body = _dump({"job_id": job_id})
+    body = json.dumps({"job_id": job_id}).encode()
     return _head(200, {"Content-Length": str(len(body) + missing)}) + body[: int(len(body) * share)]
 
 
-def _job(job_id: str) -> web.StreamResponse:
-    return success({"job_id": job_id})
-
-
 def _huge(job_id: str) -> web.StreamResponse:
-    room = _HUGE_BYTES - len(_dump({"padding": "", "job_id": job_id}))
+    room = _HUGE_BYTES - len(json.dumps({"padding": "", "job_id": job_id}))
     return success({"padding": "x" * room, "job_id": job_id})
 
 
@@ -113,17 +110,10 @@ def _head(status: int, headers: Mapping[str, str]) -> bytes:
 
 
 def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unassigned"
+    return _PHRASES.get(status, "Unassigned")
 
 
-def _dump(body: Mapping[str, object]) -> bytes:
-    return json.dumps(body).encode()
-
-
-_BOUGHT: Final[Mapping[str, Callable[[str], web.StreamResponse]]] = {
+_BOUGHT: Final[Mapping[str | None, Callable[[str], web.StreamResponse]]] = {
     "close-idle": lambda job_id: Raw(raw_job(job_id)),
     "cut": lambda job_id: Raw(raw_job(job_id, missing=16)),
     "garbage": lambda _: Raw(b"\x00\xff this is not HTTP\r\n\r\n"),
@@ -134,10 +124,8 @@ _BOUGHT: Final[Mapping[str, Callable[[str], web.StreamResponse]]] = {
     "lost-fin": lambda _: Raw(b""),
     "no-id": lambda _: success({}),
     "not-json": lambda _: _whole(200, b"accepted\n", content_type="text/plain"),
-    faults.SAME_ID: _job,
-    faults.STALL: _job,
-    faults.UNASKED: _job,
 }
+_WELL_ANSWERED: Final = {None, faults.SAME_ID, faults.STALL, faults.UNASKED}
 
 _TURNED_AWAY: Final[Mapping[str, Callable[[object], web.StreamResponse]]] = {
     "echo-key": lambda key: refusal(400, f"Invalid value: api_key {key}"),

@@ -1,6 +1,7 @@
 """Record accepted jobs in memory, and in an append-only file if one is given."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ class Job:
 
 
 class Book:
-    """All accepted jobs, oldest first, and the keys that may see them.
+    """All accepted jobs, oldest first, the keys that may see them, and the ids of cancelled ones.
 
     With a path, every job is a JSON line of that file before `enter` returns. The file holds no
     keys and no cancellations: jobs read from it are queued and visible to every key.
@@ -31,9 +32,8 @@ class Book:
 
     def __init__(self, path: Path | None) -> None:
         self.jobs: list[Job] = []
-        self._by_id: dict[str, Job] = {}
+        self.cancelled: set[str] = set()
         self._owners: dict[str, bytes] = {}
-        self._cancelled: set[str] = set()
         self._path = path
         self._file: int | None = None
 
@@ -45,9 +45,10 @@ class Book:
         if self._path is None:
             return
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        by_id = {job.job_id: job for job in self.jobs}
         for job in _read(self._path):
-            if job.job_id not in self._by_id:
-                self._keep(job)
+            by_id.setdefault(job.job_id, job)
+        self.jobs = list(by_id.values())
 
     def close(self) -> None:
         """Close the file; the jobs stay in memory."""
@@ -60,9 +61,9 @@ class Book:
         if self._file is not None:
             os.write(self._file, json.dumps(asdict(job)).encode() + b"\n")
         self._owners[job.job_id] = _owner(key)
-        self._keep(job)
+        self.jobs.append(job)
 
-    def seen_by(self, key: str, *, until: float) -> Iterator[Job]:
+    def seen_by(self, key: str, *, until: float = math.inf) -> Iterator[Job]:
         """Yield the jobs of `key` that were accepted at `until` (epoch seconds) or before."""
         owner = _owner(key)
         for job in self.jobs:
@@ -71,21 +72,7 @@ class Book:
 
     def find(self, job_id: str, key: str) -> Job | None:
         """Return the job if it exists and `key` may see it."""
-        owner = _owner(key)
-        visible = self._owners.get(job_id, owner) == owner
-        return self._by_id.get(job_id) if visible else None
-
-    def cancel(self, job: Job) -> None:
-        """Mark the job as cancelled."""
-        self._cancelled.add(job.job_id)
-
-    def is_cancelled(self, job: Job) -> bool:
-        """Return True if the job was cancelled."""
-        return job.job_id in self._cancelled
-
-    def _keep(self, job: Job) -> None:
-        self.jobs.append(job)
-        self._by_id[job.job_id] = job
+        return next((job for job in self.seen_by(key) if job.job_id == job_id), None)
 
 
 def _owner(key: str) -> bytes:

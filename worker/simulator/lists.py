@@ -65,11 +65,6 @@ def check_kind(kind: str) -> None:
         raise faults.no_such(kind, "list", LIST_KINDS)
 
 
-def failure(kinds: Iterable[str]) -> str | None:
-    """Return the kind of answer that takes the list's place, None if there is a list."""
-    return next((kind for kind in kinds if faults.status_of(kind)), None)
-
-
 def is_finished(
     url: str, age_seconds: float, *, share: float, after_seconds: float | None, seed: int
 ) -> bool:
@@ -96,7 +91,10 @@ def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[
     head: dict[str, object] = {"total": total} if "total" in kinds else {}
     if "next" in kinds:
         head["next"] = f"list_jobs?offset={len(shown)}" if missing else None
-    return {**head, **_arrays(kinds, [_entry(kinds, job) for job in shown])}
+    entries = [_entry(kinds, job) for job in shown]
+    half = len(entries) // 2 if "two-arrays" in kinds else 0
+    older = {"older": {"jobs": entries[:half]}} if "two-arrays" in kinds else {}
+    return {**head, **older, "jobs": entries[half:]}
 
 
 def _cut(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
@@ -114,13 +112,6 @@ def _cut(kinds: Iterable[str], jobs: Sequence[Listed]) -> list[Listed]:
 
 def _counted(kinds: Iterable[str]) -> list[tuple[str, int]]:
     return [(match[1], int(match[2])) for match in map(_COUNTED.fullmatch, kinds) if match]
-
-
-def _arrays(kinds: Collection[str], entries: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    if "two-arrays" not in kinds:
-        return {"jobs": entries}
-    half = len(entries) // 2
-    return {"older": {"jobs": entries[:half]}, "jobs": entries[half:]}
 
 
 def _entry(kinds: Collection[str], job: Listed) -> Mapping[str, object]:

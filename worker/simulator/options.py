@@ -14,7 +14,6 @@ class Options:
     """The options of a simulator. Seed (for job ids) and book cannot change after its creation.
 
     Attributes:
-        keys: The accepted API keys.
         latency_seconds: Time that new_job takes to answer.
         failures: Kind of trouble -> share of the requests (0 to 1, in sum at most 1).
         script: Number of a new_job request, from 1 -> its kind; wins over `failures`.
@@ -23,7 +22,6 @@ class Options:
         seed: Of dice and job ids.
         book: File of accepted jobs; with it job ids are random, so that a restart repeats none.
         listing: Kinds of list, all at once; by default it is complete.
-        list_delay_seconds: Time before a new job is listed.
         finished_share: Share of jobs (0 to 1) finished at once.
         finish_seconds: Age at which every job is finished.
 

@@ -11,7 +11,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random, SystemRandom
 from typing import Final, Self
 
@@ -38,26 +38,18 @@ class Request:
     """A new_job request that arrived.
 
     `number` counts from 1 in the order of arrival; `arrived_at` is time.monotonic() at its head.
-    `kind` is a kind of `faults.KINDS`, LIMITED, or None. `body` is its JSON without api_key, None
-    if unreadable; `request_id` and `url` are taken from it.
+    `kind` is a kind of `faults.KINDS`, LIMITED, or None; `wait_seconds` is 0 except for LIMITED.
+    `body` is its JSON without api_key, None if unreadable or not read yet; `request_id` and `url`
+    are taken from it.
     """
 
     number: int
     arrived_at: float
-    kind: str | None
-    request_id: str | None
-    url: str | None
-    body: Body | None
-
-
-@dataclass(frozen=True)
-class _Arrival:
-    """The head of a request and its kind; `wait_seconds` is 0 except for LIMITED."""
-
-    number: int
-    at: float
-    kind: str | None
-    wait_seconds: float
+    kind: str | None = None
+    wait_seconds: float = 0.0
+    request_id: str | None = None
+    url: str | None = None
+    body: Body | None = None
 
 
 class Simulator:
@@ -163,35 +155,30 @@ class Simulator:
             loop.call_later(_UNASKED_AFTER_SECONDS, self._send_unasked, request.transport)
         return answer
 
-    def _arrive(self) -> _Arrival:
+    def _arrive(self) -> Request:
         options, now = self.options, time.monotonic()
         self._arrived += 1
         self._first_at = now if self._first_at is None else self._first_at
         limit = limit_at(options.limit, options.limit_changes, now - self._first_at)
         wait_seconds = self._window.wait_seconds(limit, now) if limit else 0.0
         if wait_seconds:
-            return _Arrival(self._arrived, now, LIMITED, wait_seconds)
+            return Request(self._arrived, now, LIMITED, wait_seconds)
         kind = faults.kind_of(
             self._arrived, script=options.script, failures=options.failures, seed=options.seed
         )
         if limit and not faults.throttles(kind):
             self._window.count(now)
-        return _Arrival(self._arrived, now, kind, 0.0)
+        return Request(self._arrived, now, kind)
 
-    def _decide(
-        self, arrival: _Arrival, body: Body | None
-    ) -> tuple[str | None, web.StreamResponse]:
-        """Record the request, book its job if it buys, and return its kind and answer.
-
-        An invalid request is refused if its kind is one that buys.
-        """
+    def _decide(self, arrival: Request, body: Body | None) -> tuple[str | None, web.StreamResponse]:
+        """Record the request, book its job if it buys, and return its kind and answer."""
         # 1. Over the limit: 429. 2. A kind that makes no job: its answer. 3. Invalid: refused.
         # 4. Anything else buys.
         kind = arrival.kind
         refusal = self._refusal(body, fields.NEW_JOB, fields.NEW_JOB_REQUIRED)
         if refusal is not None and kind in faults.BOUGHT:
             kind = None
-        self.requests.append(_request(arrival.number, arrival.at, kind, body))
+        self.requests.append(_with_body(replace(arrival, kind=kind), body))
         if kind == LIMITED:
             whole_seconds = math.ceil(arrival.wait_seconds)
             answer = answers.refusal(429, "Too many requests", retry_after_seconds=whole_seconds)
@@ -226,8 +213,8 @@ class Simulator:
         key = request.query.get("api_key")
         if key not in self.options.keys:
             return _invalid_key()
-        failure = lists.failure(self.options.listing)
-        if failure is not None:
+        failure = next(filter(faults.status_of, self.options.listing), None)
+        if failure is not None:  # it takes the list's place
             return answers.turned_away(failure, None)
         until = time.time() - self.options.list_delay_seconds  # noqa: TID251 - as in _buy
         jobs = [
@@ -257,7 +244,7 @@ class Simulator:
         )
 
     def _status(self, job: Job) -> str:
-        if self._book.is_cancelled(job):
+        if job.job_id in self._book.cancelled:
             return lists.CANCELLED
         finished = lists.is_finished(
             job.url,
@@ -278,12 +265,13 @@ class Simulator:
             return answers.refusal(404, "Job not found")
         if self._status(job) != lists.QUEUED:
             return answers.refusal(400, "Job is not waiting in the queue")
-        self._book.cancel(job)
+        self._book.cancelled.add(job.job_id)
         return answers.success({})
 
     async def _moved(self, request: web.Request) -> web.StreamResponse:
         body = await _read_object(request)
-        self.followed.append(_request(len(self.followed) + 1, time.monotonic(), None, body))
+        arrival = Request(len(self.followed) + 1, time.monotonic())
+        self.followed.append(_with_body(arrival, body))
         self._notify()
         return answers.refusal(404, "Not found")
 
@@ -313,14 +301,12 @@ def _invalid_key() -> web.StreamResponse:
     return answers.refusal(401, "Invalid API key")
 
 
-def _request(number: int, arrived_at: float, kind: str | None, body: Body | None) -> Request:
-    return Request(
-        number,
-        arrived_at,
-        kind,
-        _text(body, "media.customer_media_info.id"),
-        _text(body, "media.video.url"),
-        body and {name: value for name, value in body.items() if name != "api_key"},
+def _with_body(request: Request, body: Body | None) -> Request:
+    return replace(
+        request,
+        request_id=_text(body, "media.customer_media_info.id"),
+        url=_text(body, "media.video.url"),
+        body=body and {name: value for name, value in body.items() if name != "api_key"},
     )
 
 
