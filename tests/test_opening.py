@@ -1,4 +1,5 @@
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -174,3 +175,58 @@ async def test_a_path_that_cannot_be_asked_for_is_a_problem(
         async with opened(settings(path)):
             raise AssertionError
     assert f"database {path}: File name too long: name another with --database" == str(caught.value)
+
+
+CHECK = "it cannot be opened: check the path, its folder and its permissions"
+ANOTHER = "name another with --database"
+OPENED = (opening.existing_database, opening.readable_database, opening.made_database)
+
+
+async def _opened(
+    opened: Callable[[Settings], AbstractAsyncContextManager[Database]], settings: Settings
+) -> str:
+    """Return why a database is not opened."""
+    with pytest.raises(DatabaseProblem) as caught:
+        async with opened(settings):
+            raise AssertionError
+    return str(caught.value)
+
+
+async def test_a_path_that_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    """A folder, a file in the way, a loop or an end of links is named for what it is, and nothing
+    is made.
+    """
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone" / "v.db")
+    before = sorted(os.listdir(tmp_path))  # noqa: PTH208 - a look at it
+    for path, reason in (
+        (tmp_path, f"{CHECK} (it is no file)"),
+        (Path(os.devnull), f"{CHECK} (it is no file)"),
+        (tmp_path / "file" / "v.db", f"Not a directory: {ANOTHER}"),
+        (tmp_path / "loop", f"Too many levels of symbolic links: {ANOTHER}"),
+        (tmp_path / "dangling", f"No such file or directory: {ANOTHER}"),
+        (tmp_path / (300 * "a"), f"File name too long: {ANOTHER}"),
+    ):
+        for opened in OPENED:
+            found = await _opened(opened, settings(path))
+            assert f"database {path}: {reason}" == found
+        with pytest.raises(DatabaseProblem, match=re.escape(reason)):
+            await opening.migrate(settings(path))
+    assert before == sorted(os.listdir(tmp_path))  # noqa: PTH208 - likewise
+
+
+async def test_a_file_with_two_names_is_only_looked_at(path: Path) -> None:
+    """A file with a hard link is refused for work, migrated or moved no more; a look may go on."""
+    os.link(path, path.with_name("link.db"))
+    for opened in (opening.existing_database, opening.made_database):
+        assert "has 2 names (hard links)" in await _opened(opened, settings(path))
+    with pytest.raises(DatabaseProblem, match="has 2 names"):
+        await opening.migrate(settings(path))
+    other = path.with_name("other.db")
+    for source, target in ((path, other), (other, path)):
+        with pytest.raises(DatabaseProblem, match="has 2 names"):
+            await opening.move(settings(path), str(source), str(target), "test", print)
+    assert not other.exists()
+    async with opening.readable_database(settings(path)) as database:
+        assert await database.read(schema_problem) is None

@@ -5,6 +5,7 @@ Refuses a database that cannot be used, and says the way out. Knows no verb of t
 
 import asyncio
 import dataclasses
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
+from worker.db import place
 from worker.db.address import File, Server, address_of
 from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
 from worker.db.schema import SCHEMA
@@ -27,8 +29,9 @@ T = TypeVar("T")
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     """Yield the open database to work on it. Raises DatabaseProblem if it is missing, of another
-    schema, or has moved.
+    schema, or has moved, or if its file is no place to work.
     """
+    _must_be_one_place(settings.database_url)
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
         yield database
@@ -89,11 +92,27 @@ def _is_there(address: File | Server) -> bool:
     if isinstance(address, Server):
         return True
     try:
-        return address.path.exists()
+        regular = stat.S_ISREG(address.path.stat().st_mode)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not address.path.is_symlink():
+            return False
         raise DatabaseProblem(
             f"database {address}: {error.strerror}: name another with --database"
         ) from error
+    if not regular:
+        remedy = "check the path, its folder and its permissions"
+        raise DatabaseProblem(f"database {address}: it cannot be opened: {remedy} (it is no file)")
+    return True
+
+
+def _must_be_one_place(url: str) -> None:
+    """Raise DatabaseProblem for a file that workers could not share, or cannot be asked for."""
+    address = address_of(url)
+    if isinstance(address, Server):
+        return
+    _is_there(address)
+    if problem := place.problem_of(address.path, place.mounts()):
+        raise DatabaseProblem(f"database {address} {problem}")
 
 
 async def _is_bare(settings: Settings) -> bool:
@@ -106,6 +125,7 @@ async def migrate(settings: Settings) -> None:
     """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
     from worker.db.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
 
+    _must_be_one_place(settings.database_url)
     async with wiring.database(settings) as database:
         found = await database.read(schema_of)
         if found is not None and found > SCHEMA:
@@ -122,6 +142,8 @@ async def move(
     """
     if shown(source) == shown(target):
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
+    for url in (source, target):
+        _must_be_one_place(url)
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
         await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)
@@ -159,4 +181,4 @@ def shown(url: str) -> str:
     DatabaseProblem.
     """
     address = address_of(url)
-    return f"sqlite:///{address}" if isinstance(address, File) else str(address)
+    return f"sqlite:///{address}" if isinstance(address, File) else address.name

@@ -3,20 +3,32 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _PORTS = 65_536
-REMEDY = "write sqlite:///videos.db or a path, or postgresql://user@host/database"
-_SHOWN_OF_QUERY = {"host", "port"}
-_HARMLESS = {*_SHOWN_OF_QUERY, "application_name", "sslmode", "user"}
-"""Fields of a query whose values may be shown; those of all others may be a password."""
-
-_FILE = re.compile(
-    r"(?!postgres\w*:)(?![^/]*password=)(?!.*://)|sqlite(\+aiosqlite)?:", re.IGNORECASE
+REMEDY = (
+    "write sqlite:///videos.db or a path, or postgresql://user@host/database (a path that holds @: "
+    "sqlite:////its/whole/path)"
 )
-"""The beginning of an address that can only mean a file, never a mistyped server."""
+_SHOWN_OF_QUERY = {"host", "port", "search_path"}
+_HARMLESS = re.compile(r"(?:application_name|host|mode|port|search_path|sslmode|user)=[\w%./,-]*")
+"""A field of a query that is shown; the value of any other may be a password."""
+
+_URL_OF_FILE = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)", re.IGNORECASE)
+_NO_FILE = re.compile(
+    r".*://|postgres\w*:|//.*@|.*:.*@|[^/]*@[^/]*/|(host|user|dbname)\s*=|.*\bpass\w*\s*=|.*\?.*=",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The beginning of a path that may be the mistyped address of a server. Only an absolute path after
+``sqlite:///`` is surely none.
+"""
+
+_USER = re.compile(r"^([\w+.-]+://|postgres\w*:/*|sqlite[\w+]*:/*)?.*@", re.IGNORECASE | re.DOTALL)
+_NO_PORT = re.compile(r"^(?!sqlite)([\w+.-]+://[^][/@:]*:)(?!\d*(?:/|$))[^/]*")
+"""The beginning of a URL with a password in the place of the port, since its ``@`` is missing."""
 
 
 class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentence
@@ -39,34 +51,68 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none."""
+    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none, and no
+    user without a password either, which may be a password in the wrong place.
+    """
 
     dsn: str = field(repr=False)
 
     def __str__(self) -> str:
+        if self.lone_user is None:
+            return self.name
+        return URL.create("postgresql", **self._place).render_as_string().replace("//", "//…@", 1)
+
+    @property
+    def name(self) -> str:
+        """Return the same text for every way to write the address, with its user."""
+        user = make_url(self.dsn).username
+        return URL.create("postgresql", user, **self._place).render_as_string()
+
+    @property
+    def lone_user(self) -> str | None:
+        """Return the user of an address without a password; None if it has one, or no user."""
+        url = make_url(self.dsn)
+        return None if url.password or "password" in url.query else url.username or None
+
+    @property
+    def _place(self) -> dict[str, Any]:
         url = make_url(self.dsn)
         query = {name: value for name, value in url.query.items() if name in _SHOWN_OF_QUERY}
-        return URL.create(
-            "postgresql", url.username, None, url.host, url.port, url.database, query
-        ).render_as_string()
+        return {"host": url.host, "port": url.port, "database": url.database, "query": query}
 
 
 def address_of(url: str) -> File | Server:
     """Return the address that a ``database_url`` means. Raises DatabaseProblem."""
-    # 1. A path. 2. An unreadable URL. 3. A server. 4. Another database. 5. A URL of a file.
-    if "://" not in url and _FILE.match(url):
-        return File(Path(url).expanduser().absolute())
+    # 1. A file. 2. An unreadable URL. 3. A server. 4. Another database.
+    if path := _path_in(url):
+        return _file(path)
     shown = shown_url(url)
     try:
         parsed = make_url(url)
+        if parsed.get_backend_name() in {"postgresql", "postgres"}:
+            return _server(parsed, shown)
     except (ArgumentError, ValueError):  # whose texts may quote a password
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}") from None
-    if parsed.get_backend_name() in {"postgresql", "postgres"}:
-        return _server(parsed, shown)
-    strange = parsed.host or parsed.password or parsed.query
-    if parsed.get_backend_name() != "sqlite" or strange or not parsed.database:
-        raise DatabaseProblem(f"database_url {shown!r} is no database of this program: {REMEDY}")
-    return File(Path(parsed.database).expanduser().absolute())
+    raise DatabaseProblem(f"database_url {shown!r} is no database of this program: {REMEDY}")
+
+
+def _path_in(url: str) -> str | None:
+    """Return the path in an address that can only mean a file, None if it may be a server."""
+    found = _URL_OF_FILE.fullmatch(url)
+    path = found[1] if found else url
+    return None if _NO_FILE.match(path) and not (found and path.startswith("/")) else path
+
+
+def _file(path: str) -> File:
+    try:
+        if "\0" not in path:
+            return File(Path(path).expanduser().absolute())
+        reason = "it holds U+0000"
+    except RuntimeError:
+        reason = "there is no such user, or no home folder"
+    except OSError as error:
+        reason = f"the working folder: {error.strerror}"
+    raise DatabaseProblem(f"database {path!r} is no path here ({reason}): write an absolute one")
 
 
 def _server(parsed: URL, shown: str) -> Server:
@@ -76,18 +122,21 @@ def _server(parsed: URL, shown: str) -> Server:
     named = parsed.query.get("port", ())
     ports = [named] if isinstance(named, str) else [*named]
     ports += [] if parsed.port is None else [str(parsed.port)]
-    if not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
+    readable = not re.search(r"[][#\s\0]", parsed.host or "")
+    if not readable or not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}")
     return Server(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
 
 
 def shown_url(url: str) -> str:
     """Return a ``database_url``, readable or not, without its secrets."""
-    if _FILE.match(url):
+    if _path_in(url):
         return url
-    without_user = re.sub(r"(:/*).*@", r"\1…@", url)
-    return re.sub(r"(\w+)=([^&\s]*)", _field, without_user)
+    head, mark, query = _USER.sub(r"\1…@", url).partition("?")
+    head = _NO_PORT.sub(r"\1…", head) if "://" in head else head.partition("=")[0]
+    return head + mark + "&".join(map(_field, query.split("&")))
 
 
-def _field(found: re.Match[str]) -> str:
-    return found[0] if found[1] in _HARMLESS else f"{found[1]}=…"
+def _field(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    return text if not text or _HARMLESS.fullmatch(text) else f"{name if equals else ''}{equals}…"

@@ -276,7 +276,9 @@ class Postgres:
             connection = await asyncpg.connect(
                 self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
             )
-        except UnicodeError as error:
+        except ValueError as error:
+            if isinstance(error, asyncpg.InterfaceError):
+                raise
             raise DatabaseProblem(
                 f"database {self._server}: its host is no name of a machine ({error}): correct it"
             ) from error
