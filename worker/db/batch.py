@@ -8,14 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Subquery,
-    Text,
-    TextClause,
-    bindparam,
-    column,
-    text,
-)
+from sqlalchemy import Subquery, Text, TextClause, bindparam, column, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler

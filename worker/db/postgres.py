@@ -48,12 +48,7 @@ SESSION = {
     "jit": "off",
 }
 
-WATCH = {
-    "TCP_KEEPIDLE": 10,
-    "TCP_KEEPINTVL": 5,
-    "TCP_KEEPCNT": 4,
-    "TCP_USER_TIMEOUT": 30_000,
-}
+WATCH = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """Half a minute, in seconds and milliseconds. The kernel's defaults repeat unconfirmed bytes for a
 quarter of an hour, and wait for an answer without an end.
 """

@@ -132,8 +132,7 @@ def _readable_moment(column: str) -> CheckConstraint:
 _NOW = DialectSQL(sqlite="(datetime('now'))", postgresql="clock_timestamp()")
 
 RANDOM = DialectSQL(
-    sqlite="(lower(hex(randomblob(16))))",
-    postgresql="replace(gen_random_uuid()::text, '-', '')",
+    sqlite="(lower(hex(randomblob(16))))", postgresql="replace(gen_random_uuid()::text, '-', '')"
 )
 """32 hex digits, different for each row."""
 
@@ -226,10 +225,7 @@ _partial(
 Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
 Index("videos_url", videos.c.url, postgresql_using="hash")
 _partial(
-    "videos_media_id",
-    videos.c.media_id.is_not(None),
-    videos.c.media_id,
-    postgresql_using="hash",
+    "videos_media_id", videos.c.media_id.is_not(None), videos.c.media_id, postgresql_using="hash"
 )
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
 
@@ -251,10 +247,7 @@ history = Table(
 
 Index("history_of_video", history.c.video_id, history.c.attempt)
 _partial(
-    "history_doubts",
-    history.c.fact == text("'in_doubt'"),
-    history.c.video_id,
-    history.c.attempt,
+    "history_doubts", history.c.fact == text("'in_doubt'"), history.c.video_id, history.c.attempt
 )
 _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
 _partial(

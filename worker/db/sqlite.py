@@ -21,10 +21,7 @@ from worker.db.address import DatabaseProblem, File
 
 T = TypeVar("T")
 
-_BEGIN = {
-    "write": ("BEGIN IMMEDIATE",),
-    "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema"),
-}
+_BEGIN = {"write": ("BEGIN IMMEDIATE",), "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema")}
 """BEGIN alone takes no lock: the first read does, and may meet a program that closes the file."""
 
 _REMEDIES = {

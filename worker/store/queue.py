@@ -9,18 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    null,
-    or_,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
 from worker.core.redact import readable
@@ -217,9 +206,7 @@ def ahead(connection: Connection, now: datetime, checked_until: datetime | None)
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
         level = _next_priority(connection, level)
     return Ahead(
-        due=due,
-        next_due_at=next_due_at,
-        next_lease_end=connection.scalar(_NEXT_LEASE_END),
+        due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(_NEXT_LEASE_END)
     )
 
 

@@ -8,26 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    insert,
-    null,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, insert, null, select, update
 
-from worker.core.model import (
-    Accepted,
-    ClaimStatus,
-    Fact,
-    InDoubt,
-    Result,
-    Settlement,
-    State,
-)
+from worker.core.model import Accepted, ClaimStatus, Fact, InDoubt, Result, Settlement, State
 from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import history, videos
