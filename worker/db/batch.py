@@ -12,7 +12,7 @@ from sqlalchemy import Subquery, Text, TextClause, bindparam, column, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.sql.elements import NamedColumn
 
 from worker.db.schema import as_text
 
@@ -35,13 +35,13 @@ def _moment(value: object) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=_moment)
 
 
-def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
-    """Return the rows of ``encoded`` as a table: their ``place`` from 0, and columns so named."""
-    fields = list(enumerate(types.items()))
-    in_sqlite = (f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in fields)
+def rows(parameter: str, *columns: NamedColumn[Any]) -> Subquery:
+    """Return the rows of ``encoded`` as a table: their ``place`` from 0, and columns like these."""
+    fields = list(enumerate(columns))
+    in_sqlite = (f"json_extract(value, '$[{n}]') AS {each.name}" for n, each in fields)
     in_postgresql = (
-        f"CAST(value ->> {n} AS {type_.compile(_POSTGRESQL)}) AS {name}"
-        for n, (name, type_) in fields
+        f"CAST(value ->> {n} AS {each.type.compile(_POSTGRESQL)}) AS {each.name}"
+        for n, each in fields
     )
     bound = bindparam(parameter, type_=Text)
     to_sqlite = f"SELECT key AS place, {', '.join(in_sqlite)} FROM json_each(:{parameter})"  # noqa: S608
@@ -51,7 +51,7 @@ def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
         "WITH ORDINALITY AS each (value, place)"
     ).bindparams(bound)
     both = _Unpacking(to_sqlite, to_postgresql).bindparams(bound)
-    shown = (column(name, type_) for name, type_ in types.items())
+    shown = (column(each.name, each.type) for each in columns)
     return both.columns(column("place"), *shown).subquery(parameter)
 
 

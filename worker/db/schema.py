@@ -67,11 +67,7 @@ class Moment(TypeDecorator[datetime]):
         """Return an aware datetime as the database stores it."""
         return value if value is None or dialect.name == "postgresql" else as_text(value)
 
-    def process_result_value(
-        self,
-        value: str | datetime | None,
-        dialect: Dialect,  # noqa: ARG002
-    ) -> datetime | None:
+    def process_result_value(self, value: str | datetime | None, _: Dialect) -> datetime | None:
         """Return the database's value as an aware datetime."""
         return as_moment(value) if isinstance(value, str) else value
 
@@ -185,11 +181,7 @@ videos = Table(
     ),
     CheckConstraint("state <> 'submitted' OR job_id IS NOT NULL", name="submitted_has_a_job"),
     CheckConstraint("state <> 'pending' OR job_id IS NULL", name="a_job_is_never_pending"),
-    _readable_moment("due_at"),
-    _readable_moment("lease_until"),
-    _readable_moment("created_at"),
-    _readable_moment("updated_at"),
-    _readable_moment("submitted_at"),
+    *map(_readable_moment, ("due_at", "lease_until", "created_at", "updated_at", "submitted_at")),
     sqlite_strict=True,
     sqlite_autoincrement=True,  # history outlives a deleted row, so its id must not come back
 )
@@ -202,19 +194,22 @@ def _partial(
     Index(name, *columns, sqlite_where=where, postgresql_where=where, **options)  # type: ignore[arg-type]
 
 
-_pending = videos.c.state == text("'pending'")
+is_pending, is_submitting, is_in_doubt = (
+    videos.c.state == text(f"'{state}'") for state in ("pending", "submitting", "in_doubt")
+)
+"""Conditions with literals, so that the partial indexes serve them."""
 
 _partial(
     "videos_due",
-    _pending,
+    is_pending,
     desc(videos.c.priority),
     videos.c.due_at,
     videos.c.id,
     videos.c.state,  # always the same, but with it the index alone gives the count
 )
-_partial("videos_leases", videos.c.state == text("'submitting'"), videos.c.lease_until)
-_partial("videos_doubts", videos.c.state == text("'in_doubt'"), videos.c.updated_at)
-_partial("videos_look_ups", _pending & (videos.c.http_status == text("500")), videos.c.updated_at)
+_partial("videos_leases", is_submitting, videos.c.lease_until)
+_partial("videos_doubts", is_in_doubt, videos.c.updated_at)
+_partial("videos_look_ups", is_pending & (videos.c.http_status == text("500")), videos.c.updated_at)
 _partial(
     "videos_closed",
     or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),

@@ -21,6 +21,9 @@ T = TypeVar("T")
 _AT_ONCE = 1_000
 """Rows of one statement; SQLite has parameters for twice as many."""
 
+BATCH = 500
+"""Values of one condition."""
+
 _FILLED = {
     "priority": "coalesce(priority, 0)",
     "due_at": "coalesce(due_at, ?)",
@@ -49,10 +52,8 @@ def known(connection: Connection, column: str, rows: Iterable[NewVideo]) -> set[
     """Return the values of a column of these rows that the table has already."""
     values = [row[column] for row in rows if row.get(column) is not None]
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
-    found: set[object] = set()
-    for some in batches(values, _AT_ONCE):
-        found.update(look(connection, videos.c[column], some))
-    return found
+    pages = (look(connection, videos.c[column], some) for some in batches(values, _AT_ONCE))
+    return {value for page in pages for value in page}
 
 
 def begun(row: NewVideo, now: datetime) -> dict[str, object]:

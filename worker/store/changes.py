@@ -62,8 +62,7 @@ def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> i
 
 def holder_of(connection: Connection, job_id: str) -> int | None:
     """Return the id of the video that has this job."""
-    holder: int | None = connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
-    return holder
+    return connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
 
 
 def resolve(

@@ -70,8 +70,8 @@ def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> N
 
 _RESERVE = Prepared(
     update(account).values(
-        next_start_at=bindparam("at", type_=account.c.next_start_at.type),
-        written_at=bindparam("now", type_=account.c.written_at.type),
+        next_start_at=bindparam("at"),
+        written_at=bindparam("now"),
     )
 )
 
