@@ -1,7 +1,4 @@
-"""Hand many rows to a statement as one parameter.
-
-The two databases unpack it in different words, which stand here side by side. Knows no table.
-"""
+"""Hand many rows to a statement as one parameter, unpacked in the words of either database."""
 
 import json
 from collections.abc import Iterable
@@ -20,9 +17,7 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def encoded(rows: Iterable[object]) -> str:
-    """Return rows as the parameter that ``rows`` unpacks. Text stays as it is, so that the database
-    refuses what it cannot store.
-    """
+    """Return rows as the parameter that ``rows`` unpacks; the database itself refuses bad text."""
     return _ENCODER.encode(list(rows))
 
 

@@ -59,9 +59,8 @@ class Moment(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the type in the database."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True))
-        return dialect.type_descriptor(Text())
+        has_type = dialect.name == "postgresql"
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if has_type else Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
         """Return an aware datetime as the database stores it."""
@@ -73,9 +72,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 class Bound(Moment):
-    """A moment to compare others with. In text 12:00:00 sorts before 12:00:00.000000, so SQLite
-    gets the shortest form.
-    """
+    """A moment to compare with: the shortest text, as 12:00:00 sorts before 12:00:00.000000."""
 
     cache_ok = True
 
@@ -97,14 +94,9 @@ class DialectSQL(ColumnElement[object]):
         self.postgresql = postgresql
 
 
-@compiles(DialectSQL, "sqlite")
-def _in_sqlite(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return sql.sqlite
-
-
-@compiles(DialectSQL, "postgresql")
-def _in_postgresql(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return sql.postgresql
+@compiles(DialectSQL)
+def _in_its_dialect(sql: DialectSQL, compiler: SQLCompiler, **_: object) -> str:
+    return sql.sqlite if compiler.dialect.name == "sqlite" else sql.postgresql
 
 
 def _readable_moment(column: str) -> CheckConstraint:
@@ -142,15 +134,10 @@ videos = Table(
     metadata,
     Column("id", _Big, Identity(), primary_key=True),
     Column("url", Text, nullable=False),
-    Column("media_id", Text),
-    Column("title", Text),
-    Column("description", Text),
-    Column("language", Text),
+    *(Column(name, Text) for name in ("media_id", "title", "description", "language")),
     Column("transcript_url", Text),
     Column("face_min_relative_height", _Number),
-    Column("face_gallery_id", Text),
-    Column("email_group", Text),
-    Column("callback_url", Text),
+    *(Column(name, Text) for name in ("face_gallery_id", "email_group", "callback_url")),
     Column("priority", _Big, nullable=False, server_default=text("0")),
     Column("due_at", Moment, nullable=False, server_default=_NOW),
     Column("state", Text, nullable=False, server_default=text("'pending'")),
@@ -199,22 +186,15 @@ is_pending, is_submitting, is_in_doubt = (
 )
 """Conditions with literals, so that the partial indexes serve them."""
 
+# The last column is always the same, but with it the index alone gives the count.
 _partial(
-    "videos_due",
-    is_pending,
-    desc(videos.c.priority),
-    videos.c.due_at,
-    videos.c.id,
-    videos.c.state,  # always the same, but with it the index alone gives the count
+    "videos_due", is_pending, desc(videos.c.priority), videos.c.due_at, videos.c.id, videos.c.state
 )
 _partial("videos_leases", is_submitting, videos.c.lease_until)
 _partial("videos_doubts", is_in_doubt, videos.c.updated_at)
 _partial("videos_look_ups", is_pending & (videos.c.http_status == text("500")), videos.c.updated_at)
-_partial(
-    "videos_closed",
-    or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),
-    videos.c.state,
-)
+_closed = or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'"))
+_partial("videos_closed", _closed, videos.c.state)
 
 # PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
@@ -245,13 +225,8 @@ _partial(
     "history_doubts", history.c.fact == text("'in_doubt'"), history.c.video_id, history.c.attempt
 )
 _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
-_partial(
-    "history_others",
-    history.c.job_id.is_(None),
-    history.c.at,
-    history.c.fact,
-    history.c.job_id,  # always NULL, as above
-)
+_no_job = history.c.job_id.is_(None)  # and the last column always NULL, as above
+_partial("history_others", _no_job, history.c.at, history.c.fact, history.c.job_id)
 
 account = Table(
     "account",

@@ -48,10 +48,7 @@ def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Aud
 
 
 def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool:
-    """Give a pending video the job that the list shows for it.
-
-    Return False if the video was claimed meanwhile, or another video has the job.
-    """
+    """Give a pending video its listed job; False if it was claimed, or another has the job."""
     other = videos.alias()
     adopted = connection.execute(
         update(videos)

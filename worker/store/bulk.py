@@ -1,7 +1,4 @@
-"""Insert many videos at once, and find many values at once, in the SQL of either database.
-
-Each statement takes a thousand rows. Does not know what the rows mean.
-"""
+"""Insert many videos at once, and find many values at once, in the SQL of either database."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime

@@ -96,10 +96,7 @@ def _doubt(
     return Doubt(
         video_id=row["id"],
         attempt=row["claims"],
-        attempts=row["attempts"],
-        url=row["url"],
-        media_id=row["media_id"],
-        request_id=row["request_id"],
+        **{name: row[name] for name in ("attempts", "url", "media_id", "request_id")},
         unique=not _is_shared(connection, row["id"]),
         began_at=began_at,
         recorded_at=recorded_at,
@@ -115,10 +112,7 @@ def _is_shared(connection: Connection, video_id: int) -> bool:
 
 
 def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping]) -> Doubt:
-    """Add the acceptances around a doubt, from the last one before it to the first one after it.
-
-    The first one after it is of a video whose attempt began later.
-    """
+    """Add the acceptances from the last one before a doubt to the first one begun after it."""
     if doubt.began_at is None or not facts:
         return doubt
     first = connection.scalar(
@@ -186,10 +180,7 @@ def park(connection: Connection, doubt: Doubt, why: str, now: datetime, who: str
 def _change(
     connection: Connection, doubt: Doubt, fact: Fact, now: datetime, who: str, **values: object
 ) -> bool:
-    """Write a verdict with its fact, if the judged attempt is still the last one and still open.
-
-    A proof of absence is recorded of every attempt in doubt.
-    """
+    """Write a verdict if its attempt is still the last; absence is recorded of each in doubt."""
     changed = connection.execute(
         update(videos)
         .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)

@@ -171,10 +171,7 @@ def _videos_of(connection: Connection, row: NewVideo) -> list[Existing]:
 
 
 def _refresh(connection: Connection, video: Existing, row: NewVideo, now: datetime) -> None:
-    """Write the row's columns. A failed video starts again, and one that gets a job is submitted.
-
-    A video in doubt takes the job only: its columns stay as they were sent.
-    """
+    """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
     due_now = literal(now, videos.c.due_at.type)
     start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": None}
     again = {
@@ -184,7 +181,7 @@ def _refresh(connection: Connection, video: Existing, row: NewVideo, now: dateti
     kept = {"url", "priority", "due_at", "job_id"}  # an empty value leaves these as they are
     named = (name for name in row if name != "request_id")
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
-    if video.state == State.IN_DOUBT:
+    if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
     settled = (
         {**begun(row, now), "error": None, **UNCLAIMED} if row.get("job_id") is not None else {}

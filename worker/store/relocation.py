@@ -119,10 +119,7 @@ def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
 
 
 def _storable(row: RowMapping) -> TableRow:
-    """Return a row without NUL and bytes that are not UTF-8.
-
-    A link has a space in their place, so that it is refused and not sent as another link.
-    """
+    """Return a row without NUL and bad UTF-8; a link gets a space there, so that it is refused."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}
     spaced = {name: mended[name].replace("\ufffd", " ") for name in LINKS & {*mended}}
@@ -149,10 +146,7 @@ def share(connection: Connection, known: TableRow) -> None:
 
 
 def continue_ids(connection: Connection) -> None:
-    """Set the next ids above every id that was ever used.
-
-    The history outlives a deleted video, whose id must not be used again.
-    """
+    """Set the next ids above every id ever used: the history outlives a deleted video."""
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
     reached = (max(last, highest(connection, videos)), highest(connection, history))
     for table, number in zip(TABLES, reached, strict=True):

@@ -38,13 +38,10 @@ def _new_job(result: Result) -> str | None:
 _results = batch.rows("results", videos.c.id.label("video_id"), videos.c.job_id)
 _holder = videos.alias("holder")
 _STATUSES = Prepared(
-    select(
-        _results.c.place, videos.c.state, videos.c.claim_token, videos.c.job_id, _holder.c.id
-    ).select_from(
-        _results.outerjoin(videos, videos.c.id == _results.c.video_id).outerjoin(
-            _holder, _holder.c.job_id == _results.c.job_id
-        )
-    )
+    select(_results.c.place, videos.c.state, videos.c.claim_token, videos.c.job_id, _holder.c.id)
+    .select_from(_results)
+    .outerjoin(videos, videos.c.id == _results.c.video_id)
+    .outerjoin(_holder, _holder.c.job_id == _results.c.job_id)
 )
 
 
@@ -145,14 +142,10 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
 
 _RECORDED = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
 _facts = batch.rows("facts", *(history.c[name] for name in _RECORDED))
+_common = (bindparam("now", type_=history.c.at.type), bindparam("who", type_=history.c.who.type))
 _RECORD = Prepared(
     insert(history).from_select(
-        [*_RECORDED, "at", "who"],
-        select(
-            *(_facts.c[name] for name in _RECORDED),
-            bindparam("now", type_=history.c.at.type),
-            bindparam("who", type_=history.c.who.type),
-        ),
+        [*_RECORDED, "at", "who"], select(*(_facts.c[name] for name in _RECORDED), *_common)
     )
 )
 

@@ -104,10 +104,7 @@ _NUMBERS = select(
 
 
 def by_state(connection: Connection) -> dict[str, int]:
-    """Count the videos of each state, in the order of the states.
-
-    The submitted ones have no index: they are the total without the others.
-    """
+    """Count the videos of each state, in order; the submitted ones, without index, are the rest."""
     numbers = dict(connection.execute(_NUMBERS).mappings().one())
     rest = numbers.pop(_EVERYTHING) - sum(numbers.values())
     return {state: numbers.get(state, rest) for state in State}
@@ -161,10 +158,7 @@ def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapp
 
 
 def _possibly_twice(connection: Connection) -> int:
-    """Return the most that may have been bought beyond one job a video.
-
-    Each video that was ever in doubt counts its jobs and its open doubts, less one.
-    """
+    """Return the most bought beyond one job a video: its jobs and its open doubts, less one."""
     doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
     extra = 0
     for ids in batches(list(connection.scalars(doubted)), BATCH):

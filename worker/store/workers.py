@@ -22,13 +22,7 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process.
-
-    Attributes:
-        id: The token of its claims.
-        command: drain or run.
-        started_at: UTC.
-    """
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
 
     id: str
     host: str
@@ -39,12 +33,9 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """A worker by its row and its claims.
+    """A worker by its row, None if only claims name it, and by its claims.
 
-    Attributes:
-        member: Its row; None if only claims name it.
-        seen_at: Its last heartbeat (UTC); None if only claims name it.
-        leases_end: When the last lease of its claims ends (UTC); None without claims.
+    ``seen_at``: its last heartbeat; ``leases_end``: the end of its last lease (UTC, or None).
     """
 
     id: str
