@@ -54,7 +54,7 @@ def _change(
 ) -> int:
     changed = connection.execute(
         update(videos)
-        .where(*accepted, videos.c.job_id.is_(None))
+        .where(videos.c.job_id.is_(None), *accepted)
         .values(updated_at=now, **values)
         .returning(videos.c.id, videos.c.claims)
     )
