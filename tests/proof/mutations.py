@@ -108,7 +108,7 @@ LAWS = (
     Mutation(
         law="3: a 500 is looked up before the next send",
         file=QUEUE,
-        old='videos.c.updated_at <= bindparam("checked_until", type_=videos.c.updated_at.type)',
+        old='videos.c.updated_at <= bindparam("checked_until")',
         new="videos.c.updated_at <= videos.c.updated_at",
         tests=(
             "tests/runner/test_transaction.py::test_what_a_500_turned_away_is_not_claimed_before_a_list_was_read",
@@ -435,8 +435,8 @@ LAWS = (
     Mutation(
         law="14: a name that is no text stops nobody",
         file=QUEUE,
-        old="readable(row.request_id)",
-        new="row.request_id",
+        old="readable(each.request_id)",
+        new="each.request_id",
         tests=("tests/runner/test_loop.py::test_a_poisoned_row_stops_nobody",),
     ),
     Mutation(

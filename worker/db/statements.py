@@ -25,9 +25,7 @@ class Prepared:
         self._statement = statement
 
     def __call__(self, connection: Connection, **values: object) -> Sequence[Sequence[Any]]:
-        """Return the rows of its result. Raises as SQLAlchemy would, and KeyError for a missing
-        value.
-        """
+        """Return the rows of its result. Raises as SQLAlchemy would; KeyError without a value."""
         if connection.dialect.name == "sqlite":
             return self._handed(connection, values)
         result = connection.execute(self._statement, values)
