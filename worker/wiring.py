@@ -106,7 +106,7 @@ async def reconciler(
             limiter=_limiter(settings),
             write=database.write,
             transaction=transaction,
-            run=RunState(began_at=CLOCK.monotonic()),
+            state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger(), lambda _: None),
             news=_nothing,
         )
