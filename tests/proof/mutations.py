@@ -323,8 +323,7 @@ LAWS = (
     Mutation(
         law="moved: no verdict is written where the queue is no more",
         file="worker/runner/verdicts.py",
-        old="        if shared_state.read(connection).moved_to is not None:\n"
-        "            return []\n",
+        old="        if shared.moved_to is not None:\n            return []\n",
         new="",
         tests=("tests/runner/test_verdicts.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
     ),

@@ -24,19 +24,14 @@ Enqueue = Callable[[Callable[[Connection], None], str], asyncio.Future[None]]
 """Puts work down for a transaction of its own, with its purpose; returns the future of its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSource:
-    """The row of a run among the workers. ``beat`` is called at each turn of the run's loop."""
-
-    row: workers.WorkerRow
-    beat: Callable[[], None] = lambda: None
-
-
 @dataclass(slots=True, kw_only=True)
 class Heartbeat:
-    """The heartbeat of one run, to be used in the task of its loop."""
+    """The heartbeat of one run, to be used in the task of its loop. ``row`` is the run's row among
+    the workers; ``beat`` is called at each turn of the loop.
+    """
 
-    source: HeartbeatSource
+    row: workers.WorkerRow
+    beat: Callable[[], None]
     enqueue: Enqueue
     clock: Clock
     reporter: Reporter
@@ -46,7 +41,7 @@ class Heartbeat:
 
     def turned(self) -> None:
         """Show that the loop has turned, unless it was shown just now."""
-        self.source.beat()
+        self.beat()
         waits = self._writing is not None and not self._writing.done()
         if waits or self.clock.monotonic() < self._next_at:
             return
@@ -57,13 +52,13 @@ class Heartbeat:
 
     def leave(self) -> None:
         """Take the row away: a run that ended in order is not to pass for one that died."""
-        gone = self.enqueue(lambda c: workers.leave(c, self.source.row.id), "to end the heartbeat")
+        gone = self.enqueue(lambda c: workers.leave(c, self.row.id), "to end the heartbeat")
         gone.add_done_callback(self._is_written)
 
     def _show(self, connection: Connection, now: datetime) -> None:
         if not self._is_known:
             workers.forget(connection, now)
-        workers.show(connection, self.source.row, now)
+        workers.show(connection, self.row, now)
 
     def _shown(self, writing: "asyncio.Future[None]") -> None:
         self._is_known = self._is_written(writing) or self._is_known

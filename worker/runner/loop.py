@@ -4,7 +4,7 @@ A daemon and a drain are this one loop. Knows no settings file, no signal and no
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,21 +18,19 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.log import Event
 from worker.runner.attempts import Attempts
-from worker.runner.heartbeat import Heartbeat, HeartbeatSource
+from worker.runner.heartbeat import Heartbeat
 from worker.runner.limiter import Limiter
 from worker.runner.model import RunReport
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
-from worker.runner.writer import Writer
+from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
+from worker.store.workers import WorkerRow
 
 LONGEST_SLEEP_SECONDS = 20.0
 """Between looks at the table when nothing calls: a wall clock may have jumped, and a run without a
 heartbeat for a minute passes for a dead one.
 """
-
-DATABASE_SECONDS = 1.0
-"""Between claims while the database cannot be used."""
 
 LAST_WORDS_SECONDS = 0.1
 """For a task to end by itself, before it is cancelled."""
@@ -51,7 +49,8 @@ class Runner:
     limiter: Limiter
     options: RunOptions
     reporter: Reporter
-    source: HeartbeatSource
+    row: WorkerRow
+    beat: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self._settings = self.transaction.settings
@@ -59,7 +58,8 @@ class Runner:
         self._run = RunState(began_at=self._clock.monotonic(), reconciles=self._settings.reconciles)
         self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
         self._heartbeat = Heartbeat(
-            source=self.source,
+            row=self.row,
+            beat=self.beat,
             enqueue=self._writer.enqueue,
             clock=self._clock,
             reporter=self.reporter,
@@ -92,8 +92,7 @@ class Runner:
     async def run(self) -> RunReport:
         """Work until the run is over by its options, or until told to stop."""
         log = self.reporter.log
-        slots = self._settings.concurrency
-        log.info(Event.RUN_STARTED, slots=slots, drain=self.options.drain)
+        log.info(Event.RUN_STARTED, slots=self._settings.concurrency, drain=self.options.drain)
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
             settling = self._settings.reconciles and group.create_task(self._reconciler.run())
@@ -198,7 +197,7 @@ class Runner:
             except DatabaseProblem as problem:
                 if (stop := self._stop_without_database(problem)) is not None:
                     return stop
-                await self._sleep(self._clock.monotonic() + DATABASE_SECONDS)
+                await self._sleep(self._clock.monotonic() + TRY_AGAIN_SECONDS)
         return over
 
     @property

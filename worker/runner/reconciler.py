@@ -22,15 +22,13 @@ from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, next_list_at
+from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import doubts, shared_state
 
 T = TypeVar("T")
 
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
-
-DATABASE_SECONDS = 1.0
-"""Between looks while the database cannot be used."""
 
 
 class Write(Protocol):
@@ -78,7 +76,7 @@ class Reconciler:
                 elif await self.settle(if_due=True):
                     self.news()
             except DatabaseProblem:  # the writer reports it
-                await self.limiter.wait_until(clock.monotonic() + DATABASE_SECONDS)
+                await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
 
     async def next_at(self) -> datetime | None:
         """Return when the list is worth asking for (UTC); None while there is no doubt."""

@@ -110,23 +110,16 @@ class Verdicts:
         """Write the verdicts and return those that were written: none on a video that has moved on,
         and none in a queue that has moved.
         """
-        if shared_state.read(connection).moved_to is not None:
+        shared = shared_state.read(connection)
+        if shared.moved_to is not None:
             return []
-        judged = self.read(connection, shown, asked_at)
+        judged, read_at = self.read(connection, shown, asked_at), asked_at
         if isinstance(shown, Unlisted) and not shown.lasting:
-            self._pass_over(connection, asked_at)
-        else:
-            shared_state.list_read(connection, asked_at)
+            # It is asked for again, and delays no video longer than an absence takes to count.
+            known, counted = shared.checked_until(asked_at), asked_at - self.settings.settle_after
+            read_at = counted if known is None else max(known, counted)
+        shared_state.list_read(connection, read_at)
         return [each for each in judged if self._settled(connection, each, now)]
-
-    def _pass_over(self, connection: Connection, asked_at: datetime) -> None:
-        """Note a list that failed for the moment. It is asked for again, and delays no video longer
-        than an absence takes to count.
-        """
-        known = shared_state.read(connection).checked_until(asked_at)
-        shared_state.list_read(
-            connection, max(filter(None, (known, asked_at - self.settings.settle_after)))
-        )
 
     def _settled(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
         doubt = judged.doubt

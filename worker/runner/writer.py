@@ -24,7 +24,7 @@ from worker.runner.transaction import QueueTransaction
 T = TypeVar("T")
 
 TRY_AGAIN_SECONDS = 1.0
-"""Between tries to write while the database cannot be written."""
+"""Between tries while the database cannot be used."""
 
 QUIET_TURNS = 12
 """Turns of the event loop without a new result, after which the writer waits for no more."""
