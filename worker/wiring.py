@@ -101,15 +101,12 @@ async def reconciler(
             transaction=_transaction(settings, who, database),
             state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger(), lambda _: None),
-            news=_nothing,
         )
 
 
 def _limiter(settings: Settings) -> Limiter:
     return Limiter(
-        rate=settings.rate,
-        period_seconds=settings.period_seconds,
-        monotonic=CLOCK.monotonic,
+        rate=settings.rate, period_seconds=settings.period_seconds, monotonic=CLOCK.monotonic
     )
 
 
@@ -128,7 +125,7 @@ def heartbeat_of(database: Path) -> Path:
 def _heartbeat(address: File | Server, options: RunOptions) -> Callable[[], None]:
     """Return the function to call at each turn of the loop: a daemon touches its file."""
     if options.drain or isinstance(address, Server):
-        return _nothing
+        return lambda: None
     path, next_at = heartbeat_of(address.path), 0.0
 
     def touch() -> None:
@@ -141,10 +138,6 @@ def _heartbeat(address: File | Server, options: RunOptions) -> Callable[[], None
                 logger().warning(Event.HEARTBEAT_FAILED, path=str(path), reason=error.strerror)
 
     return touch
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def api(settings: Settings, key: Key) -> Api:

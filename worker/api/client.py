@@ -83,8 +83,7 @@ class Api:
 
     def _read_list(self, body: bytes) -> Listing | None:
         """Return the list with the key blanked in every text, None if it is not JSON."""
-        found = listing(body)
-        if found is None:
+        if (found := listing(body)) is None:
             return None
         entries = tuple(
             replace(
@@ -109,9 +108,7 @@ class Api:
         )
 
     async def cancel_job(self, job_id: str) -> str | None:
-        """Cancel a job that still waits (worker/api/README.md, section 7). Return None if it was
-        cancelled, else the reason.
-        """
+        """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
         exchange = Exchange(BODY_LIMIT)
         try:
             await self._transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)

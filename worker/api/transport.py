@@ -126,7 +126,8 @@ class Transport:
             return True
         poller = self._pollers.get(protocol)
         if poller is None:
-            self._pollers[protocol] = _poller(protocol.transport)
+            self._pollers[protocol] = poller = select.poll()
+            poller.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
             return False
         return protocol.should_close or bool(poller.poll(0))
 
@@ -184,13 +185,6 @@ def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
     protocol.set_exception(TimeoutError())
     if exchange.content is not None:
         exchange.content.set_exception(TimeoutError())
-
-
-def _poller(transport: asyncio.BaseTransport) -> select.poll:
-    """Return a poll object for the bytes that the kernel has received on a connection."""
-    poller = select.poll()
-    poller.register(transport.get_extra_info("socket"), select.POLLIN)
-    return poller
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -86,9 +86,8 @@ class Attempts:
         self.run.breaker, outcome = observe(before, claim, outcome, began, now, work.dice())
         self.run.end(outcome, now)
         pause = self._new_cool_down(before, outcome, now)
-        self.writer.settle(
-            Result(claim=claim, outcome=outcome, started_at=started_at, cool_down=pause)
-        )
+        result = Result(claim=claim, outcome=outcome, started_at=started_at, cool_down=pause)
+        self.writer.settle(result)
         self.ended()
         self.reporter.ended(claim, outcome, now - began)
 

@@ -24,11 +24,9 @@ Enqueue = Callable[[Callable[[Connection], None], str], asyncio.Future[None]]
 """Puts work down for a transaction of its own, with its purpose; returns the future of its end."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Heartbeat:
-    """The heartbeat of one run, to be used in the task of its loop. ``row`` is the run's row among
-    the workers; ``beat`` is called at each turn of the loop.
-    """
+    """The heartbeat of one run, for the task of its loop. ``beat`` is called at each turn."""
 
     row: workers.WorkerRow
     beat: Callable[[], None]
@@ -48,29 +46,26 @@ class Heartbeat:
         self._next_at = self.clock.monotonic() + HEARTBEAT_SECONDS
         now = self.clock.now()
         self._writing = self.enqueue(lambda c: self._show(c, now), "to write a heartbeat")
-        self._writing.add_done_callback(self._shown)
+        self._writing.add_done_callback(self._written)
 
     def leave(self) -> None:
         """Take the row away: a run that ended in order is not to pass for one that died."""
         gone = self.enqueue(lambda c: workers.leave(c, self.row.id), "to end the heartbeat")
-        gone.add_done_callback(self._is_written)
+        gone.add_done_callback(self._written)
 
     def _show(self, connection: Connection, now: datetime) -> None:
         if not self._is_known:
             workers.forget(connection, now)
         workers.show(connection, self.row, now)
 
-    def _shown(self, writing: "asyncio.Future[None]") -> None:
-        self._is_known = self._is_written(writing) or self._is_known
-
-    def _is_written(self, writing: "asyncio.Future[None]") -> bool:
-        """Return True if the row was committed. If not, log why; the next heartbeat tries again."""
+    def _written(self, writing: "asyncio.Future[None]") -> None:
+        """Note that the row was committed, or log why not; the next heartbeat tries again."""
         if writing.cancelled():
-            return False
-        problem = writing.exception()
-        if isinstance(problem, DatabaseProblem):
+            return
+        if (problem := writing.exception()) is None:
+            self._is_known = True
+        elif isinstance(problem, DatabaseProblem):
             self.reporter.database(problem)
-        elif problem is not None:
+        else:
             reason = f"{type(problem).__name__}: {problem}"
             self.reporter.log.warning(Event.HEARTBEAT_FAILED, reason=reason)
-        return problem is None

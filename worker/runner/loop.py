@@ -4,7 +4,7 @@ A daemon and a drain are this one loop. Knows no settings file, no signal and no
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,18 +56,14 @@ class Runner:
         self._settings = self.transaction.settings
         self._clock = self.transaction.clock
         self._run = RunState(began_at=self._clock.monotonic(), reconciles=self._settings.reconciles)
+        self._deadline = stop_conditions.deadline(self._run, self.options)
         self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
         self._heartbeat = Heartbeat(
-            row=self.row,
-            beat=self.beat,
-            enqueue=self._writer.enqueue,
-            clock=self._clock,
-            reporter=self.reporter,
+            self.row, self.beat, self._writer.enqueue, self._clock, self.reporter
         )
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
-        self._given_up = False
         self._seen: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts = Attempts(
@@ -101,9 +97,9 @@ class Runner:
                 if settling:  # it waits for the writer or the API, which both bear to be left
                     settling.cancel()
                 await self._wind_down()
-                if not self._given_up:
+                if not self._writer.given_up.is_set():
                     self._heartbeat.leave()
-                if self._given_up and self._writer.problem and not self._stopping.is_set():
+                elif self._writer.problem and not self._stopping.is_set():
                     stop = Stop(reason=StopReason.DATABASE, message=str(self._writer.problem))
             except BaseException:
                 self.limiter.shut()
@@ -144,7 +140,7 @@ class Runner:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if stopping.done() and not writing.done():
-                await _all_ended({feeding}, LAST_WRITE_SECONDS, self._hurrying)
+                await _ended(feeding, LAST_WRITE_SECONDS, self._hurrying)
             reason = StopReason.STOPPED if self._stopping.is_set() else StopReason.HELD
         finally:
             stopping.cancel()
@@ -169,7 +165,7 @@ class Runner:
         """Wait for the last transaction. If it lasts, the writer gave up, or a claim whose caller
         has gone waits for another program's lock.
         """
-        await _all_ended({writing}, LAST_WRITE_SECONDS, self._hurrying)
+        await _ended(writing, LAST_WRITE_SECONDS, self._hurrying)
         if writing.done():
             writing.result()
         else:  # cancelled it may leave a lock held; it ends when its database is closed
@@ -200,10 +196,6 @@ class Runner:
                 await self._sleep(self._clock.monotonic() + TRY_AGAIN_SECONDS)
         return over
 
-    @property
-    def _deadline(self) -> float:
-        return stop_conditions.deadline(self._run, self.options)
-
     def _free_slots(self) -> int:
         if self._stopping.is_set():
             return 0
@@ -213,21 +205,16 @@ class Runner:
     def _stop_before_claim(self) -> Stop | None:
         if self._stopping.is_set():
             return Stop(reason=StopReason.STOPPED)
-        now = self._clock.monotonic()
-        return stop_conditions.stop_before_claim(self._run, self.options, now)
+        return stop_conditions.stop_before_claim(self._run, self.options, self._clock.monotonic())
 
     def _stop_after_claim(self, result: ClaimResult) -> Stop | None:
         now, until = self._clock.monotonic(), result.until
         seconds = None if until is None else (until - self._clock.now()).total_seconds()
         if self.options.drain and not self._run.busy:
             self._run.note_wait(stop_conditions.stalls(result, seconds), now)
+        longest = self._settings.retry_after_max_seconds
         return stop_conditions.stop_after_claim(
-            result,
-            self._run,
-            self.options,
-            now,
-            seconds=seconds,
-            longest=self._settings.retry_after_max_seconds,
+            result, self._run, self.options, now, seconds=seconds, longest=longest
         )
 
     def _stop_without_database(self, problem: DatabaseProblem) -> Stop | None:
@@ -258,9 +245,7 @@ class Runner:
                 return
 
     async def _sleep(self, until: float | None) -> None:
-        """Wait for an attempt's end, a stop, or the monotonic second ``until``; never past the
-        deadline of the run.
-        """
+        """Wait for an attempt's end, a stop or the second ``until``; never past the deadline."""
         now = self._clock.monotonic()
         end = min(self._deadline, now + LONGEST_SLEEP_SECONDS)
         seconds = (end if until is None else min(end, until)) - now
@@ -280,8 +265,8 @@ class Runner:
         """
         self.limiter.shut()
         settled = asyncio.create_task(self._settled())
-        await _all_ended({settled}, None, self._stopping, self._writer.troubled)
-        await _all_ended({settled}, self._settings.grace, self._hurrying)
+        await _ended(settled, None, self._stopping, self._writer.troubled)
+        await _ended(settled, self._settings.grace, self._hurrying)
         settled.cancel()
         await self._cut_short(LAST_WRITE_SECONDS)
 
@@ -296,23 +281,19 @@ class Runner:
         self._attempts.cut_short()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
-        await _all_ended({settled}, seconds, self._hurrying)
+        await _ended(settled, seconds, self._hurrying)
         if not settled.done():
             settled.cancel()
             open_ = len(self._tasks) + self._writer.unwritten
             self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
-            self._given_up = True
             for task in tuple(self._tasks):
                 task.cancel()
 
 
-async def _all_ended(
-    tasks: Collection[asyncio.Task[Any]], seconds: float | None, *sleep_or_event: asyncio.Event
-) -> None:
-    """Wait for all of the tasks, for ``seconds`` at most, or until one of the events."""
-    called = [asyncio.create_task(event.wait()) for event in sleep_or_event]
-    ended = asyncio.create_task(asyncio.wait(tuple(tasks)))
-    await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for waiting in (ended, *called):
+async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
+    """Wait for the task, for ``seconds`` at most, or until one of the events."""
+    called = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait({task, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in called:
         waiting.cancel()

@@ -36,7 +36,6 @@ class Write(Protocol):
 
     def __call__(self, work: Callable[[Connection], T], purpose: str) -> Awaitable[T]:
         """Return ``work``'s result, committed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Reconciler:
     transaction: QueueTransaction
     state: RunState
     reporter: Reporter
-    news: Callable[[], None]
+    news: Callable[[], None] = lambda: None
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -84,9 +83,7 @@ class Reconciler:
         return await self.write(lambda c: next_list_at(c, now), "to see what is in doubt")
 
     async def settle(self, *, if_due: bool = False) -> Reconciled | None:
-        """Ask once and write what is proven. Return None if the limiter was shut before, or, with
-        ``if_due``, if it is too early.
-        """
+        """Ask once and write what is proven. Return None where ``ask`` does."""
         try:
             asked = await self.ask(if_due=if_due)
             return asked and await self._conclude(*asked)
@@ -103,16 +100,16 @@ class Reconciler:
             return judged, doubts.still_in_doubt(connection)
 
         judged, left = await self.write(write, "to settle doubts")
-        self._learn(shown, judged, left)
-        return Reconciled(shown=shown, judged=judged)
+        done = Reconciled(shown=shown, judged=judged)
+        self._learn(done, left)
+        return done
 
     async def examine(self) -> Reconciled | None:
         """Ask once and judge, but write nothing."""
         if (asked := await self.ask()) is None:
             return None
-        judged = await self.write(
-            lambda c: self.transaction.verdicts.read(c, *asked), "to examine doubts"
-        )
+        read = self.transaction.verdicts.read
+        judged = await self.write(lambda c: read(c, *asked), "to examine doubts")
         return Reconciled(shown=asked[0], judged=judged)
 
     async def ask(self, *, if_due: bool = False) -> tuple[Listing | Unlisted, datetime] | None:
@@ -142,9 +139,7 @@ class Reconciler:
         return await self.api.cancel_job(job_id)
 
     async def _begin(self) -> bool:
-        """Wait for the next start that the pace allows, and spend it. Return False if the limiter
-        is shut before.
-        """
+        """Wait for a start of the pace and spend it. Return False if the limiter is shut before."""
         pacer, clock, purpose = self.transaction.pacer, self.transaction.clock, "to ask the API"
         while isinstance(start := await self.write(pacer.reserve_one, purpose), datetime):
             if (start - clock.now()).total_seconds() > TOLD_SECONDS:
@@ -153,11 +148,9 @@ class Reconciler:
                 return False
         return await self.limiter.begin(start)
 
-    def _learn(
-        self, shown: Listing | Unlisted, judged: Sequence[JudgedDoubt], left: set[int]
-    ) -> None:
+    def _learn(self, done: Reconciled, left: set[int]) -> None:
         """Take the committed verdicts over into the run, and report them."""
-        for each in judged:
+        for each in done.judged:
             video_id = each.doubt.video_id
             # 1. A job was found. 2. A pending video may have one. 3. The doubt is settled.
             if isinstance(each.verdict, Found):
@@ -166,7 +159,7 @@ class Reconciler:
                 self.state.open_doubt(video_id)
             elif each.resolvable is None:
                 self.state.close_doubt(video_id)
-        seen = {e.doubt.video_id: e.resolvable for e in judged if e.resolvable is not None}
+        seen = {e.doubt.video_id: e.resolvable for e in done.judged if e.resolvable is not None}
         self.state.learn(seen, left)
-        self.reporter.reconciled(shown, judged)
+        self.reporter.reconciled(done.shown, done.judged)
         self.reporter.show(self.state.counts)

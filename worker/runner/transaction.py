@@ -160,9 +160,7 @@ class QueueTransaction:
         return ready
 
     def _checked_until(self, at: _Moment) -> datetime | None:
-        """Return the time up to which answers were checked against the job list. A video that got
-        a 500 after that is not sent again yet.
-        """
+        """Return up to when a list has checked answers; a video with a later 500 waits."""
         return at.shared.checked_until(at.now) if self.settings.reconciles else FAR_FUTURE
 
     def _starts(self, at: _Moment, planned: pace.Grant, claims: Sequence[Claim]) -> list[Start]:
@@ -248,9 +246,7 @@ def _too_early(at: _Moment, planned: pace.Wait) -> ClaimResult:
 
 
 def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:
-    """Return the wait for a full cap. A lease that ends may turn a reservation into a doubt, so the
-    run looks again then.
-    """
+    """Return the wait for a full cap, or for a lease whose end may turn its room into a doubt."""
     moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
     return ClaimResult(
         reason=WaitReason.CAP,

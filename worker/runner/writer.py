@@ -38,10 +38,8 @@ class _Wanted:
 
 @dataclass(slots=True, eq=False)
 class Writer:
-    """The writing side of one process: run it as a task, close it last.
-
-    ``troubled`` is set while the database cannot be used, and ``problem`` says why; ``unwritten``
-    counts the results that are not on disk yet.
+    """The writing side of one process: run it as a task, close it last. ``troubled`` is set while
+    the database cannot be used, and ``problem`` says why; ``unwritten`` results are not on disk.
     """
 
     database: Database
@@ -51,6 +49,7 @@ class Writer:
     try_again_seconds: float = TRY_AGAIN_SECONDS
     troubled: asyncio.Event = field(default_factory=asyncio.Event)
     problem: DatabaseProblem | None = None
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
     unwritten: int = 0
     _ready: list[Result] = field(default_factory=list)
     _unwritable: set[str] = field(default_factory=set)
@@ -61,7 +60,6 @@ class Writer:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _written: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: bool = False
-    _giving_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._written.set()
@@ -107,7 +105,7 @@ class Writer:
 
     def give_up(self) -> None:
         """End ``run`` although a result could not be written: its lease will run out."""
-        self._giving_up.set()
+        self.given_up.set()
         self.close()
 
     async def run(self) -> None:
@@ -119,7 +117,7 @@ class Writer:
                 await self._gather()
                 await self._transact()
                 await self._serve()
-                if self._giving_up.is_set():
+                if self.given_up.is_set():
                     return
         finally:
             self._written.set()
@@ -206,7 +204,7 @@ class Writer:
             wanted.future.set_exception(problem)
         if self._ready:
             self._news.set()
-            await sleep_or_event(self._giving_up, self.try_again_seconds)
+            await sleep_or_event(self.given_up, self.try_again_seconds)
 
     def _publish(self, wanted: _Wanted | None, done: Committed) -> None:
         """Tell the run and its report what is on disk, then hand the claims over."""
