@@ -83,9 +83,7 @@ class Move:
             relocation.mark(source, on_its_way(self.target_name))
 
     def _held_source(self, source: Connection, *more: str | None) -> str | None:
-        """Return the source's mark. Raises DatabaseProblem if it is not one of this move or of
-        ``more``.
-        """
+        """Return the source's mark. Raises DatabaseProblem if not of this move or of ``more``."""
         mark = _mark(source)
         if mark not in {on_its_way(self.target_name), self.target_name, *more}:
             raise _interfered(self.source_name)
@@ -135,9 +133,8 @@ class Move:
         Raises DatabaseProblem, which quotes no value, if the first row is refused.
         """
         try:
-            return await self.target.write(
-                lambda c: self.put(c, table, after, rows), "to copy rows"
-            )
+            put = partial(self.put, table=table, after=after, rows=rows)
+            return await self.target.write(put, "to copy rows")
         except BAD_VALUE as error:
             if len(rows) > 1:
                 return await self._put_some(table, after, rows[: len(rows) // 2])
