@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from worker import __version__
+from worker.cli.arguments import add_all
 from worker.cli.catalogue import COMMANDS
 from worker.settings import help_of
 
@@ -68,13 +69,11 @@ def parser() -> argparse.ArgumentParser:
             epilog=command.epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.set_defaults(
-            module=command.module,
-            function={"import": "import_", "list": "list_"}.get(command.name, command.name),
-        )
+        function = {"import": "import_", "list": "list_"}.get(command.name, command.name)
+        added.set_defaults(module=command.module or function, function=function)
         added.add_argument("--config", metavar="FILE", help="settings file (TOML)")
         added.add_argument(
             "--database", dest="database_url", metavar="URL", help=help_of("database_url")
         )
-        command.arguments(added)
+        add_all(added, command.flags)
     return root
