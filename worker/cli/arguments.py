@@ -1,7 +1,7 @@
 """Define the flags of each command, as its help shows them. Knows no command's work."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,61 +46,9 @@ def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Fl
     return _value(name, metavar, meaning, action="append", default=[], **options)
 
 
-JSON = _switch("--json", "print one JSON document")
+_JSON = _switch("--json", "print one JSON document")
 _DUPLICATES = _switch("--allow-duplicates", "even if url or media_id are there already")
-
-CHECK = (JSON, _switch("--online", "ask list_jobs whether the key works; spends nothing"))
-
-ADD = (
-    JSON,
-    _value("url", "URL", "address of the video file"),
-    _value("--media-id", "VALUE", "your own name for it"),
-    _value("--title", "VALUE", "shown with the results"),
-    _value("--description", "VALUE", "keywords are taken from it"),
-    _value("--language", "VALUE", "what is spoken, such as fi-FI"),
-    _value("--transcript-url", "VALUE", "address of an SRT file"),
-    _value(
-        "--face-min-relative-height", "VALUE", "smallest face, as a share of the picture's height"
-    ),
-    _value("--face-gallery-id", "VALUE", "whom to recognise"),
-    _value("--email-group", "VALUE", "who gets a mail at its end"),
-    _value("--callback-url", "VALUE", "what is called at its end"),
-    _value("--priority", "VALUE", "higher goes first (default 0)"),
-    _value("--due-at", "VALUE", "not before this moment (UTC)"),
-    _value("--job-id", "VALUE", "handed in by other means, as this job"),
-    _DUPLICATES,
-)
-
-IMPORT = (
-    JSON,
-    _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="+"),
-    _list(
-        "--map",
-        "COLUMN=THEIRS",
-        "fill our COLUMN from the file's column THEIRS; once for each column",
-    ),
-    _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
-    _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
-    _switch(
-        "--update",
-        "bring the columns of known media ids (of request ids where there are none) anew: "
-        "pending, failed, cancelled; a job_id settles a doubt too",
-    ),
-    _DUPLICATES,
-)
-
-PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
-
-DRAIN = (
-    JSON,
-    *PACE,
-    _switch("--wait", "also wait for backoffs, cool-downs and doubts"),
-    _value("--limit", "N", "begin at most N requests", type=positive),
-    _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
-)
-
-STATUS = (JSON, _value("--rate", "N", "foretell the end at this many starts per period", type=int))
-
+_PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _FILTERS = (
     _value(
         "references",
@@ -109,10 +57,7 @@ _FILTERS = (
         nargs="*",
     ),
     _list(
-        "--state",
-        "STATE",
-        f"in this state; may be repeated: {', '.join(STATES)}",
-        choices=STATES,
+        "--state", "STATE", f"in this state; may be repeated: {', '.join(STATES)}", choices=STATES
     ),
     _value("--error-like", "TEXT", "whose error contains TEXT"),
     _value(
@@ -125,82 +70,132 @@ _FILTERS = (
     _value("--until", "MOMENT", "likewise, before then", type=moment),
 )
 """The shared filters. Each one given narrows the choice; none means all videos."""
+_CANCEL = (_JSON, *_FILTERS, _switch("--yes", "do not ask before many"))
 
-LIST = (JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive))
-
-EXPORT = (
-    *_FILTERS,
-    _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
-    _switch("--json-lines", "JSON Lines in place of CSV"),
-)
-
-CANCEL = (JSON, *_FILTERS, _switch("--yes", "do not ask before many"))
-
-RETRY = (*CANCEL, _switch("--may-buy-twice", "videos in doubt too: may cost twice"))
-
-RESOLVE = (
-    _value("reference", "ID", "a video in doubt, by id, media id or request id"),
-    OneOf(
-        (
-            _value("--job-id", "X", "its job, as the Valossa Portal shows it", type=job_id),
-            _switch("--give-up", "it is not followed any further"),
+FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
+    "check": (_JSON, _switch("--online", "ask list_jobs whether the key works; spends nothing")),
+    "add": (
+        _JSON,
+        _value("url", "URL", "address of the video file"),
+        _value("--media-id", "VALUE", "your own name for it"),
+        _value("--title", "VALUE", "shown with the results"),
+        _value("--description", "VALUE", "keywords are taken from it"),
+        _value("--language", "VALUE", "what is spoken, such as fi-FI"),
+        _value("--transcript-url", "VALUE", "address of an SRT file"),
+        _value(
+            "--face-min-relative-height",
+            "VALUE",
+            "smallest face, as a share of the picture's height",
         ),
-        required=True,
+        _value("--face-gallery-id", "VALUE", "whom to recognise"),
+        _value("--email-group", "VALUE", "who gets a mail at its end"),
+        _value("--callback-url", "VALUE", "what is called at its end"),
+        _value("--priority", "VALUE", "higher goes first (default 0)"),
+        _value("--due-at", "VALUE", "not before this moment (UTC)"),
+        _value("--job-id", "VALUE", "handed in by other means, as this job"),
+        _DUPLICATES,
     ),
-)
-
-RECONCILE = (JSON, _switch("--dry-run", "say it, but change nothing"))
-
-AUDIT = (
-    JSON,
-    OneOf(
-        (
-            _switch("--adopt", "pending videos take over the job that is there"),
-            _switch("--cancel-duplicates", "cancel second jobs that still wait to be analysed"),
-        )
+    "import": (
+        _JSON,
+        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="+"),
+        _list(
+            "--map",
+            "COLUMN=THEIRS",
+            "fill our COLUMN from the file's column THEIRS; once for each column",
+        ),
+        _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
+        _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
+        _switch(
+            "--update",
+            "bring the columns of known media ids (of request ids where there are none) anew: "
+            "pending, failed, cancelled; a job_id settles a doubt too",
+        ),
+        _DUPLICATES,
     ),
-    _switch("--yes", "do not ask first"),
-)
-
-PAUSE = (_value("--reason", "TEXT", "what status will show"),)
-
-MOVE = (
-    JSON,
-    _value("--from", "URL", "as it is now", dest="source", required=True),
-    _value("--to", "URL", "an empty database, or none yet", dest="target", required=True),
-)
-
-SHOW = (JSON, _value("reference", "ID", "id, media id, request id or job id"))
-
-SIMULATE = (
-    _value("--port", None, "0 takes a free one (default 8765)", type=port, default=8765),
-    _list("--key", None, "a key that is accepted (default demo-key); may be repeated"),
-    _value("--latency", "SECONDS", "before each answer", type=seconds, default=0.0),
-    _list(
-        "--fail",
-        "KIND=SHARE",
-        "trouble for a share of the requests; once for each KIND; help lists the kinds",
+    "run": _PACE,
+    "drain": (
+        _JSON,
+        *_PACE,
+        _switch("--wait", "also wait for backoffs, cool-downs and doubts"),
+        _value("--limit", "N", "begin at most N requests", type=positive),
+        _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
     ),
-    _value("--limit", "N/PERIOD", "429 beyond it, such as 20/1s"),
-    _list(
-        "--limit-change",
-        "SECONDS=N/PERIOD",
-        "another limit, so long after the first request, such as 60=5/1s; may be repeated",
+    "status": (
+        _JSON,
+        _value("--rate", "N", "foretell the end at this many starts per period", type=int),
     ),
-    _list("--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"),
-    _value(
-        "--list-delay",
-        "SECONDS",
-        "how long a new job is missing from list_jobs",
-        type=seconds,
-        default=0.0,
+    "workers": (_JSON,),
+    "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),
+    "why": (_JSON,),
+    "export": (
+        *_FILTERS,
+        _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
+        _switch("--json-lines", "JSON Lines in place of CSV"),
     ),
-    _value("--finish", "SHARE", "of the jobs, finished at once", type=float, default=0.0),
-    _value("--finish-after", "SECONDS", "the age at which a job is finished", type=seconds),
-    _value(
-        "--seed", None, "other dice for --fail, --list, --finish (default 0)", type=int, default=0
+    "cancel": _CANCEL,
+    "retry": (*_CANCEL, _switch("--may-buy-twice", "videos in doubt too: may cost twice")),
+    "resolve": (
+        _value("reference", "ID", "a video in doubt, by id, media id or request id"),
+        OneOf(
+            (
+                _value("--job-id", "X", "its job, as the Valossa Portal shows it", type=job_id),
+                _switch("--give-up", "it is not followed any further"),
+            ),
+            required=True,
+        ),
     ),
-    _value("--book", "FILE", "every accepted job, before its answer"),
-)
-
-DEMO = (_value("--keep", "FOLDER", "leave the demo's database there (default: a new one)"),)
+    "reconcile": (_JSON, _switch("--dry-run", "say it, but change nothing")),
+    "audit": (
+        _JSON,
+        OneOf(
+            (
+                _switch("--adopt", "pending videos take over the job that is there"),
+                _switch("--cancel-duplicates", "cancel second jobs that still wait to be analysed"),
+            )
+        ),
+        _switch("--yes", "do not ask first"),
+    ),
+    "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "move": (
+        _JSON,
+        _value("--from", "URL", "as it is now", dest="source", required=True),
+        _value("--to", "URL", "an empty database, or none yet", dest="target", required=True),
+    ),
+    "show": (_JSON, _value("reference", "ID", "id, media id, request id or job id")),
+    "simulate": (
+        _value("--port", None, "0 takes a free one (default 8765)", type=port, default=8765),
+        _list("--key", None, "a key that is accepted (default demo-key); may be repeated"),
+        _value("--latency", "SECONDS", "before each answer", type=seconds, default=0.0),
+        _list(
+            "--fail",
+            "KIND=SHARE",
+            "trouble for a share of the requests; once for each KIND; help lists the kinds",
+        ),
+        _value("--limit", "N/PERIOD", "429 beyond it, such as 20/1s"),
+        _list(
+            "--limit-change",
+            "SECONDS=N/PERIOD",
+            "another limit, so long after the first request, such as 60=5/1s; may be repeated",
+        ),
+        _list("--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"),
+        _value(
+            "--list-delay",
+            "SECONDS",
+            "how long a new job is missing from list_jobs",
+            type=seconds,
+            default=0.0,
+        ),
+        _value("--finish", "SHARE", "of the jobs, finished at once", type=float, default=0.0),
+        _value("--finish-after", "SECONDS", "the age at which a job is finished", type=seconds),
+        _value(
+            "--seed",
+            None,
+            "other dice for --fail, --list, --finish (default 0)",
+            type=int,
+            default=0,
+        ),
+        _value("--book", "FILE", "every accepted job, before its answer"),
+    ),
+    "demo": (_value("--keep", "FOLDER", "leave the demo's database there (default: a new one)"),),
+}
+"""The flags of each command, by its name; some have none."""

@@ -1,9 +1,7 @@
-"""List every command: its module, purpose, example, flags and exit codes. Imports no command."""
+"""List every command: its module, purpose, example and exit codes. Imports no command."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from worker.cli import arguments
 
 _ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
 _WORKED = {
@@ -25,7 +23,6 @@ class Command:
     name: str
     purpose: str
     example: str
-    flags: Sequence[arguments.Flag | arguments.OneOf] = ()
     exits: Mapping[int, str] = field(default_factory=lambda: {0: "done"})
     module: str = ""
 
@@ -48,21 +45,18 @@ COMMANDS = (
         "check",
         "say whether all is ready, and all that is not",
         "check --online",
-        arguments.CHECK,
         {0: "all is ready", 78: "something is not; each problem is a line"},
     ),
     Command(
         "add",
         "enqueue one video",
         "add https://example.com/talk.mp4 --title 'A talk' --language en-US",
-        arguments.ADD,
         {0: "added; its id is printed", 1: "its url or media_id is there already"},
     ),
     Command(
         "import",
         "enqueue a list, CSV or JSON Lines",
         "import talks.csv --map media_id=id --rejects rejects.jsonl",
-        arguments.IMPORT,
         {
             0: "every row was taken, or was there already",
             1: "some rows were rejected; the others are in",
@@ -74,7 +68,6 @@ COMMANDS = (
         "drain",
         "submit until nothing is due, then exit",
         "drain --wait",
-        arguments.DRAIN,
         {
             0: "all that was due is submitted, or nothing was due",
             75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
@@ -83,60 +76,38 @@ COMMANDS = (
         },
         module="run",
     ),
-    Command(
-        "run",
-        "submit for ever, as a daemon",
-        "run --rate 5",
-        arguments.PACE,
-        {78: _WORKED[78], **_STOPPED},
-    ),
+    Command("run", "submit for ever, as a daemon", "run --rate 5", {78: _WORKED[78], **_STOPPED}),
     Command(
         "health",
         "say whether the daemon's loop still turns",
         "health",
         exits={0: "it has turned within the last minute", 1: "it has not, or never ran here"},
     ),
-    Command("status", "the queue in numbers, and what needs a person", "status", arguments.STATUS),
+    Command("status", "the queue in numbers, and what needs a person", "status"),
     Command(
         "workers",
         "who works on the queue, and what is in flight",
         "workers",
-        (arguments.JSON,),
         {0: "done, also if no worker is there"},
     ),
-    Command(
-        "list",
-        "videos by state, error or time",
-        "list --state failed --since 2h",
-        arguments.LIST,
-        _SEARCHED,
-    ),
-    Command(
-        "show",
-        "the story of one video",
-        "show 17",
-        arguments.SHOW,
-        {0: "done", 1: "no video has this name"},
-    ),
+    Command("list", "videos by state, error or time", "list --state failed --since 2h", _SEARCHED),
+    Command("show", "the story of one video", "show 17", {0: "done", 1: "no video has this name"}),
     Command(
         "why",
         "failures and doubts by reason, and what helps",
         "why",
-        (arguments.JSON,),
         {0: "done, also where there are none"},
     ),
     Command(
         "export",
         "videos as CSV, in the columns that import reads",
         "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
-        arguments.EXPORT,
         _SEARCHED,
     ),
     Command(
         "retry",
         "make failed videos due again",
         "retry --error-like language",
-        arguments.RETRY,
         _CHANGED,
         module="retry_cancel",
     ),
@@ -144,7 +115,6 @@ COMMANDS = (
         "cancel",
         "take videos out of the queue",
         "cancel --state pending --since 2h",
-        arguments.CANCEL,
         _CHANGED,
         module="retry_cancel",
     ),
@@ -152,28 +122,24 @@ COMMANDS = (
         "resolve",
         "settle a doubt by what you found",
         "resolve 17 --give-up",
-        arguments.RESOLVE,
         {0: "settled", 1: "it is not in doubt, or another video has this job"},
     ),
     Command(
         "reconcile",
         "settle doubts by the API's list of jobs, now",
         "reconcile --dry-run",
-        arguments.RECONCILE,
         {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
     ),
     Command(
         "audit",
         "compare the API's whole list of jobs with the table",
         "audit --adopt",
-        arguments.AUDIT,
         {0: "they agree, or what was asked for is done", 1: "they differ, or there is no list"},
     ),
     Command(
         "pause",
         "claim nothing more, in every process on this database",
         "pause --reason 'wrong list'",
-        arguments.PAUSE,
         module="pause_resume",
     ),
     Command("resume", "end a pause", "resume", module="pause_resume"),
@@ -181,21 +147,18 @@ COMMANDS = (
         "move",
         "move the queue and its history to another database",
         "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
-        arguments.MOVE,
         {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
     ),
     Command(
         "simulate",
         "imitate the API on this machine, with faults to order",
         "simulate --latency 0.3 --fail lost=0.02 --fail 429=0.02 --limit 20/1s",
-        arguments.SIMULATE,
         {0: "stopped by a signal", 78: "the port cannot be used"},
     ),
     Command(
         "demo",
         "see the whole thing work, on this machine alone",
         "demo",
-        arguments.DEMO,
         {0: "done", 78: "its folder cannot be made", **_STOPPED},
     ),
 )

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from worker.cli.exits import one_line
 
+Rows = Iterable[Sequence[object]]
+
 _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
 
@@ -26,7 +28,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[dict[str, object]]:
+def objects(columns: Sequence[str], rows: Rows) -> list[dict[str, object]]:
     """Return the rows of a table as objects of a JSON document."""
     return [keyed(dict(zip(columns, row, strict=True))) for row in rows]
 
@@ -41,12 +43,7 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    title: str = "",
-    whole: Sequence[str] = (),
-) -> None:
+def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
     """Print rows: a table on a terminal, tab-separated lines with a head elsewhere.
 
     A terminal's long cells end in an ellipsis, but not those of the columns ``whole``.

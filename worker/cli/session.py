@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from worker import log, opening, wiring
+from worker import opening, wiring
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key, Settings
-from worker.settings_sources import Loaded
 
 T = TypeVar("T")
 
@@ -49,22 +48,25 @@ class Session:
         return self.runner.run(work)
 
 
-def open_to_change(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
+def open_to_change(settings: Settings) -> contextlib.AbstractContextManager[Session]:
     """Open a queue that is worked on. Raises DatabaseProblem, also if the queue has moved away."""
-    return _session(loaded, opening.existing_database(loaded.settings))
+    return _session(settings, opening.existing_database(settings))
 
 
-def open_to_look(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
+def open_or_make(settings: Settings) -> contextlib.AbstractContextManager[Session]:
+    """Open a queue that is worked on, made if it is missing. Raises DatabaseProblem."""
+    return _session(settings, opening.made_database(settings))
+
+
+def open_to_look(settings: Settings) -> contextlib.AbstractContextManager[Session]:
     """Open a queue to read it, even if it has moved away. Raises DatabaseProblem."""
-    return _session(loaded, opening.readable_database(loaded.settings))
+    return _session(settings, opening.readable_database(settings))
 
 
 @contextlib.contextmanager
 def _session(
-    loaded: Loaded, opened: contextlib.AbstractAsyncContextManager[Database]
+    settings: Settings, opened: contextlib.AbstractAsyncContextManager[Database]
 ) -> Iterator[Session]:
-    settings = loaded.settings
-    log.configure(settings.log_level, settings.log_format)
     stack = contextlib.AsyncExitStack()
     with asyncio.Runner() as runner:
         database = runner.run(stack.enter_async_context(opened))

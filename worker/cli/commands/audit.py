@@ -1,26 +1,25 @@
 """``audit``: the API's whole list of jobs against the table."""
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_change, person
 from worker.core.audit import Audit, AuditRow, Match, compare
 from worker.core.job_list import Listing, Unlisted
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key
-from worker.settings_sources import Loaded, read_key
 from worker.store import audit as store
 
 COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 
 
-def audit(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def audit(call: Invocation) -> int:
     """Compare, and change only what is asked for and agreed to."""
-    key = read_key(environment)
-    with open_to_change(loaded) as session:
+    args, key = call.args, call.key()
+    with open_to_change(call.settings) as session:
         asked = session.run(session.reconciler(key).ask())
         if asked is None:
             return exits.no_list("stopped before it was asked")
@@ -28,37 +27,30 @@ def audit(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
         if isinstance(shown, Unlisted):
             return exits.no_list(shown.reason)
         rows = session.read(lambda c, _: store.rows(c, shown))
-    settle_after = timedelta(seconds=loaded.settings.doubt_settle_seconds)
+    settle_after = timedelta(seconds=call.settings.doubt_settle_seconds)
     result = compare(shown, rows, asked_at - settle_after)
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK
     if args.adopt:
-        return _adopt(args, loaded, [match for match in result.bought if match.sure])
-    if args.cancel_duplicates:
-        return _cancel(args, loaded, key, result.duplicates)
-    return exits.PROBLEMS
+        return _adopt(call, [match for match in result.bought if match.sure])
+    return _cancel(call, key, result.duplicates) if args.cancel_duplicates else exits.PROBLEMS
 
 
 def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     kinds = {"bought": result.bought, "twice": result.twice, "unknown": result.unknown}
     rows = [_match(kind, match) for kind, matches in kinds.items() for match in matches]
     rows += [_gone(row) for row in result.gone or ()]
+    jobs = len(shown.entries)
     if as_json:
-        output.document(
-            {
-                "jobs": len(shown.entries),
-                "paged": shown.paged,
-                "of_no_video_here": result.strangers,
-                "found": output.objects(COLUMNS, rows),
-            }
-        )
+        told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
+        output.document({**told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
         output.table(COLUMNS, rows)
     counts = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
-    print(f"{len(shown.entries)} jobs in the API's list: {counts}; gone: {gone}")
+    print(f"{jobs} jobs in the API's list: {counts}; gone: {gone}")
     if result.strangers:
         print(
             f"{result.strangers} of no video here: another queue with this key, or lists that are"
@@ -93,29 +85,29 @@ def _advice(result: Audit) -> Sequence[str]:
     return [line for line, found in lines.items() if found]
 
 
-def _adopt(args: argparse.Namespace, loaded: Loaded, matches: Sequence[Match]) -> int:
+def _adopt(call: Invocation, matches: Sequence[Match]) -> int:
     """Take the jobs over, after a question."""
-    if not _agreed(args, f"adopt {len(matches)} jobs", matches):
+    if not _agreed(call, f"adopt {len(matches)} jobs", matches):
         return exits.PROBLEMS
     who = person()
-    with open_to_change(loaded) as session:
+    with open_to_change(call.settings) as session:
         number = session.write(
             lambda c, now: sum(store.adopt(c, match, now, who) for match in matches),
             "to adopt jobs",
         )
-    _print(args, f"adopted {number}")
+    _print(call, f"adopted {number}")
     return exits.OK if number == len(matches) else exits.PROBLEMS
 
 
-def _cancel(args: argparse.Namespace, loaded: Loaded, key: Key, matches: Sequence[Match]) -> int:
+def _cancel(call: Invocation, key: Key, matches: Sequence[Match]) -> int:
     """Cancel second jobs at the API, after a question."""
-    if not _agreed(args, f"cancel {len(matches)} jobs at the API", matches):
+    if not _agreed(call, f"cancel {len(matches)} jobs at the API", matches):
         return exits.PROBLEMS
-    with open_to_change(loaded) as session:
+    with open_to_change(call.settings) as session:
         reconciler = session.reconciler(key)
         answers = [_cancel_one(session, reconciler, match) for match in matches]
     problems = [problem for problem in answers if problem is not None]
-    _print(args, f"cancelled {len(matches) - len(problems)}")
+    _print(call, f"cancelled {len(matches) - len(problems)}")
     return exits.complain(problems, exits.PROBLEMS) if problems else exits.OK
 
 
@@ -131,16 +123,15 @@ def _cancel_one(session: Session, reconciler: Reconciler, match: Match) -> str |
     return None
 
 
-def _print(args: argparse.Namespace, done: str) -> None:
+def _print(call: Invocation, done: str) -> None:
     """Print what was done; on stderr if stdout is a JSON document."""
-    print(done, file=sys.stderr if args.json else sys.stdout)
+    print(done, file=sys.stderr if call.args.json else sys.stdout)
 
 
-def _agreed(args: argparse.Namespace, what: str, matches: Sequence[Match]) -> bool:
+def _agreed(call: Invocation, what: str, matches: Sequence[Match]) -> bool:
+    agreed = bool(matches) and (call.args.yes or output.ask(f"{what}?"))
     if not matches:
         exits.complain(["nothing is sure enough to change; see the table above"])
-        return False
-    if args.yes or output.ask(f"{what}?"):
-        return True
-    exits.complain(["nothing was changed; --yes does it unasked"])
-    return False
+    elif not agreed:
+        exits.complain(["nothing was changed; --yes does it unasked"])
+    return agreed

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from typing import TextIO
 
 from sqlalchemy import Connection
 
-from worker import log, opening
+from worker import opening
 from worker.cli import exits, output
 from worker.cli.commands.import_files import (
     Admitted,
@@ -26,13 +26,13 @@ from worker.cli.commands.import_files import (
     written,
 )
 from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
+from worker.cli.invocation import Invocation
 from worker.cli.session import person
 from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, ImportMapping
 from worker.db.database import Database
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
-from worker.settings_sources import Loaded
 from worker.store import imports
 from worker.store.imports import Intake
 
@@ -62,18 +62,18 @@ class Import:
     seen: set[str] = field(default_factory=set)
 
 
-def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def import_(call: Invocation) -> int:
     """Enqueue lists, and name the rows that are rejected with line and reason."""
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    args, settings = call.args, call.settings
     try:
         mapping = ImportMapping(
             theirs=_split(args.map),
             fixed=_split(args.set),
-            margin=timedelta(seconds=loaded.settings.url_margin_seconds),
+            margin=timedelta(seconds=settings.url_margin_seconds),
             partial=args.update,
         )
         with stoppable() as stop:
-            done = asyncio.run(import_all(args, loaded.settings, mapping, stop))
+            done = asyncio.run(import_all(args, settings, mapping, stop))
     except (StoppedError, KeyboardInterrupt):
         return 128 + stop.signal
     except (FormatError, ValueError) as error:

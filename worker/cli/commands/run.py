@@ -1,12 +1,11 @@
 """Run ``drain`` and ``run``: a runner with signals, a progress bar and an exit code."""
 
-import argparse
 import asyncio
 import gc
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run
+from worker.cli.invocation import Invocation
 from worker.core.model import State
 from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
@@ -25,7 +25,7 @@ from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
-from worker.settings_sources import Loaded, SettingsError, read_key
+from worker.settings_sources import SettingsError
 from worker.store import leases, search, statistics
 
 Watch = Callable[[Counts], None]
@@ -33,44 +33,33 @@ Watch = Callable[[Counts], None]
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
 
-NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
-
-def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def drain(call: Invocation) -> int:
     """Submit until nothing is due."""
+    args = call.args
     options = RunOptions(drain=True, wait=args.wait, limit=args.limit, max_seconds=args.max_seconds)
-    return _work(loaded, environment, options, as_json=args.json)
+    return _work(call, options, as_json=args.json)
 
 
-def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def run(call: Invocation) -> int:
     """Submit until a signal comes."""
-    options = RunOptions(drain=False)
-    return _work(loaded, environment, options, as_json=False)
+    return _work(call, RunOptions(drain=False), as_json=False)
 
 
-def _work(
-    loaded: Loaded, environment: Mapping[str, str], options: RunOptions, *, as_json: bool
-) -> int:
-    settings = loaded.settings
+def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
+    loaded, settings = call.loaded, call.settings
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
-        key = _key(loaded, environment)
+        key = call.key()
         done = asyncio.run(perform(settings, key, options, progress=progress))
     except SettingsError:
-        return exits.complain(asyncio.run(check.unready(loaded, environment)))
+        return exits.complain(asyncio.run(check.unready(call)))
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
     _print(done, advice(done.report, check.address_of(loaded), key.source, flag), as_json=as_json)
-    return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
-
-
-def _key(loaded: Loaded, environment: Mapping[str, str]) -> Key:
-    """Return the API key. Raises SettingsError if it or any setting is wrong."""
-    if loaded.problems:
-        raise SettingsError(list(loaded.problems))
-    return read_key(environment)
+    return of_run(done.report, done.left or Left(), done.signal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
 """``why``: failures and doubts by reason, with an example and what helps."""
 
-import argparse
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
 from worker.core.model import State
-from worker.settings_sources import Loaded
 from worker.store import search
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
@@ -19,11 +17,11 @@ COLUMNS = ("videos", "state", "reason", "example", "what helps")
 Group = tuple[object, ...]
 
 
-def why(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def why(call: Invocation) -> int:
     """Print the groups, the largest first."""
-    with open_to_look(loaded) as session:
+    with open_to_look(call.settings) as session:
         groups = session.read(_groups)
-    if args.json:
+    if call.args.json:
         output.document(output.objects(COLUMNS, groups))
     elif output.on_terminal():
         for group in groups:
