@@ -14,6 +14,9 @@ from worker.settings_sources import SettingsError, load, survey
 WHOLE = {"check", "drain", "run"}
 """Commands that report a wrong setting together with every other problem."""
 
+OWN = {"demo", "move"}
+"""Commands whose databases are named by no setting."""
+
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
@@ -53,7 +56,8 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     try:
         code: int = getattr(command, args.function)(call)
     except _database_problem() as problem:
-        return exits.complain([exits.sourced(problem, call.loaded)])
+        own = args.function in OWN
+        return exits.complain([str(problem) if own else exits.sourced(problem, call.loaded)])
     return code
 
 

@@ -1,7 +1,7 @@
 """List every command: its module, purpose, example and exit codes. Imports no command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
 _WORKED = {
@@ -13,129 +13,104 @@ _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no vid
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
 _STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
+_EXITS: Mapping[str, Mapping[int, str]] = {
+    "migrate": {0: "the database is of this version"},
+    "check": {0: "all is ready", 78: "something is not; each problem is a line"},
+    "add": {0: "added; its id is printed", 1: "its url or media_id is there already"},
+    "import": {
+        0: "every row was taken, or was there already",
+        1: "some rows were rejected; the others are in",
+        2: "wrong usage, or a file that is no list; nothing was taken",
+        130: "stopped by a signal; the same command goes on",
+    },
+    "drain": {
+        0: "all that was due is submitted, or nothing was due",
+        75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
+        **_WORKED,
+        **_STOPPED,
+    },
+    "run": {78: _WORKED[78], **_STOPPED},
+    "health": {0: "it has turned within the last minute", 1: "it has not, or never ran here"},
+    "workers": {0: "done, also if no worker is there"},
+    "list": _SEARCHED,
+    "show": {0: "done", 1: "no video has this name"},
+    "why": {0: "done, also where there are none"},
+    "export": _SEARCHED,
+    "retry": _CHANGED,
+    "cancel": _CHANGED,
+    "resolve": {0: "settled", 1: "it is not in doubt, or another video has this job"},
+    "reconcile": {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
+    "audit": {
+        0: "they agree, or what was asked for is done",
+        1: "they differ, or there is no list",
+    },
+    "move": {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    "simulate": {0: "stopped by a signal", 78: "the port cannot be used"},
+    "demo": {0: "done", 78: "its folder cannot be made", **_STOPPED},
+}
+"""The exit codes of each command, beside (or in place of) those of ``_ALWAYS``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its help, its exit codes beside (or in place of) those of ``_ALWAYS``, and its
-    module in ``worker.cli.commands`` if that is not called like its function.
+    """One command: its help, and its module in ``worker.cli.commands`` if that is not called like
+    its function.
     """
 
     name: str
     purpose: str
     example: str
-    exits: Mapping[int, str] = field(default_factory=lambda: {0: "done"})
     module: str = ""
 
     @property
     def epilog(self) -> str:
         """Return the end of the help: the example and the exit codes."""
-        codes = sorted({**_ALWAYS, **self.exits}.items())
+        codes = sorted({**_ALWAYS, **_EXITS.get(self.name, {0: "done"})}.items())
         lines = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
         return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{lines}"
 
 
 COMMANDS = (
-    Command(
-        "migrate",
-        "make the database, or bring it to this version",
-        "migrate",
-        exits={0: "the database is of this version"},
-    ),
-    Command(
-        "check",
-        "say whether all is ready, and all that is not",
-        "check --online",
-        {0: "all is ready", 78: "something is not; each problem is a line"},
-    ),
+    Command("migrate", "make the database, or bring it to this version", "migrate"),
+    Command("check", "say whether all is ready, and all that is not", "check --online"),
     Command(
         "add",
         "enqueue one video",
         "add https://example.com/talk.mp4 --title 'A talk' --language en-US",
-        {0: "added; its id is printed", 1: "its url or media_id is there already"},
     ),
     Command(
         "import",
         "enqueue a list, CSV or JSON Lines",
         "import talks.csv --map media_id=id --rejects rejects.jsonl",
-        {
-            0: "every row was taken, or was there already",
-            1: "some rows were rejected; the others are in",
-            2: "wrong usage, or a file that is no list; nothing was taken",
-            130: "stopped by a signal; the same command goes on",
-        },
     ),
-    Command(
-        "drain",
-        "submit until nothing is due, then exit",
-        "drain --wait",
-        {
-            0: "all that was due is submitted, or nothing was due",
-            75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
-            **_WORKED,
-            **_STOPPED,
-        },
-        module="run",
-    ),
-    Command("run", "submit for ever, as a daemon", "run --rate 5", {78: _WORKED[78], **_STOPPED}),
-    Command(
-        "health",
-        "say whether the daemon's loop still turns",
-        "health",
-        exits={0: "it has turned within the last minute", 1: "it has not, or never ran here"},
-    ),
+    Command("drain", "submit until nothing is due, then exit", "drain --wait", module="run"),
+    Command("run", "submit for ever, as a daemon", "run --rate 5"),
+    Command("health", "say whether the daemon's loop still turns", "health"),
     Command("status", "the queue in numbers, and what needs a person", "status"),
-    Command(
-        "workers",
-        "who works on the queue, and what is in flight",
-        "workers",
-        {0: "done, also if no worker is there"},
-    ),
-    Command("list", "videos by state, error or time", "list --state failed --since 2h", _SEARCHED),
-    Command("show", "the story of one video", "show 17", {0: "done", 1: "no video has this name"}),
-    Command(
-        "why",
-        "failures and doubts by reason, and what helps",
-        "why",
-        {0: "done, also where there are none"},
-    ),
+    Command("workers", "who works on the queue, and what is in flight", "workers"),
+    Command("list", "videos by state, error or time", "list --state failed --since 2h"),
+    Command("show", "the story of one video", "show 17"),
+    Command("why", "failures and doubts by reason, and what helps", "why"),
     Command(
         "export",
         "videos as CSV, in the columns that import reads",
         "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
-        _SEARCHED,
     ),
     Command(
         "retry",
         "make failed videos due again",
         "retry --error-like language",
-        _CHANGED,
         module="retry_cancel",
     ),
     Command(
         "cancel",
         "take videos out of the queue",
         "cancel --state pending --since 2h",
-        _CHANGED,
         module="retry_cancel",
     ),
-    Command(
-        "resolve",
-        "settle a doubt by what you found",
-        "resolve 17 --give-up",
-        {0: "settled", 1: "it is not in doubt, or another video has this job"},
-    ),
-    Command(
-        "reconcile",
-        "settle doubts by the API's list of jobs, now",
-        "reconcile --dry-run",
-        {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
-    ),
-    Command(
-        "audit",
-        "compare the API's whole list of jobs with the table",
-        "audit --adopt",
-        {0: "they agree, or what was asked for is done", 1: "they differ, or there is no list"},
-    ),
+    Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
+    Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
+    Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
     Command(
         "pause",
         "claim nothing more, in every process on this database",
@@ -147,18 +122,11 @@ COMMANDS = (
         "move",
         "move the queue and its history to another database",
         "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
-        {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
     ),
     Command(
         "simulate",
         "imitate the API on this machine, with faults to order",
         "simulate --latency 0.3 --fail lost=0.02 --fail 429=0.02 --limit 20/1s",
-        {0: "stopped by a signal", 78: "the port cannot be used"},
     ),
-    Command(
-        "demo",
-        "see the whole thing work, on this machine alone",
-        "demo",
-        {0: "done", 78: "its folder cannot be made", **_STOPPED},
-    ),
+    Command("demo", "see the whole thing work, on this machine alone", "demo"),
 )

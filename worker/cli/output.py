@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from worker.cli.exits import one_line
@@ -105,9 +106,8 @@ def _span(value: timedelta) -> str:
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
     first = next((place for place, (number, _) in enumerate(parts) if number), 3)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or (
-        "0 s"
-    )
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"
 
 
 def ask(question: str) -> bool:
@@ -115,9 +115,6 @@ def ask(question: str) -> bool:
 
     Never call it in an event loop: it waits, and Ctrl-C must end it.
     """
-    if not sys.stdin.isatty():
-        return False
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False
+    with suppress(EOFError):
+        return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    return False

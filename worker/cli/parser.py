@@ -7,8 +7,6 @@ from worker.cli.arguments import FLAGS, add_all
 from worker.cli.catalogue import COMMANDS
 from worker.settings import help_of
 
-__all__ = ["COMMANDS", "FLAG_SETTINGS", "parser"]
-
 FLAG_SETTINGS = ("database_url", "rate", "concurrency")
 """Settings that have a flag of the same name."""
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_change, person
-from worker.core.audit import Audit, AuditRow, Match, compare
+from worker.core.audit import Audit, Match, compare
 from worker.core.job_list import Listing, Unlisted
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key
@@ -32,15 +32,21 @@ def audit(call: Invocation) -> int:
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK
-    if args.adopt:
-        return _adopt(call, [match for match in result.bought if match.sure])
-    return _cancel(call, key, result.duplicates) if args.cancel_duplicates else exits.PROBLEMS
+    sure, seconds = [match for match in result.bought if match.sure], result.duplicates
+    if args.adopt and _agreed(call, f"adopt {len(sure)} jobs", sure):
+        return _adopt(call, sure)
+    if args.cancel_duplicates and _agreed(call, f"cancel {len(seconds)} jobs at the API", seconds):
+        return _cancel(call, key, seconds)
+    return exits.PROBLEMS
 
 
 def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     kinds = {"bought": result.bought, "twice": result.twice, "unknown": result.unknown}
     rows = [_match(kind, match) for kind, matches in kinds.items() for match in matches]
-    rows += [_gone(row) for row in result.gone or ()]
+    rows += [
+        ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
+        for row in result.gone or ()
+    ]
     jobs = len(shown.entries)
     if as_json:
         told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
@@ -66,10 +72,6 @@ def _match(kind: str, match: Match) -> Sequence[object]:
     return (kind, row.video_id, row.state, entry.job_id, row.job_id, entry.status, sure)
 
 
-def _gone(row: AuditRow) -> Sequence[object]:
-    return ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
-
-
 def _advice(result: Audit) -> Sequence[str]:
     """Return a line of advice for each kind that was found."""
     lines = {
@@ -78,31 +80,23 @@ def _advice(result: Audit) -> Sequence[str]:
         " for analysis, where its own is in the list and has not failed": result.twice,
         "unknown: a job that the video does not know; valossa-ingest reconcile settles those in"
         " doubt, resolve and show help with the others": result.unknown,
-        "gone: submitted, but its job is in the list no more; it may have been deleted": (
-            result.gone or ()
-        ),
+        "gone: submitted, but its job is in the list no more; it may have been"
+        " deleted": result.gone,
     }
     return [line for line, found in lines.items() if found]
 
 
 def _adopt(call: Invocation, matches: Sequence[Match]) -> int:
-    """Take the jobs over, after a question."""
-    if not _agreed(call, f"adopt {len(matches)} jobs", matches):
-        return exits.PROBLEMS
     who = person()
     with open_to_change(call.settings) as session:
         number = session.write(
-            lambda c, now: sum(store.adopt(c, match, now, who) for match in matches),
-            "to adopt jobs",
+            lambda c, now: sum(store.adopt(c, each, now, who) for each in matches), "to adopt jobs"
         )
     _print(call, f"adopted {number}")
     return exits.OK if number == len(matches) else exits.PROBLEMS
 
 
 def _cancel(call: Invocation, key: Key, matches: Sequence[Match]) -> int:
-    """Cancel second jobs at the API, after a question."""
-    if not _agreed(call, f"cancel {len(matches)} jobs at the API", matches):
-        return exits.PROBLEMS
     with open_to_change(call.settings) as session:
         reconciler = session.reconciler(key)
         answers = [_cancel_one(session, reconciler, match) for match in matches]
@@ -116,9 +110,8 @@ def _cancel_one(session: Session, reconciler: Reconciler, match: Match) -> str |
     refused = session.run(reconciler.cancel(match.entry.job_id or ""))
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
-    who = person()
     session.write(
-        lambda c, now: store.record_cancelled(c, match, now, who), "to record a cancelled job"
+        lambda c, now: store.record_cancelled(c, match, now, person()), "to record a cancelled job"
     )
     return None
 

@@ -19,7 +19,7 @@ def check(call: Invocation) -> int:
     """Print all settings and all problems at once."""
     loaded, settings = call.loaded, call.settings
     found: dict[str, str] = {}
-    problems = asyncio.run(_problems(call, found, online=call.args.online))
+    problems = asyncio.run(find_problems(call, found, network=True))
     known = {name: None if name in loaded.faulty else getattr(settings, name) for name in NAMES}
     known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
     if call.args.json:
@@ -34,15 +34,8 @@ def check(call: Invocation) -> int:
     return exits.CONFIG if problems else exits.OK
 
 
-async def unready(call: Invocation) -> list[str]:
-    """Return every problem that keeps a run from starting and can be found without the network."""
-    return await _problems(call, {}, network=False)
-
-
-async def _problems(
-    call: Invocation, found: dict[str, str], *, network: bool = True, online: bool = False
-) -> list[str]:
-    """Return the problems, one line each; add what is well to ``found``."""
+async def find_problems(call: Invocation, found: dict[str, str], *, network: bool) -> list[str]:
+    """Return all that keeps a run from starting, one line each; add what is well to ``found``."""
     loaded = call.loaded
     problems = [*loaded.problems, *await _database_problems(loaded, found)]
     if network and "api_url" not in loaded.faulty:
@@ -52,13 +45,12 @@ async def _problems(
     except SettingsError as error:
         return problems + error.problems
     found["key"] = f"from {key.source}"
-    if online and "address" in found:
+    if network and call.args.online and "address" in found:
         problems += await _key_problems(loaded, key, found)
     return problems
 
 
 async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
-    """Check that the database exists, has this schema and can be written."""
     if "database_url" in loaded.faulty:
         return []
     try:
@@ -71,7 +63,6 @@ async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]
 
 
 async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
-    """Check that the name of the API's host resolves."""
     url = urlsplit(loaded.settings.api_url)
     try:
         await asyncio.get_running_loop().getaddrinfo(url.hostname, url.port or 443)
@@ -84,7 +75,6 @@ async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
 
 
 async def _key_problems(loaded: Loaded, key: Key, found: dict[str, str]) -> list[str]:
-    """Check that the API lists the jobs of this key."""
     async with wiring.api(loaded.settings, key) as api:
         listing = await api.list_jobs()
     if not isinstance(listing, Unlisted):

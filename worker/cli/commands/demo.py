@@ -4,7 +4,6 @@ import asyncio
 import sys
 import tempfile
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from worker import log, opening
@@ -13,10 +12,8 @@ from worker.cli.commands import import_, run
 from worker.cli.commands.interruptible import StoppedError, stoppable
 from worker.cli.invocation import Invocation
 from worker.cli.parser import parser
-from worker.core.import_row import ImportMapping
 from worker.core.model import State
 from worker.core.stop_conditions import RunOptions
-from worker.db.database import DatabaseProblem
 from worker.settings import Key, Settings
 from worker.simulator import Options, Simulator
 from worker.store import search, statistics
@@ -36,10 +33,7 @@ def demo(call: Invocation) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return exits.complain([f"{folder}: {error.strerror}"])
-    try:
-        return asyncio.run(_demo(folder / "videos.db"))
-    except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
+    return asyncio.run(_demo(folder / "videos.db"))
 
 
 async def _demo(database: Path) -> int:
@@ -58,15 +52,14 @@ async def _demo(database: Path) -> int:
         print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
         print(f"one answer. The queue is {database}.\n")
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
-        mapping = ImportMapping(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
         with stoppable() as stop, suppress(StoppedError):
-            done = await import_.import_all(imported, settings, mapping, stop)
+            done = await import_.import_all(imported, settings, stop)
             import_.report(done, as_json=False)
         if stop.signal:
             return 128 + stop.signal
         print()
         key, options = Key(KEY, "the demo"), RunOptions(drain=True, wait=True)
-        performed = await run.perform(settings, key, options, progress=sys.stderr.isatty())
+        performed = await run.perform(settings, key, options, bar=sys.stderr.isatty())
     if performed.signal is not None:
         return 128 + performed.signal
     await _print_result(settings, len(simulator.accepted))
@@ -74,7 +67,6 @@ async def _demo(database: Path) -> int:
 
 
 async def _print_result(settings: Settings, accepted: int) -> None:
-    """Print the states, the videos that need a person, and the next command to try."""
     async with opening.existing_database(settings) as database:
         states = await database.read(statistics.by_state)
         wanting = search.Filter(states=(State.FAILED, State.IN_DOUBT))

@@ -6,33 +6,18 @@ from worker import opening
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import person
-from worker.db.database import DatabaseProblem
-from worker.relocate import Moved
 
 
 def move(call: Invocation) -> int:
     """Move, or go on with a move that was broken off."""
     old, new = call.args.source, call.args.target
-    try:
-        moving = opening.move(call.settings, old, new, person(), _print_wait)
-        done = asyncio.run(moving)
-    except DatabaseProblem as problem:  # of --from or --to: no setting is its source
-        return exits.complain([str(problem)])
-    _report(done, opening.shown(old), opening.shown(new), as_json=call.args.json)
-    return exits.OK
-
-
-def _print_wait(reason: str) -> None:
-    exits.complain([reason])
-
-
-def _report(done: Moved, source: str, target: str, *, as_json: bool) -> None:
-    """Print the rows of the target, the copied rows, and the setting to change."""
+    done = asyncio.run(opening.move(call.settings, old, new, person(), _print_wait))
+    source, target = opening.shown(old), opening.shown(new)
     videos, history = done.census.videos, done.census.history
-    if as_json:
+    if call.args.json:
         counted = {"videos": videos, "history": history, "copied": done.copied}
         output.document({"from": source, "to": target, **counted})
-        return
+        return exits.OK
     states = {state.replace("_", " "): number for state, number in videos.items()}
     copied = {f"copied, {table}": number for table, number in done.copied.items()}
     output.pairs({**states, "history": history, **copied})
@@ -42,3 +27,8 @@ def _report(done: Moved, source: str, target: str, *, as_json: bool) -> None:
         f"adds videos (--database, WORKER_DATABASE_URL, or the settings file); {source} stays as "
         "it is, to be read, and is worked on no more"
     )
+    return exits.OK
+
+
+def _print_wait(reason: str) -> None:
+    exits.complain([reason])

@@ -16,32 +16,27 @@ from worker.store import changes, search
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
 
-MOVED_ON = "changed meanwhile, or given up in doubt"
+Work = Callable[[Connection, search.Filter, datetime], int]
 
 
 def retry(call: Invocation) -> int:
     """Make failed and cancelled videos due again; doubts only by --may-buy-twice."""
-    who, doubts = person(), call.args.may_buy_twice
+    doubts = call.args.may_buy_twice
     return _change(
         call,
         changes.retried_states(doubts=doubts),
-        lambda c, wanted, now: changes.retry(c, wanted, doubts=doubts, now=now, who=who),
+        lambda c, wanted, now: changes.retry(c, wanted, doubts=doubts, now=now, who=person()),
     )
 
 
 def cancel(call: Invocation) -> int:
     """Take pending and failed videos out of the queue."""
-    who = person()
     return _change(
-        call, changes.CANCELLED_STATES, lambda c, wanted, now: changes.cancel(c, wanted, now, who)
+        call, changes.CANCELLED_STATES, lambda c, some, now: changes.cancel(c, some, now, person())
     )
 
 
-def _change(
-    call: Invocation,
-    accepted: Sequence[State],
-    work: Callable[[Connection, search.Filter, datetime], int],
-) -> int:
+def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
     """Change the videos of the filters, after a question if they are many; report the rest."""
     args, verb, wanted = call.args, call.args.function, filter_of(call.args)
     if not wanted.clauses():
@@ -64,7 +59,6 @@ def _change(
 
 
 def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tuple[int, str]:
-    """Return the number of videos that a command is about to change, and a sentence of it."""
     number = sum(found.get(state, 0) for state in accepted)
     doubts = found.get(State.IN_DOUBT, 0) if State.IN_DOUBT in accepted else 0
     cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
@@ -79,7 +73,7 @@ def _report(
     moved_on = sum(found.get(state, 0) for state in accepted) - done
     past = {"retry": "retried", "cancel": "cancelled"}[args.function]
     if moved_on > 0:
-        left["moved_on" if args.json else MOVED_ON] = moved_on
+        left["moved_on" if args.json else "changed meanwhile, or given up in doubt"] = moved_on
     if args.json:
         output.document({past: done, "left": left})
     else:

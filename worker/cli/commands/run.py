@@ -52,9 +52,9 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
         key = call.key()
-        done = asyncio.run(perform(settings, key, options, progress=progress))
+        done = asyncio.run(perform(settings, key, options, bar=progress))
     except SettingsError:
-        return exits.complain(asyncio.run(check.unready(call)))
+        return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
@@ -73,15 +73,13 @@ class Performed:
     signal: int | None
 
 
-async def perform(
-    settings: Settings, key: Key, options: RunOptions, *, progress: bool
-) -> Performed:
+async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: bool) -> Performed:
     """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
         began = database.now()
         display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
-        if progress:
+        if bar:
             display = await _display(database, began)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
@@ -125,11 +123,9 @@ def _signals_to(runner: Runner) -> Iterator[list[int]]:
     loop = asyncio.get_running_loop()
 
     def receive(number: int) -> None:
+        end = runner.hurry if received else runner.stop
         received.append(number)
-        if len(received) == 1:
-            runner.stop()
-        else:
-            runner.hurry()
+        end()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
@@ -141,14 +137,12 @@ def _signals_to(runner: Runner) -> Iterator[list[int]]:
 
 
 async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
-    """Return a progress bar of the videos that are due when the run begins."""
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    return terminal.bar(
-        await database.read(
-            lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
-        )
+    due = await database.read(
+        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
     )
+    return terminal.bar(due)
 
 
 def _left(
@@ -163,21 +157,14 @@ def _left(
         "reconcile": max(0, doubts - len(report.needs_person)),
         "hold": 0,
     }[settings.on_doubt]
-    return Left(
-        due=due,
-        waiting=pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable,
-        for_people=max(0, doubts - resolvable),
-    )
+    waiting = pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable
+    return Left(due=due, waiting=waiting, for_people=max(0, doubts - resolvable))
 
 
 def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
     """Print the counts on stdout, then the advice on stderr."""
     report, left = done.report, done.left
-    numbers = {
-        **asdict(report.counts),
-        "due": left.due if left else None,
-        "waiting": left.waiting if left else None,
-    }
+    numbers = {**asdict(report.counts), "due": left and left.due, "waiting": left and left.waiting}
     if as_json:
         output.document({**numbers, "end": report.stop.reason})
     else:

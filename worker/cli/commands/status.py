@@ -1,6 +1,7 @@
 """``status``: the queue in numbers, its pace and caps, and what needs a person."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core import pace
 from worker.core.model import Fact, State
-from worker.db.address import Server, address_of
+from worker.db.address import File, address_of
 from worker.settings import Settings
 from worker.store import caps, shared_state, statistics, workers
 from worker.store.caps import Level
@@ -112,7 +113,6 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
 
 
 def _used(level: Level | None) -> dict[str, int] | None:
-    """Return the use of a cap; None if it is not set."""
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
@@ -135,13 +135,11 @@ def _left(seen: _Seen, settings: Settings) -> timedelta | None:
 def _turned_at(settings: Settings) -> datetime | None:
     """Return the last turn of a daemon's loop on this database, to within some seconds."""
     address = address_of(settings.database_url)
-    if isinstance(address, Server):
-        return None
-    try:
-        turned = wiring.heartbeat_of(address.path).stat().st_mtime
-    except OSError:
-        return None
-    return datetime.fromtimestamp(turned, UTC)
+    with suppress(OSError):
+        if isinstance(address, File):
+            turned = wiring.heartbeat_of(address.path).stat().st_mtime
+            return datetime.fromtimestamp(turned, UTC)
+    return None
 
 
 def _heard(last: RowMapping | None) -> str | None:

@@ -9,11 +9,6 @@ from worker.cli.session import open_to_look
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 
-NO_WORKERS = (
-    "nobody works on this queue, and nothing is in flight: valossa-ingest run or valossa-ingest "
-    "drain begins"
-)
-
 
 def workers(call: Invocation) -> int:
     """Print every worker that has a row or a claim in flight."""
@@ -29,7 +24,10 @@ def workers(call: Invocation) -> int:
             print()
             output.paragraph(sentence)
     else:
-        output.paragraph(NO_WORKERS)
+        output.paragraph(
+            "nobody works on this queue, and nothing is in flight: valossa-ingest run or "
+            "valossa-ingest drain begins"
+        )
     return exits.OK
 
 
