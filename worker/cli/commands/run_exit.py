@@ -18,9 +18,9 @@ class Left:
     ``for_people``: doubts of this run that only a person can settle.
     """
 
-    due: int
-    waiting: int
-    for_people: int
+    due: int = 0
+    waiting: int = 0
+    for_people: int = 0
 
 
 def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
