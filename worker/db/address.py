@@ -39,6 +39,10 @@ class Unreachable(DatabaseProblem):
     """The database may come back by itself."""
 
 
+class LogLostError(DatabaseProblem):
+    """The log of a file was deleted: what is claimed on what is left may be bought already."""
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """An SQLite file, by its absolute path."""
@@ -119,8 +123,7 @@ def _server(parsed: URL, shown: str) -> Server:
     """Return the server, in an address that the driver reads as we do. Raises DatabaseProblem."""
     if "@" in (parsed.host or ""):
         raise DatabaseProblem(f"database_url {shown!r}: an @ in a password is written %40")
-    named = parsed.query.get("port", ())
-    ports = [named] if isinstance(named, str) else [*named]
+    ports = [*parsed.normalized_query.get("port", ())]
     ports += [] if parsed.port is None else [str(parsed.port)]
     readable = not re.search(r"[][#\s\0]", parsed.host or "")
     if not readable or not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
