@@ -1,6 +1,6 @@
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -230,3 +230,70 @@ async def test_a_file_with_two_names_is_only_looked_at(path: Path) -> None:
     assert not other.exists()
     async with opening.readable_database(settings(path)) as database:
         assert await database.read(schema_problem) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "statements"),
+    [
+        (
+            "alembic_version",
+            (
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+            ),
+        ),
+        (
+            "alembic_version",  # which begins with digits as ours do
+            (
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('0001')",
+            ),
+        ),
+        (
+            "alembic_version",
+            (
+                "CREATE TABLE alembic_version (version_num INTEGER)",
+                "INSERT INTO alembic_version VALUES (7)",
+            ),
+        ),
+        ("alembic_version", ("CREATE TABLE alembic_version (release TEXT)",)),
+        ("videos", ("CREATE TABLE videos (id INTEGER, url TEXT, title TEXT, state TEXT)",)),
+        ("videos", ("CREATE VIEW videos AS SELECT 1 AS id",)),
+        (
+            "videos",
+            (
+                "CREATE TABLE videos (id INTEGER, url TEXT)",
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('0005')",
+            ),
+        ),
+        ("account", ("CREATE TABLE account (id INTEGER, name TEXT, email TEXT)",)),
+        ("history", ("CREATE TABLE history (id INTEGER, what TEXT)",)),
+    ],
+)
+async def test_the_tables_of_another_program_are_told_and_left_alone(
+    new: str, name: str, statements: Sequence[str]
+) -> None:
+    """A table that another program has made is named with the way out by every kind of opening."""
+    for statement in statements:
+        execute(new, statement)
+    expected = f"database {address_of(new)} has a table {name} that another program has made: "
+    for opened in OPENED:
+        assert (await _opened(opened, settings(new))).startswith(expected)
+    with pytest.raises(DatabaseProblem, match="name a database of its own"):
+        await opening.migrate(settings(new))
+    async with open_database(new) as database:
+        assert name in str(await database.read(schema_problem))
+
+
+async def test_a_schema_of_its_own_is_a_database_of_its_own(bare: str) -> None:
+    """The way out that is named for a server keeps the queue beside the tables of others."""
+    execute(bare, "CREATE TABLE videos (id INTEGER, url TEXT)")
+    execute(bare, "CREATE SCHEMA videos")
+    own = f"{bare}&search_path=videos" if "?" in bare else f"{bare}?search_path=videos"
+    await opening.migrate(settings(own))
+    async with opening.made_database(settings(own)) as database:
+        await add(database, "https://example.org/a.mp4")
+        assert 1 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
+    assert "search_path=videos" in opening.shown(own)
+    assert [] == execute(bare, "SELECT * FROM public.videos")
