@@ -21,6 +21,7 @@ _PASSING = {
     "25P03": "this worker stood still for too long in a transaction",
 }
 _LASTING = {
+    "08P01": "a pooler refuses a setting of the session: name the server itself",
     "25006": "it is read-only: name the primary server",
     "28": "it refuses the user or the password: correct database_url, or PGPASSWORD",
     "3D": "there is no such database: make it with CREATE DATABASE, or name another",
