@@ -28,7 +28,7 @@ T = TypeVar("T")
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     """Yield a database to work on. Raises DatabaseProblem if missing, of another schema, moved."""
-    _must_be_one_place(settings.database_url)
+    _must_be_safe(settings.database_url)
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
         yield database
@@ -81,26 +81,24 @@ def _is_there(address: File | Server) -> bool:
     if isinstance(address, Server):
         return True
     try:
-        regular = stat.S_ISREG(address.path.stat().st_mode)
+        if stat.S_ISREG(address.path.stat().st_mode):
+            return True
+        problem = (
+            "it cannot be opened: check the path, its folder and its permissions (it is no file)"
+        )
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not address.path.is_symlink():
             return False
-        raise DatabaseProblem(
-            f"database {address}: {error.strerror}: name another with --database"
-        ) from error
-    if not regular:
-        remedy = "check the path, its folder and its permissions"
-        raise DatabaseProblem(f"database {address}: it cannot be opened: {remedy} (it is no file)")
-    return True
+        problem = f"{error.strerror}: name another with --database"
+    raise DatabaseProblem(f"database {address}: {problem}")
 
 
-def _must_be_one_place(url: str) -> None:
-    """Raise DatabaseProblem for a file that workers could not share, or cannot be asked for."""
+def _must_be_safe(url: str) -> None:
+    """Raise DatabaseProblem for a file that workers cannot share."""
     address = address_of(url)
-    if isinstance(address, Server):
-        return
     _is_there(address)
-    if problem := place.problem_of(address.path, place.mounts()):
+    problem = isinstance(address, File) and place.problem_of(address.path, place.mounts())
+    if problem:
         raise DatabaseProblem(f"database {address} {problem}")
 
 
@@ -113,7 +111,7 @@ async def migrate(settings: Settings) -> None:
     """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
     from worker.db.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
 
-    _must_be_one_place(settings.database_url)
+    _must_be_safe(settings.database_url)
     async with wiring.database(settings) as database:
         problem = await database.read(schema_problem)
         if problem and not problem.endswith("run valossa-ingest migrate"):
@@ -128,7 +126,7 @@ async def move(
     if shown(source) == shown(target):
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
     for url in (source, target):
-        _must_be_one_place(url)
+        _must_be_safe(url)
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
         await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)

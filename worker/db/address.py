@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -14,21 +13,18 @@ REMEDY = (
     "sqlite:////its/whole/path)"
 )
 _SHOWN_OF_QUERY = {"host", "port", "search_path"}
-_HARMLESS = re.compile(r"(?:application_name|host|mode|port|search_path|sslmode|user)=[\w%./,-]*")
+_HARMLESS = re.compile(r"(application_name|host|mode|port|search_path|sslmode|user)=[\w%./,-]*|")
 """A field of a query that is shown; the value of any other may be a password."""
 
 _URL_OF_FILE = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)", re.IGNORECASE)
 _NO_FILE = re.compile(
-    r".*://|postgres\w*:|//.*@|.*:.*@|[^/]*@[^/]*/|(host|user|dbname)\s*=|.*\bpass\w*\s*=|.*\?.*=",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is).*://|postgres\w*:|//.*@|.*:.*@|[^/]*@[^/]*/|(host|user|dbname)\s*=|.*\bpass\w*\s*=|.*\?.*="
 )
-"""The beginning of a path that may be the mistyped address of a server. Only an absolute path after
-``sqlite:///`` is surely none.
-"""
+"""The beginning of a path that may be a mistyped server, but where it is a whole one in a URL."""
 
-_USER = re.compile(r"^([\w+.-]+://|postgres\w*:/*|sqlite[\w+]*:/*)?.*@", re.IGNORECASE | re.DOTALL)
+_USER = re.compile(r"(?is)^([\w+.-]+://|postgres\w*:/*|sqlite[\w+]*:/*)?.*@")
 _NO_PORT = re.compile(r"^(?!sqlite)([\w+.-]+://[^][/@:]*:)(?!\d*(?:/|$))[^/]*")
-"""The beginning of a URL with a password in the place of the port, since its ``@`` is missing."""
+"""A URL with a password in the place of the port, since its ``@`` is missing."""
 
 
 class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentence
@@ -55,34 +51,29 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none, and no
-    user without a password either, which may be a password in the wrong place.
+    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none, nor a
+    user without one, which may be a password in the wrong place.
     """
 
     dsn: str = field(repr=False)
 
     def __str__(self) -> str:
-        if self.lone_user is None:
-            return self.name
-        return URL.create("postgresql", **self._place).render_as_string().replace("//", "//…@", 1)
+        return _USER.sub(r"\1…@", self.name) if self.lone_user else self.name
 
     @property
     def name(self) -> str:
         """Return the same text for every way to write the address, with its user."""
-        user = make_url(self.dsn).username
-        return URL.create("postgresql", user, **self._place).render_as_string()
+        url = make_url(self.dsn)
+        query = {name: value for name, value in url.query.items() if name in _SHOWN_OF_QUERY}
+        return URL.create(
+            "postgresql", url.username, None, url.host, url.port, url.database, query
+        ).render_as_string()
 
     @property
     def lone_user(self) -> str | None:
         """Return the user of an address without a password; None if it has one, or no user."""
         url = make_url(self.dsn)
         return None if url.password or "password" in url.query else url.username or None
-
-    @property
-    def _place(self) -> dict[str, Any]:
-        url = make_url(self.dsn)
-        query = {name: value for name, value in url.query.items() if name in _SHOWN_OF_QUERY}
-        return {"host": url.host, "port": url.port, "database": url.database, "query": query}
 
 
 def address_of(url: str) -> File | Server:
@@ -104,18 +95,16 @@ def _path_in(url: str) -> str | None:
     """Return the path in an address that can only mean a file, None if it may be a server."""
     found = _URL_OF_FILE.fullmatch(url)
     path = found[1] if found else url
-    return None if _NO_FILE.match(path) and not (found and path.startswith("/")) else path
+    return path if (found and path.startswith("/")) or not _NO_FILE.match(path) else None
 
 
 def _file(path: str) -> File:
+    reason = "it holds U+0000"
     try:
         if "\0" not in path:
             return File(Path(path).expanduser().absolute())
-        reason = "it holds U+0000"
-    except RuntimeError:
-        reason = "there is no such user, or no home folder"
-    except OSError as error:
-        reason = f"the working folder: {error.strerror}"
+    except (RuntimeError, OSError) as error:  # no such user; no working folder
+        reason = getattr(error, "strerror", None) or "no such user, or no home folder"
     raise DatabaseProblem(f"database {path!r} is no path here ({reason}): write an absolute one")
 
 
@@ -142,4 +131,4 @@ def shown_url(url: str) -> str:
 
 def _field(text: str) -> str:
     name, equals, _ = text.partition("=")
-    return text if not text or _HARMLESS.fullmatch(text) else f"{name if equals else ''}{equals}…"
+    return text if _HARMLESS.fullmatch(text) else f"{name if equals else ''}{equals}…"

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
 from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
-from worker.db.schema import SCHEMA, account, metadata, videos
+from worker.db.schema import SCHEMA, account, metadata
 from worker.db.sqlite import Sqlite
 
 __all__ = [
@@ -28,6 +28,8 @@ PATIENCE_SECONDS = 5.0
 
 BAD_VALUE = (StatementError, ValueError, OverflowError)
 """The errors of a value that cannot be stored, from the driver or on the way to it (law 14)."""
+
+_VERSION = "alembic_version"
 
 T = TypeVar("T")
 
@@ -118,14 +120,13 @@ def rewrite(connection: Connection) -> None:
 
 def schema_of(connection: Connection) -> str | None:
     """Return the database's revision, None if it has no tables of this program."""
-    if "version_num" not in _columns(connection, "alembic_version"):
+    if "version_num" not in _columns(connection, _VERSION):
         return None
     found = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return None if found is None else str(found)
 
 
 def _columns(connection: Connection, name: str) -> set[str]:
-    """Return the names of a table's columns, none if there is no such table."""
     if not inspect(connection).has_table(name):
         return set()
     return {*connection.execute(select(text("*")).select_from(table(name)).limit(0)).keys()}
@@ -133,13 +134,12 @@ def _columns(connection: Connection, name: str) -> set[str]:
 
 def _foreign(connection: Connection, found: str | None) -> str | None:
     """Return the name of a table that another program has made, None if there is none."""
-    ours = {each.name: {*each.columns.keys()} for each in metadata.tables.values()}
-    ours["alembic_version"] = {"version_num"}
-    if found and not (re.fullmatch(r"\d{4}", found) and _columns(connection, videos.name)):
-        return "alembic_version"
-    for name in (videos.name,) if found else ours:
-        theirs = _columns(connection, name)
-        if theirs and len(theirs & ours[name]) * 2 < len(ours[name]):
+    if found and not (re.fullmatch(r"\d{4}", found) and _columns(connection, "videos")):
+        return _VERSION
+    tables = {each.name: {*each.columns.keys()} for each in metadata.tables.values()}
+    for name, ours in {**tables, _VERSION: {"version_num"}}.items():
+        theirs = set() if found and name != "videos" else _columns(connection, name)
+        if theirs and len(theirs & ours) * 2 < len(ours):
             return name
     return None
 

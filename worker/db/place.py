@@ -20,16 +20,12 @@ _MOUNT = re.compile(r"^(?:\S+ ){4}(\S+) .*? - (\S+)", re.MULTILINE)
 
 def mounts() -> str:
     """Return the mounts of this process as Linux lists them, "" on other systems."""
-    try:
-        return os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
-    except OSError:
-        return ""
+    listed = Path("/proc/self/mountinfo")
+    return os.fsdecode(listed.read_bytes()) if listed.exists() else ""
 
 
 def problem_of(path: Path, listed: str) -> str | None:
-    """Return why a file must not be worked on, with the way out; None if it may. ``listed`` are the
-    mounts. Raises OSError.
-    """
+    """Return why a file is not safe to work on, by the mounts ``listed``; None if it is."""
     # 1. A network, also for a file that is to be made. 2. Two names. 3. A mount of its own.
     real, kinds = Path(os.path.realpath(path)), dict[str, str]()
     for place, kind in _MOUNT.findall(listed):
@@ -37,16 +33,14 @@ def problem_of(path: Path, listed: str) -> str | None:
     kind = next((kinds[up] for up in map(str, (real, *real.parents)) if up in kinds), "")
     if _NETWORK.fullmatch(kind):
         return f"is on {kind}, which keeps no log for several programs: keep it on a local disk"
-    if not real.exists():
-        return None
-    found = real.stat()
-    if found.st_nlink > 1:
+    if real.exists() and (names := real.stat().st_nlink) > 1:
         return (
-            f"has {found.st_nlink} names (hard links), each with a log of its own, so that videos "
-            "would be bought twice: keep the name that has a -wal file beside it, if one has, and "
-            f"remove the others, which find / -xdev -samefile '{real}' shows"
+            f"has {names} names (hard links), each with a log of its own, so that videos would be "
+            "bought twice: keep the one that has a -wal file beside it, if one has, and remove the "
+            f"others, which find / -xdev -samefile '{real}' shows"
         )
-    if str(real) in kinds or (not kinds and found.st_dev != real.parent.stat().st_dev):
+    devices = {each.stat().st_dev for each in (real, real.parent) if each.exists()}
+    if str(real) in kinds or (not kinds and len(devices) > 1):
         return (
             "is mounted without its folder, so that its log stays outside and videos would be "
             f"bought twice: keep it in a folder of its own, and mount that one at {real.parent}"

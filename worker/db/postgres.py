@@ -46,9 +46,7 @@ _SETTINGS = {
     "jit": "off",
 }
 _SET = "SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SETTINGS.items())
-_MARK = "valossa_ingest.session"
-_NONE = "SELECT 0"
-"""The answer to a simple query that found no row: only that is sure through a pooler."""
+_MARK, _NO_ROW = "valossa_ingest.session", "SELECT 0"
 
 WATCH = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """Half a minute, in seconds and milliseconds. The kernel's defaults repeat unconfirmed bytes for a
@@ -263,7 +261,7 @@ class Postgres:
         try:
             # The number that a pooler gives to a connection is none of the server's.
             own = f"pg_backend_pid() = {connection.get_server_pid()}"
-            if await connection.execute(f"{_SET} WHERE {own}") == _NONE:
+            if await connection.execute(f"{_SET} WHERE {own}") == _NO_ROW:
                 await self._must_keep_sessions(connection)
                 await connection.execute(_SET)
         except BaseException:
@@ -291,13 +289,9 @@ class Postgres:
             marks = {first: secrets.token_hex(8), second: secrets.token_hex(8)}
             for each, mark in marks.items():
                 await each.execute(f"SELECT set_config('{_MARK}', '{mark}', false)")
-            for each in (first, first, second, first, second):  # an odd turn among them
-                if (
-                    await each.execute(
-                        f"SELECT 1 WHERE current_setting('{_MARK}', true) = '{marks[each]}'"
-                    )
-                    == _NONE
-                ):
+            for each in (first, first, second, first, second):  # whichever one it gives next
+                kept = f"current_setting('{_MARK}', true) = '{marks[each]}'"
+                if await each.execute(f"SELECT 1 WHERE {kept}") == _NO_ROW:
                     raise DatabaseProblem(
                         f"database {self._server}: a pooler before it gives a session to one "
                         "transaction alone: name the server itself, or a pool in session mode"
