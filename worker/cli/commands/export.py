@@ -1,6 +1,7 @@
 """``export``: videos by the shared filters, in the columns that ``import`` reads and a few more."""
 
 import argparse
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -28,6 +29,8 @@ def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
         return exits.complain([problem], exits.USAGE)
 
     def write(connection: Connection, _: datetime) -> Mapping[str, Sequence[int]]:
+        if args.bom and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8-sig")
         form = write_json_lines if args.json_lines else write_csv
         form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
         return named(connection, args)
