@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from worker.cli.argument_types import job_id, moment, port, positive, seconds
+from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -83,6 +83,8 @@ def import_(command: argparse.ArgumentParser) -> None:
         "fill our COLUMN from the file's column THEIRS; once for each column",
     )
     _add_list(command, "--set", "COLUMN=VALUE", "give every row this value; once for each column")
+    meaning = "of the files, such as cp1252 (default utf-8)"
+    add_flag("--encoding", type=encoding, default="utf-8", metavar="NAME", help=meaning)
     add_flag(
         "--rejects", metavar="FILE", help="write what could not be taken, with line and reason"
     )
@@ -154,6 +156,7 @@ def export(command: argparse.ArgumentParser) -> None:
     _filters(command)
     add_flag("--columns", metavar="A,B,…", help="these columns only, in this order (default: all)")
     add_flag("--json-lines", action="store_true", help="JSON Lines in place of CSV")
+    add_flag("--bom", action="store_true", help="begin as Excel knows UTF-8 by")
 
 
 def cancel(command: argparse.ArgumentParser) -> None:

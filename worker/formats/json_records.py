@@ -2,16 +2,50 @@
 
 import json
 import math
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from worker.formats.lines import Line, Reject, Row, is_blank, reject
+from worker.formats.lines import ADDRESS, BLANK, FormatError, Line, Reject, Row, is_blank, reject
 
 _MOST_DIGITS = 1_000
+_ARRAY = re.compile(rf'(?:("(?:[^"\\]|\\.)*+")\s*:|^)\s*\[\s*(?:\{{|("{ADDRESS.pattern}))')
 
 
 class _NoRowError(ValueError):
     """The JSON cannot become a row."""
+
+
+def must_be_lines(sample: Sequence[Line]) -> None:
+    """Raise FormatError for an array, an object that holds one, and one of several lines."""
+    text = "".join(line.text for line in sample).strip(BLANK)
+    first, whole = sample[0].text.strip(BLANK), [_json_record(line) for line in sample[1:2]]
+    goes_on = first.count("[") > first.count("]") or any(isinstance(r, Reject) for r in whole)
+    command = _unpacking(text)
+    if text.startswith("["):
+        form = "one JSON array"
+    elif (goes_on and first[-1] in "{[,") or (command and (sample[0].flaw or len(sample) == 1)):
+        form = "one JSON document"
+    else:
+        return
+    command = command or ("jq -c '.[]' FILE" if text.startswith("[") else "jq -c . FILE")
+    wanted = "and JSON Lines wants one object a line"
+    raise FormatError(f"The file is {form}, {wanted}: convert it with {command}")
+
+
+def _unpacking(text: str) -> str:
+    """Return the jq command for the array of videos in a document; empty if there is none."""
+    found = _ARRAY.search(text)
+    before = text[: found.start()].lower() if found else ""
+    if found is None or not ADDRESS.search(text, found.start()):
+        return ""
+    if '"url"' in before or ADDRESS.search(before):  # the array is a part of one video
+        return ""
+    key, address = found.groups(default="")
+    key = re.sub(r'^"([A-Za-z_][A-Za-z_0-9]*)"$', r"\1", key)
+    path = f"..|.{key}?|arrays[]" if before.count("{") > 1 else f".{key}[]"
+    return f"jq -{'r' if address else 'c'} {shlex.quote(path)} FILE"
 
 
 def json_records(lines: Iterable[Line]) -> Iterator[Row | Reject]:
@@ -37,7 +71,7 @@ def _json_record(line: Line) -> Row | Reject:
 
 def _object(text: str) -> dict[str, object]:
     value: object = json.loads(
-        text,
+        text.rstrip(BLANK + ","),
         object_pairs_hook=_unique,
         parse_int=_integer,
         parse_float=_number,

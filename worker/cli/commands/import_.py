@@ -44,10 +44,7 @@ Show = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class Import:
-    """One import in progress: its options, the counts so far, the columns seen so far.
-
-    ``unused`` maps a column of a list to the column that it may be meant for, if any.
-    """
+    """One import in progress: its options, the counts so far, the columns seen so far."""
 
     args: argparse.Namespace
     mapping: ImportMapping
@@ -58,7 +55,7 @@ class Import:
     counts: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    unused: dict[str, str | None] = field(default_factory=dict)
+    unused: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
 
 
@@ -111,11 +108,14 @@ async def import_all(
     """
     with ExitStack() as stack:
         lists = [
-            begun(name, stack.enter_context(opened(name, stop)), mapping) for name in args.files
+            begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
+            for name in args.files
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
             current = Import(args, mapping, database, rejects, person(), stop)
+            for _, reading in lists:
+                _note_columns(current, reading.columns or ())
             with _display() as show:
                 for name, reading in lists:
                     await _import_one(current, name, reading, show)
@@ -137,8 +137,6 @@ async def _import_one(current: Import, name: str, reading: Reading, show: Show) 
     Reading may block this thread for long on a pipe, so it waits until ``_bring`` allows it.
     """
     show(name, "")
-    if reading.columns is not None:
-        _note_columns(current, reading.columns)
     checked = reading.columns is not None
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
@@ -149,7 +147,8 @@ async def _import_one(current: Import, name: str, reading: Reading, show: Show) 
                 if not checked:
                     must_have_url(name, columns, current.mapping)
                 checked = True
-                _note_columns(current, columns)
+                for each in dict.fromkeys(tuple(row.values) for row in rows):
+                    _note_columns(current, each)
             admitted = admit_all(chunk, current.mapping, current.database.now())
             await writing
             show(name, _progress(current))
@@ -163,7 +162,11 @@ async def _import_one(current: Import, name: str, reading: Reading, show: Show) 
 
 def _note_columns(current: Import, columns: Sequence[str]) -> None:
     current.seen.update(columns)
-    current.unused |= current.mapping.unused(columns)
+    for name, meant in current.mapping.unused(columns).items():
+        if name not in current.unused:
+            current.unused.add(name)
+            hint = f": did you mean --map {meant}={name}?" if meant else ""
+            print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
 
 
 def _progress(current: Import) -> str:
@@ -221,10 +224,7 @@ def _kind(reason: str) -> str:
 
 
 def report(done: Import, *, as_json: bool) -> None:
-    """Print the counts, after the columns that were not used or not found."""
-    for name, meant in done.unused.items():
-        hint = f": did you mean --map {meant}={name}?" if meant else ""
-        print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
+    """Print the counts, after the columns that were not found."""
     for column, name in done.mapping.theirs.items():
         if name not in done.seen and done.rows:
             print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
