@@ -126,10 +126,8 @@ _OURS = {_plain(column): column for column in (*COLUMNS, "state", "request_id")}
 
 
 def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -> dict[str, object]:
-    """Return one row by our columns, without those that it leaves empty.
-
-    Raises RejectedError if a value has the wrong form, or if the API would not take the video at
-    ``now`` (UTC).
+    """Return one row by our columns, without those that it leaves empty. Raises RejectedError if a
+    value has the wrong form, or if the API would not take the video at ``now`` (UTC).
     """
     mapping = spelled_as(tuple(values), mapping)
     row = _filled(values, mapping)

@@ -29,7 +29,6 @@ _SEPARATOR = re.compile(r'(?i)\s*"?sep=([^"\r\n])\1*"?\s*')
 
 def read(stream: BinaryIO, encoding: str = "utf-8") -> Reading:
     """Detect the format by the first lines and read a CSV header; the rest is read lazily.
-
     The stream is read forward only, with at most a few MiB in memory. Each line is blank, in one
     ``Row`` or in one ``Reject``. Raises FormatError here, and later only what the stream raises.
     """
