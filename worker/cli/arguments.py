@@ -103,13 +103,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             "fill our COLUMN from the file's column THEIRS; once for each column",
         ),
         _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
-        _value(
-            "--encoding",
-            "NAME",
-            "of the files, such as cp1252 (utf-8)",
-            type=encoding,
-            default="utf-8",
-        ),
+        _value("--encoding", "NAME", "such as cp1252 (utf-8)", type=encoding, default="utf-8"),
         _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
         _switch(
             "--update",

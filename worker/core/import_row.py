@@ -45,9 +45,8 @@ _ABSENT = frozenset(("nan", "-nan", "null", "none", "n/a", "#n/a", "#na", "<na>"
 _ABSENT_PROSE = frozenset(("nan", "NaN", "NULL", "None", "#N/A"))
 """Those that stand for no value in a title too: as a program spells them, and a person hardly."""
 
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _MARK = "'\t"
-"""Before a text that a spreadsheet would calculate, or an import read as another, in an export."""
+"""Before a text of an export that a spreadsheet would calculate, or an import read as another."""
 
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
@@ -151,17 +150,12 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
     return row
 
 
-def lasting(column: str, value: object) -> object:
-    """Return a value that ``admit`` reads as it is."""
-    if not isinstance(value, str) or not value or column not in COLUMNS:
+def marked(column: str, value: object, formulas: tuple[str, ...] = ()) -> object:
+    """Return a value that ``admit`` reads as it is, and that begins as none of ``formulas``."""
+    if not isinstance(value, str) or not value:
         return value
-    return value if _read(column, value, None) == value else _MARK + value
-
-
-def harmless(column: str, value: object) -> object:
-    """Return a value that ``admit`` reads as it is, and that no spreadsheet calculates."""
-    value = lasting(column, value)
-    return f"{_MARK}{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    changed = column in COLUMNS and _read(column, value, None) != value
+    return _MARK + value if changed or value.startswith(formulas) else value
 
 
 def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, object]:

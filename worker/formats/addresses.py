@@ -7,8 +7,10 @@ from worker.formats.lines import ADDRESS, BLANK, Line, is_blank
 
 DELIMITERS = ",;\t|"
 _MEDIA = "(?i:mp4|m4v|mov|webm|mkv|avi|mpe?g|wmv|flv|og[gv]|mxf|3gp|ts|m3u8|mp3|wav)"
-_MORE_CELLS = re.compile(rf'[\s"|]|\.{_MEDIA}[,;]|[,;]{ADDRESS.pattern}')
-"""Found in a line that is more than one address: one ends there, or a second one begins."""
+_MORE_CELLS = re.compile(
+    rf'[\s"|]|[,;]{ADDRESS.pattern}|^[^?#]*\.{_MEDIA}[,;](?!.*/.*\.{_MEDIA}(?:[?#]|$))'
+)
+"""Found in a line that is more than one address: a second one begins, or the first one ends."""
 
 _SURE = re.compile(rf"^[^,;]*$|\.{_MEDIA}(?:[?#][^,;]*)?$")
 """Found in an address whose commas, if it has any, are its own."""

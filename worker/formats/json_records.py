@@ -103,5 +103,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _no_number(name: str) -> float:
+def _no_number(name: str) -> None:
+    if name == "NaN":  # as Python writes what is absent
+        return
     raise _NoRowError(f"{name} is no number in JSON")

@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Self
 
+from worker.core.redact import readable
+
 MOST_BYTES = 1 << 20
 MOST_TEXT = 2_000
 BLANK = " \t\r\n"
 ADDRESS = re.compile(r"(?i:https?|s3|ftps?|sftp|gs):(?:\\?/){2}")
 _SAMPLE, _OF_LINE = 100_000, 1_000  # about so many bytes, in at most a hundred lines
 _FOREIGN = re.compile(  # by the byte order mark, or by the zeros beside the first letter
-    rb"(?s)(?P<UTF_32>\xff\xfe\0\0|\0\0\xfe\xff)|(?P<UTF_16>\xff\xfe|\xfe\xff)|"
-    rb"(?P<UTF_32LE>.\0\0\0)|(?P<UTF_32BE>\0\0\0.)|(?P<UTF_16LE>.\0)|(?P<UTF_16BE>\0.)"
+    "(?s)(?P<UTF_32>\udcff\udcfe\0\0|\0\0\udcfe\udcff)|(?P<UTF_16>\udcff\udcfe|\udcfe\udcff)|"
+    "(?P<UTF_32LE>.\0\0\0)|(?P<UTF_32BE>\0\0\0.)|(?P<UTF_16LE>.\0)|(?P<UTF_16BE>\0.)"
 )
+_WORKBOOK = ("PK\3\4", "\udcd0\udccf\x11\udce0")
 
 
 class Row(NamedTuple):
@@ -60,7 +63,7 @@ class Lines:
         self._number = 0
         self._encoding = encoding
         plain = encoding == "utf-8"  # other codecs cannot show a bad byte as a surrogate
-        self._bad = "[\udc80-\udcff]" if plain else "\ufffd"
+        self._bad = "[\udc80-\udcff]" if plain else "[\ufffd\ud800-\udfff]"
         errors = "surrogateescape" if plain else "replace"
         self._stream = io.TextIOWrapper(stream, encoding, errors, newline="")
         self._ends: tuple[str, ...] = ()
@@ -99,8 +102,8 @@ class Lines:
         self._number += 1
         text = text.lstrip("\ufeff") if self._number == 1 else text
         flaw = self._flaw(text)
-        shown = text.encode(errors="surrogateescape").decode(errors="replace") if flaw else text
-        return Line(self._number, shown[: MOST_BYTES + 1], len(text), flaw)
+        shown = readable(text[: MOST_BYTES + 1]) if flaw else text
+        return Line(self._number, shown, len(text), flaw)
 
     def _flaw(self, text: str) -> str:
         if len(text) > MOST_BYTES:
@@ -116,7 +119,9 @@ class Lines:
 
 def _ends_after(first: str) -> tuple[str, ...]:
     """Return the ends of lines. CR alone is one only if the first line has it."""
-    if found := _FOREIGN.match(first[:4].encode(errors="surrogateescape")):
+    if first.startswith(_WORKBOOK):
+        raise FormatError("The file is a workbook or an archive: save the list as CSV in UTF-8")
+    if found := _FOREIGN.match(first):
         encoding = str(found.lastgroup).replace("_", "-")
         raise FormatError(
             f"The file is {encoding}, not UTF-8: import it with --encoding {encoding}, or "
