@@ -325,7 +325,8 @@ ITEM = {"url": f"{HTTP}1.mp4", "tags": ["a"]}
         ('{"videos": [' + json.dumps(ITEM) + ",\n" + json.dumps(ITEM) + "]}", "jq -c '.videos[]'"),
         (json.dumps(ITEM, indent=2) + "\n" + json.dumps(ITEM, indent=2), "jq -c . FILE"),
         (json.dumps({**ITEM, "speakers": [{"n": HTTP}]}, indent=2), "jq -c . FILE"),
-        (json.dumps({"id": 1, "link": HTTP, "pictures": [{"n": HTTP}]}, indent=1), "jq -c . FILE"),
+        (2 * f"{json.dumps({'id': 1, 'pictures': [{'n': HTTP}]}, indent=1)}\n", "jq -c . FILE"),
+        (json.dumps({"next": HTTP, "of": {"n": 1}, "v": [{"url": HTTP}]}), "jq -c '.v[]' FILE"),
     ],
 )
 def test_json_that_is_no_json_lines_names_the_command_that_makes_it_so(

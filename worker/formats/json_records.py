@@ -20,16 +20,17 @@ class _NoRowError(ValueError):
 def must_be_lines(sample: Sequence[Line]) -> None:
     """Raise FormatError for an array, an object that holds one, and one of several lines."""
     text = "".join(line.text for line in sample).strip(BLANK)
-    first, whole = sample[0].text.strip(BLANK), [_json_record(line) for line in sample[1:2]]
-    goes_on = first.count("[") > first.count("]") or any(isinstance(r, Reject) for r in whole)
-    command = _unpacking(text)
+    first, more = sample[0].text.strip(BLANK), sample[1:]
+    inside = first.count("[") > first.count("]")
+    goes_on = inside or any(isinstance(_json_record(line), Reject) for line in more[:1])
+    several = not inside and any(line.text.startswith("{") for line in more)
+    command = "" if several else _unpacking(text)
     if text.startswith("["):
-        form = "one JSON array"
-    elif (goes_on and first[-1] in "{[,") or (command and (sample[0].flaw or len(sample) == 1)):
-        form = "one JSON document"
+        form, command = "a JSON array", command or "jq -c '.[]' FILE"
+    elif (goes_on and first[-1] in "{[,") or (command and not more):
+        form, command = "a JSON document", command or "jq -c . FILE"
     else:
         return
-    command = command or ("jq -c '.[]' FILE" if text.startswith("[") else "jq -c . FILE")
     wanted = "and JSON Lines wants one object a line"
     raise FormatError(f"The file is {form}, {wanted}: convert it with {command}")
 
@@ -38,13 +39,12 @@ def _unpacking(text: str) -> str:
     """Return the jq command for the array of videos in a document; empty if there is none."""
     found = _ARRAY.search(text)
     before = text[: found.start()].lower() if found else ""
-    if found is None or not ADDRESS.search(text, found.start()):
-        return ""
-    if '"url"' in before or ADDRESS.search(before):  # the array is a part of one video
-        return ""
+    if found is None or '"url"' in before or not ADDRESS.search(text, found.start()):
+        return ""  # the array, if there is one, is a part of a video
     key, address = found.groups(default="")
     key = re.sub(r'^"([A-Za-z_][A-Za-z_0-9]*)"$', r"\1", key)
-    path = f"..|.{key}?|arrays[]" if before.count("{") > 1 else f".{key}[]"
+    deep = before.count("{") - before.count("}") > 1
+    path = f"..|.{key}?|arrays[]" if deep else f".{key}[]"
     return f"jq -{'r' if address else 'c'} {shlex.quote(path)} FILE"
 
 
