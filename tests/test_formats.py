@@ -157,6 +157,7 @@ SIGNED = f"{HTTP}1.mp4?Signature=SECRET"
         f'"{HTTP}1.mp4"\n"{HTTP}2.mp4"\n',
         f"{HTTP}1.mp4\r{HTTP}2.mp4\r",
         f" {HTTP}1.mp4 \n\t{HTTP}2.mp4\t\n",
+        f"{HTTP}1.mp4,,\n{HTTP}2.mp4;\n",
     ],
 )
 def test_a_list_of_addresses_needs_no_header(content: str) -> None:
@@ -545,7 +546,9 @@ def test_any_bytes_are_read_or_refused(opening: bytes, noise: bytes) -> None:
 def filled(line: bytes, *, header: bool) -> bool:
     """Return True if a line is not blank, and as CSV no row of nothing."""
     text = line.decode("utf-8", "replace")
-    return any(map(str.strip, text.split(","))) if header else bool(text.strip(" \t\r"))
+    broken = "\r" in text.rstrip("\r")
+    nothing = header and not broken and not any(map(str.strip, text.split(",")))
+    return bool(text.strip(" \t\r")) and not nothing
 
 
 @given(st.sampled_from([b"a,b\n", b'{"a":1}\n']), NOISE)

@@ -87,6 +87,13 @@ def test_utf_16_is_named_with_two_ways_out(cli: Cli, listed: List, encoding: str
     assert [(ONE, "Café")] * 2 == stored(cli)
 
 
+def test_a_wrong_encoding_of_a_whole_list_is_told(cli: Cli, listed: List) -> None:
+    """A list without the mark that its encoding wants is refused by its name."""
+    said = cli("import", listed("url", ONE), "--encoding", "utf-16")
+    assert (2, 1) == (said.code, len(said.err.splitlines()))
+    assert said.err.endswith("with BOM; name its own encoding with --encoding\n")
+
+
 def test_hints_come_before_the_first_row_goes_in(cli: Cli, listed: List) -> None:
     """A column that is left out is told before any reject of a row, with its known meaning."""
     first = listed("url,lang,Duration", "nonsense,fi-FI,5", f"{ONE},fi-FI,5")

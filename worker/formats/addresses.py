@@ -23,7 +23,7 @@ def is_address(text: str) -> bool:
 
 def are_addresses(sample: Sequence[Line]) -> bool:
     """Return True for lines that need no header."""
-    lines = [line.text.strip(BLANK + '"') for line in sample if not is_comment(line)]
+    lines = [line.text.strip(f'"{BLANK}{DELIMITERS}') for line in sample if not is_comment(line)]
     cells = (not re.search(f"[{DELIMITERS}]", line) or is_address(line) for line in lines)
     return any(map(is_address, lines[:1])) and all(cells) and any(map(_SURE.search, lines))
 

@@ -101,6 +101,8 @@ def begun(
     except FormatError as error:
         file = "FILE" if name == "-" else shlex.quote(name)
         raise FormatError(f"{name}: {str(error).replace(' FILE', f' {file}', 1)}") from error
+    except UnicodeError as error:
+        raise FormatError(f"{name}: {error}; name its own encoding with --encoding") from error
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
     if reading.columns is not None:
