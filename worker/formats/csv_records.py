@@ -41,16 +41,7 @@ def header_of(record: _Record, delimiter: str) -> list[str]:
             "save the list as CSV in UTF-8, with the column names in the first line"
         )
     names = [cell.strip() for cell in record.cells]
-    if addresses := list(filter(ADDRESS.match, names)):
-        shown = delimiter.join(names).replace(addresses[0], without_query(addresses[0]))
-        numbered = [f"column{place}" for place in range(1, 1 + len(names))]
-        numbered[names.index(addresses[0])] = "url"
-        header = delimiter.join(numbered).replace("\t", "\\t")
-        raise FormatError(
-            f"There is no header. Put one in with sed -i '1i {header}' FILE, with media_id, title "
-            "and so on for the other columns (with url alone, if each line is one address). "
-            f"The first line is {shown[:200]!r}"
-        )
+    _must_name(names, delimiter)
     repeated = [repr(name[:50]) for name, count in Counter(names).items() if name and count > 1]
     if repeated:
         raise FormatError(
@@ -60,6 +51,19 @@ def header_of(record: _Record, delimiter: str) -> list[str]:
     if not any(names):
         raise FormatError("The CSV header names no column: put the column names in the first line")
     return names
+
+
+def _must_name(cells: Sequence[str], delimiter: str) -> None:
+    addresses = [cell for cell in cells if ADDRESS.match(cell)]
+    if addresses:
+        names = ["url" if cell is addresses[0] else f"column{n}" for n, cell in enumerate(cells, 1)]
+        header = delimiter.join(names).replace("\t", "\\t")
+        first = delimiter.join(without_query(c) if c in addresses else c for c in cells)
+        raise FormatError(
+            f"There is no header. Put one in with sed -i '1i {header}' FILE, with media_id, title "
+            "and so on for the other columns (with url alone, if each line is one address). "
+            f"The first line is {first[:200]!r}"
+        )
 
 
 def csv_records(
