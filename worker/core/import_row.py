@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 
@@ -70,12 +70,14 @@ class ImportMapping:
         fixed: Our column -> one value for all rows.
         margin: How long a signed link must still live.
         partial: A row may have no url if it has a media_id, or the request_id of a video.
+        spelled: Our column -> its other spelling in the file, for those not in ``theirs``.
     """
 
     theirs: Mapping[str, str]
     fixed: Mapping[str, str]
     margin: timedelta
     partial: bool = False
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
@@ -84,7 +86,7 @@ class ImportMapping:
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
-        return self.theirs.get(column, column)
+        return self.theirs.get(column) or self.spelled.get(column, column)
 
     def named(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return our columns that this file or ``--set`` fills."""
@@ -97,7 +99,7 @@ class ImportMapping:
         there = tuple(present)
         spelled = spelled_as(there, self)
         used = {spelled.source(c) for c in (*COLUMNS, *EXPORT_ONLY) if c not in self.fixed}
-        filled = {*spelled.theirs, *self.fixed, *there, None}
+        filled = {*spelled.spelled, *self.theirs, *self.fixed, *there, None}
         meant = {name: _ALIASES.get(_plain(name)) for name in there if name not in used}
         return {name: None if column in filled else column for name, column in meant.items()}
 
@@ -112,7 +114,7 @@ def spelled_as(present: tuple[str, ...], mapping: ImportMapping) -> ImportMappin
         if (column := _OURS.get(_plain(name))) and plain[_plain(name)] == 1
         if name not in mapping.theirs.values()
     }
-    return replace(mapping, theirs={**spelled, **mapping.theirs})
+    return replace(mapping, spelled=spelled)
 
 
 def _plain(name: str) -> str:
