@@ -173,7 +173,7 @@ def test_what_is_exported_is_read_back(
     assert [{n: v for n, v in row.items() if v not in {None, ""}} for row in filled] == found
 
 
-EXPORTED = "media_id: '123456789012345000' is not there, but the row is from an export, so it may be bought"
+EXPORTED = "media_id: '123456789012345000' is not there, but the row is from an export"
 
 
 @pytest.mark.parametrize("flags", [(), ("--update",)])
