@@ -687,3 +687,13 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)
+
+
+def test_why_groups_what_differs_in_the_row_alone(cli: Cli) -> None:
+    """Failures that differ in a row's own file name, a request id and a time are one group."""
+    cli("migrate")
+    for n, name in enumerate("abcdef"):
+        error = f"HTTP 400: no {name}{name}.mp4 (request req_{name}x, 2026-01-0{n + 1})"
+        url = f"https://v.example/{name}{name}.mp4"
+        cli.insert(url=url, state="failed", http_status=400, error=error)
+    assert [("6", "failed")] == [tuple(row[:2]) for row in cli("why").rows()[1:]]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from worker.cli import exits, output
 from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
-from worker.core.model import State
+from worker.core.model import REQUEST_COLUMNS, State
 from worker.settings_sources import Loaded
 from worker.store import search
 
@@ -37,14 +37,16 @@ def _groups(connection: Connection, _: datetime) -> list[Group]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
     wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT))
     groups: dict[tuple[str, str], Group] = {}
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[Group] = Counter()
     for row in search.every(connection, wanted):
         state, error = State(row["state"]), row["error"] or ""
-        group = (state, kind(error))
+        own = [row[name] for name in (*REQUEST_COLUMNS, "request_id", "job_id")]
+        kinds = [(state, kind(error, own)), (state, kind(error))]
+        new = (state, error, row["id"], remedy(state, row["http_status"], error))
+        group = next((groups[each] for each in kinds if each in groups), new)
+        groups.update((each, group) for each in kinds)
         counts[group] += 1
-        if group not in groups:
-            groups[group] = (state, error, row["id"], remedy(state, row["http_status"], error))
-    return [(number, *groups[group]) for group, number in counts.most_common()]
+    return [(number, *group) for group, number in counts.most_common()]
 
 
 def _print(videos: object, state: object, reason: object, example: object, helps: object) -> None:
