@@ -132,7 +132,7 @@ def expected_of(status: int) -> type[Outcome]:
     """Return the outcome table's line for a status with the documented error body."""
     by_status = {
         **dict.fromkeys((401, 402, 403), AccountRefused),
-        **dict.fromkeys((404, 405, 407, 421, 426), WrongAddress),
+        **dict.fromkeys((404, 405, 407, 410, 421, 426), WrongAddress),
         **dict.fromkeys((303, 408, 409), InDoubt),
         **dict.fromkeys((425, 429), Throttled),
         **dict.fromkeys((500, 503), TryLater),
@@ -327,8 +327,8 @@ CLEAR: dict[str, tuple[Script, Outcome]] = {
         AccountRefused("HTTP 401, empty body", 401),
     ),
     "a redirect to nowhere": (
-        saying(answer(b"", "302 Found", Location="http://[::bad")),
-        WrongAddress("HTTP 302, empty body", 302),
+        saying(answer(b"", "302 Found", Location="http://[::bad?x")),
+        WrongAddress("HTTP 302, empty body; it points to http://[::bad", 302),
     ),
     "429 with seconds": (
         saying(answer(b"slow", "429 Slow", Retry_After="2.5")),
@@ -977,7 +977,10 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
             answer(b"no such key: demo-key", "401 No"),
             Unlisted(reason="HTTP 401: no such key: [key]", lasting=True),
         ),
-        (answer(b"{}", "302 Found", Location="/"), Unlisted(reason="HTTP 302: {}", lasting=True)),
+        (
+            answer(b"{}", "302 Found", Location="/?x"),
+            Unlisted(reason="HTTP 302: {}; it points to /", lasting=True),
+        ),
         (answer(b"no", "404 No"), Unlisted(reason="HTTP 404: no", lasting=True)),
         (
             answer(b"slow", "429 No", Retry_After="9"),

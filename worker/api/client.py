@@ -166,6 +166,7 @@ class Api:
             received_at=self._now(),
             retry_after=exchange.head.headers.get(hdrs.RETRY_AFTER),
             date=exchange.head.headers.get(hdrs.DATE),
+            location=exchange.head.headers.get(hdrs.LOCATION),
         )
 
 

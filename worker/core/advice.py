@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote
 
 from worker.core.model import State
@@ -60,6 +61,11 @@ def kind(message: str, own: Iterable[object] = ()) -> str:
     texts = {part for value in own if isinstance(value, str) for part in (value, *_parts(value))}
     for value in sorted(filter(message.__contains__, texts - {""}), key=len, reverse=True):
         message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", message)
+    return _blanked(message)
+
+
+@lru_cache(maxsize=1024)
+def _blanked(message: str) -> str:
     return _DIFFERS.sub("…", message if '{"' in message else _QUOTED.sub("…", message))
 
 
