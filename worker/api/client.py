@@ -21,7 +21,7 @@ from worker.api.transport import Exchange, Transport, WithheldError
 from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify
 from worker.core.job_list import Listing, Unlisted, listing
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
-from worker.core.redact import blank, clean
+from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json
 
 BODY_LIMIT = 64 * 1024
@@ -77,7 +77,7 @@ class Api:
         outcome = classify(await self._exchange(body, may_send))
         if isinstance(outcome, Accepted):
             return Accepted(clean(blank(outcome.job_id, self._key)), outcome.status)
-        return replace(outcome, message=clean(blank(outcome.message, self._key)))
+        return replace(outcome, message=presentable(outcome.message, self._key))
 
     async def list_jobs(self) -> Listing | Unlisted:
         """GET this key's jobs (worker/api/README.md, section 6), or return why there is no list.
@@ -89,7 +89,7 @@ class Api:
         except _FAILURES as error:
             harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
             reason = _described(error) if harmless else type(error).__name__
-            return Unlisted(reason=clean(blank(reason, self._key)))
+            return Unlisted(reason=presentable(reason, self._key))
         answer = self._answer(exchange)
         if answer.status != HTTPStatus.OK:
             return self._unlisted(answer)
@@ -118,9 +118,7 @@ class Api:
         outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
         later = outcome if isinstance(outcome, Throttled | TryLater) else None
         return Unlisted(
-            reason=clean(blank(outcome.message or f"HTTP {answer.status}", self._key))[
-                :ERROR_LIMIT
-            ],
+            reason=presentable(outcome.message or f"HTTP {answer.status}", self._key)[:ERROR_LIMIT],
             lasting=later is None and not isinstance(outcome, InDoubt),
             retry_after=later.retry_after if later else None,
         )

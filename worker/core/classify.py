@@ -178,7 +178,7 @@ def _seconds(answer: Answer) -> float | None:
 
 
 def _as_wait(number: float, *clocks: float) -> float:
-    """Return seconds; a number near now, in any unit since 1970 but not before 2001, is a moment."""
+    """Return the number as seconds; one near now counts from 1970, in any unit: a moment."""
     for unit, now in product(_SINCE_1970, clocks):
         if max(1e9, now - _PAST_SECONDS) <= number / unit <= now + _AHEAD_SECONDS:
             return max(0.0, number / unit - now)

@@ -8,7 +8,6 @@ from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.redact import without_secrets
 from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
@@ -37,7 +36,7 @@ class Reporter:
             seconds=round(seconds, 3),
             request_id=claim.request_id,
             job_id=outcome.job_id if isinstance(outcome, Accepted) else None,
-            message=_loggable(outcome.message, claim),
+            message=outcome.message,
         )
 
     def settled(self, settlement: Settlement) -> None:
@@ -110,13 +109,3 @@ class Reporter:
         if problem is None and not self._database_works:
             self.log.warning(Event.DATABASE_WORKS)
         self._database_works = problem is None
-
-
-def _loggable(message: str | None, claim: Claim) -> str | None:
-    """Return the message without the query strings of this row's links."""
-    if message is None:
-        return None
-    video = claim.video
-    for link in filter(None, (video.url, video.transcript_url, video.callback_url)):
-        message = without_secrets(message, link)
-    return message
