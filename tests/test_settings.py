@@ -390,6 +390,19 @@ def test_a_survey_goes_on_with_what_is_right() -> None:
 # The key
 
 
+BOM = "begins with a byte order mark (BOM): save it as UTF-8 without one"
+NO_SUCH = "holds a character that no key has"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["demo-key", "a8Sd7Fk3==", "key", "k:e=y", "a.b_c~d/e+f", "0", "monkey", "my-key-==", "export"],
+)
+def test_a_bare_key_is_a_key(key: str) -> None:
+    """A key that stands alone in a line is taken, whatever signs of ASCII it holds."""
+    assert key == read_key({"VALOSSA_API_KEY": key}).value
+
+
 def key_file(folder: Path, content: bytes) -> str:
     """Write a file for VALOSSA_API_KEY_FILE and return its path."""
     file = folder / "key"
@@ -433,8 +446,50 @@ def test_no_key_says_how_to_give_one() -> None:
         (" \n", "VALOSSA_API_KEY is empty: put the API key in it"),
         (f"{SECRET} x", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
         (f"{SECRET}\nmore", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
-        (f"{SECRET}\x1b[2J", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
-        (f"{SECRET}\udcff", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (
+            f"{SECRET[:4]}\u00a0{SECRET[4:]}",
+            "VALOSSA_API_KEY holds more than a key: one line, no spaces",
+        ),
+        (f"{SECRET}\u2028more", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (f"{SECRET}\x1b[2J", f"VALOSSA_API_KEY {NO_SUCH} (U+001B): copy the key anew"),
+        (f"{SECRET}\udcff", f"VALOSSA_API_KEY {NO_SUCH} (U+DCFF): copy the key anew"),
+        (
+            f"{SECRET[:4]}\u200b{SECRET[4:]}",
+            f"VALOSSA_API_KEY {NO_SUCH} (U+200B): copy the key anew",
+        ),
+        (f"\ufeff{SECRET}", f"VALOSSA_API_KEY {BOM}"),
+        *(
+            (f"{before}{SECRET}{after}", "VALOSSA_API_KEY has quotes around the key: take them off")
+            for before, after in (
+                '""',
+                "''",
+                "``",
+                "\u201c\u201d",
+                "\u2018\u2019",
+                "\xab\xbb",
+                ('"', ""),
+                ("", "'"),
+            )
+        ),
+        *(
+            (f"{before}{SECRET}", "VALOSSA_API_KEY holds a name as well: write the key alone")
+            for before in (
+                "api_key=",
+                "api_key = ",
+                "api_key: ",
+                "API-KEY:",
+                "apiKey=",
+                "key=",
+                'api_key="',
+                "VALOSSA_API_KEY=",
+                "export VALOSSA_API_KEY=",
+                "set VALOSSA_API_KEY=",
+                "Bearer ",
+                '{"api_key": "',
+                "X-API-Key: ",
+                "?api_key=",
+            )
+        ),
     ],
 )
 def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
@@ -450,11 +505,19 @@ def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
         (b"", "the file {file} (VALOSSA_API_KEY_FILE) is empty: put the API key in it"),
         (
             b"\xff\xfe",
-            f"VALOSSA_API_KEY_FILE={{file}} cannot be read: it is not text: {ANOTHER_FILE}",
+            f"VALOSSA_API_KEY_FILE={{file}} cannot be read: it is not UTF-8 text: {ANOTHER_FILE}",
         ),
         (
             b"key=" + SECRET.encode() + b"\nother=1\n",
-            "the file {file} (VALOSSA_API_KEY_FILE) holds more than a key: one line, no spaces",
+            "the file {file} (VALOSSA_API_KEY_FILE) holds a name as well: write the key alone",
+        ),
+        (
+            b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n",
+            f"the file {{file}} (VALOSSA_API_KEY_FILE) {BOM}",
+        ),
+        (
+            f'"{SECRET}"\n'.encode(),
+            "the file {file} (VALOSSA_API_KEY_FILE) has quotes around the key: take them off",
         ),
     ],
 )

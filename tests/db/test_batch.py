@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import BigInteger, Connection, Text, select
+from sqlalchemy import BigInteger, Connection, Text, column, select
 from sqlalchemy.exc import StatementError
 
 from tests.conftest import START
@@ -12,7 +12,7 @@ from worker.db.database import Database
 from worker.db.schema import as_text
 from worker.db.statements import Prepared
 
-_given = batch.rows("given", first=Text(), second=BigInteger())
+_given = batch.rows("given", column("first", Text), column("second", BigInteger))
 BACK = Prepared(select(_given.c.place, _given.c.first, _given.c.second))
 
 

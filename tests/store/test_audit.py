@@ -13,6 +13,7 @@ from worker.core.model import State
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import audit
+from worker.store.bulk import BATCH
 
 NOW = later(START, 60)
 MADE = "0123456789abcdef0123456789abcdef"
@@ -66,9 +67,9 @@ async def test_a_video_comes_once(database: Database) -> None:
 
 async def test_a_long_list_is_asked_for_in_parts(database: Database) -> None:
     """A list of thousands of jobs is read below SQLite's limit of parameters, and whole."""
-    count = 2 * audit.BATCH + 1
+    count = 2 * BATCH + 1
     names = [f"n-{number:05}" for number in range(count)]
-    for place in (0, audit.BATCH - 1, audit.BATCH, -1):
+    for place in (0, BATCH - 1, BATCH, -1):
         await add(database, "u", request_id=names[place])
     assert [1, 2, 3, 4] == await numbers(database, listing(identifiers=tuple(names)))
 

@@ -10,6 +10,7 @@ from worker.core.model import State
 from worker.db.database import Database
 from worker.db.schema import Moment, history
 from worker.store import statistics
+from worker.store.bulk import BATCH
 from worker.store.statistics import Overview
 
 NOW = START
@@ -113,11 +114,11 @@ async def test_doubles_of_many_videos_add_up(database: Database) -> None:
     always = {"at": NOW, "who": "w"}
     rows = [
         {**always, "video_id": number, "attempt": attempt, "fact": fact, "job_id": job_id}
-        for number in range(statistics.BATCH + 3)
+        for number in range(BATCH + 3)
         for attempt, fact, job_id in [(1, "in_doubt", None), (2, "accepted", f"j{number}")]
     ]
     await database.write(lambda c: c.execute(insert(history), rows), "test")
-    assert statistics.BATCH + 3 == (await overview(database)).possibly_twice
+    assert BATCH + 3 == (await overview(database)).possibly_twice
 
 
 async def test_today_is_counted_by_what_happened(database: Database) -> None:

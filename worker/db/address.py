@@ -73,8 +73,7 @@ def _server(parsed: URL, shown: str) -> Server:
     """Return the server, in an address that the driver reads as we do. Raises DatabaseProblem."""
     if "@" in (parsed.host or ""):
         raise DatabaseProblem(f"database_url {shown!r}: an @ in a password is written %40")
-    named = parsed.query.get("port", ())
-    ports = [named] if isinstance(named, str) else [*named]
+    ports = [*parsed.normalized_query.get("port", ())]
     ports += [] if parsed.port is None else [str(parsed.port)]
     if not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}")
@@ -86,8 +85,6 @@ def shown_url(url: str) -> str:
     if _FILE.match(url):
         return url
     without_user = re.sub(r"(:/*).*@", r"\1…@", url)
-    return re.sub(r"(\w+)=([^&\s]*)", _field, without_user)
-
-
-def _field(found: re.Match[str]) -> str:
-    return found[0] if found[1] in _HARMLESS else f"{found[1]}=…"
+    return re.sub(
+        r"(\w+)=([^&\s]*)", lambda f: f[0] if f[1] in _HARMLESS else f"{f[1]}=…", without_user
+    )

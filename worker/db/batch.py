@@ -1,25 +1,15 @@
-"""Hand many rows to a statement as one parameter.
-
-The two databases unpack it in different words, which stand here side by side. Knows no table.
-"""
+"""Hand many rows to a statement as one parameter, unpacked in the words of either database."""
 
 import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Subquery,
-    Text,
-    TextClause,
-    bindparam,
-    column,
-    text,
-)
+from sqlalchemy import Subquery, Text, TextClause, bindparam, column, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.sql.elements import NamedColumn
 
 from worker.db.schema import as_text
 
@@ -27,9 +17,7 @@ _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def encoded(rows: Iterable[object]) -> str:
-    """Return rows as the parameter that ``rows`` unpacks. Text stays as it is, so that the database
-    refuses what it cannot store.
-    """
+    """Return rows as the parameter that ``rows`` unpacks; the database itself refuses bad text."""
     return _ENCODER.encode(list(rows))
 
 
@@ -42,13 +30,13 @@ def _moment(value: object) -> str:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=_moment)
 
 
-def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
-    """Return the rows of ``encoded`` as a table: their ``place`` from 0, and columns so named."""
-    fields = list(enumerate(types.items()))
-    in_sqlite = (f"json_extract(value, '$[{n}]') AS {name}" for n, (name, _) in fields)
+def rows(parameter: str, *columns: NamedColumn[Any]) -> Subquery:
+    """Return the rows of ``encoded`` as a table: their ``place`` from 0, and columns like these."""
+    fields = list(enumerate(columns))
+    in_sqlite = (f"json_extract(value, '$[{n}]') AS {each.name}" for n, each in fields)
     in_postgresql = (
-        f"CAST(value ->> {n} AS {type_.compile(_POSTGRESQL)}) AS {name}"
-        for n, (name, type_) in fields
+        f"CAST(value ->> {n} AS {each.type.compile(_POSTGRESQL)}) AS {each.name}"
+        for n, each in fields
     )
     bound = bindparam(parameter, type_=Text)
     to_sqlite = f"SELECT key AS place, {', '.join(in_sqlite)} FROM json_each(:{parameter})"  # noqa: S608
@@ -58,13 +46,11 @@ def rows(parameter: str, **types: TypeEngine[Any]) -> Subquery:
         "WITH ORDINALITY AS each (value, place)"
     ).bindparams(bound)
     both = _Unpacking(to_sqlite, to_postgresql).bindparams(bound)
-    shown = (column(name, type_) for name, type_ in types.items())
+    shown = (column(each.name, each.type) for each in columns)
     return both.columns(column("place"), *shown).subquery(parameter)
 
 
 class _Unpacking(TextClause):
-    """A query of a parameter's elements, in the words of either database."""
-
     inherit_cache = True
 
     def __init__(self, to_sqlite: str, to_postgresql: TextClause) -> None:

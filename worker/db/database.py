@@ -1,10 +1,8 @@
-"""Run transactions on the database of one queue, in either engine; read the schema's number.
-
-Knows no verb of the queue.
-"""
+"""Run transactions on the database of one queue, in either engine; read the schema's number."""
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, inspect, text, update
@@ -38,19 +36,15 @@ class Engine(Protocol):
 
     def now(self) -> datetime:
         """Return the time of the queue (UTC)."""
-        ...
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
         """Return ``work``'s result, committed to disk; ``role`` is "write" or "read"."""
-        ...
 
     def version(self) -> int:
         """Return a number that changes when there may be something new."""
-        ...
 
     async def close(self) -> None:
         """Close all connections."""
-        ...
 
 
 class Database:
@@ -69,7 +63,8 @@ class Database:
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.address = address_of(url)
-        self._engine = _engine(self.address, dice, now, waiting, patience_seconds)
+        engine = _engine(self.address, dice)
+        self._engine = engine(now=now, waiting=waiting, patience_seconds=patience_seconds)
         self.now = self._engine.now
 
     async def __aenter__(self) -> Self:
@@ -80,9 +75,7 @@ class Database:
 
     @property
     def runs_in_thread(self) -> bool:
-        """Return True if transactions run in a thread, so that a blocked event loop holds no other
-        program up.
-        """
+        """Return True if transactions run in a thread, so a blocked event loop holds none up."""
         return isinstance(self.address, File)
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
@@ -104,17 +97,9 @@ class Database:
         await self._engine.close()
 
 
-def _engine(
-    address: File | Server,
-    dice: Callable[[], float],
-    now: Callable[[], datetime],
-    waiting: Callable[[str], None],
-    patience_seconds: float,
-) -> Engine:
+def _engine(address: File | Server, dice: Callable[[], float]) -> Callable[..., Engine]:
     if isinstance(address, File):
-        return Sqlite(
-            address, dice=dice, now=now, waiting=waiting, patience_seconds=patience_seconds
-        )
+        return partial(Sqlite, address, dice=dice)
     try:
         from worker.db.postgres import Postgres  # noqa: PLC0415 - an extra, and slow to load
     except ModuleNotFoundError as error:
@@ -122,7 +107,7 @@ def _engine(
             f"database {address}: {error.name} is not installed: pip install "
             "'valossa-ingest[postgres]'"
         ) from None
-    return Postgres(address, now=now, waiting=waiting, patience_seconds=patience_seconds)
+    return partial(Postgres, address)
 
 
 def rewrite(connection: Connection) -> None:

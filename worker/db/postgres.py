@@ -1,7 +1,4 @@
-"""Keep a queue in a PostgreSQL database: its connections, its lock and its time.
-
-Knows no verb of the queue. Needs asyncpg, which the extra ``[postgres]`` brings.
-"""
+"""Keep a queue in a PostgreSQL database, by asyncpg: its connections, its lock and its time."""
 
 import asyncio
 import secrets
@@ -48,12 +45,7 @@ SESSION = {
     "jit": "off",
 }
 
-WATCH = {
-    "TCP_KEEPIDLE": 10,
-    "TCP_KEEPINTVL": 5,
-    "TCP_KEEPCNT": 4,
-    "TCP_USER_TIMEOUT": 30_000,
-}
+WATCH = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """Half a minute, in seconds and milliseconds. The kernel's defaults repeat unconfirmed bytes for a
 quarter of an hour, and wait for an answer without an end.
 """
@@ -88,12 +80,7 @@ _TIME = text("SELECT clock_timestamp()")
 
 
 class _UnsureError(Exception):
-    """The connection broke while a transaction was being committed."""
-
-    def __init__(self, result: object, cause: Exception) -> None:
-        super().__init__()
-        self.result = result
-        self.cause = cause
+    """The connection broke in a commit. Its arguments: the transaction's result and the error."""
 
 
 class Postgres:
@@ -128,18 +115,14 @@ class Postgres:
         return self._here() + self._ahead
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        """Return ``work``'s result, committed to disk; ``role`` is "write" or "read". Runs to its
-        end, even if the caller is cancelled.
-        """
+        """Return ``work``'s committed result. Runs to its end, even if the caller is cancelled."""
         task = asyncio.create_task(self._transaction(role, work, purpose))
         self._running.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
     def version(self) -> int:
-        """Return a number that changes with each notification of new work, and every NET_SECONDS,
-        since not every change is notified and a notification may be lost.
-        """
+        """Return a number that changes with each notification of new work and each NET_SECONDS."""
         return self._listener.heard()
 
     async def close(self) -> None:
@@ -168,8 +151,9 @@ class Postgres:
                 return await connection.run_sync(self._write, work, purpose)
             except _UnsureError as unsure:
                 await self._drop(role)
-                await self._learn(unsure, purpose)
-                return cast("T", unsure.result)
+                result, cause = unsure.args
+                await self._learn(cause, purpose)
+                return cast("T", result)
             except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
                 problem = explained(error, self._server)
                 if isinstance(problem, DatabaseProblem):
@@ -208,10 +192,8 @@ class Postgres:
         self._number += 1
         connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
-    async def _learn(self, unsure: _UnsureError, purpose: str) -> None:
-        """Wait until the fate of the commit is known. Raises Unreachable if it was not done, or if
-        the database is closed first.
-        """
+    async def _learn(self, cause: Exception, purpose: str) -> None:
+        """Wait for a commit's fate. Raises Unreachable if it was not done, or after ``close``."""
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
@@ -220,12 +202,12 @@ class Postgres:
                     raise Unreachable(
                         f"database {self._server}: the connection broke in a commit, and nobody "
                         "could learn whether it was done"
-                    ) from unsure.cause
+                    ) from cause
                 await sleep_or_event(self._closed, AGAIN_SECONDS)
         finally:
             late.cancel()
         if not done:
-            raise explained(unsure.cause, self._server) from unsure.cause
+            raise explained(cause, self._server) from cause
 
     async def _committed(self) -> bool | None:
         """Return True if the last transaction was committed, None if the server does not answer.

@@ -54,9 +54,7 @@ class Listener:
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def _keep(self, connection: asyncpg.Connection) -> None:
-        """Listen until the connection is lost. Raises asyncpg's error where it is refused, as by a
-        standby.
-        """
+        """Listen until the connection is lost. Raises asyncpg's error if a standby refuses."""
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
         await connection.add_listener(CHANNEL, self._receive)

@@ -59,27 +59,20 @@ class Moment(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the type in the database."""
-        if dialect.name == "postgresql":
-            return dialect.type_descriptor(TIMESTAMP(timezone=True))
-        return dialect.type_descriptor(Text())
+        has_type = dialect.name == "postgresql"
+        return dialect.type_descriptor(TIMESTAMP(timezone=True) if has_type else Text())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
         """Return an aware datetime as the database stores it."""
         return value if value is None or dialect.name == "postgresql" else as_text(value)
 
-    def process_result_value(
-        self,
-        value: str | datetime | None,
-        dialect: Dialect,  # noqa: ARG002
-    ) -> datetime | None:
+    def process_result_value(self, value: str | datetime | None, _: Dialect) -> datetime | None:
         """Return the database's value as an aware datetime."""
         return as_moment(value) if isinstance(value, str) else value
 
 
 class Bound(Moment):
-    """A moment to compare others with. In text 12:00:00 sorts before 12:00:00.000000, so SQLite
-    gets the shortest form.
-    """
+    """A moment to compare with: the shortest text, as 12:00:00 sorts before 12:00:00.000000."""
 
     cache_ok = True
 
@@ -101,14 +94,9 @@ class DialectSQL(ColumnElement[object]):
         self.postgresql = postgresql
 
 
-@compiles(DialectSQL, "sqlite")
-def _in_sqlite(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return sql.sqlite
-
-
-@compiles(DialectSQL, "postgresql")
-def _in_postgresql(sql: DialectSQL, _: SQLCompiler, **__: object) -> str:
-    return sql.postgresql
+@compiles(DialectSQL)
+def _in_its_dialect(sql: DialectSQL, compiler: SQLCompiler, **_: object) -> str:
+    return sql.sqlite if compiler.dialect.name == "sqlite" else sql.postgresql
 
 
 _ISO = (
@@ -145,8 +133,7 @@ def _readable_moment(column: str, more: str = "") -> CheckConstraint:
 _NOW = DialectSQL(sqlite="(datetime('now'))", postgresql="clock_timestamp()")
 
 RANDOM = DialectSQL(
-    sqlite="(lower(hex(randomblob(16))))",
-    postgresql="replace(gen_random_uuid()::text, '-', '')",
+    sqlite="(lower(hex(randomblob(16))))", postgresql="replace(gen_random_uuid()::text, '-', '')"
 )
 """32 hex digits, different for each row."""
 
@@ -160,15 +147,10 @@ videos = Table(
     metadata,
     Column("id", _Big, Identity(), primary_key=True),
     Column("url", Text, nullable=False),
-    Column("media_id", Text),
-    Column("title", Text),
-    Column("description", Text),
-    Column("language", Text),
+    *(Column(name, Text) for name in ("media_id", "title", "description", "language")),
     Column("transcript_url", Text),
     Column("face_min_relative_height", _Number),
-    Column("face_gallery_id", Text),
-    Column("email_group", Text),
-    Column("callback_url", Text),
+    *(Column(name, Text) for name in ("face_gallery_id", "email_group", "callback_url")),
     Column("priority", _Big, nullable=False, server_default=text("0")),
     Column("due_at", Moment, nullable=False, server_default=_NOW),
     Column("state", Text, nullable=False, server_default=text("'pending'")),
@@ -203,10 +185,7 @@ videos = Table(
     CheckConstraint("state <> 'pending' OR job_id IS NULL", name="a_job_is_never_pending"),
     CheckConstraint("may_buy_twice IN (0, 1)", name="may_buy_twice_is_yes_or_no"),
     _readable_moment("due_at", more=_ISO),
-    _readable_moment("lease_until"),
-    _readable_moment("created_at"),
-    _readable_moment("updated_at"),
-    _readable_moment("submitted_at"),
+    *map(_readable_moment, ("lease_until", "created_at", "updated_at", "submitted_at")),
     sqlite_strict=True,
     sqlite_autoincrement=True,  # history outlives a deleted row, so its id must not come back
 )
@@ -215,37 +194,29 @@ videos = Table(
 def _partial(
     name: str, where: ColumnElement[bool], *columns: ColumnElement[object], **options: object
 ) -> None:
-    """Add an index of the rows that satisfy ``where``."""
     Index(name, *columns, sqlite_where=where, postgresql_where=where, **options)  # type: ignore[arg-type]
 
 
-_pending = videos.c.state == text("'pending'")
+is_pending, is_submitting, is_in_doubt = (
+    videos.c.state == text(f"'{state}'") for state in ("pending", "submitting", "in_doubt")
+)
+"""Conditions with literals, so that the partial indexes serve them."""
 
+# The last column is always the same, but with it the index alone gives the count.
 _partial(
-    "videos_due",
-    _pending,
-    desc(videos.c.priority),
-    videos.c.due_at,
-    videos.c.id,
-    videos.c.state,  # always the same, but with it the index alone gives the count
+    "videos_due", is_pending, desc(videos.c.priority), videos.c.due_at, videos.c.id, videos.c.state
 )
-_partial("videos_leases", videos.c.state == text("'submitting'"), videos.c.lease_until)
-_partial("videos_doubts", videos.c.state == text("'in_doubt'"), videos.c.updated_at)
-_partial("videos_look_ups", _pending & (videos.c.http_status == text("500")), videos.c.updated_at)
-_partial(
-    "videos_closed",
-    or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'")),
-    videos.c.state,
-)
+_partial("videos_leases", is_submitting, videos.c.lease_until)
+_partial("videos_doubts", is_in_doubt, videos.c.updated_at)
+_partial("videos_look_ups", is_pending & (videos.c.http_status == text("500")), videos.c.updated_at)
+_closed = or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'"))
+_partial("videos_closed", _closed, videos.c.state)
 
 # PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
 Index("videos_url", videos.c.url, postgresql_using="hash")
 _partial(
-    "videos_media_id",
-    videos.c.media_id.is_not(None),
-    videos.c.media_id,
-    postgresql_using="hash",
+    "videos_media_id", videos.c.media_id.is_not(None), videos.c.media_id, postgresql_using="hash"
 )
 _partial(
     "videos_unsigned_url",
@@ -273,19 +244,11 @@ history = Table(
 
 Index("history_of_video", history.c.video_id, history.c.attempt)
 _partial(
-    "history_doubts",
-    history.c.fact == text("'in_doubt'"),
-    history.c.video_id,
-    history.c.attempt,
+    "history_doubts", history.c.fact == text("'in_doubt'"), history.c.video_id, history.c.attempt
 )
 _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
-_partial(
-    "history_others",
-    history.c.job_id.is_(None),
-    history.c.at,
-    history.c.fact,
-    history.c.job_id,  # always NULL, as above
-)
+_no_job = history.c.job_id.is_(None)  # and the last column always NULL, as above
+_partial("history_others", _no_job, history.c.at, history.c.fact, history.c.job_id)
 
 account = Table(
     "account",

@@ -1,7 +1,4 @@
-"""Keep a queue in an SQLite file: its connections, its lock and the meaning of its errors.
-
-Knows no verb of the queue.
-"""
+"""Keep a queue in an SQLite file: its connections, its lock and the meaning of its errors."""
 
 import asyncio
 import sqlite3
@@ -21,10 +18,7 @@ from worker.db.address import DatabaseProblem, File
 
 T = TypeVar("T")
 
-_BEGIN = {
-    "write": ("BEGIN IMMEDIATE",),
-    "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema"),
-}
+_BEGIN = {"write": ("BEGIN IMMEDIATE",), "read": ("BEGIN", "SELECT count(*) FROM sqlite_schema")}
 """BEGIN alone takes no lock: the first read does, and may meet a program that closes the file."""
 
 _REMEDIES = {
@@ -41,9 +35,7 @@ LOOK_UP_STEPS = 50_000
 
 
 class Sqlite:
-    """The connections to one file: one writes, one reads, and one watches for commits of others.
-    ``now`` is this machine's clock.
-    """
+    """The connections to one file: one writes, one reads, and one watches for commits of others."""
 
     def __init__(
         self,
@@ -54,7 +46,7 @@ class Sqlite:
         waiting: Callable[[str], None],
         patience_seconds: float,
     ) -> None:
-        self.now = now
+        self.now = now  # this machine's clock
         self._path = file.path
         self._dice = dice
         self._waiting = waiting
@@ -183,9 +175,7 @@ class LockedError(Exception):
 def _transaction(
     begin: Sequence[str], work: Callable[[Connection], T], connection: Connection
 ) -> T:
-    """Return ``work``'s result, committed, or roll back where it raises. The statements ``begin``
-    take the lock. Raises LockedError.
-    """
+    """Return ``work``'s committed result. ``begin`` takes the lock. Raises LockedError."""
     try:
         for statement in begin:
             _unlocked(connection, statement).close()
@@ -219,7 +209,6 @@ def _prepare(connection: Connection, path: Path) -> None:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Return the identity of the file, None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -25,16 +25,13 @@ class Prepared:
         self._statement = statement
 
     def __call__(self, connection: Connection, **values: object) -> Sequence[Sequence[Any]]:
-        """Return the rows of its result. Raises as SQLAlchemy would, and KeyError for a missing
-        value.
-        """
+        """Return the rows of its result. Raises as SQLAlchemy would; KeyError without a value."""
         if connection.dialect.name == "sqlite":
             return self._handed(connection, values)
         result = connection.execute(self._statement, values)
         return result.all() if result.returns_rows else ()
 
     def _handed(self, connection: Connection, values: Mapping[str, object]) -> list[Any]:
-        """Execute it by SQLite's own driver."""
         sql, order, fixed, moments = self._compiled
         given = {**fixed, **values}
         named = [given[name] for name in order]

@@ -3,50 +3,44 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
 
 from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
-from worker.db.schema import videos
-from worker.store.bulk import batches
+from worker.db.schema import is_pending, videos
+from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
 from worker.store.history import record
 from worker.store.queue import UNCLAIMED
 
-BATCH = 500
-
 _COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id", "submitted_at")
-_is_pending = videos.c.state == text("'pending'")
-_sent_as = func.coalesce(
-    func.nullif(videos.c.media_id, ""), videos.c.request_id, type_=videos.c.request_id.type
-)
 
 
 def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
     """Return every video that has a job or may be named by the list, each once."""
     identifiers = sorted({i for entry in listing.entries for i in entry.identifiers})
     urls = sorted({url for entry in listing.entries for url in entry.urls})
-    found = {row.video_id: row for row in _chosen(connection, videos.c.job_id.is_not(None))}
-    for batch in batches(identifiers, BATCH):
-        named = or_(videos.c.request_id.in_(batch), videos.c.media_id.in_(batch))
-        found.update((row.video_id, row) for row in _chosen(connection, named))
-    for batch in batches(urls, BATCH):
-        addressed = videos.c.url.in_(batch) & _is_pending
-        found.update((row.video_id, row) for row in _chosen(connection, addressed))
+    named = (videos.c.request_id, videos.c.media_id)
+    wanted = [
+        videos.c.job_id.is_not(None),
+        *(or_(*(c.in_(some) for c in named)) for some in batches(identifiers, BATCH)),
+        *(videos.c.url.in_(some) & is_pending for some in batches(urls, BATCH)),
+    ]
+    found = {row.video_id: row for each in wanted for row in _chosen(connection, each)}
     return [found[video_id] for video_id in sorted(found)]
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[AuditRow]:
     columns = (videos.c[name] for name in _COMPARED)
-    for row in connection.execute(select(*columns, _sent_as.label("sent_as")).where(wanted)):
+    for row in connection.execute(select(*columns).where(wanted)):
         yield AuditRow(
             video_id=row.id,
             state=State(row.state),
             claims=row.claims,
             url=row.url,
-            identifier=row.request_id if row.claims else row.sent_as,
+            identifier=row.request_id if row.claims else row.media_id or row.request_id,
             made=is_made(row.request_id, row.media_id),
             job_id=row.job_id,
             submitted_at=row.submitted_at,
@@ -54,15 +48,12 @@ def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Aud
 
 
 def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool:
-    """Give a pending video the job that the list shows for it.
-
-    Return False if the video was claimed meanwhile, or another video has the job.
-    """
+    """Give a pending video its listed job; False if it was claimed, or another has the job."""
     other = videos.alias()
     adopted = connection.execute(
         update(videos)
         .where(videos.c.id == match.row.video_id, videos.c.claims == match.row.claims)
-        .where(_is_pending, ~exists().where(other.c.job_id == match.entry.job_id))
+        .where(is_pending, ~exists().where(other.c.job_id == match.entry.job_id))
         .values(
             state=State.SUBMITTED,
             job_id=match.entry.job_id,

@@ -1,7 +1,4 @@
-"""Insert many videos at once, and find many values at once, in the SQL of either database.
-
-Each statement takes a thousand rows. Does not know what the rows mean.
-"""
+"""Insert many videos at once, and find many values at once, in the SQL of either database."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,6 +17,9 @@ T = TypeVar("T")
 
 _AT_ONCE = 1_000
 """Rows of one statement; SQLite has parameters for twice as many."""
+
+BATCH = 500
+"""Values of one condition."""
 
 _FILLED = {
     "priority": "coalesce(priority, 0)",
@@ -49,10 +49,8 @@ def known(connection: Connection, column: str, rows: Iterable[NewVideo]) -> set[
     """Return the values of a column of these rows that the table has already."""
     values = [row[column] for row in rows if row.get(column) is not None]
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
-    found: set[object] = set()
-    for some in batches(values, _AT_ONCE):
-        found.update(look(connection, videos.c[column], some))
-    return found
+    pages = (look(connection, videos.c[column], some) for some in batches(values, _AT_ONCE))
+    return {value for page in pages for value in page}
 
 
 def begun(row: NewVideo, now: datetime) -> dict[str, object]:
@@ -94,9 +92,8 @@ def _put_into_sqlite(connection: Connection, rows: Sequence[NewVideo], now: date
 
 
 def _insertion(columns: Sequence[str], count: int) -> str:
-    """Return one INSERT for many rows; its last two parameters are the moment.
-
-    A statement for each row would also read and write the last id each time.
+    """Return one INSERT for many rows; its last two parameters are the moment. A statement for each
+    row would also read and write the last id each time.
     """
     filled = {column: column for column in columns} | _FILLED
     absent = (f", NULL AS {column}" for column in COLUMNS if column not in columns)

@@ -8,24 +8,11 @@ that claims, so the count holds until it has claimed. Does not know settings or 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Exists,
-    Select,
-    and_,
-    exists,
-    func,
-    or_,
-    select,
-    text,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text, union_all
 
-from worker.core.model import Cap, State
-from worker.db.schema import history, videos
+from worker.core.model import Cap
+from worker.db.schema import history, is_submitting, videos
 from worker.store.history import IS_DOUBT
-from worker.store.statistics import IN_STATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +55,8 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     settled, submitting = connection.execute(_numbers(since)).one()
     opens_at = None
     if cap.window is not None and since is not None and settled + submitting >= cap.most:
-        last = _moment(connection, since, settled + submitting - cap.most)
+        moments = union_all(*_settled(since)).order_by("at").limit(1)
+        last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
         opens_at = last and last + cap.window
     return Level(cap=cap, settled=settled, submitting=submitting, opens_at=opens_at)
 
@@ -78,55 +66,41 @@ def _numbers(since: datetime | None) -> Select[int, int]:
         select(func.count()).select_from(kind.subquery("counted")).scalar_subquery()
         for kind in _settled(since)
     ]
-    submitting = select(func.count()).select_from(videos).where(IN_STATE[State.SUBMITTING])
+    submitting = select(func.count()).select_from(videos).where(is_submitting)
     return select(settled[0] + settled[1] + settled[2], submitting.scalar_subquery())
-
-
-def _moment(connection: Connection, since: datetime, place: int) -> datetime | None:
-    """Return when the settled attempt at a place from 0 was recorded, None without one."""
-    moments = union_all(*_settled(since)).order_by("at").limit(1).offset(place)
-    found: datetime | None = connection.scalar(moments)
-    return found
 
 
 def _settled(since: datetime | None) -> tuple[Select[datetime], ...]:
     """Return queries for when attempts were accepted, doubted or found, after ``since``."""
     at = history.c.at.label("at")
     lately = () if since is None else (history.c.at > since,)
-    accepted = select(at).where(_has_a_job, _says("accepted"), *lately)
+    accepted = select(at).where(_has_a_job, history.c.fact == text("'accepted'"), *lately)
     doubted = (
-        select(func.max(history.c.at, type_=history.c.at.type).label("at"))
+        select(func.max(history.c.at).label("at"))
         .where(IS_DOUBT, *lately, _may_be_a_job)
         .group_by(history.c.video_id, history.c.attempt)
     )
-    found = select(at).where(_has_a_job, _says("found"), *lately, _was_turned_away)
-    return accepted, doubted, found
+    found = select(at).where(_has_a_job, history.c.fact == text("'found'"), *lately)
+    return accepted, doubted, found.where(_was_turned_away)
 
 
 _has_a_job = history.c.job_id.is_not(None)
 _other = history.alias("other")
 
 
-def _says(fact: str) -> ColumnElement[bool]:
-    return history.c.fact == text(f"'{fact}'")
-
-
-def _same_attempt(*wanted: ColumnElement[bool]) -> Exists:
-    """Return the condition that the same attempt has another fact like this."""
+def _same_attempt(*wanted: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(
         _other.c.video_id == history.c.video_id, _other.c.attempt == history.c.attempt, *wanted
     )
 
 
-_is_late = _other.c.fact == text("'late_answer'")
-_is_absent = _other.c.fact == text("'absent'")
-_is_found = _other.c.fact == text("'found'")
-_made_none = _same_attempt(_other.c.id > history.c.id, or_(_is_absent, _is_late))
-_made_one = _same_attempt(_other.c.job_id.is_not(None), or_(_is_found, _is_late))
-_may_be_a_job = or_(~_made_none, _made_one)
-"""A job that arrives after the proof of absence counts again."""
-_was_turned_away = and_(
-    _same_attempt(_other.c.fact == text("'try_later'")),
-    ~_same_attempt(_other.c.fact == text("'in_doubt'")),
+_is_late, _is_absent, _is_found, _is_try_later, _is_in_doubt = (
+    _other.c.fact == text(f"'{fact}'")
+    for fact in ("late_answer", "absent", "found", "try_later", "in_doubt")
 )
+_made_none = _same_attempt(_other.c.id > history.c.id, _is_absent | _is_late)
+_made_one = _same_attempt(_other.c.job_id.is_not(None), _is_found | _is_late)
+_may_be_a_job = ~_made_none | _made_one
+"""A job that arrives after the proof of absence counts again."""
+_was_turned_away = _same_attempt(_is_try_later) & ~_same_attempt(_is_in_doubt)
 """A documented 500 that made a job all the same; only the job list shows it."""

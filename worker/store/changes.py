@@ -4,9 +4,10 @@ The UPDATE of each change names the states that it accepts (README.md, The life 
 video that has left them meanwhile is not changed.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
@@ -26,51 +27,48 @@ def retried_states(*, doubts: bool) -> tuple[State, ...]:
 
 def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
     """Make failed and cancelled videos pending with attempts from 0, and return how many.
-
     ``doubts``: include those in doubt, and those given up in doubt. It may buy them twice.
     """
-    accepted = retried_states(doubts=doubts)
-    doubted = select(history.c.video_id).where(IS_OPEN_DOUBT)
-    safe = [] if doubts else [videos.c.id.not_in(doubted)]
-    retried = connection.execute(
-        update(videos)
-        .where(*wanted.clauses(), videos.c.state.in_(accepted), videos.c.job_id.is_(None), *safe)
-        .values(
-            state=State.PENDING,
-            attempts=0,
-            due_at=now,
-            error=None,
-            http_status=None,
-            updated_at=now,
-            **UNCLAIMED,
-        )
-        .returning(videos.c.id, videos.c.claims)
-    )
-    return record(connection, retried, Fact.RETRY, now, who)
+    accepted = [*wanted.clauses(), videos.c.state.in_(retried_states(doubts=doubts))]
+    if not doubts:
+        accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
+    again = {"state": State.PENDING, "attempts": 0, "due_at": now, **UNCLAIMED}
+    again |= {"error": None, "http_status": None}
+    return _change(connection, accepted, Fact.RETRY, now, who, **again)
 
 
 def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
     """Cancel pending and failed videos, and return how many. ``retry`` makes them pending again."""
-    cancelled = connection.execute(
+    accepted = [*wanted.clauses(), videos.c.state.in_(CANCELLED_STATES)]
+    return _change(connection, accepted, Fact.CANCEL, now, who, state=State.CANCELLED)
+
+
+def _change(
+    connection: Connection,
+    accepted: Iterable[ColumnElement[bool]],
+    fact: Fact,
+    now: datetime,
+    who: str,
+    **values: object,
+) -> int:
+    changed = connection.execute(
         update(videos)
-        .where(*wanted.clauses(), videos.c.state.in_(CANCELLED_STATES), videos.c.job_id.is_(None))
-        .values(state=State.CANCELLED, updated_at=now)
+        .where(videos.c.job_id.is_(None), *accepted)
+        .values(updated_at=now, **values)
         .returning(videos.c.id, videos.c.claims)
     )
-    return record(connection, cancelled, Fact.CANCEL, now, who)
+    return record(connection, changed, fact, now, who)
 
 
 def holder_of(connection: Connection, job_id: str) -> int | None:
     """Return the id of the video that has this job."""
-    holder: int | None = connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
-    return holder
+    return connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
 
 
 def resolve(
     connection: Connection, video_id: int, job_id: str | None, now: datetime, who: str
 ) -> bool:
     """Settle all doubts of a video by a person's decision; False if it is not in doubt now.
-
     ``job_id``: the job that the person found; None to give the video up.
     """
     found = job_id is not None

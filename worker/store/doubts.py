@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from operator import itemgetter
 
-from sqlalchemy import Connection, RowMapping, exists, func, or_, select, text, update
+from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
 
 from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import clean
-from worker.db.schema import history, videos
-from worker.store.bulk import batches
+from worker.db.schema import history, is_in_doubt, is_pending, videos
+from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.queue import UNCLAIMED
 
@@ -24,16 +24,13 @@ EVIDENCE_SEPARATOR = "; evidence: "
 
 ADOPTED = "adopted from the API's list"
 
-BATCH = 500
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Earlier than any moment of the table. A condition with it makes an index by moments serve."""
 
 _number = itemgetter("id")
 """Sorts rows in Python: ORDER BY id would make SQLite scan the whole table."""
 
-_is_in_doubt = videos.c.state == text("'in_doubt'")
-_waits_for_list = (videos.c.state == text("'pending'")) & (videos.c.http_status == text("500"))
+_waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
 _is_acceptance = (
     history.c.job_id.is_not(None) & _accepts & history.c.message.is_distinct_from(ADOPTED)
@@ -43,28 +40,26 @@ _is_acceptance = (
 
 def youngest_doubt(connection: Connection) -> datetime | None:
     """Return when the last doubt was recorded, None if there is none."""
-    recorded = func.max(videos.c.updated_at, type_=videos.c.updated_at.type)
-    found: datetime | None = connection.scalar(select(recorded).where(_is_in_doubt))
-    return found
+    recorded: Select[datetime] = select(func.max(videos.c.updated_at)).where(is_in_doubt)
+    return connection.scalar(recorded)
 
 
 def next_recheck(connection: Connection, checked_until: datetime | None) -> datetime | None:
     """Return when the first video becomes due that must be rechecked before it is sent again."""
-    due = func.min(videos.c.due_at, type_=videos.c.due_at.type)
+    due: Select[datetime] = select(func.min(videos.c.due_at))
     since = videos.c.updated_at > (checked_until or EPOCH)
-    found: datetime | None = connection.scalar(select(due).where(_waits_for_list, since))
-    return found
+    return connection.scalar(due.where(_waits_for_list, since))
 
 
 def still_in_doubt(connection: Connection) -> set[int]:
     """Return the ids of all videos in doubt."""
-    return set(connection.scalars(select(videos.c.id).where(_is_in_doubt)))
+    return set(connection.scalars(select(videos.c.id).where(is_in_doubt)))
 
 
 def doubts(connection: Connection, recorded_before: datetime) -> list[Doubt]:
     """Return the doubts recorded by then, each with the acceptances around it."""
     rows = connection.execute(
-        select(videos).where(_is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
+        select(videos).where(is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
     ).mappings()
     return [
         _surrounded(connection, doubt, facts)
@@ -84,13 +79,9 @@ def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
 
 
 def _doubted(connection: Connection, row: RowMapping) -> tuple[Doubt, Sequence[RowMapping]]:
-    """Return a doubt and the facts of its history that are open doubts."""
-    facts = (
-        connection.execute(select(history).where(history.c.video_id == row["id"], IS_OPEN_DOUBT))
-        .mappings()
-        .all()
-    )
-    starts = [fact["started_at"] for fact in facts if fact["started_at"] is not None]
+    doubted = select(history).where(history.c.video_id == row["id"], IS_OPEN_DOUBT)
+    facts = connection.execute(doubted).mappings().all()
+    starts = [fact["started_at"] for fact in facts if fact["started_at"]]
     stepped_back = any(fact["at"] < (fact["started_at"] or fact["at"]) for fact in facts)
     known = bool(starts) and len(starts) == len(facts) and not stepped_back
     # The starts too: a clock that stepped back must not end an attempt before its start.
@@ -104,10 +95,7 @@ def _doubt(
     return Doubt(
         video_id=row["id"],
         attempt=row["claims"],
-        attempts=row["attempts"],
-        url=row["url"],
-        media_id=row["media_id"],
-        request_id=row["request_id"],
+        **{name: row[name] for name in ("attempts", "url", "media_id", "request_id")},
         unique=not _is_shared(connection, row["id"]),
         began_at=began_at,
         recorded_at=recorded_at,
@@ -123,10 +111,7 @@ def _is_shared(connection: Connection, video_id: int) -> bool:
 
 
 def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping]) -> Doubt:
-    """Add the acceptances around a doubt, from the last one before it to the first one after it.
-
-    The first one after it is of a video whose attempt began later.
-    """
+    """Add the acceptances from the last one before a doubt to the first one begun after it."""
     if doubt.began_at is None or not facts:
         return doubt
     first = connection.scalar(
@@ -162,10 +147,9 @@ def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAc
 
 def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
     """Return those of these jobs that videos have."""
-    found: set[str] = set()
-    for batch in batches(job_ids, BATCH):
-        found.update(connection.scalars(select(videos.c.job_id).where(videos.c.job_id.in_(batch))))
-    return found
+    jobs = select(videos.c.job_id)
+    pages = (jobs.where(videos.c.job_id.in_(some)) for some in batches(job_ids, BATCH))
+    return {job_id for page in pages for job_id in connection.scalars(page)}
 
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:
@@ -195,14 +179,11 @@ def park(connection: Connection, doubt: Doubt, why: str, now: datetime, who: str
 def _change(
     connection: Connection, doubt: Doubt, fact: Fact, now: datetime, who: str, **values: object
 ) -> bool:
-    """Write a verdict with its fact, if the judged attempt is still the last one and still open.
-
-    A proof of absence is recorded of every attempt in doubt.
-    """
+    """Write a verdict if its attempt is still the last; absence is recorded of each in doubt."""
     changed = connection.execute(
         update(videos)
         .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt)
-        .where(or_(_is_in_doubt, _waits_for_list), videos.c.job_id.is_(None))
+        .where(or_(is_in_doubt, _waits_for_list), videos.c.job_id.is_(None))
         .values(http_status=None, updated_at=now, **values)
     )
     if changed.rowcount == 0:
@@ -210,25 +191,19 @@ def _change(
     attempts = {doubt.attempt}
     if fact is Fact.ABSENT:
         attempts = open_doubts(connection, [doubt.video_id]).get(doubt.video_id, set())
-    record(
-        connection,
-        [(doubt.video_id, attempt) for attempt in sorted(attempts)],
-        fact,
-        now,
-        who,
-        message=str(values["error"]) if fact is Fact.IN_DOUBT else None,
-        job_id=values.get("job_id"),
-    )
+    facts = [(doubt.video_id, attempt) for attempt in sorted(attempts)]
+    message = str(values["error"]) if fact is Fact.IN_DOUBT else None
+    record(connection, facts, fact, now, who, message=message, job_id=values.get("job_id"))
     return True
 
 
 def explain(connection: Connection, doubt: Doubt, why: str) -> None:
     """Write on a video why it is still in doubt, without changing ``updated_at``."""
     known = connection.scalar(select(videos.c.error).where(videos.c.id == doubt.video_id)) or ""
-    error = clean(known.split(EVIDENCE_SEPARATOR, 1)[0] + EVIDENCE_SEPARATOR + why)
+    error = clean(known.partition(EVIDENCE_SEPARATOR)[0] + EVIDENCE_SEPARATOR + why)
     if error != known:
         connection.execute(
             update(videos)
-            .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt, _is_in_doubt)
+            .where(videos.c.id == doubt.video_id, videos.c.claims == doubt.attempt, is_in_doubt)
             .values(error=error)
         )

@@ -16,16 +16,13 @@ IS_DOUBT = history.c.fact == text("'in_doubt'")
 """Said as a literal, so that the partial index on doubts serves it."""
 
 _closing = history.alias()
+_found = and_(_closing.c.fact == Fact.RESOLVE, _closing.c.job_id.is_not(None))
 _closed = exists().where(
     _closing.c.video_id == history.c.video_id,
     _closing.c.id > history.c.id,
     or_(
         and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
-        and_(
-            _closing.c.attempt >= history.c.attempt,
-            _closing.c.fact == Fact.RESOLVE,
-            _closing.c.job_id.is_not(None),
-        ),
+        and_(_closing.c.attempt >= history.c.attempt, _found),
     ),
 )
 IS_OPEN_DOUBT = and_(IS_DOUBT, ~_closed)
@@ -59,12 +56,9 @@ def open_doubts(connection: Connection, video_ids: Sequence[int]) -> dict[int, s
     """Return the attempts of these videos whose doubt no later fact has settled (law 5)."""
     if not video_ids:
         return {}
-    rows = connection.execute(
-        select(history.c.video_id, history.c.attempt).where(
-            history.c.video_id.in_(video_ids), IS_OPEN_DOUBT
-        )
-    )
+    theirs = history.c.video_id.in_(video_ids)
+    rows = select(history.c.video_id, history.c.attempt).where(theirs, IS_OPEN_DOUBT)
     doubts: dict[int, set[int]] = {}
-    for video_id, attempt in rows:
+    for video_id, attempt in connection.execute(rows):
         doubts.setdefault(video_id, set()).add(attempt)
     return doubts

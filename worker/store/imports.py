@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, case, func, literal, or_, select, update
 
 from worker.core.model import Fact, State
 from worker.db.schema import videos
@@ -30,16 +29,11 @@ SECOND_JOB = (
 SAME_JOB_ID = "same job_id as a video that is there already"
 
 
-class Existing(NamedTuple):
-    """A video that the table has already."""
-
-    id: int
-    state: str
-    claims: int
-    job_id: str | None
-
-
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
+
+
+Existing = Row[int, str, int, str | None]
+"""A video that the table has already: ``id``, ``state``, ``claims`` and ``job_id``."""
 
 
 @dataclass(slots=True)
@@ -83,15 +77,13 @@ def _add(
     intake, fresh = Intake(), []
     there = {column: known(connection, column, rows) for column, _ in distinct}
     for row in rows:
-        for column, why in distinct:
-            if row.get(column) in there[column]:
-                intake.skipped[why] += 1
-                break
-        else:
-            fresh.append(row)
-            for column, values in there.items():
-                if row.get(column) is not None:
-                    values.add(row[column])
+        same = next((why for column, why in distinct if row.get(column) in there[column]), None)
+        if same is not None:
+            intake.skipped[same] += 1
+            continue
+        fresh.append(row)
+        for column, values in there.items():
+            values.update({row.get(column)} - {None})
     insert_all(connection, fresh, now)
     intake.inserted = len(fresh)
     return intake
@@ -100,10 +92,9 @@ def _add(
 def add_or_update(
     connection: Connection, rows: Iterable[NewVideo], now: datetime, who: str
 ) -> Intake:
-    """Update the videos of each row's media_id, or else request_id; insert the others.
-
-    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
-    Rows are taken in the file's order: of two with one media_id, the later wins.
+    """Update the videos of each row's media_id, or else request_id; insert the others. A row
+    changes every column that it names, empty ones included, and a job_id settles a doubt. Rows are
+    taken in the file's order: of two with one media_id, the later wins.
     """
     intake = Intake()
     for place, row in enumerate(rows):
@@ -126,7 +117,6 @@ def add_or_update(
 
 
 def _reason_to_leave(connection: Connection, video: Existing, row: NewVideo) -> str | None:
-    """Return why this video must not be updated; None if it may be."""
     # A video is left as it is in three cases.
     # 1. It is in flight or submitted, or in doubt and the row brings no job.
     # 2. It was given up in doubt, and the row brings no job. 3. Another video has the job.
@@ -144,64 +134,54 @@ def _update(
     connection: Connection, video: Existing, row: NewVideo, now: datetime, who: str
 ) -> None:
     _refresh(connection, video, row, now)
-    last, job_id = (video.id, video.claims), row.get("job_id")
+    last, job_id = [(video.id, video.claims)], row.get("job_id")
     if job_id is not None:
         why = "job brought by import --update"
-        record(connection, [last], Fact.RESOLVE, now, who, message=why, job_id=job_id)
+        record(connection, last, Fact.RESOLVE, now, who, message=why, job_id=job_id)
     elif video.state == State.FAILED:
         why = "columns brought anew by import --update"
-        record(connection, [last], Fact.RETRY, now, who, message=why)
+        record(connection, last, Fact.RETRY, now, who, message=why)
 
 
 def newest_id(connection: Connection) -> int:
     """Return the id of the video inserted last."""
-    newest: int = connection.execute(select(func.max(videos.c.id))).scalar_one()
-    return newest
+    newest: Select[int] = select(func.max(videos.c.id))
+    return connection.execute(newest).scalar_one()
 
 
 def _videos_of(connection: Connection, row: NewVideo) -> list[Existing]:
-    """Return the videos of a row in the order of ids; the first one gets its job.
-
-    A row's media_id is a video's media_id, or the request_id of a video without one. A row without
-    media_id finds only such a video, by its request_id.
+    """Return the videos of a row in the order of ids; the first one gets its job. A row's media_id
+    is a video's media_id, or the request_id of a video without one. A row without media_id finds
+    only such a video, by its request_id.
     """
     media_id = row.get("media_id")
     name = media_id or row.get("request_id")
     if name is None:
         return []
-    nameless = func.coalesce(videos.c.media_id, "") == ""
-    unnamed = and_(videos.c.request_id == name, nameless)
-    columns = (videos.c.id, videos.c.state, videos.c.claims, videos.c.job_id)
+    unnamed = and_(videos.c.request_id == name, func.coalesce(videos.c.media_id, "") == "")
     rows = connection.execute(
-        select(*columns).where(or_(videos.c.media_id == name, unnamed) if media_id else unnamed)
+        select(videos.c.id, videos.c.state, videos.c.claims, videos.c.job_id).where(
+            or_(videos.c.media_id == name, unnamed) if media_id else unnamed
+        )
     )
-    return sorted((Existing(*row) for row in rows), key=attrgetter("id"))
+    return sorted(rows, key=attrgetter("id"))
 
 
 def _refresh(connection: Connection, video: Existing, row: NewVideo, now: datetime) -> None:
-    """Write the row's columns. A failed video starts again, and one that gets a job is submitted.
-
-    A video in doubt takes the job only: its columns stay as they were sent.
-    """
-    failed = videos.c.state == State.FAILED
-    moment = videos.c.due_at.type
+    """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
+    due_now = literal(now, videos.c.due_at.type)
+    start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": None}
     again = {
-        "state": case((failed, State.PENDING), else_=videos.c.state),
-        "attempts": case((failed, 0), else_=videos.c.attempts),
-        "error": case((failed, None), else_=videos.c.error),
-        "http_status": case((failed, None), else_=videos.c.http_status),
-        "due_at": case((failed, bindparam("now", now, moment)), else_=videos.c.due_at),
+        name: case((videos.c.state == State.FAILED, value), else_=videos.c[name])
+        for name, value in {**start, "due_at": due_now}.items()
     }
     kept = {"url", "priority", "due_at", "job_id"}  # an empty value leaves these as they are
     named = (name for name in row if name != "request_id")
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
-    if video.state == State.IN_DOUBT:
+    if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
-    settled = {}
-    if row.get("job_id") is not None:
-        settled = {**begun(row, now), "error": None, **UNCLAIMED}
-    connection.execute(
-        update(videos)
-        .where(videos.c.id == video.id)
-        .values(**{**again, **fresh, **settled, "updated_at": now})
+    settled = (
+        {**begun(row, now), "error": None, **UNCLAIMED} if row.get("job_id") is not None else {}
     )
+    values = {**again, **fresh, **settled, "updated_at": now}
+    connection.execute(update(videos).where(videos.c.id == video.id).values(values))

@@ -6,22 +6,19 @@ transaction, so its reads hold until it has written.
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select, update
 
 from worker.core.model import Expired, Fact, State
-from worker.db.schema import videos
+from worker.db.schema import is_in_doubt, is_submitting, videos
 from worker.db.statements import Prepared
 from worker.store.history import record
 from worker.store.queue import UNCLAIMED
-
-_is_submitting = videos.c.state == text("'submitting'")
-_is_in_doubt = videos.c.state == text("'in_doubt'")
+from worker.store.statistics import number_of
 
 
 def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
-    """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted.
-
-    The claim token stays, so that a late answer can still settle its attempt. The attempt counts as
+    """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted. The
+    claim token stays, so that a late answer can still settle its attempt. The attempt counts as
     started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
@@ -30,7 +27,7 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
         return []
     rows = connection.execute(
         update(videos)
-        .where(_is_submitting, videos.c.lease_until <= now)
+        .where(is_submitting, videos.c.lease_until <= now)
         .values(
             state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
             attempts=videos.c.attempts + 1,
@@ -48,7 +45,7 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
 
 _GONE = Prepared(
     select(videos.c.id, videos.c.updated_at).where(
-        _is_submitting, videos.c.lease_until <= bindparam("now", type_=videos.c.lease_until.type)
+        is_submitting, videos.c.lease_until <= bindparam("now")
     )
 )
 
@@ -56,10 +53,9 @@ _GONE = Prepared(
 def repeat_doubts(
     connection: Connection, recorded_before: datetime, max_attempts: int, now: datetime, worker: str
 ) -> list[int]:
-    """Make doubts recorded up to ``recorded_before`` due again, and return their videos' ids.
-
-    It may buy them twice. Videos whose attempts are used up stay in doubt, and the history keeps
-    the doubt of each (law 5).
+    """Make doubts recorded up to ``recorded_before`` due again, and return their videos' ids. It
+    may buy them twice. Videos whose attempts are used up stay in doubt, and the history keeps the
+    doubt of each (law 5).
     """
     repeated = connection.execute(
         update(videos)
@@ -67,23 +63,20 @@ def repeat_doubts(
         .values(state=State.PENDING, due_at=now, updated_at=now, **UNCLAIMED)
         .returning(videos.c.id, videos.c.claims)
     ).all()
-    why = "on_doubt = retry: may buy twice"
-    record(connection, repeated, Fact.RETRY, now, worker, message=why)
+    record(connection, repeated, Fact.RETRY, now, worker, message="on_doubt = retry: may buy twice")
     return [row.id for row in repeated]
 
 
 def oldest_doubt(connection: Connection, max_attempts: int) -> datetime | None:
     """Return when the oldest doubt was recorded that ``repeat_doubts`` can repeat (UTC)."""
-    recorded = func.min(videos.c.updated_at, type_=videos.c.updated_at.type)
-    oldest: datetime | None = connection.scalar(select(recorded).where(*_repeatable(max_attempts)))
-    return oldest
+    recorded: Select[datetime] = select(func.min(videos.c.updated_at))
+    return connection.scalar(recorded.where(*_repeatable(max_attempts)))
 
 
 def count_repeatable(connection: Connection, max_attempts: int) -> int:
     """Count the doubts that ``repeat_doubts`` can repeat, now or later."""
-    doubts = select(func.count()).select_from(videos).where(*_repeatable(max_attempts))
-    return connection.execute(doubts).scalar_one()
+    return number_of(connection, videos, *_repeatable(max_attempts))
 
 
 def _repeatable(max_attempts: int) -> tuple[ColumnElement[bool], ...]:
-    return (_is_in_doubt, videos.c.attempts < max_attempts, videos.c.job_id.is_(None))
+    return (is_in_doubt, videos.c.attempts < max_attempts, videos.c.job_id.is_(None))

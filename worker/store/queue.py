@@ -7,10 +7,11 @@ is read holds until it is written.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Connection,
+    Select,
     bindparam,
     case,
     func,
@@ -25,15 +26,13 @@ from sqlalchemy import (
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
 from worker.core.redact import readable
 from worker.db import batch
-from worker.db.schema import RANDOM, history, videos
+from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
 from worker.db.statements import Prepared
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
 
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
-_is_pending = videos.c.state == text("'pending'")
-_is_submitting = videos.c.state == text("'submitting'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,49 +59,40 @@ def claim(
     rows = _due(connection, limit, now, checked_until)
     if not rows:
         return []
-    renamed = [row for row in rows if row.request_id != row.known_as]
+    claims = [_claim(row, lease_until) for row in rows]
+    renamed = [
+        (each.video_id, readable(each.request_id))
+        for each, (*_, known_as) in zip(claims, rows, strict=True)
+        if each.request_id != known_as
+    ]
     if renamed:
-        names = [(row.video_id, readable(row.request_id)) for row in renamed]
-        _NAME(connection, renamed=batch.encoded(names))
-    taken = batch.encoded([(row.video_id, row.token) for row in rows])
+        _NAME(connection, renamed=batch.encoded(renamed))
+    taken = batch.encoded((each.video_id, each.token) for each in claims)
     _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
-    return [_claim(row, lease_until) for row in rows]
+    return claims
 
 
-class _Due(NamedTuple):
-    """A video that is about to be claimed: what its claim will say, and how it is ``known_as`` so
-    far.
-    """
-
-    video_id: int
-    claims: int
-    attempts: int
-    token: str
-    request_id: str
-    known_as: str
-    request: Sequence[Any]
-
-
-def _claim(row: _Due, lease_until: datetime) -> Claim:
+def _claim(row: Sequence[Any], lease_until: datetime) -> Claim:
+    video_id, claims, attempts, token, request_id, *request, _ = row
     return Claim(
-        video_id=row.video_id,
-        video=Video(**dict(zip(REQUEST_COLUMNS, row.request, strict=True))),
-        attempt=row.claims + 1,
-        attempts=row.attempts,
-        token=row.token,
-        request_id=row.request_id,
+        video_id=video_id,
+        video=Video(**dict(zip(REQUEST_COLUMNS, request, strict=True))),
+        attempt=claims + 1,
+        attempts=attempts,
+        token=token,
+        request_id=request_id,
         lease_until=lease_until,
     )
 
 
-_renamed = batch.rows("renamed", id=videos.c.id.type, request_id=videos.c.request_id.type)
+_renamed = batch.rows("renamed", videos.c.id, videos.c.request_id)
 _NAME = Prepared(
     update(videos).where(videos.c.id == _renamed.c.id).values(request_id=_renamed.c.request_id)
 )
 """Only where it changes: to write an identifier anew costs its place in an index, which is a page
 somewhere in the file. One that is no text is made one (law 14): its video is refused anyway.
 """
-_taken = batch.rows("taken", id=videos.c.id.type, token=videos.c.claim_token.type)
+_taken = batch.rows("taken", videos.c.id, videos.c.claim_token.label("token"))
 _CLAIM = Prepared(
     update(videos)
     .where(videos.c.id == _taken.c.id)
@@ -110,31 +100,29 @@ _CLAIM = Prepared(
         state=State.SUBMITTING,
         claims=videos.c.claims + 1,
         claim_token=_taken.c.token,
-        claimed_by=bindparam("worker", type_=videos.c.claimed_by.type),
-        lease_until=bindparam("lease_until", type_=videos.c.lease_until.type),
-        updated_at=bindparam("now", type_=videos.c.updated_at.type),
+        claimed_by=bindparam("worker"),
+        lease_until=bindparam("lease_until"),
+        updated_at=bindparam("now"),
     )
 )
 
 
 def _due(
     connection: Connection, limit: int, now: datetime, checked_until: datetime | None
-) -> list[_Due]:
+) -> list[Sequence[Any]]:
     """Return the next videos, priority by priority: in plain order of priority, a million rows
     that are due later at a higher one would all be passed over at each claim.
     """
-    rows: list[_Due] = []
-    below = HIGHEST
-    while len(rows) < limit:
-        wanted = {"level": below, "now": now, "checked_until": checked_until}
+    rows: list[Sequence[Any]] = []
+    level = HIGHEST
+    while len(rows) < limit and level >= LOWEST:
+        wanted = {"level": level, "now": now, "checked_until": checked_until}
         found = _DUE(connection, **wanted, limit=limit - len(rows))
-        level = found[0][0]
-        if level is None:
+        highest = found[0][0]
+        if highest is None:
             break
-        rows += [_Due._make((*row[1:7], row[7:])) for row in found if row[1] is not None]
-        if level == LOWEST:
-            break
-        below = level - 1
+        rows += [row[1:] for row in found if row[1] is not None]
+        level = highest - 1
     return rows
 
 
@@ -159,7 +147,7 @@ _request_id = case(
 """Where the API cannot know the identifier, a mended media id takes its place."""
 _is_checked = or_(
     videos.c.http_status.is_distinct_from(text("500")),
-    videos.c.updated_at <= bindparam("checked_until", type_=videos.c.updated_at.type),
+    videos.c.updated_at <= bindparam("checked_until"),
 )
 """True for a video whose last answer allows to send it: a 500 may have made a job after all
 (worker/api/README.md, section 15, line 8).
@@ -167,7 +155,7 @@ _is_checked = or_(
 
 _level = (
     select(func.max(videos.c.priority))
-    .where(_is_pending, videos.c.priority <= bindparam("level"))
+    .where(is_pending, videos.c.priority <= bindparam("level"))
     .scalar_subquery()
 )
 _next_due = (
@@ -177,13 +165,13 @@ _next_due = (
         videos.c.attempts,
         RANDOM.label("token"),
         _request_id.label("request_id"),
-        videos.c.request_id.label("known_as"),
         *(videos.c[name] for name in REQUEST_COLUMNS),
+        videos.c.request_id.label("known_as"),
     )
     .where(
-        _is_pending,
+        is_pending,
         videos.c.priority == _level,
-        videos.c.due_at <= bindparam("now", type_=videos.c.due_at.type),
+        videos.c.due_at <= bindparam("now"),
         _is_checked,
     )
     .order_by(videos.c.due_at, videos.c.id)
@@ -198,11 +186,10 @@ _DUE = Prepared(select(_highest, _next_due).select_from(_highest.outerjoin(_next
 
 
 def _next_priority(connection: Connection, below: int | None) -> int | None:
-    highest = select(func.max(videos.c.priority)).where(_is_pending)
+    highest: Select[int] = select(func.max(videos.c.priority)).where(is_pending)
     if below is not None:
         highest = highest.where(videos.c.priority < below)
-    found: int | None = connection.scalar(highest)
-    return found
+    return connection.scalar(highest)
 
 
 def ahead(connection: Connection, now: datetime, checked_until: datetime | None) -> Ahead:
@@ -217,18 +204,14 @@ def ahead(connection: Connection, now: datetime, checked_until: datetime | None)
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
         level = _next_priority(connection, level)
     return Ahead(
-        due=due,
-        next_due_at=next_due_at,
-        next_lease_end=connection.scalar(_NEXT_LEASE_END),
+        due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(_NEXT_LEASE_END)
     )
 
 
 _FIRST = (
     select(videos.c.due_at)
-    .where(_is_pending, videos.c.priority == bindparam("level"), _is_checked)
+    .where(is_pending, videos.c.priority == bindparam("level"), _is_checked)
     .order_by(videos.c.due_at, videos.c.id)
     .limit(1)
 )
-_NEXT_LEASE_END = select(func.min(videos.c.lease_until, type_=videos.c.lease_until.type)).where(
-    _is_submitting
-)
+_NEXT_LEASE_END = select(func.min(videos.c.lease_until)).where(is_submitting)

@@ -11,9 +11,8 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, Table, func, insert, select, text, update
 
 from worker.core import relocation
-from worker.core.model import State
 from worker.core.redact import readable
-from worker.db.schema import account, history, videos
+from worker.db.schema import account, history, is_submitting, videos
 from worker.store import shared_state, statistics
 
 CHUNK = 1_000
@@ -108,9 +107,8 @@ def highest(connection: Connection, table: Table) -> int:
 
 def in_flight(connection: Connection) -> tuple[int, datetime | None]:
     """Return how many claims are not settled, and when their last lease ends (UTC)."""
-    end = func.max(videos.c.lease_until, type_=videos.c.lease_until.type)
-    claims = select(func.count(), end).where(statistics.IN_STATE[State.SUBMITTING])
-    number, until = connection.execute(claims).one()
+    end = func.max(videos.c.lease_until)
+    number, until = connection.execute(select(func.count(), end).where(is_submitting)).one()
     return number, until
 
 
@@ -121,10 +119,7 @@ def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
 
 
 def _storable(row: RowMapping) -> TableRow:
-    """Return a row without NUL and bytes that are not UTF-8.
-
-    A link has a space in their place, so that it is refused and not sent as another link.
-    """
+    """Return a row without NUL and bad UTF-8; a link gets a space there, so that it is refused."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}
     spaced = {name: mended[name].replace("\ufffd", " ") for name in LINKS & {*mended}}
@@ -151,16 +146,10 @@ def share(connection: Connection, known: TableRow) -> None:
 
 
 def continue_ids(connection: Connection) -> None:
-    """Set the next ids above every id that was ever used.
-
-    The history outlives a deleted video, whose id must not be used again.
-    """
+    """Set the next ids above every id ever used: the history outlives a deleted video."""
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
-    reached = {
-        videos: max(last, highest(connection, videos)),
-        history: highest(connection, history),
-    }
-    for table, number in reached.items():
+    reached = (max(last, highest(connection, videos)), highest(connection, history))
+    for table, number in zip(TABLES, reached, strict=True):
         for statement in _CONTINUE[connection.dialect.name] if number else ():
             connection.execute(text(statement), {"table": table.name, "number": number})
 
@@ -185,5 +174,4 @@ class Census:
 
 def census(connection: Connection) -> Census:
     """Count the videos and the facts."""
-    facts = connection.execute(select(func.count()).select_from(history)).scalar_one()
-    return Census(statistics.by_state(connection), facts)
+    return Census(statistics.by_state(connection), statistics.number_of(connection, history))

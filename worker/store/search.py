@@ -7,18 +7,7 @@ from datetime import datetime
 from itertools import chain
 from operator import itemgetter
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Connection,
-    RowMapping,
-    bindparam,
-    func,
-    literal,
-    or_,
-    select,
-    text,
-)
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, literal, or_, select
 
 from worker.core.model import State
 from worker.db.schema import Bound, history, videos
@@ -38,11 +27,8 @@ _handed_in_or_changed = func.coalesce(videos.c.submitted_at, videos.c.updated_at
 class Filter:
     """The videos that satisfy every condition given.
 
-    Attributes:
-        states: One of these states.
-        error_like: A part of the error.
-        since, until: Submitted, or else last changed, from and before these moments (UTC).
-        ids, names: One of these ids, or of these media, request or job ids.
+    ``since``, ``until``: submitted, or else last changed, from and before these moments (UTC).
+    ``ids``, ``names``: one of these ids, or of these media, request or job ids.
     """
 
     states: tuple[State, ...] = ()
@@ -65,12 +51,11 @@ class Filter:
             clauses.append(_handed_in_or_changed < literal(self.until, Bound))
         if self.ids or self.names:
             # As literals: a person may give more ids than a server takes parameters.
-            ids: BindParameter[int] = bindparam(
-                "ids", self.ids, expanding=True, literal_execute=True, unique=True
+            numbered = videos.c.id.in_(
+                bindparam("ids", self.ids, expanding=True, literal_execute=True, unique=True)
             )
-            numbered = [videos.c.id.in_(ids)] if self.ids else []
             others = [column.in_(self.names) for column in _NAMES] if self.names else []
-            clauses.append(or_(*numbered, *others))
+            clauses.append(or_(*([numbered] if self.ids else []), *others))
         return clauses
 
 
@@ -87,9 +72,8 @@ class Story:
 
 
 def called(references: Iterable[str]) -> Filter:
-    """Return the filter of the videos with these media, request or job ids, or ids.
-
-    ``7`` is an id and perhaps another video's media id; ``id=7`` is an id only.
+    """Return the filter of the videos with these media, request or job ids, or ids. ``7`` is an id
+    and perhaps another video's media id; ``id=7`` is an id only.
     """
     parsed = [_parsed(reference) for reference in references]
     return Filter(
@@ -160,7 +144,7 @@ def _page(connection: Connection, wanted: Filter, after: int, limit: int) -> lis
 _SMALL = {(State.SUBMITTING,), (State.IN_DOUBT,)}
 """States of few videos, with indexes in another order than that of the ids."""
 
-_unordered = videos.c.id + text("0")
+_unordered = videos.c.id + literal(0, literal_execute=True)
 """The id as an expression. SQLite then finds the few videos by their index and sorts them, where it
 would walk the whole table to save the sorting.
 """

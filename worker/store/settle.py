@@ -4,30 +4,13 @@ Knows no HTTP and no clock, and decides nothing. Called inside a write transacti
 holds until it is written.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    insert,
-    null,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, insert, null, select, update
 
-from worker.core.model import (
-    Accepted,
-    ClaimStatus,
-    Fact,
-    InDoubt,
-    Result,
-    Settlement,
-    State,
-)
+from worker.core.model import Accepted, ClaimStatus, Fact, InDoubt, Result, Settlement, State
 from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import history, videos
@@ -38,65 +21,44 @@ from worker.store.queue import UNCLAIMED
 
 def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
     """Return the status of each result's row."""
-    found = _STATUSES(connection, results=batch.encoded(map(_asked, results)))
-    known = {place: fields for place, *fields in found}
+    asked = batch.encoded((result.claim.video_id, _new_job(result)) for result in results)
+    known = {place: fields for place, *fields in _STATUSES(connection, results=asked)}
     doubts = open_doubts(connection, [r.claim.video_id for r in results if r.claim.attempt > 1])
-    holders = _holders(results, known)
+    holders: dict[str, int] = {}
     return [
         _status(result, known[place], doubts.get(result.claim.video_id, set()), holders)
         for place, result in enumerate(results)
     ]
 
 
-def _asked(result: Result) -> tuple[int, str | None]:
-    outcome = result.outcome
-    return result.claim.video_id, outcome.job_id if isinstance(outcome, Accepted) else None
+def _new_job(result: Result) -> str | None:
+    return result.outcome.job_id if isinstance(result.outcome, Accepted) else None
 
 
-_results = batch.rows("results", video_id=videos.c.id.type, job_id=videos.c.job_id.type)
+_results = batch.rows("results", videos.c.id.label("video_id"), videos.c.job_id)
 _holder = videos.alias("holder")
 _STATUSES = Prepared(
-    select(
-        _results.c.place, videos.c.state, videos.c.claim_token, videos.c.job_id, _holder.c.id
-    ).select_from(
-        _results.outerjoin(videos, videos.c.id == _results.c.video_id).outerjoin(
-            _holder, _holder.c.job_id == _results.c.job_id
-        )
-    )
+    select(_results.c.place, videos.c.state, videos.c.claim_token, videos.c.job_id, _holder.c.id)
+    .select_from(_results)
+    .outerjoin(videos, videos.c.id == _results.c.video_id)
+    .outerjoin(_holder, _holder.c.job_id == _results.c.job_id)
 )
 
 
 def _status(
     result: Result, fields: Sequence[Any], doubts: set[int], holders: dict[str, int]
 ) -> ClaimStatus:
-    state, token, job_id, _ = fields
+    state, token, job_id, holder = fields
+    video, new_job = result.claim.video_id, _new_job(result)
+    if new_job is not None:
+        holder = holders.setdefault(new_job, video if holder is None else holder)
     return ClaimStatus(
         state=None if state is None else State(state),
         holds=token == result.claim.token,
         in_doubt=bool(doubts - {result.claim.attempt}),
-        holder=_other_holder(holders, result),
+        holder=None if holder == video else holder,
         job_id=job_id,
     )
-
-
-def _holders(results: Sequence[Result], known: Mapping[int, Sequence[Any]]) -> dict[str, int]:
-    """Return the video that has each of the new job ids: the one in the table, else the first to
-    bring it.
-    """
-    holders: dict[str, int] = {}
-    for place, result in enumerate(results):
-        if isinstance(result.outcome, Accepted):
-            holder = known[place][-1]
-            first = result.claim.video_id if holder is None else holder
-            holders.setdefault(result.outcome.job_id, first)
-    return holders
-
-
-def _other_holder(holders: dict[str, int], result: Result) -> int | None:
-    if not isinstance(result.outcome, Accepted):
-        return None
-    holder = holders[result.outcome.job_id]
-    return None if holder == result.claim.video_id else holder
 
 
 def settle(
@@ -106,11 +68,12 @@ def settle(
     state; only a job id that it brings is still written (law 6).
     """
     own = [s for s in settlements if s.status.own]
-    late = [s for s in settlements if s.status.late and not _still_unclear(s)]
-    lost = [s for s in settlements if not (s.status.own or s.status.late) and not _still_unclear(s)]
+    # An end in doubt adds nothing to a doubt that stands already.
+    others = [s for s in settlements if not (s.status.own or isinstance(s.result.outcome, InDoubt))]
+    late = [s for s in others if s.status.late]
+    lost = [s for s in others if not s.status.late]
     if own or late:
-        written = batch.encoded(_values(s) for s in (*own, *late))
-        _SETTLE(connection, settled=written, now=now)
+        _SETTLE(connection, settled=batch.encoded(map(_values, (*own, *late))), now=now)
     for settlement in lost:
         _adopt(connection, settlement, now)
     facts = [
@@ -121,14 +84,9 @@ def settle(
         _RECORD(connection, facts=batch.encoded(facts), now=now, who=worker)
 
 
-def _still_unclear(settlement: Settlement) -> bool:
-    """Return True for an end in doubt, which adds nothing to a doubt that stands already."""
-    return isinstance(settlement.result.outcome, InDoubt)
-
-
 _WRITTEN = ("id", "state", "due_at", "job_id", "http_status", "error")
 _settled = batch.rows(
-    "settled", spent=videos.c.attempts.type, **{name: videos.c[name].type for name in _WRITTEN}
+    "settled", videos.c.attempts.label("spent"), *(videos.c[name] for name in _WRITTEN)
 )
 _now = bindparam("now", type_=videos.c.updated_at.type)
 _SETTLE = Prepared(
@@ -166,14 +124,14 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
     """Write a job id that came after its claim was gone, so that the video is not claimed again.
     If another attempt is on its way, that one settles the state.
     """
-    outcome = settlement.result.outcome
-    if not isinstance(outcome, Accepted) or settlement.status.holder is not None:
+    job_id = _new_job(settlement.result)
+    if job_id is None or settlement.status.holder is not None:
         return
     connection.execute(
         update(videos)
         .where(videos.c.id == settlement.result.claim.video_id, videos.c.job_id.is_(None))
         .values(
-            job_id=outcome.job_id,
+            job_id=job_id,
             submitted_at=now,
             updated_at=now,
             state=case((videos.c.state == State.SUBMITTING, videos.c.state), else_=State.SUBMITTED),
@@ -182,25 +140,19 @@ def _adopt(connection: Connection, settlement: Settlement, now: datetime) -> Non
 
 
 _RECORDED = ("video_id", "attempt", "fact", "started_at", "http_status", "message", "job_id")
-_facts = batch.rows("facts", **{name: history.c[name].type for name in _RECORDED})
+_facts = batch.rows("facts", *(history.c[name] for name in _RECORDED))
+_common = (bindparam("now", type_=history.c.at.type), bindparam("who", type_=history.c.who.type))
 _RECORD = Prepared(
     insert(history).from_select(
-        [*_RECORDED, "at", "who"],
-        select(
-            *(_facts.c[name] for name in _RECORDED),
-            bindparam("now", type_=history.c.at.type),
-            bindparam("who", type_=history.c.who.type),
-        ),
+        [*_RECORDED, "at", "who"], select(*(_facts.c[name] for name in _RECORDED), *_common)
     )
 )
 
 
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
-    """Return a row of ``_RECORD``."""
     result, holder = settlement.result, settlement.status.holder
-    outcome = result.outcome
+    outcome, job_id = result.outcome, _new_job(result)
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
-    job_id = outcome.job_id if isinstance(outcome, Accepted) else None
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None

@@ -16,7 +16,6 @@ class SharedState:
     """The row as a value. Moments are UTC.
 
     Attributes:
-        list_asked_at: When the job list was last requested.
         list_read_at: When the last list was requested whose verdicts are written.
         written_at: The clock's time when pace and cool-down were last written.
         moved_to: The mark of a queue that is worked on elsewhere.
@@ -43,9 +42,8 @@ class SharedState:
         )
 
     def checked_until(self, now: datetime) -> datetime | None:
-        """Return the time up to which answers were checked against the job list.
-
-        None if no list was read, or if its time is after ``now``: then the clock stepped back.
+        """Return the time up to which answers were checked against the job list. None if no list
+        was read, or if its time is after ``now``: then the clock stepped back.
         """
         known = self.list_read_at
         return known if known is not None and known <= now else None
@@ -59,8 +57,8 @@ def read(connection: Connection) -> SharedState:
 
 
 _FIELDS = tuple(name for name in SharedState.__dataclass_fields__ if name != "brake")
-_BRAKE = (account.c.pace_low, account.c.pace_ceiling, account.c.pace_cut_at)
-_READ = Prepared(select(*_BRAKE, *(account.c[name] for name in _FIELDS)))
+_BRAKE = ("low", "ceiling", "cut_at")
+_READ = Prepared(select(*(account.c[name] for name in (*map("pace_{}".format, _BRAKE), *_FIELDS))))
 
 
 def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> None:
@@ -70,8 +68,8 @@ def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> N
 
 _RESERVE = Prepared(
     update(account).values(
-        next_start_at=bindparam("at", type_=account.c.next_start_at.type),
-        written_at=bindparam("now", type_=account.c.written_at.type),
+        next_start_at=bindparam("at"),
+        written_at=bindparam("now"),
     )
 )
 
@@ -98,13 +96,8 @@ def move(connection: Connection, known: SharedState, now: datetime) -> None:
 
 def brake(connection: Connection, value: Brake | None) -> None:
     """Write the pace that the 429s allow; None removes the limit."""
-    connection.execute(
-        update(account).values(
-            pace_low=value and value.low,
-            pace_ceiling=value and value.ceiling,
-            pace_cut_at=value and value.cut_at,
-        )
-    )
+    values = {f"pace_{name}": value and getattr(value, name) for name in _BRAKE}
+    connection.execute(update(account).values(values))
 
 
 def list_asked(connection: Connection, now: datetime) -> None:

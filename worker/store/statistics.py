@@ -8,14 +8,12 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
 
 from worker.core.model import Fact, State
-from worker.db.schema import history, videos
-from worker.store.bulk import batches
+from worker.db.schema import history, is_pending, videos
+from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
-
-BATCH = 500
 
 IN_STATE = {state: videos.c.state == text(f"'{state}'") for state in State}
 """Conditions with literals, so that the partial indexes serve them."""
@@ -65,34 +63,40 @@ def overview(connection: Connection, now: datetime) -> Overview:
         oldest_due_at=first if first is not None and first <= now else None,
         last_due_at=last,
         accepted_today=bought.total(),
-        accepted_this_month=_facts(connection, _has_job, history.c.at >= day.replace(day=1)),
-        accepted=_facts(connection) - _facts(connection, _has_no_job),
+        accepted_this_month=number_of(
+            connection, history, _has_job, history.c.at >= day.replace(day=1)
+        ),
+        accepted=number_of(connection, history) - number_of(connection, history, _has_no_job),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
         heard=_last(connection, select(history).where(history.c.fact.in_(ANSWERS))),
     )
 
 
-_is_pending = IN_STATE[State.PENDING]
-_highest = select(func.max(videos.c.priority).label("priority")).where(_is_pending)
+_highest = select(func.max(videos.c.priority).label("priority")).where(is_pending)
 _top = _highest.cte("levels", recursive=True)
 _next = _highest.where(videos.c.priority < _top.c.priority).scalar_subquery()
 _levels = _top.union_all(select(_next).where(_top.c.priority.is_not(None)))
 """The distinct priorities of the pending videos, then NULL. The index has the videos of each
 priority in the order in which they become due.
 """
-_of_level = _is_pending & (videos.c.priority == _levels.c.priority)
+_of_level = is_pending & (videos.c.priority == _levels.c.priority)
 
 
-def _number_of(*wanted: ColumnElement[bool]) -> Select[int]:
-    return select(func.count()).select_from(videos).where(*wanted)
+def _count(rows: FromClause, *wanted: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).select_from(rows).where(*wanted)
+
+
+def number_of(connection: Connection, rows: FromClause, *wanted: ColumnElement[bool]) -> int:
+    """Count the rows of a table or query that satisfy every condition."""
+    return connection.execute(_count(rows, *wanted)).scalar_one()
 
 
 _EVERYTHING = "everything"
 _NUMBERS = select(
-    _number_of().scalar_subquery().label(_EVERYTHING),
+    _count(videos).scalar_subquery().label(_EVERYTHING),
     *(
-        _number_of(is_in).scalar_subquery().label(state)
+        _count(videos, is_in).scalar_subquery().label(state)
         for state, is_in in IN_STATE.items()
         if state is not State.SUBMITTED
     ),
@@ -100,10 +104,7 @@ _NUMBERS = select(
 
 
 def by_state(connection: Connection) -> dict[str, int]:
-    """Count the videos of each state, in the order of the states.
-
-    The submitted ones have no index: they are the total without the others.
-    """
+    """Count the videos of each state, in order; the submitted ones, without index, are the rest."""
     numbers = dict(connection.execute(_NUMBERS).mappings().one())
     rest = numbers.pop(_EVERYTHING) - sum(numbers.values())
     return {state: numbers.get(state, rest) for state in State}
@@ -111,34 +112,24 @@ def by_state(connection: Connection) -> dict[str, int]:
 
 def in_state(connection: Connection, state: State) -> int:
     """Count the videos of one state that has an index."""
-    return connection.execute(_number_of(IN_STATE[state])).scalar_one()
+    return number_of(connection, videos, IN_STATE[state])
 
 
 def due(connection: Connection, pending: int, now: datetime) -> int:
     """Count the due ones of ``pending`` videos. If they are many, count the others instead."""
-    found = _count(connection, _waiting(videos.c.due_at <= now).limit(FEW))
+    of_levels = videos.c.priority.in_(select(_levels.c.priority))
+    waiting = select(videos.c.id).where(is_pending, of_levels)
+    first = waiting.where(videos.c.due_at <= now).limit(FEW)
+    found = number_of(connection, first.subquery("counted"))
     if found < FEW:
         return found
-    return pending - _count(connection, _waiting(videos.c.due_at > now))
-
-
-def _waiting(wanted: ColumnElement[bool]) -> Select[int]:
-    of_levels = videos.c.priority.in_(select(_levels.c.priority))
-    return select(videos.c.id).where(_is_pending, of_levels, wanted)
-
-
-def _count(connection: Connection, rows: Select[int]) -> int:
-    number = select(func.count()).select_from(rows.subquery("counted"))
-    return connection.execute(number).scalar_one()
+    return pending - number_of(connection, waiting.where(videos.c.due_at > now).subquery("counted"))
 
 
 _first = select(func.min(videos.c.due_at)).where(_of_level).scalar_subquery().label("first")
 _last_due = select(func.max(videos.c.due_at)).where(_of_level).scalar_subquery().label("last")
 _ends = select(_first, _last_due).select_from(_levels).subquery()
-_SPAN = select(
-    func.min(_ends.c.first, type_=videos.c.due_at.type),
-    func.max(_ends.c.last, type_=videos.c.due_at.type),
-)
+_SPAN = select(func.min(_ends.c.first), func.max(_ends.c.last))
 
 
 def span(connection: Connection) -> tuple[datetime | None, datetime | None]:
@@ -150,11 +141,6 @@ def span(connection: Connection) -> tuple[datetime | None, datetime | None]:
 _has_job = history.c.job_id.is_not(None)
 _has_no_job = history.c.job_id.is_(None)
 """Each has an index; no index has all facts."""
-
-
-def _facts(connection: Connection, *wanted: ColumnElement[bool]) -> int:
-    facts = select(func.count()).select_from(history).where(*wanted)
-    return connection.execute(facts).scalar_one()
 
 
 def _facts_by_kind(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
@@ -172,10 +158,7 @@ def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapp
 
 
 def _possibly_twice(connection: Connection) -> int:
-    """Return the most that may have been bought beyond one job a video.
-
-    Each video that was ever in doubt counts its jobs and its open doubts, less one.
-    """
+    """Return the most bought beyond one job a video: its jobs and its open doubts, less one."""
     doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
     extra = 0
     for ids in batches(list(connection.scalars(doubted)), BATCH):

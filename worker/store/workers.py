@@ -4,14 +4,14 @@ The videos in flight are counted by the token of their claims, so that none is m
 worker has no row.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
-from worker.core.model import State
-from worker.db.schema import videos, workers
-from worker.store.statistics import IN_STATE
+from worker.db.schema import is_submitting, videos, workers
+from worker.store.statistics import number_of
 
 ALIVE = timedelta(seconds=60)
 """The greatest age of a heartbeat. One from the future is from before a clock was set back."""
@@ -22,13 +22,7 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process.
-
-    Attributes:
-        id: The token of its claims.
-        command: drain or run.
-        started_at: UTC.
-    """
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
 
     id: str
     host: str
@@ -39,19 +33,16 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """A worker by its row and its claims.
+    """A worker by its row, None if only claims name it, and by its claims.
 
-    Attributes:
-        member: Its row; None if only claims name it.
-        seen_at: Its last heartbeat (UTC); None if only claims name it.
-        leases_end: When the last lease of its claims ends (UTC); None without claims.
+    ``seen_at``: its last heartbeat; ``leases_end``: the end of its last lease (UTC, or None).
     """
 
     id: str
-    member: WorkerRow | None
-    seen_at: datetime | None
-    in_flight: int
-    leases_end: datetime | None
+    member: WorkerRow | None = None
+    seen_at: datetime | None = None
+    in_flight: int = 0
+    leases_end: datetime | None = None
 
     def is_alive(self, now: datetime) -> bool:
         """Return True if its last heartbeat is recent."""
@@ -62,11 +53,7 @@ def show(connection: Connection, member: WorkerRow, now: datetime) -> None:
     """Write a heartbeat, with the worker's row if it has none."""
     seen = update(workers).where(workers.c.id == member.id).values(seen_at=now)
     if not connection.execute(seen).rowcount:
-        values = {name: getattr(member, name) for name in _FIELDS}
-        connection.execute(insert(workers).values(**values, seen_at=now))
-
-
-_FIELDS = tuple(WorkerRow.__dataclass_fields__)
+        connection.execute(insert(workers).values(**asdict(member), seen_at=now))
 
 
 def leave(connection: Connection, worker: str) -> None:
@@ -76,39 +63,29 @@ def leave(connection: Connection, worker: str) -> None:
 
 def forget(connection: Connection, now: datetime) -> None:
     """Delete the workers that have long been silent and have nothing in flight."""
-    holds = exists().where(_in_flight, videos.c.claimed_by == workers.c.id)
+    holds = exists().where(is_submitting, videos.c.claimed_by == workers.c.id)
     connection.execute(delete(workers).where(workers.c.seen_at < now - FORGOTTEN, ~holds))
-
-
-_in_flight = IN_STATE[State.SUBMITTING]
 
 
 def everyone(connection: Connection) -> list[WorkerStatus]:
     """Return the workers with a row, the oldest first, then those that only claims name."""
-    claims = {worker: (number, end) for worker, number, end in connection.execute(_CLAIMS)}
-    order = (workers.c.started_at, workers.c.id)
-    known = {
-        row["id"]: (WorkerRow(**{name: row[name] for name in _FIELDS}), row["seen_at"])
-        for row in connection.execute(select(workers).order_by(*order)).mappings()
+    claims: dict[str, dict[str, Any]] = {
+        worker: {"in_flight": number, "leases_end": end}
+        for worker, number, end in connection.execute(_CLAIMS)
     }
-    found = []
-    for worker in [*known, *(worker for worker in claims if worker not in known)]:
-        member, seen_at = known.get(worker, (None, None))
-        number, end = claims.get(worker, (0, None))
-        status = WorkerStatus(
-            id=worker, member=member, seen_at=seen_at, in_flight=number, leases_end=end
-        )
-        found.append(status)
-    return found
+    rows = connection.execute(select(workers).order_by(workers.c.started_at, workers.c.id))
+    known: dict[str, dict[str, Any]] = {
+        row["id"]: {"member": WorkerRow(**{n: row[n] for n in _FIELDS}), "seen_at": row["seen_at"]}
+        for row in rows.mappings()
+    }
+    ids = [*known, *(worker for worker in claims if worker not in known)]
+    return [WorkerStatus(id=each, **known.get(each, {}), **claims.get(each, {})) for each in ids]
 
 
+_FIELDS = tuple(WorkerRow.__dataclass_fields__)
 _CLAIMS = (
-    select(
-        videos.c.claimed_by,
-        func.count(),
-        func.max(videos.c.lease_until, type_=videos.c.lease_until.type),
-    )
-    .where(_in_flight)
+    select(videos.c.claimed_by, func.count(), func.max(videos.c.lease_until))
+    .where(is_submitting)
     .group_by(videos.c.claimed_by)
     .order_by(videos.c.claimed_by)
 )
@@ -116,13 +93,10 @@ _CLAIMS = (
 
 def last_seen(connection: Connection, host: str) -> datetime | None:
     """Return the last heartbeat of a daemon on this host (UTC), None if there is none."""
-    seen = func.max(workers.c.seen_at, type_=workers.c.seen_at.type)
-    daemons = select(seen).where(workers.c.command == "run", workers.c.host == host)
-    found: datetime | None = connection.scalar(daemons)
-    return found
+    seen: Select[datetime] = select(func.max(workers.c.seen_at))
+    return connection.scalar(seen.where(workers.c.command == "run", workers.c.host == host))
 
 
 def alive(connection: Connection, now: datetime) -> int:
     """Count the workers with a recent heartbeat."""
-    seen = workers.c.seen_at.between(now - ALIVE, now + ALIVE)
-    return connection.execute(select(func.count()).select_from(workers).where(seen)).scalar_one()
+    return number_of(connection, workers, workers.c.seen_at.between(now - ALIVE, now + ALIVE))
