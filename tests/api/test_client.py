@@ -237,6 +237,17 @@ ACCEPTED = {
     "gzip without its trailer": saying(answer(gzip.compress(JOB)[:-6], Content_Encoding="gzip")),
     "an encoding of no meaning": saying(answer(JOB, Content_Encoding="plain")),
     "with cookies of no meaning": saying(answer(JOB, Set_Cookie='a="\\777"; expires=x;;=')),
+    "with a header of 9,000 bytes": saying(answer(JOB, X="x" * 9_000)),
+    "with a header of 60,000 bytes": saying(answer(JOB, X="x" * 60_000)),
+    "with 500 headers": saying(answer(JOB, **{f"X{n}": "x" for n in range(500)})),
+    "with a reason of 9,000 bytes": saying(answer(JOB, f"200 {'x' * 9_000}")),
+    "with a chunk extension": saying(CHUNKED + CHUNK.replace(b"\r", b";a=b\r", 1) + b"0\r\n\r\n"),
+    "and chunk extensions without an end after it": saying(
+        CHUNKED + CHUNK + b"1;" + b"x" * 900_000
+    ),
+    "and trailers without an end after it": saying(
+        CHUNKED + CHUNK + b"0\r\n" + b"X: y\r\n" * 150_000
+    ),
     "of exactly the limit": saying(answer(JOB.rjust(BODY_LIMIT))),
     "and more than the limit after it": saying(answer(JOB.ljust(BODY_LIMIT + 1))),
 }
@@ -289,10 +300,19 @@ IN_DOUBT: dict[str, tuple[Script, int | None]] = {
         None,
     ),
     "NUL in a header": (saying(b"HTTP/1.1 401 No\r\nX: \0\r\n\r\n"), None),
-    "a huge header": (saying(b"HTTP/1.1 200 OK\r\nX: " + 20_000 * b"x" + b"\r\n\r\n"), None),
-    "too many headers": (saying(b"HTTP/1.1 200 OK\r\n" + 500 * b"X: x\r\n" + b"\r\n"), None),
+    "a huge header": (saying(b"HTTP/1.1 200 OK\r\nX: " + 70_000 * b"x" + b"\r\n\r\n"), None),
+    "too many headers": (saying(b"HTTP/1.1 200 OK\r\n" + 50_000 * b"X: x\r\n" + b"\r\n"), None),
     "more than was announced": (saying(answer(JOB + b"more", Content_Length="18")), None),
     "a bad chunk with the good one": (saying(CHUNKED + CHUNK + b"zzz\r\n"), None),
+    "heads before it without an end": (
+        saying(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000, stay=True),
+        None,
+    ),
+    "a head without an end": (saying(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 150_000), None),
+    "a chunk extension without an end": (saying(CHUNKED + b"1;" + b"x" * 900_000, stay=True), 200),
+    "chunks of nothing but extensions": (saying(CHUNKED + b"1;xxxxxxxxxx\r\n \r\n" * 60_000), 200),
+    "a chunk size without an end": (saying(CHUNKED + b"0" * 900_000, stay=True), 200),
+    "line ends without an end": (saying(b"\r\n" * 450_000, stay=True), None),
     "gzip that is none": (saying(answer(JOB, Content_Encoding="gzip")), 200),
     "an unknown compression": (saying(answer(JOB, Content_Encoding="br")), None),
     "not JSON": (saying(answer(b"accepted")), 200),
@@ -628,6 +648,24 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(turns: int) -> None:
         outcome = await post(api, numbered("r-2"))
         assert ["r-1", "r-2"] == [each.request_id for each in simulator.accepted]
         assert Accepted(simulator.accepted[1].job_id, 200) == outcome
+
+
+async def test_a_flood_on_an_idle_connection_ends_it() -> None:
+    """A connection that receives bytes while it is idle is dropped: nothing is kept of them."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(JOB))
+        await idle.wait()
+        line.say(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000)
+        await line.rest()
+        dropped.set()
+
+    idle, dropped = asyncio.Event(), asyncio.Event()
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert isinstance(await post(api), Accepted)
+        idle.set()
+        await dropped.wait()
 
 
 async def test_half_an_answer_that_nobody_asked_for_is_nobodys() -> None:

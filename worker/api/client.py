@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
-from worker.api.transport import Exchange, Transport, WithheldError
+from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
 from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify
 from worker.core.job_list import Listing, Unlisted, listing
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
@@ -35,6 +35,7 @@ ERROR_LIMIT = 500
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+_HARMLESS = aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, HttpProcessingError
 _QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
 """The point in a message at which aiohttp begins to quote the server."""
 
@@ -71,7 +72,7 @@ class Api:
         try:
             await self._transport.get("/list_jobs", {"api_key": self._key}, exchange)
         except _FAILURES as error:
-            harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
+            harmless = isinstance(error, (*_HARMLESS, UntrustedError))
             reason = _described(error) if harmless else type(error).__name__
             return Unlisted(reason=presentable(reason, self._key))
         answer = self._answer(exchange)
@@ -157,6 +158,8 @@ def _described(error: BaseException) -> str:
     match error:
         case HttpProcessingError():
             text = _QUOTE.split(error.message)[0]
+        case aiohttp.ClientHttpProxyError(status=status):
+            text = f"the proxy answered HTTP {status}: look at the setting proxy"
         case aiohttp.ServerDisconnectedError():
             text = "the server closed the connection"
         case _:
