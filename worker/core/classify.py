@@ -125,15 +125,20 @@ def _clearly_later(answer: Answer) -> bool:
     return (answer.status in {500, 503} and documented) or told_when
 
 
+def title(page: str) -> str:
+    """Return the title of an HTML page; empty if it has none."""
+    found = _TITLE.search(page)
+    return " ".join(unescape(found[1]).split()) if found else ""
+
+
 def _message(answer: Answer) -> str:
     """Return text like ``HTTP 400: Invalid value``: the documented messages, else the body, a page
     with its title first; then where a 3xx points to, without the query.
     """
-    body = answer.body.decode("utf-8", "replace")
-    title = _TITLE.search(body)
-    page = f"{title[1]}: {_TITLE.sub(' ', body)}" if title and title[1].strip() else body
+    page = answer.body.decode("utf-8", "replace")
+    name, rest = title(page), unescape(_TAG.sub(" ", _TITLE.sub(" ", page)))
     text = _documented_errors(_parsed(answer.body)) or " ".join(
-        unescape(_TAG.sub(" ", page)).split()
+        f"{name}: {rest}".split() if name else rest.split()
     )
     told = f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
     if answer.location is None or not 300 <= answer.status <= 399:
