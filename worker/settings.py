@@ -79,7 +79,7 @@ class Settings:
     )
     backoff_max_seconds: float = _setting(900.0, "longest wait of all", _at_least(0))
     retry_after_max_seconds: float = _setting(
-        3600.0, "a longer Retry-After ends a drain (75)", _at_least(0)
+        3600.0, "a longer Retry-After ends a drain (75); a daemon probes", _at_least(0)
     )
     poll_seconds: float = _setting(0.1, "the longest that a new row goes unseen", _above(0))
     grace_seconds: float | None = _setting(
@@ -113,6 +113,11 @@ class Settings:
     def lease(self) -> timedelta:
         """Return how long a claim may go unsettled (law 4)."""
         return timedelta(seconds=2 * self.timeout_seconds + 60)
+
+    @property
+    def longest_cool_down(self) -> timedelta:
+        """Return the age at which a daemon probes a cool-down."""
+        return timedelta(seconds=self.retry_after_max_seconds)
 
     @property
     def settle_after(self) -> timedelta:

@@ -23,6 +23,7 @@ class Reporter:
         self._shape_is_logged = False
         self._database_works = True
         self._capped = False
+        self._cooling = ""
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """Log the outcome of one attempt. On a full disk this line is the only record of it."""
@@ -89,10 +90,14 @@ class Reporter:
 
     def cool_down(self, asked: CoolDown) -> None:
         """Log a pause of all processes."""
-        self.log.warning(Event.COOL_DOWN, seconds=round(asked.seconds, 1), reason=asked.reason)
+        seconds = round(asked.seconds, 1)
+        self.log.warning(Event.COOL_DOWN, seconds=seconds, reason=asked.reason)
 
     def claimed(self, result: ClaimResult) -> None:
-        """Log once that a cap holds all processes, and again only after a start."""
+        """Log once that a cool-down or a cap holds all, the cap again only after a start."""
+        if result.reason is WaitReason.COOL_DOWN and result.detail != self._cooling:
+            self._cooling = result.detail
+            self.log.warning(Event.COOL_DOWN, reason=result.detail)
         if result.reason is WaitReason.CAP and not result.submitting and not self._capped:
             self.log.warning(Event.CAP_REACHED, reason=result.detail)
             self._capped = True

@@ -10,7 +10,7 @@ from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
 from worker.core.model import REQUEST_COLUMNS, State
-from worker.store import search
+from worker.store import search, shared_state, statistics
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -32,7 +32,7 @@ def why(call: Invocation) -> int:
     return exits.OK
 
 
-def _groups(connection: Connection, _: datetime) -> list[tuple[object, ...]]:
+def _groups(connection: Connection, now: datetime) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
     wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT))
     groups: dict[tuple[str, str], tuple[object, ...]] = {}
@@ -45,4 +45,10 @@ def _groups(connection: Connection, _: datetime) -> list[tuple[object, ...]]:
         group = next((groups[each] for each in kinds if each in groups), new)
         groups.update((each, group) for each in kinds)
         counts[group] += 1
-    return [(number, *group) for group, number in counts.most_common()]
+    found = [(number, *group) for group, number in counts.most_common()]
+    waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
+    if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
+        number = statistics.in_state(connection, State.PENDING)
+        helps = "valossa-ingest resume --cool-down ends it; it ends by itself then"
+        found.insert(0, (number, State.PENDING, cooling, first["id"], helps))
+    return found
