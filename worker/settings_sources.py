@@ -107,6 +107,16 @@ def survey(
     return Loaded(settings, sources, tuple(problems), frozenset(faulty))
 
 
+def unused_proxy(settings: Settings, environment: Mapping[str, str]) -> str | None:
+    """Return a sentence on a proxy of the environment that is not used; None if there is none."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        if environment.get(name) and not settings.proxy and settings.api_url.startswith("https:"):
+            return (
+                f'{name} is set, but not used: WORKER_PROXY="${name}" (the setting proxy) uses it'
+            )
+    return None
+
+
 def read_key(environment: Mapping[str, str]) -> Key:
     """Return the API key from its variable or file. Raises SettingsError, which never shows it."""
     value, file = environment.get(KEY), environment.get(KEY_FILE)
@@ -198,7 +208,7 @@ def _value(name: str, raw: RawValue) -> object:
     except ValueError as error:
         fault = str(error)
     if fault:
-        shown = _without_secrets(str(raw.value)) if name == "api_url" else raw.value
+        shown = _without_secrets(str(raw.value)) if name in {"api_url", "proxy"} else raw.value
         raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
     return value
 

@@ -150,6 +150,7 @@ def api(settings: Settings, key: Key) -> Api:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
         agent=f"valossa-ingest/{__version__}",
+        proxy=settings.proxy,
     )
     return Api(transport, key.value, CLOCK.now)
 

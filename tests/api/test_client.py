@@ -57,7 +57,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def client(
-    url: str, *, key: str = KEY, slots: int = 1, connect: float = 5.0, timeout: float = 5.0
+    url: str,
+    *,
+    key: str = KEY,
+    slots: int = 1,
+    connect: float = 5.0,
+    timeout: float = 5.0,
+    proxy: str | None = None,
 ) -> Api:
     """Return a client whose clock stands still."""
     transport = Transport(
@@ -66,6 +72,7 @@ def client(
         connect_timeout_seconds=connect,
         timeout_seconds=timeout,
         agent="valossa-ingest/test",
+        proxy=proxy,
     )
     return Api(transport, key, lambda: NOW)
 
@@ -478,7 +485,11 @@ async def test_an_untrusted_certificate_is_not_sent_to(tmp_path: Path) -> None:
     context, _ = self_signed(tmp_path)
     async with Wire(saying(answer(JOB)), tls=context) as wire:
         ended_in = await not_sent(client(wire.url))
+        async with client(wire.url) as api:
+            outcome = await post(api)
     assert NOT_SENT == ended_in
+    assert "certificate verify failed: self-signed certificate" in (outcome.message or "")
+    assert "(issued by localhost): SSL_CERT_FILE may name a file" in (outcome.message or "")
 
 
 async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
@@ -707,7 +718,7 @@ async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
 
 
 CHILD = """
-import asyncio, sys
+import asyncio, os, sys
 from datetime import datetime, UTC
 from tests.wire import NEVER_SECONDS, MovableLoop, time_out
 from worker.api.client import Api
@@ -721,7 +732,8 @@ async def main(url, length, impatient):
             cuts.append(asyncio.create_task(time_out()))
 
     transport = Transport(url=url, slots=1, connect_timeout_seconds=60,
-                          timeout_seconds=NEVER_SECONDS, agent="test")
+                          timeout_seconds=NEVER_SECONDS, agent="test",
+                          proxy=os.environ.get("TEST_PROXY"))
     async with Api(transport, "demo-key", lambda: datetime.now(UTC)) as api:
         print(await api.new_job({"title": "x" * length}, leave), flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -797,6 +809,96 @@ async def test_proxies_of_the_environment_are_ignored(tmp_path: Path) -> None:
             told, _ = await process.communicate(b"")
     assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
     assert b"authorization" not in wire.lines[0].received.lower()
+
+
+def tunnel(port: int) -> Script:
+    """Return a proxy that connects a CONNECT with this port, and hands on what comes."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        line.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def back() -> None:
+            while data := await reader.read(65_536):
+                line.say(data)
+
+        going = asyncio.create_task(back())
+        while data := await line.some():
+            writer.write(data)
+        await going
+        writer.close()
+
+    return script
+
+
+async def test_a_proxy_gets_a_connect_and_never_the_key(tmp_path: Path) -> None:
+    """An https address is reached by CONNECT, with the proxy's own password; the rest is TLS."""
+    context, trusted = self_signed(tmp_path)
+    async with (
+        Wire(saying(answer(JOB)), tls=context) as wire,
+        Wire(tunnel(wire.port)) as proxy,
+    ):
+        environment = {
+            "SSL_CERT_FILE": str(trusted),
+            "TEST_PROXY": f"http://me:hunter22@{LOOPBACK}:{proxy.port}",
+        }
+        process = await child(wire.url, environment)
+        told, _ = await process.communicate(b"")
+        seen = proxy.lines[0].received
+    assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
+    assert seen.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % wire.port)
+    assert b"Proxy-Authorization: Basic bWU6aHVudGVyMjI=\r\n" in seen
+    assert b"demo-key" not in seen
+    assert b"demo-key" in wire.lines[0].received
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 No", "502 No"])
+async def test_a_proxy_that_refuses_is_named_without_its_password(status: str) -> None:
+    """A refused CONNECT is not sent, and says where to look."""
+    async with Wire(saying(answer(b"", status))) as wire:
+        proxy = f"http://me:hunter22@{LOOPBACK}:{wire.port}"
+        async with client("https://api.example", proxy=proxy) as api:
+            told = "ClientHttpProxyError: the proxy answered HTTP " + status[:3]
+            told += ": look at the setting proxy"
+            assert NotSent(f"not sent: {told}") == await post(api)
+            assert Unlisted(reason=told) == await api.list_jobs()
+
+
+async def test_a_proxy_that_is_not_there_is_named_without_its_password() -> None:
+    """A proxy that refuses connections ends as not sent."""
+    with free_port() as port:
+        proxy = f"http://me:hunter22@{LOOPBACK}:{port}"
+        async with client("https://api.example", proxy=proxy) as api:
+            outcome = await post(api)
+    assert isinstance(outcome, NotSent)
+    assert f"{LOOPBACK}:{port}" in outcome.message
+    assert "hunter22" not in outcome.message
+
+
+async def test_a_proxy_that_says_nothing_is_left_in_time() -> None:
+    """A CONNECT without an answer lasts as long as a connection may take."""
+
+    async def silent(line: Line) -> None:
+        await line.rest()
+
+    async with Wire(silent) as wire:
+        proxy = f"http://{LOOPBACK}:{wire.port}"
+        async with client("https://api.example", connect=NEVER_SECONDS, proxy=proxy) as api:
+            exchange = asyncio.create_task(post(api))
+            await wire.wait_for_lines(1)
+            await time_out()
+            assert isinstance(await exchange, NotSent)
+
+
+async def test_a_request_in_the_clear_goes_past_the_proxy() -> None:
+    """A local http address is asked directly: the proxy would read the key."""
+    with free_port() as port:
+        async with (
+            Wire(saying(answer(JOB))) as wire,
+            client(wire.url, proxy=f"http://{LOOPBACK}:{port}") as api,
+        ):
+            assert isinstance(await post(api), Accepted)
 
 
 # --- The request ----------------------------------------------------------------------------------
