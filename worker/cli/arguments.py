@@ -157,6 +157,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--yes", "do not ask first"),
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
     "move": (
         _JSON,
         _value("--from", "URL", "as it is now", dest="source", required=True),
