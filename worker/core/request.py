@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.model import REQUEST_COLUMNS, State, Twin, Video
 from worker.core.signed_link import ends_at, is_common
 
 Json = dict[str, object]
@@ -66,6 +66,17 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     section 3).
     """
     return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
+
+
+def bought_already(video_id: int, twin: Twin) -> str:
+    """Return why a video whose address a twin has bought, or may have, is not sent (law 17)."""
+    how = f"has job {twin.job_id}"
+    if twin.job_id is None:
+        how = "is in flight" if twin.state is State.SUBMITTING else "is in doubt"
+    return (
+        f"url: is that of video {twin.video_id}, which {how}; to buy it a second time: "
+        f"valossa-ingest retry {video_id} --may-buy-twice"
+    )
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
-from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start
+from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start, State, Twin
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.request import problem
+from worker.core.request import bought_already, problem
 from worker.runner.model import Committed
 from worker.runner.pacer import Pacer
 from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
@@ -149,7 +149,7 @@ class QueueTransaction:
         while len(ready) < count and len(closed) < INVALID_AT_ONCE:
             wanted = count - len(ready)
             claims = queue.claim(connection, wanted, now, self.worker, lease_until, checked)
-            faults = [(c, problem(c.video, now, margin)) for c in claims]
+            faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
             ]
@@ -236,6 +236,26 @@ class QueueTransaction:
             return None
         oldest = leases.oldest_doubt(connection, self.settings.max_attempts)
         return oldest and oldest + self.settings.settle_after
+
+
+def _faults(
+    claims: Sequence[Claim], now: datetime, margin: timedelta
+) -> list[tuple[Claim, str | None]]:
+    """Return why each claim cannot be sent, None if it can. Of two with one address, the first
+    goes (law 17).
+    """
+    going: dict[str, Twin] = {}
+    faults: list[tuple[Claim, str | None]] = []
+    for claim in claims:
+        url = claim.video.url
+        twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)
+        fault = problem(claim.video, now, margin)
+        if fault is None and twin is not None:
+            fault = bought_already(claim.video_id, twin)
+        if fault is None:
+            going.setdefault(url, Twin(claim.video_id, State.SUBMITTING))
+        faults.append((claim, fault))
+    return faults
 
 
 def _too_early(at: _Moment, planned: pace.Wait) -> ClaimResult:

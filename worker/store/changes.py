@@ -35,6 +35,8 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
         accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
     again = {"state": State.PENDING, "attempts": 0, "due_at": now, **UNCLAIMED}
     again |= {"error": None, "http_status": None}
+    if doubts:
+        again["may_buy_twice"] = 1
     return _change(connection, accepted, Fact.RETRY, now, who, **again)
 
 

@@ -4,7 +4,7 @@ Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write t
 is read holds until it is written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,11 +23,12 @@ from sqlalchemy import (
     update,
 )
 
-from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
+from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
 from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
 from worker.db.statements import Prepared
+from worker.store.history import IS_OPEN_DOUBT
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
@@ -59,10 +60,11 @@ def claim(
     rows = _due(connection, limit, now, checked_until)
     if not rows:
         return []
-    claims = [_claim(row, lease_until) for row in rows]
+    twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
+    claims = [_claim(row, lease_until, twins) for row in rows]
     renamed = [
         (each.video_id, readable(each.request_id))
-        for each, (*_, known_as) in zip(claims, rows, strict=True)
+        for each, (*_, known_as, _, _) in zip(claims, rows, strict=True)
         if each.request_id != known_as
     ]
     if renamed:
@@ -72,8 +74,8 @@ def claim(
     return claims
 
 
-def _claim(row: Sequence[Any], lease_until: datetime) -> Claim:
-    video_id, claims, attempts, token, request_id, *request, _ = row
+def _claim(row: Sequence[Any], lease_until: datetime, twins: Mapping[int, Twin]) -> Claim:
+    video_id, claims, attempts, token, request_id, *request, _, may_buy_twice, _ = row
     return Claim(
         video_id=video_id,
         video=Video(**dict(zip(REQUEST_COLUMNS, request, strict=True))),
@@ -82,7 +84,18 @@ def _claim(row: Sequence[Any], lease_until: datetime) -> Claim:
         token=token,
         request_id=request_id,
         lease_until=lease_until,
+        may_buy_twice=bool(may_buy_twice),
+        twin=twins.get(video_id),
     )
+
+
+def twins_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, Twin]:
+    """Return the first twin of each of these videos that has one."""
+    if not video_ids:
+        return {}
+    rows = _TWINS(connection, meant=batch.encoded((each,) for each in video_ids))
+    latest_first = sorted(rows, key=lambda row: row[1], reverse=True)
+    return {mine: Twin(other, State(state), job) for mine, other, state, job in latest_first}
 
 
 _renamed = batch.rows("renamed", videos.c.id, videos.c.request_id)
@@ -153,6 +166,39 @@ _is_checked = or_(
 (worker/api/README.md, section 15, line 8).
 """
 
+_twin = videos.alias("twin")
+_open_doubt = (
+    select(func.min(history.c.id))
+    .where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT)
+    .scalar_subquery()
+)
+_may_have_bought = or_(
+    _twin.c.job_id.is_not(None),
+    _twin.c.state == text("'submitting'"),
+    _twin.c.state == text("'in_doubt'"),
+    _open_doubt.is_not(None),
+)
+_first_twin = (
+    select(_twin.c.id)
+    .where(
+        videos.c.may_buy_twice == text("0"),
+        _twin.c.url == videos.c.url,
+        _twin.c.id != videos.c.id,
+        _may_have_bought,
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+"""Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
+the table.
+"""
+_meant = batch.rows("meant", videos.c.id)
+_TWINS = Prepared(
+    select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
+    .select_from(_meant.join(videos, videos.c.id == _meant.c.id).join(_twin, true()))
+    .where(_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
+)
+
 _level = (
     select(func.max(videos.c.priority))
     .where(is_pending, videos.c.priority <= bindparam("level"))
@@ -167,6 +213,8 @@ _next_due = (
         _request_id.label("request_id"),
         *(videos.c[name] for name in REQUEST_COLUMNS),
         videos.c.request_id.label("known_as"),
+        videos.c.may_buy_twice,
+        _first_twin.label("twin"),
     )
     .where(
         is_pending,
