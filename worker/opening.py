@@ -87,7 +87,6 @@ def _is_there(address: File | Server) -> bool:
 
 
 async def _is_bare(settings: Settings) -> bool:
-    """Return True if the database has no tables of this program."""
     async with wiring.database(settings) as database:
         return await database.read(schema_of) is None
 

@@ -116,7 +116,6 @@ class Move:
         return relocation.in_flight(source)
 
     async def _copy(self, table: Table) -> int:
-        """Copy the missing rows and return their number."""
         copied, report_at = 0, ROWS_A_REPORT
         while True:
             after = await self.target.read(partial(relocation.highest, table=table))

@@ -123,7 +123,6 @@ def heartbeat_of(database: Path) -> Path:
 
 
 def _heartbeat(address: File | Server, options: RunOptions) -> Callable[[], None]:
-    """Return the function to call at each turn of the loop: a daemon touches its file."""
     if options.drain or isinstance(address, Server):
         return lambda: None
     path, next_at = heartbeat_of(address.path), 0.0

@@ -97,7 +97,6 @@ class Api:
         return Listing(entries=entries, paged=paged, shape=blank(found.shape, self._key))
 
     def _unlisted(self, answer: Answer) -> Unlisted:
-        """Return the reason for an answer without a list, in the words of the outcome table."""
         outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
         later = outcome if isinstance(outcome, Throttled | TryLater) else None
         reason = clean(blank(outcome.message or f"HTTP {answer.status}", self._key))

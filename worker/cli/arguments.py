@@ -42,7 +42,6 @@ def _value(name: str, metavar: str | None, meaning: str, **options: object) -> F
 
 
 def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Flag:
-    """Return a flag that may be repeated; its values come as a list."""
     return _value(name, metavar, meaning, action="append", default=[], **options)
 
 

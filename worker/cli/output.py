@@ -45,9 +45,8 @@ def on_terminal() -> bool:
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
-    """Print rows: a table on a terminal, tab-separated lines with a head elsewhere.
-
-    A terminal's long cells end in an ellipsis, but not those of the columns ``whole``.
+    """Print rows: a table on a terminal, tab-separated lines with a head elsewhere. A terminal's
+    long cells end in an ellipsis, but not those of the columns ``whole``.
     """
     if not on_terminal():
         print("\t".join(columns))
@@ -100,7 +99,6 @@ def text(value: object) -> str:
 
 
 def _span(value: timedelta) -> str:
-    """Return a duration in its two largest units."""
     minutes, seconds = divmod(round(value.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -111,9 +109,8 @@ def _span(value: timedelta) -> str:
 
 
 def ask(question: str) -> bool:
-    """Ask at the terminal and return True for yes; False without a terminal.
-
-    Never call it in an event loop: it waits, and Ctrl-C must end it.
+    """Ask at the terminal and return True for yes; False without a terminal. Never call it in an
+    event loop: it waits, and Ctrl-C must end it.
     """
     with suppress(EOFError):
         return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}

@@ -25,8 +25,6 @@ exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, 
 
 
 class _PrintCompletion(Action):
-    """Print the completion script of a shell, and end the program."""
-
     def __call__(self, parser: ArgumentParser, _: object, shell: object, *__: object) -> None:
         """Print it for ``shell``."""
         import shtab  # noqa: PLC0415 - it would take a third of the time of --help

@@ -271,13 +271,11 @@ class Runner:
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        """Wait until every attempt has ended and its result is on disk."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
         await self._writer.written()
 
     async def _cut_short(self, seconds: float) -> None:
-        """Cut the attempts short, and give their results so many seconds to be written."""
         self._attempts.cut_short()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
@@ -292,7 +290,6 @@ class Runner:
 
 
 async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
-    """Wait for the task, for ``seconds`` at most, or until one of the events."""
     called = [asyncio.create_task(event.wait()) for event in events]
     await asyncio.wait({task, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for waiting in called:

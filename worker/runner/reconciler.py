@@ -139,7 +139,6 @@ class Reconciler:
         return await self.api.cancel_job(job_id)
 
     async def _begin(self) -> bool:
-        """Wait for a start of the pace and spend it. Return False if the limiter is shut before."""
         pacer, clock, purpose = self.transaction.pacer, self.transaction.clock, "to ask the API"
         while isinstance(start := await self.write(pacer.reserve_one, purpose), datetime):
             if (start - clock.now()).total_seconds() > TOLD_SECONDS:

@@ -131,7 +131,6 @@ class Writer:
             await asyncio.sleep(0)
 
     async def _transact(self) -> None:
-        """Write everything that waits in one transaction. A claim alone looks before it writes."""
         ready, self._ready = self._ready, []
         wanted, self._wanted = self._wanted, None
         try:
@@ -232,7 +231,6 @@ class Writer:
             self._written.set()
 
     def _answer(self, wanted: _Wanted, claimed: ClaimResult) -> None:
-        """Hand the claims over; release those whose caller has gone."""
         if wanted.future.cancelled():
             self._release(claimed)
         else:

@@ -92,10 +92,9 @@ def _add(
 def add_or_update(
     connection: Connection, rows: Iterable[NewVideo], now: datetime, who: str
 ) -> Intake:
-    """Update the videos of each row's media_id, or else request_id; insert the others.
-
-    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
-    Rows are taken in the file's order: of two with one media_id, the later wins.
+    """Update the videos of each row's media_id, or else request_id; insert the others. A row
+    changes every column that it names, empty ones included, and a job_id settles a doubt. Rows are
+    taken in the file's order: of two with one media_id, the later wins.
     """
     intake = Intake()
     for place, row in enumerate(rows):
@@ -118,7 +117,6 @@ def add_or_update(
 
 
 def _reason_to_leave(connection: Connection, video: Existing, row: NewVideo) -> str | None:
-    """Return why this video must not be updated; None if it may be."""
     # A video is left as it is in three cases.
     # 1. It is in flight or submitted, or in doubt and the row brings no job.
     # 2. It was given up in doubt, and the row brings no job. 3. Another video has the job.
@@ -152,10 +150,9 @@ def newest_id(connection: Connection) -> int:
 
 
 def _videos_of(connection: Connection, row: NewVideo) -> list[Existing]:
-    """Return the videos of a row in the order of ids; the first one gets its job.
-
-    A row's media_id is a video's media_id, or the request_id of a video without one. A row without
-    media_id finds only such a video, by its request_id.
+    """Return the videos of a row in the order of ids; the first one gets its job. A row's media_id
+    is a video's media_id, or the request_id of a video without one. A row without media_id finds
+    only such a video, by its request_id.
     """
     media_id = row.get("media_id")
     name = media_id or row.get("request_id")

@@ -36,7 +36,6 @@ def add(call: Invocation) -> int:
 def _add(
     connection: Connection, args: argparse.Namespace, row: Mapping[str, object], now: datetime
 ) -> tuple[int | None, str | None]:
-    """Return the new video's id, or why it was skipped."""
     insert = imports.add_all if args.allow_duplicates else imports.add_new
     done = insert(connection, [row], now)
     if done.inserted:

@@ -73,7 +73,6 @@ def _match(kind: str, match: Match) -> Sequence[object]:
 
 
 def _advice(result: Audit) -> Sequence[str]:
-    """Return a line of advice for each kind that was found."""
     lines = {
         "bought: pending, but the API has a job of it; audit --adopt takes it over": result.bought,
         "twice: a second job beside its own; audit --cancel-duplicates cancels what still waits"
@@ -117,7 +116,6 @@ def _cancel_one(session: Session, reconciler: Reconciler, match: Match) -> str |
 
 
 def _print(call: Invocation, done: str) -> None:
-    """Print what was done; on stderr if stdout is a JSON document."""
     print(done, file=sys.stderr if call.args.json else sys.stdout)
 
 

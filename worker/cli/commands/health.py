@@ -12,9 +12,8 @@ STALE_SECONDS = 60.0
 
 def health(call: Invocation) -> int:
     """Return 0 if a daemon has turned within the last minute, 1 if not, 78 without a database.
-
-    SQLite's file is not opened: a lock on it must not look like a dead daemon. On PostgreSQL only
-    a daemon of this machine counts.
+    SQLite's file is not opened: a lock on it must not look like a dead daemon. On PostgreSQL only a
+    daemon of this machine counts.
     """
     address = address_of(call.settings.database_url)
     if isinstance(address, File):
@@ -28,7 +27,6 @@ def health(call: Invocation) -> int:
 
 
 def _by_file(database: File, source: str) -> int:
-    """Judge by the file that a daemon touches beside its database."""
     heartbeat = wiring.heartbeat_of(database.path)
     try:
         touched_at = heartbeat.stat().st_mtime

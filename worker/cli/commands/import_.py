@@ -93,10 +93,8 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
 
 
 async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
-    """Read every file into the queue, after checking the beginning of each.
-
-    Raises StoppedError if ``stop`` is heard before any row was read, FormatError, ValueError,
-    OSError, DatabaseProblem.
+    """Read every file into the queue, after checking the beginning of each. Raises StoppedError if
+    ``stop`` is heard before any row was read, FormatError, ValueError, OSError, DatabaseProblem.
     """
     margin = timedelta(seconds=settings.url_margin_seconds)
     theirs, fixed = _split(args.map), _split(args.set)
@@ -115,7 +113,6 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
 
 
 def _display() -> AbstractContextManager[Callable[[str, str], None]]:
-    """Return a display with a line of counts for each list; off a terminal, show nothing."""
     if not sys.stderr.isatty():
         return nullcontext(lambda _, __: None)
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
@@ -124,9 +121,8 @@ def _display() -> AbstractContextManager[Callable[[str, str], None]]:
 
 
 async def _import_one(current: Import, name: str, reading: Reading) -> None:
-    """Read and check a chunk while the one before it is written.
-
-    Reading may block this thread for long on a pipe, so it waits until ``_bring`` allows it.
+    """Read and check a chunk while the one before it is written. Reading may block this thread for
+    long on a pipe, so it waits until ``_bring`` allows it.
     """
     current.show(name, "")
     if reading.columns is not None:
@@ -168,9 +164,8 @@ def _progress(current: Import) -> str:
 
 
 async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio.Event) -> None:
-    """Write the rows of a chunk into the queue, and its rejects where the user wants them.
-
-    Set ``may_block`` when this thread may block: once a transaction runs in a thread of its own,
+    """Write the rows of a chunk into the queue, and its rejects where the user wants them. Set
+    ``may_block`` when this thread may block: once a transaction runs in a thread of its own,
     otherwise at the end, since a blocked transaction would hold the queue's lock.
     """
     loop = asyncio.get_running_loop()
@@ -207,7 +202,6 @@ def _reject(current: Import, name: str, line: int, reason: str, row: object) -> 
 
 
 def _kind(reason: str) -> str:
-    """Return a reason without the parts that differ from row to row."""
     until_its_end, *_ = re.split(r",? \d{4}-", reason, maxsplit=1)
     return kind(until_its_end)[:120]
 

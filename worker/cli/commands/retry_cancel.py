@@ -68,7 +68,6 @@ def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tu
 def _report(
     args: argparse.Namespace, done: int, found: Mapping[str, int], accepted: Sequence[State]
 ) -> int:
-    """Print the number of changed videos, and of the others by state. Return the exit code."""
     left = {str(state): number for state, number in found.items() if state not in accepted}
     moved_on = sum(found.get(state, 0) for state in accepted) - done
     past = {"retry": "retried", "cancel": "cancelled"}[args.function]

@@ -99,9 +99,8 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
-    """Return the database, open until the end of ``stack``. Raises DatabaseProblem.
-
-    A daemon waits for its server, which may start after it when the machine boots.
+    """Return the database, open until the end of ``stack``. Raises DatabaseProblem. A daemon waits
+    for its server, which may start after it when the machine boots.
     """
     logged = False
     while True:
@@ -162,7 +161,6 @@ def _left(
 
 
 def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
-    """Print the counts on stdout, then the advice on stderr."""
     report, left = done.report, done.left
     numbers = {**asdict(report.counts), "due": left and left.due, "waiting": left and left.waiting}
     if as_json:

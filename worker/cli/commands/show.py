@@ -77,7 +77,6 @@ def _sentence(fact: Mapping[str, object]) -> str:
 
 
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:
-    """Return the next event of this video, and the command that brings it about."""
     row = story.video
     number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
     match State(row["state"]):

@@ -117,9 +117,8 @@ def _used(level: Level | None) -> dict[str, int] | None:
 
 
 def _left(seen: _Seen, settings: Settings) -> timedelta | None:
-    """Return the time that the pending videos take at this pace, with backoffs and cool-down.
-
-    A pause is not counted, since its end is not known. None if a cap has no room for all of them.
+    """Return the time that the pending videos take at this pace, with backoffs and cool-down. A
+    pause is not counted, since its end is not known. None if a cap has no room for all of them.
     """
     now, known, pending = seen.now, seen.shared, seen.overview.states[State.PENDING]
     if not pending or any(level.room < pending for level in seen.levels):

@@ -54,7 +54,6 @@ def _state(worker: WorkerStatus, now: datetime) -> str:
 
 
 def _prospects(found: Sequence[WorkerStatus], now: datetime) -> Iterator[str]:
-    """Return a sentence for each worker without a recent heartbeat, and for its videos."""
     for worker in (each for each in found if not each.is_alive(now)):
         about = f"worker {worker.id} is {_state(worker, now)}"
         if worker.leases_end is None:
