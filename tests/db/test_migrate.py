@@ -127,11 +127,16 @@ WAKING = {
     "videos.videos_added",
     "videos.videos_due_again",
     ".valossa_ingest_wake",
+    ".valossa_ingest_bought",
+    "videos.videos_job_inserted",
+    "videos.videos_job_updated",
 }
 """The things that only a server has and only the migrations make, beside its table ``commits``."""
 
-NORMALISING = {"videos_due_at_inserted", "videos_due_at_updated"}
-"""The triggers that bring a ``due_at`` into SQLite's one form."""
+NORMALISING = {
+    f"videos_{what}_{event}" for what in ("due_at", "job") for event in ("inserted", "updated")
+}
+"""The triggers that bring a ``due_at`` into SQLite's one form, and that count second jobs."""
 
 
 async def test_migrated_and_declared_tables_are_the_same(

@@ -292,6 +292,38 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
     assert 2 == len(simulator.requests)
 
 
+async def test_law_17_a_thousand_rows_of_one_address_cost_one_request(
+    database: Database, simulator: Simulator
+) -> None:
+    """Law 17: of a thousand rows with one address one is bought. The others are no answers of the
+    API: they neither stop the run nor slow it.
+    """
+    await add(database, *urls(1) * 1_000, *urls(3)[1:])
+    report = await Worker().run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=3, failed=999)) == (
+        report.stop.reason,
+        report.counts,
+    )
+    assert 3 == len(simulator.requests)
+    assert str((await row(database, 999))["error"]).startswith("url: is that of video 1, which ")
+
+
+async def test_law_17_what_another_program_inserts_again_is_not_bought_again(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """Law 17: a list that a program inserts each night with plain SQL is bought once."""
+    again = "INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')"
+    await say(plain, again)
+    await Worker().run(database, simulator.url)
+    await say(plain, again)
+    report = await Worker().run(database, simulator.url)
+    assert Counts(failed=1) == report.counts
+    await say(plain, again.replace("(url)", "(url, may_buy_twice)").replace("')", "', 1)"))
+    report = await Worker().run(database, simulator.url)
+    assert Counts(submitted=1) == report.counts
+    assert 2 == len(simulator.requests)
+
+
 async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) -> None:
     """A job id that another video holds is not written a second time: the video is in doubt."""
     await add(database, *urls(2))
@@ -1018,7 +1050,7 @@ async def test_a_cap_does_not_outlast_a_dead_process(
     await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
     nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await take(database, nearly_over, worker="dead")
-    await add(database, *urls(20))
+    await add(database, *urls(20)[1:])
     report = await Worker(caps=(TOTAL,)).run(database, simulator.url)
     assert (StopReason.CAP, Counts(submitted=4, in_doubt=1)) == (report.stop.reason, report.counts)
 

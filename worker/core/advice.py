@@ -3,13 +3,14 @@
 import re
 
 from worker.core.model import State
+from worker.core.request import BOUGHT_ALREADY
 
 GIVEN_UP = "given up by a person while in doubt: perhaps bought"
 """The error of a doubt that a person has given up."""
 
 _DIFFERS = re.compile(
     r"https?://\S+|'[^']*'|\"[^\"]*\"|\b(?=[\w-]*\d)[\w-]{8,}"
-    r"|(?<!UTF-)\b(0x[0-9a-f]+|\d+([-:., ]\d+)*)"
+    r"|(?<=which has job )[^;]+|(?<!UTF-)\b(0x[0-9a-f]+|\d+([-:., ]\d+)*)"
 )
 
 _BY_STATUS = {
@@ -29,6 +30,8 @@ def remedy(state: State, status: int | None, message: str) -> str:
         )
     if message == GIVEN_UP:
         return "nothing; cancel ID puts it away, retry ID --may-buy-twice sends it again"
+    if message.startswith(BOUGHT_ALREADY):
+        return "nothing, if once is enough; retry ID --may-buy-twice buys it a second time"
     if "signed link" in message:
         return "sign the links anew and bring them in with import --update"
     if status in {401, 402, 403}:

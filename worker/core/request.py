@@ -22,6 +22,9 @@ _SCHEMES = {
     "callback_url": ("http", "https"),
 }
 _values = attrgetter(*REQUEST_COLUMNS)
+BOUGHT_ALREADY = "url: is that of video"
+"""The beginning of the error of a video whose address another one has bought, or may have."""
+
 _UNREADABLE = re.compile("[\ud800-\udfff]")
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -73,7 +76,7 @@ def bought_already(video_id: int, twin: Twin) -> str:
     if twin.job_id is None:
         how = "is in flight" if twin.state is State.SUBMITTING else "is in doubt"
     return (
-        f"url: is that of video {twin.video_id}, which {how}; to buy it a second time: "
+        f"{BOUGHT_ALREADY} {twin.video_id}, which {how}; to buy it a second time: "
         f"valossa-ingest retry {video_id} --may-buy-twice"
     )
 

@@ -192,6 +192,7 @@ _first_twin = (
 """Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
 the table.
 """
+HAS_TWIN = _first_twin.is_not(None)
 _meant = batch.rows("meant", videos.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
