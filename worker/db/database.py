@@ -17,6 +17,7 @@ __all__ = [
     "Database",
     "DatabaseProblem",
     "Unreachable",
+    "refusal",
     "rewrite",
     "schema_of",
     "schema_problem",
@@ -29,6 +30,13 @@ BAD_VALUE = (StatementError, ValueError, OverflowError)
 """The errors of a value that cannot be stored, from the driver or on the way to it (law 14)."""
 
 T = TypeVar("T")
+
+
+def refusal(error: Exception) -> str:
+    """Return the sentence about a row that the database refuses to write."""
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause.__cause__ or cause).split("\n", 1)[0]
+    return f"the database refuses to write this row: {first_line}"
 
 
 class Engine(Protocol):

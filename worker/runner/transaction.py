@@ -20,8 +20,9 @@ from worker.runner.pacer import Pacer
 from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.settings import Settings
 from worker.store import caps as caps_store
-from worker.store import leases, queue, settle, shared_state
+from worker.store import changes, leases, queue, settle, shared_state
 from worker.store.caps import Level
+from worker.store.queue import Unwritable
 from worker.store.shared_state import SharedState
 
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
@@ -53,6 +54,8 @@ class QueueTransaction:
     dice: Callable[[], float]
     caps: tuple[Cap, ...] = ()
     steps: Steps = field(default_factory=Steps)
+    unwritable: Unwritable = field(default_factory=Unwritable)
+    closes_at_once: int = INVALID_AT_ONCE
 
     @property
     def verdicts(self) -> Verdicts:
@@ -73,13 +76,29 @@ class QueueTransaction:
         settled = self._settle(connection, results, now)
         for result in results:
             pacer.account_for(connection, result, now)
-        expired = leases.expire(connection, now, self.worker)
+        expired = leases.expire(connection, now, self.worker, self.unwritable.known)
         closed: list[Settlement] = []
         claimed = ClaimResult(reason=WaitReason.PACE, until=now)
         if free_slots > 0:
             at = _Moment(connection, began, now, shared_state.read(connection))
             claimed = self._claim(at, free_slots, closed)
         return Committed(settled=settled, closed=closed, expired=expired, claimed=claimed)
+
+    def lapsed(self, connection: Connection) -> list[int]:
+        """Return the videos whose lease has run out."""
+        return leases.lapsed(connection, self.clock.now())
+
+    def expire(self, connection: Connection, video_id: int) -> Committed:
+        """Put one of them in doubt."""
+        now, others = self.clock.now(), set(self.lapsed(connection)) - {video_id}
+        expired = leases.expire(connection, now, self.worker, others)
+        return Committed(
+            settled=(), closed=(), expired=expired, claimed=ClaimResult(reason=WaitReason.PACE)
+        )
+
+    def refuse(self, connection: Connection, video_id: int, why: str) -> int:
+        """Fail a video that cannot be claimed, and return how many were."""
+        return changes.refuse(connection, video_id, why, self.clock.now(), self.worker)
 
     def _settle(
         self, connection: Connection, results: Sequence[Result], now: datetime
@@ -146,14 +165,17 @@ class QueueTransaction:
         connection, now = at.connection, at.now
         margin = timedelta(seconds=self.settings.url_margin_seconds)
         lease_until, checked = now + self.settings.lease, self._checked_until(at)
-        while len(ready) < count and len(closed) < INVALID_AT_ONCE:
+        while len(ready) < count and len(closed) < self.closes_at_once:
             wanted = count - len(ready)
-            claims = queue.claim(connection, wanted, now, self.worker, lease_until, checked)
+            claims = queue.claim(
+                connection, wanted, now, self.worker, lease_until, checked, self.unwritable
+            )
             faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
             ]
             closed += self._settle(connection, refused, now)
+            self.unwritable.tried = []
             ready += [c for c, why in faults if why is None]
             if len(claims) < wanted:
                 break
@@ -187,7 +209,8 @@ class QueueTransaction:
         # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due.
         # 6. The pace or a cool-down allows no start yet. 7. A cap is full.
         shared, now = at.shared, at.now
-        ahead = queue.ahead(at.connection, now, self._checked_until(at))
+        aside = self.unwritable.known
+        ahead = queue.ahead(at.connection, now, self._checked_until(at), aside)
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if shared.moved_to is not None:

@@ -4,8 +4,8 @@ Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write t
 is read holds until it is written.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,9 @@ from worker.store.history import IS_OPEN_DOUBT
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
 
+PASSED_OVER = "a trigger passes it over"
+"""The reason for a row that a statement leaves unwritten without an error."""
+
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
 
 
@@ -45,6 +48,16 @@ class Ahead:
     next_lease_end: datetime | None
 
 
+@dataclass(slots=True)
+class Unwritable:
+    """The videos that a process leaves alone, since the database refuses to write them (law 14).
+    ``tried``: those of a claim that is being written.
+    """
+
+    known: set[int] = field(default_factory=set)
+    tried: list[int] = field(default_factory=list)
+
+
 def claim(
     connection: Connection,
     limit: int,
@@ -52,12 +65,16 @@ def claim(
     worker: str,
     lease_until: datetime,
     checked_until: datetime | None,
+    unwritable: Unwritable | None = None,
 ) -> list[Claim]:
     """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
     the transaction's commit puts on disk (law 1). A video that a 500 turned away after
     ``checked_until`` waits until it is checked against the API's list.
     """
-    rows = _due(connection, limit, now, checked_until)
+    aside = unwritable or Unwritable()
+    found = _due(connection, limit + len(aside.known), now, checked_until)
+    rows = [row for row in found if row[0] not in aside.known][:limit]
+    aside.tried = [row[0] for row in rows]
     if not rows:
         return []
     twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
@@ -67,10 +84,12 @@ def claim(
         for each, (*_, known_as, _, _) in zip(claims, rows, strict=True)
         if each.request_id != known_as
     ]
-    if renamed:
-        _NAME(connection, renamed=batch.encoded(renamed))
+    if len(_NAME(connection, renamed=batch.encoded(renamed)) if renamed else ()) < len(renamed):
+        raise ValueError(PASSED_OVER)
     taken = batch.encoded((each.video_id, each.token) for each in claims)
-    _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
+    done = _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
+    if len(done) < len(claims):
+        raise ValueError(PASSED_OVER)
     return claims
 
 
@@ -100,7 +119,10 @@ def twins_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, Twin
 
 _renamed = batch.rows("renamed", videos.c.id, videos.c.request_id)
 _NAME = Prepared(
-    update(videos).where(videos.c.id == _renamed.c.id).values(request_id=_renamed.c.request_id)
+    update(videos)
+    .where(videos.c.id == _renamed.c.id)
+    .values(request_id=_renamed.c.request_id)
+    .returning(videos.c.id)
 )
 """Only where it changes: to write an identifier anew costs its place in an index, which is a page
 somewhere in the file. One that is no text is made one (law 14): its video is refused anyway.
@@ -117,6 +139,7 @@ _CLAIM = Prepared(
         lease_until=bindparam("lease_until"),
         updated_at=bindparam("now"),
     )
+    .returning(videos.c.id)
 )
 
 
@@ -241,20 +264,29 @@ def _next_priority(connection: Connection, below: int | None) -> int | None:
     return connection.scalar(highest)
 
 
-def ahead(connection: Connection, now: datetime, checked_until: datetime | None) -> Ahead:
-    """Return whether anything may be claimed, and the next moments at which that can change."""
+def ahead(
+    connection: Connection,
+    now: datetime,
+    checked_until: datetime | None,
+    aside: Collection[int] = (),
+) -> Ahead:
+    """Return whether anything may be claimed, and the next moments at which that can change.
+    Videos ``aside`` do not count.
+    """
+    first_of, next_end = _FIRST, _NEXT_LEASE_END
+    if aside:
+        first_of = first_of.where(videos.c.id.not_in(aside))
+        next_end = next_end.where(videos.c.id.not_in(aside))
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
         wanted = {"level": level, "checked_until": checked_until}
-        first = connection.scalar(_FIRST, wanted)
+        first = connection.scalar(first_of, wanted)
         if first is not None and first <= now:
             due = True
             break
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
         level = _next_priority(connection, level)
-    return Ahead(
-        due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(_NEXT_LEASE_END)
-    )
+    return Ahead(due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(next_end))
 
 
 _FIRST = (
