@@ -292,6 +292,41 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
     assert 2 == len(simulator.requests)
 
 
+FORMS = ("{} {}", "{} {}.25", "{}T{}Z", "{} {}Z", "{}T{}+00:00", "{}T{}-01:30", "{}T{}.1234567Z")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_due_at_of_each_form_is_sent_when_it_is_due(
+    database: Database, simulator: Simulator, plain: Plain, form: str
+) -> None:
+    """A ``due_at`` of plain SQL, as the README writes it, is sent after it, and not before."""
+    sql = "INSERT INTO videos (url, due_at) VALUES ('https://videos.example/{}', '{}')"
+    for name, day in (("past", "2026-01-01"), ("future", "2099-01-01")):
+        await say(plain, sql.format(name, form.format(day, "12:00:00")))
+    report = await Worker().run(database, simulator.url)
+    assert Counts(submitted=1) == report.counts
+    assert ["https://videos.example/past"] == [each.url for each in simulator.requests]
+    assert "pending" == (await row(database, 2))["state"]
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_due_at_without_a_zone_is_of_the_session_that_writes_it(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """On a server, a moment without an offset is meant in the time zone of the writing session; one
+    with a Z or an offset is not.
+    """
+    await say(plain, "SET TIME ZONE 'Asia/Tokyo'")
+    sql = "INSERT INTO videos (url, due_at) VALUES ('https://videos.example/1', '{}')"
+    for moment in ("2026-01-01 12:00:00", "2026-01-01T12:00:00", "2026-01-01T12:00:00Z"):
+        await say(plain, sql.format(moment))
+    moments = [(await row(database, number))["due_at"] for number in (1, 2, 3)]
+    tokyo, utc = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (3, 12))
+    assert [tokyo, tokyo, utc] == moments
+    report = await Worker().run(database, simulator.url)
+    assert 1 == report.counts.submitted
+
+
 async def test_law_17_a_thousand_rows_of_one_address_cost_one_request(
     database: Database, simulator: Simulator
 ) -> None:

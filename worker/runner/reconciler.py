@@ -6,7 +6,7 @@ does. Knows no SQL, and judges nothing itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from worker.api.client import Api
 from worker.clock import sleep_or_event
-from worker.core.evidence import Ambiguous, Found
+from worker.core.evidence import Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.core.run_state import RunState
 from worker.db.database import BAD_VALUE, DatabaseProblem, refusal
@@ -119,14 +119,14 @@ class Reconciler:
         return done
 
     async def _alone(self, judged: JudgedDoubt, write: WriteVerdicts) -> list[JudgedDoubt]:
-        """Write one verdict, so that a row that refuses it stops no other (law 14)."""
+        """Write one verdict; a row that refuses it stays in doubt, and stops no other (law 14)."""
         video_id = judged.doubt.video_id
         try:
             return (await self.write(partial(write, among={video_id}), "to settle a doubt"))[0]
         except BAD_VALUE as error:
-            self.state.counts.failed += 1
-            self.reporter.unwritable(video_id, refusal(error))
-            return []
+            why = refusal(error)
+            self.reporter.unwritable(video_id, why)
+            return [replace(judged, verdict=NoEvidence(why, Resolvable.NONE))]
 
     async def examine(self) -> Reconciled | None:
         """Ask once and judge, but write nothing."""
