@@ -65,18 +65,6 @@ def test_law_17_why_has_one_group_for_all_bought_addresses(cli: Cli, beside: Sta
     assert [12] == [group["videos"] for group in cli("why", "--json").json()]
 
 
-def test_law_17_a_retry_that_may_buy_twice_says_what_it_costs(cli: Cli) -> None:
-    """Before many videos are retried, those of bought addresses are counted."""
-    cli.sql("INSERT INTO videos (url, state, job_id) VALUES (?, 'submitted', 'J')", URL)
-    for number in range(11):
-        url = URL if number < 3 else f"https://videos.example/other/{number}.mp4"
-        cli.sql("INSERT INTO videos (url, state) VALUES (?, 'failed')", url)
-    said = cli("retry", "--state", "failed", "--may-buy-twice")
-    cost = "3 of them of an address that another video has bought, or may have"
-    assert f"retry 11 videos, {cost}" in said.err
-    assert "another video" not in cli("retry", "--state", "failed").err
-
-
 @pytest.mark.usefixtures("path")
 def test_law_14_a_drain_names_the_row_that_a_trigger_refuses(cli: Cli, beside: Start) -> None:
     """Law 14: a drain beside somebody's trigger sends the others, and names the row and why."""

@@ -429,8 +429,7 @@ LAWS = (
         old="twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)",
         new="twin = None if claim.may_buy_twice else going.get(url)",
         tests=(
-            "tests/runner/test_loop.py"
-            "::test_law_17_what_another_program_inserts_again_is_not_bought_again",
+            "tests/runner/test_loop.py::test_law_17_what_is_inserted_again_is_not_bought_again",
         ),
     ),
     Mutation(

@@ -343,7 +343,7 @@ async def test_law_17_a_thousand_rows_of_one_address_cost_one_request(
     assert str((await row(database, 999))["error"]).startswith("url: is that of video 1, which ")
 
 
-async def test_law_17_what_another_program_inserts_again_is_not_bought_again(
+async def test_law_17_what_is_inserted_again_is_not_bought_again(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
     """Law 17: a list that a program inserts each night with plain SQL is bought once."""

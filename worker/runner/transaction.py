@@ -88,14 +88,6 @@ class QueueTransaction:
         """Return the videos whose lease has run out."""
         return leases.lapsed(connection, self.clock.now())
 
-    def expire(self, connection: Connection, video_id: int) -> Committed:
-        """Put one of them in doubt."""
-        now, others = self.clock.now(), set(self.lapsed(connection)) - {video_id}
-        expired = leases.expire(connection, now, self.worker, others)
-        return Committed(
-            settled=(), closed=(), expired=expired, claimed=ClaimResult(reason=WaitReason.PACE)
-        )
-
     def refuse(self, connection: Connection, video_id: int, why: str) -> int:
         """Fail a video that cannot be claimed, and return how many were."""
         return changes.refuse(connection, video_id, why, self.clock.now(), self.worker)

@@ -22,6 +22,7 @@ from worker.db.database import BAD_VALUE, Database, DatabaseProblem, refusal
 from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
+from worker.store.queue import Unwritable
 
 T = TypeVar("T")
 
@@ -170,8 +171,7 @@ class Writer:
         """Write each row alone, so that only the one that the database refuses fails (law 14)."""
         self._news.set()
         try:
-            for video_id in await self.database.read(self.transaction.lapsed):
-                await self._expire(video_id)
+            await self._expire_each()
             if not ready and self._wanted:
                 await self._claim_alone(self._wanted)
         except DatabaseProblem as problem:
@@ -180,12 +180,17 @@ class Writer:
         else:
             await self._one_by_one(ready)
 
-    async def _expire(self, video_id: int) -> None:
-        work = partial(self.transaction.expire, video_id=video_id)
-        try:
-            self._publish(None, await self.database.write(work, "to end a lease"))
-        except BAD_VALUE as error:
-            self._set_aside(video_id, refusal(error))
+    async def _expire_each(self) -> None:
+        """End each lease that has run out alone."""
+        lapsed = set(await self.database.read(self.transaction.lapsed))
+        for video_id in lapsed:
+            others = Unwritable(known=lapsed - {video_id})
+            work = replace(self.transaction, unwritable=others).write
+            try:
+                one = partial(work, results=(), free_slots=0)
+                self._publish(None, await self.database.write(one, "to end a lease"))
+            except BAD_VALUE as error:
+                self._set_aside(video_id, refusal(error))
 
     async def _claim_alone(self, wanted: _Wanted) -> None:
         """Claim one video. Raises DatabaseProblem if it is no row that cannot be written."""
@@ -207,20 +212,18 @@ class Writer:
 
     async def _fail(self, video_id: int, why: str) -> None:
         """Fail a video whose claim is refused; leave it alone if that is refused as well."""
-        work = partial(self.transaction.refuse, video_id=video_id, why=why)
-        failed = 0
+        work, failed = partial(self.transaction.refuse, video_id=video_id, why=why), 0
         with suppress(*BAD_VALUE):
             failed = await self.database.write(work, "to fail one")
-        if failed:
-            self.state.counts.failed += 1
-            self.reporter.unwritable(video_id, why)
-        else:
-            self._set_aside(video_id, why)
+        (self._report_refused if failed else self._set_aside)(video_id, why)
 
     def _set_aside(self, video_id: int, why: str) -> None:
-        if video_id in self.transaction.unwritable.known:
-            return
-        self.transaction.unwritable.known.add(video_id)
+        known = self.transaction.unwritable.known
+        if video_id not in known:
+            known.add(video_id)
+            self._report_refused(video_id, why)
+
+    def _report_refused(self, video_id: int, why: str) -> None:
         self.state.counts.failed += 1
         self.reporter.unwritable(video_id, why)
 

@@ -215,7 +215,6 @@ _first_twin = (
 """Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
 the table.
 """
-HAS_TWIN = _first_twin.is_not(None)
 _meant = batch.rows("meant", videos.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
@@ -273,20 +272,21 @@ def ahead(
     """Return whether anything may be claimed, and the next moments at which that can change.
     Videos ``aside`` do not count.
     """
-    first_of, next_end = _FIRST, _NEXT_LEASE_END
-    if aside:
-        first_of = first_of.where(videos.c.id.not_in(aside))
-        next_end = next_end.where(videos.c.id.not_in(aside))
+    others = (videos.c.id.not_in(aside),) if aside else ()
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
         wanted = {"level": level, "checked_until": checked_until}
-        first = connection.scalar(first_of, wanted)
+        first = connection.scalar(_FIRST.where(*others), wanted)
         if first is not None and first <= now:
             due = True
             break
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
         level = _next_priority(connection, level)
-    return Ahead(due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(next_end))
+    return Ahead(
+        due=due,
+        next_due_at=next_due_at,
+        next_lease_end=connection.scalar(_NEXT_LEASE_END.where(*others)),
+    )
 
 
 _FIRST = (

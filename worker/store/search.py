@@ -13,8 +13,8 @@ from worker.core.model import State, Twin
 from worker.db.schema import Bound, history, videos
 from worker.store.bulk import batches
 from worker.store.history import open_doubts
-from worker.store.queue import HAS_TWIN, twins_of
-from worker.store.statistics import IN_STATE, number_of
+from worker.store.queue import twins_of
+from worker.store.statistics import IN_STATE
 
 PAGE = 1_000
 
@@ -163,12 +163,6 @@ def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
     while page := matching(connection, wanted, after, PAGE):
         yield from page
         after = page[-1]["id"]
-
-
-def count_twins(connection: Connection, wanted: Filter) -> int:
-    """Count the failed and cancelled videos of a filter whose address may be bought (law 17)."""
-    closed = or_(IN_STATE[State.FAILED], IN_STATE[State.CANCELLED])
-    return number_of(connection, videos, *wanted.clauses(), closed, HAS_TWIN)
 
 
 def count(connection: Connection, wanted: Filter) -> Counter[str]:

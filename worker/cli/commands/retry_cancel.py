@@ -44,14 +44,11 @@ def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
         return exits.complain([problem], exits.USAGE)
     with open_to_change(call.settings) as session:
         references, found = session.read(lambda c, _: (named(c, args), search.count(c, wanted)))
-        twins = 0
-        if State.IN_DOUBT in accepted:
-            twins = session.read(lambda c, _: search.count_twins(c, wanted))
     problems = ambiguous(references)
     if problems:
         return exits.complain(problems, exits.PROBLEMS)
     complain_missing(references)
-    number, meant = _meant(verb, found, accepted, twins)
+    number, meant = _meant(verb, found, accepted)
     if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
         why = f"nothing was changed; --yes does it unasked: {meant}"
         return exits.complain([why], exits.PROBLEMS)
@@ -61,14 +58,10 @@ def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
     return _report(args, done, found, accepted)
 
 
-def _meant(
-    verb: str, found: Mapping[str, int], accepted: Sequence[State], twins: int
-) -> tuple[int, str]:
+def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tuple[int, str]:
     number = sum(found.get(state, 0) for state in accepted)
     doubts = found.get(State.IN_DOUBT, 0) if State.IN_DOUBT in accepted else 0
     cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
-    if twins:
-        cost += f", {twins} of them of an address that another video has bought, or may have"
     return number, f"{verb} {number} videos{cost}"
 
 
