@@ -44,30 +44,52 @@ END"""
 
 TRIGGERS = {"videos_due_at_inserted": "INSERT", "videos_due_at_updated": "UPDATE OF due_at"}
 
-HAS_ANOTHER_JOB = (
-    "EXISTS (SELECT 1 FROM videos WHERE url = NEW.url AND id <> NEW.id AND job_id IS NOT NULL)"
-)
-COUNT = "UPDATE account SET bought_twice = bought_twice + 1;"
+OTHERS = "EXISTS (SELECT 1 FROM videos WHERE url = {0}.url AND id <> {0}.id AND job_id IS NOT NULL)"
+CAME = f"NEW.job_id IS NOT NULL AND {OTHERS.format('NEW')}"
+WENT = f"OLD.job_id IS NOT NULL AND {OTHERS.format('OLD')}"
+ONE_MORE = "UPDATE account SET bought_twice = bought_twice + 1;"
+ONE_LESS = "UPDATE account SET bought_twice = bought_twice - 1;"
 
-NEW_JOBS = {
-    "videos_job_inserted": ("INSERT", "NEW.job_id IS NOT NULL"),
-    "videos_job_updated": ("UPDATE OF job_id", "NEW.job_id IS NOT NULL AND OLD.job_id IS NULL"),
+COUNTERS = {
+    "videos_job_inserted": ("INSERT", CAME, ONE_MORE),
+    "videos_job_came": (
+        "UPDATE OF job_id, url",
+        f"(OLD.job_id IS NULL OR OLD.url <> NEW.url) AND {CAME}",
+        ONE_MORE,
+    ),
+    "videos_job_went": (
+        "UPDATE OF job_id, url",
+        f"(NEW.job_id IS NULL OR OLD.url <> NEW.url) AND {WENT}",
+        ONE_LESS,
+    ),
 }
 """A job comes by a settle, an import, a person, or anybody's plain SQL: the database counts it, so
-that a status need not compare a million addresses.
+that a status need not compare a million addresses. What a deleted row has bought stays bought.
 """
 
 COUNTER = f"""\
 CREATE FUNCTION valossa_ingest_bought() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path FROM CURRENT AS $bought$
 BEGIN
-    IF {HAS_ANOTHER_JOB} THEN {COUNT} END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF {WENT} THEN {ONE_LESS} END IF;
+    END IF;
+    IF {CAME} THEN {ONE_MORE} END IF;
     RETURN NEW;
 END
 $bought$"""
 """Whoever may insert a video need not be allowed to write the shared row. Called before each row,
 it sees those that the same statement has changed before.
 """
+
+MOVES = (
+    "(OLD.job_id IS NULL) <> (NEW.job_id IS NULL) "
+    "OR (OLD.url <> NEW.url AND NEW.job_id IS NOT NULL)"
+)
+ON_SERVER = {
+    "videos_job_inserted": ("INSERT", "NEW.job_id IS NOT NULL"),
+    "videos_job_updated": ("UPDATE OF job_id, url", MOVES),
+}
 
 COUNT_ALL = """\
 UPDATE account SET bought_twice = coalesce((
@@ -99,16 +121,16 @@ def upgrade() -> None:
     if dialect == "postgresql":
         op.execute(f"ALTER TABLE videos ADD {MAY_BE_TWICE}")
         op.execute(COUNTER)
-        for name, (event, brings_job) in NEW_JOBS.items():
+        for name, (event, changes) in ON_SERVER.items():
             op.execute(
-                f"CREATE TRIGGER {name} BEFORE {event} ON videos FOR EACH ROW WHEN ({brings_job}) "
+                f"CREATE TRIGGER {name} BEFORE {event} ON videos FOR EACH ROW WHEN ({changes}) "
                 "EXECUTE FUNCTION valossa_ingest_bought()"
             )
     else:
-        for name, (event, brings_job) in NEW_JOBS.items():
+        for name, (event, changes, count) in COUNTERS.items():
             op.execute(
-                f"CREATE TRIGGER {name} AFTER {event} ON videos "
-                f"WHEN {brings_job} AND {HAS_ANOTHER_JOB}\nBEGIN\n    {COUNT}\nEND"
+                f"CREATE TRIGGER {name} AFTER {event} ON videos WHEN {changes}\n"
+                f"BEGIN\n    {count}\nEND"
             )
         _rewrite(NARROW, f"{MAY_BE_TWICE},\n    {WIDE}")
         for name, event in TRIGGERS.items():
@@ -123,7 +145,7 @@ def downgrade() -> None:
         op.execute("ALTER TABLE videos DROP CONSTRAINT may_buy_twice_is_yes_or_no")
         op.execute("DROP FUNCTION valossa_ingest_bought() CASCADE")
     else:
-        for name in (*TRIGGERS, *NEW_JOBS):
+        for name in (*TRIGGERS, *COUNTERS):
             op.execute(f"DROP TRIGGER {name}")
         _rewrite(f"{MAY_BE_TWICE},\n    {WIDE}", NARROW)
     op.execute("DROP INDEX videos_unsigned_url")

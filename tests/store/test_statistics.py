@@ -156,8 +156,14 @@ def test_jobs_are_counted_however_plain_sql_writes_them(plain: Plain) -> None:
     assert [(1,)] == plain.execute(counted)
     plain.execute("UPDATE videos SET job_id = 'j' || id, state = 'submitted' WHERE job_id IS NULL")
     assert [(3,)] == plain.execute(counted)
-    plain.execute("UPDATE videos SET job_id = job_id, error = 'note'")
+    plain.execute("UPDATE videos SET job_id = job_id, url = url, error = 'note'")
     assert [(3,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET job_id = NULL, state = 'failed' WHERE url = 'u'")
+    assert [(1,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET url = 'w' WHERE url = 'v'")
+    assert [(1,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET url = 'x' WHERE url = 'w' AND job_id = 'c'")
+    assert [(0,)] == plain.execute(counted)
 
 
 async def test_doubles_of_many_videos_add_up(database: Database) -> None:
