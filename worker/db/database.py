@@ -18,6 +18,7 @@ __all__ = [
     "Database",
     "DatabaseProblem",
     "Unreachable",
+    "refusal",
     "rewrite",
     "schema_of",
     "schema_problem",
@@ -32,6 +33,13 @@ BAD_VALUE = (StatementError, ValueError, OverflowError)
 _VERSION = "alembic_version"
 
 T = TypeVar("T")
+
+
+def refusal(error: Exception) -> str:
+    """Return the sentence about a row that the database refuses to write."""
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause.__cause__ or cause).split("\n", 1)[0]
+    return f"the database refuses to write this row: {first_line}"
 
 
 class Engine(Protocol):
