@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
@@ -32,6 +32,14 @@ async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
         yield database
+
+
+async def place_of(database: Database) -> str:
+    """Return the path of the database's file, or its server and schema, for people."""
+    if isinstance(database.address, File):
+        return str(database.address)
+    schema = await database.read(lambda c: c.scalar(select(func.current_schema())))
+    return f"{database.address}, schema {schema}"
 
 
 async def change(database: Database, work: Callable[[Connection, datetime], T], purpose: str) -> T:

@@ -37,6 +37,13 @@ def sums(said: Said) -> tuple[int, int, int, int, int, int]:
     return (told["rows"], told["inserted"], told["updated"], *counted)
 
 
+def named(cli: Cli) -> str:
+    """Return the database as a report names it."""
+    is_file = cli.shown == str(cli.path.absolute())
+    (schema,) = [""] if is_file else cli.sql("SELECT ', schema ' || current_schema()")
+    return f"{cli.shown}{schema}"
+
+
 def told_rejects(path: Path) -> list[tuple[int, str]]:
     """Return the line and the reason of each reject."""
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
@@ -63,7 +70,8 @@ def test_add_takes_every_column(cli: Cli) -> None:
     }
     words = [word for name, value in flags.items() for word in (_flag(name), value)]
     said = cli("add", "https://example.org/a.mp4", *words)
-    assert (0, "1\n", "") == (said.code, said.out, said.err)
+    place = f"valossa-ingest: added in {named(cli)}\n"
+    assert (0, "1\n", place) == (said.code, said.out, said.err)
     stored = cli.row(1)
     expected = {
         **flags,
@@ -85,15 +93,17 @@ def _flag(column: str) -> str:
 def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
     """``add --json`` prints the id, or the reason why no video was added."""
     words = ("https://example.org/a.mp4", "--media-id", "a", "--json")
-    assert {"id": 1, "skipped": None} == cli("add", *words).json()
+    also = {"brought_back": False, "database": named(cli)}
+    assert {"id": 1, "skipped": None, **also} == cli("add", *words).json()
     said = cli("add", *words)
     why = "same url as a video that is there already"
-    assert (1, {"id": None, "skipped": why}) == (said.code, said.json())
+    assert (1, {"id": None, "skipped": why, **also}) == (said.code, said.json())
     assert f"valossa-ingest: not added: {why} (--allow-duplicates adds it)\n" == said.err
     assert (1, "") == ((said := cli("add", *words[:3])).code, said.out)
     said = cli("add", "https://example.org/b.mp4", "--media-id", "a", "--json")
     assert "same media_id as a video that is there already" == said.json()["skipped"]
-    assert {"id": 2, "skipped": None} == cli("add", *words, "--allow-duplicates").json()
+    added = {"id": 2, "skipped": None, **also}
+    assert added == cli("add", *words, "--allow-duplicates").json()
 
 
 def test_add_hands_nothing_in_again(cli: Cli) -> None:
@@ -238,7 +248,7 @@ HOSTILE: list[tuple[dict[str, object] | bytes, str]] = [
     ({"due_at": "292277026596-12-04"}, "due_at: '292277026596-12-04' is no moment"),
     ({"title": ["a"]}, "title: must be text, not list"),
     ({"face_min_relative_height": "NaN"}, "face_min_relative_height: nan is not a share"),
-    ({"job_id": "j\0"}, "job_id: is no job id of theirs"),
+    ({"job_id": "j\0", "state": "submitted"}, "job_id: is no job id of theirs"),
     ({"job_id": "j", "face_min_relative_height": 7}, "face_min_relative_height: 7.0 is not"),
     ({"url": "http://[::1"}, "url: is no readable address"),
     ({"url": "https://e.org/\x00"}, "url: holds a NUL character"),
@@ -483,7 +493,7 @@ def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
     """A thousand equal rejects are one number, and the first ten are printed."""
     said = cli("import", listed("url,priority", *(f"https://e.org/{n},p{n}" for n in range(1_000))))
     assert 1 == said.code
-    assert ["rows read", "added", "rejected, priority"] == [
+    assert ["database", "rows read", "added", "rejected, priority"] == [
         line.split("  ")[0].split(":")[0] for line in said.out.splitlines()
     ]
     assert "1000" == said.out.split()[-1]
@@ -577,7 +587,8 @@ def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> N
     file = listed("id,lang", *(f"m-{number},fi-FI" for number in range(500)))
     maps = ("--map", "media_id=id", "--map", "language=lang")
     said = cli("import", file, "--update", *maps)
-    assert (0, {"rows read": "500", "added": "0", "updated": "500"}) == (said.code, said.pairs())
+    counts = {"database": named(cli), "rows read": "500", "added": "0", "updated": "500"}
+    assert (0, counts) == (said.code, said.pairs())
     assert [("pending", "fi-FI", 0, None, None, 500)] == cli.sql(
         "SELECT state, language, attempts, error, http_status, count(*) FROM videos"
         " GROUP BY 1, 2, 3, 4, 5"

@@ -1,13 +1,16 @@
 """Map a row of an imported file to our columns, or reject it. Knows no file format and no table."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from worker.core.link import cleaned
 from worker.core.model import REQUEST_COLUMNS
-from worker.core.request import problem_of
+from worker.core.request import LINKS, problem_of
+from worker.core.signed_link import unsigned
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
 """Columns that an import may fill. A row with a job id was submitted by other means."""
@@ -26,6 +29,15 @@ EXPORT_ONLY = (
 UNSETTLED = ("submitting", "in_doubt")
 """States of an exported row that must not start again elsewhere: it may have been bought."""
 
+_OF_AN_EXPORT = {
+    "state": re.compile("pending|submitting|submitted|failed|in_doubt|cancelled"),
+    "request_id": re.compile("[0-9a-f]{32}"),
+    "submitted_at": re.compile(r"\d{4}-\d\d-\d\d .*"),
+}
+"""Values that show, each alone, that a row was exported by this program."""
+
+JOB_NOT_TAKEN = "job_id not taken, since no export has this row: --map job_id=job_id takes it"
+
 _ALIASES = {
     "id": "media_id",
     "lang": "language",
@@ -36,6 +48,11 @@ _ALIASES = {
     "callback": "callback_url",
 }
 _LARGEST = 2**63 - 1
+_ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d{1,40})?E\+\d{1,3}", re.IGNORECASE)
+_ROUNDED_BY = (
+    "is a number that a spreadsheet has made of it, and names no video any more; format the column "
+    "as text and export the list again"
+)
 
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
@@ -70,6 +87,16 @@ class ImportMapping:
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
         """Return for each of our columns: name, name in the file, fixed value, form."""
         return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c)) for c in COLUMNS)
+
+    def brings_job(self, values: Mapping[str, object]) -> bool:
+        """Return True if the ``job_id`` of a row is the API's: a person says so, the row is of an
+        export, or it updates a video that it names without an address.
+        """
+        return (
+            "job_id" in {*self.theirs, *self.fixed}
+            or (self.partial and not values.get(self.source("url")))
+            or any(form.fullmatch(str(values.get(c))) for c, form in _OF_AN_EXPORT.items())
+        )
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
@@ -106,6 +133,9 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
     ``now`` (UTC).
     """
     row = _filled(values, mapping)
+    media_id = str(row.get("media_id", ""))
+    if "+" in media_id and _ROUNDED.fullmatch(media_id):
+        raise RejectedError(f"media_id: {media_id!r} {_ROUNDED_BY}")
     if mapping.partial and "media_id" not in row and values.get("request_id"):
         row["request_id"] = str(values["request_id"])
     if "url" not in row and not (mapping.partial and {"media_id", "request_id"} & {*row}):
@@ -121,13 +151,36 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
         raise RejectedError(fault)
-    return row
+    same = unsigned(str(checked["url"]))
+    return row if same is None else {**row, "unsigned_url": same}
+
+
+def notes(
+    values: Mapping[str, object], mapping: ImportMapping, row: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield what an admitted ``row`` has not taken as the list has it."""
+    for column in LINKS:
+        given = mapping.fixed.get(column, values.get(mapping.source(column)))
+        if given is not None and given != row.get(column):
+            yield from (f"{column}: {note}" for note in cleaned(str(given))[1])
+    if values.get("job_id") and not mapping.brings_job(values):
+        yield JOB_NOT_TAKEN
+
+
+def zero_twins(media_id: object, widths: Iterable[int]) -> set[str]:
+    """Return other spellings of a number: without leading zeros, and with them at these widths."""
+    digits = str(media_id).lstrip("0")
+    if not digits.isdecimal() or not digits.isascii():
+        return set()
+    return {digits, *(digits.zfill(width) for width in widths)} - {str(media_id)}
 
 
 def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, object]:
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
+        if column == "job_id" and given is not None and not mapping.brings_job(values):
+            continue
         value = None if given is None else _read(column, given, form)
         if value is not None:
             filled[column] = value
@@ -152,6 +205,10 @@ def _read(column: str, given: object, form: Form | None) -> object:
     raise RejectedError(f"{column}: {shown} {complaint}")
 
 
+def _link(text: str) -> str | None:
+    return cleaned(text)[0] or None
+
+
 def _whole(text: str) -> int:
     number = int(text)
     if abs(number) > _LARGEST:
@@ -169,6 +226,7 @@ def _moment(text: str) -> datetime:
 
 
 _FORMS: Mapping[str, Form] = {
+    **dict.fromkeys(LINKS, (_link, "")),
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),

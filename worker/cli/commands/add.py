@@ -9,9 +9,11 @@ from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits, output
-from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit
+from worker.cli.session import person
+from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit, notes
 from worker.settings_sources import Loaded
 from worker.store import imports
+from worker.store.holders import SAME_JOB_ID
 
 
 def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
@@ -19,34 +21,45 @@ def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
     log.configure(loaded.settings.log_level, loaded.settings.log_format)
     given = {column: getattr(args, column) for column in COLUMNS}
     plan = ImportMapping(
-        theirs={}, fixed={}, margin=timedelta(seconds=loaded.settings.url_margin_seconds)
+        theirs={"job_id": "job_id"},
+        fixed={},
+        margin=timedelta(seconds=loaded.settings.url_margin_seconds),
     )
     try:
         row = admit(given, plan, wiring.CLOCK.now())
-        video_id, skipped = asyncio.run(_add(loaded, row, allow=args.allow_duplicates))
+        added = asyncio.run(_add(loaded, row, allow_duplicates=args.allow_duplicates))
     except RejectedError as error:
         return exits.complain([str(error)], exits.USAGE)
     if args.json:
-        output.document({"id": video_id, "skipped": skipped})
-    elif video_id is not None:
-        print(video_id)
-    if skipped:
-        return exits.complain(
-            [f"not added: {skipped} (--allow-duplicates adds it)"], exits.PROBLEMS
-        )
-    return exits.OK
+        output.document(added)
+    elif added["id"] is not None:
+        print(added["id"])
+    said = [f"{note} of the value given" for note in notes(given, plan, row)]
+    if added["skipped"]:
+        way = "" if added["skipped"] == SAME_JOB_ID else " (--allow-duplicates adds it)"
+        said.append(f"not added: {added['skipped']}{way}")
+    elif not args.json:
+        again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
+        said.append(f"{again} in {added['database']}")
+    return exits.complain(said, exits.PROBLEMS if added["skipped"] else exits.OK)
 
 
 async def _add(
-    loaded: Loaded, row: Mapping[str, object], *, allow: bool
-) -> tuple[int | None, str | None]:
-    """Return the new video's id, or why it was skipped."""
+    loaded: Loaded, row: Mapping[str, object], *, allow_duplicates: bool
+) -> Mapping[str, object]:
+    """Return the video's id or why it was skipped, and the database, under the keys of the JSON."""
 
-    def put(connection: Connection, now: datetime) -> tuple[int | None, str | None]:
-        done = (imports.add_all if allow else imports.add_new)(connection, [row], now)
-        if not done.inserted:
-            return None, next(iter(done.skipped))
-        return imports.newest_id(connection), None
+    def put(connection: Connection, now: datetime) -> Mapping[str, object]:
+        options = imports.options(connection, person(), allow_duplicates=allow_duplicates)
+        done = imports.add(connection, [row], now, options)
+        reasons = [*done.skipped, *(reason for _, _, reason in done.passed)]
+        ids = [*done.brought_back, imports.newest_id(connection)]
+        return {
+            "id": None if reasons else ids[0],
+            "skipped": next(iter(reasons), None),
+            "brought_back": bool(done.brought_back),
+        }
 
     async with opening.made_database(loaded.settings) as database:
-        return await opening.change(database, put, "to add a video")
+        added = await opening.change(database, put, "to add a video")
+        return {**added, "database": await opening.place_of(database)}

@@ -34,7 +34,8 @@ from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.store import imports
-from worker.store.imports import Intake
+from worker.store.holders import SAME_OBJECT
+from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
 
@@ -52,12 +53,14 @@ class Import:
     args: argparse.Namespace
     mapping: ImportMapping
     database: Database
+    place: str
+    options: ImportOptions
     rejects: TextIO | None
-    who: str
     stop: StopSignal
     counts: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     unused: dict[str, str | None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
@@ -115,7 +118,12 @@ async def import_all(
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
-            current = Import(args, mapping, database, rejects, person(), stop)
+            place = await opening.place_of(database)
+            allowed = args.allow_duplicates
+            options = await database.read(
+                lambda c: imports.options(c, person(), allow_duplicates=allowed)
+            )
+            current = Import(args, mapping, database, place, options, rejects, stop)
             with _display() as show:
                 for name, reading in lists:
                     await _import_one(current, name, reading, show)
@@ -186,31 +194,34 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     def put(connection: Connection, _: datetime) -> Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
-        if current.args.update:
-            return imports.add_or_update(connection, chunk.rows, chunk.at, current.who)
-        add = imports.add_all if current.args.allow_duplicates else imports.add_new
-        return add(connection, chunk.rows, chunk.at)
+        bring = imports.add_or_update if current.args.update else imports.add
+        return bring(connection, chunk.rows, chunk.at, current.options)
 
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
-            _reject(current, name, line, reason, row)
+            _pass_over(current, name, (line, "rejected", reason, row))
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
-        for place, reason in done.rejected.items():
+        current.notes += chunk.notes
+        for place, what, reason in done.passed:
             record = chunk.records[place]
-            _reject(current, name, record.line, reason, record.values)
+            _pass_over(current, name, (record.line, what, reason, record.values))
     finally:
         may_block.set()
 
 
-def _reject(current: Import, name: str, line: int, reason: str, row: object) -> None:
-    """Count a reject by its kind, and write it to the file of rejects, or the first to stderr."""
-    current.reasons[_kind(reason)] += 1
+def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object]) -> None:
+    """Write a row that was not taken to the file of rejects. Without one, print the first rejects;
+    count these by kind.
+    """
+    line, what, reason, row = passed
+    if what == "rejected":
+        current.reasons[_kind(reason)] += 1
     if current.rejects is not None:
-        reject = {"file": name, "line": line, "reason": reason, "row": row}
-        print(json.dumps(reject, ensure_ascii=True), file=current.rejects)
-    elif current.reasons.total() <= REASONS_SHOWN:
+        record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
+        print(json.dumps(record, ensure_ascii=True), file=current.rejects)
+    elif what == "rejected" and current.reasons.total() <= REASONS_SHOWN:
         print(f"{name}:{line}: {reason}", file=sys.stderr)
 
 
@@ -228,18 +239,42 @@ def report(done: Import, *, as_json: bool) -> None:
     for column, name in done.mapping.theirs.items():
         if name not in done.seen and done.rows:
             print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
+    for note, number in done.notes.items():
+        print(f"valossa-ingest: {note} ({number} rows)", file=sys.stderr)
     counts = done.counts
     if as_json:
-        names = ("inserted", "updated", "skipped", "left")
+        names = ("inserted", "updated", "brought_back", "skipped", "left")
         numbers = {name: getattr(counts, name) for name in names}
-        output.document({"rows": done.rows, **numbers, "rejected": done.reasons})
+        numbers |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
+        told = {"rows": done.rows, **numbers, "notes": done.notes, "database": done.place}
+        output.document(told)
         return
-    numbers = {"rows read": done.rows, "added": counts.inserted}
+    empty = "" if done.options.last_id else ", empty until now"
+    numbers = {"database": done.place + empty, "rows read": done.rows, "added": counts.inserted}
     if done.args.update:
         numbers["updated"] = counts.updated
+    if counts.brought_back:
+        numbers["cancelled, pending again"] = len(counts.brought_back)
     by_reason = (("skipped", counts.skipped), ("left", counts.left), ("rejected", done.reasons))
     for label, reasons in by_reason:
         numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
     output.pairs(numbers)
-    if done.reasons and done.rejects is None:
-        exits.complain(["--rejects FILE keeps every reject with line and reason"])
+    exits.complain(_advice(done))
+
+
+def _advice(done: Import) -> list[str]:
+    """Return what to do about the rows that were not taken."""
+    alike, lines = done.counts.skipped[SAME_OBJECT], []
+    if alike:
+        said = f"{alike} look like videos that are there already under another signature"
+        lines.append(f"{said}: --allow-duplicates takes them, and may buy them twice")
+    hidden = {
+        "rejected": done.reasons.total() - REASONS_SHOWN,
+        "skipped": done.counts.skipped.total(),
+        "left": done.counts.left.total(),
+    }
+    more = ", ".join(f"{number} {what}" for what, number in hidden.items() if number > 0)
+    if done.rejects is None and (more or done.reasons):
+        kept = "--rejects FILE keeps every reject with line and reason"
+        lines.append(f"{kept}, skipped and left rows too; not shown: {more}" if more else kept)
+    return lines
