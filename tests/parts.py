@@ -14,6 +14,7 @@ from structlog.testing import LogCapture
 from structlog.typing import EventDict
 
 from worker.api.client import Api
+from worker.api.transport import Transport
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Cap, Claim
@@ -21,7 +22,6 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import account, history, videos
 from worker.log import Log
-from worker.runner.heartbeat import HeartbeatSource
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
@@ -119,7 +119,16 @@ def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[
     """Call ``hear`` with each statement on a connection; return a function that ends it."""
     if connection.dialect.name == "sqlite":  # much of which SQLAlchemy does not see
         driver: Any = connection.connection.driver_connection
-        driver.set_trace_callback(hear)
+        last = ""
+
+        def hear_once(statement: str) -> None:
+            # For each row that a trigger looks at, SQLite names its statement again.
+            nonlocal last
+            if statement != last:
+                hear(statement)
+            last = statement
+
+        driver.set_trace_callback(hear_once)
         return lambda: driver.set_trace_callback(None)
     listeners: dict[str, Callable[..., object]] = {
         "begin": lambda _: hear("BEGIN"),
@@ -205,7 +214,7 @@ class Worker:
                 limiter=self.limiter(),
                 options=self.options,
                 reporter=Reporter(self.log, lambda _: None),
-                source=HeartbeatSource(self.row()),
+                row=self.row(),
             )
 
     async def run(self, database: Database, url: str) -> RunReport:
@@ -215,15 +224,14 @@ class Worker:
 
     def api(self, url: str) -> Api:
         """Return its client."""
-        return Api(
+        transport = Transport(
             url=url,
-            key=self.key,
             slots=self.slots,
             connect_timeout_seconds=self.timeout_seconds,
             timeout_seconds=self.timeout_seconds,
-            now=self.clock.now,
             agent="test",
         )
+        return Api(transport, self.key, self.clock.now)
 
     def row(self) -> WorkerRow:
         """Return it as the other workers see it."""

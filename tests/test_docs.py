@@ -9,7 +9,8 @@ import pytest
 
 from tests.processes.readme import DOCUMENTS
 from worker import __doc__ as worker_map
-from worker.cli.parser import COMMANDS, parser
+from worker.cli.catalogue import COMMANDS
+from worker.cli.parser import parser
 from worker.log import Event
 from worker.settings import NAMES, Settings, help_of
 from worker.settings_sources import load

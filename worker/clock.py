@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -20,10 +21,8 @@ class Clock:
 
 async def sleep_or_event(event: asyncio.Event, seconds: float) -> None:
     """Wait for ``seconds``, or until ``event`` is set if that is earlier."""
-    try:
+    with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 
 Log = FilteringBoundLogger
 
-
 _TRACEBACKS = ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
 """Without the values of variables, which may hold the key (law 11)."""
 
@@ -43,9 +42,7 @@ class Event(StrEnum):
 
 
 def configure(level: str, form: str) -> None:
-    """Write to stderr: lines for people on a terminal, JSON elsewhere. ``form`` is "auto", or
-    forces "console" or "json".
-    """
+    """Write to stderr: lines on a terminal, JSON elsewhere; ``form`` "console" or "json" forces."""
     colors = sys.stderr.isatty()
     console = form == "console" or (form == "auto" and colors)
     renderer: list[Processor] = (

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
@@ -26,20 +26,10 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
-    """Yield the open database to work on it. Raises DatabaseProblem if it is missing, of another
-    schema, or has moved.
-    """
+    """Yield a database to work on. Raises DatabaseProblem if missing, of another schema, moved."""
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
         yield database
-
-
-async def place_of(database: Database) -> str:
-    """Return the path of the database's file, or its server and schema, for people."""
-    if isinstance(database.address, File):
-        return str(database.address)
-    schema = await database.read(lambda c: c.scalar(select(func.current_schema())))
-    return f"{database.address}, schema {schema}"
 
 
 async def change(database: Database, work: Callable[[Connection, datetime], T], purpose: str) -> T:
@@ -55,16 +45,13 @@ async def change(database: Database, work: Callable[[Connection, datetime], T], 
 
 
 def _must_be_here(connection: Connection, database: Database) -> None:
-    problem = relocation.problem(connection)
-    if problem:
+    if problem := relocation.problem(connection):
         raise DatabaseProblem(f"database {database.address} {problem}")
 
 
 @asynccontextmanager
 async def readable_database(settings: Settings) -> AsyncIterator[Database]:
-    """Yield the open database to read it. Raises DatabaseProblem if it is missing or of another
-    schema.
-    """
+    """Yield a database to read. Raises DatabaseProblem if it is missing or of another schema."""
     address = address_of(settings.database_url)
     if not _is_there(address):
         raise DatabaseProblem(
@@ -72,17 +59,14 @@ async def readable_database(settings: Settings) -> AsyncIterator[Database]:
             "with --database or WORKER_DATABASE_URL"
         )
     async with wiring.database(settings) as database:
-        problem = await database.read(schema_problem)
-        if problem:
+        if problem := await database.read(schema_problem):
             raise DatabaseProblem(f"database {address} {problem}")
         yield database
 
 
 @asynccontextmanager
 async def made_database(settings: Settings) -> AsyncIterator[Database]:
-    """Yield the open database; a missing one is made, an old schema is not touched. Raises
-    DatabaseProblem.
-    """
+    """Yield a database, made if missing; an old schema is not touched. Raises DatabaseProblem."""
     address = address_of(settings.database_url)
     if not _is_there(address) or (isinstance(address, Server) and await _is_bare(settings)):
         await migrate(settings)
@@ -91,9 +75,7 @@ async def made_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def _is_there(address: File | Server) -> bool:
-    """Return False if a file is missing; a server counts as there. Raises DatabaseProblem for a
-    path that the system refuses.
-    """
+    """Return False for a missing file. Raises DatabaseProblem if the system refuses its path."""
     if isinstance(address, Server):
         return True
     try:
@@ -105,7 +87,6 @@ def _is_there(address: File | Server) -> bool:
 
 
 async def _is_bare(settings: Settings) -> bool:
-    """Return True if the database has no tables of this program."""
     async with wiring.database(settings) as database:
         return await database.read(schema_of) is None
 
@@ -125,9 +106,7 @@ async def migrate(settings: Settings) -> None:
 async def move(
     settings: Settings, source: str, target: str, who: str, tell: Callable[[str], None]
 ) -> Moved:
-    """Move the queue at the URL ``source`` to ``target``, whose schema is made if it has none.
-    Raises DatabaseProblem.
-    """
+    """Move a queue between two URLs; a missing schema is made. Raises DatabaseProblem."""
     if shown(source) == shown(target):
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
     there = dataclasses.replace(settings, database_url=target)
@@ -147,9 +126,7 @@ async def move(
 
 
 async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
-    """Make the tables of a target that has none; an old schema is not touched. Raises
-    DatabaseProblem if the source's ``mark`` forbids to move there.
-    """
+    """Make the tables of a target without any. Raises DatabaseProblem if ``mark`` forbids it."""
     name = shown(target.database_url)
     if mark not in {None, name, on_its_way(name)}:
         raise DatabaseProblem(f"database {shown(source)} {sentence(mark or '')}")
@@ -163,8 +140,6 @@ async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
 
 
 def shown(url: str) -> str:
-    """Return a database's URL without its secrets, the same from every folder. Raises
-    DatabaseProblem.
-    """
+    """Return a URL without its secrets, the same from every folder. Raises DatabaseProblem."""
     address = address_of(url)
     return f"sqlite:///{address}" if isinstance(address, File) else str(address)

@@ -83,9 +83,7 @@ class Move:
             relocation.mark(source, on_its_way(self.target_name))
 
     def _held_source(self, source: Connection, *more: str | None) -> str | None:
-        """Return the source's mark. Raises DatabaseProblem if it is not one of this move or of
-        ``more``.
-        """
+        """Return the source's mark. Raises DatabaseProblem if not of this move or of ``more``."""
         mark = _mark(source)
         if mark not in {on_its_way(self.target_name), self.target_name, *more}:
             raise _interfered(self.source_name)
@@ -118,7 +116,6 @@ class Move:
         return relocation.in_flight(source)
 
     async def _copy(self, table: Table) -> int:
-        """Copy the missing rows and return their number."""
         copied, report_at = 0, ROWS_A_REPORT
         while True:
             after = await self.target.read(partial(relocation.highest, table=table))
@@ -135,9 +132,8 @@ class Move:
         Raises DatabaseProblem, which quotes no value, if the first row is refused.
         """
         try:
-            return await self.target.write(
-                lambda c: self.put(c, table, after, rows), "to copy rows"
-            )
+            put = partial(self.put, table=table, after=after, rows=rows)
+            return await self.target.write(put, "to copy rows")
         except BAD_VALUE as error:
             if len(rows) > 1:
                 return await self._put_some(table, after, rows[: len(rows) // 2])

@@ -4,9 +4,11 @@ The API key is not a setting: ``Key`` never shows its value.
 """
 
 import dataclasses
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -17,24 +19,17 @@ T = TypeVar("T")
 Check = Callable[[object], str | None]
 
 
-def _at_least(limit: float) -> Check:
-    return lambda value: (
-        None if isinstance(value, int | float) and value >= limit else f"must be {limit:g} or more"
-    )
+def _bound(fits: Callable[[float, float], bool], words: str, limit: float) -> Check:
+    fault = f"must be {words.format(limit)}"
+    return lambda value: None if isinstance(value, int | float) and fits(value, limit) else fault
 
 
-def _above(limit: float) -> Check:
-    return lambda value: (
-        None if isinstance(value, int | float) and value > limit else f"must be above {limit:g}"
-    )
+_at_least = partial(_bound, operator.ge, "{:g} or more")
+_above = partial(_bound, operator.gt, "above {:g}")
 
 
 def _one_of(*choices: str) -> Check:
     return lambda value: None if value in choices else f"must be one of {', '.join(choices)}"
-
-
-def _anything(_: object) -> str | None:
-    return None
 
 
 def _address(value: object) -> str | None:
@@ -51,7 +46,7 @@ def _address(value: object) -> str | None:
     return None if parts.scheme in {"http", "https"} else "must begin with https://"
 
 
-def _setting(default: T, help_text: str, check: Check = _anything) -> T:
+def _setting(default: T, help_text: str, check: Check = lambda _: None) -> T:
     return field(default=default, metadata={"help": help_text, "check": check})
 
 

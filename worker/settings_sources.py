@@ -5,6 +5,7 @@ Knows neither network nor database.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -39,9 +40,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings and the source of each. A survey also has the problems; the settings in
-    ``faulty`` stand at their defaults.
-    """
+    """The settings, the source of each, and a survey's problems. ``faulty`` ones have defaults."""
 
     settings: Settings
     sources: Mapping[str, str]
@@ -82,8 +81,7 @@ def survey(
     )
     raw: dict[str, RawValue] = {}
     for layer in layers:
-        for name, found in layer.items():
-            raw.setdefault(name, found)
+        raw |= {name: found for name, found in layer.items() if name not in raw}
     values, faulty = {}, set()
     for name, found in raw.items():
         try:
@@ -99,9 +97,7 @@ def survey(
 
 
 def read_key(environment: Mapping[str, str]) -> Key:
-    """Return the API key from VALOSSA_API_KEY or the file that VALOSSA_API_KEY_FILE names. Raises
-    SettingsError, which never shows a key.
-    """
+    """Return the API key from its variable or file. Raises SettingsError, which never shows it."""
     value, file = environment.get(KEY), environment.get(KEY_FILE)
     # 1. A file without a name. 2. Both at once. 3. The file. 4. The variable. 5. Neither.
     if file == "":
@@ -144,18 +140,14 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, RawValue]:
 
 
 def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, RawValue]:
-    raw = {}
-    for variable in sorted(environment):
-        name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or variable == CONFIG:
-            continue
-        if name in NAMES and variable == PREFIX + name.upper():
-            raw[name] = RawValue(environment[variable], variable)
-        else:
-            near = _nearest(name)
+    known = {PREFIX + name.upper(): name for name in NAMES}
+    ours = sorted(name for name in environment if name.startswith(PREFIX) and name != CONFIG)
+    for variable in ours:
+        if variable not in known:
+            near = _nearest(variable.removeprefix(PREFIX).lower())
             hint = f": did you mean {PREFIX}{near.upper()}?" if near else ": unset it"
             problems.append(f"{variable} is no setting{hint}")
-    return raw
+    return {known[v]: RawValue(environment[v], v) for v in ours if v in known}
 
 
 def _from_file(path: str, source: str, problems: list[str]) -> dict[str, RawValue]:
@@ -218,13 +210,11 @@ def _converted(value: object, wanted: object) -> object:
 
 def _number(value: object, kind: type[int] | type[float]) -> float:
     readable = str | int if kind is int else str | int | float
-    try:
+    with suppress(ValueError, OverflowError):
         if isinstance(value, readable) and not isinstance(value, bool):
             number = kind(value)
             if abs(number) < ABSURD:
                 return number
-    except (ValueError, OverflowError):
-        pass
     raise ValueError(f"must be a {'whole ' if kind is int else ''}number below {ABSURD:,.0f}")
 
 

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from worker import __version__
 from worker.api.client import Api
+from worker.api.transport import Transport
 from worker.clock import Clock
 from worker.core.model import Cap
 from worker.core.redact import clean
@@ -22,8 +22,7 @@ from worker.core.run_state import Counts, RunState
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import File, Server
 from worker.db.database import Database
-from worker.log import Event, Log, logger
-from worker.runner.heartbeat import HeartbeatSource
+from worker.log import Event, logger
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.reconciler import Reconciler
@@ -32,10 +31,7 @@ from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
 from worker.store.workers import WorkerRow
 
-T = TypeVar("T")
-
 CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
-
 
 HEARTBEAT_SECONDS = 5.0
 """Between two touches of a daemon's heartbeat file."""
@@ -62,7 +58,6 @@ async def runner(
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
-    log: Log = logger().bind(worker=worker)
     async with api(settings, key) as client:
         yield Runner(
             database=database,
@@ -70,10 +65,9 @@ async def runner(
             api=client,
             limiter=_limiter(settings),
             options=options,
-            reporter=Reporter(log, watch),
-            source=HeartbeatSource(
-                member(worker, options, database.now()), _turned(database.address, options)
-            ),
+            reporter=Reporter(logger().bind(worker=worker), watch),
+            row=member(worker, options, database.now()),
+            beat=_heartbeat(database.address, options),
         )
 
 
@@ -98,25 +92,21 @@ async def reconciler(
     settings: Settings, key: Key, database: Database, who: str
 ) -> AsyncIterator[Reconciler]:
     """Yield a reconciler for a person, whatever ``on_doubt`` says, ready to ask once."""
-    asking = dataclasses.replace(settings, on_doubt="reconcile")
-    transaction = _transaction(asking, who, database)
+    settings = dataclasses.replace(settings, on_doubt="reconcile")
     async with api(settings, key) as client:
         yield Reconciler(
             api=client,
             limiter=_limiter(settings),
             write=database.write,
-            transaction=transaction,
-            run=RunState(began_at=CLOCK.monotonic()),
+            transaction=_transaction(settings, who, database),
+            state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger(), lambda _: None),
-            news=_nothing,
         )
 
 
 def _limiter(settings: Settings) -> Limiter:
     return Limiter(
-        rate=settings.rate,
-        period_seconds=settings.period_seconds,
-        monotonic=CLOCK.monotonic,
+        rate=settings.rate, period_seconds=settings.period_seconds, monotonic=CLOCK.monotonic
     )
 
 
@@ -132,9 +122,10 @@ def heartbeat_of(database: Path) -> Path:
     return database.with_name(f"{database.name}.alive")
 
 
-def _heartbeat(database: Path) -> Callable[[], None]:
-    """Return a function that touches the file, at most once in five seconds."""
-    path, next_at = heartbeat_of(database), 0.0
+def _heartbeat(address: File | Server, options: RunOptions) -> Callable[[], None]:
+    if options.drain or isinstance(address, Server):
+        return lambda: None
+    path, next_at = heartbeat_of(address.path), 0.0
 
     def touch() -> None:
         nonlocal next_at
@@ -148,28 +139,16 @@ def _heartbeat(database: Path) -> Callable[[], None]:
     return touch
 
 
-def _turned(address: File | Server, options: RunOptions) -> Callable[[], None]:
-    """Return the function to call at each turn of the loop: a daemon touches its file."""
-    if options.drain or isinstance(address, Server):
-        return _nothing
-    return _heartbeat(address.path)
-
-
-def _nothing() -> None:
-    """Do nothing."""
-
-
 def api(settings: Settings, key: Key) -> Api:
     """Return the client of the API."""
-    return Api(
+    transport = Transport(
         url=settings.api_url,
-        key=key.value,
         slots=settings.concurrency,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
-        now=CLOCK.now,
         agent=f"valossa-ingest/{__version__}",
     )
+    return Api(transport, key.value, CLOCK.now)
 
 
 def caps(settings: Settings) -> tuple[Cap, ...]:

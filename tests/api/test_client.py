@@ -29,6 +29,7 @@ from tests.wire import (
     turned,
 )
 from worker.api.client import Api
+from worker.api.transport import Transport
 from worker.core import request
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import (
@@ -59,15 +60,14 @@ def client(
     url: str, *, key: str = KEY, slots: int = 1, connect: float = 5.0, timeout: float = 5.0
 ) -> Api:
     """Return a client whose clock stands still."""
-    return Api(
+    transport = Transport(
         url=url,
-        key=key,
         slots=slots,
         connect_timeout_seconds=connect,
         timeout_seconds=timeout,
-        now=lambda: NOW,
         agent="valossa-ingest/test",
     )
+    return Api(transport, key, lambda: NOW)
 
 
 def numbered(name: str) -> Json:
@@ -673,6 +673,7 @@ import asyncio, sys
 from datetime import datetime, UTC
 from tests.wire import NEVER_SECONDS, MovableLoop, time_out
 from worker.api.client import Api
+from worker.api.transport import Transport
 
 async def main(url, length, impatient):
     cuts = []
@@ -681,9 +682,9 @@ async def main(url, length, impatient):
         if impatient:
             cuts.append(asyncio.create_task(time_out()))
 
-    async with Api(url=url, key="demo-key", slots=1, connect_timeout_seconds=60,
-                   timeout_seconds=NEVER_SECONDS, now=lambda: datetime.now(UTC),
-                   agent="test") as api:
+    transport = Transport(url=url, slots=1, connect_timeout_seconds=60,
+                          timeout_seconds=NEVER_SECONDS, agent="test")
+    async with Api(transport, "demo-key", lambda: datetime.now(UTC)) as api:
         print(await api.new_job({"title": "x" * length}, leave), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.cli.conftest import CHECKOUT, Beside, Cli, Said, Screen, surroundings
-from worker.cli.parser import COMMANDS
+from worker.cli.catalogue import COMMANDS
 from worker.db.address import address_of, shown_url
 from worker.db.schema import SCHEMA
 from worker.log import Event, logger

@@ -10,7 +10,8 @@ import shtab
 
 from tests.cli.conftest import CHECKOUT, Cli, surroundings
 from worker import __version__
-from worker.cli.parser import COMMANDS, FLAG_SETTINGS, SHELLS, parser
+from worker.cli.catalogue import COMMANDS
+from worker.cli.parser import FLAG_SETTINGS, SHELLS, parser
 from worker.core.model import State
 
 pytestmark = pytest.mark.usefixtures("path")

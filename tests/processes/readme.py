@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.cli.parser import COMMANDS
+from worker.cli.catalogue import COMMANDS
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDERS = ("", "config/deploy", "worker", "worker/api", "tests", "tests/proof", "tests/benchmarks")

@@ -31,7 +31,8 @@ from tests.processes.readme import (
     sessions,
     typed,
 )
-from worker.cli.parser import COMMANDS, parser
+from worker.cli.catalogue import COMMANDS
+from worker.cli.parser import parser
 from worker.simulator import Options, Simulator
 
 KEY = f"readme-{secrets.token_hex(8)}"

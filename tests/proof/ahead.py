@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 
 from worker import log, opening, wiring
 from worker.api.client import Api
+from worker.api.transport import Transport
 from worker.clock import Clock
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
-from worker.runner.heartbeat import HeartbeatSource
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
@@ -53,15 +53,14 @@ async def work(
 ) -> RunReport:
     """Run a worker with this clock once; with fewer connections than slots where they are told."""
     worker = secrets.token_hex(8)
-    async with Api(
+    transport = Transport(
         url=settings.api_url,
-        key=key.value,
         slots=connections or settings.concurrency,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
-        now=clock.now,
         agent="proof",
-    ) as api:
+    )
+    async with Api(transport, key.value, clock.now) as api:
         runner = Runner(
             database=database,
             transaction=QueueTransaction(
@@ -79,7 +78,7 @@ async def work(
             ),
             options=options,
             reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
-            source=HeartbeatSource(wiring.member(worker, options, clock.now())),
+            row=wiring.member(worker, options, clock.now()),
         )
         return await runner.run()
 

@@ -124,7 +124,7 @@ LAWS = (
     Mutation(
         law="4: nothing is sent on an old claim",
         file="worker/runner/attempts.py",
-        old="if left >= self._settings.timeout_seconds + 5:",
+        old="if left >= self.transaction.settings.timeout_seconds + 5:",
         new="if left >= 0:",
         tests=(
             "tests/runner/test_attempts.py::test_a_claim_is_sent_while_enough_of_its_lease_is_left",
@@ -140,7 +140,7 @@ LAWS = (
     Mutation(
         law="4: a lease is counted from before its claim",
         file=TURN,
-        old="lease_ends=began + lease)",
+        old="lease_ends=at.began + lease)",
         new="lease_ends=self.clock.monotonic() + lease)",
         tests=(
             "tests/runner/test_transaction.py::test_law_4_a_lease_is_counted_from_before_its_claim",
@@ -221,7 +221,7 @@ LAWS = (
     Mutation(
         law="10: starts are reserved for everybody",
         file=TURN,
-        old="shared_state.reserve(connection, planned.first + count * planned.spacing, now)",
+        old="shared_state.reserve(at.connection, planned.first + count * planned.spacing, at.now)",
         new="pass",
         tests=("tests/runner/test_transaction.py::test_two_processes_share_one_spacing",),
     ),
@@ -279,7 +279,7 @@ LAWS = (
     Mutation(
         law="a sign of life that cannot be written is told of",
         file="worker/runner/heartbeat.py",
-        old="            self._reporter.database(problem)\n",
+        old="            self.reporter.database(problem)\n",
         new="            pass\n",
         tests=(
             "tests/runner/test_heartbeat.py::test_a_database_in_trouble_is_told_of_once_and_tried_again",
@@ -295,7 +295,7 @@ LAWS = (
     Mutation(
         law="moved: nothing is claimed where the queue is no more",
         file=TURN,
-        old="""            return ClaimResult(reason=WaitReason.MOVED, detail=shared.moved_to)
+        old="""            return ClaimResult(reason=WaitReason.MOVED, detail=at.shared.moved_to)
         self._repeat_doubts""",
         new="""            pass
         self._repeat_doubts""",
@@ -323,8 +323,7 @@ LAWS = (
     Mutation(
         law="moved: no verdict is written where the queue is no more",
         file="worker/runner/verdicts.py",
-        old="        if shared_state.read(connection).moved_to is not None:\n"
-        "            return []\n",
+        old="        if shared.moved_to is not None:\n            return []\n",
         new="",
         tests=("tests/runner/test_verdicts.py::test_nothing_is_judged_in_a_queue_that_has_moved",),
     ),

@@ -12,7 +12,7 @@ from tests.conftest import START, Hands
 from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
 from tests.runner.test_loop import going, until
 from worker.db.database import Database, DatabaseProblem
-from worker.runner.heartbeat import HEARTBEAT_SECONDS, Heartbeat, HeartbeatSource
+from worker.runner.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from worker.runner.reporter import Reporter
 from worker.simulator import Options, Simulator
 from worker.store import workers
@@ -30,7 +30,8 @@ class Bench:
         self.put: list[tuple[Callable[[Connection], None], asyncio.Future[None]]] = []
         self.database = database
         self.heartbeat = Heartbeat(
-            source=HeartbeatSource(ME, self.beat),
+            row=ME,
+            beat=self.beat,
             enqueue=self.keep,
             clock=hands.clock,
             reporter=Reporter(log, lambda _: None),

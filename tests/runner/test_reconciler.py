@@ -49,7 +49,7 @@ class Bench:
             limiter=self.limiter,
             write=write,
             transaction=transaction,
-            run=self.run,
+            state=self.run,
             reporter=self.reporter,
             news=self.news.set,
         )
@@ -154,14 +154,14 @@ async def test_it_is_asked_at_most_once_a_minute(bench: Bench, database: Databas
     async with bench.running():
         await bench.told()
         for _ in range(20):
-            bench.reconciler.call()
+            bench.reconciler.called.set()
             await database.read(shared_state.read)
         assert 1 == bench.asked()
         bench.hands.pass_seconds(59.9)
-        bench.reconciler.call()
+        bench.reconciler.called.set()
         await database.read(shared_state.read)
         bench.hands.pass_seconds(0.1)
-        bench.reconciler.call()
+        bench.reconciler.called.set()
         await bench.told()
         assert 2 == bench.asked()
 
@@ -271,7 +271,7 @@ async def test_a_broken_database_is_not_asked_in_a_circle(
         bench = Bench(database, api, hands, failing)
         async with bench.running() as task:
             for _ in range(50):
-                bench.reconciler.call()
+                bench.reconciler.called.set()
                 await asyncio.wait([task], timeout=0.002)
             assert 1 == failing.tries
             bench.limiter.shut()
@@ -295,11 +295,11 @@ async def test_a_cancelled_reconciler_loses_nothing(
 
         async def write(work: Callable[[Connection], T], purpose: str) -> T:
             if purpose == "to settle doubts":
-                asking = asyncio.create_task(writer.ask(work, purpose))
+                asking = writer.enqueue(work, purpose)
                 await asyncio.sleep(0)
                 reached.set()
                 return await asking
-            return await writer.ask(work, purpose)
+            return await writer.enqueue(work, purpose)
 
         bench = Bench(database, api, hands, write)
         await doubt(database, 5, -1, 0, media_id="r-5")
@@ -310,7 +310,7 @@ async def test_a_cancelled_reconciler_loses_nothing(
         settling.cancel()
         await asyncio.wait([settling])
         assert settling.cancelled()
-        assert later(START, 10) == (await writer.ask(shared_state.read, "test")).list_read_at
+        assert later(START, 10) == (await writer.enqueue(shared_state.read, "test")).list_read_at
         writer.close()
         await writing
     assert job == (await row(database, 5))["job_id"]

@@ -579,9 +579,9 @@ def insert_one(connection: Connection) -> str:
 async def test_a_question_gets_its_answer(database: Database, desk: Desk) -> None:
     """Work given to the writer is on disk when its result is returned."""
     async with desk.open():
-        assert "done" == await asyncio.wait_for(desk.writer.ask(insert_one, "test"), 5)
+        assert "done" == await asyncio.wait_for(desk.writer.enqueue(insert_one, "test"), 5)
         assert 1 == await database.read(count)
-        answers = await asyncio.gather(*(desk.writer.ask(count, "test") for _ in range(3)))
+        answers = await asyncio.gather(*(desk.writer.enqueue(count, "test") for _ in range(3)))
     assert [1, 1, 1] == answers
 
 
@@ -595,19 +595,19 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
     (claim,) = await claimed(database, 1)
     async with desk.open():
         with pytest.raises(ZeroDivisionError):
-            await desk.writer.ask(fail, "test")
+            await desk.writer.enqueue(fail, "test")
         settled = await desk.put(claim, accepted(claim))
         assert settled.written is not None
-        assert 1 == await desk.writer.ask(count, "test")
+        assert 1 == await desk.writer.enqueue(count, "test")
 
 
 async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
     database: Database, desk: Desk
 ) -> None:
     """Work whose caller is cancelled during the write is on disk."""
-    gone = [
-        asyncio.create_task(desk.writer.ask(insert_one, "test")),
-        asyncio.create_task(desk.writer.ask(lambda _: 1 / 0, "test")),
+    gone: list[asyncio.Future[Any]] = [
+        desk.writer.enqueue(insert_one, "test"),
+        desk.writer.enqueue(lambda _: 1 / 0, "test"),
     ]
     await asyncio.sleep(0)
     for asking in gone:
@@ -619,7 +619,7 @@ async def test_a_question_whose_asker_has_gone_is_done_all_the_same(
 
 async def test_closing_answers_what_was_asked(database: Database, desk: Desk) -> None:
     """Closing the writer answers every caller that asked before."""
-    asking = asyncio.create_task(desk.writer.ask(insert_one, "test"))
+    asking = desk.writer.enqueue(insert_one, "test")
     await asyncio.sleep(0)
     desk.writer.close()
     await asyncio.wait_for(desk.writer.run(), 5)
@@ -631,8 +631,8 @@ async def test_endings_go_before_questions(database: Database, desk: Desk) -> No
     """Work given to the writer sees the results that were enqueued before."""
     (claim,) = await claimed(database, 1)
     settling = desk.put(claim, accepted(claim))
-    asking = asyncio.create_task(
-        desk.writer.ask(lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test")
+    asking = desk.writer.enqueue(
+        lambda c: c.execute(text("SELECT state FROM videos")).scalar_one(), "test"
     )
     await asyncio.sleep(0)
     async with desk.open():
@@ -648,9 +648,9 @@ def move(path: Path, name: str) -> None:
 async def test_a_question_to_a_broken_database_is_told(path: Path, desk: Desk) -> None:
     """Work on a database that cannot be used fails, and does not wait for ever."""
     async with desk.open():
-        assert 0 == await desk.writer.ask(count, "test")
+        assert 0 == await desk.writer.enqueue(count, "test")
         move(path, "elsewhere")
         with pytest.raises(DatabaseProblem):
-            await asyncio.wait_for(desk.writer.ask(count, "test"), 5)
+            await asyncio.wait_for(desk.writer.enqueue(count, "test"), 5)
         move(path.with_name("elsewhere"), path.name)
-        assert 0 == await desk.writer.ask(count, "test")
+        assert 0 == await desk.writer.enqueue(count, "test")

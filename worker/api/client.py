@@ -42,26 +42,10 @@ _QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
 class Api:
     """The connections to one address of the API, with one key."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        key: str,
-        slots: int,
-        connect_timeout_seconds: float,
-        timeout_seconds: float,
-        now: Callable[[], datetime],
-        agent: str,
-    ) -> None:
+    def __init__(self, transport: Transport, key: str, now: Callable[[], datetime]) -> None:
+        self._transport = transport
         self._key = key
         self._now = now
-        self._transport = Transport(
-            url=url.rstrip("/"),
-            connections=slots + 1,  # the list of jobs takes no video's place
-            connect_timeout_seconds=connect_timeout_seconds,
-            timeout_seconds=timeout_seconds,
-            agent=agent,
-        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,8 +83,7 @@ class Api:
 
     def _read_list(self, body: bytes) -> Listing | None:
         """Return the list with the key blanked in every text, None if it is not JSON."""
-        found = listing(body)
-        if found is None:
+        if (found := listing(body)) is None:
             return None
         entries = tuple(
             replace(
@@ -114,21 +97,17 @@ class Api:
         return Listing(entries=entries, paged=paged, shape=blank(found.shape, self._key))
 
     def _unlisted(self, answer: Answer) -> Unlisted:
-        """Return the reason for an answer without a list, in the words of the outcome table."""
         outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
         later = outcome if isinstance(outcome, Throttled | TryLater) else None
+        reason = clean(blank(outcome.message or f"HTTP {answer.status}", self._key))
         return Unlisted(
-            reason=clean(blank(outcome.message or f"HTTP {answer.status}", self._key))[
-                :ERROR_LIMIT
-            ],
+            reason=reason[:ERROR_LIMIT],
             lasting=later is None and not isinstance(outcome, InDoubt),
             retry_after=later.retry_after if later else None,
         )
 
     async def cancel_job(self, job_id: str) -> str | None:
-        """Cancel a job that still waits (worker/api/README.md, section 7). Return None if it was
-        cancelled, else the reason.
-        """
+        """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
         exchange = Exchange(BODY_LIMIT)
         try:
             await self._transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)

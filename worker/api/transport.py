@@ -46,25 +46,22 @@ class Exchange:
     body: bytearray = field(default_factory=bytearray)
 
 
+@dataclass(kw_only=True, eq=False)
 class Transport:
-    """The connections to one address."""
+    """The connections to one address; ``slots`` requests, and the list of jobs beside them."""
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        connections: int,
-        connect_timeout_seconds: float,
-        timeout_seconds: float,
-        agent: str,
-    ) -> None:
-        self._url = url
-        self._agent = agent
-        self._timeout_seconds = timeout_seconds
-        patience = min(connect_timeout_seconds, timeout_seconds)
+    url: str
+    slots: int
+    connect_timeout_seconds: float
+    timeout_seconds: float
+    agent: str
+
+    def __post_init__(self) -> None:
+        self._url = self.url.rstrip("/")
+        patience = min(self.connect_timeout_seconds, self.timeout_seconds)
         self._patience = aiohttp.ClientTimeout(connect=patience, sock_connect=patience)
         self._connector = aiohttp.TCPConnector(
-            limit=connections, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
+            limit=self.slots + 1, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
         )
         self._pollers: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
 
@@ -72,23 +69,21 @@ class Transport:
         """Close the connections."""
         await self._connector.close()
 
-    def get(
-        self, path: str, query: dict[str, str], exchange: Exchange
-    ) -> Coroutine[None, None, None]:
+    async def get(self, path: str, query: dict[str, str], exchange: Exchange) -> None:
         """GET ``path`` below the address. Raises as ``post``."""
-        head = _head("GET", URL(f"{self._url}{path}").with_query(query), self._agent)
-        return self._carry(head + b"\r\n", exchange)
+        head = _head("GET", URL(f"{self._url}{path}").with_query(query), self.agent)
+        await self._carry(head + b"\r\n", exchange)
 
     def post(self, path: str, body: bytes, exchange: Exchange) -> Coroutine[None, None, None]:
         """POST a JSON ``body`` to ``path`` below the address. Raises WithheldError, or the error of
         the network, the server or a time-out; ``exchange`` shows the progress.
         """
-        head = _post_head(f"{self._url}{path}", self._agent)
+        head = _post_head(f"{self._url}{path}", self.agent)
         return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), exchange)
 
     async def _carry(self, request: bytes, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout_seconds
+        deadline = loop.time() + self.timeout_seconds
         connection = await self._connected()
         protocol = connection.protocol
         assert protocol is not None  # noqa: S101 - as just connected
@@ -131,7 +126,8 @@ class Transport:
             return True
         poller = self._pollers.get(protocol)
         if poller is None:
-            self._pollers[protocol] = _poller(protocol.transport)
+            self._pollers[protocol] = poller = select.poll()
+            poller.register(protocol.transport.get_extra_info("socket"), select.POLLIN)
             return False
         return protocol.should_close or bool(poller.poll(0))
 
@@ -189,13 +185,6 @@ def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
     protocol.set_exception(TimeoutError())
     if exchange.content is not None:
         exchange.content.set_exception(TimeoutError())
-
-
-def _poller(transport: asyncio.BaseTransport) -> select.poll:
-    """Return a poll object for the bytes that the kernel has received on a connection."""
-    poller = select.poll()
-    poller.register(transport.get_extra_info("socket"), select.POLLIN)
-    return poller
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -7,11 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from worker.cli import exits, streams
+from worker.cli.invocation import Invocation
 from worker.cli.parser import FLAG_SETTINGS, parser
 from worker.settings_sources import SettingsError, load, survey
 
 WHOLE = {"check", "drain", "run"}
 """Commands that report a wrong setting together with every other problem."""
+
+OWN = {"demo", "move"}
+"""Commands whose databases are named by no setting."""
 
 
 def main() -> None:
@@ -44,12 +48,16 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     args = parser().parse_args(arguments or ["--help"])
     flags = {name: getattr(args, name, None) for name in FLAG_SETTINGS}
     read = survey if args.function in WHOLE else load
-    loaded = read(flags, environment, args.config)
+    call = Invocation(args, read(flags, environment, args.config), environment)
+    from worker import log  # noqa: PLC0415 - structlog is slow to load
+
+    log.configure(call.settings.log_level, call.settings.log_format)
     command = importlib.import_module(f"worker.cli.commands.{args.module}")
     try:
-        code: int = getattr(command, args.function)(args, loaded, environment)
+        code: int = getattr(command, args.function)(call)
     except _database_problem() as problem:
-        return exits.no_database(problem, loaded)
+        own = args.function in OWN
+        return exits.complain([str(problem) if own else exits.sourced(problem, call.loaded)])
     return code
 
 

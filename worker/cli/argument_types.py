@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 PORTS = 65_536
+_DIGITS = 18  # at most: they fit 63 bits
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
@@ -55,9 +56,7 @@ def seconds(text: str) -> float:
 
 def positive(text: str) -> int:
     """Return a whole number from 1 on that fits 63 bits."""
-    if is_number(text) and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return _whole(text, range(1, 10**_DIGITS), "number from 1 on")
 
 
 def job_id(text: str) -> str:
@@ -70,11 +69,10 @@ def job_id(text: str) -> str:
 
 def port(text: str) -> int:
     """Return a TCP port; 0 means any free one."""
-    if is_number(text) and int(text) < PORTS:
+    return _whole(text, range(PORTS), f"port; write a number below {PORTS}")
+
+
+def _whole(text: str, allowed: range, meaning: str) -> int:
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text) in allowed:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number below {PORTS}")
-
-
-def is_number(text: str) -> bool:
-    """Return True for a whole number from 0 on that fits 63 bits."""
-    return text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004 - fits 63 bits
+    raise argparse.ArgumentTypeError(f"{text!r} is no {meaning}")

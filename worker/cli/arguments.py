@@ -1,285 +1,200 @@
-"""Add the flags of each command, as its help shows them. Knows no command's work."""
+"""Define the flags of each command, as its help shows them. Knows no command's work."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from worker.cli.argument_types import job_id, moment, port, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
 
-_VALUES = {
-    "media_id": "your own name for it",
-    "title": "shown with the results",
-    "description": "keywords are taken from it",
-    "language": "what is spoken, such as fi-FI",
-    "transcript_url": "address of an SRT file",
-    "face_min_relative_height": "smallest face, as a share of the picture's height",
-    "face_gallery_id": "whom to recognise",
-    "email_group": "who gets a mail at its end",
-    "callback_url": "what is called at its end",
-    "priority": "higher goes first (default 0)",
-    "due_at": "not before this moment (UTC)",
-    "job_id": "handed in by other means, as this job",
-}
-"""The optional columns of a video, each with its help."""
+Flag = tuple[str, dict[str, Any]]
+"""A flag's name, or a positional's, and its options for ``add_argument``."""
 
 
-def none(_: argparse.ArgumentParser) -> None:
-    """Add no flags."""
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Flags that exclude each other; one of them must be there if ``required``."""
+
+    flags: tuple[Flag, ...]
+    required: bool = False
 
 
-def as_json(command: argparse.ArgumentParser) -> None:
-    """Add ``--json``."""
-    command.add_argument("--json", action="store_true", help="print one JSON document")
+def add_all(command: argparse.ArgumentParser, flags: Sequence[Flag | OneOf]) -> None:
+    """Add flags to the parser of a command, in this order."""
+    for flag in flags:
+        if isinstance(flag, OneOf):
+            group = command.add_mutually_exclusive_group(required=flag.required)
+            for name, options in flag.flags:
+                group.add_argument(name, **options)
+        else:
+            command.add_argument(flag[0], **flag[1])
 
 
-def check(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``check``."""
-    as_json(command)
-    command.add_argument(
-        "--online", action="store_true", help="ask list_jobs whether the key works; spends nothing"
-    )
+def _switch(name: str, meaning: str) -> Flag:
+    return name, {"action": "store_true", "help": meaning}
 
 
-def _add_list(
-    command: argparse.ArgumentParser,
-    flag: str,
-    metavar: str | None,
-    meaning: str,
-    choices: Sequence[str] | None = None,
-) -> None:
-    """Add a flag that may be repeated; its values come as a list."""
-    command.add_argument(
-        flag, action="append", default=[], choices=choices, metavar=metavar, help=meaning
-    )
+def _value(name: str, metavar: str | None, meaning: str, **options: object) -> Flag:
+    return name, {"metavar": metavar, "help": meaning, **options}
 
 
-def _duplicates(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--allow-duplicates", action="store_true", help="even if url or media_id are there already"
-    )
+def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Flag:
+    return _value(name, metavar, meaning, action="append", default=[], **options)
 
 
-def add(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``add``: one for each column of a video."""
-    as_json(command)
-    command.add_argument("url", metavar="URL", help="address of the video file")
-    for column, meaning in _VALUES.items():
-        flag = f"--{column.replace('_', '-')}"
-        command.add_argument(flag, dest=column, metavar="VALUE", help=meaning)
-    _duplicates(command)
-
-
-def import_(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``import``."""
-    add_flag = command.add_argument
-    as_json(command)
-    add_flag("files", nargs="+", metavar="FILE", help="CSV or JSON Lines; - is standard input")
-    _add_list(
-        command,
-        "--map",
-        "COLUMN=THEIRS",
-        "fill our COLUMN from the file's column THEIRS; once for each column",
-    )
-    _add_list(command, "--set", "COLUMN=VALUE", "give every row this value; once for each column")
-    add_flag(
-        "--rejects", metavar="FILE", help="write what could not be taken, with line and reason"
-    )
-    add_flag(
-        "--update",
-        action="store_true",
-        help="bring the columns of known media ids (of request ids where there are none) anew: "
-        "pending, failed, cancelled; a job_id settles a doubt too",
-    )
-    _duplicates(command)
-
-
-def pace(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``run``: the pace."""
-    command.add_argument("--rate", type=int, metavar="N", help=help_of("rate"))
-    command.add_argument("--concurrency", type=int, metavar="N", help=help_of("concurrency"))
-
-
-def drain(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``drain``: the pace, and when to stop."""
-    add_flag = command.add_argument
-    as_json(command)
-    pace(command)
-    add_flag("--wait", action="store_true", help="also wait for backoffs, cool-downs and doubts")
-    add_flag("--limit", type=positive, metavar="N", help="begin at most N requests")
-    add_flag("--max-seconds", type=seconds, metavar="S", help="claim nothing more after S seconds")
-
-
-def status(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``status``."""
-    as_json(command)
-    command.add_argument(
-        "--rate", type=int, metavar="N", help="foretell the end at this many starts per period"
-    )
-
-
-def _filters(command: argparse.ArgumentParser) -> None:
-    """Add the shared filters. Each one given narrows the choice; none means all videos."""
-    add_flag = command.add_argument
-    add_flag(
+_JSON = _switch("--json", "print one JSON document")
+_DUPLICATES = _switch("--allow-duplicates", "even if url or media_id are there already")
+_PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
+_FILTERS = (
+    _value(
         "references",
+        "ID",
+        "these videos, by id, media id or job id; id=7 is an id alone",
         nargs="*",
-        metavar="ID",
-        help="these videos, by id, media id or job id; id=7 is an id alone",
-    )
-    meaning = f"in this state; may be repeated: {', '.join(STATES)}"
-    _add_list(command, "--state", "STATE", meaning, choices=STATES)
-    add_flag("--error-like", metavar="TEXT", help="whose error contains TEXT")
-    add_flag(
+    ),
+    _list(
+        "--state", "STATE", f"in this state; may be repeated: {', '.join(STATES)}", choices=STATES
+    ),
+    _value("--error-like", "TEXT", "whose error contains TEXT"),
+    _value(
         "--since",
-        type=moment,
-        metavar="MOMENT",
-        help="handed in, or else last changed, since then: 2026-01-31, '2026-01-31 08:00' (UTC), "
+        "MOMENT",
+        "handed in, or else last changed, since then: 2026-01-31, '2026-01-31 08:00' (UTC), "
         "today, yesterday, 90m, 2h, 3d",
-    )
-    add_flag("--until", type=moment, metavar="MOMENT", help="likewise, before then")
+        type=moment,
+    ),
+    _value("--until", "MOMENT", "likewise, before then", type=moment),
+)
+"""The shared filters. Each one given narrows the choice; none means all videos."""
+_CANCEL = (_JSON, *_FILTERS, _switch("--yes", "do not ask before many"))
 
-
-def list_(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``list``."""
-    as_json(command)
-    _filters(command)
-    command.add_argument("--limit", type=positive, metavar="N", help="at most N rows")
-
-
-def export(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``export``."""
-    add_flag = command.add_argument
-    _filters(command)
-    add_flag("--columns", metavar="A,B,…", help="these columns only, in this order (default: all)")
-    add_flag("--json-lines", action="store_true", help="JSON Lines in place of CSV")
-
-
-def cancel(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``cancel``."""
-    as_json(command)
-    _filters(command)
-    command.add_argument("--yes", action="store_true", help="do not ask before many")
-
-
-def retry(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``retry``: those of ``cancel``, and the choice to include doubts."""
-    cancel(command)
-    command.add_argument(
-        "--may-buy-twice", action="store_true", help="videos in doubt too: may cost twice"
-    )
-
-
-def resolve(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``resolve``: a doubt, and its end."""
-    command.add_argument(
-        "reference", metavar="ID", help="a video in doubt, by id, media id or request id"
-    )
-    verdict = command.add_mutually_exclusive_group(required=True)
-    verdict.add_argument(
-        "--job-id", type=job_id, metavar="X", help="its job, as the Valossa Portal shows it"
-    )
-    verdict.add_argument("--give-up", action="store_true", help="it is not followed any further")
-
-
-def reconcile(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``reconcile``."""
-    as_json(command)
-    command.add_argument("--dry-run", action="store_true", help="say it, but change nothing")
-
-
-def audit(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``audit``."""
-    as_json(command)
-    change = command.add_mutually_exclusive_group()
-    change.add_argument(
-        "--adopt", action="store_true", help="pending videos take over the job that is there"
-    )
-    change.add_argument(
-        "--cancel-duplicates",
-        action="store_true",
-        help="cancel second jobs that still wait to be analysed",
-    )
-    command.add_argument("--yes", action="store_true", help="do not ask first")
-
-
-def pause(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``pause``."""
-    command.add_argument("--reason", metavar="TEXT", help="what status will show")
-
-
-def move(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``move``."""
-    add_flag = command.add_argument
-    as_json(command)
-    add_flag("--from", dest="source", metavar="URL", required=True, help="as it is now")
-    add_flag(
-        "--to", dest="target", metavar="URL", required=True, help="an empty database, or none yet"
-    )
-
-
-def show(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``show``."""
-    as_json(command)
-    command.add_argument("reference", metavar="ID", help="id, media id, request id or job id")
-
-
-def simulate(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``simulate``."""
-    add_flag = command.add_argument
-    add_flag("--port", type=port, default=8765, help="0 takes a free one (default 8765)")
-    _add_list(command, "--key", None, "a key that is accepted (default demo-key); may be repeated")
-    _trouble(command)
-    _job_list(command)
-    add_flag(
-        "--seed", type=int, default=0, help="other dice for --fail, --list, --finish (default 0)"
-    )
-    add_flag("--book", metavar="FILE", help="every accepted job, before its answer")
-
-
-def _trouble(command: argparse.ArgumentParser) -> None:
-    """Add the flags for delays, faults and limits."""
-    add_flag = command.add_argument
-    add_flag("--latency", type=seconds, default=0.0, metavar="SECONDS", help="before each answer")
-    _add_list(
-        command,
-        "--fail",
-        "KIND=SHARE",
-        "trouble for a share of the requests; once for each KIND; help lists the kinds",
-    )
-    add_flag("--limit", metavar="N/PERIOD", help="429 beyond it, such as 20/1s")
-    _add_list(
-        command,
-        "--limit-change",
-        "SECONDS=N/PERIOD",
-        "another limit, so long after the first request, such as 60=5/1s; may be repeated",
-    )
-
-
-def _job_list(command: argparse.ArgumentParser) -> None:
-    """Add the flags for the jobs as ``list_jobs`` shows them."""
-    add_flag = command.add_argument
-    _add_list(
-        command, "--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"
-    )
-    add_flag(
-        "--list-delay",
-        type=seconds,
-        default=0.0,
-        metavar="SECONDS",
-        help="how long a new job is missing from list_jobs",
-    )
-    add_flag(
-        "--finish", type=float, default=0.0, metavar="SHARE", help="of the jobs, finished at once"
-    )
-    add_flag(
-        "--finish-after", type=seconds, metavar="SECONDS", help="the age at which a job is finished"
-    )
-
-
-def demo(command: argparse.ArgumentParser) -> None:
-    """Add the flags of ``demo``."""
-    command.add_argument(
-        "--keep", metavar="FOLDER", help="leave the demo's database there (default: a new one)"
-    )
+FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
+    "check": (_JSON, _switch("--online", "ask list_jobs whether the key works; spends nothing")),
+    "add": (
+        _JSON,
+        _value("url", "URL", "address of the video file"),
+        _value("--media-id", "VALUE", "your own name for it"),
+        _value("--title", "VALUE", "shown with the results"),
+        _value("--description", "VALUE", "keywords are taken from it"),
+        _value("--language", "VALUE", "what is spoken, such as fi-FI"),
+        _value("--transcript-url", "VALUE", "address of an SRT file"),
+        _value(
+            "--face-min-relative-height",
+            "VALUE",
+            "smallest face, as a share of the picture's height",
+        ),
+        _value("--face-gallery-id", "VALUE", "whom to recognise"),
+        _value("--email-group", "VALUE", "who gets a mail at its end"),
+        _value("--callback-url", "VALUE", "what is called at its end"),
+        _value("--priority", "VALUE", "higher goes first (default 0)"),
+        _value("--due-at", "VALUE", "not before this moment (UTC)"),
+        _value("--job-id", "VALUE", "handed in by other means, as this job"),
+        _DUPLICATES,
+    ),
+    "import": (
+        _JSON,
+        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="+"),
+        _list(
+            "--map",
+            "COLUMN=THEIRS",
+            "fill our COLUMN from the file's column THEIRS; once for each column",
+        ),
+        _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
+        _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
+        _switch(
+            "--update",
+            "bring the columns of known media ids (of request ids where there are none) anew: "
+            "pending, failed, cancelled; a job_id settles a doubt too",
+        ),
+        _DUPLICATES,
+    ),
+    "run": _PACE,
+    "drain": (
+        _JSON,
+        *_PACE,
+        _switch("--wait", "also wait for backoffs, cool-downs and doubts"),
+        _value("--limit", "N", "begin at most N requests", type=positive),
+        _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
+    ),
+    "status": (
+        _JSON,
+        _value("--rate", "N", "foretell the end at this many starts per period", type=int),
+    ),
+    "workers": (_JSON,),
+    "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),
+    "why": (_JSON,),
+    "export": (
+        *_FILTERS,
+        _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
+        _switch("--json-lines", "JSON Lines in place of CSV"),
+    ),
+    "cancel": _CANCEL,
+    "retry": (*_CANCEL, _switch("--may-buy-twice", "videos in doubt too: may cost twice")),
+    "resolve": (
+        _value("reference", "ID", "a video in doubt, by id, media id or request id"),
+        OneOf(
+            (
+                _value("--job-id", "X", "its job, as the Valossa Portal shows it", type=job_id),
+                _switch("--give-up", "it is not followed any further"),
+            ),
+            required=True,
+        ),
+    ),
+    "reconcile": (_JSON, _switch("--dry-run", "say it, but change nothing")),
+    "audit": (
+        _JSON,
+        OneOf(
+            (
+                _switch("--adopt", "pending videos take over the job that is there"),
+                _switch("--cancel-duplicates", "cancel second jobs that still wait to be analysed"),
+            )
+        ),
+        _switch("--yes", "do not ask first"),
+    ),
+    "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "move": (
+        _JSON,
+        _value("--from", "URL", "as it is now", dest="source", required=True),
+        _value("--to", "URL", "an empty database, or none yet", dest="target", required=True),
+    ),
+    "show": (_JSON, _value("reference", "ID", "id, media id, request id or job id")),
+    "simulate": (
+        _value("--port", None, "0 takes a free one (default 8765)", type=port, default=8765),
+        _list("--key", None, "a key that is accepted (default demo-key); may be repeated"),
+        _value("--latency", "SECONDS", "before each answer", type=seconds, default=0.0),
+        _list(
+            "--fail",
+            "KIND=SHARE",
+            "trouble for a share of the requests; once for each KIND; help lists the kinds",
+        ),
+        _value("--limit", "N/PERIOD", "429 beyond it, such as 20/1s"),
+        _list(
+            "--limit-change",
+            "SECONDS=N/PERIOD",
+            "another limit, so long after the first request, such as 60=5/1s; may be repeated",
+        ),
+        _list("--list", "KIND", "what list_jobs shows; may be repeated; help lists the kinds"),
+        _value(
+            "--list-delay",
+            "SECONDS",
+            "how long a new job is missing from list_jobs",
+            type=seconds,
+            default=0.0,
+        ),
+        _value("--finish", "SHARE", "of the jobs, finished at once", type=float, default=0.0),
+        _value("--finish-after", "SECONDS", "the age at which a job is finished", type=seconds),
+        _value(
+            "--seed",
+            None,
+            "other dice for --fail, --list, --finish (default 0)",
+            type=int,
+            default=0,
+        ),
+        _value("--book", "FILE", "every accepted job, before its answer"),
+    ),
+    "demo": (_value("--keep", "FOLDER", "leave the demo's database there (default: a new one)"),),
+}
+"""The flags of each command, by its name; some have none."""

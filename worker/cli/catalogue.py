@@ -1,10 +1,7 @@
-"""List every command: its module, purpose, example, flags and exit codes. Imports no command."""
+"""List every command: its module, purpose, example and exit codes. Imports no command."""
 
-import argparse
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
-from worker.cli import arguments
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 _ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
 _WORKED = {
@@ -12,212 +9,124 @@ _WORKED = {
     77: "the key was refused, or the same refusal came 20 times in a row",
     78: "a setting, the key, the database or api_url is wrong",
 }
+_SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no video"}
+_CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
 _STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
+
+_EXITS: Mapping[str, Mapping[int, str]] = {
+    "migrate": {0: "the database is of this version"},
+    "check": {0: "all is ready", 78: "something is not; each problem is a line"},
+    "add": {0: "added; its id is printed", 1: "its url or media_id is there already"},
+    "import": {
+        0: "every row was taken, or was there already",
+        1: "some rows were rejected; the others are in",
+        2: "wrong usage, or a file that is no list; nothing was taken",
+        130: "stopped by a signal; the same command goes on",
+    },
+    "drain": {
+        0: "all that was due is submitted, or nothing was due",
+        75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
+        **_WORKED,
+        **_STOPPED,
+    },
+    "run": {78: _WORKED[78], **_STOPPED},
+    "health": {0: "it has turned within the last minute", 1: "it has not, or never ran here"},
+    "workers": {0: "done, also if no worker is there"},
+    "list": _SEARCHED,
+    "show": {0: "done", 1: "no video has this name"},
+    "why": {0: "done, also where there are none"},
+    "export": _SEARCHED,
+    "retry": _CHANGED,
+    "cancel": _CHANGED,
+    "resolve": {0: "settled", 1: "it is not in doubt, or another video has this job"},
+    "reconcile": {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
+    "audit": {
+        0: "they agree, or what was asked for is done",
+        1: "they differ, or there is no list",
+    },
+    "move": {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    "simulate": {0: "stopped by a signal", 78: "the port cannot be used"},
+    "demo": {0: "done", 78: "its folder cannot be made", **_STOPPED},
+}
+"""The exit codes of each command, beside (or in place of) those of ``_ALWAYS``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its module in ``worker.cli.commands``, its help, and its exit codes beside (or
-    in place of) those of ``_ALWAYS``.
+    """One command: its help, and its module in ``worker.cli.commands`` if that is not called like
+    its function.
     """
 
     name: str
-    module: str
     purpose: str
     example: str
-    arguments: Callable[[argparse.ArgumentParser], None] = arguments.none
-    exits: Mapping[int, str] = field(default_factory=lambda: {0: "done"})
+    module: str = ""
 
     @property
     def epilog(self) -> str:
         """Return the end of the help: the example and the exit codes."""
-        codes = sorted({**_ALWAYS, **self.exits}.items())
+        codes = sorted({**_ALWAYS, **_EXITS.get(self.name, {0: "done"})}.items())
         lines = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
         return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{lines}"
 
 
 COMMANDS = (
+    Command("migrate", "make the database, or bring it to this version", "migrate"),
+    Command("check", "say whether all is ready, and all that is not", "check --online"),
     Command(
-        "migrate",
-        "migrate",
-        "make the database, or bring it to this version",
-        "migrate",
-        exits={0: "the database is of this version"},
-    ),
-    Command(
-        "check",
-        "check",
-        "say whether all is ready, and all that is not",
-        "check --online",
-        arguments.check,
-        {0: "all is ready", 78: "something is not; each problem is a line"},
-    ),
-    Command(
-        "add",
         "add",
         "enqueue one video",
         "add https://example.com/talk.mp4 --title 'A talk' --language en-US",
-        arguments.add,
-        {0: "added; its id is printed", 1: "its url or media_id is there already"},
     ),
     Command(
         "import",
-        "import_",
         "enqueue a list, CSV or JSON Lines",
         "import talks.csv --map media_id=id --rejects rejects.jsonl",
-        arguments.import_,
-        {
-            0: "every row was taken, or was there already",
-            1: "some rows were rejected; the others are in",
-            2: "wrong usage, or a file that is no list; nothing was taken",
-            130: "stopped by a signal; the same command goes on",
-        },
     ),
+    Command("drain", "submit until nothing is due, then exit", "drain --wait", module="run"),
+    Command("run", "submit for ever, as a daemon", "run --rate 5"),
+    Command("health", "say whether the daemon's loop still turns", "health"),
+    Command("status", "the queue in numbers, and what needs a person", "status"),
+    Command("workers", "who works on the queue, and what is in flight", "workers"),
+    Command("list", "videos by state, error or time", "list --state failed --since 2h"),
+    Command("show", "the story of one video", "show 17"),
+    Command("why", "failures and doubts by reason, and what helps", "why"),
     Command(
-        "drain",
-        "run",
-        "submit until nothing is due, then exit",
-        "drain --wait",
-        arguments.drain,
-        {
-            0: "all that was due is submitted, or nothing was due",
-            75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
-            **_WORKED,
-            **_STOPPED,
-        },
-    ),
-    Command(
-        "run",
-        "run",
-        "submit for ever, as a daemon",
-        "run --rate 5",
-        arguments.pace,
-        {78: _WORKED[78], **_STOPPED},
-    ),
-    Command(
-        "health",
-        "health",
-        "say whether the daemon's loop still turns",
-        "health",
-        exits={0: "it has turned within the last minute", 1: "it has not, or never ran here"},
-    ),
-    Command(
-        "status",
-        "status",
-        "the queue in numbers, and what needs a person",
-        "status",
-        arguments.status,
-    ),
-    Command(
-        "workers",
-        "workers",
-        "who works on the queue, and what is in flight",
-        "workers",
-        arguments.as_json,
-        {0: "done, also if no worker is there"},
-    ),
-    Command(
-        "list",
-        "list_",
-        "videos by state, error or time",
-        "list --state failed --since 2h",
-        arguments.list_,
-        {0: "done, also where nothing is found", 1: "an ID is that of no video"},
-    ),
-    Command(
-        "show",
-        "show",
-        "the story of one video",
-        "show 17",
-        arguments.show,
-        {0: "done", 1: "no video has this name"},
-    ),
-    Command(
-        "why",
-        "why",
-        "failures and doubts by reason, and what helps",
-        "why",
-        arguments.as_json,
-        {0: "done, also where there are none"},
-    ),
-    Command(
-        "export",
         "export",
         "videos as CSV, in the columns that import reads",
         "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
-        arguments.export,
-        {0: "done, also where nothing is found", 1: "an ID is that of no video"},
     ),
     Command(
         "retry",
-        "retry_cancel",
         "make failed videos due again",
         "retry --error-like language",
-        arguments.retry,
-        {0: "done; what was left is named", 1: "nothing was changed"},
+        module="retry_cancel",
     ),
     Command(
         "cancel",
-        "retry_cancel",
         "take videos out of the queue",
         "cancel --state pending --since 2h",
-        arguments.cancel,
-        {0: "done; what was left is named", 1: "nothing was changed"},
+        module="retry_cancel",
     ),
-    Command(
-        "resolve",
-        "resolve",
-        "settle a doubt by what you found",
-        "resolve 17 --give-up",
-        arguments.resolve,
-        {0: "settled", 1: "it is not in doubt, or another video has this job"},
-    ),
-    Command(
-        "reconcile",
-        "reconcile",
-        "settle doubts by the API's list of jobs, now",
-        "reconcile --dry-run",
-        arguments.reconcile,
-        {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
-    ),
-    Command(
-        "audit",
-        "audit",
-        "compare the API's whole list of jobs with the table",
-        "audit --adopt",
-        arguments.audit,
-        {0: "they agree, or what was asked for is done", 1: "they differ, or there is no list"},
-    ),
+    Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
+    Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
+    Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
     Command(
         "pause",
-        "pause_resume",
         "claim nothing more, in every process on this database",
         "pause --reason 'wrong list'",
-        arguments.pause,
+        module="pause_resume",
     ),
-    Command("resume", "pause_resume", "end a pause", "resume"),
+    Command("resume", "end a pause", "resume", module="pause_resume"),
     Command(
-        "move",
         "move",
         "move the queue and its history to another database",
         "move --from sqlite:///videos.db --to sqlite:////srv/queue/videos.db",
-        arguments.move,
-        {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
     ),
     Command(
-        "simulate",
         "simulate",
         "imitate the API on this machine, with faults to order",
         "simulate --latency 0.3 --fail lost=0.02 --fail 429=0.02 --limit 20/1s",
-        arguments.simulate,
-        {0: "stopped by a signal", 78: "the port cannot be used"},
     ),
-    Command(
-        "demo",
-        "demo",
-        "see the whole thing work, on this machine alone",
-        "demo",
-        arguments.demo,
-        {0: "done", 78: "its folder cannot be made", **_STOPPED},
-    ),
+    Command("demo", "see the whole thing work, on this machine alone", "demo"),
 )

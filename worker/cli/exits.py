@@ -29,11 +29,6 @@ def complain(problems: Iterable[str], code: int = CONFIG) -> int:
     return code
 
 
-def no_database(problem: Exception, loaded: Loaded) -> int:
-    """Print why the database cannot be used. Return the code to exit with."""
-    return complain([sourced(problem, loaded)])
-
-
 def sourced(problem: Exception, loaded: Loaded) -> str:
     """Return a problem with the database together with the source of its URL."""
     source = loaded.sources["database_url"]

@@ -5,9 +5,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from worker.cli.exits import one_line
+
+Rows = Iterable[Sequence[object]]
 
 _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
@@ -26,7 +29,7 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def objects(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> list[dict[str, object]]:
+def objects(columns: Sequence[str], rows: Rows) -> list[dict[str, object]]:
     """Return the rows of a table as objects of a JSON document."""
     return [keyed(dict(zip(columns, row, strict=True))) for row in rows]
 
@@ -41,15 +44,9 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    title: str = "",
-    whole: Sequence[str] = (),
-) -> None:
-    """Print rows: a table on a terminal, tab-separated lines with a head elsewhere.
-
-    A terminal's long cells end in an ellipsis, but not those of the columns ``whole``.
+def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
+    """Print rows: a table on a terminal, tab-separated lines with a head elsewhere. A terminal's
+    long cells end in an ellipsis, but not those of the columns ``whole``.
     """
     if not on_terminal():
         print("\t".join(columns))
@@ -102,25 +99,19 @@ def text(value: object) -> str:
 
 
 def _span(value: timedelta) -> str:
-    """Return a duration in its two largest units."""
     minutes, seconds = divmod(round(value.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
     first = next((place for place, (number, _) in enumerate(parts) if number), 3)
-    return " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or (
-        "0 s"
-    )
+    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
+    return " ".join(shown) or "0 s"
 
 
 def ask(question: str) -> bool:
-    """Ask at the terminal and return True for yes; False without a terminal.
-
-    Never call it in an event loop: it waits, and Ctrl-C must end it.
+    """Ask at the terminal and return True for yes; False without a terminal. Never call it in an
+    event loop: it waits, and Ctrl-C must end it.
     """
-    if not sys.stdin.isatty():
-        return False
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False
+    with suppress(EOFError):
+        return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    return False

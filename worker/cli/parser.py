@@ -1,13 +1,11 @@
 """Build the parser of the whole command line from the catalogue."""
 
-import argparse
-from collections.abc import Sequence
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 
 from worker import __version__
+from worker.cli.arguments import FLAGS, add_all
 from worker.cli.catalogue import COMMANDS
 from worker.settings import help_of
-
-__all__ = ["COMMANDS", "FLAG_SETTINGS", "parser"]
 
 FLAG_SETTINGS = ("database_url", "rate", "concurrency")
 """Settings that have a flag of the same name."""
@@ -26,31 +24,23 @@ exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, 
 """
 
 
-class _PrintCompletion(argparse.Action):
-    """Print the completion script of a shell, and end the program."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        _: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        __: str | None = None,
-    ) -> None:
-        """Print it for the shell in ``values``."""
+class _PrintCompletion(Action):
+    def __call__(self, parser: ArgumentParser, _: object, shell: object, *__: object) -> None:
+        """Print it for ``shell``."""
         import shtab  # noqa: PLC0415 - it would take a third of the time of --help
 
-        print(shtab.complete(parser, str(values)))
+        print(shtab.complete(parser, str(shell)))
         parser.exit()
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> ArgumentParser:
     """Return the parser of the whole command line."""
-    root = argparse.ArgumentParser(
+    root = ArgumentParser(
         prog="valossa-ingest",
         description="Empties a table of video URLs into the Valossa Core API: "
         "none lost, none bought twice.",
         epilog=NEWCOMER,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"valossa-ingest {__version__}")
     root.add_argument(
@@ -66,15 +56,13 @@ def parser() -> argparse.ArgumentParser:
             help=command.purpose,
             description=command.purpose[0].upper() + command.purpose[1:] + ".",
             epilog=command.epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=RawDescriptionHelpFormatter,
         )
-        added.set_defaults(
-            module=command.module,
-            function={"import": "import_", "list": "list_"}.get(command.name, command.name),
-        )
+        function = {"import": "import_", "list": "list_"}.get(command.name, command.name)
+        added.set_defaults(module=command.module or function, function=function)
         added.add_argument("--config", metavar="FILE", help="settings file (TOML)")
         added.add_argument(
             "--database", dest="database_url", metavar="URL", help=help_of("database_url")
         )
-        command.arguments(added)
+        add_all(added, FLAGS.get(command.name, ()))
     return root

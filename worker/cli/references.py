@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -17,18 +16,15 @@ from worker.store import search
 
 def filter_of(args: argparse.Namespace) -> search.Filter:
     """Return the shared filters as a search, relative times resolved now."""
-    now = wiring.CLOCK.now()
+    now, moments = wiring.CLOCK.now(), (args.since, args.until)
+    since, until = (each.at(now) if isinstance(each, Ago) else each for each in moments)
     return replace(
         search.called(map(clean, args.references)),
         states=tuple(State(state) for state in args.state),
         error_like=args.error_like and clean(args.error_like),
-        since=_moment(args.since, now),
-        until=_moment(args.until, now),
+        since=since,
+        until=until,
     )
-
-
-def _moment(typed: datetime | Ago | None, now: datetime) -> datetime | None:
-    return typed.at(now) if isinstance(typed, Ago) else typed
 
 
 def named(connection: Connection, args: argparse.Namespace) -> dict[str, list[int]]:

@@ -9,17 +9,18 @@ import getpass
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from worker import log, opening, wiring
+from worker import opening, wiring
 from worker.db.database import Database
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key, Settings
-from worker.settings_sources import Loaded
 
 T = TypeVar("T")
+Open = Callable[[Settings], contextlib.AbstractAsyncContextManager[Database]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,29 +50,25 @@ class Session:
         return self.runner.run(work)
 
 
-def open_to_change(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
-    """Open a queue that is worked on. Raises DatabaseProblem, also if the queue has moved away."""
-    return _session(loaded, opening.existing_database(loaded.settings))
-
-
-def open_to_look(loaded: Loaded) -> contextlib.AbstractContextManager[Session]:
-    """Open a queue to read it, even if it has moved away. Raises DatabaseProblem."""
-    return _session(loaded, opening.readable_database(loaded.settings))
-
-
 @contextlib.contextmanager
-def _session(
-    loaded: Loaded, opened: contextlib.AbstractAsyncContextManager[Database]
-) -> Iterator[Session]:
-    settings = loaded.settings
-    log.configure(settings.log_level, settings.log_format)
+def _session(opened: Open, settings: Settings) -> Iterator[Session]:
     stack = contextlib.AsyncExitStack()
     with asyncio.Runner() as runner:
-        database = runner.run(stack.enter_async_context(opened))
+        database = runner.run(stack.enter_async_context(opened(settings)))
         try:
             yield Session(settings=settings, database=database, runner=runner, stack=stack)
         finally:
             runner.run(stack.aclose())
+
+
+open_to_change = partial(_session, opening.existing_database)
+"""Open a queue that is worked on. Raises DatabaseProblem, also if the queue has moved away."""
+
+open_or_make = partial(_session, opening.made_database)
+"""Open a queue that is worked on, made if it is missing. Raises DatabaseProblem."""
+
+open_to_look = partial(_session, opening.readable_database)
+"""Open a queue to read it, even if it has moved away. Raises DatabaseProblem."""
 
 
 def person() -> str:

@@ -43,9 +43,8 @@ class _Message(io.FileIO):
 
 
 def prepare() -> None:
-    """Replace the streams of this process; characters that they cannot encode are escaped.
-
-    A stream that was closed at the start leads to /dev/null, so that no file gets its number.
+    """Replace the streams of this process; characters that they cannot encode are escaped. A stream
+    that was closed at the start leads to /dev/null, so that no file gets its number.
     """
     while (spare := os.open(os.devnull, os.O_RDWR)) <= ERROR:
         pass

@@ -80,7 +80,6 @@ class Audit:
 
 def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) -> Audit:
     """Compare the list with ``rows``: the videos that its jobs may be of, and all that have a job.
-
     Only jobs submitted before ``settled_at`` (UTC) must be in the list.
     """
     held = {row.job_id for row in rows if row.job_id is not None}
@@ -108,10 +107,8 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
 
 
 def _matches(free: Sequence[Entry], rows: Sequence[AuditRow]) -> Iterator[Match]:
-    """Yield each job that no video has with each video that it names.
-
-    A job that names no video may match pending videos by address: another program may have sent
-    other identifiers.
+    """Yield each job that no video has with each video that it names. A job that names no video may
+    match pending videos by address: another program may have sent other identifiers.
     """
     by_identifier = grouped((row.identifier, row) for row in rows)
     by_url = grouped((row.url, row) for row in rows if row.state is State.PENDING)

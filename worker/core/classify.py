@@ -109,10 +109,8 @@ def _success(answer: Answer) -> Outcome:
 
 
 def _clearly_later(answer: Answer) -> bool:
-    """Return True if a server error says that no job was made.
-
-    That is a 500 or 503 with the documented body (worker/api/README.md, section 10), or a 503 that
-    names a time.
+    """Return True if a server error says that no job was made. That is a 500 or 503 with the
+    documented body (worker/api/README.md, section 10), or a 503 that names a time.
     """
     documented = _documented_errors(_parsed(answer.body)) is not None
     told_when = answer.status == 503 and _seconds(answer) is not None
@@ -120,7 +118,6 @@ def _clearly_later(answer: Answer) -> bool:
 
 
 def _message(answer: Answer) -> str:
-    """Return text like ``HTTP 400: Invalid value``: the documented messages, else the body."""
     errors = _documented_errors(_parsed(answer.body))
     page = _TAG.sub(" ", answer.body.decode("utf-8", "replace"))
     text = errors or " ".join(page.split())
@@ -129,7 +126,6 @@ def _message(answer: Answer) -> str:
 
 def _documented_errors(body: object) -> str | None:
     """Return the messages of ``{"errors": [{"message": …}]}`` (worker/api/README.md, section 10).
-
     None if the body has another shape.
     """
     errors = body.get("errors") if isinstance(body, dict) else None
@@ -141,9 +137,8 @@ def _documented_errors(body: object) -> str | None:
 
 
 def _parsed(body: bytes) -> object:
-    """Return the body as JSON, or None if it is not JSON.
-
-    Deep nesting raises RecursionError and a huge integer ValueError: both count as "not JSON".
+    """Return the body as JSON, or None if it is not JSON. Deep nesting raises RecursionError and a
+    huge integer ValueError: both count as "not JSON".
     """
     try:
         return json.loads(body)

@@ -127,10 +127,8 @@ def _meant(name: str, free: list[str]) -> str | None:
 
 
 def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -> dict[str, object]:
-    """Return one row by our columns, without those that it leaves empty.
-
-    Raises RejectedError if a value has the wrong form, or if the API would not take the video at
-    ``now`` (UTC).
+    """Return one row by our columns, without those that it leaves empty. Raises RejectedError if a
+    value has the wrong form, or if the API would not take the video at ``now`` (UTC).
     """
     row = _filled(values, mapping)
     media_id = str(row.get("media_id", ""))

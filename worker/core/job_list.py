@@ -105,9 +105,8 @@ def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _jobs(value: object) -> Iterator[object]:
-    """Yield every job: each object with a ``job_id`` or an identifier, each member of an array.
-
-    An object inside a job is part of it, and a job too if it has a ``job_id``.
+    """Yield every job: each object with a ``job_id`` or an identifier, each member of an array. An
+    object inside a job is part of it, and a job too if it has a ``job_id``.
     """
     if isinstance(value, list):
         for part in value:
@@ -155,7 +154,6 @@ def _entry(job: object) -> Entry:
 
 
 def _fields(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Yield each nested value with its name."""
     yield name, value
     if isinstance(value, dict):
         for inner, part in value.items():
@@ -183,7 +181,6 @@ def _cleaned(value: object) -> str | None:
 
 
 def _united(entries: Iterator[Entry]) -> tuple[Entry, ...]:
-    """Merge the entries of each job id; those without a job id stay separate."""
     nameless: list[Entry] = []
     named: dict[str, Entry] = {}
     for entry in entries:
@@ -201,9 +198,8 @@ def _united(entries: Iterator[Entry]) -> tuple[Entry, ...]:
 
 
 def _signs_of_paging(document: object, shown: int) -> Iterator[str]:
-    """Yield each sign that there are more than these ``shown`` entries.
-
-    Each array counts by itself too: it may be cut off while the others are whole.
+    """Yield each sign that there are more than these ``shown`` entries. Each array counts by itself
+    too: it may be cut off while the others are whole.
     """
     if _is_full_page(shown):
         yield f"it shows {shown} jobs, a full page"
@@ -220,7 +216,6 @@ def _is_full_page(count: int) -> bool:
 
 
 def _outside(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the values outside of all jobs with their names."""
     yield name, value
     if isinstance(value, list):
         for part in value:

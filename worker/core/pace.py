@@ -69,9 +69,8 @@ def rate_in_force(rate: float, brake: Brake | None, now: datetime) -> float:
 
 
 def cut(rate: float, brake: Brake | None, started_at: datetime, hold_until: datetime) -> Brake:
-    """Return the brake after a 429 to a request that began at ``started_at``.
-
-    The climb begins at ``hold_until``. A request from before the last cut causes no further cut.
+    """Return the brake after a 429 to a request that began at ``started_at``. The climb begins at
+    ``hold_until``. A request from before the last cut causes no further cut.
     """
     if brake is not None and started_at <= brake.cut_at:
         return replace(brake, cut_at=max(brake.cut_at, hold_until))
@@ -96,11 +95,10 @@ def spacing(rate: float, period_seconds: float) -> timedelta:
 
 
 def moved(now: datetime, written_at: datetime | None, step: timedelta) -> timedelta:
-    """Return how far to move the times of the shared state after the clock was set.
-
-    They were written when it showed ``written_at``; ``step`` is the jump that this process saw.
-    After a step back their age is unknown and counts as zero: a cool-down may last longer, never
-    shorter. A step forward that is in ``written_at`` was already applied by another process.
+    """Return how far to move the times of the shared state after the clock was set. They were
+    written when it showed ``written_at``; ``step`` is the jump that this process saw. After a step
+    back their age is unknown and counts as zero: a cool-down may last longer, never shorter. A step
+    forward that is in ``written_at`` was already applied by another process.
     """
     if written_at is None:
         return timedelta(0)
@@ -113,7 +111,6 @@ def plan(
     now: datetime, next_start: datetime, cool_down_until: datetime | None, gap: timedelta
 ) -> Grant | Wait:
     """Return the starts that may be reserved at ``now``: at least half of a full lead, or a wait.
-
     Starts reserved before a repair begin within a lead, so the next one follows a ``gap`` later.
     """
     # 1. The next start is impossibly far ahead: repair it. 2. A cool-down: wait for its end.

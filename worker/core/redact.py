@@ -26,9 +26,8 @@ def clean(text: str) -> str:
 
 
 def blank(text: str, key: str) -> str:
-    """Return ``text`` with the API key blanked, in every mixture of spellings.
-
-    Libraries differ in the characters that they escape, and in upper or lower case.
+    """Return ``text`` with the API key blanked, in every mixture of spellings. Libraries differ in
+    the characters that they escape, and in upper or lower case.
     """
     return _pattern(key).sub("[key]", text) if key else text
 

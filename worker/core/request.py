@@ -62,18 +62,16 @@ def body(video: Video, request_id: str, defaults: Defaults) -> Json:
 
 
 def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
-    """Return why this video cannot be sent at ``now`` (UTC), with the way out; None if it can.
-
-    A signed link must live ``margin`` longer: the API downloads later (worker/api/README.md,
-    section 3).
+    """Return why this video cannot be sent at ``now`` (UTC), with the way out; None if it can. A
+    signed link must live ``margin`` longer: the API downloads later (worker/api/README.md, section
+    3).
     """
     return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
-    """Return the same for a video given by column; absent columns may be missing or None.
-
-    Text of other columns must be readable too.
+    """Return the same for a video given by column; absent columns may be missing or None. Text of
+    other columns must be readable too.
     """
     return (
         _unreadable_text(given)

@@ -43,10 +43,9 @@ _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?:/|$)")
 
 
 def ends_at(url: str) -> datetime | None:
-    """Return when the signed link ``url`` stops working (UTC).
-
-    None for a URL not signed in a known way (S3, CloudFront, Google Cloud Storage, Azure SAS), and
-    for one whose end cannot be read. Raises nothing, for any string.
+    """Return when the signed link ``url`` stops working (UTC). None for a URL not signed in a known
+    way (S3, CloudFront, Google Cloud Storage, Azure SAS), and for one whose end cannot be read.
+    Raises nothing, for any string.
     """
     if "?" not in url:
         return None

@@ -101,7 +101,6 @@ def stop_after_claim(
     longest: float,
 ) -> Stop | None:
     """Return why a run is over whose last claim brought no start; None while it goes on.
-
     ``seconds``: until the result's moment, None without one. ``longest``: the longest wait for what
     passes by itself, in seconds (``retry_after_max_seconds``).
     """

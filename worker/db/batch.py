@@ -51,8 +51,6 @@ def rows(parameter: str, *columns: NamedColumn[Any]) -> Subquery:
 
 
 class _Unpacking(TextClause):
-    """A query of a parameter's elements, in the words of either database."""
-
     inherit_cache = True
 
     def __init__(self, to_sqlite: str, to_postgresql: TextClause) -> None:

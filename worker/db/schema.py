@@ -194,7 +194,6 @@ videos = Table(
 def _partial(
     name: str, where: ColumnElement[bool], *columns: ColumnElement[object], **options: object
 ) -> None:
-    """Add an index of the rows that satisfy ``where``."""
     Index(name, *columns, sqlite_where=where, postgresql_where=where, **options)  # type: ignore[arg-type]
 
 

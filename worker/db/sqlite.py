@@ -209,7 +209,6 @@ def _prepare(connection: Connection, path: Path) -> None:
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
-    """Return the identity of the file, None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -32,7 +32,6 @@ class Prepared:
         return result.all() if result.returns_rows else ()
 
     def _handed(self, connection: Connection, values: Mapping[str, object]) -> list[Any]:
-        """Execute it by SQLite's own driver."""
         sql, order, fixed, moments = self._compiled
         given = {**fixed, **values}
         named = [given[name] for name in order]

@@ -24,7 +24,6 @@ class Reading:
 
 def read(stream: BinaryIO) -> Reading:
     """Detect the format by the first non-blank byte and read a CSV header; the rest is read lazily.
-
     The stream is read forward only, with at most a few MiB in memory. Each line is blank, in one
     ``Row`` or in one ``Reject``. Raises FormatError here, and later only what the stream raises.
     """

@@ -5,6 +5,7 @@ Knows nothing of when to claim, and asks no table.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from worker.api.client import Api
@@ -23,30 +24,18 @@ process meanwhile: the pace has gone on.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
     """The attempts of one run. ``ended`` is called whenever a slot is free again."""
 
-    def __init__(
-        self,
-        *,
-        api: Api,
-        limiter: Limiter,
-        writer: Writer,
-        run: RunState,
-        transaction: QueueTransaction,
-        reporter: Reporter,
-        ended: Callable[[], None],
-    ) -> None:
-        self._api = api
-        self._limiter = limiter
-        self._writer = writer
-        self._run = run
-        self._settings = transaction.settings
-        self._clock = transaction.clock
-        self._dice = transaction.dice
-        self._reporter = reporter
-        self._ended = ended
-        self._sending: set[asyncio.Task[object]] = set()
+    api: Api
+    limiter: Limiter
+    writer: Writer
+    run: RunState
+    transaction: QueueTransaction
+    reporter: Reporter
+    ended: Callable[[], None]
+    _sending: set[asyncio.Task[object]] = field(default_factory=set)
 
     def cut_short(self) -> None:
         """Cancel every exchange that is under way; each ends in an outcome."""
@@ -55,13 +44,13 @@ class Attempts:
 
     async def carry(self, start: Start) -> None:
         """Take one claim from its start to the writer."""
-        began = self._clock.monotonic()
+        clock, started_at = self.transaction.clock, None
+        began = clock.monotonic()
         outcome: Outcome = Released("our own stop")
-        started_at = None
         if began > start.at + MISSED_SECONDS:
             outcome = Released("its start was missed")
-        elif await self._limiter.begin(start.at):
-            began, started_at = self._clock.monotonic(), self._clock.now()
+        elif await self.limiter.begin(start.at):
+            began, started_at = clock.monotonic(), clock.now()
             outcome = await self._send(start)
         self._end(start.claim, outcome, began, started_at)
 
@@ -69,10 +58,11 @@ class Attempts:
         """Send the request. A stop may cut the exchange short from here on."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
-        body = request.body(start.claim.video, start.claim.request_id, self._settings.defaults)
+        claim, defaults = start.claim, self.transaction.settings.defaults
+        body = request.body(claim.video, claim.request_id, defaults)
         self._sending.add(task)
         try:
-            return await self._api.new_job(body, lambda: self._too_late(start))
+            return await self.api.new_job(body, lambda: self._too_late(start))
         finally:
             self._sending.discard(task)
 
@@ -80,11 +70,10 @@ class Attempts:
         """Return why this claim may not be sent any more (law 4); None if it may. Both clocks are
         read, since one of them may have stood still or jumped.
         """
-        left = min(
-            start.lease_ends - self._clock.monotonic(),
-            (start.claim.lease_until - self._clock.now()).total_seconds(),
-        )
-        if left >= self._settings.timeout_seconds + 5:
+        clock = self.transaction.clock
+        by_wall_clock = (start.claim.lease_until - clock.now()).total_seconds()
+        left = min(start.lease_ends - clock.monotonic(), by_wall_clock)
+        if left >= self.transaction.settings.timeout_seconds + 5:
             return None
         return f"only {left:.0f} s of the lease were left, too few to send"
 
@@ -92,22 +81,22 @@ class Attempts:
         self, claim: Claim, outcome: Outcome, began: float, started_at: datetime | None
     ) -> None:
         """Hand the result to the writer, without an await since the answer."""
-        now, before = self._clock.monotonic(), self._run.breaker
-        self._run.breaker, outcome = observe(before, claim, outcome, began, now, self._dice())
-        self._run.end(outcome, now)
-        cool_down = self._new_cool_down(before, outcome, now)
-        self._writer.settle(
-            Result(claim=claim, outcome=outcome, started_at=started_at, cool_down=cool_down)
-        )
-        self._ended()
-        self._reporter.ended(claim, outcome, now - began)
+        work, before = self.transaction, self.run.breaker
+        now = work.clock.monotonic()
+        self.run.breaker, outcome = observe(before, claim, outcome, began, now, work.dice())
+        self.run.end(outcome, now)
+        pause = self._new_cool_down(before, outcome, now)
+        result = Result(claim=claim, outcome=outcome, started_at=started_at, cool_down=pause)
+        self.writer.settle(result)
+        self.ended()
+        self.reporter.ended(claim, outcome, now - began)
 
     def _new_cool_down(self, before: Breaker, outcome: Outcome, now: float) -> CoolDown | None:
         """Return the pause that this outcome made the breaker ask for, and log it."""
-        breaker = self._run.breaker
+        breaker = self.run.breaker
         if breaker.cool_until in {before.cool_until, 0}:
             return None
         reason = breaker.stop.message if breaker.stop else outcome.message or ""
         asked = CoolDown(breaker.cool_until - now, reason)
-        self._reporter.cool_down(asked)
+        self.reporter.cool_down(asked)
         return asked

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -21,70 +20,52 @@ HEARTBEAT_SECONDS = 20.0
 """Between two rows."""
 
 
-class Enqueue(Protocol):
-    """Put work down for a transaction of its own."""
-
-    def __call__(
-        self, work: Callable[[Connection], None], purpose: str, /
-    ) -> "asyncio.Future[None]":
-        """Return the future of its result."""
+Enqueue = Callable[[Callable[[Connection], None], str], asyncio.Future[None]]
+"""Puts work down for a transaction of its own, with its purpose; returns the future of its end."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeartbeatSource:
-    """The row of a run among the workers. ``beat`` is called at each turn of the run's loop."""
+@dataclass(slots=True)
+class Heartbeat:
+    """The heartbeat of one run, for the task of its loop. ``beat`` is called at each turn."""
 
     row: workers.WorkerRow
-    beat: Callable[[], None] = lambda: None
-
-
-class Heartbeat:
-    """The heartbeat of one run, to be used in the task of its loop."""
-
-    def __init__(
-        self, *, source: HeartbeatSource, enqueue: Enqueue, clock: Clock, reporter: Reporter
-    ) -> None:
-        self._source = source
-        self._enqueue = enqueue
-        self._clock = clock
-        self._reporter = reporter
-        self._next_at = float("-inf")
-        self._writing: asyncio.Future[None] | None = None
-        self._is_known = False
+    beat: Callable[[], None]
+    enqueue: Enqueue
+    clock: Clock
+    reporter: Reporter
+    _next_at: float = float("-inf")
+    _writing: asyncio.Future[None] | None = None
+    _is_known: bool = False
 
     def turned(self) -> None:
         """Show that the loop has turned, unless it was shown just now."""
-        self._source.beat()
+        self.beat()
         waits = self._writing is not None and not self._writing.done()
-        if waits or self._clock.monotonic() < self._next_at:
+        if waits or self.clock.monotonic() < self._next_at:
             return
-        self._next_at = self._clock.monotonic() + HEARTBEAT_SECONDS
-        now = self._clock.now()
-        self._writing = self._enqueue(lambda c: self._show(c, now), "to write a heartbeat")
-        self._writing.add_done_callback(self._shown)
+        self._next_at = self.clock.monotonic() + HEARTBEAT_SECONDS
+        now = self.clock.now()
+        self._writing = self.enqueue(lambda c: self._show(c, now), "to write a heartbeat")
+        self._writing.add_done_callback(self._written)
 
     def leave(self) -> None:
         """Take the row away: a run that ended in order is not to pass for one that died."""
-        row_id = self._source.row.id
-        gone = self._enqueue(lambda c: workers.leave(c, row_id), "to end the heartbeat")
-        gone.add_done_callback(self._is_written)
+        gone = self.enqueue(lambda c: workers.leave(c, self.row.id), "to end the heartbeat")
+        gone.add_done_callback(self._written)
 
     def _show(self, connection: Connection, now: datetime) -> None:
         if not self._is_known:
             workers.forget(connection, now)
-        workers.show(connection, self._source.row, now)
+        workers.show(connection, self.row, now)
 
-    def _shown(self, writing: "asyncio.Future[None]") -> None:
-        self._is_known = self._is_written(writing) or self._is_known
-
-    def _is_written(self, writing: "asyncio.Future[None]") -> bool:
-        """Return True if the row was committed. If not, log why; the next heartbeat tries again."""
+    def _written(self, writing: "asyncio.Future[None]") -> None:
+        """Note that the row was committed, or log why not; the next heartbeat tries again."""
         if writing.cancelled():
-            return False
-        problem = writing.exception()
-        if isinstance(problem, DatabaseProblem):
-            self._reporter.database(problem)
-        elif problem is not None:
+            return
+        if (problem := writing.exception()) is None:
+            self._is_known = True
+        elif isinstance(problem, DatabaseProblem):
+            self.reporter.database(problem)
+        else:
             reason = f"{type(problem).__name__}: {problem}"
-            self._reporter.log.warning(Event.HEARTBEAT_FAILED, reason=reason)
-        return problem is None
+            self.reporter.log.warning(Event.HEARTBEAT_FAILED, reason=reason)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from asyncio_throttle.throttler import Throttler
 
+from worker.clock import sleep_or_event
+
 
 class Limiter:
     """The starts of one process."""
@@ -36,8 +38,7 @@ class Limiter:
         """Wait for the start at the monotonic second ``at``, then for the hard limit. Return False
         if the limiter was shut before. One waits at the limit: more would poll it.
         """
-        if at > self._monotonic():
-            await self.wait_until(at)
+        await self.wait_until(at)
         async with self._line:
             return not self._shut.is_set() and await self._within_limit()
 
@@ -59,8 +60,5 @@ class Limiter:
         """Wait for the monotonic second ``at``. Return False if the limiter was shut before."""
         seconds = at - self._monotonic()
         if seconds > 0:
-            try:
-                await asyncio.wait_for(self._shut.wait(), seconds)
-            except TimeoutError:
-                return True
+            await sleep_or_event(self._shut, seconds)
         return not self._shut.is_set()

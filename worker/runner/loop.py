@@ -4,8 +4,9 @@ A daemon and a drain are this one loop. Knows no settings file, no signal and no
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from worker.api.client import Api
@@ -17,21 +18,19 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.log import Event
 from worker.runner.attempts import Attempts
-from worker.runner.heartbeat import Heartbeat, HeartbeatSource
+from worker.runner.heartbeat import Heartbeat
 from worker.runner.limiter import Limiter
 from worker.runner.model import RunReport
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
-from worker.runner.writer import Writer
+from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
+from worker.store.workers import WorkerRow
 
 LONGEST_SLEEP_SECONDS = 20.0
 """Between looks at the table when nothing calls: a wall clock may have jumped, and a run without a
 heartbeat for a minute passes for a dead one.
 """
-
-DATABASE_SECONDS = 1.0
-"""Between claims while the database cannot be used."""
 
 LAST_WORDS_SECONDS = 0.1
 """For a task to end by itself, before it is cancelled."""
@@ -40,80 +39,70 @@ LAST_WRITE_SECONDS = 5.0
 """For a database that cannot be written, after the grace of a stop."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Runner:
     """One run of one process. Its loop turns every 20 s at least, and its heartbeat shows that."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        transaction: QueueTransaction,
-        api: Api,
-        limiter: Limiter,
-        options: RunOptions,
-        reporter: Reporter,
-        source: HeartbeatSource,
-    ) -> None:
-        self._database = database
-        self._settings = transaction.settings
-        self._clock = transaction.clock
-        self._limiter = limiter
-        self._options = options
-        self._reporter = reporter
+    database: Database
+    transaction: QueueTransaction
+    api: Api
+    limiter: Limiter
+    options: RunOptions
+    reporter: Reporter
+    row: WorkerRow
+    beat: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self._settings = self.transaction.settings
+        self._clock = self.transaction.clock
         self._run = RunState(began_at=self._clock.monotonic(), reconciles=self._settings.reconciles)
-        self._writer = Writer(database, transaction, self._run, reporter)
+        self._deadline = stop_conditions.deadline(self._run, self.options)
+        self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
         self._heartbeat = Heartbeat(
-            source=source, enqueue=self._writer.enqueue, clock=self._clock, reporter=reporter
+            self.row, self.beat, self._writer.enqueue, self._clock, self.reporter
         )
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
-        self._given_up = False
         self._seen: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._attempts = Attempts(
-            api=api,
-            limiter=limiter,
+            api=self.api,
+            limiter=self.limiter,
             writer=self._writer,
             run=self._run,
-            transaction=transaction,
-            reporter=reporter,
+            transaction=self.transaction,
+            reporter=self.reporter,
             ended=self._wake.set,
         )
-        self._reconciler = self._made_reconciler(api, transaction)
-
-    def _made_reconciler(self, api: Api, transaction: QueueTransaction) -> Reconciler | None:
-        if not self._settings.reconciles:
-            return None
-        return Reconciler(
-            api=api,
-            limiter=self._limiter,
-            write=self._writer.ask,
-            transaction=transaction,
-            run=self._run,
-            reporter=self._reporter,
+        self._reconciler = Reconciler(
+            api=self.api,
+            limiter=self.limiter,
+            write=self._writer.enqueue,
+            transaction=self.transaction,
+            state=self._run,
+            reporter=self.reporter,
             news=self._wake.set,
         )
 
     async def run(self) -> RunReport:
         """Work until the run is over by its options, or until told to stop."""
-        log = self._reporter.log
-        slots = self._settings.concurrency
-        log.info(Event.RUN_STARTED, slots=slots, drain=self._options.drain)
+        log = self.reporter.log
+        log.info(Event.RUN_STARTED, slots=self._settings.concurrency, drain=self.options.drain)
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
-            settling = self._reconciler and group.create_task(self._reconciler.run())
+            settling = self._settings.reconciles and group.create_task(self._reconciler.run())
             try:
                 stop = await self._run_feed(group, writing)
                 if settling:  # it waits for the writer or the API, which both bear to be left
                     settling.cancel()
                 await self._wind_down()
-                if not self._given_up:
+                if not self._writer.given_up.is_set():
                     self._heartbeat.leave()
-                if self._given_up and self._writer.problem and not self._stopping.is_set():
+                elif self._writer.problem and not self._stopping.is_set():
                     stop = Stop(reason=StopReason.DATABASE, message=str(self._writer.problem))
             except BaseException:
-                self._limiter.shut()
+                self.limiter.shut()
                 await self._cut_short(LAST_WORDS_SECONDS if writing.done() else LAST_WRITE_SECONDS)
                 raise
             finally:
@@ -128,9 +117,9 @@ class Runner:
 
     def stop(self) -> None:
         """Begin nothing more, and give the requests in flight their grace."""
-        self._reporter.log.info(Event.RUN_STOPPING, in_flight=self._run.in_flight)
+        self.reporter.log.info(Event.RUN_STOPPING, in_flight=self._run.in_flight)
         self._stopping.set()
-        self._limiter.shut()
+        self.limiter.shut()
         self._wake.set()
 
     def hurry(self) -> None:
@@ -151,7 +140,7 @@ class Runner:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if stopping.done() and not writing.done():
-                await _all_ended({feeding}, LAST_WRITE_SECONDS, self._hurrying)
+                await _ended(feeding, LAST_WRITE_SECONDS, self._hurrying)
             reason = StopReason.STOPPED if self._stopping.is_set() else StopReason.HELD
         finally:
             stopping.cancel()
@@ -176,7 +165,7 @@ class Runner:
         """Wait for the last transaction. If it lasts, the writer gave up, or a claim whose caller
         has gone waits for another program's lock.
         """
-        await _all_ended({writing}, LAST_WRITE_SECONDS, self._hurrying)
+        await _ended(writing, LAST_WRITE_SECONDS, self._hurrying)
         if writing.done():
             writing.result()
         else:  # cancelled it may leave a lock held; it ends when its database is closed
@@ -194,7 +183,7 @@ class Runner:
             try:
                 result = await self._writer.claim(self._free_slots)
                 self._run.database_lost_at = None
-                self._reporter.claimed(result)
+                self.reporter.claimed(result)
                 for start in result.starts:
                     self._begin(start, group)
                 if not result.starts:
@@ -204,47 +193,35 @@ class Runner:
             except DatabaseProblem as problem:
                 if (stop := self._stop_without_database(problem)) is not None:
                     return stop
-                await self._sleep(self._clock.monotonic() + DATABASE_SECONDS)
+                await self._sleep(self._clock.monotonic() + TRY_AGAIN_SECONDS)
         return over
-
-    @property
-    def _deadline(self) -> float:
-        return stop_conditions.deadline(self._run, self._options)
 
     def _free_slots(self) -> int:
         if self._stopping.is_set():
             return 0
         slots, now = self._settings.concurrency, self._clock.monotonic()
-        return stop_conditions.free_slots(self._run, self._options, slots, now)
+        return stop_conditions.free_slots(self._run, self.options, slots, now)
 
     def _stop_before_claim(self) -> Stop | None:
         if self._stopping.is_set():
             return Stop(reason=StopReason.STOPPED)
-        now = self._clock.monotonic()
-        return stop_conditions.stop_before_claim(self._run, self._options, now)
+        return stop_conditions.stop_before_claim(self._run, self.options, self._clock.monotonic())
 
     def _stop_after_claim(self, result: ClaimResult) -> Stop | None:
-        now = self._clock.monotonic()
-        seconds = None
-        if result.until is not None:
-            seconds = (result.until - self._clock.now()).total_seconds()
-        if self._options.drain and not self._run.busy:
+        now, until = self._clock.monotonic(), result.until
+        seconds = None if until is None else (until - self._clock.now()).total_seconds()
+        if self.options.drain and not self._run.busy:
             self._run.note_wait(stop_conditions.stalls(result, seconds), now)
+        longest = self._settings.retry_after_max_seconds
         return stop_conditions.stop_after_claim(
-            result,
-            self._run,
-            self._options,
-            now,
-            seconds=seconds,
-            longest=self._settings.retry_after_max_seconds,
+            result, self._run, self.options, now, seconds=seconds, longest=longest
         )
 
     def _stop_without_database(self, problem: DatabaseProblem) -> Stop | None:
         now, run = self._clock.monotonic(), self._run
         run.database_lost_at = now if run.database_lost_at is None else run.database_lost_at
-        unreachable = isinstance(problem, Unreachable)
         return stop_conditions.stop_without_database(
-            run, self._options, str(problem), now, unreachable=unreachable
+            run, self.options, str(problem), now, unreachable=isinstance(problem, Unreachable)
         )
 
     async def _idle(self, result: ClaimResult) -> None:
@@ -252,25 +229,23 @@ class Runner:
         now = self._clock.monotonic()
         until = min(now + LONGEST_SLEEP_SECONDS, self._deadline)
         overdue = result.until is not None and result.until <= self._clock.now()
-        if result.reason is WaitReason.LIST and overdue and self._reconciler is not None:
-            self._reconciler.call()  # new videos do not wait for it
+        if result.reason is WaitReason.LIST and overdue:
+            self._reconciler.called.set()  # new videos do not wait for it
         elif result.until is not None:
             until = min(until, self._clock.until(result.until))
         if result.reason is WaitReason.PACE:
             await self._sleep(until)
             return
-        before, self._seen = self._seen, self._database.data_version()
+        before, self._seen = self._seen, self.database.data_version()
         if self._seen != before:
             return  # a row was written, perhaps after the claim looked: look again
         while self._clock.monotonic() < until and not self._wake.is_set():
             await self._sleep(min(until, self._clock.monotonic() + self._settings.poll_seconds))
-            if self._database.data_version() != self._seen:
+            if self.database.data_version() != self._seen:
                 return
 
     async def _sleep(self, until: float | None) -> None:
-        """Wait for an attempt's end, a stop, or the monotonic second ``until``; never past the
-        deadline of the run.
-        """
+        """Wait for an attempt's end, a stop or the second ``until``; never past the deadline."""
         now = self._clock.monotonic()
         end = min(self._deadline, now + LONGEST_SLEEP_SECONDS)
         seconds = (end if until is None else min(end, until)) - now
@@ -288,41 +263,34 @@ class Runner:
         """Release the claims that have not begun and let the others end. A stop, or a database that
         cannot be written, leaves them the grace; then they are cut short.
         """
-        self._limiter.shut()
+        self.limiter.shut()
         settled = asyncio.create_task(self._settled())
-        await _all_ended({settled}, None, self._stopping, self._writer.troubled)
-        await _all_ended({settled}, self._settings.grace, self._hurrying)
+        await _ended(settled, None, self._stopping, self._writer.troubled)
+        await _ended(settled, self._settings.grace, self._hurrying)
         settled.cancel()
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        """Wait until every attempt has ended and its result is on disk."""
         while self._tasks:
             await asyncio.wait(tuple(self._tasks))
         await self._writer.written()
 
     async def _cut_short(self, seconds: float) -> None:
-        """Cut the attempts short, and give their results so many seconds to be written."""
         self._attempts.cut_short()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
-        await _all_ended({settled}, seconds, self._hurrying)
+        await _ended(settled, seconds, self._hurrying)
         if not settled.done():
             settled.cancel()
             open_ = len(self._tasks) + self._writer.unwritten
-            self._reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
+            self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
-            self._given_up = True
             for task in tuple(self._tasks):
                 task.cancel()
 
 
-async def _all_ended(
-    tasks: Collection[asyncio.Task[Any]], seconds: float | None, *sleep_or_event: asyncio.Event
-) -> None:
-    """Wait for all of the tasks, for ``seconds`` at most, or until one of the events."""
-    called = [asyncio.create_task(event.wait()) for event in sleep_or_event]
-    ended = asyncio.create_task(asyncio.wait(tuple(tasks)))
-    await asyncio.wait({ended, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for waiting in (ended, *called):
+async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
+    called = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait({task, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in called:
         waiting.cancel()

@@ -10,13 +10,8 @@ from worker.core.run_state import Counts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
-    """The work of one transaction, reported to no one before it is on disk.
-
-    Attributes:
-        settled: The results that it was given, in their order.
-        closed: Rows that were refused without a request.
-        expired: Claims whose lease ran out.
-        claimed: The claims that it made, or why it made none.
+    """The work of one transaction, reported to no one before it is on disk. ``settled`` are the
+    results that it was given, in their order; ``closed`` are rows refused without a request.
     """
 
     settled: Sequence[Settlement]

@@ -72,21 +72,18 @@ class Pacer:
         shared_state.cool_down(connection, self._after(now, seconds), reason, now)
 
     def _after(self, now: datetime, seconds: float) -> datetime:
-        """Return the moment so long after ``now``, with jitter, so that a crowd does not come back
-        as one. An absurd number of seconds is a year.
-        """
-        return now + timedelta(
-            seconds=min(seconds, LONGEST_COOL_DOWN_SECONDS) * (1 + self.dice() / 10)
-        )
+        """Return so long after ``now``, with jitter, so that a crowd does not come back as one."""
+        seconds = min(seconds, LONGEST_COOL_DOWN_SECONDS) * (1 + self.dice() / 10)
+        return now + timedelta(seconds=seconds)
 
     def plan(self, known: shared_state.SharedState, now: datetime) -> pace.Grant | pace.Wait:
         """Return the starts that may be reserved at ``now``, or how long to wait."""
-        gap = pace.spacing(self._rate(known, now), self.settings.period_seconds)
-        return pace.plan(now, known.next_start_at, known.cool_down_until, gap)
+        return pace.plan(now, known.next_start_at, known.cool_down_until, self._gap(known, now))
 
-    def _rate(self, known: shared_state.SharedState, now: datetime) -> float:
+    def _gap(self, known: shared_state.SharedState, now: datetime) -> timedelta:
         brake = pace.resume(known.brake, known.next_start_at, now)
-        return pace.rate_in_force(self.settings.rate, brake, now)
+        rate = pace.rate_in_force(self.settings.rate, brake, now)
+        return pace.spacing(rate, self.settings.period_seconds)
 
     def reserve_one(self, connection: Connection) -> float | datetime:
         """Spend one start on a question to the API. Return the monotonic second at which it may
@@ -102,6 +99,5 @@ class Pacer:
         first = max(now, known.next_start_at, known.cool_down_until or now)
         if first > now + pace.LEAD:
             return first - pace.LEAD
-        gap = pace.spacing(self._rate(known, now), self.settings.period_seconds)
-        shared_state.reserve(connection, first + gap, now)
+        shared_state.reserve(connection, first + self._gap(known, now), now)
         return began + (first - now).total_seconds()

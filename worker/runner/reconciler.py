@@ -6,7 +6,7 @@ does. Knows no SQL, and judges nothing itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, next_list_at
+from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import doubts, shared_state
 
 T = TypeVar("T")
@@ -29,16 +30,12 @@ T = TypeVar("T")
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
 
-DATABASE_SECONDS = 1.0
-"""Between looks while the database cannot be used."""
-
 
 class Write(Protocol):
     """Do a transaction: by a run's writer, or by a command's database."""
 
     def __call__(self, work: Callable[[Connection], T], purpose: str) -> Awaitable[T]:
         """Return ``work``'s result, committed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,92 +46,71 @@ class Reconciled:
     judged: Sequence[JudgedDoubt]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciler:
-    """The one who settles doubts by evidence. ``news`` is called after each question; a ``write``
-    whose caller has gone is done all the same.
+    """The one who settles doubts by evidence. ``news`` is called after each question, ``called``
+    makes ``run`` look at once; a ``write`` whose caller has gone is done all the same.
     """
 
-    def __init__(
-        self,
-        *,
-        api: Api,
-        limiter: Limiter,
-        write: Write,
-        transaction: QueueTransaction,
-        run: RunState,
-        reporter: Reporter,
-        news: Callable[[], None],
-    ) -> None:
-        self._api = api
-        self._limiter = limiter
-        self._write = write
-        self._work = transaction
-        self._run = run
-        self._reporter = reporter
-        self._news = news
-        self._called = asyncio.Event()
-
-    def call(self) -> None:
-        """Let ``run`` look for doubts at once."""
-        self._called.set()
+    api: Api
+    limiter: Limiter
+    write: Write
+    transaction: QueueTransaction
+    state: RunState
+    reporter: Reporter
+    news: Callable[[], None] = lambda: None
+    called: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Ask whenever it is time, until the limiter is shut."""
-        while not self._limiter.is_shut:
-            self._called.clear()
+        clock = self.transaction.clock
+        while not self.limiter.is_shut:
+            self.called.clear()
             try:
                 at = await self.next_at()
-                if at is None or at > self._work.clock.now():
-                    await self._sleep(at)
+                if at is None or at > clock.now():
+                    # New doubts may go unseen for so long.
+                    left = SOONEST_SECONDS if at is None else (at - clock.now()).total_seconds()
+                    await sleep_or_event(self.called, min(SOONEST_SECONDS, left))
                 elif await self.settle(if_due=True):
-                    self._news()
+                    self.news()
             except DatabaseProblem:  # the writer reports it
-                await self._limiter.wait_until(self._work.clock.monotonic() + DATABASE_SECONDS)
-
-    async def _sleep(self, until: datetime | None) -> None:
-        """Sleep until that moment (UTC), or a call; at most as long as new doubts may go unseen."""
-        seconds = SOONEST_SECONDS
-        if until is not None:
-            seconds = min(seconds, (until - self._work.clock.now()).total_seconds())
-        await sleep_or_event(self._called, seconds)
+                await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
 
     async def next_at(self) -> datetime | None:
         """Return when the list is worth asking for (UTC); None while there is no doubt."""
-        now = self._work.clock.now()
-        return await self._write(lambda c: next_list_at(c, now), "to see what is in doubt")
+        now = self.transaction.clock.now()
+        return await self.write(lambda c: next_list_at(c, now), "to see what is in doubt")
 
     async def settle(self, *, if_due: bool = False) -> Reconciled | None:
-        """Ask once and write what is proven. Return None if the limiter was shut before, or, with
-        ``if_due``, if it is too early.
-        """
+        """Ask once and write what is proven. Return None where ``ask`` does."""
         try:
             asked = await self.ask(if_due=if_due)
             return asked and await self._conclude(*asked)
         finally:
-            self._run.reads_list = False
+            self.state.reads_list = False
 
     async def _conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
-        now = self._work.clock.now()
+        work, now = self.transaction, self.transaction.clock.now()
 
         def write(connection: Connection) -> tuple[list[JudgedDoubt], set[int]]:
-            self._hold(connection, shown)
-            judged = self._work.verdicts.write(connection, shown, asked_at, now)
+            if isinstance(shown, Unlisted) and shown.retry_after is not None:
+                work.pacer.hold(connection, shown.retry_after, shown.reason)
+            judged = work.verdicts.write(connection, shown, asked_at, now)
             return judged, doubts.still_in_doubt(connection)
 
-        judged, left = await self._write(write, "to settle doubts")
-        self._learn(shown, judged, left)
-        return Reconciled(shown=shown, judged=judged)
+        judged, left = await self.write(write, "to settle doubts")
+        done = Reconciled(shown=shown, judged=judged)
+        self._learn(done, left)
+        return done
 
     async def examine(self) -> Reconciled | None:
         """Ask once and judge, but write nothing."""
-        asked = await self.ask()
-        if asked is None:
+        if (asked := await self.ask()) is None:
             return None
-        shown, asked_at = asked
-        judged = await self._write(
-            lambda c: self._work.verdicts.read(c, shown, asked_at), "to examine doubts"
-        )
-        return Reconciled(shown=shown, judged=judged)
+        read = self.transaction.verdicts.read
+        judged = await self.write(lambda c: read(c, *asked), "to examine doubts")
+        return Reconciled(shown=asked[0], judged=judged)
 
     async def ask(self, *, if_due: bool = False) -> tuple[Listing | Unlisted, datetime] | None:
         """Return the list, and when it was asked for (UTC), at the next start that the pace allows.
@@ -142,7 +118,7 @@ class Reconciler:
         """
         if not await self._begin():
             return None
-        asked_at = self._work.clock.now()
+        asked_at = self.transaction.clock.now()
 
         def note(connection: Connection) -> bool:
             due_at = next_list_at(connection, asked_at) if if_due else asked_at
@@ -151,49 +127,38 @@ class Reconciler:
             shared_state.list_asked(connection, asked_at)
             return True
 
-        self._run.reads_list = True
-        if not await self._write(note, "to ask for the list"):
+        self.state.reads_list = True
+        if not await self.write(note, "to ask for the list"):
             return None
-        return await self._api.list_jobs(), asked_at
+        return await self.api.list_jobs(), asked_at
 
     async def cancel(self, job_id: str) -> str | None:
         """Cancel a job that still waits. Return why it was not cancelled, None if it was."""
         if not await self._begin():
             return "stopped before it was asked"
-        return await self._api.cancel_job(job_id)
+        return await self.api.cancel_job(job_id)
 
     async def _begin(self) -> bool:
-        """Wait for the next start that the pace allows, and spend it. Return False if the limiter
-        is shut before.
-        """
-        start = await self._write(self._work.pacer.reserve_one, "to ask the API")
-        while isinstance(start, datetime):
-            if (start - self._work.clock.now()).total_seconds() > TOLD_SECONDS:
-                self._reporter.must_wait(start)
-            if not await self._limiter.wait_until(self._work.clock.until(start)):
+        pacer, clock, purpose = self.transaction.pacer, self.transaction.clock, "to ask the API"
+        while isinstance(start := await self.write(pacer.reserve_one, purpose), datetime):
+            if (start - clock.now()).total_seconds() > TOLD_SECONDS:
+                self.reporter.must_wait(start)
+            if not await self.limiter.wait_until(clock.until(start)):
                 return False
-            start = await self._write(self._work.pacer.reserve_one, "to ask the API")
-        return await self._limiter.begin(start)
+        return await self.limiter.begin(start)
 
-    def _hold(self, connection: Connection, shown: Listing | Unlisted) -> None:
-        """Write the cool-down that the API asks for."""
-        if isinstance(shown, Unlisted) and shown.retry_after is not None:
-            self._work.pacer.hold(connection, shown.retry_after, shown.reason)
-
-    def _learn(
-        self, shown: Listing | Unlisted, judged: Sequence[JudgedDoubt], left: set[int]
-    ) -> None:
+    def _learn(self, done: Reconciled, left: set[int]) -> None:
         """Take the committed verdicts over into the run, and report them."""
-        for each in judged:
+        for each in done.judged:
             video_id = each.doubt.video_id
             # 1. A job was found. 2. A pending video may have one. 3. The doubt is settled.
             if isinstance(each.verdict, Found):
-                self._run.counts.submitted += 1
+                self.state.counts.submitted += 1
             if isinstance(each.verdict, Ambiguous) and each.is_recheck:
-                self._run.open_doubt(video_id)
+                self.state.open_doubt(video_id)
             elif each.resolvable is None:
-                self._run.close_doubt(video_id)
-        seen = {e.doubt.video_id: e.resolvable for e in judged if e.resolvable is not None}
-        self._run.learn(seen, left)
-        self._reporter.reconciled(shown, judged)
-        self._reporter.show(self._run.counts)
+                self.state.close_doubt(video_id)
+        seen = {e.doubt.video_id: e.resolvable for e in done.judged if e.resolvable is not None}
+        self.state.learn(seen, left)
+        self.reporter.reconciled(done.shown, done.judged)
+        self.reporter.show(self.state.counts)

@@ -74,14 +74,11 @@ class Reporter:
         else:
             verdicts = Counter(type(each.verdict).__name__ for each in judged)
             self.log.info(Event.LIST_READ, jobs=len(shown.entries), verdicts=dict(verdicts))
-            self._log_shape(shown)
+            if not self._shape_is_logged:
+                self._shape_is_logged = True
+                self.log.info(Event.LIST_SHAPE, shape=shown.shape, paged=shown.paged)
         for each in judged:
             self._log_verdict(each)
-
-    def _log_shape(self, shown: Listing) -> None:
-        if not self._shape_is_logged:
-            self._shape_is_logged = True
-            self.log.info(Event.LIST_SHAPE, shape=shown.shape, paged=shown.paged)
 
     def _log_verdict(self, judged: JudgedDoubt) -> None:
         doubt = judged.doubt

@@ -33,6 +33,16 @@ INVALID_AT_ONCE = 500
 """Unsendable rows that one transaction closes before it lets others have the lock."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The connection and the shared state, with both clocks as read before a claim (law 4)."""
+
+    connection: Connection
+    began: float
+    now: datetime
+    shared: SharedState
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueTransaction:
     """The work of one process on a connection that is inside a transaction."""
@@ -67,7 +77,8 @@ class QueueTransaction:
         closed: list[Settlement] = []
         claimed = ClaimResult(reason=WaitReason.PACE, until=now)
         if free_slots > 0:
-            claimed = self._claim(connection, free_slots, (began, now), closed)
+            at = _Moment(connection, began, now, shared_state.read(connection))
+            claimed = self._claim(at, free_slots, closed)
         return Committed(settled=settled, closed=closed, expired=expired, claimed=claimed)
 
     def _settle(
@@ -87,115 +98,77 @@ class QueueTransaction:
         settle.settle(connection, settlements, now, self.worker)
         return settlements
 
-    def _claim(
-        self,
-        connection: Connection,
-        free_slots: int,
-        moment: tuple[float, datetime],
-        closed: list[Settlement],
-    ) -> ClaimResult:
-        """Reserve starts and claim exactly as many videos (law 12), all counted from a ``moment``
-        before the claim, by the monotonic and by the wall clock (law 4).
-        """
-        began, now = moment
-        shared = shared_state.read(connection)
-        if shared.moved_to is not None:
-            return ClaimResult(reason=WaitReason.MOVED, detail=shared.moved_to)
-        self._repeat_doubts(connection, now)
-        planned = None if shared.paused_at is not None else self.pacer.plan(shared, now)
+    def _claim(self, at: _Moment, free_slots: int, closed: list[Settlement]) -> ClaimResult:
+        """Reserve starts and claim exactly as many videos (law 12)."""
+        if at.shared.moved_to is not None:
+            return ClaimResult(reason=WaitReason.MOVED, detail=at.shared.moved_to)
+        self._repeat_doubts(at)
+        planned = None if at.shared.paused_at is not None else self.pacer.plan(at.shared, at.now)
         if isinstance(planned, pace.Wait) and planned.repair is not None:
-            shared_state.reserve(connection, planned.repair, now)
-            return _too_early(shared, planned, now)
+            shared_state.reserve(at.connection, planned.repair, at.now)
+            return _too_early(at, planned)
         if isinstance(planned, pace.Grant):
-            level = self._tightest(connection, now)
+            level = self._tightest(at)
             count = min(free_slots, planned.room, free_slots if level is None else level.room)
-            claims = self._take(connection, count, now, shared, closed)
-            if claims:
-                self._reserve(connection, planned, len(claims), shared, now)
-                starts = self._starts(claims, planned, began, now)
-                return ClaimResult(reason=WaitReason.PACE, until=now, starts=starts)
-        obstacle = self._obstacle(connection, shared, now)
-        if obstacle is not None:
+            if claims := self._take(at, count, closed):
+                self._reserve(at, planned, len(claims))
+                starts = self._starts(at, planned, claims)
+                return ClaimResult(reason=WaitReason.PACE, until=at.now, starts=starts)
+        if (obstacle := self._obstacle(at)) is not None:
             return obstacle
         if closed:
-            return ClaimResult(reason=WaitReason.PACE, until=now)
-        return ClaimResult(reason=WaitReason.HELD, until=now + HELD)
+            return ClaimResult(reason=WaitReason.PACE, until=at.now)
+        return ClaimResult(reason=WaitReason.HELD, until=at.now + HELD)
 
-    def _repeat_doubts(self, connection: Connection, now: datetime) -> None:
+    def _repeat_doubts(self, at: _Moment) -> None:
         if self.settings.on_doubt == "retry":
-            recorded_before = now - self.settings.settle_after
+            recorded_before = at.now - self.settings.settle_after
             most = self.settings.max_attempts
-            leases.repeat_doubts(connection, recorded_before, most, now, self.worker)
+            leases.repeat_doubts(at.connection, recorded_before, most, at.now, self.worker)
 
-    def _reserve(
-        self,
-        connection: Connection,
-        planned: pace.Grant,
-        count: int,
-        shared: SharedState,
-        now: datetime,
-    ) -> None:
-        shared_state.reserve(connection, planned.first + count * planned.spacing, now)
-        brake = pace.resume(shared.brake, shared.next_start_at, now)
-        if brake != shared.brake:
-            shared_state.brake(connection, brake)
+    def _reserve(self, at: _Moment, planned: pace.Grant, count: int) -> None:
+        shared_state.reserve(at.connection, planned.first + count * planned.spacing, at.now)
+        brake = pace.resume(at.shared.brake, at.shared.next_start_at, at.now)
+        if brake != at.shared.brake:
+            shared_state.brake(at.connection, brake)
 
-    def _tightest(self, connection: Connection, now: datetime) -> Level | None:
+    def _tightest(self, at: _Moment) -> Level | None:
         """Return the cap with the least room, for the longest time; None where none is set."""
-        levels = [caps_store.level(connection, cap, now) for cap in self.caps]
         return min(
-            levels,
+            (caps_store.level(at.connection, cap, at.now) for cap in self.caps),
             key=lambda each: (each.room, FAR_FUTURE - (each.opens_at or FAR_FUTURE)),
             default=None,
         )
 
-    def _take(
-        self,
-        connection: Connection,
-        count: int,
-        now: datetime,
-        shared: SharedState,
-        closed: list[Settlement],
-    ) -> list[Claim]:
+    def _take(self, at: _Moment, count: int, closed: list[Settlement]) -> list[Claim]:
         """Claim ``count`` videos that can be sent; refuse on the way what cannot be."""
         ready: list[Claim] = []
+        connection, now = at.connection, at.now
         margin = timedelta(seconds=self.settings.url_margin_seconds)
+        lease_until, checked = now + self.settings.lease, self._checked_until(at)
         while len(ready) < count and len(closed) < INVALID_AT_ONCE:
             wanted = count - len(ready)
-            claims = queue.claim(
-                connection,
-                wanted,
-                now,
-                self.worker,
-                now + self.settings.lease,
-                self._checked_until(shared, now),
-            )
-            faults = {c.video_id: problem(c.video, now, margin) for c in claims}
+            claims = queue.claim(connection, wanted, now, self.worker, lease_until, checked)
+            faults = [(c, problem(c.video, now, margin)) for c in claims]
             refused = [
-                Result(claim=c, outcome=Invalid(why))
-                for c in claims
-                if (why := faults[c.video_id]) is not None
+                Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
             ]
             closed += self._settle(connection, refused, now)
-            ready += [c for c in claims if faults[c.video_id] is None]
+            ready += [c for c, why in faults if why is None]
             if len(claims) < wanted:
                 break
         return ready
 
-    def _checked_until(self, shared: SharedState, now: datetime) -> datetime | None:
-        """Return the time up to which answers were checked against the job list. A video that got
-        a 500 after that is not sent again yet.
-        """
-        return shared.checked_until(now) if self.settings.reconciles else FAR_FUTURE
+    def _checked_until(self, at: _Moment) -> datetime | None:
+        """Return up to when a list has checked answers; a video with a later 500 waits."""
+        return at.shared.checked_until(at.now) if self.settings.reconciles else FAR_FUTURE
 
-    def _starts(
-        self, claims: Sequence[Claim], planned: pace.Grant, began: float, now: datetime
-    ) -> list[Start]:
-        lead = (planned.first - now).total_seconds()
+    def _starts(self, at: _Moment, planned: pace.Grant, claims: Sequence[Claim]) -> list[Start]:
+        lead = (planned.first - at.now).total_seconds()
         gap = planned.spacing.total_seconds()
         lease = self.settings.lease.total_seconds()
         return [
-            Start(claim=claim, at=began + lead + place * gap, lease_ends=began + lease)
+            Start(claim=claim, at=at.began + lead + place * gap, lease_ends=at.began + lease)
             for place, claim in enumerate(claims)
         ]
 
@@ -205,40 +178,35 @@ class QueueTransaction:
         shared = shared_state.read(connection)
         if self.pacer.is_behind(shared, began, now):
             return None
-        return self._obstacle(connection, shared, now)
+        return self._obstacle(_Moment(connection, began, now, shared))
 
-    def _obstacle(
-        self, connection: Connection, shared: SharedState, now: datetime
-    ) -> ClaimResult | None:
+    def _obstacle(self, at: _Moment) -> ClaimResult | None:
         """Return why nothing can be claimed; None where something can be, or is to be written."""
         # The first of these cases holds.
         # 1. A lease has run out: to be written. 2. The queue has moved away. 3. A person has
         # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due.
         # 6. The pace or a cool-down allows no start yet. 7. A cap is full.
-        ahead = queue.ahead(connection, now, self._checked_until(shared, now))
+        shared, now = at.shared, at.now
+        ahead = queue.ahead(at.connection, now, self._checked_until(at))
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if shared.moved_to is not None:
             return ClaimResult(reason=WaitReason.MOVED, detail=shared.moved_to)
         if shared.paused_at is not None:
             return ClaimResult(reason=WaitReason.PAUSE, detail=shared.pause_reason or "")
-        repeat_at = self._repeat_at(connection)
+        repeat_at = self._repeat_at(at.connection)
         if repeat_at is not None and repeat_at <= now:
             return None
         if not ahead.due:
-            return self._nothing_due(connection, now, ahead, repeat_at)
+            return self._nothing_due(at, ahead, repeat_at)
         planned = self.pacer.plan(shared, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
-            return _too_early(shared, planned, now)
-        level = self._tightest(connection, now)
+            return _too_early(at, planned)
+        level = self._tightest(at)
         return _full(level, ahead) if level is not None and not level.room else None
 
     def _nothing_due(
-        self,
-        connection: Connection,
-        now: datetime,
-        ahead: queue.Ahead,
-        repeat_at: datetime | None,
+        self, at: _Moment, ahead: queue.Ahead, repeat_at: datetime | None
     ) -> ClaimResult:
         """Return the nearest moment at which something can become due, and its reason. A list that
         is worth asking for later is no reason beside others: it may bring this run nothing.
@@ -250,15 +218,15 @@ class QueueTransaction:
         ]
         if self.settings.reconciles:
             moments += [
-                (next_recheck_at(connection, now), WaitReason.LATER),
-                (next_list_at(connection, now), WaitReason.LIST),
+                (next_recheck_at(at.connection, at.now), WaitReason.LATER),
+                (next_list_at(at.connection, at.now), WaitReason.LIST),
             ]
         known = [(moment, reason) for moment, reason in moments if moment is not None]
         if not known:
             return ClaimResult(reason=WaitReason.NOTHING)
         until, reason = min(known)
         others = [each for each in known if WaitReason.LIST not in each]
-        if reason is WaitReason.LIST and until > now and others:
+        if reason is WaitReason.LIST and until > at.now and others:
             _, reason = min(others)
         return ClaimResult(reason=reason, until=until)
 
@@ -270,17 +238,15 @@ class QueueTransaction:
         return oldest and oldest + self.settings.settle_after
 
 
-def _too_early(shared: SharedState, planned: pace.Wait, now: datetime) -> ClaimResult:
-    if shared.cool_down_until is None or shared.cool_down_until <= now:
+def _too_early(at: _Moment, planned: pace.Wait) -> ClaimResult:
+    if at.shared.cool_down_until is None or at.shared.cool_down_until <= at.now:
         return ClaimResult(reason=WaitReason.PACE, until=planned.until)
-    reason = shared.cool_down_reason or ""
+    reason = at.shared.cool_down_reason or ""
     return ClaimResult(reason=WaitReason.COOL_DOWN, until=planned.until, detail=reason)
 
 
 def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:
-    """Return the wait for a full cap. A lease that ends may turn a reservation into a doubt, so the
-    run looks again then.
-    """
+    """Return the wait for a full cap, or for a lease whose end may turn its room into a doubt."""
     moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
     return ClaimResult(
         reason=WaitReason.CAP,

@@ -41,11 +41,8 @@ USED_UP = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedDoubt:
-    """A video with the verdict of a list.
-
-    Attributes:
-        is_recheck: True for a pending video, after a documented 500.
-        used_up: True where its attempts are used up: it is not sent again by itself.
+    """A video with the verdict of a list. ``is_recheck``: it is pending, after a documented 500.
+    ``used_up``: its attempts are, so it is not sent again by itself.
     """
 
     doubt: Doubt
@@ -79,17 +76,12 @@ class Verdicts:
         self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime
     ) -> list[JudgedDoubt]:
         """Return the verdicts on all that was in doubt when the list was asked for (UTC)."""
-        open_doubts = doubts.doubts(connection, asked_at)
+        found, settle_after = doubts.doubts(connection, asked_at), self.settings.settle_after
         if isinstance(shown, Unlisted):
-            return [
-                self._judged(doubt, unlisted(doubt, shown, asked_at, self.settings.settle_after))
-                for doubt in open_doubts
-            ]
+            return [self._judged(d, unlisted(d, shown, asked_at, settle_after)) for d in found]
         ids = [entry.job_id for entry in shown.entries if entry.job_id is not None]
-        seen = Evidence.of(
-            shown, asked_at, doubts.held(connection, ids), self.settings.settle_after
-        )
-        judged = [self._judged(doubt, judge(doubt, seen)) for doubt in open_doubts]
+        seen = Evidence.of(shown, asked_at, doubts.held(connection, ids), settle_after)
+        judged = [self._judged(doubt, judge(doubt, seen)) for doubt in found]
         looked_up = [(d, sighted(d, seen)) for d in doubts.rechecks(connection, asked_at)]
         judged += [
             JudgedDoubt(doubt=d, verdict=v, is_recheck=True) for d, v in looked_up if v is not None
@@ -101,40 +93,33 @@ class Verdicts:
         return JudgedDoubt(doubt=doubt, verdict=verdict, used_up=used_up)
 
     def write(
-        self,
-        connection: Connection,
-        shown: Listing | Unlisted,
-        asked_at: datetime,
-        now: datetime,
+        self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime, now: datetime
     ) -> list[JudgedDoubt]:
         """Write the verdicts and return those that were written: none on a video that has moved on,
         and none in a queue that has moved.
         """
-        if shared_state.read(connection).moved_to is not None:
+        shared = shared_state.read(connection)
+        if shared.moved_to is not None:
             return []
-        judged = self.read(connection, shown, asked_at)
+        judged, read_at = self.read(connection, shown, asked_at), asked_at
         if isinstance(shown, Unlisted) and not shown.lasting:
-            self._pass_over(connection, asked_at)
-        else:
-            shared_state.list_read(connection, asked_at)
+            # It is asked for again, and delays no video longer than an absence takes to count.
+            known, counted = shared.checked_until(asked_at), asked_at - self.settings.settle_after
+            read_at = counted if known is None else max(known, counted)
+        shared_state.list_read(connection, read_at)
         return [each for each in judged if self._settled(connection, each, now)]
-
-    def _pass_over(self, connection: Connection, asked_at: datetime) -> None:
-        """Note a list that failed for the moment. It is asked for again, and delays no video longer
-        than an absence takes to count.
-        """
-        known = shared_state.read(connection).checked_until(asked_at)
-        shared_state.list_read(
-            connection, max(filter(None, (known, asked_at - self.settings.settle_after)))
-        )
 
     def _settled(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
         doubt = judged.doubt
         match judged.verdict:
             case Found(job_id):
                 return doubts.find(connection, doubt, job_id, now, self.worker)
+            case Absent() if judged.used_up:
+                why = USED_UP.format(doubt.video_id)
+                return doubts.keep(connection, doubt, why, now, self.worker)
             case Absent():
-                return self._absent(connection, judged, now)
+                due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
+                return doubts.free(connection, doubt, due_at, now, self.worker)
             case Ambiguous(reason) if judged.is_recheck:
                 return doubts.park(connection, doubt, reason, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
@@ -142,14 +127,6 @@ class Verdicts:
                 return True
             case _:
                 assert_never(judged.verdict)
-
-    def _absent(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
-        doubt = judged.doubt
-        if judged.used_up:
-            why = USED_UP.format(doubt.video_id)
-            return doubts.keep(connection, doubt, why, now, self.worker)
-        due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
-        return doubts.free(connection, doubt, due_at, now, self.worker)
 
 
 def next_list_at(connection: Connection, now: datetime) -> datetime | None:
@@ -166,9 +143,7 @@ def next_list_at(connection: Connection, now: datetime) -> datetime | None:
 
 
 def next_recheck_at(connection: Connection, now: datetime) -> datetime | None:
-    """Return when the list is worth asking for, so that a video can be sent again; None if none
-    waits for that.
-    """
+    """Return when to ask for the list so that a video can be sent (UTC); None if none waits."""
     known = shared_state.read(connection)
     due_at = doubts.next_recheck(connection, known.checked_until(now))
     return due_at and max(due_at, _after(known, now, SOONEST_SECONDS))

@@ -7,8 +7,8 @@ futures. Knows neither HTTP nor SQL.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -24,17 +24,10 @@ from worker.runner.transaction import QueueTransaction
 T = TypeVar("T")
 
 TRY_AGAIN_SECONDS = 1.0
-"""Between tries to write while the database cannot be written."""
+"""Between tries while the database cannot be used."""
 
 QUIET_TURNS = 12
 """Turns of the event loop without a new result, after which the writer waits for no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    work: Callable[[Connection], object]
-    purpose: str
-    future: asyncio.Future[object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,39 +36,33 @@ class _Wanted:
     future: asyncio.Future[ClaimResult]
 
 
+@dataclass(slots=True, eq=False)
 class Writer:
-    """The writing side of one process: run it as a task, close it last.
-
-    ``troubled`` is set while the database cannot be used, and ``problem`` says why; ``unwritten``
-    counts the results that are not on disk yet.
+    """The writing side of one process: run it as a task, close it last. ``troubled`` is set while
+    the database cannot be used, and ``problem`` says why; ``unwritten`` results are not on disk.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        transaction: QueueTransaction,
-        run: RunState,
-        reporter: Reporter,
-        *,
-        try_again_seconds: float = TRY_AGAIN_SECONDS,
-    ) -> None:
-        self._database = database
-        self._work = transaction
-        self._run = run
-        self._reporter = reporter
-        self._try_again_seconds = try_again_seconds
-        self._ready: list[Result] = []
-        self._unwritable: set[str] = set()
-        self._wanted: _Wanted | None = None
-        self._asked: list[_Question] = []
-        self._news = asyncio.Event()
-        self._written = asyncio.Event()
+    database: Database
+    transaction: QueueTransaction
+    state: RunState
+    reporter: Reporter
+    try_again_seconds: float = TRY_AGAIN_SECONDS
+    troubled: asyncio.Event = field(default_factory=asyncio.Event)
+    problem: DatabaseProblem | None = None
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    unwritten: int = 0
+    _ready: list[Result] = field(default_factory=list)
+    _unwritable: set[str] = field(default_factory=set)
+    _wanted: _Wanted | None = None
+    _asked: list[tuple[Callable[[Connection], object], str, asyncio.Future[Any]]] = field(
+        default_factory=list
+    )
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _written: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: bool = False
+
+    def __post_init__(self) -> None:
         self._written.set()
-        self._closing = False
-        self._giving_up = asyncio.Event()
-        self.troubled = asyncio.Event()
-        self.problem: DatabaseProblem | None = None
-        self.unwritten = 0
 
     def settle(self, result: Result) -> None:
         """Enqueue a result for the next transaction, at once and without an await."""
@@ -102,16 +89,12 @@ class Writer:
                 self._release(future.result())
             raise
 
-    async def ask(self, work: Callable[[Connection], T], purpose: str) -> T:
-        """Return ``work``'s result, from a transaction of its own that ends whatever becomes of the
-        caller. Raises what ``work`` raises, or DatabaseProblem.
-        """
-        return await self.enqueue(work, purpose)
-
     def enqueue(self, work: Callable[[Connection], T], purpose: str) -> "asyncio.Future[T]":
-        """Enqueue ``work`` as ``ask`` does, without an await. The caller looks at the future."""
+        """Return the future of ``work``'s result, from a transaction of its own that ends whatever
+        becomes of the caller. It raises what ``work`` raises, or DatabaseProblem.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Question(work, purpose, cast("asyncio.Future[object]", future)))
+        self._asked.append((work, purpose, future))
         self._news.set()
         return future
 
@@ -122,7 +105,7 @@ class Writer:
 
     def give_up(self) -> None:
         """End ``run`` although a result could not be written: its lease will run out."""
-        self._giving_up.set()
+        self.given_up.set()
         self.close()
 
     async def run(self) -> None:
@@ -134,7 +117,7 @@ class Writer:
                 await self._gather()
                 await self._transact()
                 await self._serve()
-                if self._giving_up.is_set():
+                if self.given_up.is_set():
                     return
         finally:
             self._written.set()
@@ -148,11 +131,10 @@ class Writer:
             await asyncio.sleep(0)
 
     async def _transact(self) -> None:
-        """Write everything that waits in one transaction. A claim alone looks before it writes."""
         ready, self._ready = self._ready, []
         wanted, self._wanted = self._wanted, None
         try:
-            if wanted and not ready and (seen := await self._database.read(self._work.peek)):
+            if wanted and not ready and (seen := await self.database.read(self.transaction.peek)):
                 self._answer(wanted, seen)
             elif wanted or ready:
                 self._publish(wanted, await self._write(ready, wanted))
@@ -167,20 +149,20 @@ class Writer:
     async def _serve(self) -> None:
         """Do the work that was enqueued beside results and claims, one after the other."""
         asked, self._asked = self._asked, []
-        for question in asked:
+        for work, purpose, future in asked:
             try:
-                answer = await self._database.write(question.work, question.purpose)
+                answer = await self.database.write(work, purpose)
             except Exception as error:  # noqa: BLE001 - the asker's work, the asker's error
-                if not question.future.cancelled():
-                    question.future.set_exception(error)
+                if not future.cancelled():
+                    future.set_exception(error)
             else:
-                if not question.future.cancelled():
-                    question.future.set_result(answer)
+                if not future.cancelled():
+                    future.set_result(answer)
 
     async def _write(self, ready: Sequence[Result], wanted: _Wanted | None) -> Committed:
         free_slots = wanted.free_slots() if wanted else 0
-        return await self._database.write(
-            lambda connection: self._work.write(connection, ready, free_slots),
+        return await self.database.write(
+            lambda connection: self.transaction.write(connection, ready, free_slots),
             f"to settle {len(ready)} and claim up to {free_slots}",
         )
 
@@ -202,7 +184,7 @@ class Writer:
         """
         token = result.claim.token
         if token in self._unwritable:
-            self._reporter.lost(result.claim)
+            self.reporter.lost(result.claim)
             self._count_written()
             return
         self._unwritable.add(token)
@@ -213,7 +195,7 @@ class Writer:
         self, ready: Sequence[Result], wanted: _Wanted | None, problem: DatabaseProblem
     ) -> None:
         """Try results that could not be written again; their requests are never repeated."""
-        self._reporter.database(problem)
+        self.reporter.database(problem)
         self.problem = problem
         self.troubled.set()
         self._ready = [*ready, *self._ready]
@@ -221,25 +203,25 @@ class Writer:
             wanted.future.set_exception(problem)
         if self._ready:
             self._news.set()
-            await sleep_or_event(self._giving_up, self._try_again_seconds)
+            await sleep_or_event(self.given_up, self.try_again_seconds)
 
     def _publish(self, wanted: _Wanted | None, done: Committed) -> None:
         """Tell the run and its report what is on disk, then hand the claims over."""
-        self._reporter.database(None)
+        self.reporter.database(None)
         self.problem = None
         self.troubled.clear()
         for settlement in done.settled:
-            self._run.settle(settlement)
-            self._reporter.settled(settlement)
+            self.state.settle(settlement)
+            self.reporter.settled(settlement)
             self._count_written()
         for settlement in done.closed:
-            self._run.settle(settlement)
-            self._reporter.closed(settlement)
+            self.state.settle(settlement)
+            self.reporter.closed(settlement)
         for expired in done.expired:
-            self._run.open_doubt(expired.video_id)
-            self._reporter.expired(expired)
+            self.state.open_doubt(expired.video_id)
+            self.reporter.expired(expired)
         if done.settled or done.closed or done.expired:
-            self._reporter.show(self._run.counts)
+            self.reporter.show(self.state.counts)
         if wanted:
             self._answer(wanted, done.claimed)
 
@@ -249,7 +231,6 @@ class Writer:
             self._written.set()
 
     def _answer(self, wanted: _Wanted, claimed: ClaimResult) -> None:
-        """Hand the claims over; release those whose caller has gone."""
         if wanted.future.cancelled():
             self._release(claimed)
         else:
@@ -257,5 +238,4 @@ class Writer:
 
     def _release(self, claimed: ClaimResult) -> None:
         for start in claimed.starts:
-            gone = Released("the caller has gone")
-            self.settle(Result(claim=start.claim, outcome=gone))
+            self.settle(Result(claim=start.claim, outcome=Released("the caller has gone")))

@@ -73,9 +73,8 @@ def turned_away(kind: str, key: object) -> web.StreamResponse:
 
 
 def raw_job(job_id: str, *, share: float = 1.0, missing: int = 0) -> bytes:
-    """Return a 200 answer with `job_id` as bytes.
-
-    It holds the first `share` (0 to 1) of the JSON; Content-Length is `missing` bytes too large.
+    """Return a 200 answer with `job_id` as bytes. It holds the first `share` (0 to 1) of the JSON;
+    Content-Length is `missing` bytes too large.
     """
     body = json.dumps({"job_id": job_id}).encode()
     return _head(200, {"Content-Length": str(len(body) + missing)}) + body[: int(len(body) * share)]

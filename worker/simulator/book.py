@@ -38,9 +38,8 @@ class Book:
         self._file: int | None = None
 
     def open(self) -> None:
-        """Open the file and read the jobs that memory lacks.
-
-        Raises OSError if the file cannot be opened, ValueError if a line is not a job.
+        """Open the file and read the jobs that memory lacks. Raises OSError if the file cannot be
+        opened, ValueError if a line is not a job.
         """
         if self._path is None:
             return

@@ -100,10 +100,9 @@ def parse_failure(text: str) -> tuple[str, float]:
 def kind_of(
     number: int, *, script: Mapping[int, str], failures: Mapping[str, float], seed: int
 ) -> str | None:
-    """Return the kind of trouble of the `number`-th request, or None for none.
-
-    The script (number -> kind) wins over the dice; `failures` holds kind -> share (0 to 1). The
-    dice of a request depend on seed and number alone.
+    """Return the kind of trouble of the `number`-th request, or None for none. The script (number
+    -> kind) wins over the dice; `failures` holds kind -> share (0 to 1). The dice of a request
+    depend on seed and number alone.
     """
     if number in script:
         return script[number]

@@ -68,10 +68,9 @@ def check_kind(kind: str) -> None:
 def is_finished(
     url: str, age_seconds: float, *, share: float, after_seconds: float | None, seed: int
 ) -> bool:
-    """Return True if the job of this address is finished.
-
-    A `share` of all jobs (0 to 1) is finished at once, the rest at the age `after_seconds`. The
-    dice depend on seed and address alone.
+    """Return True if the job of this address is finished. A `share` of all jobs (0 to 1) is
+    finished at once, the rest at the age `after_seconds`. The dice depend on seed and address
+    alone.
     """
     if after_seconds is not None and age_seconds >= after_seconds:
         return True

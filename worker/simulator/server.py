@@ -82,7 +82,6 @@ class Simulator:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Open the book, listen on host (IPv4) and port (0: any free one), return the base URL.
-
         Raises OSError if book or port cannot be opened, ValueError if the file is not a book.
         """
         self._released = asyncio.Event()
@@ -316,7 +315,6 @@ def _text(body: Body | None, path: str) -> str | None:
 
 
 async def _read_object(request: web.Request) -> dict[str, object] | None:
-    """Return the body if it is a whole JSON object sent as JSON, else None."""
     try:
         body = json.loads(await request.read())
     except (OSError, web.RequestPayloadError, ValueError, RecursionError):

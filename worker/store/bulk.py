@@ -100,9 +100,8 @@ def _put_into_sqlite(connection: Connection, rows: Sequence[NewVideo], now: date
 
 
 def _insertion(columns: Sequence[str], count: int) -> str:
-    """Return one INSERT for many rows; its last two parameters are the moment.
-
-    A statement for each row would also read and write the last id each time.
+    """Return one INSERT for many rows; its last two parameters are the moment. A statement for each
+    row would also read and write the last id each time.
     """
     put = {column: column for column in columns} | _FILLED
     absent = (f", NULL AS {column}" for column in STORED if column not in columns)

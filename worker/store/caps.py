@@ -89,7 +89,6 @@ _other = history.alias("other")
 
 
 def _same_attempt(*wanted: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition that the same attempt has another fact like this."""
     return exists().where(
         _other.c.video_id == history.c.video_id, _other.c.attempt == history.c.attempt, *wanted
     )

@@ -27,7 +27,6 @@ def retried_states(*, doubts: bool) -> tuple[State, ...]:
 
 def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
     """Make failed and cancelled videos pending with attempts from 0, and return how many.
-
     ``doubts``: include those in doubt, and those given up in doubt. It may buy them twice.
     """
     accepted = [*wanted.clauses(), videos.c.state.in_(retried_states(doubts=doubts))]
@@ -70,7 +69,6 @@ def resolve(
     connection: Connection, video_id: int, job_id: str | None, now: datetime, who: str
 ) -> bool:
     """Settle all doubts of a video by a person's decision; False if it is not in doubt now.
-
     ``job_id``: the job that the person found; None to give the video up.
     """
     found = job_id is not None

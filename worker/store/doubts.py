@@ -79,7 +79,6 @@ def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
 
 
 def _doubted(connection: Connection, row: RowMapping) -> tuple[Doubt, Sequence[RowMapping]]:
-    """Return a doubt and the facts of its history that are open doubts."""
     doubted = select(history).where(history.c.video_id == row["id"], IS_OPEN_DOUBT)
     facts = connection.execute(doubted).mappings().all()
     starts = [fact["started_at"] for fact in facts if fact["started_at"]]

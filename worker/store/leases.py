@@ -17,9 +17,8 @@ from worker.store.statistics import number_of
 
 
 def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
-    """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted.
-
-    The claim token stays, so that a late answer can still settle its attempt. The attempt counts as
+    """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted. The
+    claim token stays, so that a late answer can still settle its attempt. The attempt counts as
     started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
@@ -54,10 +53,9 @@ _GONE = Prepared(
 def repeat_doubts(
     connection: Connection, recorded_before: datetime, max_attempts: int, now: datetime, worker: str
 ) -> list[int]:
-    """Make doubts recorded up to ``recorded_before`` due again, and return their videos' ids.
-
-    It may buy them twice. Videos whose attempts are used up stay in doubt, and the history keeps
-    the doubt of each (law 5).
+    """Make doubts recorded up to ``recorded_before`` due again, and return their videos' ids. It
+    may buy them twice. Videos whose attempts are used up stay in doubt, and the history keeps the
+    doubt of each (law 5).
     """
     repeated = connection.execute(
         update(videos)

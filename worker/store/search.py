@@ -72,9 +72,8 @@ class Story:
 
 
 def called(references: Iterable[str]) -> Filter:
-    """Return the filter of the videos with these media, request or job ids, or ids.
-
-    ``7`` is an id and perhaps another video's media id; ``id=7`` is an id only.
+    """Return the filter of the videos with these media, request or job ids, or ids. ``7`` is an id
+    and perhaps another video's media id; ``id=7`` is an id only.
     """
     parsed = [_parsed(reference) for reference in references]
     return Filter(

@@ -48,7 +48,6 @@ _STATUSES = Prepared(
 def _status(
     result: Result, fields: Sequence[Any], doubts: set[int], holders: dict[str, int]
 ) -> ClaimStatus:
-    """Return the status of a result. ``holders``: the first video to bring each new job id."""
     state, token, job_id, holder = fields
     video, new_job = result.claim.video_id, _new_job(result)
     if new_job is not None:
@@ -151,7 +150,6 @@ _RECORD = Prepared(
 
 
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
-    """Return a row of ``_RECORD``."""
     result, holder = settlement.result, settlement.status.holder
     outcome, job_id = result.outcome, _new_job(result)
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"

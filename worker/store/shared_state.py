@@ -42,9 +42,8 @@ class SharedState:
         )
 
     def checked_until(self, now: datetime) -> datetime | None:
-        """Return the time up to which answers were checked against the job list.
-
-        None if no list was read, or if its time is after ``now``: then the clock stepped back.
+        """Return the time up to which answers were checked against the job list. None if no list
+        was read, or if its time is after ``now``: then the clock stepped back.
         """
         known = self.list_read_at
         return known if known is not None and known <= now else None

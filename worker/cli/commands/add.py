@@ -1,65 +1,53 @@
 """Enqueue one video: ``add``."""
 
-import argparse
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker import log, opening, wiring
+from worker import wiring
 from worker.cli import exits, output
-from worker.cli.session import person
+from worker.cli.invocation import Invocation
+from worker.cli.session import open_or_make, person
 from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit, notes
-from worker.settings_sources import Loaded
+from worker.db.database import place_of
 from worker.store import imports
 from worker.store.holders import SAME_JOB_ID
 
 
-def add(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def add(call: Invocation) -> int:
     """Enqueue one video, print its id."""
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    args, margin = call.args, timedelta(seconds=call.settings.url_margin_seconds)
     given = {column: getattr(args, column) for column in COLUMNS}
-    plan = ImportMapping(
-        theirs={"job_id": "job_id"},
-        fixed={},
-        margin=timedelta(seconds=loaded.settings.url_margin_seconds),
-    )
+    plan = ImportMapping(theirs={"job_id": "job_id"}, fixed={}, margin=margin)
     try:
         row = admit(given, plan, wiring.CLOCK.now())
-        added = asyncio.run(_add(loaded, row, allow_duplicates=args.allow_duplicates))
     except RejectedError as error:
         return exits.complain([str(error)], exits.USAGE)
-    if args.json:
-        output.document(added)
-    elif added["id"] is not None:
-        print(added["id"])
-    said = [f"{note} of the value given" for note in notes(given, plan, row)]
+    allowed = args.allow_duplicates
+    with open_or_make(call.settings) as session:
+        added = session.write(lambda c, now: _add(c, row, now, allowed=allowed), "to add a video")
+        place = session.read(lambda c, _: place_of(c, session.database.address))
+    told = list(notes(given, plan, row))
     if added["skipped"]:
         way = "" if added["skipped"] == SAME_JOB_ID else " (--allow-duplicates adds it)"
-        said.append(f"not added: {added['skipped']}{way}")
+        told.append(f"not added: {added['skipped']}{way}")
     elif not args.json:
+        print(added["id"])
         again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
-        said.append(f"{again} in {added['database']}")
-    return exits.complain(said, exits.PROBLEMS if added["skipped"] else exits.OK)
+        told.append(f"{again} in {place}")
+    if args.json:
+        output.document({**added, "database": place})
+    return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)
 
 
-async def _add(
-    loaded: Loaded, row: Mapping[str, object], *, allow_duplicates: bool
+def _add(
+    connection: Connection, row: Mapping[str, object], now: datetime, *, allowed: bool
 ) -> Mapping[str, object]:
-    """Return the video's id or why it was skipped, and the database, under the keys of the JSON."""
-
-    def put(connection: Connection, now: datetime) -> Mapping[str, object]:
-        options = imports.options(connection, person(), allow_duplicates=allow_duplicates)
-        done = imports.add(connection, [row], now, options)
-        reasons = [*done.skipped, *(reason for _, _, reason in done.passed)]
-        ids = [*done.brought_back, imports.newest_id(connection)]
-        return {
-            "id": None if reasons else ids[0],
-            "skipped": next(iter(reasons), None),
-            "brought_back": bool(done.brought_back),
-        }
-
-    async with opening.made_database(loaded.settings) as database:
-        added = await opening.change(database, put, "to add a video")
-        return {**added, "database": await opening.place_of(database)}
+    """Return the video's id, or why there is none, under the keys of the JSON."""
+    options = imports.options(connection, person(), allow_duplicates=allowed)
+    done = imports.add(connection, [row], now, options)
+    reasons = [*done.skipped, *(reason for _, _, reason in done.passed)]
+    ids = [None] if reasons else [*done.brought_back, imports.newest_id(connection)]
+    again = bool(done.brought_back)
+    return {"id": ids[0], "skipped": next(iter(reasons), None), "brought_back": again}

@@ -1,26 +1,25 @@
 """``audit``: the API's whole list of jobs against the table."""
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_change, person
-from worker.core.audit import Audit, AuditRow, Match, compare
+from worker.core.audit import Audit, Match, compare
 from worker.core.job_list import Listing, Unlisted
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key
-from worker.settings_sources import Loaded, read_key
 from worker.store import audit as store
 
 COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 
 
-def audit(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def audit(call: Invocation) -> int:
     """Compare, and change only what is asked for and agreed to."""
-    key = read_key(environment)
-    with open_to_change(loaded) as session:
+    args, key = call.args, call.key()
+    with open_to_change(call.settings) as session:
         asked = session.run(session.reconciler(key).ask())
         if asked is None:
             return exits.no_list("stopped before it was asked")
@@ -28,37 +27,36 @@ def audit(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, st
         if isinstance(shown, Unlisted):
             return exits.no_list(shown.reason)
         rows = session.read(lambda c, _: store.rows(c, shown))
-    settle_after = timedelta(seconds=loaded.settings.doubt_settle_seconds)
+    settle_after = timedelta(seconds=call.settings.doubt_settle_seconds)
     result = compare(shown, rows, asked_at - settle_after)
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK
-    if args.adopt:
-        return _adopt(args, loaded, [match for match in result.bought if match.sure])
-    if args.cancel_duplicates:
-        return _cancel(args, loaded, key, result.duplicates)
+    sure, seconds = [match for match in result.bought if match.sure], result.duplicates
+    if args.adopt and _agreed(call, f"adopt {len(sure)} jobs", sure):
+        return _adopt(call, sure)
+    if args.cancel_duplicates and _agreed(call, f"cancel {len(seconds)} jobs at the API", seconds):
+        return _cancel(call, key, seconds)
     return exits.PROBLEMS
 
 
 def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     kinds = {"bought": result.bought, "twice": result.twice, "unknown": result.unknown}
     rows = [_match(kind, match) for kind, matches in kinds.items() for match in matches]
-    rows += [_gone(row) for row in result.gone or ()]
+    rows += [
+        ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
+        for row in result.gone or ()
+    ]
+    jobs = len(shown.entries)
     if as_json:
-        output.document(
-            {
-                "jobs": len(shown.entries),
-                "paged": shown.paged,
-                "of_no_video_here": result.strangers,
-                "found": output.objects(COLUMNS, rows),
-            }
-        )
+        told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
+        output.document({**told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
         output.table(COLUMNS, rows)
     counts = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
-    print(f"{len(shown.entries)} jobs in the API's list: {counts}; gone: {gone}")
+    print(f"{jobs} jobs in the API's list: {counts}; gone: {gone}")
     if result.strangers:
         print(
             f"{result.strangers} of no video here: another queue with this key, or lists that are"
@@ -74,48 +72,35 @@ def _match(kind: str, match: Match) -> Sequence[object]:
     return (kind, row.video_id, row.state, entry.job_id, row.job_id, entry.status, sure)
 
 
-def _gone(row: AuditRow) -> Sequence[object]:
-    return ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
-
-
 def _advice(result: Audit) -> Sequence[str]:
-    """Return a line of advice for each kind that was found."""
     lines = {
         "bought: pending, but the API has a job of it; audit --adopt takes it over": result.bought,
         "twice: a second job beside its own; audit --cancel-duplicates cancels what still waits"
         " for analysis, where its own is in the list and has not failed": result.twice,
         "unknown: a job that the video does not know; valossa-ingest reconcile settles those in"
         " doubt, resolve and show help with the others": result.unknown,
-        "gone: submitted, but its job is in the list no more; it may have been deleted": (
-            result.gone or ()
-        ),
+        "gone: submitted, but its job is in the list no more; it may have been"
+        " deleted": result.gone,
     }
     return [line for line, found in lines.items() if found]
 
 
-def _adopt(args: argparse.Namespace, loaded: Loaded, matches: Sequence[Match]) -> int:
-    """Take the jobs over, after a question."""
-    if not _agreed(args, f"adopt {len(matches)} jobs", matches):
-        return exits.PROBLEMS
+def _adopt(call: Invocation, matches: Sequence[Match]) -> int:
     who = person()
-    with open_to_change(loaded) as session:
+    with open_to_change(call.settings) as session:
         number = session.write(
-            lambda c, now: sum(store.adopt(c, match, now, who) for match in matches),
-            "to adopt jobs",
+            lambda c, now: sum(store.adopt(c, each, now, who) for each in matches), "to adopt jobs"
         )
-    _print(args, f"adopted {number}")
+    _print(call, f"adopted {number}")
     return exits.OK if number == len(matches) else exits.PROBLEMS
 
 
-def _cancel(args: argparse.Namespace, loaded: Loaded, key: Key, matches: Sequence[Match]) -> int:
-    """Cancel second jobs at the API, after a question."""
-    if not _agreed(args, f"cancel {len(matches)} jobs at the API", matches):
-        return exits.PROBLEMS
-    with open_to_change(loaded) as session:
+def _cancel(call: Invocation, key: Key, matches: Sequence[Match]) -> int:
+    with open_to_change(call.settings) as session:
         reconciler = session.reconciler(key)
         answers = [_cancel_one(session, reconciler, match) for match in matches]
     problems = [problem for problem in answers if problem is not None]
-    _print(args, f"cancelled {len(matches) - len(problems)}")
+    _print(call, f"cancelled {len(matches) - len(problems)}")
     return exits.complain(problems, exits.PROBLEMS) if problems else exits.OK
 
 
@@ -124,23 +109,20 @@ def _cancel_one(session: Session, reconciler: Reconciler, match: Match) -> str |
     refused = session.run(reconciler.cancel(match.entry.job_id or ""))
     if refused is not None:
         return f"job {match.entry.job_id} was not cancelled: {refused}"
-    who = person()
     session.write(
-        lambda c, now: store.record_cancelled(c, match, now, who), "to record a cancelled job"
+        lambda c, now: store.record_cancelled(c, match, now, person()), "to record a cancelled job"
     )
     return None
 
 
-def _print(args: argparse.Namespace, done: str) -> None:
-    """Print what was done; on stderr if stdout is a JSON document."""
-    print(done, file=sys.stderr if args.json else sys.stdout)
+def _print(call: Invocation, done: str) -> None:
+    print(done, file=sys.stderr if call.args.json else sys.stdout)
 
 
-def _agreed(args: argparse.Namespace, what: str, matches: Sequence[Match]) -> bool:
+def _agreed(call: Invocation, what: str, matches: Sequence[Match]) -> bool:
+    agreed = bool(matches) and (call.args.yes or output.ask(f"{what}?"))
     if not matches:
         exits.complain(["nothing is sure enough to change; see the table above"])
-        return False
-    if args.yes or output.ask(f"{what}?"):
-        return True
-    exits.complain(["nothing was changed; --yes does it unasked"])
-    return False
+    elif not agreed:
+        exits.complain(["nothing was changed; --yes does it unasked"])
+    return agreed

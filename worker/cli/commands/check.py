@@ -1,12 +1,11 @@
 """Run ``check``: list the settings, and everything that keeps a run from starting."""
 
-import argparse
 import asyncio
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from worker import log, opening, wiring
+from worker import opening, wiring
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.core.job_list import Listing, Unlisted
 from worker.core.redact import without_query
 from worker.db.address import shown_url
@@ -16,58 +15,42 @@ from worker.settings import NAMES, Key
 from worker.settings_sources import Loaded, SettingsError, read_key
 
 
-def check(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def check(call: Invocation) -> int:
     """Print all settings and all problems at once."""
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    loaded, settings = call.loaded, call.settings
     found: dict[str, str] = {}
-    problems = asyncio.run(_problems(loaded, environment, found, online=args.online))
-    known = {
-        name: None if name in loaded.faulty else getattr(loaded.settings, name) for name in NAMES
-    }
-    known["grace_seconds"] = loaded.settings.grace
-    known["database_url"] = shown_url(loaded.settings.database_url)
-    if args.json:
-        sources = dict(loaded.sources)
-        output.document(
-            {"settings": known, "sources": sources, "found": found, "problems": problems}
-        )
-        return exits.CONFIG if problems else exits.OK
-    rows = [(name, value, loaded.sources[name]) for name, value in known.items()]
-    output.table(("setting", "value", "source"), rows)
-    print()
-    output.pairs(found)
-    return exits.complain(problems) if problems else exits.OK
+    problems = asyncio.run(find_problems(call, found, network=True))
+    known = {name: None if name in loaded.faulty else getattr(settings, name) for name in NAMES}
+    known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
+    if call.args.json:
+        told = {"settings": known, "sources": dict(loaded.sources)}
+        output.document({**told, "found": found, "problems": problems})
+    else:
+        rows = [(name, value, loaded.sources[name]) for name, value in known.items()]
+        output.table(("setting", "value", "source"), rows)
+        print()
+        output.pairs(found)
+        exits.complain(problems)
+    return exits.CONFIG if problems else exits.OK
 
 
-async def unready(loaded: Loaded, environment: Mapping[str, str]) -> list[str]:
-    """Return every problem that keeps a run from starting and can be found without the network."""
-    return await _problems(loaded, environment, {}, network=False)
-
-
-async def _problems(
-    loaded: Loaded,
-    environment: Mapping[str, str],
-    found: dict[str, str],
-    *,
-    network: bool = True,
-    online: bool = False,
-) -> list[str]:
-    """Return the problems, one line each; add what is well to ``found``."""
+async def find_problems(call: Invocation, found: dict[str, str], *, network: bool) -> list[str]:
+    """Return all that keeps a run from starting, one line each; add what is well to ``found``."""
+    loaded = call.loaded
     problems = [*loaded.problems, *await _database_problems(loaded, found)]
     if network and "api_url" not in loaded.faulty:
         problems += await _host_problems(loaded, found)
     try:
-        key = read_key(environment)
+        key = read_key(call.environment)
     except SettingsError as error:
         return problems + error.problems
     found["key"] = f"from {key.source}"
-    if online and "address" in found:
+    if network and call.args.online and "address" in found:
         problems += await _key_problems(loaded, key, found)
     return problems
 
 
 async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
-    """Check that the database exists, has this schema and can be written."""
     if "database_url" in loaded.faulty:
         return []
     try:
@@ -80,7 +63,6 @@ async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]
 
 
 async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
-    """Check that the name of the API's host resolves."""
     url = urlsplit(loaded.settings.api_url)
     try:
         await asyncio.get_running_loop().getaddrinfo(url.hostname, url.port or 443)
@@ -93,7 +75,6 @@ async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
 
 
 async def _key_problems(loaded: Loaded, key: Key, found: dict[str, str]) -> list[str]:
-    """Check that the API lists the jobs of this key."""
     async with wiring.api(loaded.settings, key) as api:
         listing = await api.list_jobs()
     if not isinstance(listing, Unlisted):

@@ -1,25 +1,20 @@
 """Run ``demo``: import and drain a sample list, against the imitation of the API."""
 
-import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 from worker import log, opening
 from worker.cli import exits, output
 from worker.cli.commands import import_, run
 from worker.cli.commands.interruptible import StoppedError, stoppable
+from worker.cli.invocation import Invocation
 from worker.cli.parser import parser
-from worker.core.import_row import ImportMapping
 from worker.core.model import State
 from worker.core.stop_conditions import RunOptions
-from worker.db.database import DatabaseProblem
 from worker.settings import Key, Settings
-from worker.settings_sources import Loaded
 from worker.simulator import Options, Simulator
 from worker.store import search, statistics
 
@@ -31,17 +26,14 @@ FAULTS = {5: "429", 11: "500", 17: "400", 23: "lost"}
 KEY = "demo-key"
 
 
-def demo(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
+def demo(call: Invocation) -> int:
     """Import a sample list, drain it, and print the result."""
-    folder = Path(args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
+    folder = Path(call.args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return exits.complain([f"{folder}: {error.strerror}"])
-    try:
-        return asyncio.run(_demo(folder / "videos.db"))
-    except DatabaseProblem as problem:
-        return exits.complain([str(problem)])
+    return asyncio.run(_demo(folder / "videos.db"))
 
 
 async def _demo(database: Path) -> int:
@@ -60,16 +52,14 @@ async def _demo(database: Path) -> int:
         print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
         print(f"one answer. The queue is {database}.\n")
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
-        mapping = ImportMapping(theirs={"media_id": "id"}, fixed={}, margin=timedelta())
         with stoppable() as stop, suppress(StoppedError):
-            done = await import_.import_all(imported, settings, mapping, stop)
+            done = await import_.import_all(imported, settings, stop)
             import_.report(done, as_json=False)
         if stop.signal:
             return 128 + stop.signal
         print()
-        options = RunOptions(drain=True, wait=True)
-        key, progress = Key(KEY, "the demo"), sys.stderr.isatty()
-        performed = await run.perform(settings, key, options, progress=progress)
+        key, options = Key(KEY, "the demo"), RunOptions(drain=True, wait=True)
+        performed = await run.perform(settings, key, options, bar=sys.stderr.isatty())
     if performed.signal is not None:
         return 128 + performed.signal
     await _print_result(settings, len(simulator.accepted))
@@ -77,7 +67,6 @@ async def _demo(database: Path) -> int:
 
 
 async def _print_result(settings: Settings, accepted: int) -> None:
-    """Print the states, the videos that need a person, and the next command to try."""
     async with opening.existing_database(settings) as database:
         states = await database.read(statistics.by_state)
         wanting = search.Filter(states=(State.FAILED, State.IN_DOUBT))
@@ -88,13 +77,10 @@ async def _print_result(settings: Settings, accepted: int) -> None:
     if accepted:
         lost = "the one whose answer was lost was found in its list"
     print(f"\nThe imitation accepted {accepted} jobs; {lost}.\n")
-    output.table(
-        ("id", "state", "title", "why"),
-        ((row["id"], row["state"], row["title"], row["error"]) for row in rows),
-        title="The few that want a person",
-    )
+    cells = ([row[name] for name in ("id", "state", "title", "error")] for row in rows)
+    output.table(("id", "state", "title", "why"), cells, title="The few that want a person")
     program = "python -m worker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
     for row in rows:
-        path = settings.database_url
-        print(f"More about {row['id']}:  {program} show {row['id']} --database {path}")
+        show = f"{program} show {row['id']} --database {settings.database_url}"
+        print(f"More about {row['id']}:  {show}")
     print(f"Next, try:  {program} import YOUR-LIST.csv")

@@ -1,6 +1,5 @@
 """``export``: videos by the shared filters, in the columns that ``import`` reads and a few more."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,19 +7,19 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.cli import exits
+from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, filter_of, named
 from worker.cli.session import open_to_look
 from worker.core.import_row import COLUMNS, EXPORT_ONLY
 from worker.formats import write_csv, write_json_lines
-from worker.settings_sources import Loaded
 from worker.store import search
 
 EXPORTED = (*COLUMNS, *EXPORT_ONLY)
 
 
-def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def export(call: Invocation) -> int:
     """Write the videos to stdout while they are read."""
-    wanted = filter_of(args)
+    args, wanted = call.args, filter_of(call.args)
     columns = tuple(args.columns.split(",")) if args.columns else EXPORTED
     wrong = [name for name in columns if name not in EXPORTED]
     if wrong:
@@ -32,5 +31,5 @@ def export(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> in
         form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
         return named(connection, args)
 
-    with open_to_look(loaded) as session:
+    with open_to_look(call.settings) as session:
         return complain_missing(session.read(write))

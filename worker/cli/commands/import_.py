@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from typing import TextIO
 
 from sqlalchemy import Connection
 
-from worker import log, opening
+from worker import opening
 from worker.cli import exits, output
 from worker.cli.commands.import_files import (
     Admitted,
@@ -26,28 +26,26 @@ from worker.cli.commands.import_files import (
     written,
 )
 from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
+from worker.cli.invocation import Invocation
 from worker.cli.session import person
 from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, ImportMapping
-from worker.db.database import Database
+from worker.db.database import Database, place_of
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
-from worker.settings_sources import Loaded
 from worker.store import imports
 from worker.store.holders import SAME_OBJECT
 from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
 
-Show = Callable[[str, str], None]
-"""Show a text for a list by its name."""
-
 
 @dataclass(slots=True)
 class Import:
     """One import in progress: its options, the counts so far, the columns seen so far.
 
-    ``unused`` maps a column of a list to the column that it may be meant for, if any.
+    ``show`` shows a text for a list by its name. ``unused`` maps a column of a list to the column
+    that it may be meant for, if any.
     """
 
     args: argparse.Namespace
@@ -57,6 +55,7 @@ class Import:
     options: ImportOptions
     rejects: TextIO | None
     stop: StopSignal
+    show: Callable[[str, str], None]
     counts: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -65,18 +64,12 @@ class Import:
     seen: set[str] = field(default_factory=set)
 
 
-def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def import_(call: Invocation) -> int:
     """Enqueue lists, and name the rows that are rejected with line and reason."""
-    log.configure(loaded.settings.log_level, loaded.settings.log_format)
+    args = call.args
     try:
-        mapping = ImportMapping(
-            theirs=_split(args.map),
-            fixed=_split(args.set),
-            margin=timedelta(seconds=loaded.settings.url_margin_seconds),
-            partial=args.update,
-        )
         with stoppable() as stop:
-            done = asyncio.run(import_all(args, loaded.settings, mapping, stop))
+            done = asyncio.run(import_all(args, call.settings, stop))
     except (StoppedError, KeyboardInterrupt):
         return 128 + stop.signal
     except (FormatError, ValueError) as error:
@@ -86,10 +79,8 @@ def import_(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
         return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
     report(done, as_json=args.json)
     if done.stop.signal:
-        return exits.complain(
-            ["stopped; what was read so far is in the queue, the same command goes on"],
-            128 + done.stop.signal,
-        )
+        stopped = "stopped; what was read so far is in the queue, the same command goes on"
+        return exits.complain([stopped], 128 + done.stop.signal)
     return exits.PROBLEMS if done.reasons else exits.OK
 
 
@@ -104,34 +95,34 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
     return split
 
 
-async def import_all(
-    args: argparse.Namespace, settings: Settings, mapping: ImportMapping, stop: StopSignal
-) -> Import:
-    """Read every file into the queue, after checking the beginning of each.
-
-    Raises StoppedError if ``stop`` is heard before any row was read, FormatError, ValueError,
-    OSError, DatabaseProblem.
+async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
+    """Read every file into the queue, after checking the beginning of each. Raises StoppedError if
+    ``stop`` is heard before any row was read, FormatError, ValueError, OSError, DatabaseProblem.
     """
+    margin = timedelta(seconds=settings.url_margin_seconds)
+    theirs, fixed = _split(args.map), _split(args.set)
+    mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     with ExitStack() as stack:
         lists = [
             begun(name, stack.enter_context(opened(name, stop)), mapping) for name in args.files
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
-            place = await opening.place_of(database)
             allowed = args.allow_duplicates
-            options = await database.read(
-                lambda c: imports.options(c, person(), allow_duplicates=allowed)
+            place, options = await database.read(
+                lambda c: (
+                    place_of(c, database.address),
+                    imports.options(c, person(), allow_duplicates=allowed),
+                )
             )
-            current = Import(args, mapping, database, place, options, rejects, stop)
             with _display() as show:
+                current = Import(args, mapping, database, place, options, rejects, stop, show)
                 for name, reading in lists:
-                    await _import_one(current, name, reading, show)
+                    await _import_one(current, name, reading)
     return current
 
 
-def _display() -> AbstractContextManager[Show]:
-    """Return a display with a line of counts for each list; off a terminal, show nothing."""
+def _display() -> AbstractContextManager[Callable[[str, str], None]]:
     if not sys.stderr.isatty():
         return nullcontext(lambda _, __: None)
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
@@ -139,12 +130,11 @@ def _display() -> AbstractContextManager[Show]:
     return terminal.lines()
 
 
-async def _import_one(current: Import, name: str, reading: Reading, show: Show) -> None:
-    """Read and check a chunk while the one before it is written.
-
-    Reading may block this thread for long on a pipe, so it waits until ``_bring`` allows it.
+async def _import_one(current: Import, name: str, reading: Reading) -> None:
+    """Read and check a chunk while the one before it is written. Reading may block this thread for
+    long on a pipe, so it waits until ``_bring`` allows it.
     """
-    show(name, "")
+    current.show(name, "")
     if reading.columns is not None:
         _note_columns(current, reading.columns)
     checked = reading.columns is not None
@@ -160,13 +150,13 @@ async def _import_one(current: Import, name: str, reading: Reading, show: Show) 
                 _note_columns(current, columns)
             admitted = admit_all(chunk, current.mapping, current.database.now())
             await writing
-            show(name, _progress(current))
+            current.show(name, _progress(current))
             may_block = asyncio.Event()
             writing = asyncio.create_task(_bring(current, name, admitted, may_block))
             await may_block.wait()
     finally:
         await writing
-        show(name, _progress(current))
+        current.show(name, _progress(current))
 
 
 def _note_columns(current: Import, columns: Sequence[str]) -> None:
@@ -184,9 +174,8 @@ def _progress(current: Import) -> str:
 
 
 async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio.Event) -> None:
-    """Write the rows of a chunk into the queue, and its rejects where the user wants them.
-
-    Set ``may_block`` when this thread may block: once a transaction runs in a thread of its own,
+    """Write the rows of a chunk into the queue, and its rejects where the user wants them. Set
+    ``may_block`` when this thread may block: once a transaction runs in a thread of its own,
     otherwise at the end, since a blocked transaction would hold the queue's lock.
     """
     loop = asyncio.get_running_loop()
@@ -226,7 +215,6 @@ def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object])
 
 
 def _kind(reason: str) -> str:
-    """Return a reason without the parts that differ from row to row."""
     until_its_end, *_ = re.split(r",? \d{4}-", reason, maxsplit=1)
     return kind(until_its_end)[:120]
 
@@ -243,11 +231,9 @@ def report(done: Import, *, as_json: bool) -> None:
         print(f"valossa-ingest: {note} ({number} rows)", file=sys.stderr)
     counts = done.counts
     if as_json:
-        names = ("inserted", "updated", "brought_back", "skipped", "left")
-        numbers = {name: getattr(counts, name) for name in names}
-        numbers |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
-        told = {"rows": done.rows, **numbers, "notes": done.notes, "database": done.place}
-        output.document(told)
+        told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
+        told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
+        output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
     empty = "" if done.options.last_id else ", empty until now"
     numbers = {"database": done.place + empty, "rows read": done.rows, "added": counts.inserted}

@@ -43,7 +43,6 @@ class StoppedError(Exception):
 @contextmanager
 def stoppable() -> Iterator[StopSignal]:
     """Listen to SIGINT and SIGTERM. Works in the main thread only, as Python's handlers do.
-
     Handlers of the event loop would not run while the thread waits for a list.
     """
     heard, caller = os.pipe()
@@ -82,9 +81,8 @@ class _Raw(io.RawIOBase):
 
 
 def interruptible(stream: BinaryIO, stop: StopSignal) -> BinaryIO:
-    """Return a stream whose reading raises StoppedError once ``stop`` is heard.
-
-    A stream in memory is returned as it is, since its reading never waits.
+    """Return a stream whose reading raises StoppedError once ``stop`` is heard. A stream in memory
+    is returned as it is, since its reading never waits.
     """
     try:
         source = stream.fileno()

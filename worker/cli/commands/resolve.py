@@ -1,23 +1,22 @@
 """``resolve``: one doubt settled by a person's word."""
 
 import argparse
-from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from worker.cli import exits
+from worker.cli.invocation import Invocation
 from worker.cli.references import no_video
 from worker.cli.session import open_to_change, person
 from worker.core.redact import clean
-from worker.settings_sources import Loaded
 from worker.store import changes, search
 
 
-def resolve(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def resolve(call: Invocation) -> int:
     """Settle the doubt, or print why it stays."""
-    with open_to_change(loaded) as session:
-        settled, sentence = session.write(lambda c, now: _settle(c, args, now), "to resolve")
+    with open_to_change(call.settings) as session:
+        settled, sentence = session.write(lambda c, now: _settle(c, call.args, now), "to resolve")
     if not settled:
         return exits.complain([sentence], exits.PROBLEMS)
     print(sentence)

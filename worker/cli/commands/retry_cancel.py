@@ -7,49 +7,42 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.references import ambiguous, complain_missing, filter_of, named
 from worker.cli.session import open_to_change, person
 from worker.core.model import State
-from worker.settings_sources import Loaded
 from worker.store import changes, search
 
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
 
-MOVED_ON = "changed meanwhile, or given up in doubt"
+Work = Callable[[Connection, search.Filter, datetime], int]
 
 
-def retry(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def retry(call: Invocation) -> int:
     """Make failed and cancelled videos due again; doubts only by --may-buy-twice."""
-    wanted, who, doubts = filter_of(args), person(), args.may_buy_twice
+    doubts = call.args.may_buy_twice
     return _change(
-        args,
-        loaded,
+        call,
         changes.retried_states(doubts=doubts),
-        lambda c, now: changes.retry(c, wanted, doubts=doubts, now=now, who=who),
+        lambda c, wanted, now: changes.retry(c, wanted, doubts=doubts, now=now, who=person()),
     )
 
 
-def cancel(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def cancel(call: Invocation) -> int:
     """Take pending and failed videos out of the queue."""
-    wanted, who = filter_of(args), person()
     return _change(
-        args, loaded, changes.CANCELLED_STATES, lambda c, now: changes.cancel(c, wanted, now, who)
+        call, changes.CANCELLED_STATES, lambda c, some, now: changes.cancel(c, some, now, person())
     )
 
 
-def _change(
-    args: argparse.Namespace,
-    loaded: Loaded,
-    accepted: Sequence[State],
-    work: Callable[[Connection, datetime], int],
-) -> int:
+def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
     """Change the videos of the filters, after a question if they are many; report the rest."""
-    verb, wanted = args.function, filter_of(args)
+    args, verb, wanted = call.args, call.args.function, filter_of(call.args)
     if not wanted.clauses():
         problem = f"{verb} what? give ids, --state, --error-like, --since or --until"
         return exits.complain([problem], exits.USAGE)
-    with open_to_change(loaded) as session:
+    with open_to_change(call.settings) as session:
         references, found = session.read(lambda c, _: (named(c, args), search.count(c, wanted)))
     problems = ambiguous(references)
     if problems:
@@ -59,14 +52,13 @@ def _change(
     if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
         why = f"nothing was changed; --yes does it unasked: {meant}"
         return exits.complain([why], exits.PROBLEMS)
-    with open_to_change(loaded) as session:
+    with open_to_change(call.settings) as session:
         found = session.read(lambda c, _: search.count(c, wanted))
-        done = session.write(work, f"to {verb}")
+        done = session.write(lambda c, now: work(c, wanted, now), f"to {verb}")
     return _report(args, done, found, accepted)
 
 
 def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tuple[int, str]:
-    """Return the number of videos that a command is about to change, and a sentence of it."""
     number = sum(found.get(state, 0) for state in accepted)
     doubts = found.get(State.IN_DOUBT, 0) if State.IN_DOUBT in accepted else 0
     cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
@@ -76,17 +68,14 @@ def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tu
 def _report(
     args: argparse.Namespace, done: int, found: Mapping[str, int], accepted: Sequence[State]
 ) -> int:
-    """Print the number of changed videos, and of the others by state. Return the exit code."""
     left = {str(state): number for state, number in found.items() if state not in accepted}
     moved_on = sum(found.get(state, 0) for state in accepted) - done
     past = {"retry": "retried", "cancel": "cancelled"}[args.function]
+    if moved_on > 0:
+        left["moved_on" if args.json else "changed meanwhile, or given up in doubt"] = moved_on
     if args.json:
-        output.document(
-            {past: done, "left": left | ({"moved_on": moved_on} if moved_on > 0 else {})}
-        )
+        output.document({past: done, "left": left})
     else:
-        if moved_on > 0:
-            left[MOVED_ON] = moved_on
         output.pairs({past: done, **{f"left, {state}": number for state, number in left.items()}})
     if args.function == "retry" and (State.IN_DOUBT in left or moved_on > 0):
         exits.complain(["doubts are retried only with --may-buy-twice: it may cost twice"])

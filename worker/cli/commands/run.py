@@ -1,12 +1,11 @@
 """Run ``drain`` and ``run``: a runner with signals, a progress bar and an exit code."""
 
-import argparse
 import asyncio
 import gc
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -17,6 +16,7 @@ from worker import log, opening, wiring
 from worker.cli import exits, output
 from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run
+from worker.cli.invocation import Invocation
 from worker.core.model import State
 from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
@@ -25,7 +25,7 @@ from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
-from worker.settings_sources import Loaded, SettingsError, read_key
+from worker.settings_sources import SettingsError
 from worker.store import leases, search, statistics
 
 Watch = Callable[[Counts], None]
@@ -33,44 +33,33 @@ Watch = Callable[[Counts], None]
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
 
-NOTHING_LEFT = Left(due=0, waiting=0, for_people=0)
 
-
-def drain(args: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def drain(call: Invocation) -> int:
     """Submit until nothing is due."""
+    args = call.args
     options = RunOptions(drain=True, wait=args.wait, limit=args.limit, max_seconds=args.max_seconds)
-    return _work(loaded, environment, options, as_json=args.json)
+    return _work(call, options, as_json=args.json)
 
 
-def run(_: argparse.Namespace, loaded: Loaded, environment: Mapping[str, str]) -> int:
+def run(call: Invocation) -> int:
     """Submit until a signal comes."""
-    options = RunOptions(drain=False)
-    return _work(loaded, environment, options, as_json=False)
+    return _work(call, RunOptions(drain=False), as_json=False)
 
 
-def _work(
-    loaded: Loaded, environment: Mapping[str, str], options: RunOptions, *, as_json: bool
-) -> int:
-    settings = loaded.settings
+def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
+    loaded, settings = call.loaded, call.settings
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
-        key = _key(loaded, environment)
-        done = asyncio.run(perform(settings, key, options, progress=progress))
+        key = call.key()
+        done = asyncio.run(perform(settings, key, options, bar=progress))
     except SettingsError:
-        return exits.complain(asyncio.run(check.unready(loaded, environment)))
+        return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
     _print(done, advice(done.report, check.address_of(loaded), key.source, flag), as_json=as_json)
-    return of_run(done.report, done.left or NOTHING_LEFT, done.signal)
-
-
-def _key(loaded: Loaded, environment: Mapping[str, str]) -> Key:
-    """Return the API key. Raises SettingsError if it or any setting is wrong."""
-    if loaded.problems:
-        raise SettingsError(list(loaded.problems))
-    return read_key(environment)
+    return of_run(done.report, done.left or Left(), done.signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +73,13 @@ class Performed:
     signal: int | None
 
 
-async def perform(
-    settings: Settings, key: Key, options: RunOptions, *, progress: bool
-) -> Performed:
+async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: bool) -> Performed:
     """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
         began = database.now()
         display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
-        if progress:
+        if bar:
             display = await _display(database, began)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
@@ -112,9 +99,8 @@ async def perform(
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
-    """Return the database, open until the end of ``stack``. Raises DatabaseProblem.
-
-    A daemon waits for its server, which may start after it when the machine boots.
+    """Return the database, open until the end of ``stack``. Raises DatabaseProblem. A daemon waits
+    for its server, which may start after it when the machine boots.
     """
     logged = False
     while True:
@@ -136,11 +122,9 @@ def _signals_to(runner: Runner) -> Iterator[list[int]]:
     loop = asyncio.get_running_loop()
 
     def receive(number: int) -> None:
+        end = runner.hurry if received else runner.stop
         received.append(number)
-        if len(received) == 1:
-            runner.stop()
-        else:
-            runner.hurry()
+        end()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, receive, number)
@@ -152,14 +136,12 @@ def _signals_to(runner: Runner) -> Iterator[list[int]]:
 
 
 async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
-    """Return a progress bar of the videos that are due when the run begins."""
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    return terminal.bar(
-        await database.read(
-            lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
-        )
+    due = await database.read(
+        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
     )
+    return terminal.bar(due)
 
 
 def _left(
@@ -174,21 +156,13 @@ def _left(
         "reconcile": max(0, doubts - len(report.needs_person)),
         "hold": 0,
     }[settings.on_doubt]
-    return Left(
-        due=due,
-        waiting=pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable,
-        for_people=max(0, doubts - resolvable),
-    )
+    waiting = pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable
+    return Left(due=due, waiting=waiting, for_people=max(0, doubts - resolvable))
 
 
 def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
-    """Print the counts on stdout, then the advice on stderr."""
     report, left = done.report, done.left
-    numbers = {
-        **asdict(report.counts),
-        "due": left.due if left else None,
-        "waiting": left.waiting if left else None,
-    }
+    numbers = {**asdict(report.counts), "due": left and left.due, "waiting": left and left.waiting}
     if as_json:
         output.document({**numbers, "end": report.stop.reason})
     else:

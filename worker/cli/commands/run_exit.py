@@ -18,9 +18,9 @@ class Left:
     ``for_people``: doubts of this run that only a person can settle.
     """
 
-    due: int
-    waiting: int
-    for_people: int
+    due: int = 0
+    waiting: int = 0
+    for_people: int = 0
 
 
 def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
@@ -43,7 +43,6 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
 
 def advice(report: RunReport, address: str, key: str, database: str) -> list[str]:
     """Return advice on the end of a run, one sentence a line; an empty list if none is needed.
-
     ``address`` and ``key`` name the used ones and their sources; ``database`` is the flag that a
     proposed command needs.
     """

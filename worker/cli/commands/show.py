@@ -1,6 +1,5 @@
 """``show``: the story of one video, what happens to it next, and its request."""
 
-import argparse
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -9,33 +8,34 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping
 
 from worker.cli import output
+from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing
 from worker.cli.session import open_to_look
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
 from worker.settings import Settings
-from worker.settings_sources import Loaded
 from worker.store import search
 
 FACT_COLUMNS = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 
 
-def show(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def show(call: Invocation) -> int:
     """Print the story of each video that the reference means."""
+    reference = call.args.reference
 
     def look(connection: Connection, now: datetime) -> list[dict[str, Any]]:
-        found = search.find(connection, clean(args.reference))
-        return [_story(search.story(connection, row), loaded.settings, now) for row in found]
+        found = search.find(connection, clean(reference))
+        return [_story(search.story(connection, row), call.settings, now) for row in found]
 
-    with open_to_look(loaded) as session:
+    with open_to_look(call.settings) as session:
         stories = session.read(look)
-    if stories and args.json:
+    if stories and call.args.json:
         output.document(stories)
-    elif stories:
+    else:
         for story in stories:
             _print(story)
-    return complain_missing({args.reference: stories})
+    return complain_missing({reference: stories})
 
 
 def _story(story: search.Story, settings: Settings, now: datetime) -> dict[str, Any]:
@@ -62,25 +62,21 @@ def _print(story: Mapping[str, Any]) -> None:
         for fact in story["history"]:
             output.paragraph(_sentence(fact))
     else:
-        output.table(
-            FACT_COLUMNS, ([fact[name] for name in FACT_COLUMNS] for fact in story["history"])
-        )
+        rows = ([fact[name] for name in FACT_COLUMNS] for fact in story["history"])
+        output.table(FACT_COLUMNS, rows)
     print("\nthe request, without the key:")
     print(json.dumps(story["request"], ensure_ascii=True, indent=2))
 
 
 def _sentence(fact: Mapping[str, object]) -> str:
     """Return a fact as a sentence: a table of all columns is too wide for a terminal."""
-    parts = [f"{output.text(fact['at'])}  attempt {fact['attempt']}: {output.text(fact['fact'])}"]
-    if fact["job_id"] is not None:
-        parts.append(f"job {output.text(fact['job_id'])}")
-    if fact["message"] is not None:
-        parts.append(output.text(fact["message"]))
-    return f"{', '.join(parts)} ({output.text(fact['who'])})"
+    told = {name: output.text(value) for name, value in fact.items()}
+    job = "" if fact["job_id"] is None else f", job {told['job_id']}"
+    message = "" if fact["message"] is None else f", {told['message']}"
+    return f"{told['at']}  attempt {told['attempt']}: {told['fact']}{job}{message} ({told['who']})"
 
 
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:
-    """Return the next event of this video, and the command that brings it about."""
     row = story.video
     number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
     match State(row["state"]):

@@ -4,27 +4,19 @@ import argparse
 import asyncio
 import shlex
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 
+from worker import simulator
 from worker.cli import exits, output
-from worker.settings_sources import Loaded
-from worker.simulator import (
-    KINDS,
-    LIST_KINDS,
-    Options,
-    Simulator,
-    parse_change,
-    parse_failure,
-    parse_limit,
-)
+from worker.cli.invocation import Invocation
 
 
-def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
+def simulate(call: Invocation) -> int:
     """Serve until a signal."""
+    args = call.args
     asks_for_kinds = any(failure.endswith("=help") or failure == "help" for failure in args.fail)
     if asks_for_kinds or "help" in args.list:
-        output.pairs(KINDS if asks_for_kinds else LIST_KINDS)
+        output.pairs(simulator.KINDS if asks_for_kinds else simulator.LIST_KINDS)
         return exits.OK
     try:
         asyncio.run(_serve(ordered(args), args.port))
@@ -36,14 +28,14 @@ def simulate(args: argparse.Namespace, _: Loaded, __: Mapping[str, str]) -> int:
     return exits.OK
 
 
-def ordered(args: argparse.Namespace) -> Options:
+def ordered(args: argparse.Namespace) -> simulator.Options:
     """Return the options that the flags ask for. Raises ValueError with the remedy."""
-    return Options(
+    return simulator.Options(
         keys=frozenset(args.key or ["demo-key"]),
         latency_seconds=args.latency,
-        failures=dict(map(parse_failure, args.fail)),
-        limit=parse_limit(args.limit) if args.limit else None,
-        limit_changes=tuple(map(parse_change, args.limit_change)),
+        failures=dict(map(simulator.parse_failure, args.fail)),
+        limit=simulator.parse_limit(args.limit) if args.limit else None,
+        limit_changes=tuple(map(simulator.parse_change, args.limit_change)),
         seed=args.seed,
         book=Path(args.book) if args.book else None,
         listing=args.list,
@@ -53,9 +45,9 @@ def ordered(args: argparse.Namespace) -> Options:
     )
 
 
-async def _serve(options: Options, port: int) -> None:
-    simulator = Simulator(options)
-    url = await simulator.start(port=port)
+async def _serve(options: simulator.Options, port: int) -> None:
+    imitation = simulator.Simulator(options)
+    url = await imitation.start(port=port)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -63,5 +55,5 @@ async def _serve(options: Options, port: int) -> None:
     key = shlex.quote(min(options.keys))
     print(f"use it with: export WORKER_API_URL={url} VALOSSA_API_KEY={key}", flush=True)
     await stopped.wait()
-    await simulator.stop()
-    print(f"accepted {len(simulator.accepted)} jobs in {len(simulator.requests)} requests")
+    await imitation.stop()
+    print(f"accepted {len(imitation.accepted)} jobs in {len(imitation.requests)} requests")

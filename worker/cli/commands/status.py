@@ -1,7 +1,7 @@
 """``status``: the queue in numbers, its pace and caps, and what needs a person."""
 
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,12 +9,12 @@ from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core import pace
 from worker.core.model import Fact, State
-from worker.db.address import Server, address_of
+from worker.db.address import File, address_of
 from worker.settings import Settings
-from worker.settings_sources import Loaded
 from worker.store import caps, shared_state, statistics, workers
 from worker.store.caps import Level
 from worker.store.shared_state import SharedState
@@ -43,20 +43,20 @@ class _Seen:
     workers: int
 
 
-def status(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def status(call: Invocation) -> int:
     """Print the queue in numbers, then a sentence for each thing that needs a person."""
-    settings = loaded.settings
-    with open_to_look(loaded) as session:
+    settings = call.settings
+    with open_to_look(call.settings) as session:
         seen = session.read(lambda c, now: _look(c, settings, now))
     facts, last = _facts(seen, settings), seen.overview.heard
-    if args.json:
+    if call.args.json:
         heard = last and {name: last[name] for name in ("at", "fact", "message")}
         output.document(output.keyed(facts | {"last answer": heard}))
-        return exits.OK
-    output.pairs(facts)
-    for sentence in _needs_a_person(seen):
-        print()
-        output.paragraph(sentence)
+    else:
+        output.pairs(facts)
+        for sentence in _needs_a_person(seen):
+            print()
+            output.paragraph(sentence)
     return exits.OK
 
 
@@ -113,14 +113,12 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
 
 
 def _used(level: Level | None) -> dict[str, int] | None:
-    """Return the use of a cap; None if it is not set."""
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
 def _left(seen: _Seen, settings: Settings) -> timedelta | None:
-    """Return the time that the pending videos take at this pace, with backoffs and cool-down.
-
-    A pause is not counted, since its end is not known. None if a cap has no room for all of them.
+    """Return the time that the pending videos take at this pace, with backoffs and cool-down. A
+    pause is not counted, since its end is not known. None if a cap has no room for all of them.
     """
     now, known, pending = seen.now, seen.shared, seen.overview.states[State.PENDING]
     if not pending or any(level.room < pending for level in seen.levels):
@@ -136,13 +134,11 @@ def _left(seen: _Seen, settings: Settings) -> timedelta | None:
 def _turned_at(settings: Settings) -> datetime | None:
     """Return the last turn of a daemon's loop on this database, to within some seconds."""
     address = address_of(settings.database_url)
-    if isinstance(address, Server):
-        return None
-    try:
-        turned = wiring.heartbeat_of(address.path).stat().st_mtime
-    except OSError:
-        return None
-    return datetime.fromtimestamp(turned, UTC)
+    with suppress(OSError):
+        if isinstance(address, File):
+            turned = wiring.heartbeat_of(address.path).stat().st_mtime
+            return datetime.fromtimestamp(turned, UTC)
+    return None
 
 
 def _heard(last: RowMapping | None) -> str | None:

@@ -1,42 +1,41 @@
 """``why``: failures and doubts by reason, with an example and what helps."""
 
-import argparse
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
 from worker.core.model import State
-from worker.settings_sources import Loaded
 from worker.store import search
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
-Group = tuple[object, ...]
 
-
-def why(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def why(call: Invocation) -> int:
     """Print the groups, the largest first."""
-    with open_to_look(loaded) as session:
+    with open_to_look(call.settings) as session:
         groups = session.read(_groups)
-    if args.json:
+    if call.args.json:
         output.document(output.objects(COLUMNS, groups))
     elif output.on_terminal():
-        for group in groups:
-            _print(*group)
+        for videos, state, reason, example, helps in groups:  # the table would be too wide
+            output.paragraph(f"{videos} {state}: {output.text(reason)}")
+            output.paragraph(f"what helps: {helps}", "  ")
+            output.paragraph(f"an example: valossa-ingest show {example}\n", "  ")
+            print()
     else:
         output.table(COLUMNS, groups)
     return exits.OK
 
 
-def _groups(connection: Connection, _: datetime) -> list[Group]:
+def _groups(connection: Connection, _: datetime) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
     wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT))
-    groups: dict[tuple[str, str], Group] = {}
+    groups: dict[tuple[str, str], tuple[object, ...]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for row in search.every(connection, wanted):
         state, error = State(row["state"]), row["error"] or ""
@@ -45,11 +44,3 @@ def _groups(connection: Connection, _: datetime) -> list[Group]:
         if group not in groups:
             groups[group] = (state, error, row["id"], remedy(state, row["http_status"], error))
     return [(number, *groups[group]) for group, number in counts.most_common()]
-
-
-def _print(videos: object, state: object, reason: object, example: object, helps: object) -> None:
-    """Print a group as sentences: a table of these columns is too wide for a terminal."""
-    output.paragraph(f"{videos} {state}: {output.text(reason)}")
-    output.paragraph(f"what helps: {helps}", "  ")
-    output.paragraph(f"an example: valossa-ingest show {example}\n", "  ")
-    print()

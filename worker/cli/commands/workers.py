@@ -1,27 +1,21 @@
 """``workers``: the runs on the queue, since when, where, and their claims in flight."""
 
-import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from worker.cli import exits, output
+from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
-from worker.settings_sources import Loaded
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 
-NO_WORKERS = (
-    "nobody works on this queue, and nothing is in flight: valossa-ingest run or valossa-ingest "
-    "drain begins"
-)
 
-
-def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> int:
+def workers(call: Invocation) -> int:
     """Print every worker that has a row or a claim in flight."""
-    with open_to_look(loaded) as session:
+    with open_to_look(call.settings) as session:
         found, now = session.read(lambda c, now: (workers_store.everyone(c), now))
     rows = [_row(worker, now) for worker in found]
-    if args.json:
+    if call.args.json:
         output.document([output.keyed(row) for row in rows])
     elif rows:
         cells = (tuple(row.values()) for row in rows)
@@ -30,7 +24,10 @@ def workers(args: argparse.Namespace, loaded: Loaded, _: Mapping[str, str]) -> i
             print()
             output.paragraph(sentence)
     else:
-        output.paragraph(NO_WORKERS)
+        output.paragraph(
+            "nobody works on this queue, and nothing is in flight: valossa-ingest run or "
+            "valossa-ingest drain begins"
+        )
     return exits.OK
 
 
@@ -52,16 +49,12 @@ def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
 
 
 def _state(worker: WorkerStatus, now: datetime) -> str:
-    if worker.member is None:
-        return "unknown"
-    return "alive" if worker.is_alive(now) else "silent"
+    known = "alive" if worker.is_alive(now) else "silent"
+    return "unknown" if worker.member is None else known
 
 
 def _prospects(found: Sequence[WorkerStatus], now: datetime) -> Iterator[str]:
-    """Return a sentence for each worker without a recent heartbeat, and for its videos."""
-    for worker in found:
-        if worker.is_alive(now):
-            continue
+    for worker in (each for each in found if not each.is_alive(now)):
         about = f"worker {worker.id} is {_state(worker, now)}"
         if worker.leases_end is None:
             yield f"{about} and has nothing in flight: a run that begins a day later forgets it"
