@@ -168,7 +168,7 @@ def notes(
 def zero_twins(media_id: object, widths: Iterable[int]) -> set[str]:
     """Return other spellings of a number: without leading zeros, and with them at these widths."""
     digits = str(media_id).lstrip("0")
-    if not digits.isdecimal() or not digits.isascii():
+    if not (digits.isdecimal() and digits.isascii()):
         return set()
     return {digits, *(digits.zfill(width) for width in widths)} - {str(media_id)}
 

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
 """Names of a signature, where one of an end is beside it or a media file is meant."""
 _CHECKSUM = re.compile("md5|hash|oh|txsecret|secure")
 """Names of a signature beside one of an end, where none of the others is there."""
-_END = re.compile("(?:x-)?expires?|expires_at|expiry|exp|oe|txtime|se")
+_END = re.compile("(?:x-)?expires?|expires_at|expiry|exp|oe|txtime|s[ei]")
 _CLOCK = re.compile("e|st|t|ts|timestamp")
 """Names of an end where none of the others is there."""
 _AZURE = re.compile("s[vsrpteg]|srt|si[gp]?|spr|sdd|ses|tn|sk[etsv]|sk[ot]id|s[au]oid|rsc[cdelt]")
@@ -91,12 +91,11 @@ def _added(given: tuple[str, ...], is_media: bool) -> frozenset[str]:  # noqa: F
         return any(map(pattern.fullmatch, names.values()))
 
     ends = has(_END)
-    azure = "sig" in names.values() and not {"se", "sv", "si"}.isdisjoint(names.values())
-    signed = azure or has(_SURE) or (has(_TOKEN) and (ends or is_media))
-    if not signed and not (ends and has(_CHECKSUM)):
-        return frozenset()
-    added = [_SURE, _TOKEN, _END, _ADDED] if signed else [_CHECKSUM, _END]
-    added += [_AZURE] * azure + [_CLOCK] * (not ends)
+    if has(_SURE) or (has(_TOKEN) and (ends or is_media)):
+        azure = "sig" in names.values()
+        added = [_SURE, _TOKEN, _END, _ADDED, *([_AZURE] * azure), *([_CLOCK] * (not ends))]
+    else:
+        added = [_CHECKSUM, _END] if ends and has(_CHECKSUM) else []
     return frozenset(n for n, name in names.items() if any(a.fullmatch(name) for a in added))
 
 

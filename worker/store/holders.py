@@ -11,10 +11,10 @@ from worker.db.schema import videos
 from worker.store.bulk import NewVideo, known
 from worker.store.history import open_doubts
 
-SAME_URL = "same url as a video that is there already"
+SAME_URL, SAME_MEDIA_ID, SAME_JOB_ID = (
+    f"same {column} as a video that is there already" for column in ("url", "media_id", "job_id")
+)
 SAME_OBJECT = "looks like a video that is there already under another signature"
-SAME_MEDIA_ID = "same media_id as a video that is there already"
-SAME_JOB_ID = "same job_id as a video that is there already"
 
 REASONS = {
     "job_id": SAME_JOB_ID,

@@ -49,9 +49,7 @@ LOST_ZEROS = (
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
 Existing = Row[Any]
-"""A video that the table has already, with the columns of ``_EXISTING``."""
-
-_EXISTING = ("id", "state", "claims", "job_id", "url", "unsigned_url", "media_id")
+"""A video that the table has already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +64,9 @@ class ImportOptions:
     """
 
     who: str
-    distinct: tuple[str, ...] = tuple(REASONS)
-    last_id: int = NEW - 1
-    widths: tuple[int, ...] = ()
+    distinct: Sequence[str]
+    last_id: int
+    widths: Sequence[int]
 
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
@@ -78,13 +76,10 @@ class ImportOptions:
 def options(connection: Connection, who: str, *, allow_duplicates: bool) -> ImportOptions:
     """Return the terms of an import that begins now."""
     is_padded = and_(videos.c.media_id >= "0", videos.c.media_id < "1")
-    widths = select(func.length(videos.c.media_id)).where(is_padded).distinct()
-    return ImportOptions(
-        who=who,
-        distinct=("job_id",) if allow_duplicates else tuple(REASONS),
-        last_id=newest_id(connection),
-        widths=tuple(connection.scalars(widths)),
-    )
+    widths = connection.scalars(select(func.length(videos.c.media_id)).where(is_padded).distinct())
+    distinct = ["job_id"] if allow_duplicates else [*REASONS]
+    last_id = newest_id(connection)
+    return ImportOptions(who=who, distinct=distinct, last_id=last_id, widths=widths.all())
 
 
 @dataclass(slots=True)
@@ -112,20 +107,12 @@ class Intake:
         self.skipped += other.skipped
         self.left += other.left
 
-    def reject(self, place: int, reason: str) -> None:
-        """Note a row that is wrong."""
-        self.passed.append((place, "rejected", reason))
-
-    def skip(self, place: int, reason: str, holder: int) -> None:
-        """Note a row whose video is there already."""
-        self.skipped[reason] += 1
-        named = "in this list" if holder == NEW else f"video {holder}"
-        self.passed.append((place, "skipped", f"{reason}: {named}"))
-
-    def leave(self, place: int, reason: str, video_id: int) -> None:
-        """Note a row that changes no video."""
-        self.left[reason] += 1
-        self.passed.append((place, "left", f"{reason}: video {video_id}"))
+    def pass_over(self, place: int, what: str, reason: str, holder: int | None = None) -> None:
+        """Note a row as ``rejected``, or as ``skipped`` or ``left`` beside the video ``holder``."""
+        if holder is not None:
+            getattr(self, what)[reason] += 1
+            reason += ": in this list" if holder == NEW else f": video {holder}"
+        self.passed.append((place, what, reason))
 
 
 def add(
@@ -142,11 +129,11 @@ def add(
         found = there.of(row)
         column, holder = next((each for each in found if each[1] not in there.idle), ("", 0))
         if column == "media_id" and holder > options.last_id:
-            intake.reject(place, TWO_ADDRESSES.format(row["media_id"]))
+            intake.pass_over(place, "rejected", TWO_ADDRESSES.format(row["media_id"]))
         elif column:
-            intake.skip(place, REASONS[column], holder)
+            intake.pass_over(place, "skipped", REASONS[column], holder)
         elif row.get("media_id") in lost:
-            intake.reject(place, LOST_ZEROS.format(row["media_id"]))
+            intake.pass_over(place, "rejected", LOST_ZEROS.format(row["media_id"]))
         else:
             there.take(row)
             if found:
@@ -161,13 +148,9 @@ def add(
 
 def _lost(connection: Connection, rows: Iterable[NewVideo], options: ImportOptions) -> set[object]:
     """Return the media ids of rows that are there already with other leading zeros."""
-    names = [row["media_id"] for row in rows if row.get("media_id") is not None]
-    twins: dict[object, object] = {
-        twin: name for name in names for twin in zero_twins(name, options.widths)
-    }
-    if "media_id" not in options.distinct:
-        return set()
-    return {twins[twin] for twin, _ in known(connection, "media_id", [*twins])}
+    names = {row.get("media_id") for row in rows} if "media_id" in options.distinct else set()
+    twins = {twin: name for name in names for twin in zero_twins(name, options.widths)}
+    return {twins[str(twin)] for twin, _ in known(connection, "media_id", [*twins])}
 
 
 def _bring_back(
@@ -197,18 +180,20 @@ def add_or_update(
         name, found = _videos_of(connection, row)
         if not found and row.get("url") is None:
             why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
-            intake.reject(place, why.format(row.get("media_id") or row.get("request_id")))
+            intake.pass_over(
+                place, "rejected", why.format(row.get("media_id") or row.get("request_id"))
+            )
         elif not found:
             added = add(connection, [row], now, options)
             intake.add(added)
             intake.passed += [(place, kind, reason) for _, kind, reason in added.passed]
         for video in found:
             if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
-                intake.reject(place, SECOND_JOB.format(video.id, video.job_id))
+                intake.pass_over(place, "rejected", SECOND_JOB.format(video.id, video.job_id))
             elif reason := _reason_to_leave(connection, video, row, name):
-                intake.leave(place, reason, video.id)
+                intake.pass_over(place, "left", reason, video.id)
             elif other := _other(connection, video, row, options):
-                intake.leave(place, *other)
+                intake.pass_over(place, "left", *other)
             else:
                 _update(connection, video, row, now, options.who)
                 intake.updated += 1
@@ -291,7 +276,7 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Exi
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Existing]:
-    rows = connection.execute(select(*(videos.c[name] for name in _EXISTING)).where(wanted))
+    rows = connection.execute(select(videos).where(wanted))
     return sorted(rows, key=attrgetter("id"))
 
 
