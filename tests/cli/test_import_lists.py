@@ -676,7 +676,7 @@ def test_a_link_is_cleaned_and_that_is_counted(cli: Cli, listed: List) -> None:
         "url: &amp; or \\u0026 made &": 1,
     }
     assert counted == said.json()["notes"]
-    assert "valossa-ingest: url: U+FEFF taken off (1 rows)\n" in said.err
+    assert "valossa-ingest: url: U+FEFF taken off (rows: 1)\n" in said.err
 
 
 def test_add_cleans_a_link_too(cli: Cli) -> None:
@@ -721,7 +721,7 @@ def test_a_column_of_the_senders_own_named_job_id_hands_nothing_in(cli: Cli, lis
     said = cli("import", file)
     assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")
     assert "job_id not taken" in said.err
-    assert "--map job_id=job_id takes it (2 rows)" in said.err
+    assert "--map job_id=job_id takes it (rows: 2)" in said.err
     said = cli("import", file, "--update", "--json")
     assert (2, 2) == (said.json()["updated"], sum(said.json()["notes"].values()))
     assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")

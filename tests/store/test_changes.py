@@ -99,7 +99,7 @@ async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: D
             c,
             [{"url": "https://a.example/2.mp4", "media_id": "m"}],
             START,
-            imports.options(c, "person:me", allow_duplicates=False),
+            imports.options(c, "person:me", START, allow_duplicates=False),
         ),
         "test",
     )

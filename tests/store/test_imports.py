@@ -17,6 +17,8 @@ from worker.store.imports import ImportOptions, Intake
 
 NOW = START
 WHO = "person:somebody"
+BEGAN = later(NOW, 10**9)
+"""A moment after all that a table says of itself."""
 
 
 def talk(number: int, **columns: object) -> dict[str, object]:
@@ -25,8 +27,8 @@ def talk(number: int, **columns: object) -> dict[str, object]:
 
 
 def begun(connection: Connection, *, allow_duplicates: bool = False) -> ImportOptions:
-    """Return the terms of an import that begins now."""
-    return imports.options(connection, WHO, allow_duplicates=allow_duplicates)
+    """Return the terms of an import that begins after all that is there."""
+    return imports.options(connection, WHO, BEGAN, allow_duplicates=allow_duplicates)
 
 
 def address(number: int) -> str:
@@ -478,6 +480,23 @@ async def test_an_update_gives_no_video_the_address_of_another(
     assert (0, 0, {}, {SAME_OBJECT: 1}) == summary(done)
     row_of_1 = {**talk(2), "url": "https://example.org/1.mp4"}
     assert (0, 1, {}, {}) == summary(await bring(database, row_of_1, allowed=True))
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_update_gives_a_media_id_one_address_in_a_list(
+    database: Database, *, there: bool
+) -> None:
+    """The second of two rows with one media id and different addresses is a reject of an update
+    too, if the video is new or not.
+    """
+    if there:
+        await add(database, "old", media_id="talk-1")
+    done = await bring(database, talk(1), talk(1, url="u-2"), talk(1, title="T"), now=BEGAN)
+    assert (0 if there else 1, 2 if there else 1, {}, {}) == summary(done)
+    ((place, kind, why),) = done.passed
+    assert (1, "rejected", True) == (place, kind, "has another address in this list" in why)
+    stored = await row(database, 1)
+    assert (address(1), "T") == (stored["url"], stored["title"])
 
 
 async def test_an_update_brings_a_new_signature(database: Database) -> None:

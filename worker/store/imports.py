@@ -59,27 +59,39 @@ class ImportOptions:
     Attributes:
         who: The person, as the history names one.
         distinct: The columns of which a video must have a value of its own.
+        began: The moment (UTC).
         last_id: The id of the video inserted last.
         widths: The lengths of the media ids that begin with a zero.
     """
 
     who: str
     distinct: Sequence[str]
+    began: datetime
     last_id: int
     widths: Sequence[int]
+
+    def has_brought(self, video: Existing) -> bool:
+        """Return True if this import has inserted or updated the video."""
+        return bool(video.id > self.last_id or video.updated_at >= self.began)
 
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
         return rows if "url" in self.distinct else [{**row, "may_buy_twice": 1} for row in rows]
 
 
-def options(connection: Connection, who: str, *, allow_duplicates: bool) -> ImportOptions:
-    """Return the terms of an import that begins now."""
+def options(
+    connection: Connection, who: str, now: datetime, *, allow_duplicates: bool
+) -> ImportOptions:
+    """Return the terms of an import that begins ``now``."""
     is_padded = and_(videos.c.media_id >= "0", videos.c.media_id < "1")
     widths = connection.scalars(select(func.length(videos.c.media_id)).where(is_padded).distinct())
-    distinct = ["job_id"] if allow_duplicates else [*REASONS]
-    last_id = newest_id(connection)
-    return ImportOptions(who=who, distinct=distinct, last_id=last_id, widths=widths.all())
+    return ImportOptions(
+        who=who,
+        distinct=["job_id"] if allow_duplicates else [*REASONS],
+        began=now,
+        last_id=newest_id(connection),
+        widths=widths.all(),
+    )
 
 
 @dataclass(slots=True)
@@ -161,7 +173,7 @@ def _bring_back(
     claims = connection.scalar(
         update(videos)
         .where(videos.c.id == video_id)
-        .values({**dict.fromkeys(STORED), **row, **filled(row, now), **unsent})
+        .values({**{name: row.get(name) for name in STORED}, **filled(row, now), **unsent})
         .returning(videos.c.claims)
     )
     record(connection, [(video_id, claims)], Fact.RETRY, now, who, message="imported again")
@@ -192,6 +204,8 @@ def add_or_update(
                 intake.pass_over(place, "rejected", SECOND_JOB.format(video.id, video.job_id))
             elif reason := _reason_to_leave(connection, video, row, name):
                 intake.pass_over(place, "left", reason, video.id)
+            elif _is_elsewhere(video, row) and options.has_brought(video):
+                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video.media_id))
             elif other := _other(connection, video, row, options):
                 intake.pass_over(place, "left", *other)
             else:
@@ -219,19 +233,24 @@ def _other(
     connection: Connection, video: Existing, row: NewVideo, options: ImportOptions
 ) -> tuple[str, int] | None:
     """Return why a video must not get the row's values, and the other video that has them."""
+    given = {name: row.get(name) for name in ("job_id", "media_id")}
+    if _is_elsewhere(video, row):
+        given |= {"url": row["url"], "unsigned_url": value_of(row, "unsigned_url")}
+    if video.state == State.IN_DOUBT:  # it takes the job only
+        given = {"job_id": row["job_id"]}
     own = video._asdict()
-    asked = ["job_id"] if video.state == State.IN_DOUBT else ["url", "media_id", "job_id"]
-    given = {name: row[name] for name in asked if row.get(name) is not None}
-    if "url" in given:
-        given["unsigned_url"] = value_of(row, "unsigned_url")
-        if given["unsigned_url"] == value_of(own, "unsigned_url"):  # another signature of its own
-            del given["url"], given["unsigned_url"]
     fresh = [c for c in options.distinct if given.get(c) not in {None, own[c]}]
     there = holders(connection, [given], fresh)
     others = [
         (REASONS[c], each) for c, each in there.of(given) if each not in {video.id, *there.idle}
     ]
     return next(iter(others), None)
+
+
+def _is_elsewhere(video: Existing, row: NewVideo) -> bool:
+    """Return True if a row brings another address, not only another signature of the video's."""
+    same = value_of(video._asdict(), "unsigned_url")
+    return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 def _update(

@@ -45,7 +45,7 @@ def _add(
     connection: Connection, row: Mapping[str, object], now: datetime, *, allowed: bool
 ) -> Mapping[str, object]:
     """Return the video's id, or why there is none, under the keys of the JSON."""
-    options = imports.options(connection, person(), allow_duplicates=allowed)
+    options = imports.options(connection, person(), now, allow_duplicates=allowed)
     done = imports.add(connection, [row], now, options)
     reasons = [*done.skipped, *(reason for _, _, reason in done.passed)]
     ids = [None] if reasons else [*done.brought_back, imports.newest_id(connection)]

@@ -112,7 +112,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             place, options = await database.read(
                 lambda c: (
                     place_of(c, database.address),
-                    imports.options(c, person(), allow_duplicates=allowed),
+                    imports.options(c, person(), database.now(), allow_duplicates=allowed),
                 )
             )
             with _display() as show:
@@ -228,7 +228,7 @@ def report(done: Import, *, as_json: bool) -> None:
         if name not in done.seen and done.rows:
             print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
     for note, number in done.notes.items():
-        print(f"valossa-ingest: {note} ({number} rows)", file=sys.stderr)
+        print(f"valossa-ingest: {note} (rows: {number})", file=sys.stderr)
     counts = done.counts
     if as_json:
         told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
@@ -249,18 +249,17 @@ def report(done: Import, *, as_json: bool) -> None:
 
 
 def _advice(done: Import) -> list[str]:
-    """Return what to do about the rows that were not taken."""
-    alike, lines = done.counts.skipped[SAME_OBJECT], []
-    if alike:
-        said = f"{alike} look like videos that are there already under another signature"
-        lines.append(f"{said}: --allow-duplicates takes them, and may buy them twice")
+    """Return a line for each way out that the rows need which were not taken."""
+    rejected, skipped, left = done.reasons.total(), done.counts.skipped, done.counts.left
+    alike, keep = skipped[SAME_OBJECT], "--rejects FILE keeps every reject with line and reason"
     hidden = {
-        "rejected": done.reasons.total() - REASONS_SHOWN,
-        "skipped": done.counts.skipped.total(),
-        "left": done.counts.left.total(),
+        "rejected": rejected - REASONS_SHOWN,
+        "skipped": skipped.total(),
+        "left": left.total(),
     }
     more = ", ".join(f"{number} {what}" for what, number in hidden.items() if number > 0)
-    if done.rejects is None and (more or done.reasons):
-        kept = "--rejects FILE keeps every reject with line and reason"
-        lines.append(f"{kept}, skipped and left rows too; not shown: {more}" if more else kept)
+    signed = f"{alike} look like videos that are there already under another signature"
+    lines = [f"{signed}: --allow-duplicates takes them, and may buy them twice"] if alike else []
+    if done.rejects is None and (more or rejected):
+        lines.append(f"{keep}, skipped and left rows too; not shown: {more}" if more else keep)
     return lines
