@@ -70,7 +70,7 @@ def test_add_takes_every_column(cli: Cli) -> None:
     }
     words = [word for name, value in flags.items() for word in (_flag(name), value)]
     said = cli("add", "https://example.org/a.mp4", *words)
-    place = f"valossa-ingest: added in {named(cli)}\n"
+    place = f"added in {named(cli)}\n"
     assert (0, "1\n", place) == (said.code, said.out, said.err)
     stored = cli.row(1)
     expected = {
@@ -757,7 +757,7 @@ def test_rows_that_were_passed_over_are_kept_with_their_reason(
     assert {"url": "https://e.org/1.mp4", "media_id": "c"} == kept[1]["row"]
     assert (1, "") == (said.code, said.err)
     said = cli("import", listed("url", *(["https://e.org/1.mp4"] * 3)))
-    assert "not shown: 3 skipped" in said.err
+    assert ("3 skipped; --rejects FILE keeps them", "") == (said.pairs()["not shown"], said.err)
 
 
 def test_a_wrong_first_import_is_mended(cli: Cli, listed: List) -> None:

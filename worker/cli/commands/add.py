@@ -1,5 +1,6 @@
 """Enqueue one video: ``add``."""
 
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -35,7 +36,7 @@ def add(call: Invocation) -> int:
     elif not args.json:
         print(added["id"])
         again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
-        told.append(f"{again} in {place}")
+        print(f"{again} in {place}", file=sys.stderr)
     if args.json:
         output.document({**added, "database": place})
     return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)

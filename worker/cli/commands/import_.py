@@ -221,6 +221,36 @@ def _kind(reason: str) -> str:
 
 def report(done: Import, *, as_json: bool) -> None:
     """Print the counts, after the columns that were not used or not found."""
+    _print_columns(done)
+    counts = done.counts
+    if as_json:
+        told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
+        told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
+        output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
+        return
+    empty = "" if done.options.last_id else ", empty until now"
+    numbers: dict[str, object] = {"database": done.place + empty}
+    numbers |= {"rows read": done.rows, "added": counts.inserted}
+    if done.args.update:
+        numbers["updated"] = counts.updated
+    if counts.brought_back:
+        numbers["cancelled, pending again"] = len(counts.brought_back)
+    by_reason = (("skipped", counts.skipped), ("left", counts.left), ("rejected", done.reasons))
+    for label, reasons in by_reason:
+        numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
+    hidden = "" if done.rejects else _hidden(done)
+    if hidden and not done.reasons:
+        numbers["not shown"] = f"{hidden}; --rejects FILE keeps them"
+    output.pairs(numbers)
+    if alike := counts.skipped[SAME_OBJECT]:
+        them = f"{alike} look like videos that are there already under another signature"
+        exits.complain([f"{them}: --allow-duplicates takes them, and may buy them twice"])
+    if done.reasons and done.rejects is None:
+        more = f", skipped and left rows too; not shown: {hidden}" if hidden else ""
+        exits.complain([f"--rejects FILE keeps every reject with line and reason{more}"])
+
+
+def _print_columns(done: Import) -> None:
     for name, meant in done.unused.items():
         hint = f": did you mean --map {meant}={name}?" if meant else ""
         print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
@@ -229,37 +259,10 @@ def report(done: Import, *, as_json: bool) -> None:
             print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
     for note, number in done.notes.items():
         print(f"valossa-ingest: {note} (rows: {number})", file=sys.stderr)
-    counts = done.counts
-    if as_json:
-        told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
-        told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
-        output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
-        return
-    empty = "" if done.options.last_id else ", empty until now"
-    numbers = {"database": done.place + empty, "rows read": done.rows, "added": counts.inserted}
-    if done.args.update:
-        numbers["updated"] = counts.updated
-    if counts.brought_back:
-        numbers["cancelled, pending again"] = len(counts.brought_back)
-    by_reason = (("skipped", counts.skipped), ("left", counts.left), ("rejected", done.reasons))
-    for label, reasons in by_reason:
-        numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
-    output.pairs(numbers)
-    exits.complain(_advice(done))
 
 
-def _advice(done: Import) -> list[str]:
-    """Return a line for each way out that the rows need which were not taken."""
-    rejected, skipped, left = done.reasons.total(), done.counts.skipped, done.counts.left
-    alike, keep = skipped[SAME_OBJECT], "--rejects FILE keeps every reject with line and reason"
-    hidden = {
-        "rejected": rejected - REASONS_SHOWN,
-        "skipped": skipped.total(),
-        "left": left.total(),
-    }
-    more = ", ".join(f"{number} {what}" for what, number in hidden.items() if number > 0)
-    signed = f"{alike} look like videos that are there already under another signature"
-    lines = [f"{signed}: --allow-duplicates takes them, and may buy them twice"] if alike else []
-    if done.rejects is None and (more or rejected):
-        lines.append(f"{keep}, skipped and left rows too; not shown: {more}" if more else keep)
-    return lines
+def _hidden(done: Import) -> str:
+    """Return how many rows were passed over that no line names."""
+    rejected, counts = done.reasons.total() - REASONS_SHOWN, done.counts
+    numbers = {"rejected": rejected, "skipped": counts.skipped.total(), "left": counts.left.total()}
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number > 0)
