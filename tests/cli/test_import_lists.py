@@ -760,6 +760,20 @@ def test_rows_that_were_passed_over_are_kept_with_their_reason(
     assert ("3 skipped; --rejects FILE keeps them", "") == (said.pairs()["not shown"], said.err)
 
 
+def test_a_link_of_plain_sql_is_cleaned_by_its_export(cli: Cli, listed: List) -> None:
+    """A row that failed for what stands around its link is mended by export and import --update,
+    unless another video has the address.
+    """
+    cli.insert(url="\u200bhttps://e.org/1.mp4", state="failed", error="url: needs U+200B taken off")
+    cli.insert(url="https://e.org/2.mp4\xa0", state="failed", error="url: needs U+00A0 taken off")
+    cli.insert(url="https://e.org/2.mp4")
+    exported = cli("export", "--state", "failed").out
+    said = cli("import", listed(*exported.splitlines()), "--update", "--json")
+    assert (0, 1, 1) == (said.code, said.json()["updated"], sum(said.json()["left"].values()))
+    assert ("https://e.org/1.mp4", "pending") == (cli.row(1)["url"], cli.row(1)["state"])
+    assert "failed" == cli.row(2)["state"]
+
+
 def test_a_wrong_first_import_is_mended(cli: Cli, listed: List) -> None:
     """Rows that were cancelled come back by importing the right list, and that is counted."""
     wrong = listed("url,title", "https://e.org/1.mp4,wrong", "https://e.org/2.mp4,wrong")

@@ -50,8 +50,7 @@ _ALIASES = {
 _LARGEST = 2**63 - 1
 _ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d{1,40})?E\+\d{1,3}", re.IGNORECASE)
 _ROUNDED_BY = (
-    "is a number that a spreadsheet has made of it, and names no video any more; format the column "
-    "as text and export the list again"
+    "is a number that a spreadsheet made of it; format the column as text and export the list again"
 )
 
 PLACEHOLDER_URL = "https://known.invalid/"
@@ -131,8 +130,7 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
     value has the wrong form, or if the API would not take the video at ``now`` (UTC).
     """
     row = _filled(values, mapping)
-    media_id = str(row.get("media_id", ""))
-    if "+" in media_id and _ROUNDED.fullmatch(media_id):
+    if "+" in (media_id := str(row.get("media_id"))) and _ROUNDED.fullmatch(media_id):
         raise RejectedError(f"media_id: {media_id!r} {_ROUNDED_BY}")
     if mapping.partial and "media_id" not in row and values.get("request_id"):
         row["request_id"] = str(values["request_id"])

@@ -16,15 +16,12 @@ _around = re.compile(
 )
 _ampersand = re.compile(r"(?:&(?:amp|#38|#x26);|\\u0026)(?:(?:amp|#38|#x26);)*", re.IGNORECASE)
 
-_FAULTS = tuple(
-    (re.compile(pattern, re.IGNORECASE), sentence)
-    for pattern, sentence in (
-        (r"\A(?:https?:?/*){2}(?<=/)", "begins twice with https://; write it once"),
-        (r"[^/=?&#:.]https?://", "holds two links; give each a row of its own"),
-        (r"\\", "holds a backslash; write / in its place"),
-        (r"[<>\"]", 'holds a <, > or "; copy the link alone'),
-        (" ", "holds a space or a control character; percent-encode it"),
-    )
+_FAULTS = (
+    (r"(?i)\A(?:https?:?/*){2}(?<=/)", "begins twice with https://; write it once"),
+    (r"(?i)[^/=?&#:.]https?://", "holds two links; give each a row of its own"),
+    (r"\\", "holds a backslash; write / in its place"),
+    (r"[<>\"]", 'holds a <, > or "; copy the link alone'),
+    (" ", "holds a space or a control character; percent-encode it"),
 )
 """Patterns of what no link holds, each with the sentence that says how to correct it."""
 
@@ -49,7 +46,7 @@ def cleaned(text: str) -> tuple[str, list[str]]:
 def fault(link: str) -> str | None:
     """Return what makes a cleaned link none, with the way out; None if nothing does."""
     for pattern, sentence in _FAULTS:
-        if pattern.search(link):
+        if re.search(pattern, link):
             return sentence
     unseen = _unseen.search(link)
     return unseen and f"holds {_point(unseen[0])} inside, which is not to be seen; take it out"
