@@ -155,12 +155,12 @@ def test_the_media_id_is_not_sent_beside_the_request_id() -> None:
         ),
         pytest.param(
             Video(url=f"{URL}\n"),
-            "url: holds a space or a control character; percent-encode it",
+            "url: needs U+000A taken off; export it, and import --update does that",
             id="url-with-a-line-end",
         ),
         pytest.param(
             Video(url=f"{URL}\x7f"),
-            "url: holds a space or a control character; percent-encode it",
+            "url: needs U+007F taken off; export it, and import --update does that",
             id="url-with-a-delete",
         ),
         pytest.param(
