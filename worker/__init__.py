@@ -32,8 +32,8 @@ rooms
   log          how events look, and the list of their names
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
-               reasons, breaker, pace, run_state, stop_conditions, import_row, job_list, evidence,
-               audit, advice, redact, relocation
+               reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
+               list_reader, evidence, audit, advice, redact, relocation
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

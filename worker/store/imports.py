@@ -148,10 +148,10 @@ def add(
             intake.pass_over(place, "rejected", TWO_ADDRESSES.format(row["media_id"]))
         elif column:
             intake.pass_over(place, "skipped", REASONS[column], holder)
-        elif not found and _is_exported(row) and "media_id" in options.distinct:
-            intake.pass_over(place, "rejected", EXPORTED.format(row["media_id"]))
         elif row.get("media_id") in lost:
             intake.pass_over(place, "rejected", LOST_ZEROS.format(row["media_id"]))
+        elif not found and _is_exported(row) and "media_id" in options.distinct:
+            intake.pass_over(place, "rejected", EXPORTED.format(row["media_id"]))
         else:
             there.take(row)
             if found:
