@@ -1,7 +1,8 @@
 import pytest
 
 from worker.core.advice import GIVEN_UP, kind, remedy
-from worker.core.model import State
+from worker.core.model import State, Twin
+from worker.core.request import bought_already
 
 
 @pytest.mark.parametrize(
@@ -10,6 +11,7 @@ from worker.core.model import State
         (State.IN_DOUBT, None, "sent, but no answer was read", "Portal"),
         (State.IN_DOUBT, 502, "HTTP 502: no", "retry ID --may-buy-twice"),
         (State.FAILED, 502, GIVEN_UP, "cancel ID puts it away"),
+        (State.FAILED, None, bought_already(2, Twin(1, State.IN_DOUBT)), "buys it a second time"),
         (State.FAILED, None, "url: signed link ended 2013-05-03", "sign the links anew"),
         (State.FAILED, 401, "HTTP 401: no", "ask Valossa"),
         (State.FAILED, 500, "HTTP 500: no", "retry"),
@@ -48,3 +50,9 @@ def test_a_job_in_a_message_makes_no_kind_of_its_own() -> None:
 def test_messages_that_say_something_else_are_of_two_kinds() -> None:
     """Messages about different faults are of two kinds."""
     assert kind("HTTP 400: no such language") != kind("HTTP 400: no such gallery")
+
+
+def test_law_17_bought_addresses_are_of_one_kind_whatever_their_jobs() -> None:
+    """Rows that are closed for their addresses are of one kind, whatever their job ids look like."""
+    jobs = ("abc", "e3e70682-c209-4cac-a29f-6fbed82c07cd", "a job", "7")
+    assert 1 == len({kind(bought_already(9, Twin(1, State.SUBMITTED, job))) for job in jobs})
