@@ -53,6 +53,6 @@ def test_messages_that_say_something_else_are_of_two_kinds() -> None:
 
 
 def test_law_17_bought_addresses_are_of_one_kind_whatever_their_jobs() -> None:
-    """Rows that are closed for their addresses are of one kind, whatever their job ids look like."""
+    """Rows that are closed for their addresses are of one kind, whatever their job ids are."""
     jobs = ("abc", "e3e70682-c209-4cac-a29f-6fbed82c07cd", "a job", "7")
     assert 1 == len({kind(bought_already(9, Twin(1, State.SUBMITTED, job))) for job in jobs})
