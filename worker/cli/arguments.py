@@ -136,13 +136,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--bom", "begin with the mark by which Excel knows UTF-8"),
     ),
     "cancel": _CANCEL,
-    "retry": (
-        *_CANCEL,
-        _switch(
-            "--may-buy-twice",
-            "videos in doubt, and of an address that is bought, too: may cost twice",
-        ),
-    ),
+    "retry": (*_CANCEL, _switch("--may-buy-twice", "doubts, bought addresses too: may cost twice")),
     "resolve": (
         _value("reference", "ID", "a video in doubt, by id, media id or request id"),
         OneOf(
