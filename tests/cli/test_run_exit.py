@@ -45,8 +45,13 @@ def left(**numbers: int) -> Left:
         (report(StopReason.CAP), left(due=9, for_people=1), 1),
         (report(StopReason.UNREACHABLE), left(waiting=9), 75),
         (report(StopReason.UNREACHABLE, in_doubt=1), left(for_people=1), 1),
-        (report(StopReason.LIMIT, submitted=5), left(due=9, waiting=9), 0),
-        (report(StopReason.TIME, submitted=5), left(due=9, waiting=9), 0),
+        (report(StopReason.EMPTY), left(for_people=1), 1),
+        (report(StopReason.LIMIT, submitted=5), NOTHING, 0),
+        (report(StopReason.LIMIT, submitted=5), left(due=9), 75),
+        (report(StopReason.LIMIT, submitted=5), left(waiting=1), 75),
+        (report(StopReason.TIME, submitted=5), NOTHING, 0),
+        (report(StopReason.TIME, submitted=5), left(due=9), 75),
+        (report(StopReason.TIME, submitted=5), left(waiting=1), 75),
         (report(StopReason.LIMIT, failed=1), left(due=9), 1),
         (report(StopReason.TIME), left(for_people=1), 1),
         (report(StopReason.HELD), left(due=9), 75),
@@ -83,9 +88,7 @@ def test_the_worse_wins() -> None:
     """The exit code is the worst that applies, in every combination."""
     for end, failed, people, due, waiting in product(StopReason, *([0, 1],) * 4):
         true = {0, BY_END.get(end, 0), failed, people}
-        if end is StopReason.HELD or (
-            (due or waiting) and end not in {StopReason.LIMIT, StopReason.TIME}
-        ):
+        if end is StopReason.HELD or due or waiting:
             true.add(75)
         expected = next(code for code in WORST_FIRST if code in true)
         leaves = left(due=due, waiting=waiting, for_people=people)
@@ -103,6 +106,7 @@ def test_the_worse_wins() -> None:
             [
                 "the API refuses the key or the account (HTTP 401): no video was charged",
                 "put the right key in the key's file, or settle it with Valossa, and run it again",
+                "a daemon that uses that key needs a restart",
             ],
         ),
         (
@@ -140,12 +144,53 @@ def test_the_worse_wins() -> None:
             report(StopReason.UNREACHABLE, "refused"),
             [f"no clear answer from api_url u (env) (refused): {LOOK}"],
         ),
-        (
-            report(StopReason.EMPTY, postponed=2),
-            ["2 postponed: valossa-ingest list --state pending says why"],
-        ),
     ],
 )
 def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str]) -> None:
     """The advice names the next command or the cause; a good run gets none."""
-    assert lines == advice(run, "api_url u (env)", "the key's file", " --database x.db")
+    assert lines == advice(run, NOTHING, "api_url u (env)", "the key's file", " --database x.db")
+
+
+@pytest.mark.parametrize(
+    ("run", "leaves", "lines"),
+    [
+        (report(StopReason.EMPTY, postponed=2), NOTHING, []),
+        (
+            report(StopReason.EMPTY, postponed=3),
+            left(waiting=2, later=2),
+            ["2 postponed: valossa-ingest list --state pending says why"],
+        ),
+        (
+            report(StopReason.EMPTY, postponed=1),
+            left(waiting=9, later=9),
+            ["1 postponed: valossa-ingest list --state pending says why"],
+        ),
+        (report(StopReason.EMPTY), left(waiting=9, later=9), []),
+        (
+            report(StopReason.TIME),
+            left(due=9),
+            ["the time is over, and 9 are due still: run it again to go on"],
+        ),
+        (
+            report(StopReason.LIMIT),
+            left(due=9),
+            ["the limit of requests is reached, and 9 are due still: run it again to go on"],
+        ),
+        (
+            report(StopReason.EMPTY),
+            left(waiting=2, unsettled=2),
+            ["2 in doubt that time may settle: run it again later"],
+        ),
+        (
+            report(StopReason.EMPTY),
+            left(for_people=2),
+            ["2 in doubt that only a person can settle", "see valossa-ingest why, then show ID"],
+        ),
+        (report(StopReason.EMPTY, failed=1), NOTHING, ["see valossa-ingest why, then show ID"]),
+    ],
+)
+def test_what_is_left_is_named_with_the_way_on(
+    run: RunReport, leaves: Left, lines: list[str]
+) -> None:
+    """The advice speaks of what is left now, whichever run it comes from."""
+    assert lines == advice(run, leaves, "api_url u (env)", "the key's file", "")

@@ -59,7 +59,8 @@ def stop_before_claim(run: RunState, options: RunOptions, now: float) -> Stop | 
     if options.drain and stop is not None:
         return stop
     if _gives_up_on_api(run, options, max(now, run.breaker.cool_until)):
-        return Stop(reason=StopReason.UNREACHABLE, message=run.last_unclear)
+        silence = Stop(reason=StopReason.UNREACHABLE, message=run.last_unclear)
+        return run.breaker.suspicion.stop if run.breaker.suspicion else silence
     return None
 
 

@@ -109,11 +109,8 @@ class Runner:
                 self._writer.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=stop.reason, detail=stop.message)
-        return RunReport(
-            stop=stop_conditions.with_late_failures(stop, self._run),
-            counts=self._run.counts,
-            needs_person=self._run.needs_person,
-        )
+        stop = stop_conditions.with_late_failures(stop, self._run)
+        return RunReport(stop=stop, counts=self._run.counts)
 
     def stop(self) -> None:
         """Begin nothing more, and give the requests in flight their grace."""

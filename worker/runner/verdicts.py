@@ -11,6 +11,7 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from worker.core.evidence import (
+    PERSON,
     Absent,
     Ambiguous,
     Doubt,
@@ -32,6 +33,9 @@ SOONEST_SECONDS = 60.0
 
 RAREST_SECONDS = 3600.0
 """Between two questions about doubts that nothing has settled for long."""
+
+REASON_LIMIT = 1_000
+"""Characters of a reason, so that its row has room for the first error and for what follows."""
 
 USED_UP = (
     "the API has no job of it, but its attempts are used up; "
@@ -115,15 +119,16 @@ class Verdicts:
             case Found(job_id):
                 return doubts.find(connection, doubt, job_id, now, self.worker)
             case Absent() if judged.used_up:
-                why = USED_UP.format(doubt.video_id)
+                why = USED_UP.format(doubt.video_id) + PERSON
                 return doubts.keep(connection, doubt, why, now, self.worker)
             case Absent():
                 due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
                 return doubts.free(connection, doubt, due_at, now, self.worker)
             case Ambiguous(reason) if judged.is_recheck:
-                return doubts.park(connection, doubt, reason, now, self.worker)
+                return doubts.park(connection, doubt, reason + PERSON, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
-                doubts.explain(connection, doubt, reason)
+                by_hand = PERSON if judged.resolvable is Resolvable.NONE else ""
+                doubts.explain(connection, doubt, reason[:REASON_LIMIT] + by_hand)
                 return True
             case _:
                 assert_never(judged.verdict)

@@ -17,7 +17,7 @@ from worker.cli import exits, output
 from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.cli.invocation import Invocation
-from worker.core.model import State
+from worker.core.model import Fact, State
 from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
@@ -26,7 +26,8 @@ from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError
-from worker.store import leases, search, statistics
+from worker.store import leases, shared_state, statistics, workers
+from worker.store.doubts import count_for_person
 
 Watch = Callable[[Counts], None]
 
@@ -58,8 +59,10 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
-    _print(done, advice(done.report, check.address_of(loaded), key.source, flag), as_json=as_json)
-    return of_run(done.report, done.left or Left(), done.signal)
+    left = done.left or Left()
+    advised = advice(done.report, left, check.address_of(loaded), key.source, flag)
+    _print(done, advised, as_json=as_json)
+    return of_run(done.report, left, done.signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,10 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
                     report = await runner.run()
         first = received[0] if received else None
         try:
-            left = await database.read(lambda c: _left(c, settings, report, began, database.now()))
+            return await database.read(lambda c: _over(c, settings, report, first, database.now()))
         except DatabaseProblem as problem:
             lost = replace(report, stop=Stop(reason=StopReason.DATABASE, message=str(problem)))
             return Performed(lost, None, first)
-        return Performed(report, left, first)
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
@@ -144,20 +146,43 @@ async def _display(database: Database, began: datetime) -> AbstractContextManage
     return terminal.bar(due)
 
 
-def _left(
-    connection: Connection, settings: Settings, report: RunReport, began: datetime, now: datetime
-) -> Left:
-    """Count the videos left; doubts that will be settled without a person count as waiting."""
-    pending = statistics.in_state(connection, State.PENDING)
+def _over(
+    connection: Connection, settings: Settings, report: RunReport, number: int | None, now: datetime
+) -> Performed:
+    """Return the end of a run. A refusal of the account or the address that another worker met is
+    its reason too, if it keeps back what is left.
+    """
+    refused = statistics.refusal(connection)
+    beside = shared_state.read(connection).cools_at(now) or workers.alive(connection, now)
+    if refused is not None and beside and report.stop.reason in _ENDS_WAITING:
+        stop = Stop(reason=_REFUSED[refused["fact"]], message=refused["message"] or "")
+        report = replace(report, stop=stop)
+    return Performed(report, _left(connection, settings, now), number)
+
+
+_ENDS_WAITING = {StopReason.EMPTY, StopReason.TIME, StopReason.COOL_DOWN, StopReason.UNREACHABLE}
+_REFUSED = {Fact.ACCOUNT_REFUSED: StopReason.ACCOUNT, Fact.WRONG_ADDRESS: StopReason.ADDRESS}
+
+
+def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
+    """Count the videos left; doubts that may be settled without a person count as waiting."""
+    pending, submitting, doubts = (
+        statistics.in_state(connection, state)
+        for state in (State.PENDING, State.SUBMITTING, State.IN_DOUBT)
+    )
     due = statistics.due(connection, pending, now)
-    doubts = search.count(connection, search.Filter(states=(State.IN_DOUBT,), since=began)).total()
-    resolvable = {
-        "retry": leases.count_repeatable(connection, settings.max_attempts),
-        "reconcile": max(0, doubts - len(report.needs_person)),
-        "hold": 0,
-    }[settings.on_doubt]
-    waiting = pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable
-    return Left(due=due, waiting=waiting, for_people=max(0, doubts - resolvable))
+    unsettled = 0
+    if settings.on_doubt == "retry":
+        unsettled = leases.count_repeatable(connection, settings.max_attempts)
+    if settings.reconciles:
+        unsettled = doubts - count_for_person(connection, pending)
+    return Left(
+        due=due,
+        waiting=pending - due + submitting + unsettled,
+        later=pending - due,
+        unsettled=unsettled,
+        for_people=doubts - unsettled,
+    )
 
 
 def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
@@ -167,7 +192,5 @@ def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
         output.document({**numbers, "end": report.stop.reason})
     else:
         output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
-    if report.counts.failed or (left and left.for_people):
-        advised = [*advised, "see valossa-ingest why, then show ID"]
     for line in advised:
         print(f"valossa-ingest: {line}", file=sys.stderr)
