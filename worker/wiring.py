@@ -55,6 +55,7 @@ async def runner(
     database: Database,
     options: RunOptions,
     watch: Callable[[Counts], None],
+    rate_source: str = "default",
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
@@ -66,7 +67,12 @@ async def runner(
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(logger().bind(worker=worker), watch),
-            row=member(worker, options, database.now()),
+            row=dataclasses.replace(
+                member(worker, options, database.now()),
+                rate=settings.rate,
+                period_seconds=settings.period_seconds,
+                rate_source=rate_source,
+            ),
             beat=_heartbeat(database.address, options),
         )
 

@@ -8,7 +8,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from worker.db.schema import is_submitting, videos, workers
 from worker.store.statistics import number_of
@@ -22,13 +32,18 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run. A worker
+    of an older version names no rate.
+    """
 
     id: str
     host: str
     pid: int
     command: str
     started_at: datetime
+    rate: float | None = None
+    period_seconds: float | None = None
+    rate_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,4 +114,17 @@ def last_seen(connection: Connection, host: str) -> datetime | None:
 
 def alive(connection: Connection, now: datetime) -> int:
     """Count the workers with a recent heartbeat."""
-    return number_of(connection, workers, workers.c.seen_at.between(now - ALIVE, now + ALIVE))
+    return number_of(connection, workers, _seen_around(now))
+
+
+def fastest(connection: Connection, now: datetime) -> WorkerRow | None:
+    """Return the living worker with the highest rate, by which the shared pace goes."""
+    paces = workers.c.rate.between(1, 1e9) & workers.c.period_seconds.between(0.01, 1e9)
+    rows = select(*(workers.c[name] for name in _FIELDS)).where(_seen_around(now), paces)
+    by_rate = rows.order_by((workers.c.rate / workers.c.period_seconds).desc(), workers.c.id)
+    row = connection.execute(by_rate.limit(1)).mappings().first()
+    return None if row is None else WorkerRow(**row)
+
+
+def _seen_around(now: datetime) -> ColumnElement[bool]:
+    return workers.c.seen_at.between(now - ALIVE, now + ALIVE)

@@ -53,7 +53,9 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
         key = call.key()
-        done = asyncio.run(perform(settings, key, options, bar=progress))
+        done = asyncio.run(
+            perform(settings, key, options, bar=progress, rate_source=loaded.rate_source)
+        )
     except SettingsError:
         return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
@@ -76,7 +78,9 @@ class Performed:
     signal: int | None
 
 
-async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: bool) -> Performed:
+async def perform(
+    settings: Settings, key: Key, options: RunOptions, *, bar: bool, rate_source: str
+) -> Performed:
     """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
@@ -85,7 +89,9 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
         if bar:
             display = await _display(database, began)
         with display as watch:
-            async with wiring.runner(settings, key, database, options, watch) as runner:
+            async with wiring.runner(
+                settings, key, database, options, watch, rate_source
+            ) as runner:
                 with _signals_to(runner) as received:
                     # By default the collector walks all loaded objects again and again, although
                     # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
