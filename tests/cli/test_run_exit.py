@@ -1,8 +1,10 @@
 import signal
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
 
+from tests.cli.conftest import Cli
 from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.core.reasons import Stop, StopReason
 from worker.core.relocation import NAME_IT
@@ -194,3 +196,47 @@ def test_what_is_left_is_named_with_the_way_on(
 ) -> None:
     """The advice speaks of what is left now, whichever run it comes from."""
     assert lines == advice(run, leaves, "api_url u (env)", "the key's file", "")
+
+
+def stamp(seconds: float) -> str:
+    """Return a moment that many seconds from now, as the table keeps it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("fact", "due", "cool_down", "beside", "paused", "code"),
+    [
+        ("account_refused", -1, 600, False, False, 77),
+        ("account_refused", -1, 600, True, False, 77),
+        ("account_refused", 600, -1, True, False, 77),
+        ("wrong_address", -1, 600, False, False, 78),
+        ("wrong_address", 600, -1, True, False, 78),
+        ("account_refused", 600, -1, False, False, 75),
+        ("account_refused", -1, 600, True, True, 75),
+        ("throttled", -1, 600, True, False, 75),
+        ("accepted", 600, -1, True, False, 75),
+    ],
+)
+def test_a_refusal_that_another_worker_met_is_the_end_of_a_drain(
+    cli: Cli, fact: str, due: int, cool_down: int, *, beside: bool, paused: bool, code: int
+) -> None:
+    """A drain that a refused key or a wrong address keeps from its videos exits as if it had met it
+    itself, also where their backoff hides it; a person's pause is told as such.
+    """
+    cli.insert(due_at=stamp(due))
+    cli.sql(
+        "INSERT INTO history (video_id, attempt, at, who, fact, message, job_id)"
+        " VALUES (1, 1, ?, 'w', ?, 'HTTP 4xx: no', ?)",
+        *(stamp(-9), fact, "j" if fact == "accepted" else None),
+    )
+    cli.sql("UPDATE account SET cool_down_until = ?, cool_down_reason = 'no'", stamp(cool_down))
+    if beside:
+        columns = "(id, host, pid, command, started_at, seen_at)"
+        cli.sql(
+            f"INSERT INTO workers {columns} VALUES ('w', 'a', 7, 'run', ?, ?)", *[stamp(-9)] * 2
+        )
+    if paused:
+        cli("pause")
+    said = cli("drain", VALOSSA_API_KEY="k", WORKER_API_URL="http://127.0.0.1:9/core")
+    assert code == said.code
+    assert (code in {77, 78}) == ("(HTTP 4xx: no)" in said.err)
