@@ -55,7 +55,6 @@ async def runner(
     database: Database,
     options: RunOptions,
     watch: Callable[[Counts], None],
-    rate_source: str = "default",
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
@@ -71,7 +70,7 @@ async def runner(
                 member(worker, options, database.now()),
                 rate=settings.rate,
                 period_seconds=settings.period_seconds,
-                rate_source=rate_source,
+                rate_source=options.rate_source,
             ),
             beat=_heartbeat(database.address, options),
         )

@@ -11,7 +11,7 @@ _WORKED = {
 }
 _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no video"}
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
-_STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
+_STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},

@@ -24,12 +24,14 @@ class RunOptions:
         wait: Do not end before backoffs, cool-downs and resolvable doubts are over.
         limit: Begin at most so many requests.
         max_seconds: Claim nothing more after so long.
+        rate_source: The source of the rate, for people.
     """
 
     drain: bool
     wait: bool = False
     limit: int | None = None
     max_seconds: float | None = None
+    rate_source: str = "default"
 
 
 def deadline(run: RunState, options: RunOptions) -> float:

@@ -25,6 +25,7 @@ from worker.core.evidence import (
     unlisted,
 )
 from worker.core.job_list import Listing, Unlisted
+from worker.core.redact import TEXT_LIMIT
 from worker.settings import Settings
 from worker.store import doubts, shared_state
 
@@ -33,9 +34,6 @@ SOONEST_SECONDS = 60.0
 
 RAREST_SECONDS = 3600.0
 """Between two questions about doubts that nothing has settled for long."""
-
-REASON_LIMIT = 1_000
-"""Characters of a reason, so that its row has room for the first error and for what follows."""
 
 USED_UP = (
     "the API has no job of it, but its attempts are used up; "
@@ -128,7 +126,8 @@ class Verdicts:
                 return doubts.park(connection, doubt, reason + PERSON, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
                 by_hand = PERSON if judged.resolvable is Resolvable.NONE else ""
-                doubts.explain(connection, doubt, reason[:REASON_LIMIT] + by_hand)
+                room = TEXT_LIMIT // 2  # for the row's first error
+                doubts.explain(connection, doubt, reason[:room] + by_hand)
                 return True
             case _:
                 assert_never(judged.verdict)

@@ -41,10 +41,6 @@ class SharedState:
             brake=self.brake and replace(self.brake, cut_at=self.brake.cut_at + by),
         )
 
-    def cools_at(self, now: datetime) -> bool:
-        """Return True while a cool-down is in force."""
-        return self.cool_down_until is not None and self.cool_down_until > now
-
     def checked_until(self, now: datetime) -> datetime | None:
         """Return the time up to which answers were checked against the job list. None if no list
         was read, or if its time is after ``now``: then the clock stepped back.

@@ -33,9 +33,6 @@ ANSWERS = (
 )
 """Facts that record how the API, or the network before it, took a request."""
 
-REFUSALS = (Fact.ACCOUNT_REFUSED, Fact.WRONG_ADDRESS)
-"""Answers that hold up every video, until a person mends the cause."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
@@ -72,18 +69,17 @@ def overview(connection: Connection, now: datetime) -> Overview:
         accepted=number_of(connection, history) - number_of(connection, history, _has_no_job),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
-        heard=_heard(connection),
+        heard=_last(connection, _ANSWERED),
     )
 
 
-def _heard(connection: Connection) -> RowMapping | None:
-    return _last(connection, select(history).where(history.c.fact.in_(ANSWERS)))
+_ANSWERED = select(history).where(history.c.fact.in_(ANSWERS))
 
 
 def refusal(connection: Connection) -> RowMapping | None:
     """Return the last answer if it refuses the account or the address, and videos are pending."""
-    heard = _heard(connection)
-    refuses = heard is not None and heard["fact"] in REFUSALS
+    heard = _last(connection, _ANSWERED)
+    refuses = heard is not None and heard["fact"] in {Fact.ACCOUNT_REFUSED, Fact.WRONG_ADDRESS}
     return heard if refuses and in_state(connection, State.PENDING) else None
 
 

@@ -6,19 +6,10 @@ worker has no row.
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    delete,
-    exists,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
 from worker.db.schema import is_submitting, videos, workers
 from worker.store.statistics import number_of
@@ -32,9 +23,7 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run. A worker
-    of an older version names no rate.
-    """
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
 
     id: str
     host: str
@@ -44,6 +33,12 @@ class WorkerRow:
     rate: float | None = None
     period_seconds: float | None = None
     rate_source: str | None = None
+
+    @property
+    def per_second(self) -> float:
+        """Return its starts a second; 0 if it names none, or none that can be."""
+        rate, period = self.rate or 0.0, self.period_seconds or 0.0
+        return rate / period if 1 <= rate < inf and period > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +109,4 @@ def last_seen(connection: Connection, host: str) -> datetime | None:
 
 def alive(connection: Connection, now: datetime) -> int:
     """Count the workers with a recent heartbeat."""
-    return number_of(connection, workers, _seen_around(now))
-
-
-def fastest(connection: Connection, now: datetime) -> WorkerRow | None:
-    """Return the living worker with the highest rate, by which the shared pace goes."""
-    paces = workers.c.rate.between(1, 1e9) & workers.c.period_seconds.between(0.01, 1e9)
-    rows = select(*(workers.c[name] for name in _FIELDS)).where(_seen_around(now), paces)
-    by_rate = rows.order_by((workers.c.rate / workers.c.period_seconds).desc(), workers.c.id)
-    row = connection.execute(by_rate.limit(1)).mappings().first()
-    return None if row is None else WorkerRow(**row)
-
-
-def _seen_around(now: datetime) -> ColumnElement[bool]:
-    return workers.c.seen_at.between(now - ALIVE, now + ALIVE)
+    return number_of(connection, workers, workers.c.seen_at.between(now - ALIVE, now + ALIVE))

@@ -59,9 +59,7 @@ async def _demo(database: Path) -> int:
             return 128 + stop.signal
         print()
         key, options = Key(KEY, "the demo"), RunOptions(drain=True, wait=True)
-        performed = await run.perform(
-            settings, key, options, bar=sys.stderr.isatty(), rate_source="the demo"
-        )
+        performed = await run.perform(settings, key, options, bar=sys.stderr.isatty())
     if performed.signal is not None:
         return 128 + performed.signal
     await _print_result(settings, len(simulator.accepted))

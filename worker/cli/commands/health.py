@@ -16,9 +16,6 @@ from worker.store import statistics, workers
 
 STALE_SECONDS = 60.0
 
-PATIENCE_SECONDS = 2.0
-"""For a database that another program has locked."""
-
 
 def health(call: Invocation) -> int:
     """Return 0 if a daemon has turned within the last minute, 1 if not or if the API refuses it, 78
@@ -69,6 +66,6 @@ def _judge(age: float, settings: Settings) -> int:
 async def _refusal(settings: Settings) -> RowMapping | None:
     """Return the refusal that keeps videos back; None also if the database does not answer now."""
     with suppress(DatabaseProblem, TimeoutError):
-        async with asyncio.timeout(PATIENCE_SECONDS), opening.readable_database(settings) as opened:
+        async with asyncio.timeout(2.0), opening.readable_database(settings) as opened:
             return await opened.read(statistics.refusal)
     return None

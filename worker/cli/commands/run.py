@@ -13,12 +13,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
-from worker.cli import exits, output
+from worker.cli import exits, output, signals
 from worker.cli.commands import check
-from worker.cli.commands.run_exit import Left, advice, of_run
+from worker.cli.commands.run_exit import Left, advice, of_run, stopping
 from worker.cli.invocation import Invocation
 from worker.core.model import Fact, State
 from worker.core.reasons import Stop, StopReason
+from worker.core.redact import without_query
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
@@ -30,6 +31,9 @@ from worker.store import leases, shared_state, statistics, workers
 from worker.store.doubts import count_for_person
 
 Watch = Callable[[Counts], None]
+
+SILENCE_SECONDS = 2
+"""Without a clear answer, from which on a person is told why."""
 
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
@@ -53,9 +57,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     log.configure("error" if progress else settings.log_level, settings.log_format)
     try:
         key = call.key()
-        done = asyncio.run(
-            perform(settings, key, options, bar=progress, rate_source=loaded.rate_source)
-        )
+        options = replace(options, rate_source=loaded.rate_source)
+        done = asyncio.run(perform(settings, key, options, bar=progress))
     except SettingsError:
         return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
@@ -78,26 +81,23 @@ class Performed:
     signal: int | None
 
 
-async def perform(
-    settings: Settings, key: Key, options: RunOptions, *, bar: bool, rate_source: str
-) -> Performed:
+async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: bool) -> Performed:
     """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
-        began = database.now()
         display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
         if bar:
-            display = await _display(database, began)
+            display = await _display(database, options.limit)
         with display as watch:
-            async with wiring.runner(
-                settings, key, database, options, watch, rate_source
-            ) as runner:
-                with _signals_to(runner) as received:
+            async with wiring.runner(settings, key, database, options, watch) as runner:
+                watching = asyncio.create_task(_tell_of_silence(runner, settings.api_url))
+                with _signals_to(runner, settings.grace) as received:
                     # By default the collector walks all loaded objects again and again, although
                     # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                     gc.freeze()
                     gc.set_threshold(20_000, 20, 20)
                     report = await runner.run()
+                watching.cancel()
         first = received[0] if received else None
         try:
             return await database.read(lambda c: _over(c, settings, report, first, database.now()))
@@ -124,32 +124,49 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
 
 
 @contextmanager
-def _signals_to(runner: Runner) -> Iterator[list[int]]:
-    """Stop the runner at the first SIGTERM or SIGINT, hurry it at the next; yield all received."""
+def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
+    """Stop the runner at the first signal that stops, hurry it at the next; yield all received."""
     received: list[int] = []
-    loop = asyncio.get_running_loop()
+    loop, heard = asyncio.get_running_loop(), (*signals.stops(), *signals.IGNORED)
 
-    def receive(number: int) -> None:
-        end = runner.hurry if received else runner.stop
+    def receive(number: signal.Signals) -> None:
+        if number in signals.IGNORED:
+            log.logger().warning(log.Event.SIGNAL_IGNORED, signal=number.name)
+            return
         received.append(number)
-        end()
+        if len(received) == 1:
+            exits.complain([stopping(runner.stop(), grace)])
+        elif number is not signal.SIGHUP:  # a closed terminal sends it more than once
+            runner.hurry()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heard:
         loop.add_signal_handler(number, receive, number)
     try:
         yield received
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in heard:
             loop.remove_signal_handler(number)
+        signals.prepare()
 
 
-async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
+async def _tell_of_silence(runner: Runner, api_url: str) -> None:
+    """Say once a trouble why no clear answer comes. The log beside a bar would not."""
+    seconds = 0
+    while True:
+        await asyncio.sleep(1)
+        seconds = seconds + 1 if runner.silence else 0
+        if seconds == SILENCE_SECONDS:
+            address = without_query(api_url)
+            exits.complain([f"no clear answer from {address}: {runner.silence}; trying on"])
+
+
+async def _display(database: Database, limit: int | None) -> AbstractContextManager[Watch]:
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
     due = await database.read(
-        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
+        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), database.now())
     )
-    return terminal.bar(due)
+    return terminal.bar(due if limit is None else min(due, limit))
 
 
 def _over(
@@ -158,8 +175,8 @@ def _over(
     """Return the end of a run. A refusal of the account or the address that another worker met is
     its reason too, if it keeps back what is left.
     """
-    refused = statistics.refusal(connection)
-    beside = shared_state.read(connection).cools_at(now) or workers.alive(connection, now)
+    refused, shared = statistics.refusal(connection), shared_state.read(connection)
+    beside = (shared.cool_down_until or now) > now or workers.alive(connection, now)
     if refused is not None and beside and report.stop.reason in _ENDS_WAITING:
         stop = Stop(reason=_REFUSED[refused["fact"]], message=refused["message"] or "")
         report = replace(report, stop=stop)

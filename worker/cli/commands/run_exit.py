@@ -13,13 +13,8 @@ _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """Videos that a run left, whichever run has worked on them.
-
-    Attributes:
-        waiting: Waiting for a time or for another process; the next two are among them.
-        later: Due later.
-        unsettled: Doubts that time may settle.
-        for_people: Doubts that only a person can settle.
+    """Videos left: ``due`` now; ``waiting`` for a time or for another process, among them those due
+    ``later`` and ``unsettled`` doubts that time may settle; ``for_people``: the other doubts.
     """
 
     due: int = 0
@@ -43,6 +38,13 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
     if report.stop.reason is StopReason.HELD or left.due or left.waiting:
         return LATER
     return OK
+
+
+def stopping(in_flight: int, grace: float) -> str:
+    """Return a sentence on a stop that begins: for what it waits, and what a second one costs."""
+    waits = f"{in_flight} in flight, whose answers are awaited for {grace:g} s at most; a second "
+    costs = "Ctrl-C or SIGTERM ends them at once and leaves them in doubt, perhaps bought"
+    return f"stopping: {waits}{costs}" if in_flight else "stopping: no request is in flight"
 
 
 def advice(report: RunReport, left: Left, address: str, key: str, database: str) -> list[str]:

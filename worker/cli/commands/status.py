@@ -31,14 +31,11 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """The queue at ``now``. ``settings`` have the rate of the fastest living worker, which comes
-    ``rate_from``; ``rate``: starts per period that a worker may make now; ``throttled``: the last
-    429, None if the pace is not lowered.
+    """The queue at ``now``. ``rate``: starts per period that a worker may make now;
+    ``throttled``: the last 429, None if the pace is not lowered.
     """
 
     now: datetime
-    settings: Settings
-    rate_from: str
     overview: Overview
     shared: SharedState
     rate: float
@@ -50,8 +47,9 @@ class _Seen:
 def status(call: Invocation) -> int:
     """Print the queue in numbers, then a sentence for each thing that needs a person."""
     with open_to_look(call.settings) as session:
-        seen = session.read(lambda c, now: _look(c, call.loaded, now))
-    facts, last = _facts(seen), seen.overview.heard
+        settings, source = session.read(lambda c, now: _paced(c, call.loaded, now))
+        seen = session.read(lambda c, now: _look(c, settings, now))
+    facts, last = _facts(seen, settings, source), seen.overview.heard
     if call.args.json:
         heard = last and {name: last[name] for name in ("at", "fact", "message")}
         output.document(output.keyed(facts | {"last answer": heard}))
@@ -63,8 +61,7 @@ def status(call: Invocation) -> int:
     return exits.OK
 
 
-def _look(connection: Connection, loaded: Loaded, now: datetime) -> _Seen:
-    settings, rate_from = _paced(connection, loaded, now)
+def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
     known = shared_state.read(connection)
     known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
     # A worker counts no time without starts as calm, so neither does the rate.
@@ -72,8 +69,6 @@ def _look(connection: Connection, loaded: Loaded, now: datetime) -> _Seen:
     rate = pace.rate_in_force(settings.rate, brake, now)
     return _Seen(
         now=now,
-        settings=settings,
-        rate_from=rate_from,
         overview=statistics.overview(connection, now),
         shared=known,
         rate=rate,
@@ -84,24 +79,24 @@ def _look(connection: Connection, loaded: Loaded, now: datetime) -> _Seen:
 
 
 def _paced(connection: Connection, loaded: Loaded, now: datetime) -> tuple[Settings, str]:
-    """Return the settings with the rate in force, and where it comes from. A flag is a question
-    about another rate.
+    """Return the settings with the rate in force, that of the fastest living worker, and where it
+    comes from. A flag asks about another rate.
     """
-    fastest, asked = workers.fastest(connection, now), loaded.sources["rate"] == "--rate"
-    if asked or fastest is None or not fastest.rate or not fastest.period_seconds:
-        alone = "" if asked else "; no living worker names its own"
-        return loaded.settings, f"the setting ({loaded.rate_source}){alone}"
-    rate, period = int(fastest.rate), fastest.period_seconds
-    source = f"{fastest.rate_source} of {fastest.command} on {fastest.host}, pid {fastest.pid}"
-    return replace(loaded.settings, rate=rate, period_seconds=period), source
+    settings, flag = loaded.settings, loaded.sources["rate"] == "--rate"
+    living = (each.member for each in workers.everyone(connection) if each.is_alive(now))
+    first = max(filter(None, living), key=lambda each: each.per_second, default=None)
+    if flag or first is None or not (first.per_second and first.rate and first.period_seconds):
+        alone = "" if flag else "; no living worker names its own"
+        return settings, f"the setting ({loaded.rate_source}){alone}"
+    source = f"{first.rate_source} of {first.command} on {first.host}, pid {first.pid}"
+    return replace(settings, rate=int(first.rate), period_seconds=first.period_seconds), source
 
 
-def _facts(seen: _Seen) -> dict[str, object]:
+def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    settings, cooling = seen.settings, known.cools_at(now)
+    cooling = known.cool_down_until is not None and known.cool_down_until > now
     refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
-    left = _left(seen)
-    certain = not (known.paused_at or refused)
+    left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
     return {
         **{state.replace("_", " "): number for state, number in counted.states.items()},
@@ -110,7 +105,7 @@ def _facts(seen: _Seen) -> dict[str, object]:
         "oldest due": counted.oldest_due_at,
         "pace": f"{seen.rate:g} per {settings.period_seconds:g} s"
         + (f", lowered from {settings.rate} by the API" if seen.rate < settings.rate else ""),
-        "pace from": seen.rate_from,
+        "pace from": source,
         "lowered at": seen.throttled and seen.throttled["at"],
         "lowered reason": seen.throttled and seen.throttled["message"],
         "paused since": known.paused_at,
@@ -121,7 +116,7 @@ def _facts(seen: _Seen) -> dict[str, object]:
         "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
         "max total": _used(capped.get("max_total")),
         "time left": left,
-        "all handed in by": now + left if left is not None and certain else None,
+        "all handed in by": None if left is None or known.paused_at or refused else now + left,
         "daemon turned at": _turned_at(settings),
         "workers alive": seen.workers,
         "moved to": known.moved_to,
@@ -138,7 +133,7 @@ def _used(level: Level | None) -> dict[str, int] | None:
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
-def _left(seen: _Seen) -> timedelta | None:
+def _left(seen: _Seen, settings: Settings) -> timedelta | None:
     """Return the time that the pending videos take at this pace, with backoffs and cool-down. A
     pause is not counted, since its end is not known. None if a cap has no room for all of them.
     """
@@ -147,7 +142,7 @@ def _left(seen: _Seen) -> timedelta | None:
         return None
     begins = max(now, known.next_start_at, known.cool_down_until or now)
     try:
-        paced = begins + pending * pace.spacing(seen.rate, seen.settings.period_seconds)
+        paced = begins + pending * pace.spacing(seen.rate, settings.period_seconds)
     except OverflowError:  # in no calendar
         return None
     return max(paced, seen.overview.last_due_at or now) - now
