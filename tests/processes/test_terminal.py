@@ -78,7 +78,8 @@ async def test_an_unreachable_api_is_told_on_a_terminal_once(worker: Programs, u
     """A drain with a bar says within seconds that no answer comes, and why."""
     add_videos(url, 3)
     with free_port() as port:
-        program = await worker.start_on_terminal("drain", api_url=f"http://127.0.0.1:{port}/core")
+        address = f"http://127.0.0.1:{port}/core"
+        program = await worker.start_on_terminal("drain", "--wait", api_url=address)
         await program.printed("no clear answer from http://127.0.0.1")
         program.type(b"\x03")
         done = await program.ended()
