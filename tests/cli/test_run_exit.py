@@ -125,10 +125,6 @@ def test_the_worse_wins() -> None:
                 "when its cause is gone: valossa-ingest retry --yes id=3 id=5 id=8 --database x.db",
             ],
         ),
-        (
-            report(StopReason.EMPTY, "not sent: refused"),
-            ["no clear answer from api_url u (env) (not sent: refused)"],
-        ),
         (report(StopReason.DATABASE, "database x: make room"), ["database x: make room"]),
         (
             report(StopReason.CAP, "max_total = 5 is reached: raise or unset it to go on"),

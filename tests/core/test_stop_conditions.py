@@ -283,14 +283,6 @@ def test_a_refusal_is_told_rather_than_a_silence() -> None:
     assert REFUSED == stop_before_claim(run, DRAIN, BEGAN + PATIENCE_SECONDS + 1)
 
 
-def test_an_end_for_want_of_work_names_the_trouble_that_postponed_it() -> None:
-    """A run that postponed its last videos without a clear answer says why."""
-    run = RunState(began_at=BEGAN, breaker=Breaker(blanks=3), last_unclear="not sent: refused")
-    assert replace(EMPTY, message="not sent: refused") == with_late_failures(EMPTY, run)
-    clear = RunState(began_at=BEGAN, last_unclear="long ago")
-    assert EMPTY == with_late_failures(EMPTY, clear)
-
-
 def test_slots_are_free_as_breaker_and_limit_allow() -> None:
     """One request at a time without trust, all slots with it, none in a cool-down, never more than
     the limit leaves.

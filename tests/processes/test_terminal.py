@@ -1,6 +1,6 @@
 import re
 
-from tests.processes.programs import Programs, add_videos, states, until
+from tests.processes.programs import Programs, add_videos, execute, states, until
 from tests.wire import free_port
 from worker.simulator import Options, Simulator
 
@@ -83,5 +83,10 @@ async def test_an_unreachable_api_is_told_on_a_terminal_once(worker: Programs, u
         await program.printed("no clear answer from http://127.0.0.1")
         program.type(b"\x03")
         done = await program.ended()
-    assert (130, 1) == (done.code, done.out.count("no clear answer from"))
-    assert "Connect call failed" in plain(done.out)
+        assert (130, 1) == (done.code, done.out.count("no clear answer from"))
+        assert "Connect call failed" in plain(done.out)
+        done = await (await worker.start_on_terminal("drain", api_url=address)).ended()
+        assert (75, 0) == (done.code, done.out.count("no clear answer from"))
+        execute(url, "UPDATE videos SET due_at = CURRENT_TIMESTAMP")
+        done = await (await worker.start_on_terminal("drain", api_url=address)).ended()
+        assert (75, 1) == (done.code, done.out.count("no clear answer from"))

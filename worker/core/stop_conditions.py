@@ -153,11 +153,7 @@ def _stop_by_clock(
 
 
 def with_late_failures(stop: Stop, run: RunState) -> Stop:
-    """Return the stop with what the last answers brought: videos that failed by it, or for want of
-    a clear one why nothing is left to do.
-    """
-    if stop.reason is StopReason.EMPTY and run.breaker.blanks:
-        return replace(stop, message=run.last_unclear)
+    """Return the stop with the videos that failed by it while the last answers came in."""
     last = run.breaker.stop
     same = last is not None and last.reason is stop.reason
     return replace(stop, message=last.message, videos=last.videos) if same and last else stop

@@ -126,10 +126,11 @@ class Runner:
 
     @property
     def silence(self) -> str | None:
-        """Return why no clear answer comes; None if the last one was clear, or none is awaited."""
-        run = self._run
+        """Return why no clear answer comes; None if one has come, or the API refuses all."""
+        run, breaker = self._run, self._run.breaker
         first = run.in_flight and run.last_clear_at == run.began_at
-        return run.last_unclear if run.breaker.blanks else "no answer yet" if first else None
+        why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
+        return None if breaker.stop or breaker.suspicion else why
 
     async def _run_feed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> Stop:
         """Run the claim loop and return why it ended. Return early if the writer task has died, or

@@ -90,14 +90,15 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
             display = await _display(database, options.limit)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
-                watching = asyncio.create_task(_tell_of_silence(runner, settings.api_url))
+                if bar:
+                    watching = asyncio.create_task(_tell_of_silence(runner, settings.api_url))
+                    stack.callback(watching.cancel)
                 with _signals_to(runner, settings.grace) as received:
                     # By default the collector walks all loaded objects again and again, although
                     # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                     gc.freeze()
                     gc.set_threshold(20_000, 20, 20)
                     report = await runner.run()
-                watching.cancel()
         first = received[0] if received else None
         try:
             return await database.read(lambda c: _over(c, settings, report, first, database.now()))
@@ -150,14 +151,17 @@ def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
 
 
 async def _tell_of_silence(runner: Runner, api_url: str) -> None:
-    """Say once a trouble why no clear answer comes. The log beside a bar would not."""
-    seconds = 0
-    while True:
-        await asyncio.sleep(1)
-        seconds = seconds + 1 if runner.silence else 0
-        if seconds == SILENCE_SECONDS:
-            address = without_query(api_url)
-            exits.complain([f"no clear answer from {address}: {runner.silence}; trying on"])
+    """Say once a trouble, or at the end, why no clear answer comes: a bar hides the log."""
+    seconds, no_answer = 0, f"no clear answer from {without_query(api_url)}"
+    try:
+        while True:
+            await asyncio.sleep(1)
+            seconds = seconds + 1 if runner.silence else 0
+            if seconds == SILENCE_SECONDS:
+                exits.complain([f"{no_answer}: {runner.silence}; trying on"])
+    finally:
+        if runner.silence and seconds < SILENCE_SECONDS:
+            exits.complain([f"{no_answer}: {runner.silence}"])
 
 
 async def _display(database: Database, limit: int | None) -> AbstractContextManager[Watch]:

@@ -94,8 +94,6 @@ def _on_stop(stop: Stop, address: str, key: str, database: str) -> list[str]:
         case StopReason.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({stop.message}): {remedy}"]
-        case StopReason.EMPTY if stop.message:
-            return [f"no clear answer from {address} ({stop.message})"]
         case StopReason.PAUSED:
             return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
         case StopReason.COOL_DOWN:
