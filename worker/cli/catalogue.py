@@ -30,7 +30,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         **_STOPPED,
     },
     "run": {78: _WORKED[78], **_STOPPED},
-    "health": {0: "it has turned within the last minute", 1: "it has not, or never ran here"},
+    "health": {0: "it has turned within the last minute", 1: "it has not, or the API refuses it"},
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},
