@@ -49,8 +49,8 @@ def left(**numbers: int) -> Left:
         (report(StopReason.UNREACHABLE, in_doubt=1), left(for_people=1), 1),
         (report(StopReason.EMPTY), left(for_people=1), 1),
         (report(StopReason.LIMIT, submitted=5), NOTHING, 0),
-        (report(StopReason.LIMIT, submitted=5), left(due=9), 75),
-        (report(StopReason.LIMIT, submitted=5), left(waiting=1), 75),
+        (report(StopReason.LIMIT, submitted=5), left(due=9, waiting=9), 0),
+        (report(StopReason.LIMIT, submitted=5), left(due=9, waiting=1, unsettled=1), 75),
         (report(StopReason.TIME, submitted=5), NOTHING, 0),
         (report(StopReason.TIME, submitted=5), left(due=9), 75),
         (report(StopReason.TIME, submitted=5), left(waiting=1), 75),
@@ -90,7 +90,7 @@ def test_the_worse_wins() -> None:
     """The exit code is the worst that applies, in every combination."""
     for end, failed, people, due, waiting in product(StopReason, *([0, 1],) * 4):
         true = {0, BY_END.get(end, 0), failed, people}
-        if end is StopReason.HELD or due or waiting:
+        if end is StopReason.HELD or (end is not StopReason.LIMIT and (due or waiting)):
             true.add(75)
         expected = next(code for code in WORST_FIRST if code in true)
         leaves = left(due=due, waiting=waiting, for_people=people)
@@ -173,11 +173,7 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
             left(due=9),
             ["the time is over, and 9 are due still: run it again to go on"],
         ),
-        (
-            report(StopReason.LIMIT),
-            left(due=9),
-            ["the limit of requests is reached, and 9 are due still: run it again to go on"],
-        ),
+        (report(StopReason.LIMIT), left(due=9), []),
         (
             report(StopReason.EMPTY),
             left(waiting=2, unsettled=2),

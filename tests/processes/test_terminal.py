@@ -53,10 +53,10 @@ async def test_a_limited_bar_counts_to_its_limit(
 ) -> None:
     """A bar counts to the limit of its drain, or to what is due if that is less."""
     add_videos(url, 7)
-    for limit, bar, code in (("5", "5/5", 75), ("9", "2/2", 0)):
+    for limit, bar in (("5", "5/5"), ("9", "2/2")):
         program = await worker.start_on_terminal("drain", "--limit", limit)
         done = await program.ended()
-        assert (code, True) == (done.code, bar in done.out)
+        assert (0, True) == (done.code, bar in done.out)
     assert 7 == len(simulator.accepted)
 
 

@@ -212,8 +212,13 @@ def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
     # 1. The doubt is too young. 2. No list of this kind can prove it. 3. No later video was
     # accepted yet. 4. A neighbour is missing from the list.
     against = _against(doubt, evidence)
-    if evidence.asked_at < doubt.recorded_at + evidence.settle_after:
-        return NoEvidence(_too_young(doubt, evidence, against), Resolvable.TIME)
+    counts_from = doubt.recorded_at + evidence.settle_after
+    if evidence.asked_at < counts_from:
+        day = "" if counts_from.date() == evidence.asked_at.date() else f"{counts_from:%Y-%m-%d} "
+        why = f"; it counts as absent from {day}{counts_from:%H:%M:%S} UTC on"
+        why += "" if doubt.after else ", once a video begun later is accepted"
+        why = why if against is None else f", which alone proves no absence: {against}"
+        return NoEvidence(f"not in the API's list yet{why}", Resolvable.TIME)
     if against is not None:
         return NoEvidence(against, Resolvable.NONE)
     if not doubt.after:
@@ -224,18 +229,6 @@ def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
         late = evidence.asked_at < hidden.at + evidence.settle_after
         return NoEvidence(why, Resolvable.TIME if late else Resolvable.NONE)
     return Absent()
-
-
-def _too_young(doubt: Doubt, evidence: Evidence, against: str | None) -> str:
-    """Return the reason to wait. It promises an absence only where a list can prove one."""
-    if against is not None:
-        return f"not in the API's list yet, which alone proves no absence: {against}"
-    since = doubt.recorded_at + evidence.settle_after
-    day = "" if since.date() == evidence.asked_at.date() else f"{since:%Y-%m-%d} "
-    after = "" if doubt.after else ", once a video begun later is accepted"
-    return (
-        f"not in the API's list yet; it counts as absent from {day}{since:%H:%M:%S} UTC on{after}"
-    )
 
 
 def _against(doubt: Doubt, evidence: Evidence) -> str | None:

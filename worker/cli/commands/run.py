@@ -136,7 +136,9 @@ def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
             return
         received.append(number)
         if len(received) == 1:
-            exits.complain([stopping(runner.stop(), grace)])
+            told = stopping(runner.stop(), grace)
+            if number is signal.SIGINT or sys.stderr.isatty():  # else the log's line is enough
+                exits.complain([told])
         elif number is not signal.SIGHUP:  # a closed terminal sends it more than once
             runner.hurry()
 

@@ -35,7 +35,9 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
         return KEY
     if report.counts.failed or left.for_people:
         return PROBLEMS
-    if report.stop.reason is StopReason.HELD or left.due or left.waiting:
+    limited = report.stop.reason is StopReason.LIMIT  # by a person, who knows of the others
+    waits = left.unsettled if limited else left.due or left.waiting
+    if report.stop.reason is StopReason.HELD or waits:
         return LATER
     return OK
 
@@ -53,7 +55,7 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
     proposed command needs.
     """
     lines = _on_stop(report.stop, address, key, database)
-    if left.due and report.stop.reason in {StopReason.LIMIT, StopReason.TIME}:
+    if left.due and report.stop.reason is StopReason.TIME:
         lines.append(f"{report.stop.reason}, and {left.due} are due still: run it again to go on")
     if number := report.stop.reason is StopReason.EMPTY and min(
         report.counts.postponed, left.later
