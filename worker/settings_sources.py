@@ -58,6 +58,12 @@ class Loaded:
     problems: tuple[str, ...] = ()
     faulty: frozenset[str] = frozenset()
 
+    @property
+    def rate_source(self) -> str:
+        """Return the sources of the rate and of its period."""
+        both = dict.fromkeys(self.sources[name] for name in ("rate", "period_seconds"))
+        return " and ".join(each for each in both if each != "default") or "default"
+
 
 @dataclass(frozen=True, slots=True)
 class RawValue:

@@ -69,7 +69,12 @@ async def runner(
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(logger().bind(worker=worker), watch),
-            row=member(worker, options, database.now()),
+            row=dataclasses.replace(
+                member(worker, options, database.now()),
+                rate=settings.rate,
+                period_seconds=settings.period_seconds,
+                rate_source=options.rate_source,
+            ),
             beat=_heartbeat(database.address, options),
         )
 

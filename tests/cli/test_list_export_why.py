@@ -62,6 +62,8 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+NO_WORKER = "; no living worker names its own"
+
 # status
 
 
@@ -84,7 +86,8 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
-    assert {**expected, "pace": "1 per 1 s"} == said.json()
+    expected |= {"pace": "1 per 1 s", "pace_from": f"the setting (default){NO_WORKER}"}
+    assert expected == said.json()
 
 
 def test_status_counts_what_there_is(cli: Cli) -> None:
@@ -265,6 +268,57 @@ def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: 
         document["last_answer"][name] for name in ("fact", "message")
     )
     assert document["last_answer"]["at"][-1] == "Z"
+    assert bool(word) == (document["all_handed_in_by"] is None)
+    assert document["time_left"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "variables", "pace", "pace_from"),
+    [
+        ([(40, 1, "--rate", 3)], {}, "40 per 1 s", "--rate of run on alpha, pid 7"),
+        (
+            [(40, 60, "WORKER_RATE", 3), (2, 1, "w.toml", 50), (99, 1, "--rate", 70)],
+            {},
+            "2 per 1 s",
+            "w.toml of run on alpha, pid 7",
+        ),
+        (
+            [(2, 1, "--rate", 3)],
+            {"WORKER_RATE": "9", "WORKER_PERIOD_SECONDS": "60"},
+            "2 per 1 s",
+            "--rate of run on alpha, pid 7",
+        ),
+        (
+            [(None, None, None, 3), (0, 1, "x", 3), (2, 0, "x", 3), (9e999, 1, "x", 3)],
+            {"WORKER_RATE": "9", "WORKER_PERIOD_SECONDS": "60"},
+            "9 per 60 s",
+            f"the setting (WORKER_RATE and WORKER_PERIOD_SECONDS){NO_WORKER}",
+        ),
+    ],
+)
+def test_status_shows_the_rate_in_force_and_its_source(
+    cli: Cli,
+    rows: list[tuple[object, ...]],
+    variables: dict[str, str],
+    pace: str,
+    pace_from: str,
+) -> None:
+    """The pace is that of the fastest living worker; without one it is the setting's."""
+    for number, (rate, period, source, age) in enumerate(rows):
+        assert isinstance(age, int)
+        cli.sql(
+            "INSERT INTO workers (id, host, pid, command, started_at, seen_at, rate,"
+            " period_seconds, rate_source) VALUES (?, 'alpha', 7, 'run', ?, ?, ?, ?, ?)",
+            *(f"w{number}", stamp(-99), stamp(-age), rate, period, source),
+        )
+    told = cli("status", "--json", **variables).json()
+    assert (pace, pace_from) == (told["pace"], told["pace_from"])
+    assert pace_from == cli("status", **variables).pairs()["pace from"]
+    told = cli("status", "--json", "--rate", "5", WORKER_PERIOD_SECONDS="1").json()
+    assert ("5 per 1 s", "the setting (--rate and WORKER_PERIOD_SECONDS)") == (
+        told["pace"],
+        told["pace_from"],
+    )
 
 
 @pytest.mark.usefixtures("path")

@@ -11,6 +11,7 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from worker.core.evidence import (
+    PERSON,
     Absent,
     Ambiguous,
     Doubt,
@@ -24,6 +25,7 @@ from worker.core.evidence import (
     unlisted,
 )
 from worker.core.job_list import Listing, Unlisted
+from worker.core.redact import TEXT_LIMIT
 from worker.settings import Settings
 from worker.store import doubts, shared_state
 
@@ -122,15 +124,17 @@ class Verdicts:
             case Found(job_id):
                 return doubts.find(connection, doubt, job_id, now, self.worker)
             case Absent() if judged.used_up:
-                why = USED_UP.format(doubt.video_id)
+                why = USED_UP.format(doubt.video_id) + PERSON
                 return doubts.keep(connection, doubt, why, now, self.worker)
             case Absent():
                 due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
                 return doubts.free(connection, doubt, due_at, now, self.worker)
             case Ambiguous(reason) if judged.is_recheck:
-                return doubts.park(connection, doubt, reason, now, self.worker)
+                return doubts.park(connection, doubt, reason + PERSON, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
-                doubts.explain(connection, doubt, reason)
+                by_hand = PERSON if judged.resolvable is Resolvable.NONE else ""
+                room = TEXT_LIMIT // 2  # for the row's first error
+                doubts.explain(connection, doubt, reason[:room] + by_hand)
                 return True
             case _:
                 assert_never(judged.verdict)

@@ -69,8 +69,18 @@ def overview(connection: Connection, now: datetime) -> Overview:
         accepted=number_of(connection, history) - number_of(connection, history, _has_no_job),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
-        heard=_last(connection, select(history).where(history.c.fact.in_(ANSWERS))),
+        heard=_last(connection, _ANSWERED),
     )
+
+
+_ANSWERED = select(history).where(history.c.fact.in_(ANSWERS))
+
+
+def refusal(connection: Connection) -> RowMapping | None:
+    """Return the last answer if it refuses the account or the address, and videos are pending."""
+    heard = _last(connection, _ANSWERED)
+    refuses = heard is not None and heard["fact"] in {Fact.ACCOUNT_REFUSED, Fact.WRONG_ADDRESS}
+    return heard if refuses and in_state(connection, State.PENDING) else None
 
 
 _highest = select(func.max(videos.c.priority).label("priority")).where(is_pending)

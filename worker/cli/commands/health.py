@@ -2,15 +2,18 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping
 
 from worker import opening, wiring
-from worker.cli import exits
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.db.address import File, address_of
 from worker.db.database import DatabaseProblem
 from worker.settings import Settings
-from worker.store import shared_state, workers
+from worker.store import shared_state, statistics, workers
 
 STALE_SECONDS = 60.0
 
@@ -19,9 +22,9 @@ LOCKED_SECONDS = 1.0
 
 
 def health(call: Invocation) -> int:
-    """Return 0 if a daemon has turned within the last minute, 1 if not, 78 without a database.
-    A lock on SQLite's file does not look like a dead daemon. On PostgreSQL only a daemon of this
-    machine counts.
+    """Return 0 if a daemon has turned within the last minute, 1 if not or if the API refuses it, 78
+    without a database. A lock on SQLite's file does not look like a dead daemon. On PostgreSQL only
+    a daemon of this machine counts.
     """
     address = address_of(call.settings.database_url)
     if isinstance(address, File):
@@ -55,13 +58,22 @@ def _judge(call: Invocation, age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    cooling = asyncio.run(_cooling(call.settings))
+    refused, cooling = asyncio.run(_held_by(call.settings))
+    if refused is not None:
+        turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
+        mend = f"({refused['message']}): valossa-ingest status says what to mend"
+        return exits.complain([f"{turn} {mend}"], exits.PROBLEMS)
     print(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
     return exits.OK
 
 
-async def _cooling(settings: Settings) -> str | None:
+async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
+    """Return the refusal and the cool-down that keep videos back; none of a locked database."""
     with suppress(DatabaseProblem, TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
-            return await found.read(lambda c: shared_state.read(c).cooling(found.now()))
-    return None
+            return await found.read(lambda c: _holds(c, found.now()))
+    return None, None
+
+
+def _holds(connection: Connection, now: datetime) -> tuple[RowMapping | None, str | None]:
+    return statistics.refusal(connection), shared_state.read(connection).cooling(now)
