@@ -79,7 +79,8 @@ def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
 
 def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    cooling = known.cool_down_until is not None and known.cool_down_until > now
+    bad = "cool_down_until" in known.unreadable
+    cooling = bad or (known.cool_down_until is not None and known.cool_down_until > now)
     left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
     return {
@@ -150,6 +151,11 @@ def _heard(last: RowMapping | None) -> str | None:
 
 def _needs_a_person(seen: _Seen) -> Iterator[str]:
     states, heard = seen.overview.states, seen.overview.heard
+    for column, moment in seen.shared.unreadable.items():
+        yield (
+            f"account.{column} = {output.text(moment)!r} is no moment: the next run takes it for"
+            " the slowest that it may mean, and writes it anew"
+        )
     failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
     if states[State.PENDING]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)

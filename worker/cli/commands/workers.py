@@ -1,7 +1,7 @@
 """``workers``: the runs on the queue, since when, where, and their claims in flight."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -32,7 +32,7 @@ def workers(call: Invocation) -> int:
 
 
 def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
-    """Return a row by its columns. A heartbeat from the future is 0 s old."""
+    """Return a row by its columns."""
     member, seen_at = worker.member, worker.seen_at
     return {
         "worker": worker.id,
@@ -43,7 +43,7 @@ def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
         "in flight": worker.in_flight,
         "leases end": worker.leases_end,
         "seen at": seen_at,
-        "seen ago": None if seen_at is None else max(now - seen_at, timedelta(0)),
+        "seen ago": worker.seen_ago(now),
         "state": _state(worker, now),
     }
 
