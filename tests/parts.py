@@ -119,7 +119,16 @@ def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[
     """Call ``hear`` with each statement on a connection; return a function that ends it."""
     if connection.dialect.name == "sqlite":  # much of which SQLAlchemy does not see
         driver: Any = connection.connection.driver_connection
-        driver.set_trace_callback(hear)
+        last = ""
+
+        def hear_once(statement: str) -> None:
+            # For each row that a trigger looks at, SQLite names its statement again.
+            nonlocal last
+            if statement != last:
+                hear(statement)
+            last = statement
+
+        driver.set_trace_callback(hear_once)
         return lambda: driver.set_trace_callback(None)
     listeners: dict[str, Callable[..., object]] = {
         "begin": lambda _: hear("BEGIN"),
