@@ -63,6 +63,7 @@ class Audit:
         unknown: Jobs of videos without a job id in any other state.
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         strangers: Number of jobs of no video here, perhaps of another queue with the same key.
+        foreign: Those jobs.
     """
 
     bought: Sequence[Match]
@@ -71,6 +72,7 @@ class Audit:
     unknown: Sequence[Match]
     gone: Sequence[AuditRow] | None
     strangers: int
+    foreign: Sequence[Entry] = ()
 
     @property
     def clean(self) -> bool:
@@ -96,13 +98,15 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
     ]
     twice = [m for m in matches if m.row.job_id is not None]
     living = {entry.job_id for entry in listing.entries if entry.status not in FAILED}
+    foreign = tuple(entry for entry in free if id(entry) not in known)
     return Audit(
         bought=[m for m in matches if m.row.state is State.PENDING],
         twice=twice,
         duplicates=[m for m in twice if m.sure and m.waits and m.row.job_id in living],
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
-        strangers=sum(1 for entry in free if id(entry) not in known),
+        strangers=len(foreign),
+        foreign=foreign,
     )
 
 

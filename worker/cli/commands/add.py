@@ -28,7 +28,7 @@ def add(call: Invocation) -> int:
     if args.json:
         output.document({"id": video_id, "skipped": skipped})
     elif video_id is not None:
-        print(video_id)
+        output.line(video_id)
     told = [f"not added: {skipped} (--allow-duplicates adds it)"]
     return exits.complain(told, exits.PROBLEMS) if skipped else exits.OK
 

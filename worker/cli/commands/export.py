@@ -1,12 +1,11 @@
 """``export``: videos by the shared filters, in the columns that ``import`` reads and a few more."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker.cli import exits
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, filter_of, named
 from worker.cli.session import open_to_look
@@ -28,7 +27,7 @@ def export(call: Invocation) -> int:
 
     def write(connection: Connection, _: datetime) -> Mapping[str, Sequence[int]]:
         form = write_json_lines if args.json_lines else write_csv
-        form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
+        form(output.results(), columns, map(dict, search.every(connection, wanted)))
         return named(connection, args)
 
     with open_to_look(call.settings) as session:

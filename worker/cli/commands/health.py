@@ -1,7 +1,7 @@
 """``health``: the age of the daemon's last heartbeat; needs no network port."""
 
 from worker import wiring
-from worker.cli import exits
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.db.address import File, address_of
@@ -47,5 +47,5 @@ def _judge(age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    print(f"alive, {max(age, 0):.0f} s ago")
+    output.line(f"alive, {max(age, 0):.0f} s ago")
     return exits.OK

@@ -198,7 +198,7 @@ def _reject(current: Import, name: str, line: int, reason: str, row: object) -> 
         reject = {"file": name, "line": line, "reason": reason, "row": row}
         print(json.dumps(reject, ensure_ascii=True), file=current.rejects)
     elif current.reasons.total() <= REASONS_SHOWN:
-        print(f"{name}:{line}: {reason}", file=sys.stderr)
+        output.line(f"{name}:{line}: {reason}", file=sys.stderr)
 
 
 def _kind(reason: str) -> str:
@@ -210,10 +210,10 @@ def report(done: Import, *, as_json: bool) -> None:
     """Print the counts, after the columns that were not used or not found."""
     for name, meant in done.unused.items():
         hint = f": did you mean --map {meant}={name}?" if meant else ""
-        print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
+        output.line(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
     for column, name in done.mapping.theirs.items():
         if name not in done.seen and done.rows:
-            print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
+            output.line(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
     counts = done.counts
     if as_json:
         told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}

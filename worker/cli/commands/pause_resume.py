@@ -22,7 +22,7 @@ def pause(call: Invocation) -> int:
 
     with open_to_change(call.settings) as session:
         found = session.write(stop, "to pause")
-    print(
+    output.line(
         f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
         "nothing more is claimed until valossa-ingest resume"
     )
@@ -40,5 +40,5 @@ def resume(call: Invocation) -> int:
     with open_to_change(call.settings) as session:
         since = session.write(go_on, "to resume")
     ended = f"resumed; it was paused since {output.text(since)} UTC"
-    print(ended if since else "it was not paused")
+    output.line(ended if since else "it was not paused")
     return exits.OK

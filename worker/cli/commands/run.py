@@ -169,5 +169,4 @@ def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
         output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
     if report.counts.failed or (left and left.for_people):
         advised = [*advised, "see valossa-ingest why, then show ID"]
-    for line in advised:
-        print(f"valossa-ingest: {line}", file=sys.stderr)
+    exits.complain(advised)

@@ -11,6 +11,7 @@ from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
 from worker.core.model import State
 from worker.store import search
+from worker.store.doubts import EVIDENCE_SEPARATOR
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -38,7 +39,7 @@ def _groups(connection: Connection, _: datetime) -> list[tuple[object, ...]]:
     groups: dict[tuple[str, str], tuple[object, ...]] = {}
     counts: Counter[tuple[str, str]] = Counter()
     for row in search.every(connection, wanted):
-        state, error = State(row["state"]), row["error"] or ""
+        state, error = State(row["state"]), (row["error"] or "").partition(EVIDENCE_SEPARATOR)[0]
         group = (state, kind(error))
         counts[group] += 1
         if group not in groups:

@@ -18,8 +18,11 @@ def workers(call: Invocation) -> int:
     if call.args.json:
         output.document([output.keyed(row) for row in rows])
     elif rows:
-        cells = (tuple(row.values()) for row in rows)
-        output.table(tuple(rows[0]), cells, whole=("worker", "state"))
+        if output.on_terminal():  # the table would be too wide
+            for row in rows:
+                output.paragraph(_sentence(**row))
+        else:
+            output.table(tuple(rows[0]), (tuple(row.values()) for row in rows))
         for sentence in _prospects(found, now):
             print()
             output.paragraph(sentence)
@@ -46,6 +49,11 @@ def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
         "seen ago": worker.seen_ago(now),
         "state": _state(worker, now),
     }
+
+
+def _sentence(worker: object, state: object, **others: object) -> str:
+    told = (f"{n} {output.text(v)}" for n, v in others.items() if v is not None)
+    return f"worker {worker} is {state}: {', '.join(told)}"
 
 
 def _state(worker: WorkerStatus, now: datetime) -> str:
