@@ -5,7 +5,6 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
@@ -78,37 +77,25 @@ def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
 
 
 _COLORS = {"info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def _as_line(colors: Mapping[str, str], _: WrappedLogger, __: str, event: EventDict) -> str:
     """Return a line for a person: time, level and event, then the video, then all that is known."""
     at, level, name = (str(event.pop(key)) for key in ("timestamp", "level", "event"))
-    trace = event.pop("exception", None)
-    told = {"video": event.pop("video", None), **event}
-    said = " ".join(
-        f"{key}={_said(value)}" for key, value in told.items() if value not in (None, "")
-    )
-    color = colors.get(level, "")
-    head = f"{at[:19]}Z [{color}{level:<8}{color and _PLAIN}]"
-    line = f"{head} {visible(f'{name:<20} {said}')}".rstrip()
+    trace, told = event.pop("exception", None), {"video": event.pop("video", None), **event}
+    said = " ".join(f"{n}={_said(value)}" for n, value in told.items() if value not in (None, ""))
+    color, plain = (colors[level], "\x1b[0m") if level in colors else ("", "")
+    line = f"{at[:19]}Z [{color}{level:<8}{plain}] " + visible(f"{name:<20} {said}".rstrip())
     return f"{line}\n{visible(trace)}" if trace else line
-
-
-_PLAIN = "\x1b[0m"
 
 
 def _said(value: object) -> str:
     """Return a value in plain words on one line, in quotes if they are several."""
     if isinstance(value, Mapping):
-        value = ", ".join(f"{number} {_UPPER.sub(' ', name)}" for name, number in value.items())
-        value = value.lower().replace("_", " ")
-    value = {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-    words = f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
-    words = " ".join(words.split())
-    return f'"{words}"' if " " in words or not words else words
-
-
-_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")
+        value = ", ".join(f"{n} {_UPPER.sub(' ', name).lower()}" for name, n in value.items())
+    words = ("no", "yes")[value] if isinstance(value, bool) else " ".join(str(value).split())
+    return f'"{words}"' if " " in words else words
 
 
 def logger() -> Log:

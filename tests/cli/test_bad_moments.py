@@ -18,7 +18,7 @@ IN_FILE = (
 )
 """Texts that a column of SQLite without a CHECK keeps, as plain SQL may write them."""
 
-ON_SERVER = ("infinity", "-infinity", "0044-03-15 12:00:00+00 BC")
+ON_SERVER = ("infinity", "-infinity")
 """Moments of PostgreSQL that Python has none for."""
 
 SHARED = ("next_start_at", "cool_down_until", "paused_at", "pace_cut_at")

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import socket
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import asyncpg
@@ -17,7 +17,6 @@ from worker.clock import sleep_or_event
 from worker.db.address import DatabaseProblem, Server, Unreachable
 from worker.db.postgres_errors import explained, state_of
 from worker.db.postgres_listener import Listener
-from worker.db.schema import EPOCH, Unreadable
 
 T = TypeVar("T")
 
@@ -78,19 +77,6 @@ up. The server's own transaction number would not do: after a crash another one 
 _FORGET = text("DELETE FROM commits WHERE at < clock_timestamp() - interval '30 days'")
 
 _TIME = text("SELECT clock_timestamp()")
-
-
-_FIRST, _MICROSECOND = datetime(2000, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-"""Moments come and go as whole microseconds since then."""
-
-
-def _moment(given: tuple[int]) -> datetime:
-    """Return a moment of the server. Python has none for ``infinity``, which is ``Unreadable``."""
-    try:
-        moment = _FIRST + timedelta(microseconds=given[0])
-    except OverflowError:
-        return Unreadable.of("infinity" if given[0] > 0 else "-infinity")
-    return moment if moment >= EPOCH else Unreadable.of(f"{moment:%Y-%m-%d %H:%M:%S}")
 
 
 class _UnsureError(Exception):
@@ -277,13 +263,6 @@ class Postgres:
                 f"database {self._server}: its host is no name of a machine ({error}): correct it"
             ) from error
         _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
-        await connection.set_type_codec(
-            "timestamptz",
-            schema="pg_catalog",
-            format="tuple",
-            encoder=lambda moment: ((moment - _FIRST) // _MICROSECOND,),
-            decoder=_moment,
-        )
         return connection
 
 

@@ -48,13 +48,6 @@ class Unreadable(datetime):
 
     text = "?"
 
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Return the value that stands in the table as ``text``."""
-        made = cls(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC)
-        made.text = text
-        return made
-
     def astimezone(self, *_: object) -> Self:
         """Return it as it is."""
         return self
@@ -64,6 +57,12 @@ class Unreadable(datetime):
         return self.text
 
     strftime = isoformat
+
+
+def _unreadable(text: str) -> Unreadable:
+    found = Unreadable(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC)
+    found.text = text
+    return found
 
 
 def as_text(moment: datetime) -> str:
@@ -78,8 +77,8 @@ def as_moment(text: str) -> datetime:
         read = datetime.fromisoformat(text)
         moment = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        return Unreadable.of(text)
-    return moment if moment >= EPOCH else Unreadable.of(text)
+        return _unreadable(text)
+    return moment if moment >= EPOCH else _unreadable(text)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -101,6 +100,8 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: str | datetime | None, _: Dialect) -> datetime | None:
         """Return the database's value as an aware datetime."""
+        if isinstance(value, datetime) and value.tzinfo is None:  # PostgreSQL's infinity
+            return _unreadable("infinity" if value.year > EPOCH.year else "-infinity")
         return as_moment(value) if isinstance(value, str) else value
 
 

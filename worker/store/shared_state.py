@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from worker.core.pace import Brake
 from worker.core.redact import clean
-from worker.db.schema import EPOCH, LAST, Unreadable, account
+from worker.db.schema import EPOCH, LAST, account
 from worker.db.statements import Prepared
 
 
@@ -44,14 +44,10 @@ class SharedState:
     @property
     def unreadable(self) -> dict[str, datetime]:
         """Return the columns of the pace that hold no moment, or one that no run writes."""
-        known = {
-            "next_start_at": self.next_start_at,
-            "cool_down_until": self.cool_down_until,
-            "pace_cut_at": self.brake.cut_at if self.brake else None,
-            "written_at": self.written_at,
-        }
-        found = {name: at for name, at in known.items() if at is not None}
-        return {n: at for n, at in found.items() if isinstance(at, Unreadable) or at > LAST}
+        cut_at, written_at = self.brake.cut_at if self.brake else None, self.written_at
+        known = {"next_start_at": self.next_start_at, "cool_down_until": self.cool_down_until}
+        known |= {"pace_cut_at": cut_at, "written_at": written_at}
+        return {name: at for name, at in known.items() if at and not EPOCH < at <= LAST}
 
     def checked_until(self, now: datetime) -> datetime | None:
         """Return the time up to which answers were checked against the job list. None if no list
@@ -62,8 +58,6 @@ class SharedState:
 
 
 def _shifted(moment: datetime, by: timedelta) -> datetime:
-    if isinstance(moment, Unreadable):
-        return moment
     return moment + max(EPOCH - moment, min(LAST - moment, by))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
-from worker.db.schema import EPOCH, LAST, Unreadable, is_submitting, videos, workers
+from worker.db.schema import EPOCH, LAST, is_submitting, videos, workers
 from worker.store.statistics import number_of
 
 ALIVE = timedelta(seconds=60)
@@ -47,12 +47,6 @@ class WorkerStatus:
     def is_alive(self, now: datetime) -> bool:
         """Return True if its last heartbeat is recent."""
         return self.seen_at is not None and abs(now - self.seen_at) <= ALIVE
-
-    def seen_ago(self, now: datetime) -> timedelta | None:
-        """Return the age of its last heartbeat: 0 if that is from the future, None if unknown."""
-        if self.seen_at is None or isinstance(self.seen_at, Unreadable):
-            return None
-        return max(now - self.seen_at, timedelta(0))
 
 
 def show(connection: Connection, member: WorkerRow, now: datetime) -> None:

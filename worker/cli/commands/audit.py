@@ -52,9 +52,8 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     ]
     jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
-        told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
-        found = output.objects(COLUMNS, rows)
-        output.document({**told, "strangers": strangers, "found": found})
+        told = {"paged": shown.paged, "of_no_video_here": result.strangers, "strangers": strangers}
+        output.document({"jobs": jobs, **told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
         output.table(COLUMNS, rows)
@@ -70,17 +69,17 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
             " not imported (again)"
         )
     for stranger in strangers[:SHOWN_STRANGERS]:
-        output.paragraph(output.text(" ".join(filter(None, stranger.values()))), "  ")
+        output.paragraph(stranger, "  ")
     if result.strangers > SHOWN_STRANGERS:
         output.line(f"  and {result.strangers - SHOWN_STRANGERS:,} more: --json names them all")
     for sentence in _advice(result):
         output.paragraph(sentence)
 
 
-def _stranger(entry: Entry) -> dict[str, str | None]:
-    names, urls = sorted(entry.identifiers), sorted(map(without_query, entry.urls))
-    lists = {"identifier": ", ".join(names) or None, "url": ", ".join(urls) or None}
-    return {"job_id": entry.job_id, "status": entry.status, **lists}
+def _stranger(entry: Entry) -> str:
+    urls = sorted(map(without_query, entry.urls))
+    told = (entry.job_id, entry.status, *sorted(entry.identifiers), *urls)
+    return output.text(" ".join(filter(None, told)))
 
 
 def _match(kind: str, match: Match) -> Sequence[object]:

@@ -24,15 +24,12 @@ def list_(call: Invocation) -> int:
     """Print a line a video."""
     args, wanted = call.args, filter_of(call.args)
     drawn = output.on_terminal() and not args.json
-    limit = SCREEN if drawn and args.limit is None else args.limit
+    most = SCREEN if drawn and args.limit is None else args.limit
     with open_to_look(call.settings) as session:
-        rows, found, number = session.read(
-            lambda c, _: (
-                list(islice(search.every(c, wanted), limit)),
-                named(c, args),
-                search.count(c, wanted).total() if drawn else 0,
-            )
+        rows, found = session.read(
+            lambda c, _: (list(islice(search.every(c, wanted), most)), named(c, args))
         )
+        number = session.read(lambda c, _: search.count(c, wanted).total()) if drawn else 0
     if args.json:
         output.document([dict(row) for row in rows])
     elif drawn:
@@ -42,7 +39,7 @@ def list_(call: Invocation) -> int:
         if args.limit is None and number > len(rows):
             output.line(f"… {number - len(rows):,} more: --limit N, or pipe it")
     else:
-        columns = (*COLUMNS, "lease_until") if args.state == ["submitting"] else COLUMNS
+        columns = (*COLUMNS, "lease_until") if args.state == [State.SUBMITTING] else COLUMNS
         output.table(columns, ([row[name] for name in columns] for row in rows))
     return complain_missing(found)
 

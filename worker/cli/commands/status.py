@@ -62,7 +62,8 @@ def status(call: Invocation) -> int:
 
 def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
     known = shared_state.read(connection)
-    known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
+    by = pace.moved(now, known.written_at, timedelta(0))
+    known = known.moved(by) if by else known
     # A worker counts no time without starts as calm, so neither does the rate.
     brake = pace.resume(known.brake, known.next_start_at, now)
     rate = pace.rate_in_force(settings.rate, brake, now)

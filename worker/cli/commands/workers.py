@@ -1,11 +1,12 @@
 """``workers``: the runs on the queue, since when, where, and their claims in flight."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
+from worker.db.schema import EPOCH
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 
@@ -35,7 +36,7 @@ def workers(call: Invocation) -> int:
 
 
 def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
-    """Return a row by its columns."""
+    """Return a row by its columns. A heartbeat from the future is 0 s old."""
     member, seen_at = worker.member, worker.seen_at
     return {
         "worker": worker.id,
@@ -46,7 +47,7 @@ def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
         "in flight": worker.in_flight,
         "leases end": worker.leases_end,
         "seen at": seen_at,
-        "seen ago": worker.seen_ago(now),
+        "seen ago": max(now - seen_at, timedelta(0)) if seen_at and seen_at > EPOCH else None,
         "state": _state(worker, now),
     }
 
