@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli, Screen
+from worker.cli import output
 from worker.core.redact import visible
 
 KEY = "sk-0123456789abcdef"
@@ -171,3 +172,15 @@ def test_a_terminal_gets_an_export_escaped_and_a_pipe_as_it_is(
 def test_what_acts_or_hides_is_an_escape(text: str, shown: str) -> None:
     """Letters of any language, line ends and tabs stay; nothing else does that is not seen."""
     assert shown == visible(text)
+
+
+def test_the_commands_print_by_one_module() -> None:
+    """Only ``simulate``, which shows no row, and the file of rejects are written to directly."""
+    commands = Path(output.__file__).parent / "commands"
+    direct = [
+        (file.name, line)
+        for file in sorted(commands.glob("*.py"))
+        for line in re.findall(r"(?<![.\w])print\([^)].*", file.read_text())
+        if file.name != "simulate.py" and "file=current.rejects" not in line
+    ]
+    assert [] == direct
