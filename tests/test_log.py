@@ -1,9 +1,11 @@
 import io
 import json
+import re
 from contextlib import redirect_stderr
 
 import pytest
 
+from worker.core.model import Fact
 from worker.log import Event, configure, logger
 
 SECRET = "sk-0123456789abcdef"
@@ -37,6 +39,20 @@ def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     words = err.split()
     assert ["[warning", "]", "cool_down", "until=soon"] == words[1:]
     assert "\x1b" not in err
+
+
+def test_a_line_for_people_has_the_order_of_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Time, level, event, video, then the rest: plain words, nothing absent, nothing that acts."""
+    configure("info", "console")
+    more = {"outcome": Fact.IN_DOUBT, "status": None, "drain": True, "detail": "", "seconds": 0.25}
+    told = {"message": "a\x1b[2J\n\u202eb", "verdicts": {"NoEvidence": 2, "Found": 1}}
+    logger().bind(worker="w").warning(Event.ATTEMPT_ENDED, request_id="r", video=7, **more, **told)
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \[warning \] .*\n", err)
+    assert (
+        "attempt_ended        video=7 worker=w request_id=r outcome=in_doubt drain=yes "
+        'seconds=0.25 message="a\\x1b[2J \\u202eb" verdicts="2 no evidence, 1 found"'
+    ) == err[32:-1]
 
 
 class Terminal(io.StringIO):

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import re
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 
 import structlog
-from structlog.dev import plain_traceback
 from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from worker.core.redact import visible
 
 Log = FilteringBoundLogger
 
@@ -47,7 +51,7 @@ def configure(level: str, form: str) -> None:
     colors = sys.stderr.isatty()
     console = form == "console" or (form == "auto" and colors)
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)]
+        [structlog.processors.format_exc_info, partial(_as_line, _COLORS if colors else {})]
         if console
         else [_TRACEBACKS, _as_json]
     )
@@ -71,6 +75,28 @@ _LINE = json.JSONEncoder(default=repr)
 
 def _as_json(_: WrappedLogger, __: str, event: EventDict) -> str:
     return _LINE.encode(event)
+
+
+_COLORS = {"info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+_UPPER = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _as_line(colors: Mapping[str, str], _: WrappedLogger, __: str, event: EventDict) -> str:
+    """Return a line for a person: time, level and event, then the video, then all that is known."""
+    at, level, name = (str(event.pop(key)) for key in ("timestamp", "level", "event"))
+    trace, told = event.pop("exception", None), {"video": event.pop("video", None), **event}
+    said = " ".join(f"{n}={_said(value)}" for n, value in told.items() if value not in (None, ""))
+    color, plain = (colors[level], "\x1b[0m") if level in colors else ("", "")
+    line = f"{at[:19]}Z [{color}{level:<8}{plain}] " + visible(f"{name:<20} {said}".rstrip())
+    return f"{line}\n{visible(trace)}" if trace else line
+
+
+def _said(value: object) -> str:
+    """Return a value in plain words on one line, in quotes if they are several."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{n} {_UPPER.sub(' ', name).lower()}" for name, n in value.items())
+    words = ("no", "yes")[value] if isinstance(value, bool) else " ".join(str(value).split())
+    return f'"{words}"' if " " in words else words
 
 
 def logger() -> Log:

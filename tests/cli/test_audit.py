@@ -76,7 +76,7 @@ def test_what_fits_is_clean(cli: Cli, beside: Start) -> None:
         buy(cli, simulator, 2)
         cli.insert()
         said = say(cli, simulator.url, "audit")
-        told = "2 jobs in the API's list: 0 bought, 0 twice, 0 unknown; gone: 0\n"
+        told = "2 jobs in the API's list: 2 of videos here; gone: 0\n"
         assert (0, told, "") == (said.code, said.out, said.err)
         for words in (("--adopt", "--yes"), ("--cancel-duplicates", "--yes")):
             said = say(cli, simulator.url, "audit", *words)
@@ -92,7 +92,7 @@ def test_a_pending_video_with_a_job_is_told(cli: Cli, beside: Start) -> None:
     assert (1, "", before) == (said.code, said.err, everything(cli))
     head, row, summary, advice = said.rows()
     assert [HEAD, ["bought", "1", "pending", job, "", "queued", "yes"]] == [head, row]
-    assert ["1 jobs in the API's list: 1 bought, 0 twice, 0 unknown; gone: 0"] == summary
+    assert ["1 jobs in the API's list: 1 bought; gone: 0"] == summary
     assert "bought: pending, but the API has a job of it; audit --adopt takes it over" in advice
 
 
@@ -234,7 +234,7 @@ def test_a_job_that_is_gone_is_told(cli: Cli, beside: Start) -> None:
         said = say(cli, simulator.url, "audit")
     assert (1, "") == (said.code, said.err)
     assert ["gone", str(hidden), "submitted", "", first, "", "yes"] == said.rows()[1]
-    assert "0 unknown; gone: 1" in said.out
+    assert "1 jobs in the API's list: 1 of videos here; gone: 1" in said.out
     assert "gone: submitted, but its job is in the list no more" in said.out
 
 
@@ -248,7 +248,7 @@ def test_a_part_of_a_list_says_so(cli: Cli, beside: Start, words: tuple[str, ...
     if words:
         assert ("it says total 2", []) == (said.json()["paged"], said.json()["found"])
     else:
-        assert said.out.endswith("0 unknown; gone: not known, it says total 2\n")
+        assert said.out.endswith("1 of videos here; gone: not known, it says total 2\n")
 
 
 def test_jobs_of_others_are_counted(cli: Cli, beside: Start) -> None:
@@ -258,6 +258,28 @@ def test_jobs_of_others_are_counted(cli: Cli, beside: Start) -> None:
         said = say(cli, simulator.url, "audit")
     assert (0, "") == (said.code, said.err)
     assert "3 of no video here: another queue with this key, or lists that" in said.out
+    assert "4 jobs in the API's list: 1 of videos here; gone: 0" == said.out.splitlines()[0]
+
+
+def test_jobs_of_others_are_named(cli: Cli) -> None:
+    """The first few jobs of no video here are named, without query and without a command."""
+    strangers = [
+        {
+            "job_id": f"job-{number}",
+            "status": "queued\x1b[2J",
+            "customer_media_info": {"id": f"talk\u202e-{number}"},
+            "video": {"url": f"https://b.example/{number}.mp4?Signature=s1gnature"},
+        }
+        for number in range(7)
+    ]
+    with moved_on({"jobs": strangers}) as url:
+        said = say(cli, url, "audit")
+        found = say(cli, url, "audit", "--json").json()["strangers"]
+    first = "  job-0 queued\\x1b[2J talk\\u202e-0 https://b.example/0.mp4?…"
+    assert "7 jobs in the API's list: none of a video here; gone: 0" == said.out.splitlines()[0]
+    assert [first, "  and 2 more: --json names them all"] == said.out.splitlines()[2::5]
+    assert (7, "https://b.example/6.mp4?…") == (len(found), found[6].split()[-1])
+    assert "s1gnature" not in said.out
 
 
 def test_law_17_two_jobs_of_one_address_are_told(cli: Cli, beside: Start) -> None:
@@ -274,19 +296,21 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
     """A program reads the same facts, and stdout is one document whatever else was done."""
     with beside(options("strangers-3")) as simulator:
         job = bought(cli, simulator)
+        unnamed = {"strangers": "named by another test"}
         expected = {
             "jobs": 4,
             "paged": None,
             "of_no_video_here": 3,
             "possibly_bought_twice": 0,
+            **unnamed,
             "found": [
                 dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
             ],
         }
         said = say(cli, simulator.url, "audit", "--json")
-        assert (1, "", expected) == (said.code, said.err, said.json())
+        assert (1, "", expected) == (said.code, said.err, {**said.json(), **unnamed})
         said = say(cli, simulator.url, "audit", "--json", "--adopt", "--yes")
-        assert (0, "adopted 1\n", expected) == (said.code, said.err, said.json())
+        assert (0, "adopted 1\n", expected) == (said.code, said.err, {**said.json(), **unnamed})
         said = say(cli, simulator.url, "audit", "--json")
         assert (0, []) == (said.code, said.json()["found"])
 

@@ -411,12 +411,35 @@ def test_a_long_list_is_whole(cli: Cli, limit: int) -> None:
     assert expected == listed(cli, "--limit", limit)
 
 
+def test_a_list_on_a_terminal_is_bounded(cli: Cli, screen: Callable[..., Screen]) -> None:
+    """A terminal gets 50 videos and how many more there are; --limit and a pipe get all."""
+    cli.insert_many({"url": f"https://e.org/{number}.mp4"} for number in range(1_250))
+    for words, rows, more in (((), 50, 1), (("--limit", 60), 60, 0)):
+        program = screen("list", *words, "--database", cli.url, columns=80)
+        assert 0 == program.ended()
+        assert (rows, more) == (
+            program.shown.count("pending"),
+            program.shown.count("… 1,200 more: --limit N, or pipe it"),
+        )
+    assert 1_251 == len(cli("list").rows())
+
+
+def test_a_list_shows_when_leases_end(cli: Cli, screen: Callable[..., Screen]) -> None:
+    """A video in flight is listed with the end of its lease."""
+    cli.insert(state="submitting", job_id=None, claims=1, **CLAIM)
+    head, row = cli("list", "--state", "submitting").rows()
+    assert ("lease_until", "2030-01-01 00:00:00") == (head[-1], row[-1])
+    program = screen("list", "--database", cli.url, columns=80)
+    assert 0 == program.ended()
+    assert "lease ends 2030-01-01 00:00:00" in program.shown
+
+
 def test_a_list_on_a_terminal_is_a_table(cli: Cli, screen: Callable[..., Screen]) -> None:
     """People get columns, and markup or escape codes in a title change nothing on the screen."""
     cli.insert(title="\\[/bold]\x1b[2J[red]x", media_id="a")
     program = screen("list", "--database", cli.url)
     assert 0 == program.ended()
-    assert "\\[/bold]\ufffd[2J[red]x" in program.shown
+    assert "\\[/bold]\\x1b[2J[red]x" in program.shown
     assert "─────" in program.shown
 
 
@@ -775,3 +798,32 @@ def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:
     assert "it was not paused\nthere was no cool-down\n" == cli("resume", "--cool-down").out
     assert "cool-down" not in cli("show", "id=1").out
     assert [] == cli("why").rows()[1:]
+
+
+def test_a_video_is_shown_by_its_address(cli: Cli) -> None:
+    """``show`` takes an address; where several videos have it, their ids are named."""
+    signed = f"https://e.org/a.mp4?Signature={'s' * 2_100}"
+    cli.insert(url=signed)
+    cli.insert(url="https://e.org/b.mp4")
+    assert (0, "") == (cli("show", signed).code, cli("show", signed).err)
+    assert [1] == [story["video"]["id"] for story in cli("show", signed, "--json").json()]
+    cli.insert(url="https://e.org/b.mp4")
+    said = cli("show", "https://e.org/b.mp4", "--json")
+    expected = "valossa-ingest: 2 videos have this address: say which, id=2 or id=3\n"
+    assert (0, expected, 2) == (said.code, said.err, len(said.json()))
+    said = cli("show", "https://e.org/c.mp4")
+    assert (1, True) == (said.code, "as address, id, media id" in said.err)
+    assert ["2", "3"] == [row[0] for row in cli("list", "https://e.org/b.mp4").rows()[1:]]
+
+
+def test_a_request_is_shown_with_its_accents(cli: Cli) -> None:
+    """People read the letters of a title, not their numbers."""
+    cli.insert(title="Ääkköset 日本")
+    assert '"title": "Ääkköset 日本"' in cli("show", 1).out
+
+
+def test_why_groups_doubts_of_one_kind(cli: Cli) -> None:
+    """Doubts for one reason are one group, whatever the last list said of each."""
+    for more in ("", "; evidence: another video has the identifier talk too", "; evidence: no"):
+        cli.insert(state="in_doubt", claims=1, error=f"no answer in 60 s{more}")
+    assert [["3", "in_doubt", "no answer in 60 s"]] == [row[:3] for row in cli("why").rows()[1:]]

@@ -1,8 +1,9 @@
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Screen
 
 
 def moment(seconds: float) -> str:
@@ -98,3 +99,18 @@ def test_status_counts_the_living(cli: Cli) -> None:
     member(cli, "dead", 70)
     assert "2" == cli("status").pairs()["workers alive"]
     assert 2 == cli("status", "--json").json()["workers_alive"]
+
+
+def test_a_narrow_terminal_gets_all_of_it(cli: Cli, screen: Callable[..., Screen]) -> None:
+    """At 80 columns no worker is cut off, and no line is wider."""
+    member(cli, "0123456789abcdef", 3)
+    in_flight(cli, "0123456789abcdef")
+    program = screen("workers", "--database", cli.url, columns=80)
+    assert 0 == program.ended()
+    assert 80 >= max(map(len, program.shown.splitlines()))
+    shown = " ".join(program.shown.split())
+    assert (
+        "worker 0123456789abcdef is alive: host alpha, pid 7, command run, since 2026-01" in shown
+    )
+    assert "in flight 1, leases end 2030-01-01 00:00:00, seen at" in shown
+    assert "…" not in shown

@@ -16,7 +16,7 @@ from tests.conftest import open_database
 from tests.parts import row, take
 from tests.plain import Plain, execute, session
 from worker.db.database import Database
-from worker.db.schema import Moment, metadata, videos
+from worker.db.schema import EPOCH, Moment, Unreadable, as_moment, as_text, metadata, videos
 from worker.store.bulk import known
 
 DIALECT = dialect()
@@ -339,7 +339,7 @@ def test_whatever_is_let_in_can_be_read(scratch: sqlite3.Connection, text: str) 
         return
     finally:
         scratch.rollback()
-    assert Moment().process_result_value(text, DIALECT) is not None
+    assert not isinstance(Moment().process_result_value(text, DIALECT), Unreadable | None)
 
 
 def zone(hours: int) -> timezone:
@@ -442,3 +442,19 @@ async def test_a_server_says_a_word_where_there_is_something_to_do(
             said.append(await heard.get())
     await listening.close()
     assert [*["public"] * words, "the end"] == said
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "2026-13-45 99:99:99", "1767225600", "0001-01-01 00:00:00", "1969-12-31 23:59:59"],
+)
+def test_a_text_that_is_no_moment_is_read_and_written_as_it_is(text: str) -> None:
+    """Law 14: such a value is the epoch in calculations, and its text wherever it is shown."""
+    found = as_moment(text)
+    assert (EPOCH, text, text) == (found, as_text(found), f"{found:%Y}")
+    assert "?" == f"{found + timedelta(days=1):%Y}"
+
+
+def test_a_moment_with_an_offset_is_read_in_utc() -> None:
+    """A moment that names an offset is that moment."""
+    assert datetime(2026, 1, 31, 6, tzinfo=UTC) == as_moment("2026-01-31T08:00:00+02:00")

@@ -272,8 +272,8 @@ LAWS = (
     Mutation(
         law="a worker that holds videos is not forgotten",
         file=FLEET,
-        old="workers.c.seen_at < now - FORGOTTEN, ~holds",
-        new="workers.c.seen_at < now - FORGOTTEN",
+        old=".where(~lately, ~holds)",
+        new=".where(~lately)",
         tests=("tests/store/test_workers.py::test_who_has_something_in_flight_is_not_forgotten",),
     ),
     Mutation(

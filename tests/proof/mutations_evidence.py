@@ -146,7 +146,7 @@ ABSENT = (
     Mutation(
         law="absent: before means before it began",
         file=DOUBTS,
-        old=".where(_is_acceptance, history.c.at <= doubt.began_at)",
+        old=".where(_is_acceptance, history.c.at.between(EPOCH, doubt.began_at))",
         new=".where(_is_acceptance)",
         tests=(
             "tests/store/test_doubts.py::test_what_was_under_way_at_its_beginning_is_not_before_it",

@@ -1359,3 +1359,70 @@ async def test_a_pause_and_a_cool_down_are_told_before_a_cap(
     assert WaitReason.COOL_DOWN is (await write(database, work, free_slots=9)).claimed.reason
     await pause(database)
     assert WaitReason.PAUSE is (await write(database, work, free_slots=9)).claimed.reason
+
+
+@pytest.mark.parametrize("bad", ["infinity", "-infinity"])
+async def test_an_unreadable_cool_down_is_half_a_minute_for_a_run(
+    plain: Plain, database: Database, work: QueueTransaction, hands: Hands, bad: str
+) -> None:
+    """A cool-down whose end plain SQL made unreadable holds 30 s more, and then starts go on."""
+    await due(database, 1)
+    await cool(database, later(START, 5))
+    plain.execute("UPDATE account SET cool_down_until = ?", bad)
+    peeked = await database.read(work.peek)
+    held = (await write(database, work, free_slots=1)).claimed
+    assert (None, WaitReason.COOL_DOWN, later(START, 30)) == (peeked, held.reason, held.until)
+    assert later(START, 30) == (await known(database)).cool_down_until
+    hands.pass_seconds(30.1)
+    assert 1 == len((await write(database, work, free_slots=1)).claimed.starts)
+
+
+@pytest.mark.parametrize("column", ["next_start_at", "pace_cut_at", "written_at"])
+async def test_an_unreadable_pace_is_the_slowest_that_it_may_mean(
+    plain: Plain, database: Database, work: QueueTransaction, column: str
+) -> None:
+    """Law 10: the pace begins anew at its lowest, a whole step later, and is readable again."""
+    await due(database, 1)
+    brake = Brake(low=100.0, ceiling=500.0, cut_at=later(START, -3_600))
+    await database.write(lambda c: shared_state.brake(c, brake), "test")
+    plain.execute(f"UPDATE account SET {column} = ?", "infinity")
+    assert (await database.read(work.peek)) is None
+    (start,) = (await write(database, work, free_slots=1)).claimed.starts
+    found = await known(database)
+    assert ({}, START) == (found.unreadable, found.brake and found.brake.cut_at)
+    assert pytest.approx(1000.0102) == start.at
+    assert START + 20 * GAP == found.next_start_at
+
+
+async def test_a_429_replaces_an_unreadable_cool_down(plain: Plain, database: Database) -> None:
+    """A cool-down that the API asks for is written over one that is no moment."""
+    plain.execute("UPDATE account SET cool_down_until = ?", "infinity")
+    await cool(database, later(START, 5))
+    assert later(START, 5) == (await known(database)).cool_down_until
+
+
+async def test_a_pause_at_no_moment_is_still_a_pause(
+    plain: Plain, database: Database, work: QueueTransaction
+) -> None:
+    """A pause whose beginning is unreadable holds until a person ends it."""
+    await due(database, 1)
+    plain.execute("UPDATE account SET paused_at = ?", "infinity")
+    assert WaitReason.PAUSE == (await write(database, work, free_slots=1)).claimed.reason
+    peeked = await database.read(work.peek)
+    assert WaitReason.PAUSE == (peeked and peeked.reason)
+
+
+async def test_a_cap_that_an_unreadable_moment_fills_opens_by_no_time(
+    plain: Plain, database: Database, hands: Hands
+) -> None:
+    """An attempt at no moment counts against the day's cap, and no run waits for a time for it."""
+    await due(database, 1)
+    plain.execute(
+        "INSERT INTO history (video_id, attempt, at, who, fact, job_id)"
+        " VALUES (9, 1, ?, 'w', 'accepted', 'j')",
+        "infinity",
+    )
+    cap = Cap(name="max_per_day", most=1, window=timedelta(days=1))
+    work = replace(transaction(hands.clock), caps=(cap,))
+    held = (await write(database, work, free_slots=1)).claimed
+    assert (WaitReason.CAP, None) == (held.reason, held.until)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, create_engine, delete, insert, update
 
 from tests.conftest import START
 from tests.parts import SETTINGS, add, facts, later, plans, row, take
+from tests.plain import Plain
 from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
 from worker.db.database import Database
@@ -533,3 +534,27 @@ def test_a_crowd_of_finished_videos_costs_nothing(crowded: Connection) -> None:
     judge_all(crowded)
     driver.set_progress_handler(None, 0)
     assert 400 > steps
+
+
+@pytest.mark.parametrize("column", ["at", "started_at"])
+async def test_a_doubt_of_an_unknown_moment_is_as_old_as_its_row(
+    plain: Plain, database: Database, column: str
+) -> None:
+    """Law 3: a moment that is none makes no doubt older, and proves no absence."""
+    await doubt(database, 5, 0, 60)
+    plain.execute(f"UPDATE history SET {column} = ?", "infinity")
+    (found,) = await known(database)
+    assert (None, later(START, 60)) == (found.began_at, found.recorded_at)
+
+
+@pytest.mark.parametrize("video_id", [2, 7])
+async def test_an_acceptance_of_an_unknown_moment_is_no_neighbour(
+    plain: Plain, database: Database, video_id: int
+) -> None:
+    """An acceptance at no moment stands neither before a doubt nor after it."""
+    await accept(database, 2, -10, -1)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 7, 61, 62)
+    bad = "-infinity" if video_id == 2 else "infinity"
+    plain.execute("UPDATE history SET at = ? WHERE video_id = ?", bad, video_id)
+    assert (video_id != 2, video_id != 7) == (await window(database))[:2]

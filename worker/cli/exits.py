@@ -1,10 +1,9 @@
 """Name the exit codes and print problems on stderr (README.md, Exit codes)."""
 
-import re
 import sys
 from collections.abc import Iterable
 
-from worker.core.redact import clean
+from worker.core.redact import clean, visible
 from worker.settings_sources import Loaded
 
 OK = 0
@@ -17,9 +16,6 @@ INTERRUPTED = 130
 
 FLAG = "--database"
 """The source of a database that is named for one command alone."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-"""Characters that move a terminal's cursor or change its colours."""
 
 
 def complain(problems: Iterable[str], code: int = CONFIG) -> int:
@@ -44,5 +40,5 @@ def no_list(reason: str) -> int:
 
 
 def one_line(text: str) -> str:
-    """Return text as one line without control characters."""
-    return _CONTROL.sub("\ufffd", " ".join(clean(text).split()))
+    """Return text as one line that no character in it can break or command."""
+    return visible(" ".join(clean(text).split()))

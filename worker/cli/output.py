@@ -7,8 +7,11 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TextIO, cast
 
 from worker.cli.exits import one_line
+from worker.core.redact import visible
 
 Rows = Iterable[Sequence[object]]
 
@@ -39,6 +42,17 @@ def keyed(values: Mapping[str, object]) -> dict[str, object]:
     return {name.replace(" ", "_").replace("-", "_"): value for name, value in values.items()}
 
 
+def line(words: object = "", file: TextIO | None = None) -> None:
+    """Print text for a person, on stdout or on ``file``. Every command prints by this module."""
+    print(visible(str(words)), file=file)
+
+
+def results() -> TextIO:
+    """Return stdout for a list of results: as it is for a program, readable on a terminal."""
+    readable = SimpleNamespace(write=lambda part: sys.stdout.write(visible(part)))
+    return cast("TextIO", readable) if on_terminal() else sys.stdout
+
+
 def on_terminal() -> bool:
     """Return True if a person reads stdout."""
     return sys.stdout.isatty()
@@ -49,9 +63,9 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
     long cells end in an ellipsis, but not those of the columns ``whole``.
     """
     if not on_terminal():
-        print("\t".join(columns))
+        line("\t".join(columns))
         for row in rows:
-            print("\t".join(text(cell) for cell in row))
+            line("\t".join(text(cell) for cell in row))
         return
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
@@ -60,20 +74,21 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
 
 def paragraph(sentence: str, indent: str = "") -> None:
     """Print a sentence, wrapped at the width of a terminal; one line elsewhere."""
-    for place, line in enumerate(_lines(sentence, len(indent) + 2)):
-        print(f"{indent}{'  ' if place else ''}{line}")
+    for place, part in enumerate(_lines(sentence, len(indent) + 2)):
+        line(f"{indent}{'  ' if place else ''}{part}")
 
 
 def pairs(values: Mapping[str, object]) -> None:
     """Print names and values, one a line; a terminal's long value hangs beside its name."""
     width = max(map(len, values), default=0) + 2
     for name, value in values.items():
-        for place, line in enumerate(_lines(text(value) or "-", width)):
-            print(f"{'' if place else name:<{width}}{line}")
+        for place, part in enumerate(_lines(text(value) or "-", width)):
+            line(f"{'' if place else name:<{width}}{part}")
 
 
 def _lines(sentence: str, taken: int) -> list[str]:
     """Wrap text beside ``taken`` columns of a terminal; an address stays whole."""
+    sentence = visible(sentence)
     if not on_terminal():
         return [sentence]
     room = max(_NARROWEST, width()) - taken
@@ -113,5 +128,8 @@ def ask(question: str) -> bool:
     event loop: it waits, and Ctrl-C must end it.
     """
     with suppress(EOFError):
-        return sys.stdin.isatty() and input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+        return sys.stdin.isatty() and input(f"{visible(question)} [y/N] ").strip().lower() in {
+            "y",
+            "yes",
+        }
     return False

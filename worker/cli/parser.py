@@ -1,10 +1,12 @@
 """Build the parser of the whole command line from the catalogue."""
 
 from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
+from typing import NoReturn
 
 from worker import __version__
 from worker.cli.arguments import FLAGS, add_all
 from worker.cli.catalogue import COMMANDS
+from worker.core.redact import visible
 from worker.settings import help_of
 
 FLAG_SETTINGS = ("database_url", "rate", "concurrency")
@@ -33,9 +35,14 @@ class _PrintCompletion(Action):
         parser.exit()
 
 
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
 def parser() -> ArgumentParser:
     """Return the parser of the whole command line."""
-    root = ArgumentParser(
+    root = _Parser(
         prog="valossa-ingest",
         description="Empties a table of video URLs into the Valossa Core API: "
         "none lost, none bought twice.",

@@ -10,7 +10,7 @@ from worker import wiring
 from worker.cli import exits
 from worker.cli.argument_types import Ago
 from worker.core.model import State
-from worker.core.redact import clean
+from worker.core.redact import clean, readable
 from worker.store import search
 
 
@@ -19,7 +19,7 @@ def filter_of(args: argparse.Namespace) -> search.Filter:
     now, moments = wiring.CLOCK.now(), (args.since, args.until)
     since, until = (each.at(now) if isinstance(each, Ago) else each for each in moments)
     return replace(
-        search.called(map(clean, args.references)),
+        search.called(map(readable, args.references)),
         states=tuple(State(state) for state in args.state),
         error_like=args.error_like and clean(args.error_like),
         since=since,
@@ -29,7 +29,7 @@ def filter_of(args: argparse.Namespace) -> search.Filter:
 
 def named(connection: Connection, args: argparse.Namespace) -> dict[str, list[int]]:
     """Return the ids of the videos that each reference means; an empty list if none."""
-    return search.named(connection, map(clean, args.references))
+    return search.named(connection, map(readable, args.references))
 
 
 def complain_missing(found: Mapping[str, Sequence[object]]) -> int:
@@ -40,7 +40,8 @@ def complain_missing(found: Mapping[str, Sequence[object]]) -> int:
 
 def no_video(reference: str) -> str:
     """Return the sentence for a reference without a video."""
-    return f"no video has {reference!r} as id, media id, request id or job id"
+    address = "address, " if "://" in reference else ""
+    return f"no video has {reference!r} as {address}id, media id, request id or job id"
 
 
 def ambiguous(found: Mapping[str, Sequence[int]]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.redact import visible
 from worker.core.run_state import Counts
 
 
@@ -27,12 +28,13 @@ def table(
 @contextmanager
 def lines() -> Iterator[Callable[[str, str], None]]:
     """Show lines on stderr; yield a function that sets the text of the line with a name."""
-    columns = (progress.TextColumn("{task.description}"), progress.TimeElapsedColumn())
+    described = progress.TextColumn("{task.description}", markup=False)
+    columns = (described, progress.TimeElapsedColumn())
     with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
         tasks: defaultdict[str, progress.TaskID] = defaultdict(lambda: drawn.add_task(""))
 
         def show(name: str, text: str) -> None:
-            drawn.update(tasks[name], description=f"{name}: {text}" if text else name)
+            drawn.update(tasks[name], description=visible(f"{name}: {text}" if text else name))
 
         yield show
 

@@ -64,6 +64,7 @@ class Audit:
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         same_address: Number of jobs that videos have beyond the first of their address.
         strangers: Number of jobs of no video here, perhaps of another queue with the same key.
+        foreign: Those jobs.
     """
 
     bought: Sequence[Match]
@@ -73,6 +74,7 @@ class Audit:
     gone: Sequence[AuditRow] | None
     strangers: int
     same_address: int = 0
+    foreign: Sequence[Entry] = ()
 
     @property
     def clean(self) -> bool:
@@ -99,14 +101,16 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
     ]
     twice = [m for m in matches if m.row.job_id is not None]
     living = {entry.job_id for entry in listing.entries if entry.status not in FAILED}
+    foreign = tuple(entry for entry in free if id(entry) not in known)
     return Audit(
         bought=[m for m in matches if m.row.state is State.PENDING],
         twice=twice,
         duplicates=[m for m in twice if m.sure and m.waits and m.row.job_id in living],
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
-        strangers=sum(1 for entry in free if id(entry) not in known),
+        strangers=len(foreign),
         same_address=len(holders) - len({row.url for row in holders}),
+        foreign=foreign,
     )
 
 

@@ -6,7 +6,7 @@ and PostgreSQL differs, ``DialectSQL`` has both side by side.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import (
     REAL,
@@ -37,6 +37,33 @@ SCHEMA = "0005"
 
 _LENGTH = len("2026-01-31 08:00:00.000000")
 
+EPOCH, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""No moment that the program writes is earlier or later. LAST leaves room to add to it."""
+
+
+class Unreadable(datetime):
+    """A value that plain SQL wrote and that is no moment: ``EPOCH`` in calculations, and its
+    ``text`` in every output. What is calculated from it is one too.
+    """
+
+    text = "?"
+
+    def astimezone(self, *_: object) -> Self:
+        """Return it as it is."""
+        return self
+
+    def isoformat(self, *_: object, **__: object) -> str:
+        """Return the text."""
+        return self.text
+
+    strftime = isoformat
+
+
+def _unreadable(text: str) -> Unreadable:
+    found = Unreadable(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC)
+    found.text = text
+    return found
+
 
 def as_text(moment: datetime) -> str:
     """Return an aware datetime as SQLite's tables keep it."""
@@ -45,8 +72,13 @@ def as_text(moment: datetime) -> str:
 
 
 def as_moment(text: str) -> datetime:
-    """Return the moment that ``as_text`` wrote."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    """Return the moment that ``as_text`` wrote; what is none is ``Unreadable``."""
+    try:
+        read = datetime.fromisoformat(text)
+        moment = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return _unreadable(text)
+    return moment if moment >= EPOCH else _unreadable(text)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -68,6 +100,8 @@ class Moment(TypeDecorator[datetime]):
 
     def process_result_value(self, value: str | datetime | None, _: Dialect) -> datetime | None:
         """Return the database's value as an aware datetime."""
+        if isinstance(value, datetime) and value.tzinfo is None:  # PostgreSQL's infinity
+            return _unreadable("infinity" if value.year > EPOCH.year else "-infinity")
         return as_moment(value) if isinstance(value, str) else value
 
 

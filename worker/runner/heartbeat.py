@@ -67,5 +67,5 @@ class Heartbeat:
         elif isinstance(problem, DatabaseProblem):
             self.reporter.database(problem)
         else:
-            reason = f"{type(problem).__name__}: {problem}"
+            reason = str(getattr(problem, "orig", f"{type(problem).__name__}: {problem}"))
             self.reporter.log.warning(Event.HEARTBEAT_FAILED, reason=reason)

@@ -15,6 +15,9 @@ from worker.core.model import Accepted, Refused, Result, Throttled, TryLater
 from worker.settings import Settings
 from worker.store import shared_state
 
+UNREADABLE_COOL_DOWN = timedelta(seconds=30)
+"""In place of one whose end plain SQL has made unreadable. Then one answer shows what holds."""
+
 UNTOLD_COOL_DOWN_SECONDS = 1.0
 """After a 429 that names no time."""
 
@@ -45,7 +48,7 @@ class Pacer:
         """
         step = self.steps.since(now, began)
         if step is None or abs(step) > pace.LEAD:
-            known = shared_state.read(connection)
+            known = self.read(connection, now)
             by = pace.moved(now, known.written_at, step or timedelta(0))
             if by:
                 shared_state.move(connection, known.moved(by), now)
@@ -53,9 +56,22 @@ class Pacer:
         self.steps.note(now, began)
 
     def is_behind(self, known: shared_state.SharedState, began: float, now: datetime) -> bool:
-        """Return True if the clock was set since the shared state was written."""
+        """Return True if the shared state is to be written: the clock was set since, or a moment
+        of it is unreadable.
+        """
         step = self.steps.since(now, began) or timedelta(0)
-        return bool(pace.moved(now, known.written_at, step))
+        return bool(known.unreadable or pace.moved(now, known.written_at, step))
+
+    def read(self, connection: Connection, now: datetime) -> shared_state.SharedState:
+        """Return the shared state. Replace unreadable moments so that no start comes too soon."""
+        known = shared_state.read(connection)
+        if known.unreadable:
+            if "cool_down_until" in known.unreadable:
+                known = replace(known, cool_down_until=now + UNREADABLE_COOL_DOWN)
+            known = replace(known, brake=known.brake and replace(known.brake, cut_at=now))
+            known = replace(known, next_start_at=now + self._gap(known, now), written_at=now)
+            shared_state.move(connection, known, now)
+        return known
 
     def account_for(self, connection: Connection, result: Result, now: datetime) -> None:
         """Write the cool-down and the slower pace that a result asks for."""
@@ -109,7 +125,7 @@ class Pacer:
         """
         began, now = self.clock.monotonic(), self.clock.now()
         self.follow(connection, began, now)
-        known = shared_state.read(connection)
+        known = self.read(connection, now)
         planned = self.plan(known, now)
         if isinstance(planned, pace.Wait) and planned.repair is not None:
             shared_state.reserve(connection, planned.repair, now)

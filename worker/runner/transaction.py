@@ -89,7 +89,7 @@ class QueueTransaction:
         closed: list[Settlement] = []
         claimed = ClaimResult(reason=WaitReason.PACE, until=now)
         if free_slots > 0:
-            at = _Moment(connection, began, now, shared_state.read(connection))
+            at = _Moment(connection, began, now, pacer.read(connection, now))
             claimed = self._claim(at, free_slots, closed)
         return Committed(settled=settled, closed=closed, expired=expired, claimed=claimed)
 

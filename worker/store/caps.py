@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text, union_all
 
 from worker.core.model import Cap
-from worker.db.schema import history, is_submitting, videos
+from worker.db.schema import LAST, Unreadable, history, is_submitting, videos
 from worker.store.history import IS_DOUBT
 
 
@@ -57,7 +57,8 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     if cap.window is not None and since is not None and settled + submitting >= cap.most:
         moments = union_all(*_settled(since)).order_by("at").limit(1)
         last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
-        opens_at = last and last + cap.window
+        if last is not None and not isinstance(last, Unreadable):
+            opens_at = min(last, LAST) + cap.window
     return Level(cap=cap, settled=settled, submitting=submitting, opens_at=opens_at)
 
 

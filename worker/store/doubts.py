@@ -6,7 +6,7 @@ the last one (law 6).
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import itemgetter
 
 from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select
 from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import TEXT_LIMIT, clean
-from worker.db.schema import history, is_in_doubt, is_pending, videos
+from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.queue import UNCLAIMED
@@ -24,9 +24,6 @@ EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
 
 ADOPTED = "adopted from the API's list"
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""Earlier than any moment of the table. A condition with it makes an index by moments serve."""
 
 _number = itemgetter("id")
 """Sorts rows in Python: ORDER BY id would make SQLite scan the whole table."""
@@ -91,11 +88,14 @@ def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
 def _doubted(connection: Connection, row: RowMapping) -> tuple[Doubt, Sequence[RowMapping]]:
     doubted = select(history).where(history.c.video_id == row["id"], IS_OPEN_DOUBT)
     facts = connection.execute(doubted).mappings().all()
-    starts = [fact["started_at"] for fact in facts if fact["started_at"]]
+    starts = [s for fact in facts if (s := fact["started_at"]) and not isinstance(s, Unreadable)]
     stepped_back = any(fact["at"] < (fact["started_at"] or fact["at"]) for fact in facts)
     known = bool(starts) and len(starts) == len(facts) and not stepped_back
     # The starts too: a clock that stepped back must not end an attempt before its start.
-    recorded = max([*(fact["at"] for fact in facts), *starts], default=row["updated_at"])
+    ends = [*starts, *(fact["at"] for fact in facts)]
+    if not ends or any(isinstance(end, Unreadable) for end in ends):
+        ends.append(row["updated_at"])
+    recorded = min(LAST, max(ends))
     return _doubt(connection, row, min(starts) if known else None, recorded), facts
 
 
@@ -126,14 +126,14 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
         return doubt
     first = connection.scalar(
         select(history.c.id)
-        .where(_is_acceptance, history.c.at <= doubt.began_at)
+        .where(_is_acceptance, history.c.at.between(EPOCH, doubt.began_at))
         .where(history.c.id < min(fact["id"] for fact in facts))
         .order_by(history.c.at.desc(), history.c.id.desc())
         .limit(1)
     )
     last = connection.scalar(
         select(history.c.id)
-        .where(_is_acceptance, history.c.at >= doubt.recorded_at)
+        .where(_is_acceptance, history.c.at.between(doubt.recorded_at, LAST))
         .where(history.c.id > max(fact["id"] for fact in facts))
         .where(history.c.started_at.between(doubt.recorded_at, history.c.at))
         .order_by(history.c.at, history.c.id)

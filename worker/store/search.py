@@ -29,7 +29,7 @@ class Filter:
     """The videos that satisfy every condition given.
 
     ``since``, ``until``: submitted, or else last changed, from and before these moments (UTC).
-    ``ids``, ``names``: one of these ids, or of these media, request or job ids.
+    ``ids``, ``names``: one of these ids, or of these media, request or job ids or addresses.
     """
 
     states: tuple[State, ...] = ()
@@ -56,6 +56,8 @@ class Filter:
                 bindparam("ids", self.ids, expanding=True, literal_execute=True, unique=True)
             )
             others = [column.in_(self.names) for column in _NAMES] if self.names else []
+            if any("://" in name for name in self.names):
+                others.append(videos.c.url.in_(self.names))
             clauses.append(or_(*([numbered] if self.ids else []), *others))
         return clauses
 
@@ -76,8 +78,8 @@ class Story:
 
 
 def called(references: Iterable[str]) -> Filter:
-    """Return the filter of the videos with these media, request or job ids, or ids. ``7`` is an id
-    and perhaps another video's media id; ``id=7`` is an id only.
+    """Return the filter of the videos with these ids, names or addresses. ``7`` is an id and
+    perhaps another video's media id; ``id=7`` is an id only.
     """
     parsed = [_parsed(reference) for reference in references]
     return Filter(
@@ -104,7 +106,11 @@ def named(connection: Connection, references: Iterable[str]) -> dict[str, list[i
     """Return the sorted ids of the videos that each reference means; an empty list for none."""
     found: dict[str, list[int]] = {}
     for some in batches(list(references), PAGE):
-        meant = select(videos.c.id, *_NAMES).where(*called(some).clauses()).order_by(videos.c.id)
+        meant = (
+            select(videos.c.id, *_NAMES, videos.c.url)
+            .where(*called(some).clauses())
+            .order_by(videos.c.id)
+        )
         by_name: dict[object, list[int]] = {}
         for number, *names in connection.execute(meant):
             for name in {number, *names} - {None}:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 from worker.core.pace import Brake
 from worker.core.redact import clean
 from worker.db.address import DatabaseProblem
-from worker.db.schema import account
+from worker.db.schema import EPOCH, LAST, account
 from worker.db.statements import Prepared
 
 
@@ -37,9 +37,9 @@ class SharedState:
         """Return the same pace and cool-down by a clock that was set by this much."""
         return replace(
             self,
-            next_start_at=self.next_start_at + by,
-            cool_down_until=self.cool_down_until and self.cool_down_until + by,
-            brake=self.brake and replace(self.brake, cut_at=self.brake.cut_at + by),
+            next_start_at=_shifted(self.next_start_at, by),
+            cool_down_until=self.cool_down_until and _shifted(self.cool_down_until, by),
+            brake=self.brake and replace(self.brake, cut_at=_shifted(self.brake.cut_at, by)),
         )
 
     def cooling(self, now: datetime) -> str | None:
@@ -49,12 +49,24 @@ class SharedState:
             return None
         return f"a cool-down until {until:%Y-%m-%d %H:%M:%S} UTC ({self.cool_down_reason})"
 
+    @property
+    def unreadable(self) -> dict[str, datetime]:
+        """Return the columns of the pace that hold no moment, or one that no run writes."""
+        cut_at, written_at = self.brake.cut_at if self.brake else None, self.written_at
+        known = {"next_start_at": self.next_start_at, "cool_down_until": self.cool_down_until}
+        known |= {"pace_cut_at": cut_at, "written_at": written_at}
+        return {name: at for name, at in known.items() if at and not EPOCH < at <= LAST}
+
     def checked_until(self, now: datetime) -> datetime | None:
         """Return the time up to which answers were checked against the job list. None if no list
         was read, or if its time is after ``now``: then the clock stepped back.
         """
         known = self.list_read_at
         return known if known is not None and known <= now else None
+
+
+def _shifted(moment: datetime, by: timedelta) -> datetime:
+    return moment + max(EPOCH - moment, min(LAST - moment, by))
 
 
 def read(connection: Connection) -> SharedState:
@@ -92,7 +104,7 @@ _RESERVE = Prepared(
 def cool_down(connection: Connection, until: datetime, reason: str, now: datetime) -> None:
     """Start a cool-down until then, unless a longer one is in force."""
     known = account.c.cool_down_until
-    later = or_(known.is_(None), known < until)
+    later = or_(known.is_(None), known < until, ~known.between(EPOCH, LAST))
     connection.execute(
         update(account).values(
             cool_down_until=case((later, until), else_=known),

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
-from worker.db.schema import is_submitting, videos, workers
+from worker.db.schema import EPOCH, LAST, is_submitting, videos, workers
 from worker.store.statistics import number_of
 
 ALIVE = timedelta(seconds=60)
@@ -74,7 +74,8 @@ def leave(connection: Connection, worker: str) -> None:
 def forget(connection: Connection, now: datetime) -> None:
     """Delete the workers that have long been silent and have nothing in flight."""
     holds = exists().where(is_submitting, videos.c.claimed_by == workers.c.id)
-    connection.execute(delete(workers).where(workers.c.seen_at < now - FORGOTTEN, ~holds))
+    lately = workers.c.seen_at.between(now - FORGOTTEN, now + FORGOTTEN)
+    connection.execute(delete(workers).where(~lately, ~holds))
 
 
 def everyone(connection: Connection) -> list[WorkerStatus]:
@@ -104,7 +105,8 @@ _CLAIMS = (
 def last_seen(connection: Connection, host: str) -> datetime | None:
     """Return the last heartbeat of a daemon on this host (UTC), None if there is none."""
     seen: Select[datetime] = select(func.max(workers.c.seen_at))
-    return connection.scalar(seen.where(workers.c.command == "run", workers.c.host == host))
+    here = (workers.c.command == "run", workers.c.host == host)
+    return connection.scalar(seen.where(*here, workers.c.seen_at.between(EPOCH, LAST)))
 
 
 def alive(connection: Connection, now: datetime) -> int:

@@ -34,9 +34,9 @@ def add(call: Invocation) -> int:
         way = "" if added["skipped"] == SAME_JOB_ID else " (--allow-duplicates adds it)"
         told.append(f"not added: {added['skipped']}{way}")
     elif not args.json:
-        print(added["id"])
+        output.line(added["id"])
         again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
-        print(f"{again} in {place}", file=sys.stderr)
+        output.line(f"{again} in {place}", file=sys.stderr)
     if args.json:
         output.document({**added, "database": place})
     return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)

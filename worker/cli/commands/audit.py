@@ -8,11 +8,14 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_change, person
 from worker.core.audit import Audit, Match, compare
-from worker.core.job_list import Listing, Unlisted
+from worker.core.job_list import Entry, Listing, Unlisted
+from worker.core.redact import without_query
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key
 from worker.store import audit as store
 
+SHOWN_STRANGERS = 5
+"""Jobs of no video here that are named."""
 COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 
 
@@ -47,28 +50,40 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
         ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
         for row in result.gone or ()
     ]
-    jobs = len(shown.entries)
+    jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
-        told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
+        told = {"paged": shown.paged, "of_no_video_here": result.strangers, "strangers": strangers}
         told["possibly_bought_twice"] = result.same_address
-        output.document({**told, "found": output.objects(COLUMNS, rows)})
+        output.document({"jobs": jobs, **told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
         output.table(COLUMNS, rows)
-    counts = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
+    matched = {id(match.entry) for matches in kinds.values() for match in matches}
+    numbers = {"of videos here": jobs - result.strangers - len(matched)}
+    numbers |= {kind: len(matches) for kind, matches in kinds.items()}
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
-    print(f"{jobs} jobs in the API's list: {counts}; gone: {gone}")
+    counts = ", ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
+    output.line(f"{jobs} jobs in the API's list: {counts or 'none of a video here'}; gone: {gone}")
     if result.same_address:
-        print(
-            f"{result.same_address} possibly bought twice: another video of the address has a job"
-        )
-    if result.strangers:
-        print(
+        twice = "possibly bought twice: another video of the address has a job"
+        output.line(f"{result.same_address} {twice}")
+    if strangers:
+        output.paragraph(
             f"{result.strangers} of no video here: another queue with this key, or lists that are"
             " not imported (again)"
         )
-    for line in _advice(result):
-        print(line)
+    for stranger in strangers[:SHOWN_STRANGERS]:
+        output.paragraph(stranger, "  ")
+    if result.strangers > SHOWN_STRANGERS:
+        output.line(f"  and {result.strangers - SHOWN_STRANGERS:,} more: --json names them all")
+    for sentence in _advice(result):
+        output.paragraph(sentence)
+
+
+def _stranger(entry: Entry) -> str:
+    urls = sorted(map(without_query, entry.urls))
+    told = (entry.job_id, entry.status, *sorted(entry.identifiers), *urls)
+    return output.text(" ".join(filter(None, told)))
 
 
 def _match(kind: str, match: Match) -> Sequence[object]:
@@ -121,7 +136,7 @@ def _cancel_one(session: Session, reconciler: Reconciler, match: Match) -> str |
 
 
 def _print(call: Invocation, done: str) -> None:
-    print(done, file=sys.stderr if call.args.json else sys.stdout)
+    output.line(done, file=sys.stderr if call.args.json else sys.stdout)
 
 
 def _agreed(call: Invocation, what: str, matches: Sequence[Match]) -> bool:

@@ -48,9 +48,11 @@ async def _demo(database: Path) -> int:
             backoff_base_seconds=2,
             backoff_max_seconds=2,
         )
-        print(f"An imitation of the API answers at {simulator.url}; its orders are to turn one")
-        print("request away for now (429), to fail at one (500), to refuse one (400) and to lose")
-        print(f"one answer. The queue is {database}.\n")
+        output.line(
+            f"An imitation of the API answers at {simulator.url}; its orders are to turn one\n"
+            "request away for now (429), to fail at one (500), to refuse one (400) and to lose\n"
+            f"one answer. The queue is {database}.\n"
+        )
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
         with stoppable() as stop, suppress(StoppedError):
             done = await import_.import_all(imported, settings, stop)
@@ -76,11 +78,11 @@ async def _print_result(settings: Settings, accepted: int) -> None:
     lost = "what is handed in is not handed in again"  # the demo was run before in this folder
     if accepted:
         lost = "the one whose answer was lost was found in its list"
-    print(f"\nThe imitation accepted {accepted} jobs; {lost}.\n")
+    output.line(f"\nThe imitation accepted {accepted} jobs; {lost}.\n")
     cells = ([row[name] for name in ("id", "state", "title", "error")] for row in rows)
     output.table(("id", "state", "title", "why"), cells, title="The few that want a person")
     program = "python -m worker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
     for row in rows:
         show = f"{program} show {row['id']} --database {settings.database_url}"
-        print(f"More about {row['id']}:  {show}")
-    print(f"Next, try:  {program} import YOUR-LIST.csv")
+        output.line(f"More about {row['id']}:  {show}")
+    output.line(f"Next, try:  {program} import YOUR-LIST.csv")

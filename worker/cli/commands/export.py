@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker.cli import exits
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, filter_of, named
 from worker.cli.session import open_to_look
@@ -31,7 +31,7 @@ def export(call: Invocation) -> int:
         if args.bom and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8-sig")
         form = write_json_lines if args.json_lines else write_csv
-        form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
+        form(output.results(), columns, map(dict, search.every(connection, wanted)))
         return named(connection, args)
 
     with open_to_look(call.settings) as session:

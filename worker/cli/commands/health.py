@@ -63,7 +63,7 @@ def _judge(call: Invocation, age: float) -> int:
         turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
         mend = f"({refused['message']}): valossa-ingest status says what to mend"
         return exits.complain([f"{turn} {mend}"], exits.PROBLEMS)
-    print(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
+    output.line(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
     return exits.OK
 
 

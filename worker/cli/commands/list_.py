@@ -8,34 +8,50 @@ from worker.cli import output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, filter_of, named
 from worker.cli.session import open_to_look
+from worker.core.model import State
 from worker.store import search
 
 COLUMNS = ("id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error")
 JOB_ID = 36
 """Characters of a job id; it is shown whole, to be copied."""
+BESIDE = 26
+"""Columns of id, state and margins."""
+SCREEN = 50
+"""Videos that a terminal gets unasked."""
 
 
 def list_(call: Invocation) -> int:
     """Print a line a video."""
     args, wanted = call.args, filter_of(call.args)
+    drawn = output.on_terminal() and not args.json
+    most = SCREEN if drawn and args.limit is None else args.limit
     with open_to_look(call.settings) as session:
         rows, found = session.read(
-            lambda c, _: (list(islice(search.every(c, wanted), args.limit)), named(c, args))
+            lambda c, _: (list(islice(search.every(c, wanted), most)), named(c, args))
         )
+        number = session.read(lambda c, _: search.count(c, wanted).total()) if drawn else 0
     if args.json:
         output.document([dict(row) for row in rows])
-    elif output.on_terminal():
+    elif drawn:
         output.table(
             ("id", "state", "video", "last"), map(_short, rows), whole=("id", "state", "last")
         )
+        if args.limit is None and number > len(rows):
+            output.line(f"… {number - len(rows):,} more: --limit N, or pipe it")
     else:
-        output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+        columns = (*COLUMNS, "lease_until") if args.state == [State.SUBMITTING] else COLUMNS
+        output.table(columns, ([row[name] for name in columns] for row in rows))
     return complain_missing(found)
 
 
 def _short(row: RowMapping) -> list[object]:
-    """Return a row for a terminal. Its error, job id or due time is cut to half of the width."""
-    last = output.text(row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}")
-    room = max(JOB_ID, output.width() // 2)
-    name = row["title"] or row["media_id"] or row["url"]
+    """Return a row for a terminal, each cell cut to its share of the width."""
+    last = row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}"
+    if row["state"] == State.SUBMITTING:
+        last = f"lease ends {output.text(row['lease_until'])}"
+    last, room = output.text(last), max(JOB_ID, output.width() // 2)
+    name, others = row["title"] or row["media_id"], output.width() - room - BESIDE
+    if not name:  # the end of an address says more than its beginning
+        path = row["url"].partition("?")[0]
+        name = path if len(path) <= others else f"…{path[1 - max(others, 2) :]}"
     return [row["id"], row["state"], name, last if len(last) <= room else f"{last[: room - 1]}…"]

@@ -22,7 +22,7 @@ def pause(call: Invocation) -> int:
 
     with open_to_change(call.settings) as session:
         found = session.write(stop, "to pause")
-    print(
+    output.line(
         f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
         "nothing more is claimed until valossa-ingest resume"
     )
@@ -43,9 +43,9 @@ def resume(call: Invocation) -> int:
     with open_to_change(call.settings) as session:
         since, cooling = session.write(go_on, "to resume")
     ended = f"resumed; it was paused since {output.text(since)} UTC"
-    print(ended if since else "it was not paused")
+    output.line(ended if since else "it was not paused")
     if ends:
-        print(f"ended {cooling}" if cooling else "there was no cool-down")
+        output.line(f"ended {cooling}" if cooling else "there was no cool-down")
     elif cooling:
-        print(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
+        output.line(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
     return exits.OK

@@ -25,12 +25,12 @@ def reconcile(call: Invocation) -> int:
         rows = output.objects(COLUMNS, map(_row, findings))
         output.document({"asked": done is not None, "jobs": jobs, "findings": rows})
     elif done is None:
-        print("nothing is in doubt, so the API was not asked")
+        output.line("nothing is in doubt, so the API was not asked")
     else:
         output.table(COLUMNS, map(_row, findings))
         settled = sum(finding.resolvable is None for finding in findings)
         dry = "could be settled" if args.dry_run else "settled"
-        print(f"\n{settled} of {len(findings)} {dry}")
+        output.line(f"\n{settled} of {len(findings)} {dry}")
     if isinstance(shown, Unlisted):
         return exits.no_list(shown.reason)
     return exits.PROBLEMS if any(finding.resolvable for finding in findings) else exits.OK

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker.cli import exits
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import no_video
 from worker.cli.session import open_to_change, person
-from worker.core.redact import clean
+from worker.core.redact import readable
 from worker.store import changes, search
 
 
@@ -19,7 +19,7 @@ def resolve(call: Invocation) -> int:
         settled, sentence = session.write(lambda c, now: _settle(c, call.args, now), "to resolve")
     if not settled:
         return exits.complain([sentence], exits.PROBLEMS)
-    print(sentence)
+    output.line(sentence)
     return exits.OK
 
 
@@ -30,7 +30,7 @@ def _settle(connection: Connection, args: argparse.Namespace, now: datetime) -> 
     holder = args.job_id is not None and changes.holder_of(connection, args.job_id)
     if holder:
         return False, f"video {holder} has job {args.job_id} already"
-    found = search.find(connection, clean(args.reference))
+    found = search.find(connection, readable(args.reference))
     if not found:
         return False, no_video(args.reference)
     if len(found) > 1:

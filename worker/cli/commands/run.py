@@ -223,5 +223,4 @@ def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
         output.document({**numbers, "end": report.stop.reason})
     else:
         output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
-    for line in advised:
-        print(f"valossa-ingest: {line}", file=sys.stderr)
+    exits.complain(advised)

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from worker.cli import output
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing
 from worker.cli.session import open_to_look
 from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
-from worker.core.redact import clean
+from worker.core.redact import readable
 from worker.settings import Settings
 from worker.store import search, shared_state
 
@@ -25,7 +25,7 @@ def show(call: Invocation) -> int:
     reference = call.args.reference
 
     def look(connection: Connection, now: datetime) -> list[dict[str, Any]]:
-        found = search.find(connection, clean(reference))
+        found = search.find(connection, readable(reference))
         cooling = shared_state.read(connection).cooling(now)
         told = [_story(search.story(connection, row), call.settings, now) for row in found]
         for story in told:
@@ -40,6 +40,9 @@ def show(call: Invocation) -> int:
     else:
         for story in stories:
             _print(story)
+    ids = [f"id={story['video']['id']}" for story in stories if story["video"]["url"] == reference]
+    if len(ids) > 1:
+        exits.complain([f"{len(ids)} videos have this address: say which, {' or '.join(ids)}"])
     return complain_missing({reference: stories})
 
 
@@ -69,8 +72,8 @@ def _print(story: Mapping[str, Any]) -> None:
     else:
         rows = ([fact[name] for name in FACT_COLUMNS] for fact in story["history"])
         output.table(FACT_COLUMNS, rows)
-    print("\nthe request, without the key:")
-    print(json.dumps(story["request"], ensure_ascii=True, indent=2))
+    output.line("\nthe request, without the key:")
+    output.line(json.dumps(story["request"], ensure_ascii=False, indent=2))
 
 
 def _sentence(fact: Mapping[str, object]) -> str:

@@ -63,7 +63,8 @@ def status(call: Invocation) -> int:
 
 def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
     known = shared_state.read(connection)
-    known = known.moved(pace.moved(now, known.written_at, timedelta(0)))
+    by = pace.moved(now, known.written_at, timedelta(0))
+    known = known.moved(by) if by else known
     # A worker counts no time without starts as calm, so neither does the rate.
     brake = pace.resume(known.brake, known.next_start_at, now)
     rate = pace.rate_in_force(settings.rate, brake, now)
@@ -94,7 +95,8 @@ def _paced(connection: Connection, loaded: Loaded, now: datetime) -> tuple[Setti
 
 def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    cooling = known.cool_down_until is not None and known.cool_down_until > now
+    bad = "cool_down_until" in known.unreadable
+    cooling = bad or (known.cool_down_until is not None and known.cool_down_until > now)
     refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
     left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
@@ -167,6 +169,11 @@ def _heard(last: RowMapping | None) -> str | None:
 
 def _needs_a_person(seen: _Seen) -> Iterator[str]:
     states, heard = seen.overview.states, seen.overview.heard
+    for column, moment in seen.shared.unreadable.items():
+        yield (
+            f"account.{column} = {output.text(moment)!r} is no moment: the next run takes it for"
+            " the slowest that it may mean, and writes it anew"
+        )
     failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
     if states[State.PENDING]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)

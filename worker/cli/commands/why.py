@@ -11,6 +11,7 @@ from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
 from worker.core.model import REQUEST_COLUMNS, State
 from worker.store import search, shared_state, statistics
+from worker.store.doubts import EVIDENCE_SEPARATOR
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -38,7 +39,7 @@ def _groups(connection: Connection, now: datetime) -> list[tuple[object, ...]]:
     groups: dict[tuple[str, str], tuple[object, ...]] = {}
     counts: Counter[tuple[object, ...]] = Counter()
     for row in search.every(connection, wanted):
-        state, error = State(row["state"]), row["error"] or ""
+        state, error = State(row["state"]), (row["error"] or "").partition(EVIDENCE_SEPARATOR)[0]
         own = [row[name] for name in (*REQUEST_COLUMNS, "request_id", "job_id")]
         kinds = [(state, kind(error, own)), (state, kind(error))]
         new = (state, error, row["id"], remedy(state, row["http_status"], error))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
+from worker.db.schema import EPOCH
 from worker.store import workers as workers_store
 from worker.store.workers import WorkerStatus
 
@@ -18,8 +19,11 @@ def workers(call: Invocation) -> int:
     if call.args.json:
         output.document([output.keyed(row) for row in rows])
     elif rows:
-        cells = (tuple(row.values()) for row in rows)
-        output.table(tuple(rows[0]), cells, whole=("worker", "state"))
+        if output.on_terminal():  # the table would be too wide
+            for row in rows:
+                output.paragraph(_sentence(**row))
+        else:
+            output.table(tuple(rows[0]), (tuple(row.values()) for row in rows))
         for sentence in _prospects(found, now):
             print()
             output.paragraph(sentence)
@@ -43,9 +47,14 @@ def _row(worker: WorkerStatus, now: datetime) -> dict[str, object]:
         "in flight": worker.in_flight,
         "leases end": worker.leases_end,
         "seen at": seen_at,
-        "seen ago": None if seen_at is None else max(now - seen_at, timedelta(0)),
+        "seen ago": max(now - seen_at, timedelta(0)) if seen_at and seen_at > EPOCH else None,
         "state": _state(worker, now),
     }
+
+
+def _sentence(worker: object, state: object, **others: object) -> str:
+    told = (f"{n} {output.text(v)}" for n, v in others.items() if v is not None)
+    return f"worker {worker} is {state}: {', '.join(told)}"
 
 
 def _state(worker: WorkerStatus, now: datetime) -> str:
