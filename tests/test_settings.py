@@ -232,6 +232,8 @@ def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
         ("poll_seconds = [1]", f"poll_seconds = [1] ({{file}}): {NUMBER}"),
         (f"poll_seconds = 1{400 * '0'}", f"poll_seconds = 1{199 * '0'} ({{file}}): {NUMBER}"),
         ("database_url = 5", "database_url = 5 ({file}): must be text"),
+        ('database_url = ["a://u:PW@h"]', "database_url = '…' ({file}): must be text"),
+        ('database_url = {a = "a://u:PW@h"}', "database_url = '…' ({file}): must be text"),
         ("default_language = 5", "default_language = 5 ({file}): must be text"),
         ("api_url = true", "api_url = 'True' ({file}): must be text"),
         ("pace = 5", "pace in {file} is no setting: take it out"),

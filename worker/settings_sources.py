@@ -136,7 +136,7 @@ def _key_in(file: str) -> str:
     try:
         with Path(file).open(encoding="utf-8") as stream:
             return stream.read(KEY_FILE_LIMIT)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         remedy = "name a file that holds the key and that this user may read"
         raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}: {remedy}"]) from None
@@ -209,6 +209,8 @@ def _value(name: str, raw: RawValue) -> object:
         fault = str(error)
     if fault:
         shown = _without_secrets(str(raw.value)) if name in {"api_url", "proxy"} else raw.value
+        if name == "database_url" and isinstance(shown, list | dict):
+            shown = "…"  # which may hold a password
         raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
     return value
 

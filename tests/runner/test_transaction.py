@@ -546,6 +546,63 @@ async def test_others_get_their_turn_between_unsendable_rows(
     assert 1 == len((await write(database, work, free_slots=99)).claimed.starts)
 
 
+AGAIN = "to buy it a second time: valossa-ingest retry {} --may-buy-twice"
+
+
+async def test_law_17_one_address_goes_once_in_one_claim(
+    database: Database, work: QueueTransaction
+) -> None:
+    """Law 17: of rows with one address the first that can be sent goes; the others are closed
+    without a request and without an attempt. A row that may be bought twice goes as well.
+    """
+    await add(database, "https://a.example/1", face_gallery_id="\ufdd0", due_at=START)
+    await add(database, *["https://a.example/2"] * 2, "https://a.example/1", due_at=START)
+    await add(database, "https://a.example/2", due_at=START, may_buy_twice=1)
+    await add(database, "https://a.example/2", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert [1, 2, 5] == [start.claim.video_id for start in done.claimed.starts]
+    assert [3, 4, 6] == [each.result.claim.video_id for each in done.closed]
+    for number, first in ((3, 2), (4, 1), (6, 2)):
+        closed = await row(database, number)
+        assert ("failed", 0, 1) == (closed["state"], closed["attempts"], closed["claims"])
+        sentence = f"url: is that of video {first}, which is in flight; {AGAIN.format(number)}"
+        assert sentence == closed["error"]
+        assert [(1, "invalid")] == await facts(database, number)
+
+
+@pytest.mark.parametrize(
+    ("fields", "how"),
+    [
+        ({"state": "submitted", "job_id": "J7"}, "has job J7"),
+        ({"state": "in_doubt"}, "is in doubt"),
+    ],
+)
+async def test_law_17_the_error_of_a_bought_address_names_the_job_and_the_way_out(
+    database: Database, work: QueueTransaction, fields: dict[str, object], how: str
+) -> None:
+    """Law 17: a row that is closed for its address names the other one, and the command that buys
+    it all the same. An unsendable row before it does not count.
+    """
+    await add(database, "https://a.example/1", **fields)
+    await add(database, "https://a.example/1", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert () == done.claimed.starts
+    sentence = f"url: is that of video 1, which {how}; {AGAIN.format(2)}"
+    assert sentence == (await row(database, 2))["error"]
+    assert START == (await known(database)).next_start_at
+
+
+async def test_law_17_an_unsendable_row_keeps_its_address_from_no_other(
+    database: Database, work: QueueTransaction
+) -> None:
+    """A row that cannot be sent has not bought its address: the next one of it goes."""
+    await add(database, "https://a.example/1", callback_url="nonsense", due_at=START)
+    await add(database, "https://a.example/1", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert [2] == [start.claim.video_id for start in done.claimed.starts]
+    assert "callback_url: " in str((await row(database, 1))["error"])
+
+
 async def test_a_clock_that_stepped_back_is_repaired(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:

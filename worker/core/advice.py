@@ -6,6 +6,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from worker.core.model import State
+from worker.core.request import BOUGHT_ALREADY
 
 GIVEN_UP = "given up by a person while in doubt: perhaps bought"
 """The error of a doubt that a person has given up."""
@@ -16,7 +17,7 @@ _QUOTED = re.compile(
 _NAMED = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _PIECE = r"(?<!HTTP )(?<![\w+~-])[\w+~-]*\d[\w+~-]*"
 _DIFFERS = re.compile(
-    r"\w+://[^\s\"'<>]+|(?<![\w-])[0-9a-fA-F]{8,}(?![\w-])|\b(?:req|ref|trace|evt|txn)[_-]\w+"
+    r"(?<=which has job )[^;]+|\w+://[^\s\"'<>]+|(?<![\w-])[0-9a-fA-F]{8,}(?![\w-])|\b(?:req|ref|trace|evt|txn)[_-]\w+"
     r"|(?i:\b(?:(?:request|req|session|event|operation|transaction|span)[ _-]?(?:id|uuid|number)"
     r"|(?:trace|correlation|incident|reference|ref|ray)(?:[ _-]?(?:id|number))?)"
     r"\W{0,2}[:=#(\[]\W*[\w+/=.~-]+)"
@@ -43,6 +44,8 @@ def remedy(state: State, status: int | None, message: str) -> str:
         )
     if message == GIVEN_UP:
         return "nothing; cancel ID puts it away, retry ID --may-buy-twice sends it again"
+    if message.startswith(BOUGHT_ALREADY):
+        return "nothing, if once is enough; retry ID --may-buy-twice buys it a second time"
     if "signed link" in message:
         return "sign the links anew and bring them in with import --update"
     if status in {401, 402, 403}:

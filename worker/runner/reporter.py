@@ -54,6 +54,10 @@ class Reporter:
         claim, outcome = settlement.result.claim, settlement.result.outcome
         self.log.warning(Event.VIDEO_REFUSED, video=claim.video_id, message=outcome.message)
 
+    def unwritable(self, video_id: int, why: str) -> None:
+        """Log a row that the database refuses to write."""
+        self.log.error(Event.VIDEO_REFUSED, video=video_id, message=why)
+
     def expired(self, expired: Expired) -> None:
         """Log a lease that ran out: another process, or an earlier run, left a doubt."""
         self.log.warning(

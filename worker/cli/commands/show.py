@@ -84,10 +84,11 @@ def _sentence(fact: Mapping[str, object]) -> str:
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:
     row = story.video
     number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
+    twin = story.twin and request.bought_already(row["id"], story.twin)
     match State(row["state"]):
         case State.PENDING:
             margin = timedelta(seconds=settings.url_margin_seconds)
-            fault = request.problem(_video(row), now, margin)
+            fault = request.problem(_video(row), now, margin) or twin
             if fault:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]
@@ -99,6 +100,8 @@ def _next(story: search.Story, settings: Settings, now: datetime) -> str:
             )
         case State.SUBMITTED:
             return "nothing: the API has it"
+        case State.FAILED | State.CANCELLED if twin:
+            return f"nothing by itself; {twin}"
         case State.FAILED:
             return f"nothing by itself; mend the cause, then: valossa-ingest retry {number}"
         case State.IN_DOUBT:
