@@ -228,7 +228,7 @@ LAWS = (
     Mutation(
         law="11: the key is blanked in what the API says",
         file=API,
-        old="message=clean(blank(outcome.message, self._key))",
+        old="message=presentable(outcome.message, self._key)",
         new="message=clean(outcome.message)",
         tests=("tests/api/test_client.py::test_the_key_is_in_no_outcome",),
     ),

@@ -782,7 +782,8 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     async with Wire(by_url({urls(2)[0]: slow})) as wire:
         report = await Worker(options=DRAIN_ALL).run(database, wire.url)
     assert (StopReason.COOL_DOWN, Counts(postponed=1)) == (report.stop.reason, report.counts)
-    assert "HTTP 429, empty body" == report.stop.message
+    assert report.stop.message.startswith("a cool-down until 2")
+    assert report.stop.message.endswith(" UTC (HTTP 429, empty body)")
     assert {"pending": 2} == await states(database)
 
 

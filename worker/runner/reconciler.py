@@ -28,6 +28,9 @@ from worker.store import doubts, shared_state
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 20.0
+"""Between looks at a cool-down: its end may come sooner than was told."""
+
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
 
@@ -164,10 +167,13 @@ class Reconciler:
 
     async def _begin(self) -> bool:
         pacer, clock, purpose = self.transaction.pacer, self.transaction.clock, "to ask the API"
+        told = False
         while isinstance(start := await self.write(pacer.reserve_one, purpose), datetime):
-            if (start - clock.now()).total_seconds() > TOLD_SECONDS:
+            if not told and (start - clock.now()).total_seconds() > TOLD_SECONDS:
                 self.reporter.must_wait(start)
-            if not await self.limiter.wait_until(clock.until(start)):
+                told = True
+            again = clock.monotonic() + LOOK_SECONDS
+            if not await self.limiter.wait_until(min(clock.until(start), again)):
                 return False
         return await self.limiter.begin(start)
 

@@ -54,6 +54,8 @@ class QueueTransaction:
     dice: Callable[[], float]
     caps: tuple[Cap, ...] = ()
     steps: Steps = field(default_factory=Steps)
+    probe_after: timedelta | None = None
+    probes: set[datetime] = field(default_factory=set)
     unwritable: Unwritable = field(default_factory=Unwritable)
     closes_at_once: int = INVALID_AT_ONCE
 
@@ -65,7 +67,14 @@ class QueueTransaction:
     @property
     def pacer(self) -> Pacer:
         """Return the shared pace, as this process takes part in it."""
-        return Pacer(settings=self.settings, clock=self.clock, dice=self.dice, steps=self.steps)
+        return Pacer(
+            settings=self.settings,
+            clock=self.clock,
+            dice=self.dice,
+            steps=self.steps,
+            probe_after=self.probe_after,
+            probes=self.probes,
+        )
 
     def write(
         self, connection: Connection, results: Sequence[Result], free_slots: int
@@ -139,6 +148,9 @@ class QueueTransaction:
 
     def _reserve(self, at: _Moment, planned: pace.Grant, count: int) -> None:
         shared_state.reserve(at.connection, planned.first + count * planned.spacing, at.now)
+        self.probes.clear()
+        if at.shared.cooling(at.now):
+            self.probes.add(at.now)
         brake = pace.resume(at.shared.brake, at.shared.next_start_at, at.now)
         if brake != at.shared.brake:
             shared_state.brake(at.connection, brake)
@@ -274,10 +286,9 @@ def _faults(
 
 
 def _too_early(at: _Moment, planned: pace.Wait) -> ClaimResult:
-    if at.shared.cool_down_until is None or at.shared.cool_down_until <= at.now:
+    if (cooling := at.shared.cooling(at.now)) is None:
         return ClaimResult(reason=WaitReason.PACE, until=planned.until)
-    reason = at.shared.cool_down_reason or ""
-    return ClaimResult(reason=WaitReason.COOL_DOWN, until=planned.until, detail=reason)
+    return ClaimResult(reason=WaitReason.COOL_DOWN, until=planned.until, detail=cooling)
 
 
 def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:

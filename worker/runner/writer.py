@@ -18,6 +18,7 @@ from worker.clock import sleep_or_event
 from worker.core.model import Accepted, InDoubt, Invalid, NotSent, Released, Result
 from worker.core.reasons import ClaimResult
 from worker.core.run_state import RunState
+from worker.db.address import LogLostError
 from worker.db.database import BAD_VALUE, Database, DatabaseProblem, refusal
 from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
@@ -56,6 +57,7 @@ class Writer:
     unwritten: int = 0
     _ready: list[Result] = field(default_factory=list)
     _unwritable: set[str] = field(default_factory=set)
+    _log_lost: LogLostError | None = None
     _wanted: _Wanted | None = None
     _asked: list[tuple[Callable[[Connection], object], str, asyncio.Future[Any]]] = field(
         default_factory=list
@@ -137,6 +139,8 @@ class Writer:
         ready, self._ready = self._ready, []
         wanted, self._wanted = self._wanted, None
         try:
+            if wanted and self._log_lost:
+                raise self._log_lost
             if wanted and not ready and (seen := await self.database.read(self.transaction.peek)):
                 self._answer(wanted, seen)
             elif wanted or ready:
@@ -264,6 +268,8 @@ class Writer:
         """Try results that could not be written again; their requests are never repeated."""
         self.reporter.database(problem)
         self.problem = problem
+        if isinstance(problem, LogLostError):
+            self._log_lost = problem
         self.troubled.set()
         self._ready = [*ready, *self._ready]
         if wanted and not wanted.future.cancelled():

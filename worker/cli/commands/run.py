@@ -25,7 +25,7 @@ from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
-from worker.settings_sources import SettingsError
+from worker.settings_sources import SettingsError, unused_proxy
 from worker.store import leases, search, statistics
 
 Watch = Callable[[Counts], None]
@@ -50,6 +50,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     loaded, settings = call.loaded, call.settings
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
+    if note := unused_proxy(settings, call.environment):
+        exits.complain([note])
     try:
         key = call.key()
         done = asyncio.run(perform(settings, key, options, bar=progress))

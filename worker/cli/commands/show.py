@@ -15,7 +15,7 @@ from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
 from worker.settings import Settings
-from worker.store import search
+from worker.store import search, shared_state
 
 FACT_COLUMNS = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 
@@ -26,7 +26,12 @@ def show(call: Invocation) -> int:
 
     def look(connection: Connection, now: datetime) -> list[dict[str, Any]]:
         found = search.find(connection, clean(reference))
-        return [_story(search.story(connection, row), call.settings, now) for row in found]
+        cooling = shared_state.read(connection).cooling(now)
+        told = [_story(search.story(connection, row), call.settings, now) for row in found]
+        for story in told:
+            if cooling and story["video"]["state"] == State.PENDING:
+                story["next"] += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
+        return told
 
     with open_to_look(call.settings) as session:
         stories = session.read(look)
