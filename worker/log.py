@@ -22,6 +22,7 @@ class Event(StrEnum):
 
     RUN_STARTED = "run_started"
     RUN_STOPPING = "run_stopping"
+    SIGNAL_IGNORED = "signal_ignored"
     RUN_ENDED = "run_ended"
     ATTEMPT_ENDED = "attempt_ended"
     VIDEO_REFUSED = "video_refused"

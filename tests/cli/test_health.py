@@ -30,6 +30,18 @@ def test_a_daemon_that_turned_just_now_is_alive(
     assert "alive, 0 s ago\n" == capsys.readouterr().out
 
 
+def test_a_daemon_that_is_held_by_a_cool_down_says_so(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A living daemon that sends nothing names the end of the cool-down and its reason."""
+    turned(path, 0)
+    held = "cool_down_until = '2099-01-02 03:04:05', cool_down_reason = 'HTTP 429'"
+    execute(str(path), f"UPDATE account SET {held}")
+    assert 0 == health(path)
+    told = "alive, 0 s ago; a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429) holds all\n"
+    assert told == capsys.readouterr().out
+
+
 def test_a_daemon_that_waits_is_alive(path: Path) -> None:
     """A heartbeat of 55 s ago is alive."""
     turned(path, 55)
@@ -99,3 +111,22 @@ def test_a_server_knows_the_daemon_of_this_machine(
         execute(served, f"INSERT INTO workers {columns} VALUES {values}")
     assert code == run(["health", "--database", served], {})
     assert told in "".join(capsys.readouterr())
+
+
+def test_a_daemon_whose_key_is_refused_is_not_well(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A living daemon that the API refuses is exit 1 while videos wait, until a better answer."""
+    turned(path, 0)
+    execute(str(path), "INSERT INTO videos (url) VALUES ('https://example.org/1.mp4')")
+    for attempt, fact in enumerate(("account_refused", "wrong_address")):
+        columns = "(video_id, attempt, at, who, fact, message)"
+        values = f"(1, {attempt}, CURRENT_TIMESTAMP, 'w', '{fact}', 'HTTP 401: Bad key')"
+        execute(str(path), f"INSERT INTO history {columns} VALUES {values}")
+        assert 1 == health(path)
+        said = capsys.readouterr()
+        assert "" == said.out
+        assert "alive, but its requests are refused since 20" in said.err
+        assert "UTC (HTTP 401: Bad key): valossa-ingest status says what to mend" in said.err
+    execute(str(path), "UPDATE history SET fact = 'accepted', job_id = 'j' WHERE attempt = 1")
+    assert 0 == health(path)

@@ -62,6 +62,8 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+NO_WORKER = "; no living worker names its own"
+
 # status
 
 
@@ -84,7 +86,8 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
-    assert {**expected, "pace": "1 per 1 s"} == said.json()
+    expected |= {"pace": "1 per 1 s", "pace_from": f"the setting (default){NO_WORKER}"}
+    assert expected == said.json()
 
 
 def test_status_counts_what_there_is(cli: Cli) -> None:
@@ -265,6 +268,57 @@ def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: 
         document["last_answer"][name] for name in ("fact", "message")
     )
     assert document["last_answer"]["at"][-1] == "Z"
+    assert bool(word) == (document["all_handed_in_by"] is None)
+    assert document["time_left"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "variables", "pace", "pace_from"),
+    [
+        ([(40, 1, "--rate", 3)], {}, "40 per 1 s", "--rate of run on alpha, pid 7"),
+        (
+            [(40, 60, "WORKER_RATE", 3), (2, 1, "w.toml", 50), (99, 1, "--rate", 70)],
+            {},
+            "2 per 1 s",
+            "w.toml of run on alpha, pid 7",
+        ),
+        (
+            [(2, 1, "--rate", 3)],
+            {"WORKER_RATE": "9", "WORKER_PERIOD_SECONDS": "60"},
+            "2 per 1 s",
+            "--rate of run on alpha, pid 7",
+        ),
+        (
+            [(None, None, None, 3), (0, 1, "x", 3), (2, 0, "x", 3), (9e999, 1, "x", 3)],
+            {"WORKER_RATE": "9", "WORKER_PERIOD_SECONDS": "60"},
+            "9 per 60 s",
+            f"the setting (WORKER_RATE and WORKER_PERIOD_SECONDS){NO_WORKER}",
+        ),
+    ],
+)
+def test_status_shows_the_rate_in_force_and_its_source(
+    cli: Cli,
+    rows: list[tuple[object, ...]],
+    variables: dict[str, str],
+    pace: str,
+    pace_from: str,
+) -> None:
+    """The pace is that of the fastest living worker; without one it is the setting's."""
+    for number, (rate, period, source, age) in enumerate(rows):
+        assert isinstance(age, int)
+        cli.sql(
+            "INSERT INTO workers (id, host, pid, command, started_at, seen_at, rate,"
+            " period_seconds, rate_source) VALUES (?, 'alpha', 7, 'run', ?, ?, ?, ?, ?)",
+            *(f"w{number}", stamp(-99), stamp(-age), rate, period, source),
+        )
+    told = cli("status", "--json", **variables).json()
+    assert (pace, pace_from) == (told["pace"], told["pace_from"])
+    assert pace_from == cli("status", **variables).pairs()["pace from"]
+    told = cli("status", "--json", "--rate", "5", WORKER_PERIOD_SECONDS="1").json()
+    assert ("5 per 1 s", "the setting (--rate and WORKER_PERIOD_SECONDS)") == (
+        told["pace"],
+        told["pace_from"],
+    )
 
 
 @pytest.mark.usefixtures("path")
@@ -687,3 +741,37 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)
+
+
+def test_why_groups_what_differs_in_the_row_alone(cli: Cli) -> None:
+    """Failures that differ in a row's own file name, a request id and a time are one group."""
+    cli("migrate")
+    for n, name in enumerate("abcdef"):
+        error = f"HTTP 400: no {name}{name}.mp4 (request req_{name}x, 2026-01-0{n + 1})"
+        url = f"https://v.example/{name}{name}.mp4"
+        cli.insert(url=url, state="failed", http_status=400, error=error)
+    assert [("6", "failed")] == [tuple(row[:2]) for row in cli("why").rows()[1:]]
+
+
+def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:
+    """A cool-down stands in show, why, status and resume, with its end and its reason."""
+    cli.insert()
+    told = "a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429: slow)"
+    at, cut = "2099-01-02 03:04:05", "2099-01-01 00:00:00"
+    cli.sql(
+        "UPDATE account SET cool_down_until = ?, cool_down_reason = 'HTTP 429: slow', "
+        "pace_low = 1, pace_ceiling = 1, pace_cut_at = ?",
+        at,
+        cut,
+    )
+    resume = "valossa-ingest resume --cool-down ends it"
+    assert f"next: it is due; {told} holds all: {resume}" in cli("show", "id=1").out
+    assert [["1", "pending", told, "1", f"{resume}; it ends by itself then"]] == cli("why").rows()[
+        1:
+    ]
+    assert f"{told} holds all: {resume}" in cli("status").out
+    assert f"it was not paused\n{told} goes on: {resume}\n" == cli("resume").out
+    assert f"it was not paused\nended {told}\n" == cli("resume", "--cool-down").out
+    assert "it was not paused\nthere was no cool-down\n" == cli("resume", "--cool-down").out
+    assert "cool-down" not in cli("show", "id=1").out
+    assert [] == cli("why").rows()[1:]

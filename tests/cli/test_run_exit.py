@@ -1,14 +1,17 @@
 import signal
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
 
+from tests.cli.conftest import Cli
 from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.core.reasons import Stop, StopReason
 from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport
 
+AGAIN = "run it again after that, or valossa-ingest resume --cool-down ends it"
 LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)
 
@@ -45,8 +48,13 @@ def left(**numbers: int) -> Left:
         (report(StopReason.CAP), left(due=9, for_people=1), 1),
         (report(StopReason.UNREACHABLE), left(waiting=9), 75),
         (report(StopReason.UNREACHABLE, in_doubt=1), left(for_people=1), 1),
+        (report(StopReason.EMPTY), left(for_people=1), 1),
+        (report(StopReason.LIMIT, submitted=5), NOTHING, 0),
         (report(StopReason.LIMIT, submitted=5), left(due=9, waiting=9), 0),
-        (report(StopReason.TIME, submitted=5), left(due=9, waiting=9), 0),
+        (report(StopReason.LIMIT, submitted=5), left(due=9, waiting=1, unsettled=1), 75),
+        (report(StopReason.TIME, submitted=5), NOTHING, 0),
+        (report(StopReason.TIME, submitted=5), left(due=9), 75),
+        (report(StopReason.TIME, submitted=5), left(waiting=1), 75),
         (report(StopReason.LIMIT, failed=1), left(due=9), 1),
         (report(StopReason.TIME), left(for_people=1), 1),
         (report(StopReason.HELD), left(due=9), 75),
@@ -83,9 +91,7 @@ def test_the_worse_wins() -> None:
     """The exit code is the worst that applies, in every combination."""
     for end, failed, people, due, waiting in product(StopReason, *([0, 1],) * 4):
         true = {0, BY_END.get(end, 0), failed, people}
-        if end is StopReason.HELD or (
-            (due or waiting) and end not in {StopReason.LIMIT, StopReason.TIME}
-        ):
+        if end is StopReason.HELD or (end is not StopReason.LIMIT and (due or waiting)):
             true.add(75)
         expected = next(code for code in WORST_FIRST if code in true)
         leaves = left(due=due, waiting=waiting, for_people=people)
@@ -103,6 +109,7 @@ def test_the_worse_wins() -> None:
             [
                 "the API refuses the key or the account (HTTP 401): no video was charged",
                 "put the right key in the key's file, or settle it with Valossa, and run it again",
+                "a daemon that uses that key needs a restart",
             ],
         ),
         (
@@ -134,18 +141,99 @@ def test_the_worse_wins() -> None:
         ),
         (
             report(StopReason.COOL_DOWN, "HTTP 429"),
-            ["ended early: the API asked for a longer pause (HTTP 429); run it again later"],
+            [f"ended early: the API asked for a longer pause, HTTP 429: {AGAIN}"],
         ),
         (
             report(StopReason.UNREACHABLE, "refused"),
             [f"no clear answer from api_url u (env) (refused): {LOOK}"],
         ),
-        (
-            report(StopReason.EMPTY, postponed=2),
-            ["2 postponed: valossa-ingest list --state pending says why"],
-        ),
     ],
 )
 def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str]) -> None:
     """The advice names the next command or the cause; a good run gets none."""
-    assert lines == advice(run, "api_url u (env)", "the key's file", " --database x.db")
+    assert lines == advice(run, NOTHING, "api_url u (env)", "the key's file", " --database x.db")
+
+
+@pytest.mark.parametrize(
+    ("run", "leaves", "lines"),
+    [
+        (report(StopReason.EMPTY, postponed=2), NOTHING, []),
+        (
+            report(StopReason.EMPTY, postponed=3),
+            left(waiting=2, later=2),
+            ["2 postponed: valossa-ingest list --state pending says why"],
+        ),
+        (
+            report(StopReason.EMPTY, postponed=1),
+            left(waiting=9, later=9),
+            ["1 postponed: valossa-ingest list --state pending says why"],
+        ),
+        (report(StopReason.EMPTY), left(waiting=9, later=9), []),
+        (
+            report(StopReason.TIME),
+            left(due=9),
+            ["the time is over, and 9 are due still: run it again to go on"],
+        ),
+        (report(StopReason.LIMIT), left(due=9), []),
+        (
+            report(StopReason.EMPTY),
+            left(waiting=2, unsettled=2),
+            ["2 in doubt that time may settle: run it again later"],
+        ),
+        (
+            report(StopReason.EMPTY),
+            left(for_people=2),
+            ["2 in doubt that only a person can settle", "see valossa-ingest why, then show ID"],
+        ),
+        (report(StopReason.EMPTY, failed=1), NOTHING, ["see valossa-ingest why, then show ID"]),
+    ],
+)
+def test_what_is_left_is_named_with_the_way_on(
+    run: RunReport, leaves: Left, lines: list[str]
+) -> None:
+    """The advice speaks of what is left now, whichever run it comes from."""
+    assert lines == advice(run, leaves, "api_url u (env)", "the key's file", "")
+
+
+def stamp(seconds: float) -> str:
+    """Return a moment that many seconds from now, as the table keeps it."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("fact", "due", "cool_down", "beside", "paused", "code"),
+    [
+        ("account_refused", -1, 600, False, False, 77),
+        ("account_refused", -1, 600, True, False, 77),
+        ("account_refused", 600, -1, True, False, 77),
+        ("wrong_address", -1, 600, False, False, 78),
+        ("wrong_address", 600, -1, True, False, 78),
+        ("account_refused", 600, -1, False, False, 75),
+        ("account_refused", -1, 600, True, True, 75),
+        ("throttled", -1, 600, True, False, 75),
+        ("accepted", 600, -1, True, False, 75),
+    ],
+)
+def test_a_refusal_that_another_worker_met_is_the_end_of_a_drain(
+    cli: Cli, fact: str, due: int, cool_down: int, *, beside: bool, paused: bool, code: int
+) -> None:
+    """A drain that a refused key or a wrong address keeps from its videos exits as if it had met it
+    itself, also where their backoff hides it; a person's pause is told as such.
+    """
+    cli.insert(due_at=stamp(due))
+    cli.sql(
+        "INSERT INTO history (video_id, attempt, at, who, fact, message, job_id)"
+        " VALUES (1, 1, ?, 'w', ?, 'HTTP 4xx: no', ?)",
+        *(stamp(-9), fact, "j" if fact == "accepted" else None),
+    )
+    cli.sql("UPDATE account SET cool_down_until = ?, cool_down_reason = 'no'", stamp(cool_down))
+    if beside:
+        columns = "(id, host, pid, command, started_at, seen_at)"
+        cli.sql(
+            f"INSERT INTO workers {columns} VALUES ('w', 'a', 7, 'run', ?, ?)", *[stamp(-9)] * 2
+        )
+    if paused:
+        cli("pause")
+    said = cli("drain", VALOSSA_API_KEY="k", WORKER_API_URL="http://127.0.0.1:9/core")
+    assert code == said.code
+    assert (code in {77, 78}) == ("(HTTP 4xx: no)" in said.err)

@@ -96,6 +96,36 @@ def test_a_young_doubt_is_not_absent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("doubt", "settle_seconds", "reason"),
+    [
+        (DOUBT, 300, "yet; it counts as absent from 12:06:00 UTC on"),
+        (DOUBT, 86_400, "yet; it counts as absent from 2026-01-02 12:01:00 UTC on"),
+        (
+            replace(DOUBT, after=False),
+            300,
+            "yet; it counts as absent from 12:06:00 UTC on, once a video begun later is accepted",
+        ),
+        (
+            replace(DOUBT, unique=False),
+            300,
+            f"yet, which alone proves no absence: another video has the identifier {MADE} too",
+        ),
+        (
+            replace(NAMED, request_id="Ääni"),
+            300,
+            "yet, which alone proves no absence: the identifier 'Ääni' may come back changed",
+        ),
+    ],
+)
+def test_an_absence_is_promised_only_where_it_can_be_proven(
+    doubt: Doubt, settle_seconds: float, reason: str
+) -> None:
+    """A young doubt's row names the moment of its absence, or what keeps one from counting."""
+    seen = replace(evidence(*SHOWN, seconds=70), settle_after=timedelta(seconds=settle_seconds))
+    assert f"not in the API's list {reason}" == why(judge(doubt, seen))
+
+
+@pytest.mark.parametrize(
     ("doubt", "seen", "resolvable", "reason"),
     [
         (

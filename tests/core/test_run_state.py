@@ -108,14 +108,6 @@ def test_a_list_teaches_which_doubts_are_left() -> None:
     run = RunState(began_at=0.0, reconciles=True, doubts={5, 6, 7})
     run.learn({5: Resolvable.NEWS, 6: Resolvable.NONE, 7: Resolvable.NONE}, {5, 6})
     assert ({5, 6}, {5, 6}) == (run.doubts, set(run.resolvable))
-    assert frozenset({6}) == run.needs_person
-
-
-def test_without_the_list_every_doubt_is_for_a_person() -> None:
-    """With ``on_doubt = hold`` only a person settles a doubt."""
-    doubts = {5, 6}
-    assert frozenset(doubts) == RunState(began_at=0.0, doubts=doubts).needs_person
-    assert frozenset() == RunState(began_at=0.0, reconciles=True, doubts=doubts).needs_person
 
 
 def test_a_stalled_wait_counts_from_its_first_moment() -> None:

@@ -275,6 +275,14 @@ def test_a_drain_that_does_not_wait_gives_up_on_an_unreachable_api(cool_until: f
     assert stop_before_claim(trusted, DRAIN, BEGAN + PATIENCE_SECONDS + 1) is None
 
 
+def test_a_refusal_is_told_rather_than_a_silence() -> None:
+    """A drain that gives up after a refusal that nothing could confirm ends by that refusal."""
+    suspicion = Suspicion(video_id=1, seen_at=BEGAN, stop=REFUSED)
+    breaker = Breaker(blanks=1, suspicion=suspicion)
+    run = RunState(began_at=BEGAN, breaker=breaker)
+    assert REFUSED == stop_before_claim(run, DRAIN, BEGAN + PATIENCE_SECONDS + 1)
+
+
 def test_slots_are_free_as_breaker_and_limit_allow() -> None:
     """One request at a time without trust, all slots with it, none in a cool-down, never more than
     the limit leaves.

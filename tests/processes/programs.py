@@ -109,6 +109,11 @@ class Program:
         return self._process.stdin
 
     @property
+    def out(self) -> str:
+        """Return the output so far."""
+        return self._out.decode(errors="replace")
+
+    @property
     def lines(self) -> list[Line]:
         """Return the log lines so far."""
         whole = self._err.decode().split("\n")[:-1]

@@ -67,6 +67,46 @@ async def test_a_failure_and_a_doubt_need_a_person(
     assert any("see valossa-ingest why" in line for line in done.sentences)
 
 
+async def test_a_doubt_for_a_person_is_told_by_each_drain(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """Each drain beside a doubt that only a person can settle ends with 1, also an idle one, and
+    earlier failures do not count.
+    """
+    simulator.options = Options(script={1: "lost", 2: "400"})
+    add_videos(url, 2)
+    codes = [(await worker.run("drain")).code for _ in range(3)]
+    assert [1, 1, 1] == codes
+    execute(url, "DELETE FROM videos WHERE state = 'in_doubt'")
+    assert 0 == (await worker.run("drain")).code
+
+
+@pytest.mark.parametrize(
+    ("listing", "settle", "code", "told"),
+    [
+        ((), 300, 75, "1 in doubt that time may settle: run it again later"),
+        ((), 0, 1, "1 in doubt that only a person can settle"),
+        (("404",), 300, 1, "1 in doubt that only a person can settle"),
+        (("503",), 300, 75, "1 in doubt that time may settle: run it again later"),
+    ],
+)
+async def test_a_doubt_is_told_by_what_may_settle_it(
+    worker: Programs,
+    simulator: Simulator,
+    url: str,
+    listing: tuple[str, ...],
+    settle: int,
+    code: int,
+    told: str,
+) -> None:
+    """Each drain beside a doubt ends with 75 while the API's list may settle it, then with 1."""
+    simulator.options = Options(script={1: "502"}, listing=listing)
+    add_videos(url, 1)
+    for _ in range(2):
+        done = await worker.run("drain", on_doubt="reconcile", doubt_settle_seconds=settle)
+        assert (code, True) == (done.code, f"valossa-ingest: {told}" in done.sentences)
+
+
 async def test_a_backoff_is_work_for_later(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
@@ -154,16 +194,16 @@ async def test_a_limit_of_requests_is_kept(
     """The flag --limit sends that many requests and no more, and the drain ends with 0."""
     add_videos(url, 5)
     done = await worker.run("drain", "--json", "--limit", "2")
-    assert 0 == done.code
+    assert (0, []) == (done.code, done.sentences)
     assert (2, 3) == (done.told["submitted"], done.told["due"])
     assert 2 == len(simulator.requests)
 
 
 async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, url: str) -> None:
-    """The flag --max-seconds ends a drain between two starts of a slow pace, with 0."""
+    """The flag --max-seconds ends a drain between two starts of a slow pace, with 75."""
     add_videos(url, 5)
     done = await worker.run("drain", "--json", "--max-seconds", "0.3", rate=1, period_seconds=600)
-    assert 0 == done.code
+    assert 75 == done.code
     assert (1, 4) == (done.told["submitted"], done.told["due"])
     assert 1 == len(simulator.requests)
 

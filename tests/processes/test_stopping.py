@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -25,8 +26,32 @@ from worker.simulator import Limit, Options, Simulator
 AT_ONCE_SECONDS = 5.0
 """The longest an end "at once" takes on a busy machine, without a timeout or a cool-down."""
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
 """The exit code that a shell gives an end by a signal."""
+
+STOPPING = (
+    "valossa-ingest: stopping: {} in flight, whose answers are awaited for {} s at most; a second "
+    "Ctrl-C or SIGTERM ends them at once and leaves them in doubt, perhaps bought"
+)
+
+NOHUP = """\
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "worker", *sys.argv[1:]])
+"""
+
+INTERRUPTED = """\
+import importlib.abc, signal, sys
+from worker.__main__ import main
+module = sys.argv.pop(1)
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(module):
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+main()
+"""
+"""Python that runs the program, and presses Ctrl-C when it begins to load a module."""
 
 
 def stalled_after_the_first(count: int) -> Options:
@@ -61,7 +86,10 @@ async def test_an_answer_within_the_grace_is_settled(
     await program.logged("run_stopping")
     simulator.release()
     done = await program.ended()
-    assert (code, []) == (done.code, done.sentences)
+    assert code == done.code
+    sentences = [STOPPING.format("[23]", 25)] * (number == signal.SIGINT)
+    assert len(sentences) == len(done.sentences)
+    assert all(map(re.fullmatch, sentences, done.sentences))
     assert {"submitted": 3, "pending": 6} == states(url)
     assert 3 == len(simulator.requests)
     rows = videos(url)
@@ -128,6 +156,73 @@ async def test_a_second_signal_ends_the_grace(
     assert 130 == done.code
     assert {"submitted": 1, "in_doubt": 3, "pending": 5} == states(url)
     assert [] == unknown(url, simulator.accepted)
+
+
+async def test_a_closed_terminal_that_is_told_twice_is_one_stop(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """A second SIGHUP, as a shell and its terminal send one each, leaves the grace as it is."""
+    simulator.options = stalled_after_the_first(3)
+    add_videos(url, 4)
+    program = await worker.start("drain", concurrency=3, grace_seconds=600, timeout_seconds=600)
+    await in_flight(program, simulator, 3)
+    program.signal(signal.SIGHUP)
+    await program.logged("run_stopping", in_flight=3)
+    program.signal(signal.SIGHUP)
+    program.signal(signal.SIGUSR1)
+    await program.logged("signal_ignored", signal="SIGUSR1")
+    simulator.release()
+    assert 129 == (await program.ended()).code
+    assert {"submitted": 4} == states(url)
+
+
+@pytest.mark.parametrize("command", ["drain", "run"])
+async def test_signals_that_ask_for_nothing_are_noted(
+    worker: Programs, simulator: Simulator, url: str, command: str
+) -> None:
+    """SIGALRM, SIGUSR1 and SIGUSR2 end no run and leave no doubt."""
+    simulator.options = stalled_after_the_first(1)
+    add_videos(url, 3)
+    program = await worker.start(command, concurrency=1)
+    await in_flight(program, simulator, 1)
+    for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2):
+        program.signal(number)
+        await program.logged("signal_ignored", signal=number.name)
+    simulator.release()
+    await within(simulator.wait_for_accepted(3))
+    program.signal(signal.SIGTERM)
+    assert (await program.ended()).code in {0, 143}
+    assert {"submitted": 3} == states(url)
+
+
+async def test_under_nohup_a_closed_terminal_stops_nothing(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """A run whose SIGHUP is ignored from its start goes on after one."""
+    simulator.options = stalled_after_the_first(1)
+    add_videos(url, 3)
+    program = await worker.start("drain", program=("-c", NOHUP), concurrency=1)
+    await in_flight(program, simulator, 1)
+    program.signal(signal.SIGHUP)
+    program.signal(signal.SIGUSR1)
+    await program.logged("signal_ignored", signal="SIGUSR1")
+    simulator.release()
+    assert 0 == (await program.ended()).code
+    assert {"submitted": 3} == states(url)
+
+
+@pytest.mark.parametrize(
+    ("words", "module"),
+    [(("status",), "status"), (("drain",), "run"), (("import", "-"), "import_")],
+)
+async def test_ctrl_c_in_the_first_moments_is_no_traceback(
+    worker: Programs, url: str, words: tuple[str, ...], module: str
+) -> None:
+    """Ctrl-C while the program still loads ends it with 130 and without a word."""
+    for each in ("worker.cli", "argparse", "worker.cli.parser", f"worker.cli.commands.{module}"):
+        done = await worker.run(each, *words, program=("-c", INTERRUPTED))
+        assert (130, "", "") == (done.code, done.out, done.err)
+    assert {} == states(url)
 
 
 @pytest.mark.parametrize("limit", [("--limit", "3"), ("--max-seconds", "1")])

@@ -142,3 +142,27 @@ async def test_two_imports_of_one_list_at_once_bring_it_once(
     imports = (worker.run("import", str(listed)) for _ in range(2))
     assert [0, 0] == [each.code for each in await asyncio.gather(*imports)]
     assert sorted(links) == sorted(str(row["url"]) for row in videos(url))
+
+
+async def test_a_refused_daemon_is_told_by_a_drain_beside_it(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """A drain beside a daemon whose key is refused ends with 77, status promises no end and health
+    is not well; a person's pause stays 75.
+    """
+    wrong: dict[str, str | None] = {"VALOSSA_API_KEY": "wrong"}
+    add_videos(url, 2)
+    daemon = await worker.start("run", "--rate", "40", variables=wrong)
+    await daemon.logged("cool_down")
+    told = (await worker.run("status", "--json")).told
+    assert (None, "--rate of run") == (told["all_handed_in_by"], str(told["pace_from"])[:13])
+    assert "40 per 1 s" == told["pace"]
+    assert 1 == (await worker.run("health")).code
+    drain = await worker.run("drain", "--json", variables=wrong)
+    assert (77, "the API refuses the account") == (drain.code, drain.told["end"])
+    assert any("the API refuses the key or the account" in line for line in drain.sentences)
+    assert 0 == (await worker.run("pause")).code
+    assert 75 == (await worker.run("drain", variables=wrong)).code
+    daemon.signal(signal.SIGTERM)
+    assert 143 == (await daemon.ended()).code
+    assert [] == simulator.accepted

@@ -37,7 +37,7 @@ class Counting(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.wakes: list[Wake] = []
-        self.enough: Callable[[], None] = lambda: None
+        self.enough: Callable[[], object] = lambda: None
         self._turns = 0
         self._statements = 0
 

@@ -8,13 +8,14 @@ from sqlalchemy import update
 from tests.conftest import START
 from tests.parts import SETTINGS, facts, later, row
 from tests.store.test_doubts import accept, change, doubt, tell
-from worker.core.evidence import Absent, Ambiguous, Found, NoEvidence, Resolvable
+from worker.core.evidence import PERSON, Absent, Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Entry, Listing, Unlisted
 from worker.core.model import Fact
+from worker.core.redact import TEXT_LIMIT
 from worker.db.database import Database
 from worker.db.schema import account as account_table
 from worker.runner.verdicts import JudgedDoubt, Verdicts, next_list_at
-from worker.store import relocation, shared_state
+from worker.store import doubts, relocation, shared_state
 
 SETTLE = timedelta(seconds=300)
 VERDICTS = Verdicts(
@@ -104,6 +105,7 @@ async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) ->
     stored = await row(database, 5)
     assert "in_doubt" == stored["state"]
     assert "used up; valossa-ingest retry --may-buy-twice 5" in str(stored["error"])
+    assert 1 == await database.read(lambda c: doubts.count_for_person(c, 0))
     assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
     (again,) = await write(database, shown(*NEIGHBOURS), later(START, 999))
     assert isinstance(again.verdict, NoEvidence)
@@ -123,6 +125,7 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
     stored = await row(database, 5)
     assert ("in_doubt", later(START, 60)) == (stored["state"], stored["updated_at"])
     assert "resolve 5 --job-id X" in str(stored["error"])
+    assert 1 == await database.read(lambda c: doubts.count_for_person(c, 0))
 
 
 @pytest.mark.usefixtures("_doubtful")
@@ -146,10 +149,37 @@ async def test_no_evidence_is_told_on_the_row(
     assert isinstance(finding.verdict, NoEvidence)
     assert hope is finding.resolvable
     stored = await row(database, 5)
-    assert ("in_doubt", f"; evidence: {finding.verdict.reason}") == (
+    end = PERSON if hope is Resolvable.NONE else ""
+    assert ("in_doubt", f"; evidence: {finding.verdict.reason}{end}") == (
         stored["state"],
         stored["error"],
     )
+    for_person = int(hope is Resolvable.NONE)
+    assert for_person == await database.read(lambda c: doubts.count_for_person(c, 0))
+
+
+@pytest.mark.parametrize(("pending", "for_person"), [(0, 1), (1, 0)])
+async def test_a_doubt_that_waits_for_a_later_video_waits_in_vain_without_one(
+    database: Database, pending: int, for_person: int
+) -> None:
+    """A doubt that only a later acceptance can settle is a person's while no video is pending."""
+    await accept(database, 1, -20, -19)
+    await doubt(database, 5, 0, 60, media_id="r-5")
+    (finding,) = await write(database, shown(*NEIGHBOURS))
+    assert isinstance(finding.verdict, NoEvidence)
+    assert Resolvable.NEWS is finding.resolvable
+    assert for_person == await database.read(lambda c: doubts.count_for_person(c, pending))
+
+
+@pytest.mark.usefixtures("_doubtful")
+async def test_a_long_error_leaves_room_for_the_evidence(database: Database) -> None:
+    """The end of the evidence is on the row, however long the first error and the reason are."""
+    await change(database, 5, error="x" * 5_000)
+    await write(database, Unlisted(reason="y" * 5_000, lasting=True))
+    stored = str((await row(database, 5))["error"])
+    assert (TEXT_LIMIT, True) == (len(stored), stored.endswith(PERSON))
+    assert stored.startswith("xxx")
+    assert "; evidence: no list of jobs: yyy" in stored
 
 
 @pytest.mark.usefixtures("_doubtful")

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from worker.cli import exits, streams
+from worker.cli import exits, signals, streams
 from worker.cli.invocation import Invocation
 from worker.cli.parser import FLAG_SETTINGS, parser
 from worker.settings_sources import SettingsError, load, survey
@@ -20,8 +20,7 @@ OWN = {"demo", "move"}
 
 def main() -> None:
     """Run the command line of this process, and exit with its code."""
-    if os.getpid() == 1:  # a container's has no default: a stop before the loop would be lost
-        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    signals.prepare()
     streams.prepare()
     sys.exit(run(sys.argv[1:], os.environ))
 
@@ -53,6 +52,8 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
     log.configure(call.settings.log_level, call.settings.log_format)
     command = importlib.import_module(f"worker.cli.commands.{args.module}")
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # now something may be open
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code: int = getattr(command, args.function)(call)
     except _database_problem() as problem:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.cli.argument_types import job_id, moment, port, positive, seconds
+from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -46,7 +46,9 @@ def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Fl
 
 
 _JSON = _switch("--json", "print one JSON document")
-_DUPLICATES = _switch("--allow-duplicates", "even if url or media_id are there already")
+_DUPLICATES = _switch(
+    "--allow-duplicates", "even if address or media_id are there already: may buy twice"
+)
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _FILTERS = (
     _value(
@@ -103,10 +105,11 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             "fill our COLUMN from the file's column THEIRS; once for each column",
         ),
         _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
-        _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
+        _value("--encoding", "NAME", "such as cp1252 (utf-8)", type=encoding, default="utf-8"),
+        _value("--rejects", "FILE", "write each row that was not taken, with line and reason"),
         _switch(
             "--update",
-            "bring the columns of known media ids (of request ids where there are none) anew: "
+            "bring the columns of known media ids (or request ids, or addresses) anew: "
             "pending, failed, cancelled; a job_id settles a doubt too",
         ),
         _DUPLICATES,
@@ -130,9 +133,10 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         *_FILTERS,
         _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
         _switch("--json-lines", "JSON Lines in place of CSV"),
+        _switch("--bom", "begin with the mark by which Excel knows UTF-8"),
     ),
     "cancel": _CANCEL,
-    "retry": (*_CANCEL, _switch("--may-buy-twice", "videos in doubt too: may cost twice")),
+    "retry": (*_CANCEL, _switch("--may-buy-twice", "doubts, bought addresses too: may cost twice")),
     "resolve": (
         _value("reference", "ID", "a video in doubt, by id, media id or request id"),
         OneOf(
@@ -155,6 +159,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--yes", "do not ask first"),
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
     "move": (
         _JSON,
         _value("--from", "URL", "as it is now", dest="source", required=True),

@@ -11,12 +11,12 @@ _WORKED = {
 }
 _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no video"}
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
-_STOPPED = {130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
+_STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},
     "check": {0: "all is ready", 78: "something is not; each problem is a line"},
-    "add": {0: "added; its id is printed", 1: "its url or media_id is there already"},
+    "add": {0: "added; its id is printed", 1: "its address or media_id is there already"},
     "import": {
         0: "every row was taken, or was there already",
         1: "some rows were rejected; the others are in",
@@ -30,7 +30,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         **_STOPPED,
     },
     "run": {78: _WORKED[78], **_STOPPED},
-    "health": {0: "it has turned within the last minute", 1: "it has not, or never ran here"},
+    "health": {0: "it has turned within the last minute", 1: "it has not, or the API refuses it"},
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},
@@ -117,7 +117,7 @@ COMMANDS = (
         "pause --reason 'wrong list'",
         module="pause_resume",
     ),
-    Command("resume", "end a pause", "resume", module="pause_resume"),
+    Command("resume", "end a pause, or a cool-down", "resume --cool-down", module="pause_resume"),
     Command(
         "move",
         "move the queue and its history to another database",

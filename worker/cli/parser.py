@@ -20,7 +20,7 @@ three things to begin with:
   valossa-ingest drain                submit it, with VALOSSA_API_KEY set
 
 exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, run it again ·
-77 the key was refused · 78 configuration · 130/143 stopped by a signal
+77 the key was refused · 78 configuration · 129/130/143 stopped by a signal
 """
 
 

@@ -51,5 +51,6 @@ def bar(due: int) -> Iterator[Callable[[Counts], None]]:
             others = f"{counts.failed} failed, {counts.in_doubt} in doubt"
             others += f", {counts.postponed} postponed"
             drawn.update(task, completed=ended, total=max(due, ended), description=others)
+            drawn.tasks[task].finished_time = None  # a full bar's clock would stand still
 
         yield watch

@@ -17,6 +17,12 @@ _MADE = re.compile(r"[0-9a-f]{32}")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """An identifier that the API hardly changes (worker/api/README.md, section 15, line 3)."""
 
+PERSON = "; only a person can settle it"
+"""Ends the stored reason of a doubt that neither time nor a list can settle."""
+
+LATER_VIDEO = "which counts when a video begun later is accepted"
+"""Ends the reason of a doubt that waits for one, in vain while no video is pending."""
+
 SHOWN_JOBS = 3
 """Number of jobs that a reason names."""
 
@@ -205,20 +211,18 @@ def _absence(doubt: Doubt, evidence: Evidence) -> Absent | NoEvidence:
     # No absence in four cases; the first that holds is reported.
     # 1. The doubt is too young. 2. No list of this kind can prove it. 3. No later video was
     # accepted yet. 4. A neighbour is missing from the list.
+    against = _against(doubt, evidence)
     counts_from = doubt.recorded_at + evidence.settle_after
     if evidence.asked_at < counts_from:
-        return NoEvidence(
-            f"not in the API's list yet; it counts as absent from {counts_from:%H:%M:%S} UTC on",
-            Resolvable.TIME,
-        )
-    against = _against(doubt, evidence)
+        day = "" if counts_from.date() == evidence.asked_at.date() else f"{counts_from:%Y-%m-%d} "
+        why = f"; it counts as absent from {day}{counts_from:%H:%M:%S} UTC on"
+        why += "" if doubt.after else ", once a video begun later is accepted"
+        why = why if against is None else f", which alone proves no absence: {against}"
+        return NoEvidence(f"not in the API's list yet{why}", Resolvable.TIME)
     if against is not None:
         return NoEvidence(against, Resolvable.NONE)
     if not doubt.after:
-        return NoEvidence(
-            "not in the API's list, which counts when a video begun later is accepted",
-            Resolvable.NEWS,
-        )
+        return NoEvidence(f"not in the API's list, {LATER_VIDEO}", Resolvable.NEWS)
     hidden = next((n for n in doubt.neighbours if not evidence.shows(n)), None)
     if hidden is not None:
         why = f"the API's list does not show job {hidden.job_id}, accepted around it"

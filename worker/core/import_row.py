@@ -1,13 +1,16 @@
 """Map a row of an imported file to our columns, or reject it. Knows no file format and no table."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 
-from worker.core.model import REQUEST_COLUMNS
-from worker.core.request import problem_of
+from worker.core.link import cleaned
+from worker.core.model import REQUEST_COLUMNS, State
+from worker.core.request import LINKS, problem_of
+from worker.core.signed_link import unsigned
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
 """Columns that an import may fill. A row with a job id was submitted by other means."""
@@ -26,6 +29,15 @@ EXPORT_ONLY = (
 UNSETTLED = ("submitting", "in_doubt")
 """States of an exported row that must not start again elsewhere: it may have been bought."""
 
+_OF_AN_EXPORT = {
+    "state": re.compile("|".join(State)),
+    "request_id": re.compile("[0-9a-f]{32}"),
+    "submitted_at": re.compile(r"\d{4}-\d\d-\d\d .*"),
+}
+"""Values that show, each alone, that a row was exported by this program."""
+
+JOB_NOT_TAKEN = "job_id not taken, since no export has this row: --map job_id=job_id takes it"
+
 _ALIASES = {
     "id": "media_id",
     "lang": "language",
@@ -36,6 +48,20 @@ _ALIASES = {
     "callback": "callback_url",
 }
 _LARGEST = 2**63 - 1
+_STATES = tuple(State)
+_ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d{1,40})?E\+\d{1,3}", re.IGNORECASE)
+_ROUNDED_BY = (
+    "is a number that a spreadsheet made of it; format the column as text and export the list again"
+)
+
+_ABSENT = frozenset(("nan", "-nan", "null", "none", "n/a", "#n/a", "#na", "<na>", "nat", "-"))
+"""Words that programs and people write for no value, in any case."""
+
+_ABSENT_PROSE = frozenset(("nan", "NaN", "NULL", "None", "#N/A"))
+"""Those that stand for no value in a title too: as a program spells them, and a person hardly."""
+
+_MARK = "'\t"
+"""Before a text of an export that a spreadsheet would calculate, or an import read as another."""
 
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
@@ -50,7 +76,7 @@ class RejectedError(Exception):
     """The row cannot become a video; the message names the column and the way out."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImportMapping:
     """The way an import reads rows.
 
@@ -59,53 +85,86 @@ class ImportMapping:
         fixed: Our column -> one value for all rows.
         margin: How long a signed link must still live.
         partial: A row may have no url if it has a media_id, or the request_id of a video.
+        spelled: Our column -> its other spelling in the file, for those not in ``theirs``.
     """
 
     theirs: Mapping[str, str]
     fixed: Mapping[str, str]
     margin: timedelta
     partial: bool = False
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
         """Return for each of our columns: name, name in the file, fixed value, form."""
         return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c)) for c in COLUMNS)
 
+    def brings_job(self, values: Mapping[str, object]) -> bool:
+        """Return True if the ``job_id`` of a row is the API's: a person says so, the row is of an
+        export, or it updates a video that it names without an address.
+        """
+        return (
+            "job_id" in {*self.theirs, *self.fixed}
+            or (self.partial and not values.get(self.source("url")))
+            or any(
+                form.fullmatch(str(values.get(self.source(c)))) for c, form in _OF_AN_EXPORT.items()
+            )
+        )
+
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
-        return self.theirs.get(column, column)
+        return self.theirs.get(column) or self.spelled.get(column, column)
 
     def named(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return our columns that this file or ``--set`` fills."""
-        there = set(present)
-        return tuple(c for c in COLUMNS if c in self.fixed or self.source(c) in there)
+        there = tuple(present)
+        spelled = spelled_as(there, self)
+        return tuple(c for c in COLUMNS if c in self.fixed or spelled.source(c) in there)
 
     def unused(self, present: Iterable[str]) -> dict[str, str | None]:
-        """Return the file's unused columns, each with our column that it may be meant for."""
-        there = set(present)
-        used = {self.source(column) for column in COLUMNS if column not in self.fixed}
-        filled = {*self.theirs, *self.fixed, *there}
-        free = [column for column in COLUMNS if column not in filled]
-        return {
-            name: _meant(name, free)
-            for name in present
-            if name not in used and name not in EXPORT_ONLY
-        }
+        """Return the file's unused columns, each with our column that it is an alias of."""
+        there = tuple(present)
+        spelled = spelled_as(there, self)
+        used = {spelled.source(c) for c in (*COLUMNS, *EXPORT_ONLY) if c not in self.fixed}
+        filled = {*spelled.spelled, *self.theirs, *self.fixed, *there, None}
+        meant = {name: _ALIASES.get(_plain(name)) for name in there if name not in used}
+        return {name: None if column in filled else column for name, column in meant.items()}
 
 
-def _meant(name: str, free: list[str]) -> str | None:
-    alias = _ALIASES.get(name.lower())
-    near = [alias] if alias in free else difflib.get_close_matches(name.lower(), free, n=1)
-    return near[0] if near else None
+@lru_cache(maxsize=100)
+def spelled_as(present: tuple[str, ...], mapping: ImportMapping) -> ImportMapping:
+    """Return the mapping for a file with these columns, which may spell ours in another way."""
+    plain = Counter(map(_plain, present))
+    spelled = {
+        column: name
+        for name in present
+        if (column := _OURS.get(_plain(name))) and plain[_plain(name)] == 1
+        if name not in mapping.theirs.values()
+    }
+    return replace(mapping, spelled=spelled)
+
+
+def _plain(name: str) -> str:
+    """Return a column's name in lower case, without spaces, marks and invisible characters."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+_OURS = {_plain(column): column for column in (*COLUMNS, "state", "request_id")}
+"""The columns that a file may spell in another way. The others of an export are never read."""
 
 
 def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -> dict[str, object]:
     """Return one row by our columns, without those that it leaves empty. Raises RejectedError if a
     value has the wrong form, or if the API would not take the video at ``now`` (UTC).
     """
+    mapping = spelled_as(tuple(values), mapping)
     row = _filled(values, mapping)
-    if mapping.partial and "media_id" not in row and values.get("request_id"):
-        row["request_id"] = str(values["request_id"])
+    if "+" in (media_id := str(row.get("media_id"))) and _ROUNDED.fullmatch(media_id):
+        raise RejectedError(f"media_id: {media_id!r} {_ROUNDED_BY}")
+    state = values.get(mapping.source("state"))
+    request_id = _read("request_id", str(values.get(mapping.source("request_id")) or ""), None)
+    if request_id or ("media_id" in row and state in _STATES):
+        row["request_id"] = request_id or state
     if "url" not in row and not (mapping.partial and {"media_id", "request_id"} & {*row}):
         raise RejectedError("url: is empty; give the address of the video file")
     checked = {"url": PLACEHOLDER_URL, **row}
@@ -113,19 +172,51 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(checked, _EARLIEST, timedelta())
-    elif values.get("state") in UNSETTLED:
-        fault = f"state: {values['state']}, perhaps bought; settle it where it was exported first"
+    elif state in UNSETTLED:
+        fault = f"state: {state}, perhaps bought; settle it where it was exported first"
     else:
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
         raise RejectedError(fault)
-    return row
+    same = unsigned(str(checked["url"]))
+    return row if same is None else {**row, "unsigned_url": same}
+
+
+def notes(
+    values: Mapping[str, object], mapping: ImportMapping, row: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield what an admitted ``row`` has not taken as the list has it."""
+    mapping = spelled_as(tuple(values), mapping)
+    for column in LINKS:
+        given = mapping.fixed.get(column, values.get(mapping.source(column)))
+        if given is not None and given != row.get(column):
+            yield from (f"{column}: {note}" for note in cleaned(str(given))[1])
+    if values.get(mapping.source("job_id")) and not mapping.brings_job(values):
+        yield JOB_NOT_TAKEN
+
+
+def zero_twins(media_id: object, widths: Iterable[int]) -> set[str]:
+    """Return other spellings of a number: without leading zeros, and with them at these widths."""
+    digits = str(media_id).lstrip("0")
+    if not (digits.isdecimal() and digits.isascii()):
+        return set()
+    return {digits, *(digits.zfill(width) for width in widths)} - {str(media_id)}
+
+
+def marked(column: str, value: object, formulas: tuple[str, ...] = ()) -> object:
+    """Return a value that ``admit`` reads as it is, and that begins as none of ``formulas``."""
+    if not isinstance(value, str) or not value:
+        return value
+    changed = column in COLUMNS and _read(column, value, None) != value
+    return _MARK + value if changed or value.startswith(formulas) else value
 
 
 def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, object]:
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
+        if column == "job_id" and given is not None and not mapping.brings_job(values):
+            continue
         value = None if given is None else _read(column, given, form)
         if value is not None:
             filled[column] = value
@@ -136,7 +227,12 @@ def _read(column: str, given: object, form: Form | None) -> object:
     """Return the value, None if it is empty. Raises RejectedError."""
     if isinstance(given, _NO_TEXT):
         raise RejectedError(f"{column}: must be text, not {type(given).__name__}; correct it")
-    text = str(given).strip()
+    text = str(given)
+    if text.startswith(_MARK):
+        text = text.removeprefix(_MARK)
+    elif (text := text.strip()).lower() in _ABSENT:
+        kept = column in ("title", "description") and text not in _ABSENT_PROSE
+        text = text if kept else ""
     if form is None or not text:
         return text or None
     parse, complaint = form
@@ -148,6 +244,10 @@ def _read(column: str, given: object, form: Form | None) -> object:
         pass
     shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
     raise RejectedError(f"{column}: {shown} {complaint}")
+
+
+def _link(text: str) -> str | None:
+    return cleaned(text)[0] or None
 
 
 def _whole(text: str) -> int:
@@ -167,6 +267,7 @@ def _moment(text: str) -> datetime:
 
 
 _FORMS: Mapping[str, Form] = {
+    **dict.fromkeys(LINKS, (_link, "")),
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),

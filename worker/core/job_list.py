@@ -4,7 +4,6 @@ Knows no HTTP and judges no doubt. Every member of an array counts as a job, at 
 job without an identifier is counted too.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,11 @@ _PAGES = {"page", "pages"}
 _IDENTIFIERS = {"customer_media_info_id", "customer_media_id"}
 _NAME = re.compile(r"[A-Za-z_]{1,40}")
 _DEEPEST = 6
+_EMPTY: frozenset[str] = frozenset()  # one for all: each takes 200 bytes
 _Value = TypeVar("_Value")
+
+KEPT_MEMBERS = 20
+"""Members of an array that are kept as they are, for signs of paging."""
 
 SHAPE_LIMIT = 2_000
 """Characters of a shape that a log line holds."""
@@ -74,18 +77,39 @@ class Unlisted:
     retry_after: float | None = None
 
 
-def listing(body: bytes) -> Listing | None:
-    """Return the list in this body, or None if it is not JSON."""
-    try:
-        document = json.loads(body, object_pairs_hook=_unambiguous)
-        entries = _united(map(_entry, _jobs(document)))
-        return Listing(
-            entries=entries,
-            paged=next(_signs_of_paging(document, len(entries)), None),
-            shape=_shape(document)[:SHAPE_LIMIT],
-        )
-    except (ValueError, RecursionError):
-        return None
+class _Named(Entry):
+    """An entry whose own ``job_id`` makes it a job inside of another one too."""
+
+    __slots__ = ()
+
+
+class Members(list[object]):
+    """An array outside of all jobs: its first members that are no named jobs, and its entries."""
+
+    size = 0
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def take(self, member: object) -> int:
+        """Add a member. Return the number of strings and jobs that it takes."""
+        new = [_entry(job) for job in _members(member)]
+        self.entries += new
+        self.size += 1
+        named = isinstance(member, dict) and (_is_named(member) or _text(member.get("id")))
+        if not self or (len(self) < KEPT_MEMBERS and not named):
+            self.append(member)
+        return sum(1 + len(entry.identifiers) + len(entry.urls) for entry in new)
+
+
+def listing_of(document: object) -> Listing:
+    """Return the list in a document, in which ``Members`` may stand for arrays."""
+    entries = _united(map(_entry, _jobs(document)))
+    return Listing(
+        entries=entries,
+        paged=next(_signs_of_paging(document, len(entries)), None),
+        shape=_shape(document)[:SHAPE_LIMIT],
+    )
 
 
 def grouped(pairs: Iterable[tuple[str, _Value]]) -> Mapping[str, Sequence[_Value]]:
@@ -96,7 +120,7 @@ def grouped(pairs: Iterable[tuple[str, _Value]]) -> Mapping[str, Sequence[_Value
     return groups
 
 
-def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object. Raises ValueError if a name repeats: its first value would be hidden."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -108,7 +132,9 @@ def _jobs(value: object) -> Iterator[object]:
     """Yield every job: each object with a ``job_id`` or an identifier, each member of an array. An
     object inside a job is part of it, and a job too if it has a ``job_id``.
     """
-    if isinstance(value, list):
+    if isinstance(value, Members):
+        yield from value.entries
+    elif isinstance(value, list):
         for part in value:
             yield from _members(part)
     elif isinstance(value, dict):
@@ -136,20 +162,24 @@ def _members(part: object) -> Iterator[object]:
 
 
 def _is_named(job: object) -> bool:
-    return isinstance(job, dict) and _text(job.get("job_id")) is not None
+    return isinstance(job, _Named) or (
+        isinstance(job, dict) and _text(job.get("job_id")) is not None
+    )
 
 
 def _entry(job: object) -> Entry:
+    if isinstance(job, Entry):
+        return job
     if not isinstance(job, dict):
-        return Entry(job_id=_cleaned(job), status=None, identifiers=frozenset(), urls=frozenset())
+        return Entry(job_id=_cleaned(job), status=None, identifiers=_EMPTY, urls=_EMPTY)
     inside = list(_fields(job))
-    identifiers = frozenset(filter(None, (_identifier(*field) for field in inside)))
+    identifiers = frozenset(filter(None, (_identifier(*field) for field in inside))) or _EMPTY
     own_id = _text(job.get("id"))
-    return Entry(
+    return (_Named if _is_named(job) else Entry)(
         job_id=_cleaned(job.get("job_id")) or _cleaned(None if own_id in identifiers else own_id),
         status=_cleaned(job.get("status")) or _cleaned(job.get("job_status")),
         identifiers=identifiers,
-        urls=frozenset(v for _, v in inside if isinstance(v, str) and "://" in v),
+        urls=frozenset(v for _, v in inside if isinstance(v, str) and "://" in v) or _EMPTY,
     )
 
 
@@ -204,8 +234,9 @@ def _signs_of_paging(document: object, shown: int) -> Iterator[str]:
     if _is_full_page(shown):
         yield f"it shows {shown} jobs, a full page"
     for name, value in _outside(document):
-        if isinstance(value, list) and _is_full_page(len(value)):
-            yield f"it shows {len(value)} jobs in one place, a full page"
+        count = value.size if isinstance(value, Members) else isinstance(value, list) and len(value)
+        if _is_full_page(count):
+            yield f"it shows {count} jobs in one place, a full page"
         if _is_sign(name.lower(), value, shown):
             yield f"it says {name}" + (f" {value}" if isinstance(value, int) else "")
 

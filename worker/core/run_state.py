@@ -118,12 +118,3 @@ class RunState:
         return self.reconciles and any(
             self.resolvable.get(video, Resolvable.TIME) is Resolvable.TIME for video in self.doubts
         )
-
-    @property
-    def needs_person(self) -> frozenset[int]:
-        """Return the doubts of this run that only a person can settle."""
-        return frozenset(
-            video
-            for video in self.doubts
-            if not self.reconciles or self.resolvable.get(video) is Resolvable.NONE
-        )

@@ -24,12 +24,14 @@ class RunOptions:
         wait: Do not end before backoffs, cool-downs and resolvable doubts are over.
         limit: Begin at most so many requests.
         max_seconds: Claim nothing more after so long.
+        rate_source: The source of the rate, for people.
     """
 
     drain: bool
     wait: bool = False
     limit: int | None = None
     max_seconds: float | None = None
+    rate_source: str = "default"
 
 
 def deadline(run: RunState, options: RunOptions) -> float:
@@ -59,7 +61,8 @@ def stop_before_claim(run: RunState, options: RunOptions, now: float) -> Stop | 
     if options.drain and stop is not None:
         return stop
     if _gives_up_on_api(run, options, max(now, run.breaker.cool_until)):
-        return Stop(reason=StopReason.UNREACHABLE, message=run.last_unclear)
+        silence = Stop(reason=StopReason.UNREACHABLE, message=run.last_unclear)
+        return run.breaker.suspicion.stop if run.breaker.suspicion else silence
     return None
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol, Self, TypeVar
 
-from sqlalchemy import Connection, inspect, select, table, text, update
+from sqlalchemy import Connection, func, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
 from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
@@ -18,6 +18,8 @@ __all__ = [
     "Database",
     "DatabaseProblem",
     "Unreachable",
+    "place_of",
+    "refusal",
     "rewrite",
     "schema_of",
     "schema_problem",
@@ -32,6 +34,13 @@ BAD_VALUE = (StatementError, ValueError, OverflowError)
 _VERSION = "alembic_version"
 
 T = TypeVar("T")
+
+
+def refusal(error: Exception) -> str:
+    """Return the sentence about a row that the database refuses to write."""
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause.__cause__ or cause).split("\n", 1)[0]
+    return f"the database refuses to write this row: {first_line}"
 
 
 class Engine(Protocol):
@@ -111,6 +120,13 @@ def _engine(address: File | Server, dice: Callable[[], float]) -> Callable[..., 
             "'valossa-ingest[postgres]'"
         ) from None
     return partial(Postgres, address)
+
+
+def place_of(connection: Connection, address: File | Server) -> str:
+    """Return the path of the database's file, or its server and schema, for people."""
+    if isinstance(address, File):
+        return str(address)
+    return f"{address}, schema {connection.scalar(select(func.current_schema()))}"
 
 
 def rewrite(connection: Connection) -> None:

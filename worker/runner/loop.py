@@ -110,22 +110,28 @@ class Runner:
                 self._writer.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=stop.reason, detail=stop.message)
-        return RunReport(
-            stop=stop_conditions.with_late_failures(stop, self._run),
-            counts=self._run.counts,
-            needs_person=self._run.needs_person,
-        )
+        stop = stop_conditions.with_late_failures(stop, self._run)
+        return RunReport(stop=stop, counts=self._run.counts)
 
-    def stop(self) -> None:
-        """Begin nothing more, and give the requests in flight their grace."""
+    def stop(self) -> int:
+        """Begin nothing more; return the number of requests in flight, which get their grace."""
         self.reporter.log.info(Event.RUN_STOPPING, in_flight=self._run.in_flight)
         self._stopping.set()
         self.limiter.shut()
         self._wake.set()
+        return self._run.in_flight
 
     def hurry(self) -> None:
         """End the grace now."""
         self._hurrying.set()
+
+    @property
+    def silence(self) -> str | None:
+        """Return why no clear answer comes; None if one has come, or the API refuses all."""
+        run, breaker = self._run, self._run.breaker
+        first = run.in_flight and run.last_clear_at == run.began_at
+        why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
+        return None if breaker.stop or breaker.suspicion else why
 
     async def _run_feed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> Stop:
         """Run the claim loop and return why it ended. Return early if the writer task has died, or

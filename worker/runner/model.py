@@ -22,8 +22,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """The end of a run. ``needs_person``: its doubts that only a person can settle."""
+    """The end of a run."""
 
     stop: Stop
     counts: Counts
-    needs_person: frozenset[int] = frozenset()

@@ -3,7 +3,7 @@
 It joins the store's verbs and the core's verdicts on one connection. Knows no question to the API.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -11,6 +11,7 @@ from typing import assert_never
 from sqlalchemy import Connection
 
 from worker.core.evidence import (
+    PERSON,
     Absent,
     Ambiguous,
     Doubt,
@@ -24,6 +25,7 @@ from worker.core.evidence import (
     unlisted,
 )
 from worker.core.job_list import Listing, Unlisted
+from worker.core.redact import TEXT_LIMIT
 from worker.settings import Settings
 from worker.store import doubts, shared_state
 
@@ -93,10 +95,15 @@ class Verdicts:
         return JudgedDoubt(doubt=doubt, verdict=verdict, used_up=used_up)
 
     def write(
-        self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime, now: datetime
+        self,
+        connection: Connection,
+        shown: Listing | Unlisted,
+        asked_at: datetime,
+        now: datetime,
+        among: Collection[int] | None = None,
     ) -> list[JudgedDoubt]:
         """Write the verdicts and return those that were written: none on a video that has moved on,
-        and none in a queue that has moved.
+        and none in a queue that has moved. ``among``: on these videos alone.
         """
         shared = shared_state.read(connection)
         if shared.moved_to is not None:
@@ -107,6 +114,8 @@ class Verdicts:
             known, counted = shared.checked_until(asked_at), asked_at - self.settings.settle_after
             read_at = counted if known is None else max(known, counted)
         shared_state.list_read(connection, read_at)
+        if among is not None:
+            judged = [each for each in judged if each.doubt.video_id in among]
         return [each for each in judged if self._settled(connection, each, now)]
 
     def _settled(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:
@@ -115,15 +124,17 @@ class Verdicts:
             case Found(job_id):
                 return doubts.find(connection, doubt, job_id, now, self.worker)
             case Absent() if judged.used_up:
-                why = USED_UP.format(doubt.video_id)
+                why = USED_UP.format(doubt.video_id) + PERSON
                 return doubts.keep(connection, doubt, why, now, self.worker)
             case Absent():
                 due_at = now + self.settings.policy.wait(doubt.attempts, self.dice())
                 return doubts.free(connection, doubt, due_at, now, self.worker)
             case Ambiguous(reason) if judged.is_recheck:
-                return doubts.park(connection, doubt, reason, now, self.worker)
+                return doubts.park(connection, doubt, reason + PERSON, now, self.worker)
             case Ambiguous(reason) | NoEvidence(reason):
-                doubts.explain(connection, doubt, reason)
+                by_hand = PERSON if judged.resolvable is Resolvable.NONE else ""
+                room = TEXT_LIMIT // 2  # for the row's first error
+                doubts.explain(connection, doubt, reason[:room] + by_hand)
                 return True
             case _:
                 assert_never(judged.verdict)

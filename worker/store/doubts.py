@@ -11,13 +11,14 @@ from operator import itemgetter
 
 from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
 
-from worker.core.evidence import Doubt, NeighbourAcceptance
+from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
-from worker.core.redact import clean
+from worker.core.redact import TEXT_LIMIT, clean
 from worker.db.schema import history, is_in_doubt, is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.queue import UNCLAIMED
+from worker.store.statistics import number_of
 
 EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
@@ -54,6 +55,15 @@ def next_recheck(connection: Connection, checked_until: datetime | None) -> date
 def still_in_doubt(connection: Connection) -> set[int]:
     """Return the ids of all videos in doubt."""
     return set(connection.scalars(select(videos.c.id).where(is_in_doubt)))
+
+
+def count_for_person(connection: Connection, pending: int) -> int:
+    """Count the doubts that only a person can settle, as the last list has shown. One that waits
+    for a later video is among them if no video is ``pending``.
+    """
+    reasons = (PERSON,) if pending else (PERSON, LATER_VIDEO)
+    settled_by_hand = or_(*(videos.c.error.contains(reason) for reason in reasons))
+    return number_of(connection, videos, is_in_doubt, settled_by_hand)
 
 
 def doubts(connection: Connection, recorded_before: datetime) -> list[Doubt]:
@@ -200,7 +210,8 @@ def _change(
 def explain(connection: Connection, doubt: Doubt, why: str) -> None:
     """Write on a video why it is still in doubt, without changing ``updated_at``."""
     known = connection.scalar(select(videos.c.error).where(videos.c.id == doubt.video_id)) or ""
-    error = clean(known.partition(EVIDENCE_SEPARATOR)[0] + EVIDENCE_SEPARATOR + why)
+    evidence = clean(EVIDENCE_SEPARATOR + why)
+    error = clean(known.partition(EVIDENCE_SEPARATOR)[0][: TEXT_LIMIT - len(evidence)]) + evidence
     if error != known:
         connection.execute(
             update(videos)

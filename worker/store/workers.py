@@ -6,6 +6,7 @@ worker has no row.
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
@@ -29,6 +30,15 @@ class WorkerRow:
     pid: int
     command: str
     started_at: datetime
+    rate: float | None = None
+    period_seconds: float | None = None
+    rate_source: str | None = None
+
+    @property
+    def per_second(self) -> float:
+        """Return its starts a second; 0 if it names none, or none that can be."""
+        rate, period = self.rate or 0.0, self.period_seconds or 0.0
+        return rate / period if 1 <= rate < inf and period > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,32 +1,43 @@
 """``health``: the age of the daemon's last heartbeat; needs no network port."""
 
-from worker import wiring
-from worker.cli import exits
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping
+
+from worker import opening, wiring
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.db.address import File, address_of
-from worker.store import workers
+from worker.db.database import DatabaseProblem
+from worker.settings import Settings
+from worker.store import shared_state, statistics, workers
 
 STALE_SECONDS = 60.0
 
+LOCKED_SECONDS = 1.0
+"""For a file that another program has locked: then nothing is said of a cool-down."""
+
 
 def health(call: Invocation) -> int:
-    """Return 0 if a daemon has turned within the last minute, 1 if not, 78 without a database.
-    SQLite's file is not opened: a lock on it must not look like a dead daemon. On PostgreSQL only a
-    daemon of this machine counts.
+    """Return 0 if a daemon has turned within the last minute, 1 if not or if the API refuses it, 78
+    without a database. A lock on SQLite's file does not look like a dead daemon. On PostgreSQL only
+    a daemon of this machine counts.
     """
     address = address_of(call.settings.database_url)
     if isinstance(address, File):
-        return _by_file(address, call.loaded.sources["database_url"])
+        return _by_file(call, address)
     with open_to_look(call.settings) as session:
         seen_at, now = session.read(lambda c, now: (workers.last_seen(c, wiring.host()), now))
     if seen_at is None:
         problem = f"no daemon has run on {wiring.host()}: start valossa-ingest run"
         return exits.complain([problem], exits.PROBLEMS)
-    return _judge((now - seen_at).total_seconds())
+    return _judge(call, (now - seen_at).total_seconds())
 
 
-def _by_file(database: File, source: str) -> int:
+def _by_file(call: Invocation, database: File) -> int:
     heartbeat = wiring.heartbeat_of(database.path)
     try:
         touched_at = heartbeat.stat().st_mtime
@@ -34,18 +45,35 @@ def _by_file(database: File, source: str) -> int:
         if database.path.exists():
             problem = f"no daemon has run here: {heartbeat} is missing: start valossa-ingest run"
             return exits.complain([problem], exits.PROBLEMS)
-        problem = f"no database at {database} (database_url: {source})"
+        problem = f"no database at {database} (database_url: {call.loaded.sources['database_url']})"
         name = "name the daemon's with --database or WORKER_DATABASE_URL"
         return exits.complain([f"{problem}: {name}"])
     except OSError as error:
         problem = f"{heartbeat} cannot be looked at: {error.strerror}: ask as the daemon's user"
         return exits.complain([problem])
-    return _judge(wiring.CLOCK.now().timestamp() - touched_at)
+    return _judge(call, wiring.CLOCK.now().timestamp() - touched_at)
 
 
-def _judge(age: float) -> int:
+def _judge(call: Invocation, age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    print(f"alive, {max(age, 0):.0f} s ago")
+    refused, cooling = asyncio.run(_held_by(call.settings))
+    if refused is not None:
+        turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
+        mend = f"({refused['message']}): valossa-ingest status says what to mend"
+        return exits.complain([f"{turn} {mend}"], exits.PROBLEMS)
+    print(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
     return exits.OK
+
+
+async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
+    """Return the refusal and the cool-down that keep videos back; none of a locked database."""
+    with suppress(DatabaseProblem, TimeoutError):
+        async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
+            return await found.read(lambda c: _holds(c, found.now()))
+    return None, None
+
+
+def _holds(connection: Connection, now: datetime) -> tuple[RowMapping | None, str | None]:
+    return statistics.refusal(connection), shared_state.read(connection).cooling(now)

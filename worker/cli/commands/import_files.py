@@ -1,7 +1,9 @@
 """Open the lists of an import, check them and read them in chunks. Knows no database."""
 
 import os
+import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from worker.cli.commands.interruptible import StoppedError, StopSignal, interruptible
-from worker.core.import_row import ImportMapping, RejectedError, admit
+from worker.core.import_row import ImportMapping, RejectedError, admit, notes
 from worker.formats import FormatError, Reading, Reject, Row, read
 
 Chunk = list[Row | Reject]
@@ -38,13 +40,14 @@ def next_chunk(reading: Reading, stop: StopSignal) -> Chunk:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A chunk that was checked at the moment ``at`` (UTC): ``rows`` to insert, each with its record
-    of the list, and of every reject its line, reason and content.
+    of the list, of every reject its line, reason and content, and what was changed in rows.
     """
 
     at: datetime
     rows: list[dict[str, object]] = field(default_factory=list)
     records: list[Row] = field(default_factory=list)
     rejected: list[tuple[int, str, object]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def admit_all(chunk: Chunk, mapping: ImportMapping, now: datetime) -> Admitted:
@@ -59,6 +62,7 @@ def admit_all(chunk: Chunk, mapping: ImportMapping, now: datetime) -> Admitted:
         except RejectedError as error:
             admitted.rejected.append((record.line, str(error), record.values))
             continue
+        admitted.notes.update(notes(record.values, mapping, row))
         if mapping.partial:  # an update also empties the columns that are empty in the row
             row = dict.fromkeys(mapping.named(record.values)) | row
         admitted.rows.append(row)
@@ -91,12 +95,17 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     return path.open("w", encoding="utf-8")
 
 
-def begun(name: str, stream: BinaryIO, mapping: ImportMapping) -> tuple[str, Reading]:
+def begun(
+    name: str, stream: BinaryIO, encoding: str, mapping: ImportMapping
+) -> tuple[str, Reading]:
     """Return a list's name and its reading. Raises FormatError, ValueError for missing columns."""
     try:
-        reading = read(stream)
+        reading = read(stream, encoding)
     except FormatError as error:
-        raise FormatError(f"{name}: {error}") from error
+        file = "FILE" if name == "-" else shlex.quote(name)
+        raise FormatError(f"{name}: {str(error).replace(' FILE', f' {file}', 1)}") from error
+    except UnicodeError as error:
+        raise FormatError(f"{name}: {error}; name its own encoding with --encoding") from error
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
     if reading.columns is not None:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from worker.cli import signals
+
 BUFFER_BYTES = 1 << 17
 
 
@@ -42,13 +44,13 @@ class StoppedError(Exception):
 
 @contextmanager
 def stoppable() -> Iterator[StopSignal]:
-    """Listen to SIGINT and SIGTERM. Works in the main thread only, as Python's handlers do.
+    """Listen to the signals that stop. Works in the main thread only, as Python's handlers do.
     Handlers of the event loop would not run while the thread waits for a list.
     """
     heard, caller = os.pipe()
     os.set_blocking(caller, False)
     stop = StopSignal(heard)
-    before = {each: signal.signal(each, stop.note) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, stop.note) for each in signals.stops()}
     woken = signal.set_wakeup_fd(caller, warn_on_full_buffer=False)
     try:
         yield stop

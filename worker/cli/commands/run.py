@@ -13,22 +13,27 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
-from worker.cli import exits, output
+from worker.cli import exits, output, signals
 from worker.cli.commands import check
-from worker.cli.commands.run_exit import Left, advice, of_run
+from worker.cli.commands.run_exit import Left, advice, of_run, stopping
 from worker.cli.invocation import Invocation
-from worker.core.model import State
+from worker.core.model import Fact, State
 from worker.core.reasons import Stop, StopReason
+from worker.core.redact import without_query
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
-from worker.settings_sources import SettingsError
-from worker.store import leases, search, statistics
+from worker.settings_sources import SettingsError, unused_proxy
+from worker.store import leases, shared_state, statistics, workers
+from worker.store.doubts import count_for_person
 
 Watch = Callable[[Counts], None]
+
+SILENCE_SECONDS = 2
+"""Without a clear answer, from which on a person is told why."""
 
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
@@ -50,16 +55,21 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     loaded, settings = call.loaded, call.settings
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
+    if note := unused_proxy(settings, call.environment):
+        exits.complain([note])
     try:
         key = call.key()
+        options = replace(options, rate_source=loaded.rate_source)
         done = asyncio.run(perform(settings, key, options, bar=progress))
     except SettingsError:
         return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
-    _print(done, advice(done.report, check.address_of(loaded), key.source, flag), as_json=as_json)
-    return of_run(done.report, done.left or Left(), done.signal)
+    left = done.left or Left()
+    advised = advice(done.report, left, check.address_of(loaded), key.source, flag)
+    _print(done, advised, as_json=as_json)
+    return of_run(done.report, left, done.signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +87,15 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
     """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
-        began = database.now()
         display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
         if bar:
-            display = await _display(database, began)
+            display = await _display(database, options.limit)
         with display as watch:
             async with wiring.runner(settings, key, database, options, watch) as runner:
-                with _signals_to(runner) as received:
+                if bar:
+                    watching = asyncio.create_task(_tell_of_silence(runner, settings.api_url))
+                    stack.callback(watching.cancel)
+                with _signals_to(runner, settings.grace) as received:
                     # By default the collector walks all loaded objects again and again, although
                     # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                     gc.freeze()
@@ -91,11 +103,10 @@ async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: boo
                     report = await runner.run()
         first = received[0] if received else None
         try:
-            left = await database.read(lambda c: _left(c, settings, report, began, database.now()))
+            return await database.read(lambda c: _over(c, settings, report, first, database.now()))
         except DatabaseProblem as problem:
             lost = replace(report, stop=Stop(reason=StopReason.DATABASE, message=str(problem)))
             return Performed(lost, None, first)
-        return Performed(report, left, first)
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
@@ -116,48 +127,93 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
 
 
 @contextmanager
-def _signals_to(runner: Runner) -> Iterator[list[int]]:
-    """Stop the runner at the first SIGTERM or SIGINT, hurry it at the next; yield all received."""
+def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
+    """Stop the runner at the first signal that stops, hurry it at the next; yield all received."""
     received: list[int] = []
-    loop = asyncio.get_running_loop()
+    loop, heard = asyncio.get_running_loop(), (*signals.stops(), *signals.IGNORED)
 
-    def receive(number: int) -> None:
-        end = runner.hurry if received else runner.stop
+    def receive(number: signal.Signals) -> None:
+        if number in signals.IGNORED:
+            log.logger().warning(log.Event.SIGNAL_IGNORED, signal=number.name)
+            return
         received.append(number)
-        end()
+        if len(received) == 1:
+            told = stopping(runner.stop(), grace)
+            if number is signal.SIGINT or sys.stderr.isatty():  # else the log's line is enough
+                exits.complain([told])
+        elif number is not signal.SIGHUP:  # a closed terminal sends it more than once
+            runner.hurry()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in heard:
         loop.add_signal_handler(number, receive, number)
     try:
         yield received
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in heard:
             loop.remove_signal_handler(number)
+        signals.prepare()
 
 
-async def _display(database: Database, began: datetime) -> AbstractContextManager[Watch]:
+async def _tell_of_silence(runner: Runner, api_url: str) -> None:
+    """Say once a trouble, or at the end, why no clear answer comes: a bar hides the log."""
+    seconds, no_answer = 0, f"no clear answer from {without_query(api_url)}"
+    try:
+        while True:
+            await asyncio.sleep(1)
+            seconds = seconds + 1 if runner.silence else 0
+            if seconds == SILENCE_SECONDS:
+                exits.complain([f"{no_answer}: {runner.silence}; trying on"])
+    finally:
+        if runner.silence and seconds < SILENCE_SECONDS:
+            exits.complain([f"{no_answer}: {runner.silence}"])
+
+
+async def _display(database: Database, limit: int | None) -> AbstractContextManager[Watch]:
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
     due = await database.read(
-        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), began)
+        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), database.now())
     )
-    return terminal.bar(due)
+    return terminal.bar(due if limit is None else min(due, limit))
 
 
-def _left(
-    connection: Connection, settings: Settings, report: RunReport, began: datetime, now: datetime
-) -> Left:
-    """Count the videos left; doubts that will be settled without a person count as waiting."""
-    pending = statistics.in_state(connection, State.PENDING)
+def _over(
+    connection: Connection, settings: Settings, report: RunReport, number: int | None, now: datetime
+) -> Performed:
+    """Return the end of a run. A refusal of the account or the address that another worker met is
+    its reason too, if it keeps back what is left.
+    """
+    refused, shared = statistics.refusal(connection), shared_state.read(connection)
+    beside = (shared.cool_down_until or now) > now or workers.alive(connection, now)
+    if refused is not None and beside and report.stop.reason in _ENDS_WAITING:
+        stop = Stop(reason=_REFUSED[refused["fact"]], message=refused["message"] or "")
+        report = replace(report, stop=stop)
+    return Performed(report, _left(connection, settings, now), number)
+
+
+_ENDS_WAITING = {StopReason.EMPTY, StopReason.TIME, StopReason.COOL_DOWN, StopReason.UNREACHABLE}
+_REFUSED = {Fact.ACCOUNT_REFUSED: StopReason.ACCOUNT, Fact.WRONG_ADDRESS: StopReason.ADDRESS}
+
+
+def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
+    """Count the videos left; doubts that may be settled without a person count as waiting."""
+    pending, submitting, doubts = (
+        statistics.in_state(connection, state)
+        for state in (State.PENDING, State.SUBMITTING, State.IN_DOUBT)
+    )
     due = statistics.due(connection, pending, now)
-    doubts = search.count(connection, search.Filter(states=(State.IN_DOUBT,), since=began)).total()
-    resolvable = {
-        "retry": leases.count_repeatable(connection, settings.max_attempts),
-        "reconcile": max(0, doubts - len(report.needs_person)),
-        "hold": 0,
-    }[settings.on_doubt]
-    waiting = pending - due + statistics.in_state(connection, State.SUBMITTING) + resolvable
-    return Left(due=due, waiting=waiting, for_people=max(0, doubts - resolvable))
+    unsettled = 0
+    if settings.on_doubt == "retry":
+        unsettled = leases.count_repeatable(connection, settings.max_attempts)
+    if settings.reconciles:
+        unsettled = doubts - count_for_person(connection, pending)
+    return Left(
+        due=due,
+        waiting=pending - due + submitting + unsettled,
+        later=pending - due,
+        unsettled=unsettled,
+        for_people=doubts - unsettled,
+    )
 
 
 def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
@@ -167,7 +223,5 @@ def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
         output.document({**numbers, "end": report.stop.reason})
     else:
         output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
-    if report.counts.failed or (left and left.for_people):
-        advised = [*advised, "see valossa-ingest why, then show ID"]
     for line in advised:
         print(f"valossa-ingest: {line}", file=sys.stderr)

@@ -4,22 +4,23 @@ from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
 from worker.core import relocation
-from worker.core.reasons import StopReason
+from worker.core.reasons import Stop, StopReason
 from worker.runner.model import RunReport
 
 _KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
 _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
-_NO_TROUBLE = {StopReason.LIMIT, StopReason.TIME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """Videos that a run left: ``due`` now; ``waiting`` for a time or for another process; and
-    ``for_people``: doubts of this run that only a person can settle.
+    """Videos left: ``due`` now; ``waiting`` for a time or for another process, among them those due
+    ``later`` and ``unsettled`` doubts that time may settle; ``for_people``: the other doubts.
     """
 
     due: int = 0
     waiting: int = 0
+    later: int = 0
+    unsettled: int = 0
     for_people: int = 0
 
 
@@ -34,24 +35,48 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
         return KEY
     if report.counts.failed or left.for_people:
         return PROBLEMS
-    if report.stop.reason is StopReason.HELD or (
-        (left.due or left.waiting) and report.stop.reason not in _NO_TROUBLE
-    ):
+    limited = report.stop.reason is StopReason.LIMIT  # by a person, who knows of the others
+    waits = left.unsettled if limited else left.due or left.waiting
+    if report.stop.reason is StopReason.HELD or waits:
         return LATER
     return OK
 
 
-def advice(report: RunReport, address: str, key: str, database: str) -> list[str]:
+def stopping(in_flight: int, grace: float) -> str:
+    """Return a sentence on a stop that begins: for what it waits, and what a second one costs."""
+    waits = f"{in_flight} in flight, whose answers are awaited for {grace:g} s at most; a second "
+    costs = "Ctrl-C or SIGTERM ends them at once and leaves them in doubt, perhaps bought"
+    return f"stopping: {waits}{costs}" if in_flight else "stopping: no request is in flight"
+
+
+def advice(report: RunReport, left: Left, address: str, key: str, database: str) -> list[str]:
     """Return advice on the end of a run, one sentence a line; an empty list if none is needed.
     ``address`` and ``key`` name the used ones and their sources; ``database`` is the flag that a
     proposed command needs.
     """
-    stop = report.stop
+    lines = _on_stop(report.stop, address, key, database)
+    if left.due and report.stop.reason is StopReason.TIME:
+        lines.append(f"{report.stop.reason}, and {left.due} are due still: run it again to go on")
+    if number := report.stop.reason is StopReason.EMPTY and min(
+        report.counts.postponed, left.later
+    ):
+        lines.append(f"{number} postponed: valossa-ingest list --state pending says why")
+    if left.unsettled:
+        lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
+    if left.for_people:
+        lines.append(f"{left.for_people} in doubt that only a person can settle")
+    if report.counts.failed or left.for_people:
+        lines.append("see valossa-ingest why, then show ID")
+    return lines
+
+
+def _on_stop(stop: Stop, address: str, key: str, database: str) -> list[str]:
     match stop.reason:
         case StopReason.ACCOUNT:
             return [
                 f"the API refuses the key or the account ({stop.message}): no video was charged",
                 f"put the right key in {key}, or settle it with Valossa, and run it again",
+                "a daemon that uses that key needs a restart",
             ]
         case StopReason.ADDRESS:
             return [
@@ -71,12 +96,10 @@ def advice(report: RunReport, address: str, key: str, database: str) -> list[str
         case StopReason.UNREACHABLE:
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({stop.message}): {remedy}"]
-        case StopReason.EMPTY if report.counts.postponed:
-            number = report.counts.postponed
-            return [f"{number} postponed: valossa-ingest list --state pending says why"]
         case StopReason.PAUSED:
             return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
         case StopReason.COOL_DOWN:
-            return [f"ended early: {stop.reason} ({stop.message}); run it again later"]
+            again = "run it again after that, or valossa-ingest resume --cool-down ends it"
+            return [f"ended early: {stop.reason}, {stop.message}: {again}"]
         case _:
             return []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, RowMapping
@@ -15,6 +15,7 @@ from worker.core import pace
 from worker.core.model import Fact, State
 from worker.db.address import File, address_of
 from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.store import caps, shared_state, statistics, workers
 from worker.store.caps import Level
 from worker.store.shared_state import SharedState
@@ -45,10 +46,10 @@ class _Seen:
 
 def status(call: Invocation) -> int:
     """Print the queue in numbers, then a sentence for each thing that needs a person."""
-    settings = call.settings
     with open_to_look(call.settings) as session:
+        settings, source = session.read(lambda c, now: _paced(c, call.loaded, now))
         seen = session.read(lambda c, now: _look(c, settings, now))
-    facts, last = _facts(seen, settings), seen.overview.heard
+    facts, last = _facts(seen, settings, source), seen.overview.heard
     if call.args.json:
         heard = last and {name: last[name] for name in ("at", "fact", "message")}
         output.document(output.keyed(facts | {"last answer": heard}))
@@ -77,9 +78,24 @@ def _look(connection: Connection, settings: Settings, now: datetime) -> _Seen:
     )
 
 
-def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
+def _paced(connection: Connection, loaded: Loaded, now: datetime) -> tuple[Settings, str]:
+    """Return the settings with the rate in force, that of the fastest living worker, and where it
+    comes from. A flag asks about another rate.
+    """
+    settings, flag = loaded.settings, loaded.sources["rate"] == "--rate"
+    living = (each.member for each in workers.everyone(connection) if each.is_alive(now))
+    first = max(filter(None, living), key=lambda each: each.per_second, default=None)
+    if flag or first is None or not (first.per_second and first.rate and first.period_seconds):
+        alone = "" if flag else "; no living worker names its own"
+        return settings, f"the setting ({loaded.rate_source}){alone}"
+    source = f"{first.rate_source} of {first.command} on {first.host}, pid {first.pid}"
+    return replace(settings, rate=int(first.rate), period_seconds=first.period_seconds), source
+
+
+def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
     cooling = known.cool_down_until is not None and known.cool_down_until > now
+    refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
     left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
     return {
@@ -89,6 +105,7 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
         "oldest due": counted.oldest_due_at,
         "pace": f"{seen.rate:g} per {settings.period_seconds:g} s"
         + (f", lowered from {settings.rate} by the API" if seen.rate < settings.rate else ""),
+        "pace from": source,
         "lowered at": seen.throttled and seen.throttled["at"],
         "lowered reason": seen.throttled and seen.throttled["message"],
         "paused since": known.paused_at,
@@ -99,7 +116,7 @@ def _facts(seen: _Seen, settings: Settings) -> dict[str, object]:
         "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
         "max total": _used(capped.get("max_total")),
         "time left": left,
-        "all handed in by": now + left if left is not None and not known.paused_at else None,
+        "all handed in by": None if left is None or known.paused_at or refused else now + left,
         "daemon turned at": _turned_at(settings),
         "workers alive": seen.workers,
         "moved to": known.moved_to,
@@ -155,6 +172,8 @@ def _needs_a_person(seen: _Seen) -> Iterator[str]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)
     if heard is not None and heard["fact"] in _REFUSED:
         yield _REFUSED[heard["fact"]]
+    if cooling := seen.shared.cooling(seen.now):
+        yield f"{cooling} holds all: valossa-ingest resume --cool-down ends it"
     if failed:
         yield f"{failed} failed: valossa-ingest why says what helps"
     if doubts:
