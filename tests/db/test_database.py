@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.conftest import open_database
 from tests.parts import add
 from tests.plain import Plain, execute
+from worker.db.address import LogLostError
 from worker.db.database import (
     PATIENCE_SECONDS,
     Database,
@@ -632,6 +633,16 @@ async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: boo
             assert str(path) in str(raised.value)
         assert replaced == (path.name in files(path.parent))
         move(kept, path)
+        assert ["u"] == await database.read(urls)
+
+
+async def test_a_log_that_is_deleted_in_use_is_told_and_saved(path: Path) -> None:
+    """Laws 1 and 9: the next use fails once, and what was committed is in the file."""
+    async with open_database(path) as database:
+        await add(database, "u")
+        path.with_name("videos.db-wal").unlink()
+        with pytest.raises(LogLostError, match="was deleted or replaced: videos in flight"):
+            await database.write(urls, "test")
         assert ["u"] == await database.read(urls)
 
 

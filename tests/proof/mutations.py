@@ -50,6 +50,20 @@ LAWS = (
         tests=("tests/db/test_database.py::test_commits_are_on_disk_on_both_connections",),
     ),
     Mutation(
+        law="1: a file with two names, and so two logs, is not worked on",
+        file="worker/opening.py",
+        old="    _must_be_safe(settings.database_url)\n    async with readable",
+        new="    async with readable",
+        tests=("tests/test_opening.py::test_a_file_with_two_names_is_only_looked_at",),
+    ),
+    Mutation(
+        law="1: nothing is claimed in a log that nobody sees",
+        file="worker/db/sqlite.py",
+        old="        if lost:\n",
+        new="        if False:\n",
+        tests=("tests/db/test_database.py::test_a_log_that_is_deleted_in_use_is_told_and_saved",),
+    ),
+    Mutation(
         law="2: no redirect is followed",
         file=WIRE,
         old="        connection.release()",

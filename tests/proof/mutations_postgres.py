@@ -37,6 +37,13 @@ SERVED = (
         tests=("tests/runner/test_attempts.py::test_a_start_that_is_long_past_is_given_back",),
     ),
     Mutation(
+        law="1: a session that is given away between transactions is none",
+        file=ENGINE,
+        old="                await self._must_keep_sessions(connection)\n",
+        new="",
+        tests=(f"{SERVER}::test_a_pooler_that_gives_a_session_to_a_transaction_is_refused",),
+    ),
+    Mutation(
         law="1: a commit is on the server's disk",
         file=ENGINE,
         old='"synchronous_commit": "on"',
