@@ -251,6 +251,7 @@ class Worker:
             clock=self.clock,
             dice=lambda: self.dice,
             caps=self.caps,
+            probe_after=None if self.options.drain else self.settings.longest_cool_down,
         )
 
     def limiter(self) -> Limiter:

@@ -52,10 +52,8 @@ class Passage:
             self.refused.set()
             writer.transport.abort()
             return
-        url = make_url(self.server)
-        host = str(url.query["host"])
         try:
-            there, back = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{url.port or 5432}")
+            there, back = await asyncio.open_unix_connection(unix_socket(self.server))
         except OSError:  # it is stopped
             writer.transport.abort()
             return
@@ -89,6 +87,12 @@ class Passage:
                 if found and not self.stops:
                     return
         await self.open.wait()
+
+
+def unix_socket(server: str) -> str:
+    """Return the path of a server's socket."""
+    url = make_url(server)
+    return f"{url.query['host']}/.s.PGSQL.{url.port or 5432}"
 
 
 @asynccontextmanager

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MIB = 1 << 20
+CODEC = "; try --encoding cp1252, or name its own"
+QUOTES = "; put a cell that holds ',' in quotes"
 
 
 def records(content: bytes) -> list[Row | Reject]:
@@ -86,6 +88,7 @@ class Chunks(io.RawIOBase):
         (b"url\ttitle\nu\ta,b;c\n", [(2, {"url": "u", "title": "a,b;c"})]),
         (b'"a,b,c";"d"\nu;t\n', [(2, {"a,b,c": "u", "d": "t"})]),
         (b'{"url": "u"}\n', [(1, {"url": "u"})]),
+        (b'{"url": "u", "title": NaN}\n', [(1, {"url": "u", "title": None})]),
         (b'\xef\xbb\xbf{"url": "u"}\r\n \n{"n": [1, 2.5, null]}', None),
     ],
 )
@@ -122,11 +125,16 @@ def test_columns_are_known_before_the_first_row(
         (b"\xfe\xff\0u\0\n", "iconv -f UTF-16 -t UTF-8"),
         ("url,title\n".encode("utf-32"), "iconv -f UTF-32 -t UTF-8"),
         (b"\xff\xfe" + b"u\0" * MIB, "iconv -f UTF-16 -t UTF-8"),
+        (b"PK\x03\x04\x14\0\6\0", "a workbook or an archive: save the list as CSV in UTF-8"),
+        (b"\xd0\xcf\x11\xe0\xa1", "a workbook or an archive: save the list as CSV in UTF-8"),
         (b"url,title,url,title\n", "more than one column 'url', 'title'"),
         (b",,\n", "names no column"),
         (b'""\n', "names no column"),
         (b'url,"title\nu,t\n', "quoted cell is not closed"),
-        (b"url\rtitle\ru\r", "new-line character seen in unquoted field[)]"),
+        (b"u\0r\0l\0\n\0", "import it with --encoding UTF-16LE, or convert .* -f UTF-16LE -t"),
+        (b"\0u\0r\0l\0\n", "import it with --encoding UTF-16BE, or convert .* -f UTF-16BE -t"),
+        ("url,title\n".encode("utf-32-le"), "iconv -f UTF-32LE -t UTF-8"),
+        (b'url,"ti\rtle\nu,t\n', "quoted cell is not closed"),
         (b"url,titl\xe9\n", "line 1 is not UTF-8 at byte 9: 0xe9"),
         (b"u" * (MIB + 1), "line 1 is longer than 1 MiB"),
     ],
@@ -137,14 +145,227 @@ def test_files_that_cannot_be_read_say_why(content: bytes, message: str) -> None
         read(io.BytesIO(content))
 
 
+HTTP = "https://e.org/"
+SIGNED = f"{HTTP}1.mp4?Signature=SECRET"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"{HTTP}1.mp4\n{HTTP}2.mp4",
+        f"\ufeff\ufeff# my list\r\n\r\n{HTTP}1.mp4\r\n  # two\r\n{HTTP}2.mp4\r\n",
+        f'"{HTTP}1.mp4"\n"{HTTP}2.mp4"\n',
+        f"{HTTP}1.mp4\r{HTTP}2.mp4\r",
+        f" {HTTP}1.mp4 \n\t{HTTP}2.mp4\t\n",
+        f"{HTTP}1.mp4,,\n{HTTP}2.mp4;\n",
+    ],
+)
+def test_a_list_of_addresses_needs_no_header(content: str) -> None:
+    """A file of nothing but addresses is a column ``url``; blank lines and comments are skipped."""
+    reading = read(io.BytesIO(content.encode()))
+    found = [dict(row.values) for row in reading.records if isinstance(row, Row)]
+    stripped = [{name: str(value).strip() for name, value in row.items()} for row in found]
+    assert ("url",) == reading.columns
+    assert [{"url": f"{HTTP}1.mp4"}, {"url": f"{HTTP}2.mp4"}] == stripped
+
+
+@pytest.mark.parametrize("header", ["", "url\n", "URL\r\n", '"url"\n', "\ufeffurl\n\n"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["a,b.mp4", "w_300,h_200/c.mp4"],
+        ["a.mp4", "b,c", "v.mp4?t=1,2", "d;e.webm", "talk.mp4?x=a,b&y=c"],
+        ["video_,300,500,.mp4.csmil/master.m3u8"],
+        ["J.Doe,talk.mp4", "v1.0,final.mov?token=1"],
+        ["hls/,240p.mp4,480p.mp4,.urlset/master.m3u8", "v?list=a.mp4,b.mp4"],
+    ],
+)
+def test_an_address_may_hold_commas(header: str, lines: list[str]) -> None:
+    """A column of addresses alone is not cut at the commas in them."""
+    content = header + "".join(f"{HTTP}{line}\n" for line in lines)
+    assert [f"{HTTP}{line}" for line in lines] == [
+        next(iter(values.values())) for _, values in rows(content.encode())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "first"),
+    [
+        (f"{HTTP}1.mp4,One\n{HTTP}2.mp4,Two\n", "url,column2", f"{HTTP}1.mp4,One"),
+        (f"{HTTP}1.mp4;One\n{HTTP}2.mp4;Two\n", "url;column2", f"{HTTP}1.mp4;One"),
+        (f"{HTTP}1.mp4\tOne\n", r"url\tcolumn2", f"{HTTP}1.mp4\\tOne"),
+        (f"7,{HTTP}1.mp4,\n8,{HTTP}2.mp4,\n", "column1,url,column3", f"7,{HTTP}1.mp4,"),
+        (f"{HTTP}1.mp4,{HTTP}1.srt\n", "url,column2", f"{HTTP}1.mp4,{HTTP}1.srt"),
+        (f'"{HTTP}1.mp4","A, b"\n', "url,column2", f"{HTTP}1.mp4,A, b"),
+        (f"{SIGNED},One\n{SIGNED},Two\n", "url,column2", f"{HTTP}1.mp4?…,One"),
+        ("s3://bucket/1.mp4,One\n", "url,column2", "s3://bucket/1.mp4,One"),
+        (f"{HTTP}talk,7\n{HTTP}talk,8\n", "url,column2", f"{HTTP}talk,7"),
+        (f"FTP://e.org/1.mp4,One\n{HTTP}2,Two\n", "url,column2", "ftp://e.org/1.mp4,One"),
+    ],
+)
+def test_a_table_without_a_header_names_its_first_line_and_the_header_to_put_in(
+    content: str, header: str, first: str
+) -> None:
+    """No video is taken for the header, and the proposed line makes the file a list."""
+    with pytest.raises(FormatError) as caught:
+        read(io.BytesIO(content.encode()))
+    told = str(caught.value)
+    assert f"There is no header. Put one in with sed -i '1i {header}' FILE, " in told
+    assert f"The first line is '{first}'" == told.partition("). ")[2]
+    mended = header.replace(r"\t", "\t") + "\n" + content
+    assert content.count("\n") == len(rows(mended.encode()))
+
+
+@pytest.mark.parametrize("later", [f"{HTTP}2.mp4,Two", f"{HTTP}2.mp4;Two", f"{HTTP}2.mp4|Two"])
+@pytest.mark.parametrize("header", ["", "url\n"])
+def test_a_second_cell_is_no_part_of_an_address(later: str, header: str) -> None:
+    """A line with two cells in a list of addresses is a reject, and the others are rows."""
+    content = header + f"{HTTP}1.mp4\n" * 200 + later + f"\n{HTTP}3.mp4\n"
+    line = 201 + header.count("\n")
+    assert {line: f"the header has 1 cells, this record 2{QUOTES}"} == reasons(content.encode())
+    assert 201 == len(row_lines(content.encode()))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sep=;\nurl;title\nu;a, b\n",
+        b'\xef\xbb\xbf"sep=;"\r\n\r\nurl;title\r\nu;"a, b"\r\n',
+        b"SEP=^\nurl^title\nu^a, b\n",
+        b"sep=\t\nurl\ttitle\nu\ta, b\n",
+        b"url|title\nu|a, b\n",
+        b"url\ttitle\nu\ta, b\n",
+        b"url;title,\nu;a, b\nv;c, d, e\n",
+        b'"url";"title, long"\n"u";"a, b"\n',
+    ],
+)
+def test_the_delimiter_is_named_or_counted(content: bytes) -> None:
+    """A ``sep=`` line names the delimiter; else most rows have it as often as the header."""
+    first, *_ = rows(content)
+    assert ["u", "a, b"] == list(first[1].values())
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (b"u", {"url": "u"}),
+        (b"u,t", {"url": "u", "title": "t"}),
+        (b"u,t,,,  ,", {"url": "u", "title": "t", "n": ""}),
+        (b'"u","t",3,""', {"url": "u", "title": "t", "n": "3"}),
+        (b",,", None),
+        (b" , ,,,,", None),
+        (b'"","",""', None),
+        ("\xa0,\xa0".encode(), None),
+    ],
+)
+def test_rows_may_lack_empty_cells_or_have_more(
+    row: bytes, expected: dict[str, object] | None
+) -> None:
+    """Empty last cells may be missing or too many, and a row of nothing is as a blank line."""
+    found = rows(b"url,title,n\na,b,c\n" + row + b"\nd,e,f\n")
+    between = [values for line, values in found if line == 3]
+    assert (between, [2, 4]) == (
+        [] if expected is None else [expected],
+        [line for line, _ in found if line != 3],
+    )
+
+
+def test_a_carriage_return_alone_ends_lines_where_it_ends_the_first() -> None:
+    """CR ends the lines of a file whose first line it ends; elsewhere it is a part of a cell."""
+    mac = b'\rurl,title\ru,"a\rb"\r\rv,t'
+    assert [(3, {"url": "u", "title": "a\rb"}), (6, {"url": "v", "title": "t"})] == rows(mac)
+    assert [(1, {"a": 1}), (2, {"b": "\r"})] == rows(b'{"a": 1}\r{"b": "\\r"}\r')
+    assert [(2, {"url": "u", "title": "a\rb"})] == rows(b'url,title\nu,"a\rb"\n')
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-32", "utf-7", "cp037"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_list_is_read_in_the_encoding_that_is_named(encoding: str, end: str) -> None:
+    """Any text encoding of Python reads as UTF-8 does."""
+    content = end.join(["url,title", "u,café", 'v,"d, e"', ""]).encode(encoding)
+    found = [(row.line, dict(row.values)) for row in read(io.BytesIO(content), encoding).records]  # type: ignore[union-attr]
+    assert [(2, {"url": "u", "title": "café"}), (3, {"url": "v", "title": "d, e"})] == found
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bad"),
+    [
+        ("cp1252", b"\x81"),
+        ("shift_jis", b"\x81\x20"),
+        ("ascii", b"\xe9"),
+        ("utf-8-sig", b"\xe9"),
+        ("utf-7", b"+2AA-"),
+    ],
+)
+def test_bytes_of_another_encoding_are_rejects(encoding: str, bad: bytes) -> None:
+    """A line that is not of the named encoding is a reject, and the others are rows."""
+    content = b"url,title\na,b\nu," + bad + b"\nc,d\n"
+    found = list(read(io.BytesIO(content), encoding).records)
+    assert [Row, Reject, Row] == [type(each) for each in found]
+    assert f"line 3 is not {encoding.upper()}{CODEC}" in str(found[1])
+
+
+ITEM = {"url": f"{HTTP}1.mp4", "tags": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        (json.dumps([ITEM, ITEM]), "jq -c '.[]' FILE"),
+        (json.dumps([ITEM, ITEM], indent=2), "jq -c '.[]' FILE"),
+        (json.dumps([1, [2]]), "jq -c '.[]' FILE"),
+        (json.dumps([f"{HTTP}1.mp4"]), "jq -r '.[]' FILE"),
+        (json.dumps({"videos": [ITEM, ITEM]}), "jq -c '.videos[]' FILE"),
+        (json.dumps({"total": 2, "videos": [ITEM]}, indent=2), "jq -c '.videos[]' FILE"),
+        (json.dumps({"videos": [ITEM] * 30_000}), "jq -c '.videos[]' FILE"),
+        (json.dumps({"a": [1], "my videos": [ITEM]}), "jq -c '.\"my videos\"[]' FILE"),
+        (json.dumps({"videos": [f"{HTTP}1.mp4"]}), "jq -r '.videos[]' FILE"),
+        (json.dumps({"data": {"items": [ITEM]}}), "jq -c '..|.items?|arrays[]' FILE"),
+        (json.dumps({"v": [{"url": f"{HTTP}1"}]}).replace("/", "\\/"), "jq -c '.v[]' FILE"),
+        ('{"videos": [\n' + json.dumps(ITEM) + "\n]}", "jq -c '.videos[]' FILE"),
+        ('{"videos": [' + json.dumps(ITEM) + ",\n" + json.dumps(ITEM) + "]}", "jq -c '.videos[]'"),
+        (json.dumps(ITEM, indent=2) + "\n" + json.dumps(ITEM, indent=2), "jq -c . FILE"),
+        (json.dumps({**ITEM, "speakers": [{"n": HTTP}]}, indent=2), "jq -c . FILE"),
+        (2 * f"{json.dumps({'id': 1, 'pictures': [{'n': HTTP}]}, indent=1)}\n", "jq -c . FILE"),
+        (json.dumps({"next": HTTP, "of": {"n": 1}, "v": [{"url": HTTP}]}), "jq -c '.v[]' FILE"),
+    ],
+)
+def test_json_that_is_no_json_lines_names_the_command_that_makes_it_so(
+    content: str, command: str
+) -> None:
+    """An array, an object with an array of videos, and objects over several lines are refused."""
+    with pytest.raises(FormatError) as caught:
+        read(io.BytesIO(content.encode()))
+    assert f"JSON Lines wants one object a line: convert it with {command}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b'{"url": "u",\n{"url": "v"}\n', [2]),
+        (b'{"url": "u"\n', []),
+        (b'{"url": "u"},\n{"url": "v"} , \n', [1, 2]),
+        (b'{"id": 1, "speakers": [{"at": "https://e.org"}]}\n{"id": 2}\n', [1, 2]),
+        (b'{"url": "u", "speakers": [{"at": "https://e.org"}]}\n', [1]),
+        (b'{"id": 1, "tags": [{"n": 1}]}\n', [1]),
+        (b'{"id": 1, "tags": [{"n": 1}],\n{"id": 2}\n', [2]),
+    ],
+)
+def test_json_lines_with_a_flaw_or_an_array_stay_json_lines(
+    content: bytes, lines: list[int]
+) -> None:
+    """A broken first line, a comma at the end and an array in a row refuse no file."""
+    assert lines == row_lines(content)
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"u", "the header has 2 cells, this record 1"),
-        (b"u,t,x", "the header has 2 cells, this record 3"),
+        (b"u,t,x", f"the header has 2 cells, this record 3{QUOTES}"),
+        (b"u,t,,x", f"the header has 2 cells, this record 4{QUOTES}"),
         (b'u,"t"x', "not CSV: ',' expected after '\"'"),
         (b"u\rv,t", "not CSV: new-line character seen in unquoted field"),
-        (b"u,caf\xe9", "line 3 is not UTF-8 at byte 6: 0xe9"),
+        (b"u,caf\xe9", f"line 3 is not UTF-8 at byte 6: 0xe9{CODEC}"),
         (b"u," + b"t" * MIB, "line 3 is longer than 1 MiB"),
     ],
 )
@@ -157,8 +378,12 @@ def test_a_broken_csv_line_is_one_reject(line: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("record", "reason", "after"),
     [
-        (b'u,"t\nx",y\n', "the header has 2 cells, this record 3 (read as far as line 3)", 4),
-        (b'u,"t\ncaf\xe9\n"\n', "line 3 is not UTF-8 at byte 4: 0xe9", 5),
+        (
+            b'u,"t\nx",y\n',
+            f"the header has 2 cells, this record 3 (read as far as line 3){QUOTES}",
+            4,
+        ),
+        (b'u,"t\ncaf\xe9\n"\n', f"line 3 is not UTF-8 at byte 4: 0xe9{CODEC}", 5),
     ],
 )
 def test_a_broken_csv_record_is_one_reject(record: bytes, reason: str, after: int) -> None:
@@ -229,13 +454,12 @@ def test_long_records_within_the_limits_are_rows() -> None:
         (b'"text"', "not a JSON object"),
         (b"url,title", "not JSON at character 1: Expecting value"),
         (b'{"a": 1} {"a": 2}', "not JSON at character 10: Extra data"),
-        (b'{"a": "caf\xe9"}', "line 2 is not UTF-8 at byte 11: 0xe9"),
+        (b'{"a": "caf\xe9"}', f"line 2 is not UTF-8 at byte 11: 0xe9{CODEC}"),
         (b'{"a": "' + b"t" * MIB + b'"}', "line 2 is longer than 1 MiB"),
         (b'{"a": ' * 50_000 + b"}" * 50_000, "nested too deeply"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"a": ' + b"9" * 5_000 + b"}", "an integer of 5,000 digits"),
         (b'{"a": 1e999}', "a number out of range: 1e999"),
-        (b'{"a": NaN}', "NaN is no number in JSON"),
         (b'{"a": -Infinity}', "-Infinity is no number in JSON"),
         (b'{"a": 1, "b": 2, "a": 1}', "the key 'a' stands 2 times in one object"),
         (b'{"a": {"b": 1, "b": 2}}', "the key 'b' stands 2 times in one object"),
@@ -261,7 +485,8 @@ def test_a_file_is_read_from_a_pipe() -> None:
     os.write(writer, b'url,title\nu,"a\nb"\nv,"open\nw,t\n')
     os.close(writer)
     with open(reader, "rb") as stream:  # noqa: PTH123 - a descriptor has no path
-        found = list(read(stream).records)
+        reading = read(stream)
+        found = list(reading.records)
     assert [Row, Reject, Row] == [type(record) for record in found]
 
 
@@ -315,18 +540,26 @@ def test_any_bytes_are_read_or_refused(opening: bytes, noise: bytes) -> None:
     except FormatError:
         return
     assert sorted(set(lines)) == lines
-    assert set(lines) <= set(range(1, 2 + content.count(b"\n")))
+    assert set(lines) <= set(range(1, 2 + content.count(b"\n") + content.count(b"\r")))
+
+
+def filled(line: bytes, *, header: bool) -> bool:
+    """Return True if a line is not blank, and as CSV no row of nothing."""
+    text = line.decode("utf-8", "replace")
+    broken = "\r" in text.rstrip("\r")
+    nothing = header and not broken and not any(map(str.strip, text.split(",")))
+    return bool(text.strip(" \t\r")) and not nothing
 
 
 @given(st.sampled_from([b"a,b\n", b'{"a":1}\n']), NOISE)
 def test_no_line_is_lost(opening: bytes, noise: bytes) -> None:
-    """Each line that is not blank, in a file without quotes, is a row or a reject: never both."""
+    """Each line with a cell that is not empty, in a file without quotes, is a row or a reject."""
     content = opening + noise.replace(b'"', b"")
     header = opening.startswith(b"a")
     present = [
         number
         for number, line in enumerate(content.split(b"\n"), 1)
-        if line.strip(b" \t\r") and not (header and number == 1)
+        if filled(line, header=header) and not (header and number == 1)
     ]
     assert present == [record.line for record in records(content)]
 
@@ -335,7 +568,7 @@ CELLS = st.text(st.characters(codec="utf-8") | st.sampled_from('",;\t\r\n '))
 
 
 @given(
-    st.lists(st.tuples(CELLS, CELLS).filter(lambda cells: "".join(cells).strip(" \t\r\n"))),
+    st.lists(st.tuples(CELLS, CELLS).filter(lambda cells: "".join(cells).strip())),
     st.sampled_from([",", ";", "\t"]),
     st.sampled_from(["utf-8", "utf-8-sig"]),
     st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
@@ -371,6 +604,7 @@ def test_a_line_without_quotes_is_what_the_csv_module_makes_of_it(
         cells = []
     header = [f"c{number}" for number in range(len(cells) or 2)]
     (found,) = records(f"{delimiter.join(header)}\n{line}".encode())
+    cells = cells[: len(header)]
     assert isinstance(found, Row) == bool(cells)
     if isinstance(found, Row):
         assert (2, dict(zip(header, cells, strict=True))) == (found.line, found.values)

@@ -1,5 +1,6 @@
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -174,3 +175,125 @@ async def test_a_path_that_cannot_be_asked_for_is_a_problem(
         async with opened(settings(path)):
             raise AssertionError
     assert f"database {path}: File name too long: name another with --database" == str(caught.value)
+
+
+CHECK = "it cannot be opened: check the path, its folder and its permissions"
+ANOTHER = "name another with --database"
+OPENED = (opening.existing_database, opening.readable_database, opening.made_database)
+
+
+async def _opened(
+    opened: Callable[[Settings], AbstractAsyncContextManager[Database]], settings: Settings
+) -> str:
+    """Return why a database is not opened."""
+    with pytest.raises(DatabaseProblem) as caught:
+        async with opened(settings):
+            raise AssertionError
+    return str(caught.value)
+
+
+async def test_a_path_that_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    """A folder, a file in the way, a loop or an end of links is named for what it is, and nothing
+    is made.
+    """
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone" / "v.db")
+    before = sorted(os.listdir(tmp_path))  # noqa: PTH208 - a look at it
+    for path, reason in (
+        (tmp_path, f"{CHECK} (it is no file)"),
+        (Path(os.devnull), f"{CHECK} (it is no file)"),
+        (tmp_path / "file" / "v.db", f"Not a directory: {ANOTHER}"),
+        (tmp_path / "loop", f"Too many levels of symbolic links: {ANOTHER}"),
+        (tmp_path / "dangling", f"No such file or directory: {ANOTHER}"),
+        (tmp_path / (300 * "a"), f"File name too long: {ANOTHER}"),
+    ):
+        for opened in OPENED:
+            found = await _opened(opened, settings(path))
+            assert f"database {path}: {reason}" == found
+        with pytest.raises(DatabaseProblem, match=re.escape(reason)):
+            await opening.migrate(settings(path))
+    assert before == sorted(os.listdir(tmp_path))  # noqa: PTH208 - likewise
+
+
+async def test_a_file_with_two_names_is_only_looked_at(path: Path) -> None:
+    """A file with a hard link is refused for work, migrated or moved no more; a look may go on."""
+    os.link(path, path.with_name("link.db"))
+    for opened in (opening.existing_database, opening.made_database):
+        assert "has 2 names (hard links)" in await _opened(opened, settings(path))
+    with pytest.raises(DatabaseProblem, match="has 2 names"):
+        await opening.migrate(settings(path))
+    other = path.with_name("other.db")
+    for source, target in ((path, other), (other, path)):
+        with pytest.raises(DatabaseProblem, match="has 2 names"):
+            await opening.move(settings(path), str(source), str(target), "test", print)
+    assert not other.exists()
+    async with opening.readable_database(settings(path)) as database:
+        assert await database.read(schema_problem) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "statements"),
+    [
+        (
+            "alembic_version",
+            (
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('ae1027a6acf')",
+            ),
+        ),
+        (
+            "alembic_version",  # which begins with digits as ours do
+            (
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('0001')",
+            ),
+        ),
+        (
+            "alembic_version",
+            (
+                "CREATE TABLE alembic_version (version_num INTEGER)",
+                "INSERT INTO alembic_version VALUES (7)",
+            ),
+        ),
+        ("alembic_version", ("CREATE TABLE alembic_version (release TEXT)",)),
+        ("videos", ("CREATE TABLE videos (id INTEGER, url TEXT, title TEXT, state TEXT)",)),
+        ("videos", ("CREATE VIEW videos AS SELECT 1 AS id",)),
+        (
+            "videos",
+            (
+                "CREATE TABLE videos (id INTEGER, url TEXT)",
+                "CREATE TABLE alembic_version (version_num TEXT)",
+                "INSERT INTO alembic_version VALUES ('0005')",
+            ),
+        ),
+        ("account", ("CREATE TABLE account (id INTEGER, name TEXT, email TEXT)",)),
+        ("history", ("CREATE TABLE history (id INTEGER, what TEXT)",)),
+    ],
+)
+async def test_the_tables_of_another_program_are_told_and_left_alone(
+    new: str, name: str, statements: Sequence[str]
+) -> None:
+    """A table that another program has made is named with the way out by every kind of opening."""
+    for statement in statements:
+        execute(new, statement)
+    expected = f"database {address_of(new)} has a table {name} that another program has made: "
+    for opened in OPENED:
+        assert (await _opened(opened, settings(new))).startswith(expected)
+    with pytest.raises(DatabaseProblem, match="name a database of its own"):
+        await opening.migrate(settings(new))
+    async with open_database(new) as database:
+        assert name in str(await database.read(schema_problem))
+
+
+async def test_a_schema_of_its_own_is_a_database_of_its_own(bare: str) -> None:
+    """The way out that is named for a server keeps the queue beside the tables of others."""
+    execute(bare, "CREATE TABLE videos (id INTEGER, url TEXT)")
+    execute(bare, "CREATE SCHEMA videos")
+    own = f"{bare}&search_path=videos" if "?" in bare else f"{bare}?search_path=videos"
+    await opening.migrate(settings(own))
+    async with opening.made_database(settings(own)) as database:
+        await add(database, "https://example.org/a.mp4")
+        assert 1 == await database.read(lambda c: c.scalar(select(func.count(videos.c.id))))
+    assert "search_path=videos" in opening.shown(own)
+    assert [] == execute(bare, "SELECT * FROM public.videos")

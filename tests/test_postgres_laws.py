@@ -17,6 +17,7 @@ from tests.parts import add, let_start, take, transaction
 from tests.passage import passage
 from tests.processes.programs import execute, until, videos, within
 from worker.clock import Clock
+from worker.core.model import State, Twin
 from worker.db.database import Unreachable
 from worker.wiring import CLOCK
 
@@ -81,6 +82,39 @@ async def test_workers_that_claim_at_once_share_no_video(served: str) -> None:
     taken = await asyncio.gather(*(claimed(served, f"worker-{number}") for number in range(4)))
     assert list(range(1, 101)) == sorted(video for each in taken for video in each)
     assert all(taken)
+
+
+async def sent(address: str, name: str) -> list[int]:
+    """Return the videos that a worker of this name may send."""
+    async with open_database(address) as database:
+        clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
+        work = transaction(clock, worker=name)
+        done = await database.write(lambda connection: work.write(connection, [], 9), "test")
+        return [start.claim.video_id for start in done.claimed.starts]
+
+
+async def test_law_17_workers_that_claim_at_once_buy_an_address_once(served: str) -> None:
+    """Law 17: of the rows of one address that workers claim at the same time, one is sent. Their
+    write transactions come one after the other, so that each sees the claims before it.
+    """
+    async with open_database(served) as database:
+        await add(database, *["https://videos.example/1.mp4"] * 40)
+        await let_start(database, database.now() - timedelta(seconds=1))
+    taken = await asyncio.gather(*(sent(served, f"worker-{number}") for number in range(4)))
+    assert [1] == [video for each in taken for video in each]
+
+
+async def test_law_17_a_twin_under_another_programs_lock_counts(served: str) -> None:
+    """Law 17: rows that another program is changing are passed over by a claim, and count as they
+    were before for the other rows of their address.
+    """
+    async with open_database(served) as database, stepping(served) as other:
+        await add(database, "u", state="in_doubt")
+        await add(database, "u")
+        await other.execute("BEGIN; UPDATE videos SET title = 'changed' WHERE id = 1")
+        (claim,) = await take(database, CLOCK.now(), limit=2)
+        assert (2, Twin(1, State.IN_DOUBT)) == (claim.video_id, claim.twin)
+        await other.execute("COMMIT")
 
 
 async def starts(address: str, name: str) -> int:

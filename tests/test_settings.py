@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from worker.core.decide import Policy
 from worker.core.request import Defaults
 from worker.settings import NAMES, Key, Settings, help_of
-from worker.settings_sources import NO_KEY, Loaded, SettingsError, load, read_key, survey
+from worker.settings_sources import (
+    NO_KEY,
+    Loaded,
+    SettingsError,
+    load,
+    read_key,
+    survey,
+    unused_proxy,
+)
 
 SECRET = "sk-0123456789abcdef"
 ANOTHER_FILE = "name a file that holds the key and that this user may read"
@@ -49,6 +57,7 @@ def test_nothing_said_is_the_contract() -> None:
     expected = Settings(
         database_url="sqlite:///videos.db",
         api_url="https://api-eu.valossa.com/core/1.0",
+        proxy=None,
         rate=1,
         period_seconds=1.0,
         max_per_day=None,
@@ -106,6 +115,7 @@ def test_the_named_file_beats_that_of_the_environment(tmp_path: Path) -> None:
 VALUES: dict[str, tuple[str, object]] = {
     "database_url": ("/srv/queue.db", "/srv/queue.db"),
     "api_url": ("http://127.0.0.1:8765/core/1.0", "http://127.0.0.1:8765/core/1.0"),
+    "proxy": ("http://me:pw@proxy.example:3128", "http://me:pw@proxy.example:3128"),
     "rate": ("50", 50),
     "period_seconds": ("0.5", 0.5),
     "max_per_day": ("100", 100),
@@ -222,6 +232,8 @@ def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
         ("poll_seconds = [1]", f"poll_seconds = [1] ({{file}}): {NUMBER}"),
         (f"poll_seconds = 1{400 * '0'}", f"poll_seconds = 1{199 * '0'} ({{file}}): {NUMBER}"),
         ("database_url = 5", "database_url = 5 ({file}): must be text"),
+        ('database_url = ["a://u:PW@h"]', "database_url = '…' ({file}): must be text"),
+        ('database_url = {a = "a://u:PW@h"}', "database_url = '…' ({file}): must be text"),
         ("default_language = 5", "default_language = 5 ({file}): must be text"),
         ("api_url = true", "api_url = 'True' ({file}): must be text"),
         ("pace = 5", "pace in {file} is no setting: take it out"),
@@ -303,6 +315,40 @@ def test_an_address_is_https_or_on_this_machine(url: str) -> None:
 
 LIKE = "must be an address like https://api-eu.valossa.com/core/1.0"
 WRITE = "write it like https://api-eu.valossa.com/core/1.0"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("proxy.example:3128", "proxy.example:3128"),
+        (f"me:{SECRET}@proxy.example:3128", "proxy.example:3128"),
+        (f"socks5://me:{SECRET}@proxy.example", "socks5://proxy.example"),
+        (f"http://me:{SECRET}@proxy.example:99999", "http://proxy.example:99999"),
+        (f"http://me:{SECRET}@proxy.example/x", "http://proxy.example/x"),
+        (f"http://proxy.example?{SECRET}", "http://proxy.example?…"),
+        (f"http://me:{SECRET}@", "http://"),
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_without_its_password(value: str, shown: str) -> None:
+    """A wrong proxy is named with the form that it must have, and its password is not shown."""
+    with pytest.raises(SettingsError) as caught:
+        load({}, {"WORKER_PROXY": value}, None)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"proxy = '{shown}' (WORKER_PROXY): must be an address like http://")
+    assert SECRET not in problem
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_not_used_in_silence(name: str) -> None:
+    """A proxy that other programs use is named with the setting that uses it here."""
+    environment = {name: f"http://me:{SECRET}@proxy.example:3128"}
+    told = f'{name} is set, but not used: WORKER_PROXY="${name}" (the setting proxy) uses it'
+    assert told == unused_proxy(Settings(), environment)
+    assert None is unused_proxy(Settings(proxy="http://proxy.example:3128"), environment)
+    assert None is unused_proxy(Settings(api_url="http://127.0.0.1:1"), environment)
+    assert None is unused_proxy(Settings(), {})
+
+
 CLEAR = "would send the key in the clear: write https://"
 
 
@@ -390,6 +436,19 @@ def test_a_survey_goes_on_with_what_is_right() -> None:
 # The key
 
 
+BOM = "begins with a byte order mark (BOM): save it as UTF-8 without one"
+NO_SUCH = "holds a character that no key has"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["demo-key", "a8Sd7Fk3==", "key", "k:e=y", "a.b_c~d/e+f", "0", "monkey", "my-key-==", "export"],
+)
+def test_a_bare_key_is_a_key(key: str) -> None:
+    """A key that stands alone in a line is taken, whatever signs of ASCII it holds."""
+    assert key == read_key({"VALOSSA_API_KEY": key}).value
+
+
 def key_file(folder: Path, content: bytes) -> str:
     """Write a file for VALOSSA_API_KEY_FILE and return its path."""
     file = folder / "key"
@@ -433,8 +492,50 @@ def test_no_key_says_how_to_give_one() -> None:
         (" \n", "VALOSSA_API_KEY is empty: put the API key in it"),
         (f"{SECRET} x", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
         (f"{SECRET}\nmore", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
-        (f"{SECRET}\x1b[2J", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
-        (f"{SECRET}\udcff", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (
+            f"{SECRET[:4]}\u00a0{SECRET[4:]}",
+            "VALOSSA_API_KEY holds more than a key: one line, no spaces",
+        ),
+        (f"{SECRET}\u2028more", "VALOSSA_API_KEY holds more than a key: one line, no spaces"),
+        (f"{SECRET}\x1b[2J", f"VALOSSA_API_KEY {NO_SUCH} (U+001B): copy the key anew"),
+        (f"{SECRET}\udcff", f"VALOSSA_API_KEY {NO_SUCH} (U+DCFF): copy the key anew"),
+        (
+            f"{SECRET[:4]}\u200b{SECRET[4:]}",
+            f"VALOSSA_API_KEY {NO_SUCH} (U+200B): copy the key anew",
+        ),
+        (f"\ufeff{SECRET}", f"VALOSSA_API_KEY {BOM}"),
+        *(
+            (f"{before}{SECRET}{after}", "VALOSSA_API_KEY has quotes around the key: take them off")
+            for before, after in (
+                '""',
+                "''",
+                "``",
+                "\u201c\u201d",
+                "\u2018\u2019",
+                "\xab\xbb",
+                ('"', ""),
+                ("", "'"),
+            )
+        ),
+        *(
+            (f"{before}{SECRET}", "VALOSSA_API_KEY holds a name as well: write the key alone")
+            for before in (
+                "api_key=",
+                "api_key = ",
+                "api_key: ",
+                "API-KEY:",
+                "apiKey=",
+                "key=",
+                'api_key="',
+                "VALOSSA_API_KEY=",
+                "export VALOSSA_API_KEY=",
+                "set VALOSSA_API_KEY=",
+                "Bearer ",
+                '{"api_key": "',
+                "X-API-Key: ",
+                "?api_key=",
+            )
+        ),
     ],
 )
 def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
@@ -450,11 +551,19 @@ def test_what_is_no_key_is_refused_unseen(value: str, problem: str) -> None:
         (b"", "the file {file} (VALOSSA_API_KEY_FILE) is empty: put the API key in it"),
         (
             b"\xff\xfe",
-            f"VALOSSA_API_KEY_FILE={{file}} cannot be read: it is not text: {ANOTHER_FILE}",
+            f"VALOSSA_API_KEY_FILE={{file}} cannot be read: it is not UTF-8 text: {ANOTHER_FILE}",
         ),
         (
             b"key=" + SECRET.encode() + b"\nother=1\n",
-            "the file {file} (VALOSSA_API_KEY_FILE) holds more than a key: one line, no spaces",
+            "the file {file} (VALOSSA_API_KEY_FILE) holds a name as well: write the key alone",
+        ),
+        (
+            b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n",
+            f"the file {{file}} (VALOSSA_API_KEY_FILE) {BOM}",
+        ),
+        (
+            f'"{SECRET}"\n'.encode(),
+            "the file {file} (VALOSSA_API_KEY_FILE) has quotes around the key: take them off",
         ),
     ],
 )

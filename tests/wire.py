@@ -86,6 +86,12 @@ class Line:
             pass
         return self.received
 
+    async def some(self) -> bytes:
+        """Return what comes next; nothing at the client's end."""
+        data = await self._reader.read(65_536)
+        self.received += data
+        return data
+
     def say(self, data: bytes) -> None:
         """Send bytes."""
         self._writer.write(data)

@@ -26,7 +26,7 @@ rooms
                search, changes, imports, bulk, statistics, workers, relocation
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
-  db/          a queue's database: database, address, schema, sqlite, postgres,
+  db/          a queue's database: database, address, place, schema, sqlite, postgres,
                postgres_listener, postgres_errors, statements, batch, migrate
   settings     every setting, frozen; settings_sources: flags, environment and file as settings
   log          how events look, and the list of their names

@@ -5,6 +5,7 @@ Refuses a database that cannot be used, and says the way out. Knows no verb of t
 
 import asyncio
 import dataclasses
+import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,9 +15,9 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
+from worker.db import place
 from worker.db.address import File, Server, address_of
 from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
-from worker.db.schema import SCHEMA
 from worker.relocate import Move, Moved
 from worker.settings import Settings
 from worker.store import relocation, shared_state
@@ -27,6 +28,7 @@ T = TypeVar("T")
 @asynccontextmanager
 async def existing_database(settings: Settings) -> AsyncIterator[Database]:
     """Yield a database to work on. Raises DatabaseProblem if missing, of another schema, moved."""
+    _must_be_safe(settings.database_url)
     async with readable_database(settings) as database:
         await database.read(lambda c: _must_be_here(c, database))
         yield database
@@ -79,11 +81,25 @@ def _is_there(address: File | Server) -> bool:
     if isinstance(address, Server):
         return True
     try:
-        return address.path.exists()
+        if stat.S_ISREG(address.path.stat().st_mode):
+            return True
+        problem = (
+            "it cannot be opened: check the path, its folder and its permissions (it is no file)"
+        )
     except OSError as error:
-        raise DatabaseProblem(
-            f"database {address}: {error.strerror}: name another with --database"
-        ) from error
+        if isinstance(error, FileNotFoundError) and not address.path.is_symlink():
+            return False
+        problem = f"{error.strerror}: name another with --database"
+    raise DatabaseProblem(f"database {address}: {problem}")
+
+
+def _must_be_safe(url: str) -> None:
+    """Raise DatabaseProblem for a file that workers cannot share."""
+    address = address_of(url)
+    _is_there(address)
+    problem = isinstance(address, File) and place.problem_of(address.path, place.mounts())
+    if problem:
+        raise DatabaseProblem(f"database {address} {problem}")
 
 
 async def _is_bare(settings: Settings) -> bool:
@@ -95,10 +111,10 @@ async def migrate(settings: Settings) -> None:
     """Make the database, or bring it to the schema of this program. Raises DatabaseProblem."""
     from worker.db.migrate import upgrade  # noqa: PLC0415 - alembic is slow to load, and rarely needed
 
+    _must_be_safe(settings.database_url)
     async with wiring.database(settings) as database:
-        found = await database.read(schema_of)
-        if found is not None and found > SCHEMA:
-            problem = await database.read(schema_problem)
+        problem = await database.read(schema_problem)
+        if problem and not problem.endswith("run valossa-ingest migrate"):
             raise DatabaseProblem(f"database {database.address} {problem}")
         await upgrade(database)
 
@@ -109,6 +125,8 @@ async def move(
     """Move a queue between two URLs; a missing schema is made. Raises DatabaseProblem."""
     if shown(source) == shown(target):
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
+    for url in (source, target):
+        _must_be_safe(url)
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
         await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)
@@ -142,4 +160,4 @@ async def _make_ready(source: str, mark: str | None, target: Settings) -> None:
 def shown(url: str) -> str:
     """Return a URL without its secrets, the same from every folder. Raises DatabaseProblem."""
     address = address_of(url)
-    return f"sqlite:///{address}" if isinstance(address, File) else str(address)
+    return f"sqlite:///{address}" if isinstance(address, File) else address.name

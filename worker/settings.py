@@ -46,6 +46,17 @@ def _address(value: object) -> str | None:
     return None if parts.scheme in {"http", "https"} else "must begin with https://"
 
 
+def _proxy(value: object) -> str | None:
+    try:
+        parts = urlsplit(str(value))
+        plain = parts.hostname and (parts.port or True) and not parts.path.strip("/")
+    except ValueError:
+        plain = None
+    if plain and parts.scheme in {"http", "https"} and not (parts.query or parts.fragment):
+        return None
+    return "must be an address like http://proxy.example:3128 or http://user:password@host:port"
+
+
 def _setting(default: T, help_text: str, check: Check = lambda _: None) -> T:
     return field(default=default, metadata={"help": help_text, "check": check})
 
@@ -59,6 +70,9 @@ class Settings:
     )
     api_url: str = _setting(
         "https://api-eu.valossa.com/core/1.0", "where the Valossa Core API answers", _address
+    )
+    proxy: str | None = _setting(
+        None, "http(s) address of a proxy to reach an https api_url by CONNECT", _proxy
     )
     rate: int = _setting(1, "starts per period, for all processes together", _at_least(1))
     period_seconds: float = _setting(1.0, "the period that rate counts in", _at_least(0.01))
@@ -79,7 +93,7 @@ class Settings:
     )
     backoff_max_seconds: float = _setting(900.0, "longest wait of all", _at_least(0))
     retry_after_max_seconds: float = _setting(
-        3600.0, "a longer Retry-After ends a drain (75)", _at_least(0)
+        3600.0, "a longer Retry-After ends a drain (75); a daemon probes", _at_least(0)
     )
     poll_seconds: float = _setting(0.1, "the longest that a new row goes unseen", _above(0))
     grace_seconds: float | None = _setting(
@@ -113,6 +127,11 @@ class Settings:
     def lease(self) -> timedelta:
         """Return how long a claim may go unsettled (law 4)."""
         return timedelta(seconds=2 * self.timeout_seconds + 60)
+
+    @property
+    def longest_cool_down(self) -> timedelta:
+        """Return the age at which a daemon probes a cool-down."""
+        return timedelta(seconds=self.retry_after_max_seconds)
 
     @property
     def settle_after(self) -> timedelta:

@@ -29,6 +29,17 @@ NO_KEY = (
     "(Valossa Portal, My Account > Subscriptions and API Keys)"
 )
 
+_QUOTES = "[\"'`\u2018-\u201f\xab\xbb]"
+_NAME = r"(?i)^\W*(?:(?:export|set)\s+)?[\w-]*key[\w-]*\W{0,2}[=:]+\W*\w|^bearer\s"
+_KEY_FAULTS = {
+    "^\ufeff": "begins with a byte order mark (BOM): save it as UTF-8 without one",
+    _NAME: "holds a name as well: write the key alone",
+    f"^{_QUOTES}|{_QUOTES}$": "has quotes around the key: take them off",
+    r"\s": "holds more than a key: one line, no spaces",
+    "[^!-~]": "holds a character that no key has (U+{:04X}): copy the key anew",
+}
+"""Signs that a text is no bare key, in this order, each with the fault and the way out."""
+
 
 class SettingsError(Exception):
     """The program cannot start; ``problems`` names each setting, its value, source and way out."""
@@ -102,6 +113,16 @@ def survey(
     return Loaded(settings, sources, tuple(problems), frozenset(faulty))
 
 
+def unused_proxy(settings: Settings, environment: Mapping[str, str]) -> str | None:
+    """Return a sentence on a proxy of the environment that is not used; None if there is none."""
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        if environment.get(name) and not settings.proxy and settings.api_url.startswith("https:"):
+            return (
+                f'{name} is set, but not used: WORKER_PROXY="${name}" (the setting proxy) uses it'
+            )
+    return None
+
+
 def read_key(environment: Mapping[str, str]) -> Key:
     """Return the API key from its variable or file. Raises SettingsError, which never shows it."""
     value, file = environment.get(KEY), environment.get(KEY_FILE)
@@ -121,8 +142,8 @@ def _key_in(file: str) -> str:
     try:
         with Path(file).open(encoding="utf-8") as stream:
             return stream.read(KEY_FILE_LIMIT)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         remedy = "name a file that holds the key and that this user may read"
         raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}: {remedy}"]) from None
 
@@ -131,8 +152,9 @@ def _checked_key(value: str, source: str) -> Key:
     stripped = value.strip()
     if not stripped:
         raise SettingsError([f"{source} is empty: put the API key in it"])
-    if not stripped.isprintable() or " " in stripped:
-        raise SettingsError([f"{source} holds more than a key: one line, no spaces"])
+    for sign, fault in _KEY_FAULTS.items():
+        if found := re.search(sign, stripped):
+            raise SettingsError([f"{source} {fault.format(ord(found[0][0]))}"])
     return Key(stripped, source)
 
 
@@ -192,7 +214,9 @@ def _value(name: str, raw: RawValue) -> object:
     except ValueError as error:
         fault = str(error)
     if fault:
-        shown = _without_secrets(str(raw.value)) if name == "api_url" else raw.value
+        shown = _without_secrets(str(raw.value)) if name in {"api_url", "proxy"} else raw.value
+        if name == "database_url" and isinstance(shown, list | dict):
+            shown = "…"  # which may hold a password
         raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
     return value
 

@@ -61,7 +61,10 @@ async def runner(
     async with api(settings, key) as client:
         yield Runner(
             database=database,
-            transaction=_transaction(settings, worker, database),
+            transaction=dataclasses.replace(
+                _transaction(settings, worker, database),
+                probe_after=None if options.drain else settings.longest_cool_down,
+            ),
             api=client,
             limiter=_limiter(settings),
             options=options,
@@ -152,6 +155,7 @@ def api(settings: Settings, key: Key) -> Api:
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
         agent=f"valossa-ingest/{__version__}",
+        proxy=settings.proxy,
     )
     return Api(transport, key.value, CLOCK.now)
 

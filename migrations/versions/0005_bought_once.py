@@ -1,5 +1,6 @@
 """Buy an address once: the mark of a row that may be bought again, and a link without its signature.
-Take a ``due_at`` as most programs write it. Show the rate of each worker.
+Count the jobs of an address that has one already. Take a ``due_at`` as most programs write it. Show
+the rate of each worker.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -43,6 +44,63 @@ END"""
 
 TRIGGERS = {"videos_due_at_inserted": "INSERT", "videos_due_at_updated": "UPDATE OF due_at"}
 
+OTHERS = "EXISTS (SELECT 1 FROM videos WHERE url = {0}.url AND id <> {0}.id AND job_id IS NOT NULL)"
+CAME = f"NEW.job_id IS NOT NULL AND {OTHERS.format('NEW')}"
+WENT = f"OLD.job_id IS NOT NULL AND {OTHERS.format('OLD')}"
+ONE_MORE = "UPDATE account SET bought_twice = bought_twice + 1;"
+ONE_LESS = "UPDATE account SET bought_twice = bought_twice - 1;"
+
+COUNTERS = {
+    "videos_job_inserted": ("INSERT", CAME, ONE_MORE),
+    "videos_job_came": (
+        "UPDATE OF job_id, url",
+        f"(OLD.job_id IS NULL OR OLD.url <> NEW.url) AND {CAME}",
+        ONE_MORE,
+    ),
+    "videos_job_went": (
+        "UPDATE OF job_id, url",
+        f"(NEW.job_id IS NULL OR OLD.url <> NEW.url) AND {WENT}",
+        ONE_LESS,
+    ),
+}
+"""A job comes by a settle, an import, a person, or anybody's plain SQL: the database counts it, so
+that a status need not compare a million addresses. What a deleted row has bought stays bought.
+"""
+
+COUNTER = f"""\
+CREATE FUNCTION valossa_ingest_bought() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path FROM CURRENT AS $bought$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF {WENT} THEN {ONE_LESS} END IF;
+    END IF;
+    IF {CAME} THEN {ONE_MORE} END IF;
+    RETURN NEW;
+END
+$bought$"""
+"""Whoever may insert a video need not be allowed to write the shared row. Called before each row,
+it sees those that the same statement has changed before.
+"""
+
+MOVES = (
+    "(OLD.job_id IS NULL) <> (NEW.job_id IS NULL) "
+    "OR (OLD.url <> NEW.url AND NEW.job_id IS NOT NULL)"
+)
+ON_SERVER = {
+    "videos_job_inserted": ("INSERT", "NEW.job_id IS NOT NULL"),
+    "videos_job_updated": ("UPDATE OF job_id, url", MOVES),
+}
+
+COUNT_ALL = """\
+UPDATE account SET bought_twice = coalesce((
+    SELECT sum(jobs - 1) FROM (
+        SELECT count(*) AS jobs FROM videos
+        WHERE job_id IS NOT NULL
+        AND url IN (SELECT url FROM videos GROUP BY url HAVING count(*) > 1)
+        GROUP BY url
+    ) AS addresses
+), 0)"""
+
 
 def upgrade() -> None:
     """Add the columns, the index and the triggers; widen the CHECK."""
@@ -53,6 +111,8 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE workers ADD COLUMN rate {double}")
     op.execute(f"ALTER TABLE workers ADD COLUMN period_seconds {double}")
     op.execute("ALTER TABLE workers ADD COLUMN rate_source TEXT")
+    op.execute("ALTER TABLE account ADD COLUMN bought_twice INTEGER DEFAULT 0 NOT NULL")
+    op.execute(COUNT_ALL)
     how = " USING hash" if dialect == "postgresql" else ""
     op.execute(
         f"CREATE INDEX videos_unsigned_url ON videos{how} (unsigned_url) "
@@ -60,7 +120,18 @@ def upgrade() -> None:
     )
     if dialect == "postgresql":
         op.execute(f"ALTER TABLE videos ADD {MAY_BE_TWICE}")
+        op.execute(COUNTER)
+        for name, (event, changes) in ON_SERVER.items():
+            op.execute(
+                f"CREATE TRIGGER {name} BEFORE {event} ON videos FOR EACH ROW WHEN ({changes}) "
+                "EXECUTE FUNCTION valossa_ingest_bought()"
+            )
     else:
+        for name, (event, changes, count) in COUNTERS.items():
+            op.execute(
+                f"CREATE TRIGGER {name} AFTER {event} ON videos WHEN {changes}\n"
+                f"BEGIN\n    {count}\nEND"
+            )
         _rewrite(NARROW, f"{MAY_BE_TWICE},\n    {WIDE}")
         for name, event in TRIGGERS.items():
             op.execute(
@@ -72,11 +143,13 @@ def downgrade() -> None:
     """Drop the columns, the index and the triggers; narrow the CHECK."""
     if op.get_context().dialect.name == "postgresql":
         op.execute("ALTER TABLE videos DROP CONSTRAINT may_buy_twice_is_yes_or_no")
+        op.execute("DROP FUNCTION valossa_ingest_bought() CASCADE")
     else:
-        for name in TRIGGERS:
+        for name in (*TRIGGERS, *COUNTERS):
             op.execute(f"DROP TRIGGER {name}")
         _rewrite(f"{MAY_BE_TWICE},\n    {WIDE}", NARROW)
     op.execute("DROP INDEX videos_unsigned_url")
+    op.execute("ALTER TABLE account DROP COLUMN bought_twice")
     for column in ("rate_source", "period_seconds", "rate"):
         op.execute(f"ALTER TABLE workers DROP COLUMN {column}")
     for column in ("unsigned_url", "may_buy_twice"):

@@ -32,7 +32,11 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
         (aiohttp.ClientRequest.__init__, {"method", "url"}),
         (Connection.release, set()),
         (Connection.close, set()),
-        (ResponseHandler.set_response_params, {"read_until_eof"}),
+        (
+            ResponseHandler.set_response_params,
+            {"read_until_eof", "max_line_size", "max_field_size", "max_headers"},
+        ),
+        (ResponseHandler.data_received, {"data"}),
         (ResponseHandler.set_exception, {"exc"}),
         (ResponseHandler.read, set()),
         (StreamReader.at_eof, set()),
@@ -60,6 +64,18 @@ def test_a_method_takes_what_the_transport_gives(
 def test_a_property_is_there(owner: type, name: str) -> None:
     """Each inner property that the transport reads exists."""
     assert isinstance(inspect.getattr_static(owner, name, None), property), f"{owner}.{name}"
+
+
+async def test_a_connector_makes_its_protocols_where_the_transport_says_how() -> None:
+    """The connections of a connector are made by its ``_factory``, with the loop as argument."""
+    async with Wire(saying(answer(b""))) as wire:
+        client = Client(wire)
+        assert ResponseHandler is client.connector._factory.func  # noqa: SLF001 - as used
+        assert {"loop"} == client.connector._factory.keywords.keys()  # noqa: SLF001
+        connection, protocol = await client.connect()
+        assert ResponseHandler is type(protocol)
+        connection.close()
+        await client.connector.close()
 
 
 def test_the_head_of_an_answer_has_its_parts() -> None:

@@ -57,7 +57,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def client(
-    url: str, *, key: str = KEY, slots: int = 1, connect: float = 5.0, timeout: float = 5.0
+    url: str,
+    *,
+    key: str = KEY,
+    slots: int = 1,
+    connect: float = 5.0,
+    timeout: float = 5.0,
+    proxy: str | None = None,
 ) -> Api:
     """Return a client whose clock stands still."""
     transport = Transport(
@@ -66,6 +72,7 @@ def client(
         connect_timeout_seconds=connect,
         timeout_seconds=timeout,
         agent="valossa-ingest/test",
+        proxy=proxy,
     )
     return Api(transport, key, lambda: NOW)
 
@@ -132,7 +139,7 @@ def expected_of(status: int) -> type[Outcome]:
     """Return the outcome table's line for a status with the documented error body."""
     by_status = {
         **dict.fromkeys((401, 402, 403), AccountRefused),
-        **dict.fromkeys((404, 405, 407, 421, 426), WrongAddress),
+        **dict.fromkeys((404, 405, 407, 410, 421, 426), WrongAddress),
         **dict.fromkeys((303, 408, 409), InDoubt),
         **dict.fromkeys((425, 429), Throttled),
         **dict.fromkeys((500, 503), TryLater),
@@ -237,6 +244,17 @@ ACCEPTED = {
     "gzip without its trailer": saying(answer(gzip.compress(JOB)[:-6], Content_Encoding="gzip")),
     "an encoding of no meaning": saying(answer(JOB, Content_Encoding="plain")),
     "with cookies of no meaning": saying(answer(JOB, Set_Cookie='a="\\777"; expires=x;;=')),
+    "with a header of 9,000 bytes": saying(answer(JOB, X="x" * 9_000)),
+    "with a header of 60,000 bytes": saying(answer(JOB, X="x" * 60_000)),
+    "with 500 headers": saying(answer(JOB, **{f"X{n}": "x" for n in range(500)})),
+    "with a reason of 9,000 bytes": saying(answer(JOB, f"200 {'x' * 9_000}")),
+    "with a chunk extension": saying(CHUNKED + CHUNK.replace(b"\r", b";a=b\r", 1) + b"0\r\n\r\n"),
+    "and chunk extensions without an end after it": saying(
+        CHUNKED + CHUNK + b"1;" + b"x" * 900_000
+    ),
+    "and trailers without an end after it": saying(
+        CHUNKED + CHUNK + b"0\r\n" + b"X: y\r\n" * 150_000
+    ),
     "of exactly the limit": saying(answer(JOB.rjust(BODY_LIMIT))),
     "and more than the limit after it": saying(answer(JOB.ljust(BODY_LIMIT + 1))),
 }
@@ -289,10 +307,19 @@ IN_DOUBT: dict[str, tuple[Script, int | None]] = {
         None,
     ),
     "NUL in a header": (saying(b"HTTP/1.1 401 No\r\nX: \0\r\n\r\n"), None),
-    "a huge header": (saying(b"HTTP/1.1 200 OK\r\nX: " + 20_000 * b"x" + b"\r\n\r\n"), None),
-    "too many headers": (saying(b"HTTP/1.1 200 OK\r\n" + 500 * b"X: x\r\n" + b"\r\n"), None),
+    "a huge header": (saying(b"HTTP/1.1 200 OK\r\nX: " + 70_000 * b"x" + b"\r\n\r\n"), None),
+    "too many headers": (saying(b"HTTP/1.1 200 OK\r\n" + 50_000 * b"X: x\r\n" + b"\r\n"), None),
     "more than was announced": (saying(answer(JOB + b"more", Content_Length="18")), None),
     "a bad chunk with the good one": (saying(CHUNKED + CHUNK + b"zzz\r\n"), None),
+    "heads before it without an end": (
+        saying(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000, stay=True),
+        None,
+    ),
+    "a head without an end": (saying(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 150_000), None),
+    "a chunk extension without an end": (saying(CHUNKED + b"1;" + b"x" * 900_000, stay=True), 200),
+    "chunks of nothing but extensions": (saying(CHUNKED + b"1;xxxxxxxxxx\r\n \r\n" * 60_000), 200),
+    "a chunk size without an end": (saying(CHUNKED + b"0" * 900_000, stay=True), 200),
+    "line ends without an end": (saying(b"\r\n" * 450_000, stay=True), None),
     "gzip that is none": (saying(answer(JOB, Content_Encoding="gzip")), 200),
     "an unknown compression": (saying(answer(JOB, Content_Encoding="br")), None),
     "not JSON": (saying(answer(b"accepted")), 200),
@@ -327,8 +354,8 @@ CLEAR: dict[str, tuple[Script, Outcome]] = {
         AccountRefused("HTTP 401, empty body", 401),
     ),
     "a redirect to nowhere": (
-        saying(answer(b"", "302 Found", Location="http://[::bad")),
-        WrongAddress("HTTP 302, empty body", 302),
+        saying(answer(b"", "302 Found", Location="http://[::bad?x")),
+        WrongAddress("HTTP 302, empty body; it points to http://[::bad", 302),
     ),
     "429 with seconds": (
         saying(answer(b"slow", "429 Slow", Retry_After="2.5")),
@@ -458,7 +485,11 @@ async def test_an_untrusted_certificate_is_not_sent_to(tmp_path: Path) -> None:
     context, _ = self_signed(tmp_path)
     async with Wire(saying(answer(JOB)), tls=context) as wire:
         ended_in = await not_sent(client(wire.url))
+        async with client(wire.url) as api:
+            outcome = await post(api)
     assert NOT_SENT == ended_in
+    assert "certificate verify failed: self-signed certificate" in (outcome.message or "")
+    assert "(issued by localhost): SSL_CERT_FILE may name a file" in (outcome.message or "")
 
 
 async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
@@ -630,6 +661,24 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys(turns: int) -> None:
         assert Accepted(simulator.accepted[1].job_id, 200) == outcome
 
 
+async def test_a_flood_on_an_idle_connection_ends_it() -> None:
+    """A connection that receives bytes while it is idle is dropped: nothing is kept of them."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(JOB))
+        await idle.wait()
+        line.say(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000)
+        await line.rest()
+        dropped.set()
+
+    idle, dropped = asyncio.Event(), asyncio.Event()
+    async with Wire(script) as wire, client(wire.url) as api:
+        assert isinstance(await post(api), Accepted)
+        idle.set()
+        await dropped.wait()
+
+
 async def test_half_an_answer_that_nobody_asked_for_is_nobodys() -> None:
     """Half an unasked answer is not put before the answer to the next request."""
     half = answer(job("unasked"))[:40]
@@ -669,7 +718,7 @@ async def test_a_body_that_waits_in_the_kernel_is_never_delivered() -> None:
 
 
 CHILD = """
-import asyncio, sys
+import asyncio, os, sys
 from datetime import datetime, UTC
 from tests.wire import NEVER_SECONDS, MovableLoop, time_out
 from worker.api.client import Api
@@ -683,7 +732,8 @@ async def main(url, length, impatient):
             cuts.append(asyncio.create_task(time_out()))
 
     transport = Transport(url=url, slots=1, connect_timeout_seconds=60,
-                          timeout_seconds=NEVER_SECONDS, agent="test")
+                          timeout_seconds=NEVER_SECONDS, agent="test",
+                          proxy=os.environ.get("TEST_PROXY"))
     async with Api(transport, "demo-key", lambda: datetime.now(UTC)) as api:
         print(await api.new_job({"title": "x" * length}, leave), flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -759,6 +809,96 @@ async def test_proxies_of_the_environment_are_ignored(tmp_path: Path) -> None:
             told, _ = await process.communicate(b"")
     assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
     assert b"authorization" not in wire.lines[0].received.lower()
+
+
+def tunnel(port: int) -> Script:
+    """Return a proxy that connects a CONNECT with this port, and hands on what comes."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        line.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+        async def back() -> None:
+            while data := await reader.read(65_536):
+                line.say(data)
+
+        going = asyncio.create_task(back())
+        while data := await line.some():
+            writer.write(data)
+        await going
+        writer.close()
+
+    return script
+
+
+async def test_a_proxy_gets_a_connect_and_never_the_key(tmp_path: Path) -> None:
+    """An https address is reached by CONNECT, with the proxy's own password; the rest is TLS."""
+    context, trusted = self_signed(tmp_path)
+    async with (
+        Wire(saying(answer(JOB)), tls=context) as wire,
+        Wire(tunnel(wire.port)) as proxy,
+    ):
+        environment = {
+            "SSL_CERT_FILE": str(trusted),
+            "TEST_PROXY": f"http://me:hunter22@{LOOPBACK}:{proxy.port}",
+        }
+        process = await child(wire.url, environment)
+        told, _ = await process.communicate(b"")
+        seen = proxy.lines[0].received
+    assert b"Accepted(job_id='j-1', status=200, message=None)\n" == told
+    assert seen.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % wire.port)
+    assert b"Proxy-Authorization: Basic bWU6aHVudGVyMjI=\r\n" in seen
+    assert b"demo-key" not in seen
+    assert b"demo-key" in wire.lines[0].received
+
+
+@pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "403 No", "502 No"])
+async def test_a_proxy_that_refuses_is_named_without_its_password(status: str) -> None:
+    """A refused CONNECT is not sent, and says where to look."""
+    async with Wire(saying(answer(b"", status))) as wire:
+        proxy = f"http://me:hunter22@{LOOPBACK}:{wire.port}"
+        async with client("https://api.example", proxy=proxy) as api:
+            told = "ClientHttpProxyError: the proxy answered HTTP " + status[:3]
+            told += ": look at the setting proxy"
+            assert NotSent(f"not sent: {told}") == await post(api)
+            assert Unlisted(reason=told) == await api.list_jobs()
+
+
+async def test_a_proxy_that_is_not_there_is_named_without_its_password() -> None:
+    """A proxy that refuses connections ends as not sent."""
+    with free_port() as port:
+        proxy = f"http://me:hunter22@{LOOPBACK}:{port}"
+        async with client("https://api.example", proxy=proxy) as api:
+            outcome = await post(api)
+    assert isinstance(outcome, NotSent)
+    assert f"{LOOPBACK}:{port}" in outcome.message
+    assert "hunter22" not in outcome.message
+
+
+async def test_a_proxy_that_says_nothing_is_left_in_time() -> None:
+    """A CONNECT without an answer lasts as long as a connection may take."""
+
+    async def silent(line: Line) -> None:
+        await line.rest()
+
+    async with Wire(silent) as wire:
+        proxy = f"http://{LOOPBACK}:{wire.port}"
+        async with client("https://api.example", connect=NEVER_SECONDS, proxy=proxy) as api:
+            exchange = asyncio.create_task(post(api))
+            await wire.wait_for_lines(1)
+            await time_out()
+            assert isinstance(await exchange, NotSent)
+
+
+async def test_a_request_in_the_clear_goes_past_the_proxy() -> None:
+    """A local http address is asked directly: the proxy would read the key."""
+    with free_port() as port:
+        async with (
+            Wire(saying(answer(JOB))) as wire,
+            client(wire.url, proxy=f"http://{LOOPBACK}:{port}") as api,
+        ):
+            assert isinstance(await post(api), Accepted)
 
 
 # --- The request ----------------------------------------------------------------------------------
@@ -978,7 +1118,10 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
             answer(b"no such key: demo-key", "401 No"),
             Unlisted(reason="HTTP 401: no such key: [key]", lasting=True),
         ),
-        (answer(b"{}", "302 Found", Location="/"), Unlisted(reason="HTTP 302: {}", lasting=True)),
+        (
+            answer(b"{}", "302 Found", Location="/?x"),
+            Unlisted(reason="HTTP 302: {}; it points to /", lasting=True),
+        ),
         (answer(b"no", "404 No"), Unlisted(reason="HTTP 404: no", lasting=True)),
         (
             answer(b"slow", "429 No", Retry_After="9"),

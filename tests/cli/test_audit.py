@@ -260,6 +260,16 @@ def test_jobs_of_others_are_counted(cli: Cli, beside: Start) -> None:
     assert "3 of no video here: another queue with this key, or lists that" in said.out
 
 
+def test_law_17_two_jobs_of_one_address_are_told(cli: Cli, beside: Start) -> None:
+    """Law 17: an audit says how many jobs videos have beyond the first of their address."""
+    with beside(options()) as simulator:
+        buy(cli, simulator)
+        buy(cli, simulator)
+        cli.sql("UPDATE videos SET url = (SELECT url FROM videos WHERE id = 1)")
+        said = say(cli, simulator.url, "audit")
+    assert "1 possibly bought twice: another video of the address has a job" in said.out
+
+
 def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) -> None:
     """A program reads the same facts, and stdout is one document whatever else was done."""
     with beside(options("strangers-3")) as simulator:
@@ -268,6 +278,7 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
             "jobs": 4,
             "paged": None,
             "of_no_video_here": 3,
+            "possibly_bought_twice": 0,
             "found": [
                 dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))
             ],

@@ -30,6 +30,18 @@ def test_a_daemon_that_turned_just_now_is_alive(
     assert "alive, 0 s ago\n" == capsys.readouterr().out
 
 
+def test_a_daemon_that_is_held_by_a_cool_down_says_so(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A living daemon that sends nothing names the end of the cool-down and its reason."""
+    turned(path, 0)
+    held = "cool_down_until = '2099-01-02 03:04:05', cool_down_reason = 'HTTP 429'"
+    execute(str(path), f"UPDATE account SET {held}")
+    assert 0 == health(path)
+    told = "alive, 0 s ago; a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429) holds all\n"
+    assert told == capsys.readouterr().out
+
+
 def test_a_daemon_that_waits_is_alive(path: Path) -> None:
     """A heartbeat of 55 s ago is alive."""
     turned(path, 55)

@@ -41,15 +41,17 @@ def test_every_row_is_added_or_skipped_or_rejected(
     file = write(tmp_path, "list.csv", text)
     assert 1 == type_(url, file, "--map", "media_id=id", "--rejects", str(rejects), "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (7, 2, 2, 3) == (
+    assert (7, 3, 2, 2) == (
         told["rows"],
         told["inserted"],
         sum(told["skipped"].values()),
         sum(told["rejected"].values()),
     )
-    assert [("a", 'two\r\nlines, and "quotes"'), ("f", "Häxan")] == videos(url, "media_id", "title")
+    assert [("a", 'two\r\nlines, and "quotes"'), ("e", None), ("f", "Häxan")] == videos(
+        url, "media_id", "title"
+    )
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert [6, 7, 8] == [reject["line"] for reject in kept]
+    assert [6, 7] == [reject["line"] for reject in kept]
     assert "sign it anew" in kept[0]["reason"]
 
 
@@ -151,7 +153,7 @@ def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path)
     assert [("submitted", "j1"), ("submitted", "j2")] == videos(url, "state", "job_id")
 
 
-def test_unused_columns_are_named_once_with_a_near_miss(
+def test_unused_columns_are_named_once_with_what_they_are_known_to_mean(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every unused column is named once, with the column that it may be meant for."""

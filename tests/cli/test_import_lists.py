@@ -237,7 +237,7 @@ HOSTILE: list[tuple[dict[str, object] | bytes, str]] = [
     ({"due_at": "9999-12-31T23:59:59-23:00"}, "due_at: '9999-12-31T23:59:59-23:00' is no moment"),
     ({"due_at": "292277026596-12-04"}, "due_at: '292277026596-12-04' is no moment"),
     ({"title": ["a"]}, "title: must be text, not list"),
-    ({"face_min_relative_height": "NaN"}, "face_min_relative_height: nan is not a share"),
+    ({"face_min_relative_height": "inf"}, "face_min_relative_height: inf is not a share"),
     ({"job_id": "j\0"}, "job_id: is no job id of theirs"),
     ({"job_id": "j", "face_min_relative_height": 7}, "face_min_relative_height: 7.0 is not"),
     ({"url": "http://[::1"}, "url: is no readable address"),
@@ -323,7 +323,7 @@ def test_a_signed_link_that_ends_too_soon_is_refused_with_the_remedy(
         (b"\n \n", "The file is empty: it needs a CSV header, or one JSON object a line."),
         (
             "url\nhttps://e.org/1\n".encode("utf-16"),
-            "The file is UTF-16, not UTF-8: convert it with iconv -f UTF-16 -t UTF-8 FILE",
+            "The file is UTF-16, not UTF-8: import it with --encoding UTF-16, or convert",
         ),
         (
             b"link,title\nhttps://e.org/1,A\n",

@@ -741,3 +741,37 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)
+
+
+def test_why_groups_what_differs_in_the_row_alone(cli: Cli) -> None:
+    """Failures that differ in a row's own file name, a request id and a time are one group."""
+    cli("migrate")
+    for n, name in enumerate("abcdef"):
+        error = f"HTTP 400: no {name}{name}.mp4 (request req_{name}x, 2026-01-0{n + 1})"
+        url = f"https://v.example/{name}{name}.mp4"
+        cli.insert(url=url, state="failed", http_status=400, error=error)
+    assert [("6", "failed")] == [tuple(row[:2]) for row in cli("why").rows()[1:]]
+
+
+def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:
+    """A cool-down stands in show, why, status and resume, with its end and its reason."""
+    cli.insert()
+    told = "a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429: slow)"
+    at, cut = "2099-01-02 03:04:05", "2099-01-01 00:00:00"
+    cli.sql(
+        "UPDATE account SET cool_down_until = ?, cool_down_reason = 'HTTP 429: slow', "
+        "pace_low = 1, pace_ceiling = 1, pace_cut_at = ?",
+        at,
+        cut,
+    )
+    resume = "valossa-ingest resume --cool-down ends it"
+    assert f"next: it is due; {told} holds all: {resume}" in cli("show", "id=1").out
+    assert [["1", "pending", told, "1", f"{resume}; it ends by itself then"]] == cli("why").rows()[
+        1:
+    ]
+    assert f"{told} holds all: {resume}" in cli("status").out
+    assert f"it was not paused\n{told} goes on: {resume}\n" == cli("resume").out
+    assert f"it was not paused\nended {told}\n" == cli("resume", "--cool-down").out
+    assert "it was not paused\nthere was no cool-down\n" == cli("resume", "--cool-down").out
+    assert "cool-down" not in cli("show", "id=1").out
+    assert [] == cli("why").rows()[1:]

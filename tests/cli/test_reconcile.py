@@ -188,3 +188,21 @@ def test_a_refused_key_is_not_shown(cli: Cli, beside: Start) -> None:
         said = say(cli, simulator, "reconcile")
     assert 1 == said.code
     assert "the API does not list this key's jobs: HTTP 401" in said.err
+
+
+@pytest.mark.usefixtures("path")
+def test_law_14_a_verdict_that_a_trigger_refuses_stops_no_other(cli: Cli, beside: Start) -> None:
+    """Law 14: a doubt whose row refuses its verdict stays and is named; the others are settled."""
+    with beside(options()) as simulator:
+        for _ in range(3):
+            buy(cli, simulator)
+        for video_id in (1, 2, 3):
+            lose(cli, video_id)
+        cli.sql(
+            "CREATE TRIGGER theirs BEFORE UPDATE ON videos WHEN NEW.id = 2 "
+            "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        )
+        said = say(cli, simulator, "reconcile")
+    assert 1 == said.code
+    assert ["submitted", "in_doubt", "submitted"] == cli.sql("SELECT state FROM videos ORDER BY id")
+    assert "the database refuses to write this row: not this one" in said.err

@@ -11,6 +11,7 @@ from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport
 
+AGAIN = "run it again after that, or valossa-ingest resume --cool-down ends it"
 LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)
 
@@ -140,7 +141,7 @@ def test_the_worse_wins() -> None:
         ),
         (
             report(StopReason.COOL_DOWN, "HTTP 429"),
-            ["ended early: the API asked for a longer pause (HTTP 429); run it again later"],
+            [f"ended early: the API asked for a longer pause, HTTP 429: {AGAIN}"],
         ),
         (
             report(StopReason.UNREACHABLE, "refused"),

@@ -62,6 +62,13 @@ def test_a_list_that_fits_is_clean() -> None:
     assert result.clean
 
 
+def test_jobs_of_one_address_are_counted_beyond_the_first() -> None:
+    """Law 17: two videos of one address that have a job each are perhaps bought twice."""
+    rows = [video(n, State.SUBMITTED, job_id=f"job-{n}", url=URL) for n in (1, 2, 3)]
+    rows += [video(4, State.SUBMITTED, job_id="job-4"), video(5, State.FAILED, url=URL)]
+    assert 2 == compare(listing(), rows).same_address
+
+
 def test_a_pending_video_that_has_a_job_is_bought() -> None:
     """A pending video with a job already is found, as after a restored backup."""
     result = compare(listing(entry("job-a", "r-1")), [video(1), video(2)])

@@ -531,6 +531,14 @@ def test_a_refused_row_is_failed_all_the_same() -> None:
             id="own-values-that-are-letters-of-it",
         ),
         pytest.param(lambda n: (f"HTTP 400: {'.*(' * n}", (".*(" * n,)), id="pattern-signs"),
+        pytest.param(
+            lambda n: (f"HTTP 400: no (request req_{n:x}f, {n}-01-2026T12:{n}:00Z)", ()),
+            id="a-request-id-and-a-time",
+        ),
+        pytest.param(
+            lambda n: (f"HTTP 400: no [trace={'abcdefxyz' * n}] for '{'x' * n}'", ()),
+            id="a-trace-and-a-quoted-value",
+        ),
     ],
 )
 def test_own_values_and_digits_make_no_difference(

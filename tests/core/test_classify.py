@@ -28,9 +28,9 @@ NOON = "Sat, 01 Aug 2026 12:00:00 GMT"
 NOON_AND_90_SECONDS = "Sat, 01 Aug 2026 12:01:30 GMT"
 
 # README.md, What an answer means, written again by hand: what a bare status means, without a body.
-REFUSED = {400, 406, *range(410, 421), 422, 423, 424, 427, 428, *range(430, 500)}
+REFUSED = {400, 406, *range(411, 421), 422, 423, 424, 427, 428, *range(430, 500)}
 ACCOUNT = {401, 402, 403}
-ADDRESS = {300, 301, 302, *range(304, 400), 404, 405, 407, 421, 426}
+ADDRESS = {300, 301, 302, *range(304, 400), 404, 405, 407, 410, 421, 426}
 THROTTLED = {425, 429}
 NO_STATUS = {0, 99, 600, 999}
 IN_DOUBT = {*range(100, 300), 303, 408, 409, *range(500, 600)} | NO_STATUS
@@ -43,6 +43,14 @@ KINDS: list[tuple[set[int], type[Outcome]]] = [
     (IN_DOUBT, InDoubt),
 ]
 BARE = {status: kind for statuses, kind in KINDS for status in statuses}
+
+
+YEAR = 31_536_000.0
+
+
+def since_1970(ahead: float, unit: float = 1) -> str:
+    """Return the moment so many seconds after the answer, in a unit of which a second has many."""
+    return str(int((RECEIVED.timestamp() + ahead) * unit))
 
 
 def answer(
@@ -109,9 +117,9 @@ def test_a_job_id_counts_only_in_a_success() -> None:
         *(
             pytest.param(status, ERRORS, kind(f"HTTP {status}: Unexpected server error", status))
             for kind, statuses in (
-                (Refused, (400, 413, 414, 415, 422, 431, 451, 410, 499)),
+                (Refused, (400, 413, 414, 415, 422, 431, 451, 499)),
                 (AccountRefused, (401, 402, 403)),
-                (WrongAddress, (404, 405, 407, 421, 426, 300, 301, 302, 304, 307, 308, 399)),
+                (WrongAddress, (404, 405, 407, 410, 421, 426, 300, 301, 302, 304, 307, 308, 399)),
                 (Throttled, (425, 429)),
                 (TryLater, (500, 503)),
                 (InDoubt, (100, 101, 102, 199, 303, 408, 409, 501, 502, 504, 511, 599)),
@@ -158,6 +166,17 @@ def test_an_outcome_carries_its_status_and_message(
             "HTTP 400: Bad Request",
             id="html",
         ),
+        pytest.param(
+            b"<head><style>a {b: c}</style><!-- d --><TITLE>Hotel\n Wi&amp;Fi</TITLE></head>"
+            b"<body><script>e()</script>Log in</body>",
+            "HTTP 400: Hotel Wi&Fi: Log in",
+            id="title",
+        ),
+        pytest.param(
+            b"<p>First</p><title lang=en>Gone</title>", "HTTP 400: Gone: First", id="late-title"
+        ),
+        pytest.param(b"<title> </title>no", "HTTP 400: no", id="blank-title"),
+        pytest.param(b"no <script>x", "HTTP 400: no", id="script-without-an-end"),
         pytest.param(b'{"errors": [{"mess', 'HTTP 400: {"errors": [{"mess', id="cut"),
         pytest.param(b"caf\xe9", "HTTP 400: caf\ufffd", id="not-utf-8"),
         pytest.param(b"[1, 2]", "HTTP 400: [1, 2]", id="array"),
@@ -166,6 +185,41 @@ def test_an_outcome_carries_its_status_and_message(
 def test_a_message_is_read_from_any_body(body: bytes, message: str) -> None:
     """The documented messages are shown, and the body as it came where it has none."""
     assert Refused(message, 400) == answer(400, body)
+
+
+@pytest.mark.parametrize("size", [65_536])
+@pytest.mark.parametrize(
+    "part", ["<script", "<!--", "<title>", "<style>", "<", "</", "<title", "&"]
+)
+def test_a_page_of_broken_tags_is_read_at_once(part: str, size: int) -> None:
+    """No page takes longer than its length: whatever has no end, ends with the page."""
+    page = (part * size)[:size].encode()
+    assert Refused is type(answer(400, page))
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("https://login.example/portal?api_key=x#y", "https://login.example/portal"),
+        ("/core/2.0/new_job", "/core/2.0/new_job"),
+        ("//other.example#y", "//other.example"),
+        ("http://[::bad", "http://[::bad"),
+        ("?next=x", ""),
+    ],
+)
+def test_a_redirect_names_where_it_points(location: str, place: str) -> None:
+    """The message of a 3xx has its Location, without query and fragment."""
+    for status, kind in ((301, WrongAddress), (303, InDoubt), (308, WrongAddress)):
+        found = classify(
+            Answer(status=status, body=b"Moved", received_at=RECEIVED, location=location)
+        )
+        assert kind(f"HTTP {status}: Moved; it points to {place}", status) == found
+
+
+def test_only_a_redirect_points() -> None:
+    """The Location of another answer says nothing."""
+    found = classify(Answer(status=400, body=b"no", received_at=RECEIVED, location="/x"))
+    assert Refused("HTTP 400: no", 400) == found
 
 
 NO_JOB = [
@@ -262,6 +316,25 @@ def test_a_complete_object_with_a_job_id_is_a_purchase(body: bytes, job_id: str)
         pytest.param("\ud800", None, None, id="lone-surrogate"),
         pytest.param("nan", None, None, id="nan"),
         pytest.param("inf", None, None, id="inf"),
+        pytest.param(since_1970(90), None, 90.0, id="moment"),
+        pytest.param(since_1970(90, 1e3), None, 90.0, id="moment-in-milliseconds"),
+        pytest.param(since_1970(90, 1e6), None, 90.0, id="moment-in-microseconds"),
+        pytest.param(since_1970(90, 1e9), None, 90.0, id="moment-in-nanoseconds"),
+        pytest.param(since_1970(90) + ".5", None, 90.5, id="moment-with-a-fraction"),
+        pytest.param(since_1970(0), None, 0.0, id="moment-now"),
+        pytest.param(since_1970(-9 * YEAR), None, 0.0, id="moment-in-the-past"),
+        pytest.param(since_1970(YEAR, 1e3), None, YEAR, id="moment-in-a-year"),
+        pytest.param(since_1970(90), NOON_AND_90_SECONDS, 0.0, id="moment-by-its-date"),
+        pytest.param(
+            since_1970(90), "Thu, 01 Jan 1970 00:00:00 GMT", 90.0, id="moment-beside-a-wrong-date"
+        ),
+        pytest.param("60", "Sat, 01 Jan 1972 00:00:00 GMT", 60.0, id="no-moment-of-a-wrong-date"),
+        pytest.param(
+            since_1970(-11 * YEAR), None, float(since_1970(-11 * YEAR)), id="no-moment-long-past"
+        ),
+        pytest.param(
+            since_1970(3 * YEAR), None, float(since_1970(3 * YEAR)), id="no-moment-far-ahead"
+        ),
         pytest.param(NOON_AND_90_SECONDS, None, 90.0, id="date-by-our-clock"),
         pytest.param(NOON_AND_90_SECONDS, NOON, 90.0, id="date-by-its-date"),
         pytest.param(

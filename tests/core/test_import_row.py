@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.import_row import COLUMNS, EXPORT_ONLY, ImportMapping, RejectedError, admit
+from worker.core.import_row import (
+    COLUMNS,
+    EXPORT_ONLY,
+    ImportMapping,
+    RejectedError,
+    admit,
+    marked,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 URL = "https://example.org/a.mp4"
@@ -74,7 +81,7 @@ def test_columns_are_filled_by_map_and_set() -> None:
         ({}, {}, ["url", "lang"], {"lang": "language"}),
         ({}, {}, ["url", "ID", "Name", "desc"], {"ID": "media_id", "Name": "title", "desc": "d"}),
         ({}, {}, ["link", "srt", "callback"], {"link": "url", "srt": "t", "callback": "c"}),
-        ({}, {}, ["url", "titel"], {"titel": "title"}),
+        ({}, {}, ["url", "titel", "Duration", "description "], {"titel": None, "Duration": None}),
         ({}, {}, ["url", "speakers"], {"speakers": None}),
         ({}, {}, ["url", ""], {"": None}),
         ({"media_id": "id"}, {}, ["url", "id"], {}),
@@ -92,10 +99,118 @@ def test_a_column_that_is_not_used_is_named_with_what_it_may_be_meant_for(
     present: list[str],
     unused: dict[str, str | None],
 ) -> None:
-    """A near miss is never silently lost, and no hint names a column that is filled already."""
+    """An unused column is named, with ours if it is a known alias of one that is still empty."""
     short = {"d": "description", "t": "transcript_url", "c": "callback_url"}
     expected = {name: short.get(meant or "", meant) for name, meant in unused.items()}
     assert expected == plan(theirs=theirs, fixed=fixed).unused(present)
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("URL", "url"),
+        ("\ufeff\ufeffUrl\xa0", "url"),
+        (" Title ", "title"),
+        ('"Media ID"', "media_id"),
+        ("media-id", "media_id"),
+        ("mediaId", "media_id"),
+        ("CALLBACK\xa0URL:", "callback_url"),
+        ("Face min. relative height", "face_min_relative_height"),
+    ],
+)
+def test_a_column_is_found_in_another_spelling(name: str, column: str) -> None:
+    """Case, spaces, hyphens and marks make no other column of a name."""
+    value = {"url": URL, "face_min_relative_height": "0.5"}.get(column, "https://e.org/x")
+    values = {**({} if column == "url" else {"url": URL}), name: value}
+    assert (column in plan().named(values), plan().unused(values)) == (True, {})
+    assert value == str(admit(values, plan(), NOW)[column])
+
+
+def test_a_spelling_that_is_not_alone_is_not_used() -> None:
+    """Of two spellings the exact one is taken, or none; one that --map has taken is left alone."""
+    both = {"url": URL, "URL": "https://e.org/2"}
+    assert (URL, {"URL": None}) == (admit(both, plan(), NOW)["url"], plan().unused(both))
+    assert "url" not in plan().named(["Url", "URL"])
+    how = plan(theirs={"title": "Name", "description": "Title"})
+    values = {"url": URL, "Name": "A", "Title": "B"}
+    assert {"url": URL, "title": "A", "description": "B"} == admit(values, how, NOW)
+    assert {"LANGUAGE": None} == plan(fixed={"language": "fi-FI"}).unused(["url", "LANGUAGE"])
+
+
+def test_an_export_is_known_by_its_columns_in_another_spelling() -> None:
+    """``State`` and ``Request ID`` mean what ``state`` and ``request_id`` mean."""
+    assert "state: in_doubt, perhaps bought" in reason({"State": "in_doubt"})
+    assert "r" == admit({"url": URL, "Request ID": "r"}, plan(), NOW)["request_id"]
+    assert {} == plan().unused(["url", "State", "Request ID", "Job ID"])
+    row = {"url": URL, "State": "submitted", "Job ID": "j"}
+    assert "j" == admit(row, plan(), NOW)["job_id"]
+
+
+@pytest.mark.parametrize("word", ["nan", "NaN", "NULL", "None", "#N/A"])
+@pytest.mark.parametrize("column", [c for c in COLUMNS if c != "url"])
+def test_a_word_for_no_value_is_none(word: str, column: str) -> None:
+    """The words that programs write for no value are an empty cell in every column."""
+    assert {"url": URL} == admit({"url": URL, column: f" {word} "}, plan(), NOW)
+    assert "url: is empty; give the address of the video file" == reason({"url": word})
+
+
+@pytest.mark.parametrize("word", ["Nan", "null", "none", "n/a", "N/A", "-", "<NA>", "NaT"])
+def test_a_title_keeps_a_word_that_people_write(word: str) -> None:
+    """Such words in other spellings are no media id, but they may be a title."""
+    row = {"url": URL, "media_id": word, "language": word, "title": word, "description": word}
+    assert {"url": URL, "title": word, "description": word} == admit(row, plan(), NOW)
+
+
+@pytest.mark.parametrize("state", ["", "CA", "published"])
+def test_a_state_of_another_kind_says_nothing(state: str) -> None:
+    """Only a state of ours shows that a row is from an export."""
+    values = {"url": URL, "media_id": "7", "state": state, "request_id": ""}
+    assert {"url": URL, "media_id": "7"} == admit(values, plan(), NOW)
+    assert "failed" == admit({**values, "state": "failed"}, plan(), NOW)["request_id"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("=1+1", "'\t=1+1"),
+        ("+358 40", "'\t+358 40"),
+        ("-dQw4w9WgXcQ", "'\t-dQw4w9WgXcQ"),
+        ("@SUM(A1)", "'\t@SUM(A1)"),
+        ("\tx", "'\t\tx"),
+        ("\rx", "'\t\rx"),
+        ("\nx", "'\t\nx"),
+        ("\uff1d1", "'\t\uff1d1"),
+        ("'\tx", "'\t'\tx"),
+        ("x ", "'\tx "),
+        ("None", "'\tNone"),
+        ("'Twas", "'Twas"),
+        ("1=1", "1=1"),
+        ("", ""),
+        (-5, -5),
+        (None, None),
+    ],
+)
+def test_a_text_that_would_not_come_back_is_marked(value: object, written: object) -> None:
+    """A formula, or a text that an import reads as another, begins with the mark; no other does."""
+    assert written == marked("title", value, FORMULAS)
+    assert value == marked("error", value)
+    assert marked("title", value) in {value, written}
+
+
+FORMULAS = tuple("=+-@\t\r\n\uff1d")
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.sampled_from(
+    ["nan", "None", "-", "=1", "'\t", "'\t=1", " x", "x ", "\r", "\ufeff", "'", "''"]
+)
+
+
+@given(st.sampled_from(["title", "description", "media_id", "email_group"]), TEXTS)
+def test_a_marked_text_is_read_as_it_was(column: str, text: str) -> None:
+    """Every text comes back from its cell as it was, and no cell begins as a formula does."""
+    cell = str(marked(column, text, FORMULAS))
+    assert {"url": URL, **({column: text} if text else {})} == admit(
+        {"url": URL, column: cell}, plan(), NOW
+    )
+    assert cell[:1] not in set("=+-@\t\r\n")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +229,6 @@ def test_a_column_that_is_not_used_is_named_with_what_it_may_be_meant_for(
         ({"transcript_url": "ftp://example.org/"}, "transcript_url: must begin with http"),
         ({"face_min_relative_height": "high"}, "face_min_relative_height: 'high' is no number"),
         ({"face_min_relative_height": "1.5"}, "face_min_relative_height: 1.5 is not a share"),
-        ({"face_min_relative_height": "nan"}, "face_min_relative_height: nan is not a share"),
         ({"face_min_relative_height": "1e400"}, "face_min_relative_height: inf is not a share"),
         ({"priority": "high"}, "priority: 'high' is no whole number; correct it"),
         ({"priority": 1.5}, "priority: '1.5' is no whole number; correct it"),
@@ -216,7 +330,7 @@ def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None
 def test_an_update_names_a_video_by_media_id_or_request_id() -> None:
     """A row without url is admitted to an update by its media id, else by its request id."""
     update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
-    assert {"media_id": "7"} == admit({"media_id": "7", "request_id": "r"}, update, NOW)
+    assert "7" == admit({"media_id": "7", "request_id": "r"}, update, NOW)["media_id"]
     assert {"request_id": "r"} == admit({"request_id": "r"}, update, NOW)
     with pytest.raises(RejectedError, match="url: is empty"):
         admit({"title": "A"}, update, NOW)

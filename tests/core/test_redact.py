@@ -8,11 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.redact import TEXT_LIMIT, blank, clean, without_query, without_secrets
+from worker.core.redact import (
+    TEXT_LIMIT,
+    blank,
+    clean,
+    presentable,
+    without_query,
+    without_secrets,
+)
 
 ODD = st.sampled_from("\0\ud800\udfff?&=%/#@:[]")
 ANY_TEXT = st.lists(st.text() | ODD).map("".join)
-KEY = 'a/b+c d"e\\f&gÄ€🎬'
+KEY = 'a/b+c=d"e\\f&gÄ€🎬'
 
 
 def percent_lower(text: str) -> str:
@@ -75,7 +82,7 @@ def test_a_key_without_safe_characters_is_blanked() -> None:
     assert "[key]" == blank(quote("abc/def+ghi", safe=""), "abc/def+ghi")
 
 
-@pytest.mark.parametrize("end", ["&", "%", "\\", '"', " ", "/"])
+@pytest.mark.parametrize("end", ["&", "%", "\\", '"', "/"])
 def test_no_part_of_an_escape_is_left_behind(end: str) -> None:
     """An escaped last character of the key is blanked whole."""
     texts = [blank(f"[{spell(f'abcdefg{end}')}]", f"abcdefg{end}") for spell in SPELLINGS]
@@ -88,7 +95,7 @@ def test_a_key_is_no_pattern(key: str) -> None:
     assert "<[key]> abcdefgh" == blank(f"<{key}> abcdefgh", key)
 
 
-@pytest.mark.parametrize("text", ["", "nothing here", "abcdefg", "ABCDEFGH"])
+@pytest.mark.parametrize("text", ["", "nothing here", "abcdefg", "ABCDEFG", "a-b-c-d-e-f-g"])
 def test_other_text_is_left_alone(text: str) -> None:
     """Text that is not the key is unchanged."""
     assert text == blank(text, "abcdefgh")
@@ -104,7 +111,9 @@ def test_a_broken_key_raises_nothing() -> None:
     assert "<[key]>" == blank("<\udcff234567>", "\udcff234567")
 
 
-PRINTABLE = [c for c in string.printable if c.isprintable() and c not in "[]"] + list("ÄßЖ中€🎬")
+PRINTABLE = [c for c in string.printable if c.isprintable() and c not in "[] \\%&"] + list(
+    "ÄßЖ中€🎬"
+)
 KEYS = st.text(st.sampled_from(PRINTABLE), min_size=8, max_size=40)
 
 
@@ -125,6 +134,114 @@ def test_the_key_never_survives_a_mixture(key: str, data: st.DataObject) -> None
     spellings = st.sampled_from(SPELLINGS)
     mixed = "".join(data.draw(spellings)(character) for character in key)
     assert "][key][" == blank(f"]{mixed}[", key)
+
+
+LONG = "a8Sd7Fk3-Lm9QwErT6yUi"
+
+
+@pytest.mark.parametrize("part", [LONG[:8], LONG[5:13], LONG[-8:], LONG[2:17]])
+@pytest.mark.parametrize(
+    "told",
+    [
+        str,
+        str.upper,
+        str.lower,
+        *SPELLINGS,
+        *(
+            mark.join
+            for mark in (
+                " ", "\n", "\u200b", "\u00ad", "\ufeff", "\u00a0", "-", "_", ".", ", ", "<b>",
+                "</b>\n<b>",
+                "&nbsp;", "&#8203;", "&shy;", "%20", "\\n", "\\u200b", "\x1b[31m", "\x00",
+            )
+        ),
+        lambda text: "".join(f"&#{ord(each)};" for each in text),
+        lambda text: "".join(f"&#x{ord(each):x};" for each in text),
+        lambda text: "".join(f"\\u{ord(each):04x}" for each in text),
+        lambda text: "".join(f"%{ord(each):02x}" for each in text),
+        lambda text: f'<a title="{text}">',
+        lambda text: f"x{text}x",
+    ],
+)  # fmt: skip
+def test_a_part_of_the_key_is_blanked(part: str, told: Callable[[str], str]) -> None:
+    """Eight characters in a row of the key are blanked, whatever their case and what separates."""
+    shown = blank(f"no: {told(part)}!", LONG)
+    assert shown.startswith("no: ")
+    assert shown.endswith("!")
+    assert "[key]" in shown
+    assert part[3:6].lower() not in shown.lower().replace("[key]", "")
+
+
+@pytest.mark.parametrize(
+    "text", [LONG[:7], f"{LONG[:7]} {LONG[8:15]}", "9b08923d-1111-4222-8333-a8"]
+)
+def test_a_shorter_part_of_the_key_is_left(text: str) -> None:
+    """Seven characters of the key are a word like others."""
+    assert text == blank(text, LONG)
+
+
+def test_a_uuid_is_no_part_of_a_key() -> None:
+    """A job id that holds some characters of the key by chance is left as it is."""
+    job, key = "9b08923d-1111-4222-8333-abcdefabcdef", "4222-8333-abcdefab-1234"
+    assert (job, "[key]", "[key]") == (blank(job, key), blank(job, job), blank(job.upper(), job))
+
+
+def test_a_key_cut_off_is_blanked() -> None:
+    """A part of the key at the end of a text that was cut is blanked too."""
+    assert "x" * 100 + "[key]" == blank("x" * 100 + LONG[:11], LONG)
+
+
+# Text of the API.
+
+AMZ = "X-Amz-Signature=0123456789abcdef&X-Amz-Expires=3600"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"no: https://v.example/1.mp4?{AMZ}; bye", "no: https://v.example/1.mp4?… bye"),
+        (f"no: {quote(f'https://v.example/1.mp4?{AMZ}', safe='')} bye", None),
+        (
+            f"no: {escape(f'https://v.example/1.mp4?{AMZ}')} bye",
+            "no: https://v.example/1.mp4?… bye",
+        ),
+        (f'{{"u": "https:\\/\\/v.example\\/1?{AMZ}", "a": 1}}', None),
+        (f'{{"u": "https://v.example/1\\u003f{AMZ}"}}', None),
+        (f"no: {AMZ}", "no: …"),
+        (f"no: {AMZ.replace('&', '&amp;')}", "no: …"),
+        ("no: 1.mp4?sig=0123456789abcdef", "no: 1.mp4?…"),
+        ("no: //v.example/1?0123456789abcdef", "no: //v.example/1?…"),
+        ("no: https://v.example/#access_token=0123456789abcdef", "no: https://v.example/…"),
+        ("no: Signature=0123456789abcdef", "no: …"),
+        ("no: id_token=0123456789abcdef", "no: …"),
+        ("no: x-goog-signature=0123456789abcdef", "no: …"),
+        ("no: https://me:0123456789abcdef@v.example/1.mp4", "no: https://…v.example/1.mp4"),
+    ],
+)
+def test_a_query_is_not_presentable(text: str, expected: str | None) -> None:
+    """Whatever looks like the query of a URL is cut out of a text of the API."""
+    shown = presentable(text, LONG)
+    assert "0123456789abcdef" not in shown
+    assert "3600" not in shown
+    assert expected in {None, shown}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["what? no", "really?", "a=b", "title=Foo is long", "see #12", "1 + 1 = 2", "a & b", "50%"],
+)
+def test_other_text_of_the_api_is_presentable(text: str) -> None:
+    """Text that quotes no query is shown as it is."""
+    assert text == presentable(text, LONG)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["?a", "a=b&", "%3f", "x", "<", "a.b", "://", "x-amz-", "token", "&#", "%41", "a=", "\\u"],
+)
+def test_a_long_text_is_presentable_at_once(part: str) -> None:
+    """No text takes longer than its length: this ends, however often it repeats itself."""
+    assert len(presentable(part * 30_000, LONG)) <= TEXT_LIMIT
 
 
 # Text that is stored.

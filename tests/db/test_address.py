@@ -163,3 +163,107 @@ def test_a_password_in_a_wrong_url_is_not_told(kind: str) -> None:
         address_of(f"{kind}://user:secret@host:port/videos")
     assert "secret" not in str(raised.value)
     assert "//…@host:port" in str(raised.value)
+
+
+TYPED_WRONG = [
+    "u:PW@host/db",
+    "PW:@host/db",
+    "PW@host/db",
+    "u:PW@host",
+    "user:p@PW@host:5432/db",
+    "//u:PW@host/db",
+    "//PW@host/db",
+    "postgresql//u:PW@h/db",
+    "postgresql:u:PW@h/db",
+    "jdbc:postgresql://u:PW@h/db",
+    " postgresql://u:PW@h/db",
+    "'postgresql://u:PW@h/db'",
+    "postgresql://PW@host/db",
+    "postgresql://PW:@host/db",
+    "postgresql://u:PW/db",
+    "postgresql://u:PW@[::1/db",
+    "postgresql://u:PW@h]/db",
+    "postgresql://u:PW@#h/db",
+    "postgresql://u:PW@ho st/db",
+    "postgresql://u:PW@h:99999/db",
+    "postgresql://u:PW@h\0/db",
+    "postgresql://u:PW\udcff@h/db",
+    "postgresql:///db?PW",
+    "postgresql://h:x/db?sslmode=require;password=PW",
+    "sqlite://u:PW@h/db",
+    "sqlite:///u:PW@h/db",
+    "sqlite:///x.db?password=PW",
+    "sqlite:///x.db?PW",
+    "sqlite:u:PW@h/db",
+    "x.db?password=PW",
+    "/folder/x.db?key=PW",
+    "host=/run/pg user=ann password = PW",
+    "https://u:PW@h/db",
+    "redis://:PW@h",
+]
+
+
+@pytest.mark.parametrize("url", TYPED_WRONG)
+def test_nothing_is_shown_before_an_at_and_after_a_question_mark(url: str) -> None:
+    """A mistyped address shows nothing that may be a password, and names no file."""
+    try:
+        address = address_of(url)
+    except DatabaseProblem as problem:
+        told = str(problem)
+    else:
+        told = str(address)
+        assert isinstance(address, Server)
+    assert "PW" not in told + shown_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "name"),
+    [
+        ("postgresql://ann@host/db", "postgresql://…@host/db", "postgresql://ann@host/db"),
+        ("postgresql://ann:pw@host/db", "postgresql://ann@host/db", "postgresql://ann@host/db"),
+        (
+            "postgresql://ann@host/db?password=pw&search_path=own",
+            "postgresql://ann@host/db?search_path=own",
+            "postgresql://ann@host/db?search_path=own",
+        ),
+        ("postgresql://host/db", "postgresql://host/db", "postgresql://host/db"),
+    ],
+)
+def test_a_user_alone_is_not_shown(url: str, shown: str, name: str) -> None:
+    """A user without a password may be one. The name of a queue that was opened has its user."""
+    address = address_of(url)
+    assert isinstance(address, Server)
+    assert (shown, name) == (str(address), address.name)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("~nosuchuser/v.db", "no such user, or no home folder"),
+        ("sqlite:///~nosuchuser/v.db", "no such user, or no home folder"),
+        ("a\0b.db", "it holds U+0000"),
+    ],
+)
+def test_a_path_that_no_system_knows_is_told(url: str, why: str) -> None:
+    """A path that cannot be one here is a sentence with the way out."""
+    with pytest.raises(DatabaseProblem, match=re.escape(f"({why}): write an absolute one")):
+        address_of(url)
+
+
+def test_a_path_in_a_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path in a working folder that was deleted is a sentence."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(DatabaseProblem, match=r"\(No such file or directory\)"):
+        address_of("v.db")
+
+
+@pytest.mark.parametrize("url", ["./me@work/v.db", "sqlite:////a:b@c/v.db", "me@work.db"])
+def test_a_path_that_holds_an_at_can_be_written(url: str) -> None:
+    """The ways out that the refusal names lead to the file."""
+    assert isinstance(address_of(url), File)
+    assert url == shown_url(url)

@@ -127,11 +127,17 @@ WAKING = {
     "videos.videos_added",
     "videos.videos_due_again",
     ".valossa_ingest_wake",
+    ".valossa_ingest_bought",
+    "videos.videos_job_inserted",
+    "videos.videos_job_updated",
 }
 """The things that only a server has and only the migrations make, beside its table ``commits``."""
 
-NORMALISING = {"videos_due_at_inserted", "videos_due_at_updated"}
-"""The triggers that bring a ``due_at`` into SQLite's one form."""
+NORMALISING = {
+    *("videos_due_at_inserted", "videos_due_at_updated"),
+    *("videos_job_inserted", "videos_job_came", "videos_job_went"),
+}
+"""The triggers that bring a ``due_at`` into SQLite's one form, and that count second jobs."""
 
 
 async def test_migrated_and_declared_tables_are_the_same(
@@ -147,6 +153,18 @@ async def test_migrated_and_declared_tables_are_the_same(
     more = {name for name in migrated.keys() - declared.keys() if not name.startswith("commits")}
     assert (WAKING if dialect == "postgresql" else NORMALISING) == more
     assert declared == {name: migrated.get(name) for name in declared}
+
+
+async def test_an_upgrade_counts_the_jobs_of_addresses_that_have_several(new: str) -> None:
+    """Law 17: jobs from before the count are counted by the upgrade, beyond one an address."""
+    async with open_database(new) as database:
+        await migrate.upgrade(database, "0004")
+        for url, job in (("a", "1"), ("a", "2"), ("a", "3"), ("b", "4"), ("c", "5"), ("c", None)):
+            state = "failed" if job is None else "submitted"
+            sql = "INSERT INTO videos (url, state, job_id) VALUES (?, ?, ?)"
+            execute(new, sql, url, state, job)
+        await migrate.upgrade(database)
+        assert [(2,)] == execute(new, "SELECT bought_twice FROM account")
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:

@@ -2,17 +2,19 @@ import asyncio
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
 import asyncpg
 import pytest
 from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import StatementError
 
 from tests.conftest import open_database
 from tests.passage import Passage, passage
+from tests.pooler import pooler
 from worker.db import postgres
 from worker.db.address import DatabaseProblem, Unreachable
 from worker.db.database import Database
@@ -351,3 +353,73 @@ async def test_time_alone_says_that_there_may_be_something(served: str) -> None:
     before = listener.heard()
     await until(lambda: listener.heard() > before + 2)
     await listener.close()
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("sessions", [1, 2, 3, 4])
+async def test_a_pooler_that_gives_a_session_to_a_transaction_is_refused(
+    served: str, sessions: int, *, oldest_first: bool
+) -> None:
+    """A pooler by transaction is refused at the start, however many sessions it has, also where
+    both of our connections get the same one each time.
+    """
+    async with pooler(served, by_transaction=True, oldest_first=oldest_first) as pool:
+        async with AsyncExitStack() as stack:
+            for _ in range(sessions):
+                another = await asyncpg.connect(pool.url)
+                stack.push_async_callback(another.close)
+                await another.execute("BEGIN")
+        async with open_database(pool.url) as database:
+            for use in (database.read, lambda work: database.write(work, "test")):
+                with pytest.raises(DatabaseProblem, match="or a pool in session mode") as raised:
+                    await use(lambda _: None)
+                assert Unreachable is not type(raised.value)
+
+
+async def test_a_pooler_that_keeps_sessions_is_worked_through(served: str) -> None:
+    """Through a pooler that keeps sessions all works, and commits are on disk (law 1)."""
+    setting = text("SHOW synchronous_commit")
+    async with pooler(served, by_transaction=False) as pool, open_database(pool.url) as database:
+        assert "put" == await database.write(put, "test")
+        assert "on" == await database.write(lambda c: c.scalar(setting), "test")
+        assert 1 == await number(database)
+
+
+class Refusing(asyncio.Protocol):
+    """A pooler that refuses a setting with which a session begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse at once."""
+        assert isinstance(transport, asyncio.Transport)
+        fields = b"SFATAL\0C08P01\0Munsupported startup parameter: search_path\0\0"
+        transport.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+
+
+async def test_a_pooler_that_refuses_a_setting_is_told() -> None:
+    """A pooler that refuses what the address asks for is no server that comes back by itself."""
+    listening = await asyncio.get_running_loop().create_server(Refusing, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening, open_database(f"postgresql://u@127.0.0.1:{port}/q?sslmode=disable") as db:
+        with pytest.raises(
+            DatabaseProblem, match="a pooler refuses a setting of the session"
+        ) as it:
+            await db.read(lambda _: None)
+    assert Unreachable is not type(it.value)
+
+
+async def test_the_user_of_an_address_without_a_password_is_not_quoted(server: str) -> None:
+    """The server quotes a user whom it does not know; it may be a password in the wrong place."""
+    url = make_url(server).set(username="s3cret")
+    async with open_database(url.render_as_string(hide_password=False)) as database:
+        with pytest.raises(DatabaseProblem, match="refuses the user or the password") as raised:
+            await database.read(lambda _: None)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["[x]y", "a..b", "%00", "h%zz", "-", "\ud800", "é" * 80, "*"])
+async def test_an_odd_host_is_a_sentence(host: str) -> None:
+    """No host is a traceback, whichever part of the driver refuses it."""
+    with pytest.raises(DatabaseProblem) as raised:
+        async with open_database(f"postgresql://ann:s3cret@{host}:1/db") as database:
+            await database.read(lambda _: None)
+    assert "s3cret" not in str(raised.value)

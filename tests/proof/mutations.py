@@ -228,7 +228,7 @@ LAWS = (
     Mutation(
         law="11: the key is blanked in what the API says",
         file=API,
-        old="message=clean(blank(outcome.message, self._key))",
+        old="message=presentable(outcome.message, self._key)",
         new="message=clean(outcome.message)",
         tests=("tests/api/test_client.py::test_the_key_is_in_no_outcome",),
     ),
@@ -422,6 +422,22 @@ LAWS = (
         old="self.target_empty or (self.source_mark and self.target_mark)",
         new="self.target_empty or self.target_mark",
         tests=("tests/core/test_relocation.py::test_a_move_that_would_mix_two_queues_is_refused",),
+    ),
+    Mutation(
+        law="17: an address that another video has bought, or may have, is not sent",
+        file="worker/runner/transaction.py",
+        old="twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)",
+        new="twin = None if claim.may_buy_twice else going.get(url)",
+        tests=(
+            "tests/runner/test_loop.py::test_law_17_what_is_inserted_again_is_not_bought_again",
+        ),
+    ),
+    Mutation(
+        law="17: of two rows with one address in one claim, the first goes",
+        file="worker/runner/transaction.py",
+        old="twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)",
+        new="twin = claim.twin",
+        tests=("tests/runner/test_transaction.py::test_law_17_one_address_goes_once_in_one_claim",),
     ),
     Mutation(
         law="14: one bad value stops nobody",

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import select
 from structlog.typing import EventDict
 
 from tests.conftest import Hands
 from tests.parts import RUN_SETTINGS, Worker, add, facts, listener, row, take
-from tests.wire import LOOPBACK, free_port
+from tests.wire import LOOPBACK, Line, Wire, answer, free_port
 from worker.clock import Clock
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
 from worker.core.model import Claim, Start
 from worker.core.run_state import Counts, RunState
 from worker.db.database import Database
+from worker.db.schema import account, history, videos
 from worker.runner.attempts import MISSED_SECONDS, Attempts
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
@@ -345,3 +347,54 @@ async def test_the_line_of_an_attempt_tells_it_all(database: Database, hands: Ha
         "job_id": None,
         "message": (await row(database, 1))["error"],
     } == line
+
+
+OWN = "X-Amz-Signature=0123456789abcdef&X-Amz-Credential=SOMEBODY"
+OTHERS = "https://b.example/2.mp4?sv=2024&sig=qwertyuiop"
+
+
+@pytest.mark.parametrize(
+    ("quoted", "secret"),
+    [
+        (f"https://v.example/1.mp4?{OWN}", "0123456789abcdef"),
+        (OWN, "0123456789abcdef"),
+        ("the signature 0123456789abcdef", "0123456789abcdef"),
+        ("SOMEBODY", "SOMEBODY"),
+        ("transcript-secret", "transcript-secret"),
+        ("callback-secret", "callback-secret"),
+        (OTHERS, "qwertyuiop"),
+        (OTHERS.partition("?")[2], "qwertyuiop"),
+        ("key demo-KEY-1", "KEY-1"),
+    ],
+)
+@pytest.mark.parametrize("status", ["400 Bad", "401 No", "404 No", "429 Slow", "502 Bad"])
+async def test_no_secret_that_the_api_quotes_is_kept(
+    database: Database, hands: Hands, quoted: str, secret: str, status: str
+) -> None:
+    """Law 11: a query of a link, of this row or another, is in no table and in no line."""
+
+    async def script(line: Line) -> None:
+        await line.request()
+        line.say(answer(f"cannot read ( {quoted} ): no".encode(), status, Retry_After="9"))
+
+    await add(
+        database,
+        f"https://v.example/1.mp4?{OWN}",
+        transcript_url="https://v.example/1.srt?token=transcript-secret",
+        callback_url="https://v.example/done?token=callback-secret",
+        due_at=hands.wall - timedelta(seconds=1),
+    )
+    (claim,) = await take(database, hands.wall)
+    async with Wire(script) as wire, at_work(database, wire.url, hands) as desk:
+        desk.run.breaker = replace(desk.run.breaker, blanks=CROWD)
+        await desk.carry(claim)
+        said = [str(each) for each in desk.said]
+    kept = await database.read(
+        lambda c: [
+            str(c.execute(select(*columns)).all())
+            for columns in ((videos.c.error,), (history.c.message,), (account.c.cool_down_reason,))
+        ]
+    )
+    assert [] == [text for text in (*kept, *said) if secret in text]
+    assert "cannot read (" in kept[0]
+    assert "): no" in kept[0]

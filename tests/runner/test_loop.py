@@ -292,6 +292,73 @@ async def test_a_row_that_cannot_be_sent_fails_by_itself(
     assert 2 == len(simulator.requests)
 
 
+FORMS = ("{} {}", "{} {}.25", "{}T{}Z", "{} {}Z", "{}T{}+00:00", "{}T{}-01:30", "{}T{}.1234567Z")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_due_at_of_each_form_is_sent_when_it_is_due(
+    database: Database, simulator: Simulator, plain: Plain, form: str
+) -> None:
+    """A ``due_at`` of plain SQL, as the README writes it, is sent after it, and not before."""
+    sql = "INSERT INTO videos (url, due_at) VALUES ('https://videos.example/{}', '{}')"
+    for name, day in (("past", "2026-01-01"), ("future", "2099-01-01")):
+        await say(plain, sql.format(name, form.format(day, "12:00:00")))
+    report = await Worker().run(database, simulator.url)
+    assert Counts(submitted=1) == report.counts
+    assert ["https://videos.example/past"] == [each.url for each in simulator.requests]
+    assert "pending" == (await row(database, 2))["state"]
+
+
+@pytest.mark.usefixtures("served")
+async def test_a_due_at_without_a_zone_is_of_the_session_that_writes_it(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """On a server, a moment without an offset is meant in the time zone of the writing session; one
+    with a Z or an offset is not.
+    """
+    await say(plain, "SET TIME ZONE 'Asia/Tokyo'")
+    sql = "INSERT INTO videos (url, due_at) VALUES ('https://videos.example/1', '{}')"
+    for moment in ("2026-01-01 12:00:00", "2026-01-01T12:00:00", "2026-01-01T12:00:00Z"):
+        await say(plain, sql.format(moment))
+    moments = [(await row(database, number))["due_at"] for number in (1, 2, 3)]
+    tokyo, utc = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (3, 12))
+    assert [tokyo, tokyo, utc] == moments
+    report = await Worker().run(database, simulator.url)
+    assert 1 == report.counts.submitted
+
+
+async def test_law_17_a_thousand_rows_of_one_address_cost_one_request(
+    database: Database, simulator: Simulator
+) -> None:
+    """Law 17: of a thousand rows with one address one is bought. The others are no answers of the
+    API: they neither stop the run nor slow it.
+    """
+    await add(database, *urls(1) * 1_000, *urls(3)[1:])
+    report = await Worker().run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=3, failed=999)) == (
+        report.stop.reason,
+        report.counts,
+    )
+    assert 3 == len(simulator.requests)
+    assert str((await row(database, 999))["error"]).startswith("url: is that of video 1, which ")
+
+
+async def test_law_17_what_is_inserted_again_is_not_bought_again(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """Law 17: a list that a program inserts each night with plain SQL is bought once."""
+    again = "INSERT INTO videos (url) VALUES ('https://videos.example/1.mp4')"
+    await say(plain, again)
+    await Worker().run(database, simulator.url)
+    await say(plain, again)
+    report = await Worker().run(database, simulator.url)
+    assert Counts(failed=1) == report.counts
+    await say(plain, again.replace("(url)", "(url, may_buy_twice)").replace("')", "', 1)"))
+    report = await Worker().run(database, simulator.url)
+    assert Counts(submitted=1) == report.counts
+    assert 2 == len(simulator.requests)
+
+
 async def test_a_job_id_that_another_video_holds_is_a_doubt(database: Database) -> None:
     """A job id that another video holds is not written a second time: the video is in doubt."""
     await add(database, *urls(2))
@@ -715,7 +782,8 @@ async def test_a_longer_cool_down_ends_a_drain(database: Database) -> None:
     async with Wire(by_url({urls(2)[0]: slow})) as wire:
         report = await Worker(options=DRAIN_ALL).run(database, wire.url)
     assert (StopReason.COOL_DOWN, Counts(postponed=1)) == (report.stop.reason, report.counts)
-    assert "HTTP 429, empty body" == report.stop.message
+    assert report.stop.message.startswith("a cool-down until 2")
+    assert report.stop.message.endswith(" UTC (HTTP 429, empty body)")
     assert {"pending": 2} == await states(database)
 
 
@@ -1018,7 +1086,7 @@ async def test_a_cap_does_not_outlast_a_dead_process(
     await add(database, *urls(1), due_at=datetime(2026, 1, 1, tzinfo=UTC))
     nearly_over = datetime.now(UTC) - timedelta(seconds=69.6)  # leases of SETTINGS last 70 s
     await take(database, nearly_over, worker="dead")
-    await add(database, *urls(20))
+    await add(database, *urls(20)[1:])
     report = await Worker(caps=(TOTAL,)).run(database, simulator.url)
     assert (StopReason.CAP, Counts(submitted=4, in_doubt=1)) == (report.stop.reason, report.counts)
 

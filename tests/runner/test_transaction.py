@@ -259,7 +259,8 @@ async def test_a_cool_down_lets_nothing_be_claimed(
     """
     await due(database, 1)
     await cool(database, later(START, 7))
-    expected = ClaimResult(reason=WaitReason.COOL_DOWN, until=later(START, 7), detail="too fast")
+    detail = "a cool-down until 2026-01-01 12:00:07 UTC (too fast)"
+    expected = ClaimResult(reason=WaitReason.COOL_DOWN, until=later(START, 7), detail=detail)
     assert expected == (await write(database, work, free_slots=5)).claimed
     assert expected == await database.read(work.peek)
     hands.pass_seconds(6.999999)
@@ -280,12 +281,98 @@ async def test_a_throttled_request_slows_everybody_down(
     hands.pass_seconds(1)
     done = await write(database, work, note(claim, Throttled("slow down", 429, 60.0)), free_slots=9)
     until = later(START, 1 + 63)
-    assert ClaimResult(reason=WaitReason.COOL_DOWN, until=until, detail="slow down") == done.claimed
+    detail = f"a cool-down until {until:%Y-%m-%d %H:%M:%S} UTC (slow down)"
+    assert ClaimResult(reason=WaitReason.COOL_DOWN, until=until, detail=detail) == done.claimed
     assert Brake(low=900.0, ceiling=900.0, cut_at=until) == (await known(database)).brake
     hands.pass_seconds(63)
     starts = (await write(database, work, free_slots=9)).claimed.starts
     assert 9 == len(starts)
     assert pytest.approx(8 * 1.02 / 900, abs=1e-5) == starts[-1].at - starts[0].at
+
+
+def daemon(hands: Hands) -> QueueTransaction:
+    """Return the work of a daemon that probes a cool-down after a minute."""
+    work = transaction(hands.clock, retry_after_max_seconds=60.0)
+    return replace(work, probe_after=work.settings.longest_cool_down)
+
+
+LONG = 86_400.0
+
+
+async def probed(database: Database, hands: Hands, work: QueueTransaction, ends: Outcome) -> None:
+    """Let a daemon meet a cool-down of a day and send its probe, which ends in this."""
+    await due(database, 20)
+    (claim,) = await take(database, START)
+    await write(database, work, note(claim, Throttled("slow", 429, LONG)))
+    hands.pass_seconds(59.999)
+    assert () == (await write(database, work, free_slots=9)).claimed.starts
+    hands.pass_seconds(0.001)
+    (start,) = (await write(database, work, free_slots=9)).claimed.starts
+    assert () == (await write(database, daemon(hands), free_slots=9)).claimed.starts
+    hands.pass_seconds(1)
+    await write(database, work, note(start.claim, ends, started_at=hands.wall))
+
+
+@pytest.mark.parametrize("ends", [Accepted("j", 200), Refused("no", 400)])
+async def test_a_long_cool_down_ends_with_a_clear_answer_to_its_probe(
+    database: Database, hands: Hands, ends: Outcome
+) -> None:
+    """A daemon sends one request once a cool-down is as old as the setting says. A clear answer
+    ends it, and the pace climbs from then on.
+    """
+    work = daemon(hands)
+    await probed(database, hands, work, ends)
+    assert None is (await known(database)).cooling(hands.wall)
+    assert hands.wall == (await known(database)).brake.cut_at  # type: ignore[union-attr]
+    assert 9 == len((await write(database, work, free_slots=9)).claimed.starts)
+
+
+async def test_a_probe_that_is_turned_away_says_the_new_end(
+    database: Database, hands: Hands
+) -> None:
+    """The time that a probe is told takes the place of the old one, be it sooner or later."""
+    work = daemon(hands)
+    await probed(database, hands, work, Throttled("slower", 429, 30.0))
+    assert later(hands.wall, 31.5) == (await known(database)).cool_down_until
+    hands.pass_seconds(31.5)
+    assert 9 == len((await write(database, work, free_slots=9)).claimed.starts)
+
+
+@pytest.mark.parametrize("ends", [InDoubt("lost"), NotSent("no"), AccountRefused("no", 401)])
+async def test_a_probe_without_a_clear_answer_leaves_the_cool_down(
+    database: Database, hands: Hands, ends: Outcome
+) -> None:
+    """Only an answer ends a cool-down; the next probe goes a whole age later."""
+    work = daemon(hands)
+    await probed(database, hands, work, ends)
+    assert (await known(database)).cooling(hands.wall)
+    hands.pass_seconds(58.999)
+    assert () == (await write(database, work, free_slots=9)).claimed.starts
+    hands.pass_seconds(0.001)
+    assert 1 == len((await write(database, work, free_slots=9)).claimed.starts)
+
+
+async def test_an_old_answer_ends_no_cool_down(database: Database, hands: Hands) -> None:
+    """An answer to a request from before the probe says nothing of the cool-down."""
+    await due(database, 3)
+    one, other = await take(database, START, limit=2)
+    work = daemon(hands)
+    await write(database, work, note(one, Throttled("slow", 429, LONG)))
+    hands.pass_seconds(60)
+    assert 1 == len((await write(database, work, free_slots=9)).claimed.starts)
+    await write(database, work, note(other, Accepted("j", 200)))
+    assert (await known(database)).cooling(hands.wall)
+
+
+async def test_a_drain_leaves_a_long_cool_down_as_it_is(database: Database, hands: Hands) -> None:
+    """A drain sends nothing before the end that was told, however old the cool-down."""
+    await due(database, 3)
+    (claim,) = await take(database, START)
+    work = transaction(hands.clock, retry_after_max_seconds=60.0)
+    await write(database, work, note(claim, Throttled("slow", 429, LONG)))
+    hands.pass_seconds(3_600)
+    claimed = (await write(database, work, free_slots=9)).claimed
+    assert (WaitReason.COOL_DOWN, later(START, LONG * 1.05)) == (claimed.reason, claimed.until)
 
 
 @pytest.mark.parametrize(
@@ -457,6 +544,63 @@ async def test_others_get_their_turn_between_unsendable_rows(
     assert (WaitReason.PACE, START) == (done.claimed.reason, done.claimed.until)
     assert START == (await known(database)).next_start_at
     assert 1 == len((await write(database, work, free_slots=99)).claimed.starts)
+
+
+AGAIN = "to buy it a second time: valossa-ingest retry {} --may-buy-twice"
+
+
+async def test_law_17_one_address_goes_once_in_one_claim(
+    database: Database, work: QueueTransaction
+) -> None:
+    """Law 17: of rows with one address the first that can be sent goes; the others are closed
+    without a request and without an attempt. A row that may be bought twice goes as well.
+    """
+    await add(database, "https://a.example/1", face_gallery_id="\ufdd0", due_at=START)
+    await add(database, *["https://a.example/2"] * 2, "https://a.example/1", due_at=START)
+    await add(database, "https://a.example/2", due_at=START, may_buy_twice=1)
+    await add(database, "https://a.example/2", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert [1, 2, 5] == [start.claim.video_id for start in done.claimed.starts]
+    assert [3, 4, 6] == [each.result.claim.video_id for each in done.closed]
+    for number, first in ((3, 2), (4, 1), (6, 2)):
+        closed = await row(database, number)
+        assert ("failed", 0, 1) == (closed["state"], closed["attempts"], closed["claims"])
+        sentence = f"url: is that of video {first}, which is in flight; {AGAIN.format(number)}"
+        assert sentence == closed["error"]
+        assert [(1, "invalid")] == await facts(database, number)
+
+
+@pytest.mark.parametrize(
+    ("fields", "how"),
+    [
+        ({"state": "submitted", "job_id": "J7"}, "has job J7"),
+        ({"state": "in_doubt"}, "is in doubt"),
+    ],
+)
+async def test_law_17_the_error_of_a_bought_address_names_the_job_and_the_way_out(
+    database: Database, work: QueueTransaction, fields: dict[str, object], how: str
+) -> None:
+    """Law 17: a row that is closed for its address names the other one, and the command that buys
+    it all the same. An unsendable row before it does not count.
+    """
+    await add(database, "https://a.example/1", **fields)
+    await add(database, "https://a.example/1", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert () == done.claimed.starts
+    sentence = f"url: is that of video 1, which {how}; {AGAIN.format(2)}"
+    assert sentence == (await row(database, 2))["error"]
+    assert START == (await known(database)).next_start_at
+
+
+async def test_law_17_an_unsendable_row_keeps_its_address_from_no_other(
+    database: Database, work: QueueTransaction
+) -> None:
+    """A row that cannot be sent has not bought its address: the next one of it goes."""
+    await add(database, "https://a.example/1", callback_url="nonsense", due_at=START)
+    await add(database, "https://a.example/1", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert [2] == [start.claim.video_id for start in done.claimed.starts]
+    assert "callback_url: " in str((await row(database, 1))["error"])
 
 
 async def test_a_clock_that_stepped_back_is_repaired(

@@ -550,15 +550,18 @@ async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("path")
-async def test_a_row_that_nobody_can_read_ends_the_ledger(database: Database, desk: Desk) -> None:
-    """An error without any result to blame ends the writer, and is not tried again."""
+async def test_a_shared_row_that_cannot_be_read_is_trouble_of_the_database(
+    database: Database, desk: Desk
+) -> None:
+    """A value that no video brings fails the claim with a sentence, and the writer goes on."""
     await claimed(database, 0, due=1)
-    sql = text("UPDATE account SET next_start_at = 'garbage'")
-    await database.write(lambda c: c.execute(sql), "test")
-    asking = asyncio.create_task(desk.writer.claim(lambda: 1))
-    with pytest.raises(ValueError, match="garbage"):
-        await asyncio.wait_for(desk.writer.run(), 5)
-    asking.cancel()
+    sql = "UPDATE account SET next_start_at = '{}'"
+    await database.write(lambda c: c.execute(text(sql.format("garbage"))), "test")
+    async with desk.open():
+        with pytest.raises(DatabaseProblem, match=r"cannot be read, or refuses one .*garbage"):
+            await asyncio.wait_for(desk.writer.claim(lambda: 1), 5)
+        await database.write(lambda c: c.execute(text(sql.format("2026-01-01 00:00:00"))), "test")
+        assert (await asyncio.wait_for(desk.writer.claim(lambda: 1), 5)).starts
 
 
 # --- Questions ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, insert, update
 from tests.conftest import START, Hands, open_database
 from tests.parts import SETTINGS, add, facts, later, plans, row, take
 from tests.plain import Plain
-from worker.core.model import Claim, Expired, Video
+from worker.core.model import Claim, Expired, State, Twin, Video
 from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.runner.transaction import FAR_FUTURE
@@ -161,6 +161,104 @@ async def test_a_video_with_a_job_is_never_claimed(database: Database) -> None:
     for state in ("failed", "in_doubt", "cancelled"):
         await add(database, "u", state=state, job_id=f"job-{state}", due_at=START)
     assert [] == await take(database, START, limit=10)
+
+
+LEASED = {"claim_token": "t", "claimed_by": "w", "lease_until": later(START, 60), "claims": 1}
+
+
+@pytest.mark.parametrize(
+    ("other", "twin"),
+    [
+        ({"state": "submitted", "job_id": "J"}, Twin(1, State.SUBMITTED, "J")),
+        ({"state": "failed", "job_id": "J"}, Twin(1, State.FAILED, "J")),
+        ({"state": "cancelled", "job_id": "J"}, Twin(1, State.CANCELLED, "J")),
+        ({"state": "submitting", **LEASED}, Twin(1, State.SUBMITTING)),
+        ({"state": "submitting", "job_id": "J", **LEASED}, Twin(1, State.SUBMITTING, "J")),
+        ({"state": "in_doubt"}, Twin(1, State.IN_DOUBT)),
+        ({"state": "pending", "due_at": later(START, 60)}, None),
+        ({"state": "failed"}, None),
+        ({"state": "cancelled"}, None),
+    ],
+)
+async def test_law_17_a_claim_names_the_video_that_may_have_bought_its_address(
+    database: Database, other: dict[str, object], twin: Twin | None
+) -> None:
+    """Law 17: a claim names the other video of its address that has a job, or may have one."""
+    await add(database, "u", **other)
+    await add(database, "u", "v", due_at=START)
+    claims = await take(database, START, limit=5)
+    assert [(2, twin), (3, None)] == [(claim.video_id, claim.twin) for claim in claims]
+
+
+@pytest.mark.parametrize(
+    ("story", "doubted"),
+    [
+        (["in_doubt"], True),
+        (["in_doubt", "resolve"], True),  # given up
+        (["in_doubt", "retry", "refused"], True),
+        (["in_doubt", "absent"], False),
+        (["refused"], False),
+    ],
+)
+async def test_law_17_a_doubt_that_no_state_shows_may_be_a_job(
+    database: Database, story: list[str], *, doubted: bool
+) -> None:
+    """Law 17: an address is not bought while a doubt about a video of it is open, even one that a
+    person has given up.
+    """
+    await add(database, "u", state="failed", claims=1)
+    await add(database, "u", due_at=START)
+    told = {"video_id": 1, "attempt": 1, "at": START, "who": "w"}
+    rows = [{**told, "fact": fact} for fact in story]
+    await database.write(lambda c: c.execute(insert(history), rows), "test")
+    (claim,) = await take(database, START)
+    assert doubted == (claim.twin is not None)
+
+
+async def test_law_17_the_first_of_several_is_named_and_a_mark_on_the_row_asks_for_none(
+    database: Database,
+) -> None:
+    """Law 17: of several videos that have bought an address, the first is named. A row that may be
+    bought twice is claimed as any other.
+    """
+    for number in range(3):
+        await add(database, "u", state="submitted", job_id=f"J{number}")
+    await change(database, 1, priority=5)
+    await add(database, "u", due_at=START)
+    await add(database, "u", due_at=START, may_buy_twice=1)
+    plain, marked = await take(database, START, limit=5)
+    assert Twin(1, State.SUBMITTED, "J0") == plain.twin
+    assert (False, True) == (plain.may_buy_twice, marked.may_buy_twice)
+    assert marked.twin is None
+
+
+@pytest.mark.parametrize("bought", [1, 1_000])
+def test_law_17_an_address_a_thousand_times_is_looked_up_in_its_index(
+    crowded: Connection, bought: int
+) -> None:
+    """Law 17: a thousand rows of one address cost a claim a look at each at most, and a million of
+    other addresses nothing.
+    """
+    made = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) "
+        "INSERT INTO videos (url, due_at, priority, state, job_id) SELECT 'one', "
+        "'2026-01-01 00:00:00', 9, iif(i = ?, 'submitted', 'pending'), iif(i = ?, 'J', NULL) FROM n"
+    )
+    crowded.exec_driver_sql(made, (bought, bought))
+    driver = crowded.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    claim_ten(crowded)
+    driver.set_progress_handler(count, 1_000)
+    claims = claim_ten(crowded)
+    driver.set_progress_handler(None, 0)
+    assert all(claim.twin for claim in claims)
+    assert 400 > steps
 
 
 async def test_claims_number_the_attempts(database: Database) -> None:
@@ -441,6 +539,9 @@ def claim_ten(connection: Connection) -> list[Claim]:
     return queue.claim(connection, 10, START, "worker-1", LEASE_END, START)
 
 
+OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt=? AND rowid>?)"
+
+
 @pytest.mark.parametrize(
     ("action", "plan"),
     [
@@ -451,6 +552,9 @@ def claim_ten(connection: Connection) -> list[Claim]:
                 "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
                 "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
                 "SEARCH history USING INDEX history_of_video (video_id=?)",
+                "SEARCH twin USING INDEX videos_url (url=?)",
+                "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt>?)",
+                OF_ATTEMPT,
             },
         ),
         (
@@ -510,7 +614,7 @@ def test_a_crowd_at_other_priorities_costs_nothing(
     driver.set_progress_handler(count, 100)
     action(crowded)
     driver.set_progress_handler(None, 0)
-    assert 40 > steps
+    assert 50 > steps
 
 
 HEIGHTS = (None, 0.0, 1.0, 0.25, 0.1 + 0.2, 1 / 3, 0.1 + 2**-56, 5e-324)

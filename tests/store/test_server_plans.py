@@ -135,10 +135,13 @@ def settle_ten(connection: Connection) -> None:
     settle.settle(connection, settlements, START, "worker-1")
 
 
+HISTORY_OF_ONE = ("history_of_video", "history_doubts")
+
+
 @pytest.mark.parametrize(
     ("action", "indexes"),
     [
-        (claim_ten, {"videos_due", "videos_pkey", "history_of_video"}),
+        (claim_ten, {"videos_due", "videos_pkey", "videos_url", *HISTORY_OF_ONE}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
         (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
         (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
@@ -150,8 +153,8 @@ def settle_ten(connection: Connection) -> None:
         (
             settle_ten,
             {
-                *("videos_due", "videos_pkey", "videos_job_id"),
-                *("history_of_video", "history_doubts"),
+                *("videos_due", "videos_pkey", "videos_url", "videos_job_id"),
+                *HISTORY_OF_ONE,
             },
         ),
         (lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, insert, text
 
 from tests.conftest import START
 from tests.parts import add, later
+from tests.plain import Plain
 from worker.core.model import State
 from worker.db.database import Database
 from worker.db.schema import Moment, history
@@ -107,6 +108,62 @@ async def test_what_may_have_been_bought_twice_is_counted(
     await add(database, "https://example.org/a")
     await tell(database, 1, *story)
     assert twice == (await overview(database)).possibly_twice
+
+
+@pytest.mark.parametrize(
+    ("jobs", "story", "twice"),
+    [
+        ([None, None], [], 0),
+        (["a", None], [], 0),
+        (["a", "b"], [], 1),
+        (["a", "b", "c"], [], 2),
+        ([None, "b"], [(1, "in_doubt", None)], 1),
+        ([None, "b"], [(1, "in_doubt", None), (1, "absent", None)], 0),
+        (["a", "b"], [(1, "in_doubt", None), (1, "late_answer", "a")], 1),
+        (["a", "b"], [(1, "in_doubt", None), (2, "accepted", "a")], 2),
+        (["a", None], [(1, "in_doubt", None), (1, "found", "a")], 0),
+    ],
+)
+async def test_every_job_of_an_address_beyond_the_first_is_counted(
+    database: Database,
+    plain: Plain,
+    jobs: list[str | None],
+    story: list[tuple[int, str, str | None]],
+    twice: int,
+) -> None:
+    """Law 17: the jobs and open doubts of an address, less one, may be bought twice, whoever has
+    written them.
+    """
+    for job in jobs:
+        state = "failed" if job is None else "submitted"
+        plain.execute("INSERT INTO videos (url, state, job_id) VALUES ('u', ?, ?)", state, job)
+    plain.execute("INSERT INTO videos (url, state, job_id) VALUES ('v', 'submitted', 'd')")
+    if story:
+        await tell(database, 1, *story)
+    assert twice == (await overview(database)).possibly_twice
+
+
+def test_jobs_are_counted_however_plain_sql_writes_them(plain: Plain) -> None:
+    """Many rows in one statement, a job that comes by an update, and one that stays are each
+    counted once.
+    """
+    plain.execute(
+        "INSERT INTO videos (url, state, job_id) VALUES "
+        "('u', 'submitted', 'a'), ('u', 'submitted', 'b'), ('v', 'submitted', 'c')"
+    )
+    plain.execute("INSERT INTO videos (url, state) VALUES ('u', 'failed'), ('v', 'in_doubt')")
+    counted = "SELECT bought_twice FROM account"
+    assert [(1,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET job_id = 'j' || id, state = 'submitted' WHERE job_id IS NULL")
+    assert [(3,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET job_id = job_id, url = url, error = 'note'")
+    assert [(3,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET job_id = NULL, state = 'failed' WHERE url = 'u'")
+    assert [(1,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET url = 'w' WHERE url = 'v'")
+    assert [(1,)] == plain.execute(counted)
+    plain.execute("UPDATE videos SET url = 'x' WHERE url = 'w' AND job_id = 'c'")
+    assert [(0,)] == plain.execute(counted)
 
 
 async def test_doubles_of_many_videos_add_up(database: Database) -> None:

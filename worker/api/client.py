@@ -17,24 +17,22 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
-from worker.api.transport import Exchange, Transport, WithheldError
-from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify
-from worker.core.job_list import Listing, Unlisted, listing
+from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
+from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify, title
+from worker.core.job_list import LIST_LIMIT, Listing, ListReader, Unlisted, UnreadableError
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
-from worker.core.redact import blank, clean
+from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer that are read."""
-
-LIST_LIMIT = 64 * 1024 * 1024
-"""Bytes of a list of jobs that are read."""
 
 ERROR_LIMIT = 500
 """Characters of an unexpected answer that are shown."""
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+_HARMLESS = aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, HttpProcessingError
 _QUOTE = re.compile(r"[:\s]*(?:\n|\bb['\"])")
 """The point in a message at which aiohttp begins to quote the server."""
 
@@ -61,30 +59,39 @@ class Api:
         outcome = classify(await self._exchange(body, may_send))
         if isinstance(outcome, Accepted):
             return Accepted(clean(blank(outcome.job_id, self._key)), outcome.status)
-        return replace(outcome, message=clean(blank(outcome.message, self._key)))
+        return replace(outcome, message=presentable(outcome.message, self._key))
 
     async def list_jobs(self) -> Listing | Unlisted:
         """GET this key's jobs (worker/api/README.md, section 6), or return why there is no list.
         The key travels in the query, so no text of an error may show the address.
         """
-        exchange = Exchange(LIST_LIMIT)
+        exchange, reader = Exchange(LIST_LIMIT + 1), ListReader()
+
+        def take(part: bytes) -> None:
+            exchange.body += part[: BODY_LIMIT - len(exchange.body)]
+            if exchange.head is not None and exchange.head.code == HTTPStatus.OK:
+                reader.feed(part)
+
+        exchange.take = take
         try:
             await self._transport.get("/list_jobs", {"api_key": self._key}, exchange)
+            answer = self._answer(exchange)
+            if answer.status != HTTPStatus.OK:
+                return self._unlisted(answer)
+            # In a thread: requests in flight must not wait while a huge list is put in order.
+            return await asyncio.to_thread(self._blanked, reader)
+        except UnreadableError as error:
+            page = title(exchange.body.decode("utf-8", "replace"))
+            reason = f"{error}, but a page with the title {page}" if page else str(error)
+            return Unlisted(reason=presentable(reason, self._key), lasting=True)
         except _FAILURES as error:
-            harmless = isinstance(error, aiohttp.ClientConnectorError | HttpProcessingError)
+            harmless = isinstance(error, (*_HARMLESS, UntrustedError))
             reason = _described(error) if harmless else type(error).__name__
-            return Unlisted(reason=clean(blank(reason, self._key)))
-        answer = self._answer(exchange)
-        if answer.status != HTTPStatus.OK:
-            return self._unlisted(answer)
-        # In a thread: requests in flight must not wait while a huge list is parsed.
-        found = await asyncio.to_thread(self._read_list, answer.body)
-        return found or Unlisted(reason="the answer is not JSON", lasting=True)
+            return Unlisted(reason=presentable(reason, self._key))
 
-    def _read_list(self, body: bytes) -> Listing | None:
-        """Return the list with the key blanked in every text, None if it is not JSON."""
-        if (found := listing(body)) is None:
-            return None
+    def _blanked(self, reader: ListReader) -> Listing:
+        """Return the list with the key blanked in every text."""
+        found = reader.end()
         entries = tuple(
             replace(
                 entry,
@@ -99,7 +106,7 @@ class Api:
     def _unlisted(self, answer: Answer) -> Unlisted:
         outcome = classify(replace(answer, body=answer.body[:BODY_LIMIT]))
         later = outcome if isinstance(outcome, Throttled | TryLater) else None
-        reason = clean(blank(outcome.message or f"HTTP {answer.status}", self._key))
+        reason = presentable(outcome.message or f"HTTP {answer.status}", self._key)
         return Unlisted(
             reason=reason[:ERROR_LIMIT],
             lasting=later is None and not isinstance(outcome, InDoubt),
@@ -145,6 +152,7 @@ class Api:
             received_at=self._now(),
             retry_after=exchange.head.headers.get(hdrs.RETRY_AFTER),
             date=exchange.head.headers.get(hdrs.DATE),
+            location=exchange.head.headers.get(hdrs.LOCATION),
         )
 
 
@@ -156,6 +164,8 @@ def _described(error: BaseException) -> str:
     match error:
         case HttpProcessingError():
             text = _QUOTE.split(error.message)[0]
+        case aiohttp.ClientHttpProxyError(status=status):
+            text = f"the proxy answered HTTP {status}: look at the setting proxy"
         case aiohttp.ServerDisconnectedError():
             text = "the server closed the connection"
         case _:

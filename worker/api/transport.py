@@ -6,11 +6,13 @@ and knows no API. The parts of aiohttp used here are named in tests/api/test_aio
 """
 
 import asyncio
+import re
 import select
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from http import HTTPStatus
 from weakref import WeakKeyDictionary
 
@@ -22,20 +24,45 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a head that are read; heads, chunks and trailers that take more than a body are cut."""
+
 KEEP_ALIVE_SECONDS = 4.0
 """Shorter than a server's usual five: an idle connection that the server closes under a POST makes
 a doubt."""
+
+
+_ORGANIZATION_OR_NAME = re.compile(rb"\x06\x03\x55\x04[\x03\x0a][\x0c\x13\x14\x16](.)", re.DOTALL)
+"""In a certificate (DER) the length of the first of them, which is the issuer's, in a byte."""
+
+
+class UntrustedError(OSError):
+    """The certificate of the server is not trusted."""
 
 
 class WithheldError(Exception):
     """The last check before the first byte refused the request; nothing has left."""
 
 
+class BoundedProtocol(ResponseHandler):
+    """A connection that takes ``allowed`` bytes and is then dropped, whatever they are."""
+
+    allowed = HEAD_LIMIT
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what is allowed: a parser would read heads, chunks and trailers without end."""
+        super().data_received(data[: max(0, self.allowed)])
+        self.allowed -= len(data)
+        if self.allowed < 0 and self.transport is not None:
+            self.transport.abort()
+
+
 @dataclass(slots=True)
 class Exchange:
     """One request and its progress. ``may_send`` is called last, when the connection stands: a
     reason withholds the request (law 4). ``sent``: the first byte may have left. ``head`` and
-    ``content``: the answer, once it has begun. ``body``: at most ``limit`` bytes of it, as read.
+    ``content``: the answer, once it has begun. ``body``: at most ``limit`` bytes of it, as read; or
+    ``take`` is called with each part.
     """
 
     limit: int
@@ -44,6 +71,7 @@ class Exchange:
     head: RawResponseMessage | None = None
     content: StreamReader | None = None
     body: bytearray = field(default_factory=bytearray)
+    take: Callable[[bytes], None] | None = None
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,6 +83,7 @@ class Transport:
     connect_timeout_seconds: float
     timeout_seconds: float
     agent: str
+    proxy: str | None = None
 
     def __post_init__(self) -> None:
         self._url = self.url.rstrip("/")
@@ -63,6 +92,9 @@ class Transport:
         self._connector = aiohttp.TCPConnector(
             limit=self.slots + 1, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
         )
+        make = partial(BoundedProtocol, loop=asyncio.get_running_loop())
+        # aiohttp has no other place for it.
+        self._connector._factory = make  # type: ignore[assignment]  # noqa: SLF001
         self._pollers: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
 
     async def close(self) -> None:
@@ -86,7 +118,7 @@ class Transport:
         deadline = loop.time() + self.timeout_seconds
         connection = await self._connected()
         protocol = connection.protocol
-        assert protocol is not None  # noqa: S101 - as just connected
+        assert isinstance(protocol, BoundedProtocol)  # noqa: S101 - as just connected
         timer = loop.call_at(deadline, _too_late, protocol, exchange)
         try:
             _send(protocol, request, exchange)
@@ -96,6 +128,7 @@ class Transport:
             raise
         finally:
             timer.cancel()
+            protocol.allowed = 0
         connection.release()
 
     async def _connected(self) -> Connection:
@@ -108,6 +141,23 @@ class Transport:
                 connection.close()
         except TimeoutError:
             raise TimeoutError(f"no connection within {self._patience.connect:g} s") from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise UntrustedError(
+                f"{error.certificate_error} (issued by {await self._issuer()}): SSL_CERT_FILE may "
+                "name a file with the certificate of an issuer that you trust"
+            ) from None
+
+    async def _issuer(self) -> str:
+        """Return the issuer that the server's certificate names; nothing is sent to that server."""
+        url, seconds = URL(self._url), self._patience.connect or 0.0
+        try:
+            address = "" if self.proxy else url.host or "", url.port or 443
+            ask = partial(ssl.get_server_certificate, timeout=seconds)
+            certificate = ssl.PEM_cert_to_DER_cert(await asyncio.to_thread(ask, address))
+        except (OSError, ValueError):
+            return "nobody who can be asked for"
+        name = _ORGANIZATION_OR_NAME.search(certificate)
+        return certificate[name.end() :][: name[1][0]].decode("utf-8", "replace") if name else "-"
 
     @cached_property
     def _place(self) -> aiohttp.ClientRequest:
@@ -115,7 +165,9 @@ class Transport:
         url = URL(self._url)
         if url.scheme not in {"http", "https"}:
             raise aiohttp.InvalidURL(url)
-        return aiohttp.ClientRequest(hdrs.METH_POST, url)
+        # By CONNECT alone: a request to an http address would show the key to the proxy.
+        proxy = URL(self.proxy) if self.proxy and url.scheme == "https" else None
+        return aiohttp.ClientRequest(hdrs.METH_POST, url, proxy=proxy)
 
     def _has_spoken(self, protocol: ResponseHandler | None) -> bool:
         """Return True if an idle connection has received bytes or was closed, be it seen by aiohttp
@@ -132,7 +184,7 @@ class Transport:
         return protocol.should_close or bool(poller.poll(0))
 
 
-def _send(protocol: ResponseHandler, request: bytes, exchange: Exchange) -> None:
+def _send(protocol: BoundedProtocol, request: bytes, exchange: Exchange) -> None:
     """Check ``may_send``, then write the request. No await stands between the check and the first
     byte, so that other tasks cannot delay it.
     """
@@ -140,7 +192,13 @@ def _send(protocol: ResponseHandler, request: bytes, exchange: Exchange) -> None
     if reason is not None:
         raise WithheldError(reason)
     assert protocol.transport is not None  # noqa: S101 - as just connected
-    protocol.set_response_params(read_until_eof=True)
+    protocol.allowed = HEAD_LIMIT + 2 * exchange.limit
+    protocol.set_response_params(
+        read_until_eof=True,
+        max_line_size=HEAD_LIMIT,
+        max_field_size=HEAD_LIMIT,
+        max_headers=HEAD_LIMIT,
+    )
     exchange.sent = True
     protocol.transport.write(request)
 
@@ -151,8 +209,11 @@ async def _receive(protocol: ResponseHandler, exchange: Exchange) -> None:
     while head.code in range(100, 200) and head.code != HTTPStatus.SWITCHING_PROTOCOLS:
         head, content = await protocol.read()
     exchange.head, exchange.content = head, content
-    while len(exchange.body) < exchange.limit and not content.at_eof():
-        exchange.body += await content.read(exchange.limit - len(exchange.body))
+    take, left = exchange.take or exchange.body.extend, exchange.limit
+    while left > 0 and not content.at_eof():
+        part = await content.read(min(left, HEAD_LIMIT))
+        left -= len(part)
+        take(part)
 
 
 @lru_cache(maxsize=2)

@@ -4,7 +4,9 @@ Every parser raises ArgumentTypeError with the remedy.
 """
 
 import argparse
+import codecs
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -65,6 +67,14 @@ def job_id(text: str) -> str:
     if copied and copied.isprintable():
         return copied
     raise argparse.ArgumentTypeError(f"{text!r} is no job id; copy it again")
+
+
+def encoding(text: str) -> str:
+    """Return the common name of an encoding of text."""
+    with suppress(LookupError, ValueError):
+        codecs.getincrementaldecoder(text)("replace").decode("url".encode(text))
+        return codecs.lookup(text).name
+    raise argparse.ArgumentTypeError(f"{text!r} is no encoding; try cp1252, latin-1 or utf-16")
 
 
 def port(text: str) -> int:

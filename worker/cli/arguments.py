@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.cli.argument_types import job_id, moment, port, positive, seconds
+from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
 from worker.settings import help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -103,6 +103,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             "fill our COLUMN from the file's column THEIRS; once for each column",
         ),
         _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
+        _value("--encoding", "NAME", "such as cp1252 (utf-8)", type=encoding, default="utf-8"),
         _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
         _switch(
             "--update",
@@ -130,9 +131,16 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         *_FILTERS,
         _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
         _switch("--json-lines", "JSON Lines in place of CSV"),
+        _switch("--bom", "begin with the mark by which Excel knows UTF-8"),
     ),
     "cancel": _CANCEL,
-    "retry": (*_CANCEL, _switch("--may-buy-twice", "videos in doubt too: may cost twice")),
+    "retry": (
+        *_CANCEL,
+        _switch(
+            "--may-buy-twice",
+            "videos in doubt, and of an address that is bought, too: may cost twice",
+        ),
+    ),
     "resolve": (
         _value("reference", "ID", "a video in doubt, by id, media id or request id"),
         OneOf(
@@ -155,6 +163,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--yes", "do not ask first"),
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
     "move": (
         _JSON,
         _value("--from", "URL", "as it is now", dest="source", required=True),

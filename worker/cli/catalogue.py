@@ -117,7 +117,7 @@ COMMANDS = (
         "pause --reason 'wrong list'",
         module="pause_resume",
     ),
-    Command("resume", "end a pause", "resume", module="pause_resume"),
+    Command("resume", "end a pause, or a cool-down", "resume --cool-down", module="pause_resume"),
     Command(
         "move",
         "move the queue and its history to another database",

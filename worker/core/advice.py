@@ -1,16 +1,31 @@
 """Advise on a failure or a doubt in a sentence, and group messages of one kind. Knows no table."""
 
 import re
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import unquote
 
 from worker.core.model import State
+from worker.core.request import BOUGHT_ALREADY
 
 GIVEN_UP = "given up by a person while in doubt: perhaps bought"
 """The error of a doubt that a person has given up."""
 
-_DIFFERS = re.compile(
-    r"https?://\S+|'[^']*'|\"[^\"]*\"|\b(?=[\w-]*\d)[\w-]{8,}"
-    r"|(?<!UTF-)\b(0x[0-9a-f]+|\d+([-:., ]\d+)*)"
+_QUOTED = re.compile(
+    r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|[\xab\u201c\u2018][^\xbb\u201d\u2019]*[\xbb\u201d\u2019]"
 )
+_NAMED = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
+_PIECE = r"(?<!HTTP )(?<![\w+~-])[\w+~-]*\d[\w+~-]*"
+_DIFFERS = re.compile(
+    r"(?<=which has job )[^;]+|\w+://[^\s\"'<>]+|(?<![\w-])[0-9a-fA-F]{8,}(?![\w-])|\b(?:req|ref|trace|evt|txn)[_-]\w+"
+    r"|(?i:\b(?:(?:request|req|session|event|operation|transaction|span)[ _-]?(?:id|uuid|number)"
+    r"|(?:trace|correlation|incident|reference|ref|ray)(?:[ _-]?(?:id|number))?)"
+    r"\W{0,2}[:=#(\[]\W*[\w+/=.~-]+)"
+    rf"|(?:{_NAMED}[ ,]+)*{_PIECE}(?:[.:/, ]+(?:{_PIECE}|{_NAMED}\b|[AP]M\b|GMT\b|UTC\b))*"
+)
+"""Addresses, hexadecimal numbers, labelled identifiers, then numbers, times and tokens with digits;
+the status of an answer stays.
+"""
 
 _BY_STATUS = {
     400: "correct the values that the message names (import --update brings them in), then retry",
@@ -29,6 +44,8 @@ def remedy(state: State, status: int | None, message: str) -> str:
         )
     if message == GIVEN_UP:
         return "nothing; cancel ID puts it away, retry ID --may-buy-twice sends it again"
+    if message.startswith(BOUGHT_ALREADY):
+        return "nothing, if once is enough; retry ID --may-buy-twice buys it a second time"
     if "signed link" in message:
         return "sign the links anew and bring them in with import --update"
     if status in {401, 402, 403}:
@@ -40,6 +57,25 @@ def remedy(state: State, status: int | None, message: str) -> str:
     return _BY_STATUS.get(status, _BY_STATUS[400])
 
 
-def kind(message: str) -> str:
-    """Return the message with addresses, quoted values, identifiers and numbers blanked."""
-    return _DIFFERS.sub("…", message)
+def kind(message: str, own: Iterable[object] = ()) -> str:
+    """Return the message with all blanked that differs from row to row: the row's ``own`` values,
+    addresses, identifiers, times, numbers, and quoted values in a message that is no JSON.
+    """
+    texts = {part for value in own if isinstance(value, str) for part in (value, *_parts(value))}
+    for value in sorted(filter(message.__contains__, texts - {""}), key=len, reverse=True):
+        message = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", message)
+    return _blanked(message)
+
+
+@lru_cache(maxsize=1024)
+def _blanked(message: str) -> str:
+    return _DIFFERS.sub("…", message if '{"' in message else _QUOTED.sub("…", message))
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    """Return what a message may quote of an address: host, path and file name, as a person reads
+    them too.
+    """
+    host, slash, path = value.partition("://")[2].partition("?")[0].partition("/")
+    parts = host, slash + path, path.rpartition("/")[2]
+    return *parts, *map(unquote, parts)

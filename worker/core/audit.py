@@ -62,6 +62,7 @@ class Audit:
         duplicates: Those of ``twice`` to cancel: the video's own job is shown and has not failed.
         unknown: Jobs of videos without a job id in any other state.
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
+        same_address: Number of jobs that videos have beyond the first of their address.
         strangers: Number of jobs of no video here, perhaps of another queue with the same key.
     """
 
@@ -71,6 +72,7 @@ class Audit:
     unknown: Sequence[Match]
     gone: Sequence[AuditRow] | None
     strangers: int
+    same_address: int = 0
 
     @property
     def clean(self) -> bool:
@@ -82,7 +84,8 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
     """Compare the list with ``rows``: the videos that its jobs may be of, and all that have a job.
     Only jobs submitted before ``settled_at`` (UTC) must be in the list.
     """
-    held = {row.job_id for row in rows if row.job_id is not None}
+    holders = [row for row in rows if row.job_id is not None]
+    held = {row.job_id for row in holders}
     free = [entry for entry in listing.entries if entry.job_id not in held]
     matches = list(_matches(free, rows))
     shown = {entry.job_id for entry in listing.entries}
@@ -103,6 +106,7 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
         strangers=sum(1 for entry in free if id(entry) not in known),
+        same_address=len(holders) - len({row.url for row in holders}),
     )
 
 

@@ -6,9 +6,9 @@ and after every trouble, it allows one request at a time. Knows no clock and no 
 seconds of one monotonic clock, a roll is from 0 to 1.
 """
 
-import re
 from dataclasses import dataclass, replace
 
+from worker.core.advice import kind
 from worker.core.model import (
     REQUEST_COLUMNS,
     Accepted,
@@ -107,10 +107,10 @@ def _accepted(breaker: Breaker, began: float) -> Breaker:
 
 def _refused(breaker: Breaker, claim: Claim, message: str, now: float, dice: float) -> Breaker:
     """Count a clear answer about one video, unless many videos in a row get the same one."""
-    shapes = _shapes(message, claim)
+    kinds = _kinds(message, claim)
     known, videos = breaker.equal
-    shared = known & shapes
-    equal = (shared, (*videos, claim.video_id)) if shared else (shapes, (claim.video_id,))
+    shared = known & kinds
+    equal = (shared, (*videos, claim.video_id)) if shared else (kinds, (claim.video_id,))
     stop = breaker.stop
     if stop and stop.reason is StopReason.EQUAL_REFUSALS:
         stop = None
@@ -178,13 +178,9 @@ def _cool_down(breaker: Breaker, now: float, dice: float) -> Breaker:
     )
 
 
-def _shapes(message: str, claim: Claim) -> frozenset[str]:
-    """Return a refusal without what differs from row to row: digits and the row's own values. A
-    value may stand in the message by chance, so it counts both with and without them.
+def _kinds(message: str, claim: Claim) -> frozenset[str]:
+    """Return the kind of a refusal. A value of the row may stand in the message by chance, so it
+    counts both with and without them.
     """
-    values = [getattr(claim.video, column) for column in REQUEST_COLUMNS]
-    own = {value for value in (*values, claim.request_id) if value and isinstance(value, str)}
-    without = message
-    for value in sorted(own, key=len, reverse=True):
-        without = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", without)
-    return frozenset(re.sub(r"\d+", "0", text) for text in (message, without))
+    own = (claim.request_id, *(getattr(claim.video, column) for column in REQUEST_COLUMNS))
+    return frozenset({kind(message), kind(message, own)})

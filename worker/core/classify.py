@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
+from itertools import product
 from typing import assert_never
 
 from worker.core.model import (
@@ -25,11 +27,16 @@ from worker.core.model import (
 )
 
 _ACCOUNT = {401, 402, 403}
-_ADDRESS = {404, 405, 407, 421, 426}
+_ADDRESS = {404, 405, 407, 410, 421, 426}
 _THROTTLED = {425, 429}
 _UNDECIDED = {101, 303, 408, 409}
-_TAG = re.compile(r"<[^<>]*>")
+_TAG = re.compile(r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>")
+_TITLE = re.compile(r"(?is)<title[^<>]*>(.*?)(?:</title\s*>|\Z)")
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
+_SINCE_1970 = (1, 1e3, 1e6, 1e9)
+"""Units of a clock that counts from 1970: a second is so many of them."""
+_PAST_SECONDS, _AHEAD_SECONDS = 10 * 31_536_000, 2 * 31_536_000
+"""A number of seconds since 1970 between them is a moment, and no wait of fifty years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +44,7 @@ class Answer:
     """A response, as far as it was read.
 
     ``retry_after`` and ``date`` are the raw header values; ``received_at`` (UTC) stands in for a
-    missing ``date``.
+    missing ``date``. ``location`` is where a 3xx points to.
     """
 
     status: int
@@ -45,6 +52,7 @@ class Answer:
     received_at: datetime
     retry_after: str | None = None
     date: str | None = None
+    location: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +125,25 @@ def _clearly_later(answer: Answer) -> bool:
     return (answer.status in {500, 503} and documented) or told_when
 
 
+def title(page: str) -> str:
+    """Return the title of an HTML page; empty if it has none."""
+    found = _TITLE.search(page)
+    return " ".join(unescape(found[1]).split()) if found else ""
+
+
 def _message(answer: Answer) -> str:
-    errors = _documented_errors(_parsed(answer.body))
-    page = _TAG.sub(" ", answer.body.decode("utf-8", "replace"))
-    text = errors or " ".join(page.split())
-    return f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
+    """Return text like ``HTTP 400: Invalid value``: the documented messages, else the body, a page
+    with its title first; then where a 3xx points to, without the query.
+    """
+    page = answer.body.decode("utf-8", "replace")
+    name, rest = title(page), unescape(_TAG.sub(" ", _TITLE.sub(" ", page)))
+    text = _documented_errors(_parsed(answer.body)) or " ".join(
+        f"{name}: {rest}".split() if name else rest.split()
+    )
+    told = f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
+    if answer.location is None or not 300 <= answer.status <= 399:
+        return told
+    return f"{told}; it points to {re.split('[?#]', answer.location)[0]}"
 
 
 def _documented_errors(body: object) -> str | None:
@@ -147,15 +169,21 @@ def _parsed(body: bytes) -> object:
 
 
 def _seconds(answer: Answer) -> float | None:
-    """Return ``Retry-After`` in seconds; a date is measured against the answer's own ``Date``."""
+    """Return ``Retry-After`` in seconds; a moment is measured against the answer's own ``Date``."""
     told = (answer.retry_after or "").strip()
-    if _SECONDS.fullmatch(told):
-        return float(told)
-    until = _http_date(told)
-    if until is None:
-        return None
     sent_at = _http_date(answer.date or "") or answer.received_at
-    return max(0.0, (until - sent_at).total_seconds())
+    if _SECONDS.fullmatch(told):
+        return _as_wait(float(told), sent_at.timestamp(), answer.received_at.timestamp())
+    until = _http_date(told)
+    return None if until is None else max(0.0, (until - sent_at).total_seconds())
+
+
+def _as_wait(number: float, *clocks: float) -> float:
+    """Return the number as seconds; one near now counts from 1970, in any unit: a moment."""
+    for unit, now in product(_SINCE_1970, clocks):
+        if max(1e9, now - _PAST_SECONDS) <= number / unit <= now + _AHEAD_SECONDS:
+            return max(0.0, number / unit - now)
+    return number
 
 
 def _http_date(text: str) -> datetime | None:

@@ -1,12 +1,13 @@
 """Map a row of an imported file to our columns, or reject it. Knows no file format and no table."""
 
-import difflib
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 
-from worker.core.model import REQUEST_COLUMNS
+from worker.core.model import REQUEST_COLUMNS, State
 from worker.core.request import problem_of
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
@@ -36,6 +37,16 @@ _ALIASES = {
     "callback": "callback_url",
 }
 _LARGEST = 2**63 - 1
+_STATES = tuple(State)
+
+_ABSENT = frozenset(("nan", "-nan", "null", "none", "n/a", "#n/a", "#na", "<na>", "nat", "-"))
+"""Words that programs and people write for no value, in any case."""
+
+_ABSENT_PROSE = frozenset(("nan", "NaN", "NULL", "None", "#N/A"))
+"""Those that stand for no value in a title too: as a program spells them, and a person hardly."""
+
+_MARK = "'\t"
+"""Before a text of an export that a spreadsheet would calculate, or an import read as another."""
 
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
@@ -50,7 +61,7 @@ class RejectedError(Exception):
     """The row cannot become a video; the message names the column and the way out."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImportMapping:
     """The way an import reads rows.
 
@@ -59,12 +70,14 @@ class ImportMapping:
         fixed: Our column -> one value for all rows.
         margin: How long a signed link must still live.
         partial: A row may have no url if it has a media_id, or the request_id of a video.
+        spelled: Our column -> its other spelling in the file, for those not in ``theirs``.
     """
 
     theirs: Mapping[str, str]
     fixed: Mapping[str, str]
     margin: timedelta
     partial: bool = False
+    spelled: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
@@ -73,39 +86,56 @@ class ImportMapping:
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
-        return self.theirs.get(column, column)
+        return self.theirs.get(column) or self.spelled.get(column, column)
 
     def named(self, present: Iterable[str]) -> tuple[str, ...]:
         """Return our columns that this file or ``--set`` fills."""
-        there = set(present)
-        return tuple(c for c in COLUMNS if c in self.fixed or self.source(c) in there)
+        there = tuple(present)
+        spelled = spelled_as(there, self)
+        return tuple(c for c in COLUMNS if c in self.fixed or spelled.source(c) in there)
 
     def unused(self, present: Iterable[str]) -> dict[str, str | None]:
-        """Return the file's unused columns, each with our column that it may be meant for."""
-        there = set(present)
-        used = {self.source(column) for column in COLUMNS if column not in self.fixed}
-        filled = {*self.theirs, *self.fixed, *there}
-        free = [column for column in COLUMNS if column not in filled]
-        return {
-            name: _meant(name, free)
-            for name in present
-            if name not in used and name not in EXPORT_ONLY
-        }
+        """Return the file's unused columns, each with our column that it is an alias of."""
+        there = tuple(present)
+        spelled = spelled_as(there, self)
+        used = {spelled.source(c) for c in (*COLUMNS, *EXPORT_ONLY) if c not in self.fixed}
+        filled = {*spelled.spelled, *self.theirs, *self.fixed, *there, None}
+        meant = {name: _ALIASES.get(_plain(name)) for name in there if name not in used}
+        return {name: None if column in filled else column for name, column in meant.items()}
 
 
-def _meant(name: str, free: list[str]) -> str | None:
-    alias = _ALIASES.get(name.lower())
-    near = [alias] if alias in free else difflib.get_close_matches(name.lower(), free, n=1)
-    return near[0] if near else None
+@lru_cache(maxsize=100)
+def spelled_as(present: tuple[str, ...], mapping: ImportMapping) -> ImportMapping:
+    """Return the mapping for a file with these columns, which may spell ours in another way."""
+    plain = Counter(map(_plain, present))
+    spelled = {
+        column: name
+        for name in present
+        if (column := _OURS.get(_plain(name))) and plain[_plain(name)] == 1
+        if name not in mapping.theirs.values()
+    }
+    return replace(mapping, spelled=spelled)
+
+
+def _plain(name: str) -> str:
+    """Return a column's name in lower case, without spaces, marks and invisible characters."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+_OURS = {_plain(column): column for column in (*COLUMNS, "state", "request_id")}
+"""The columns that a file may spell in another way. The others of an export are never read."""
 
 
 def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -> dict[str, object]:
     """Return one row by our columns, without those that it leaves empty. Raises RejectedError if a
     value has the wrong form, or if the API would not take the video at ``now`` (UTC).
     """
+    mapping = spelled_as(tuple(values), mapping)
     row = _filled(values, mapping)
-    if mapping.partial and "media_id" not in row and values.get("request_id"):
-        row["request_id"] = str(values["request_id"])
+    state = values.get(mapping.source("state"))
+    request_id = _read("request_id", str(values.get(mapping.source("request_id")) or ""), None)
+    if request_id or ("media_id" in row and state in _STATES):
+        row["request_id"] = request_id or state
     if "url" not in row and not (mapping.partial and {"media_id", "request_id"} & {*row}):
         raise RejectedError("url: is empty; give the address of the video file")
     checked = {"url": PLACEHOLDER_URL, **row}
@@ -113,13 +143,21 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(checked, _EARLIEST, timedelta())
-    elif values.get("state") in UNSETTLED:
-        fault = f"state: {values['state']}, perhaps bought; settle it where it was exported first"
+    elif state in UNSETTLED:
+        fault = f"state: {state}, perhaps bought; settle it where it was exported first"
     else:
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
         raise RejectedError(fault)
     return row
+
+
+def marked(column: str, value: object, formulas: tuple[str, ...] = ()) -> object:
+    """Return a value that ``admit`` reads as it is, and that begins as none of ``formulas``."""
+    if not isinstance(value, str) or not value:
+        return value
+    changed = column in COLUMNS and _read(column, value, None) != value
+    return _MARK + value if changed or value.startswith(formulas) else value
 
 
 def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, object]:
@@ -136,7 +174,12 @@ def _read(column: str, given: object, form: Form | None) -> object:
     """Return the value, None if it is empty. Raises RejectedError."""
     if isinstance(given, _NO_TEXT):
         raise RejectedError(f"{column}: must be text, not {type(given).__name__}; correct it")
-    text = str(given).strip()
+    text = str(given)
+    if text.startswith(_MARK):
+        text = text.removeprefix(_MARK)
+    elif (text := text.strip()).lower() in _ABSENT:
+        kept = column in ("title", "description") and text not in _ABSENT_PROSE
+        text = text if kept else ""
     if form is None or not text:
         return text or None
     parse, complaint = form

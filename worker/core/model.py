@@ -60,6 +60,15 @@ class Video:
 REQUEST_COLUMNS = tuple(Video.__dataclass_fields__)
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A video of the same address that has a job, or may have one (law 17)."""
+
+    video_id: int
+    state: State
+    job_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One video taken for sending.
@@ -69,6 +78,8 @@ class Claim:
         attempts: Counted attempts before this one, since a person's last retry.
         token: Random; the row carries it while the claim is in force.
         lease_until: End of the lease (UTC).
+        may_buy_twice: A person has said on the row that its address may be bought again.
+        twin: Another video that may have bought the address; None where the row may buy it.
     """
 
     video_id: int
@@ -78,6 +89,8 @@ class Claim:
     token: str
     request_id: str
     lease_until: datetime
+    may_buy_twice: bool = False
+    twin: Twin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,31 @@
 import json
 import re
 from functools import lru_cache
-from html import escape
-from urllib.parse import quote, unquote_plus, urlsplit
+from html import unescape
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
 
 TEXT_LIMIT = 2_000
 """Characters that stored text is cut at: an error page must not fill the database."""
 
 SHORTEST_SECRET = 6
 """Characters from which on a value in a query is hidden; a shorter one is part of many words."""
+
+PART = 8
+"""Characters in a row of the key that are hidden wherever they stand."""
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UNIT = r"(?:%[0-9a-fA-F]{2})+|(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/nrtbf]|&#?\w{1,9};|\x1b\[[\d;]*\w|."
+_UNITS = [re.compile(units, re.DOTALL) for units in (_UNIT, f"<[^<>]*>|{_UNIT}")]
+"""Characters as they may be escaped; the second takes a tag for a separator."""
+
+_QUERY = re.compile(
+    r"(?:(?<![\w.%~-])[\w.%~-]{1,64}=[^\s&?\"'<>]{0,512})?(?:[?&#]|%3f|%26|%23|\\u003f|\\u0026)"
+    r"(?:amp;)?[\w.%~+\[\]-]{1,64}(?:=|%3d|\\u003d)[^\s\"'<>]*|(?<=\S)\?(?=[\w%])[^\s\"'<>]*"
+    r"|\b(?:x-(?:amz|goog|ms|oss)-[\w-]{1,64}|\w{0,64}(?:signature|token|hmac)|sig|policy)"
+    r"=[^\s&\"'<>]+|(?<=://)[^\s/@\"'<>]{1,512}@",
+    re.IGNORECASE,
+)
+"""The text of a query, with a name or a sign that shows it for one, and user and password."""
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -25,26 +42,64 @@ def clean(text: str) -> str:
     return readable(text)[:TEXT_LIMIT]
 
 
+def presentable(text: str, key: str) -> str:
+    """Return a text of the API as it may be stored and shown: no key, no query of any URL."""
+    shown = blank(text[: 4 * TEXT_LIMIT], key)  # a longer one takes long to search
+    return clean(_QUERY.sub(lambda found: "?…" if found[0][0] == "?" else "…", shown))
+
+
+@lru_cache(maxsize=256)
 def blank(text: str, key: str) -> str:
-    """Return ``text`` with the API key blanked, in every mixture of spellings. Libraries differ in
-    the characters that they escape, and in upper or lower case.
+    """Return ``text`` with the API key blanked, in every mixture of spellings, and every part of it
+    of ``PART`` characters, whatever case and separators. A UUID may hold a part by chance.
     """
-    return _pattern(key).sub("[key]", text) if key else text
+    if not key or (_UUID.fullmatch(text) and text.lower() != key.lower()):
+        return text
+    for units in _UNITS if "<" in text else _UNITS[:1]:
+        found = [(unit, sign) for unit in units.finditer(text) for sign in _signs(unit[0])]
+        for first, last in reversed(_spans("".join(sign for _, sign in found), key)):
+            text = f"{text[: found[first][0].start()]}[key]{text[found[last][0].end() :]}"
+    return text.replace(key, "[key]")  # of which a sign before it had made an escape
+
+
+@lru_cache(maxsize=4096)
+def _signs(unit: str) -> str:
+    """Return the characters that a unit stands for; none for a tag or a terminal's sequence."""
+    if len(unit) > 1 and unit[0] in "<\x1b":
+        return ""
+    if len(unit) > 1 and unit[0] == "\\":
+        return str(json.loads(f'"{unit}"'))
+    return unescape(unquote(unit))
+
+
+def _spans(text: str, key: str) -> list[list[int]]:
+    """Return the first and the last place of the key and of each part of it in plain text."""
+    places = [place for place, sign in enumerate(text) if sign.isascii() and sign.isalnum()]
+    letters = "".join(text[place] for place in places).lower()
+    read = "".join(_signs(unit[0]) for unit in _UNITS[0].finditer(key))  # its own signs may escape
+    whole = re.finditer(f"{re.escape(key)}|{re.escape(read)}", text)
+    hidden = [[found.start(), found.end() - 1] for found in whole]
+    hidden += [
+        [places[found.start()], places[found.end(1) - 1]] for found in _parts(key).finditer(letters)
+    ]
+    spans: list[list[int]] = []
+    for first, last in sorted(hidden):
+        if not spans or first > spans[-1][1] + 1:
+            spans.append([first, last])
+        spans[-1][1] = max(spans[-1][1], last)
+    return spans
 
 
 @lru_cache(maxsize=1)
-def _pattern(key: str) -> re.Pattern[str]:
-    """Match every spelling of the key. Cached: compiling it takes longer than a request."""
-    return re.compile("".join(map(_spelled, key)))
-
-
-def _spelled(character: str) -> str:
-    """Return a pattern of one character as it is, in a URL, in a form, in JSON or in HTML."""
-    percent = "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
-    forms = {percent, json.dumps(character)[1:-1], f"\\u{ord(character):04x}", escape(character)}
-    forms |= {"/": {"\\/"}, " ": {"+"}}.get(character, set())
-    escaped = "|".join(map(re.escape, sorted(forms - {character})))
-    return f"(?:(?i:{escaped})|{re.escape(character)})"
+def _parts(key: str) -> re.Pattern[str]:
+    """Match every part of the key by its letters and digits, at each place of a text."""
+    letters = re.sub(r"[^A-Za-z0-9]", "", key)
+    windows = (
+        text[at : at + PART] for text in (key, letters) for at in range(len(text) - PART + 1)
+    )
+    parts = {re.sub(r"[^a-z0-9]", "", window.lower()) for window in windows}
+    long = sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
+    return re.compile(f"(?=({'|'.join(long) or '(?!)'}))")
 
 
 def without_query(url: str) -> str:

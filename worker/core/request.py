@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from worker.core.model import REQUEST_COLUMNS, Video
+from worker.core.model import REQUEST_COLUMNS, State, Twin, Video
 from worker.core.signed_link import ends_at, is_common
 
 Json = dict[str, object]
@@ -22,6 +22,9 @@ _SCHEMES = {
     "callback_url": ("http", "https"),
 }
 _values = attrgetter(*REQUEST_COLUMNS)
+BOUGHT_ALREADY = "url: is that of video"
+"""The beginning of the error of a video whose address another one has bought, or may have."""
+
 _UNREADABLE = re.compile("[\ud800-\udfff]")
 _NO_PART_OF_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -65,6 +68,17 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     3).
     """
     return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
+
+
+def bought_already(video_id: int, twin: Twin) -> str:
+    """Return why a video whose address a twin has bought, or may have, is not sent (law 17)."""
+    how = f"has job {twin.job_id}"
+    if twin.job_id is None:
+        how = "is in flight" if twin.state is State.SUBMITTING else "is in doubt"
+    return (
+        f"{BOUGHT_ALREADY} {twin.video_id}, which {how}; to buy it a second time: "
+        f"valossa-ingest retry {video_id} --may-buy-twice"
+    )
 
 
 def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:

@@ -8,15 +8,23 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _PORTS = 65_536
-REMEDY = "write sqlite:///videos.db or a path, or postgresql://user@host/database"
-_SHOWN_OF_QUERY = {"host", "port"}
-_HARMLESS = {*_SHOWN_OF_QUERY, "application_name", "sslmode", "user"}
-"""Fields of a query whose values may be shown; those of all others may be a password."""
-
-_FILE = re.compile(
-    r"(?!postgres\w*:)(?![^/]*password=)(?!.*://)|sqlite(\+aiosqlite)?:", re.IGNORECASE
+REMEDY = (
+    "write sqlite:///videos.db or a path, or postgresql://user@host/database (a path that holds @: "
+    "sqlite:////its/whole/path)"
 )
-"""The beginning of an address that can only mean a file, never a mistyped server."""
+_SHOWN_OF_QUERY = {"host", "port", "search_path"}
+_HARMLESS = re.compile(r"(application_name|host|mode|port|search_path|sslmode|user)=[\w%./,-]*|")
+"""A field of a query that is shown; the value of any other may be a password."""
+
+_URL_OF_FILE = re.compile(r"sqlite(?:\+\w+)?:///([^?]+)", re.IGNORECASE)
+_NO_FILE = re.compile(
+    r"(?is).*://|postgres\w*:|//.*@|.*:.*@|[^/]*@[^/]*/|(host|user|dbname)\s*=|.*\bpass\w*\s*=|.*\?.*="
+)
+"""The beginning of a path that may be a mistyped server, but where it is a whole one in a URL."""
+
+_USER = re.compile(r"(?is)^([\w+.-]+://|postgres\w*:/*|sqlite[\w+]*:/*)?.*@")
+_NO_PORT = re.compile(r"^(?!sqlite)([\w+.-]+://[^][/@:]*:)(?!\d*(?:/|$))[^/]*")
+"""A URL with a password in the place of the port, since its ``@`` is missing."""
 
 
 class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentence
@@ -25,6 +33,10 @@ class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentenc
 
 class Unreachable(DatabaseProblem):
     """The database may come back by itself."""
+
+
+class LogLostError(DatabaseProblem):
+    """The log of a file was deleted: what is claimed on what is left may be bought already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +51,61 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none."""
+    """A database of a PostgreSQL server. ``dsn`` may hold a password; as text it shows none, nor a
+    user without one, which may be a password in the wrong place.
+    """
 
     dsn: str = field(repr=False)
 
     def __str__(self) -> str:
+        return _USER.sub(r"\1…@", self.name) if self.lone_user else self.name
+
+    @property
+    def name(self) -> str:
+        """Return the same text for every way to write the address, with its user."""
         url = make_url(self.dsn)
         query = {name: value for name, value in url.query.items() if name in _SHOWN_OF_QUERY}
         return URL.create(
             "postgresql", url.username, None, url.host, url.port, url.database, query
         ).render_as_string()
 
+    @property
+    def lone_user(self) -> str | None:
+        """Return the user of an address without a password; None if it has one, or no user."""
+        url = make_url(self.dsn)
+        return None if url.password or "password" in url.query else url.username or None
+
 
 def address_of(url: str) -> File | Server:
     """Return the address that a ``database_url`` means. Raises DatabaseProblem."""
-    # 1. A path. 2. An unreadable URL. 3. A server. 4. Another database. 5. A URL of a file.
-    if "://" not in url and _FILE.match(url):
-        return File(Path(url).expanduser().absolute())
+    # 1. A file. 2. An unreadable URL. 3. A server. 4. Another database.
+    if path := _path_in(url):
+        return _file(path)
     shown = shown_url(url)
     try:
         parsed = make_url(url)
+        if parsed.get_backend_name() in {"postgresql", "postgres"}:
+            return _server(parsed, shown)
     except (ArgumentError, ValueError):  # whose texts may quote a password
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}") from None
-    if parsed.get_backend_name() in {"postgresql", "postgres"}:
-        return _server(parsed, shown)
-    strange = parsed.host or parsed.password or parsed.query
-    if parsed.get_backend_name() != "sqlite" or strange or not parsed.database:
-        raise DatabaseProblem(f"database_url {shown!r} is no database of this program: {REMEDY}")
-    return File(Path(parsed.database).expanduser().absolute())
+    raise DatabaseProblem(f"database_url {shown!r} is no database of this program: {REMEDY}")
+
+
+def _path_in(url: str) -> str | None:
+    """Return the path in an address that can only mean a file, None if it may be a server."""
+    found = _URL_OF_FILE.fullmatch(url)
+    path = found[1] if found else url
+    return path if (found and path.startswith("/")) or not _NO_FILE.match(path) else None
+
+
+def _file(path: str) -> File:
+    reason = "it holds U+0000"
+    try:
+        if "\0" not in path:
+            return File(Path(path).expanduser().absolute())
+    except (RuntimeError, OSError) as error:  # no such user; no working folder
+        reason = getattr(error, "strerror", None) or "no such user, or no home folder"
+    raise DatabaseProblem(f"database {path!r} is no path here ({reason}): write an absolute one")
 
 
 def _server(parsed: URL, shown: str) -> Server:
@@ -75,16 +114,21 @@ def _server(parsed: URL, shown: str) -> Server:
         raise DatabaseProblem(f"database_url {shown!r}: an @ in a password is written %40")
     ports = [*parsed.normalized_query.get("port", ())]
     ports += [] if parsed.port is None else [str(parsed.port)]
-    if not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
+    readable = not re.search(r"[][#\s\0]", parsed.host or "")
+    if not readable or not all(port.isdecimal() and 0 < int(port) < _PORTS for port in ports):
         raise DatabaseProblem(f"database_url {shown!r} cannot be read: {REMEDY}")
     return Server(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
 
 
 def shown_url(url: str) -> str:
     """Return a ``database_url``, readable or not, without its secrets."""
-    if _FILE.match(url):
+    if _path_in(url):
         return url
-    without_user = re.sub(r"(:/*).*@", r"\1…@", url)
-    return re.sub(
-        r"(\w+)=([^&\s]*)", lambda f: f[0] if f[1] in _HARMLESS else f"{f[1]}=…", without_user
-    )
+    head, mark, query = _USER.sub(r"\1…@", url).partition("?")
+    head = _NO_PORT.sub(r"\1…", head) if "://" in head else head.partition("=")[0]
+    return head + mark + "&".join(map(_field, query.split("&")))
+
+
+def _field(text: str) -> str:
+    name, equals, _ = text.partition("=")
+    return text if _HARMLESS.fullmatch(text) else f"{name if equals else ''}{equals}…"

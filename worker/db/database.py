@@ -1,15 +1,16 @@
 """Run transactions on the database of one queue, in either engine; read the schema's number."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Protocol, Self, TypeVar
 
-from sqlalchemy import Connection, inspect, text, update
+from sqlalchemy import Connection, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
 from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
-from worker.db.schema import SCHEMA, account
+from worker.db.schema import SCHEMA, account, metadata
 from worker.db.sqlite import Sqlite
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Database",
     "DatabaseProblem",
     "Unreachable",
+    "refusal",
     "rewrite",
     "schema_of",
     "schema_problem",
@@ -28,7 +30,16 @@ PATIENCE_SECONDS = 5.0
 BAD_VALUE = (StatementError, ValueError, OverflowError)
 """The errors of a value that cannot be stored, from the driver or on the way to it (law 14)."""
 
+_VERSION = "alembic_version"
+
 T = TypeVar("T")
+
+
+def refusal(error: Exception) -> str:
+    """Return the sentence about a row that the database refuses to write."""
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause.__cause__ or cause).split("\n", 1)[0]
+    return f"the database refuses to write this row: {first_line}"
 
 
 class Engine(Protocol):
@@ -117,16 +128,39 @@ def rewrite(connection: Connection) -> None:
 
 def schema_of(connection: Connection) -> str | None:
     """Return the database's revision, None if it has no tables of this program."""
-    if not inspect(connection).has_table("alembic_version"):
+    if "version_num" not in _columns(connection, _VERSION):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
+
+
+def _columns(connection: Connection, name: str) -> set[str]:
+    if not inspect(connection).has_table(name):
+        return set()
+    return {*connection.execute(select(text("*")).select_from(table(name)).limit(0)).keys()}
+
+
+def _foreign(connection: Connection, found: str | None) -> str | None:
+    """Return the name of a table that another program has made, None if there is none."""
+    if found and not (re.fullmatch(r"\d{4}", found) and _columns(connection, "videos")):
+        return _VERSION
+    tables = {each.name: {*each.columns.keys()} for each in metadata.tables.values()}
+    for name, ours in {**tables, _VERSION: {"version_num"}}.items():
+        theirs = set() if found and name != "videos" else _columns(connection, name)
+        if theirs and len(theirs & ours) * 2 < len(ours):
+            return name
+    return None
 
 
 def schema_problem(connection: Connection) -> str | None:
     """Return why this program cannot work on the schema, None if it can."""
-    # 1. No tables. 2. An older schema. 3. A newer one. 4. The schema of this program.
+    # 1. Another program's tables. 2. No tables. 3. An older schema. 4. A newer one. 5. Ours.
     found = schema_of(connection)
+    if foreign := _foreign(connection, found):
+        return (
+            f"has a table {foreign} that another program has made: name a database of its own, or, "
+            "on a server, a schema of its own (CREATE SCHEMA videos; add ?search_path=videos)"
+        )
     if found is None:
         return "has no tables of this program: run valossa-ingest migrate"
     if found < SCHEMA:

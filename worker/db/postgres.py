@@ -32,9 +32,10 @@ NET_SECONDS = 3.0
 AGAIN_SECONDS = 0.5
 """Between tries to learn if a transaction was committed."""
 
-SESSION = {
-    "application_name": "valossa-ingest",
-    "timezone": "UTC",
+SESSION = {"application_name": "valossa-ingest", "timezone": "UTC"}
+"""What a server is told when a connection begins: more than that a pooler refuses."""
+
+_SETTINGS = {
     # The intent is on disk before its request (law 1), whatever the database's default is.
     "synchronous_commit": "on",
     # A worker whose machine is gone does not block the others for ever.
@@ -44,6 +45,8 @@ SESSION = {
     # A plan for one batch is not worth compiling.
     "jit": "off",
 }
+_SET = "SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SETTINGS.items())
+_MARK, _NO_ROW = "valossa_ingest.session", "SELECT 0"
 
 WATCH = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 30_000}
 """Half a minute, in seconds and milliseconds. The kernel's defaults repeat unconfirmed bytes for a
@@ -254,16 +257,47 @@ class Postgres:
             await connection.close()
 
     async def _connect(self) -> asyncpg.Connection:
+        connection = await self._connect_once()
         try:
-            connection = await asyncpg.connect(
+            # The number that a pooler gives to a connection is none of the server's.
+            own = f"pg_backend_pid() = {connection.get_server_pid()}"
+            if await connection.execute(f"{_SET} WHERE {own}") == _NO_ROW:
+                await self._must_keep_sessions(connection)
+                await connection.execute(_SET)
+        except BaseException:
+            connection.terminate()
+            raise
+        _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
+        return connection
+
+    async def _connect_once(self) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(
                 self._server.dsn, timeout=CONNECT_SECONDS, server_settings=SESSION
             )
-        except UnicodeError as error:
+        except ValueError as error:
+            if isinstance(error, asyncpg.InterfaceError):
+                raise
             raise DatabaseProblem(
                 f"database {self._server}: its host is no name of a machine ({error}): correct it"
             ) from error
-        _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
-        return connection
+
+    async def _must_keep_sessions(self, first: asyncpg.Connection) -> None:
+        """Raise DatabaseProblem if a pooler gives two connections one session by turns."""
+        second = await self._connect_once()
+        try:
+            marks = {first: secrets.token_hex(8), second: secrets.token_hex(8)}
+            for each, mark in marks.items():
+                await each.execute(f"SELECT set_config('{_MARK}', '{mark}', false)")
+            for each in (first, first, second, first, second):  # whichever one it gives next
+                kept = f"current_setting('{_MARK}', true) = '{marks[each]}'"
+                if await each.execute(f"SELECT 1 WHERE {kept}") == _NO_ROW:
+                    raise DatabaseProblem(
+                        f"database {self._server}: a pooler before it gives a session to one "
+                        "transaction alone: name the server itself, or a pool in session mode"
+                    )
+        finally:
+            second.terminate()
 
 
 def _watch(peer: socket.socket) -> None:

@@ -21,6 +21,7 @@ _PASSING = {
     "25P03": "this worker stood still for too long in a transaction",
 }
 _LASTING = {
+    "08P01": "a pooler refuses a setting of the session: name the server itself",
     "25006": "it is read-only: name the primary server",
     "28": "it refuses the user or the password: correct database_url, or PGPASSWORD",
     "3D": "there is no such database: make it with CREATE DATABASE, or name another",
@@ -47,13 +48,15 @@ def explained(error: Exception, server: Server) -> Exception:
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
     if isinstance(cause, _BAD_VALUE):
         return error
-    state, quoted = state_of(error), f"({cause or error})"
+    state, told = state_of(error), str(cause or error)
+    if server.lone_user:
+        told = told.replace(f'"{server.lone_user}"', '"…"')
     for remedies, kind in ((_LASTING, DatabaseProblem), (_PASSING, Unreachable)):
         for length in (5, 2):
             if remedy := remedies.get(state[:length]):
-                return kind(f"database {server}: {remedy} {quoted}")
+                return kind(f"database {server}: {remedy} ({told})")
     if state or isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
-        return DatabaseProblem(f"database {server} cannot be used: {cause or error}")
+        return DatabaseProblem(f"database {server} cannot be used: {told}")
     return Unreachable(
-        f"database {server} cannot be reached: start it, or correct database_url {quoted}"
+        f"database {server} cannot be reached: start it, or correct database_url ({told})"
     )

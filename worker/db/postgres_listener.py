@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import asyncpg
 
+from worker.db.address import DatabaseProblem
+
 CHANNEL = "valossa_ingest"
 
 AGAIN_SECONDS = 1.0
@@ -45,7 +47,7 @@ class Listener:
     async def _listen(self) -> None:
         """Keep a connection open; without one, ``heard`` changes by time alone."""
         while True:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, DatabaseProblem, OSError):
                 connection = await self._connect()
                 try:
                     await self._keep(connection)

@@ -266,6 +266,7 @@ account = Table(
     Column("list_read_at", Moment),
     Column("moved_to", Text),
     Column("written_at", Moment),
+    Column("bought_twice", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )

@@ -1,6 +1,7 @@
 """Keep a queue in an SQLite file: its connections, its lock and the meaning of its errors."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, CursorResult, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from worker.db.address import DatabaseProblem, File
+from worker.db.address import DatabaseProblem, File, LogLostError
 
 T = TypeVar("T")
 
@@ -48,6 +49,9 @@ class Sqlite:
     ) -> None:
         self.now = now  # this machine's clock
         self._path = file.path
+        self._log_path, self._index_path = (
+            Path(os.path.realpath(file.path) + ending) for ending in ("-wal", "-shm")
+        )
         self._dice = dice
         self._waiting = waiting
         self._patience_seconds = patience_seconds
@@ -55,6 +59,7 @@ class Sqlite:
         self._open: dict[str, ThreadedConnection] = {}
         self._watcher: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._log: tuple[int, int] | None = None
 
     async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
         """Return ``work``'s result, committed to disk; ``role`` is "write" or "read"."""
@@ -65,6 +70,9 @@ class Sqlite:
                 return await self._locked(lambda: connection.run(step), purpose)
             except DBAPIError as error:
                 raise _explained(error, self._path) from error
+            except LogLostError:
+                await self.close()  # the last one to close puts the log that it has into the file
+                raise
 
     def version(self) -> int:
         """Return a number that changes after every commit, those of our own writer included."""
@@ -74,7 +82,7 @@ class Sqlite:
         try:
             if self._watcher is None:
                 self._watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-                self._file = _file_at(self._path)
+                self._file, self._log = _file_at(self._path), self._log or _file_at(self._log_path)
             version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
         except sqlite3.Error as error:
             raise _explained(OperationalError("look", None, error), self._path) from error
@@ -88,6 +96,7 @@ class Sqlite:
         for connection in self._open.values():
             await connection.close()
         self._open.clear()
+        self._log = None
 
     def _must_be_there(self) -> None:
         """Refuse a file that was removed or replaced: SQLite goes on writing to it, where no other
@@ -97,6 +106,19 @@ class Sqlite:
             raise DatabaseProblem(
                 f"database {self._path}: it was removed or replaced while it was in use: "
                 "put it back, or start again to work on what is there now"
+            )
+        log = _file_at(self._log_path)
+        if self._open or self._watcher:
+            self._log = self._log or log
+            lost = self._log != log
+        else:  # SQLite makes the log before its index, and deletes it after
+            lost = not log and self._index_path.exists() and not self._log_path.exists()
+        if lost:
+            raise LogLostError(
+                f"database {self._path}: its log (-wal) was deleted or replaced: videos in flight "
+                "may be in doubt. Stop all that works on it: the last one saves the log. Where "
+                f"{self._index_path} is left then, the last commits are lost: delete it, and go on "
+                "as after a restored backup (config/deploy/README.md)"
             )
 
     async def _connection(self, role: str, purpose: str) -> "ThreadedConnection":
@@ -112,7 +134,7 @@ class Sqlite:
                 await connection.close()
                 raise
             self._open[role] = connection
-            self._file = _file_at(self._path)
+            self._file, self._log = _file_at(self._path), self._log or _file_at(self._log_path)
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:

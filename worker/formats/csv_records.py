@@ -3,10 +3,12 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from worker.formats.lines import MOST_BYTES, FormatError, Line, Lines, Reject, Row, is_blank, reject
+from worker.core.redact import without_query
+from worker.formats.addresses import DELIMITERS, is_address
+from worker.formats.lines import ADDRESS, MOST_BYTES, FormatError, Line, Lines, Reject, Row, reject
 
 _MOST_LINES = 1_000
 
@@ -20,13 +22,18 @@ class _Record(NamedTuple):
     flaw: str = ""
 
 
-def delimiter_of(header: str) -> str:
-    """Return the most frequent of comma, semicolon and tab in the header."""
-    outside_quotes = re.sub(r'"[^"]*"?', "", header)
-    return max(",;\t", key=outside_quotes.count)
+def delimiter_of(sample: Sequence[str]) -> str:
+    """Return the delimiter that most lines have as often as the first one, the header."""
+    lines = re.sub(r'"[^"]*"?', "", "\n".join(sample)).split("\n")
+
+    def fitness(delimiter: str) -> tuple[int, int, int]:
+        first, *others = (line.count(delimiter) for line in lines)
+        return others.count(first) if first else -1, first, sum(others)
+
+    return max(DELIMITERS, key=fitness)
 
 
-def header_of(record: _Record) -> list[str]:
+def header_of(record: _Record, delimiter: str) -> list[str]:
     """Return the column names. Raises FormatError."""
     if record.flaw:
         raise FormatError(
@@ -34,6 +41,7 @@ def header_of(record: _Record) -> list[str]:
             "save the list as CSV in UTF-8, with the column names in the first line"
         )
     names = [cell.strip() for cell in record.cells]
+    _must_name(names, delimiter)
     repeated = [repr(name[:50]) for name, count in Counter(names).items() if name and count > 1]
     if repeated:
         raise FormatError(
@@ -45,20 +53,44 @@ def header_of(record: _Record) -> list[str]:
     return names
 
 
-def csv_records(lines: Lines, header: list[str], delimiter: str) -> Iterator[Row | Reject]:
-    """Yield the records after the header."""
+def _must_name(cells: Sequence[str], delimiter: str) -> None:
+    addresses = [cell for cell in cells if ADDRESS.match(cell)]
+    if addresses:
+        names = ["url" if cell is addresses[0] else f"column{n}" for n, cell in enumerate(cells, 1)]
+        header = delimiter.join(names).replace("\t", "\\t")
+        first = delimiter.join(without_query(c) if c in addresses else c for c in cells)
+        raise FormatError(
+            f"There is no header. Put one in with sed -i '1i {header}' FILE, with media_id, title "
+            "and so on for the other columns (with url alone, if each line is one address). "
+            f"The first line is {first[:200]!r}"
+        )
+
+
+def csv_records(
+    lines: Lines, header: list[str], delimiter: str, skipped: Callable[[Line], bool]
+) -> Iterator[Row | Reject]:
+    """Yield the records after the header, without rows of nothing."""
     for first in lines:
-        if not is_blank(first):
-            yield _row(record_of(first, lines, delimiter), header)
+        if not skipped(first):
+            record = record_of(first, lines, delimiter)
+            if record.flaw or any(map(str.strip, record.cells)):
+                yield _row(record, header, delimiter)
 
 
-def _row(record: _Record, header: list[str]) -> Row | Reject:
+def _row(record: _Record, header: list[str], delimiter: str) -> Row | Reject:
     if record.flaw:
         return reject(record.lines, record.flaw)
-    if len(record.cells) != len(header):
-        counts = f"the header has {len(header)} cells, this record {len(record.cells)}"
-        return reject(record.lines, counts + _reach(record.lines))
-    values: dict[str, object] = dict(zip(header, record.cells, strict=True))
+    cells = record.cells
+    if len(header) == 1 and ADDRESS.match(record.lines[0].text.lstrip()):  # without quotes
+        text = record.lines[0].text.strip()
+        cells = [text] if is_address(text) else re.split(f"[{DELIMITERS}]", text)
+    while len(cells) > len(header) and not cells[-1].strip():
+        cells.pop()
+    if len(cells) > len(header):
+        counts = f"the header has {len(header)} cells, this record {len(cells)}"
+        way_out = f"; put a cell that holds {delimiter!r} in quotes"
+        return reject(record.lines, counts + _reach(record.lines) + way_out)
+    values: dict[str, object] = dict(zip(header, cells, strict=False))
     values.pop("", None)
     return Row(record.lines[0].number, values)
 

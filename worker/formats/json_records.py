@@ -2,16 +2,50 @@
 
 import json
 import math
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from worker.formats.lines import Line, Reject, Row, is_blank, reject
+from worker.formats.lines import ADDRESS, BLANK, FormatError, Line, Reject, Row, is_blank, reject
 
 _MOST_DIGITS = 1_000
+_ARRAY = re.compile(rf'(?:("(?:[^"\\]|\\.)*+")\s*:|^)\s*\[\s*(?:\{{|("{ADDRESS.pattern}))')
 
 
 class _NoRowError(ValueError):
     """The JSON cannot become a row."""
+
+
+def must_be_lines(sample: Sequence[Line]) -> None:
+    """Raise FormatError for an array, an object that holds one, and one of several lines."""
+    text = "".join(line.text for line in sample).strip(BLANK)
+    first, more = sample[0].text.strip(BLANK), sample[1:]
+    inside = first.count("[") > first.count("]")
+    goes_on = inside or any(isinstance(_json_record(line), Reject) for line in more[:1])
+    several = not inside and any(line.text.startswith("{") for line in more)
+    command = "" if several else _unpacking(text)
+    if text.startswith("["):
+        form, command = "a JSON array", command or "jq -c '.[]' FILE"
+    elif (goes_on and first[-1] in "{[,") or (command and not more):
+        form, command = "a JSON document", command or "jq -c . FILE"
+    else:
+        return
+    wanted = "and JSON Lines wants one object a line"
+    raise FormatError(f"The file is {form}, {wanted}: convert it with {command}")
+
+
+def _unpacking(text: str) -> str:
+    """Return the jq command for the array of videos in a document; empty if there is none."""
+    found = _ARRAY.search(text)
+    before = text[: found.start()].lower() if found else ""
+    if found is None or '"url"' in before or not ADDRESS.search(text, found.start()):
+        return ""  # the array, if there is one, is a part of a video
+    key, address = found.groups(default="")
+    key = re.sub(r'^"([A-Za-z_][A-Za-z_0-9]*)"$', r"\1", key)
+    deep = before.count("{") - before.count("}") > 1
+    path = f"..|.{key}?|arrays[]" if deep else f".{key}[]"
+    return f"jq -{'r' if address else 'c'} {shlex.quote(path)} FILE"
 
 
 def json_records(lines: Iterable[Line]) -> Iterator[Row | Reject]:
@@ -37,7 +71,7 @@ def _json_record(line: Line) -> Row | Reject:
 
 def _object(text: str) -> dict[str, object]:
     value: object = json.loads(
-        text,
+        text.rstrip(BLANK + ","),
         object_pairs_hook=_unique,
         parse_int=_integer,
         parse_float=_number,
@@ -69,5 +103,7 @@ def _number(text: str) -> float:
     return value
 
 
-def _no_number(name: str) -> float:
+def _no_number(name: str) -> None:
+    if name == "NaN":  # as Python writes what is absent
+        return
     raise _NoRowError(f"{name} is no number in JSON")

@@ -6,15 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
+from worker.core.import_row import marked
 from worker.core.redact import readable
+
+_FORMULAS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def write_csv(stream: TextIO, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write rows as CSV with a header; times in UTC, an empty cell for None."""
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
+    """Write rows as CSV with a header; times in UTC, an empty cell for None, formulas harmless."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(columns)
     for row in rows:
-        writer.writerow([_written(row[name]) for name in columns])
+        cells = [marked(name, _written(row[name]), _FORMULAS) for name in columns]
+        (quoting if "\r" in "".join(map(str, cells)) else plain).writerow(cells)
 
 
 def write_json_lines(
@@ -22,7 +27,7 @@ def write_json_lines(
 ) -> None:
     """Write rows as JSON Lines; times in UTC, None is left out."""
     for row in rows:
-        filled = {name: row[name] for name in columns if row[name] is not None}
+        filled = {name: marked(name, row[name]) for name in columns if row[name] is not None}
         print(json.dumps(filled, default=_written), file=stream)
 
 

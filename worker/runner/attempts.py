@@ -5,13 +5,14 @@ Knows nothing of when to claim, and asks no table.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from worker.api.client import Api
 from worker.core import request
 from worker.core.breaker import Breaker, observe
-from worker.core.model import Claim, CoolDown, Outcome, Released, Result, Start
+from worker.core.model import Accepted, Claim, CoolDown, Outcome, Released, Result, Start
+from worker.core.redact import without_secrets
 from worker.core.run_state import RunState
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
@@ -62,9 +63,10 @@ class Attempts:
         body = request.body(claim.video, claim.request_id, defaults)
         self._sending.add(task)
         try:
-            return await self.api.new_job(body, lambda: self._too_late(start))
+            outcome = await self.api.new_job(body, lambda: self._too_late(start))
         finally:
             self._sending.discard(task)
+        return outcome if isinstance(outcome, Accepted) else _without_own(outcome, start.claim)
 
     def _too_late(self, start: Start) -> str | None:
         """Return why this claim may not be sent any more (law 4); None if it may. Both clocks are
@@ -100,3 +102,11 @@ class Attempts:
         asked = CoolDown(breaker.cool_until - now, reason)
         self.reporter.cool_down(asked)
         return asked
+
+
+def _without_own(outcome: Outcome, claim: Claim) -> Outcome:
+    """Return the outcome without the secrets of this row's own links in its message."""
+    message, video = outcome.message or "", claim.video
+    for link in filter(None, (video.url, video.transcript_url, video.callback_url)):
+        message = without_secrets(message, link)
+    return replace(outcome, message=message)

@@ -15,6 +15,7 @@ from worker.core.model import Start
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
+from worker.db.address import LogLostError
 from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.log import Event
 from worker.runner.attempts import Attempts
@@ -224,6 +225,8 @@ class Runner:
         )
 
     def _stop_without_database(self, problem: DatabaseProblem) -> Stop | None:
+        if isinstance(problem, LogLostError):  # a daemon cannot wait for it either
+            return Stop(reason=StopReason.DATABASE, message=str(problem))
         now, run = self._clock.monotonic(), self._run
         run.database_lost_at = now if run.database_lost_at is None else run.database_lost_at
         return stop_conditions.stop_without_database(

@@ -4,14 +4,14 @@ Called inside a transaction of the queue. Knows no video.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from worker.clock import Clock, Steps
 from worker.core import pace
-from worker.core.model import Result, Throttled, TryLater
+from worker.core.model import Accepted, Refused, Result, Throttled, TryLater
 from worker.settings import Settings
 from worker.store import shared_state
 
@@ -24,12 +24,20 @@ LONGEST_COOL_DOWN_SECONDS = 31_536_000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacer:
-    """The part of one process in the shared pace. ``steps``: changes of its wall clock."""
+    """The part of one process in the shared pace.
+
+    Attributes:
+        steps: Changes of its wall clock.
+        probe_after: Age at which it probes a cool-down by one request; None for never.
+        probes: The time of the probe whose answer is awaited, as its claim was written.
+    """
 
     settings: Settings
     clock: Clock
     dice: Callable[[], float]
     steps: Steps
+    probe_after: timedelta | None
+    probes: set[datetime]
 
     def follow(self, connection: Connection, began: float, now: datetime) -> None:
         """Move pace and cool-down along with a clock that was set since they were written. A step
@@ -52,6 +60,9 @@ class Pacer:
     def account_for(self, connection: Connection, result: Result, now: datetime) -> None:
         """Write the cool-down and the slower pace that a result asks for."""
         outcome, started_at = result.outcome, result.started_at
+        probed = started_at is not None and any(started_at >= each for each in self.probes)
+        if probed and isinstance(outcome, Accepted | Refused | Throttled | TryLater):
+            shared_state.end_cool_down(connection, now)  # what it says now is in force
         if result.cool_down:
             until = now + timedelta(seconds=result.cool_down.seconds)
             shared_state.cool_down(connection, until, result.cool_down.reason, now)
@@ -77,8 +88,15 @@ class Pacer:
         return now + timedelta(seconds=seconds)
 
     def plan(self, known: shared_state.SharedState, now: datetime) -> pace.Grant | pace.Wait:
-        """Return the starts that may be reserved at ``now``, or how long to wait."""
-        return pace.plan(now, known.next_start_at, known.cool_down_until, self._gap(known, now))
+        """Return the starts that may be reserved at ``now``, or how long to wait: a long cool-down
+        allows one start each time that it is so old, until an answer ends it.
+        """
+        until, gap = known.cool_down_until, self._gap(known, now)
+        if until is None or until <= now or self.probe_after is None:
+            return pace.plan(now, known.next_start_at, until, gap)
+        probe_at = min(until, (known.written_at or now) + self.probe_after)
+        planned = pace.plan(now, known.next_start_at, probe_at, gap)
+        return replace(planned, room=1) if isinstance(planned, pace.Grant) else planned
 
     def _gap(self, known: shared_state.SharedState, now: datetime) -> timedelta:
         brake = pace.resume(known.brake, known.next_start_at, now)

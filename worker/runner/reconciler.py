@@ -5,19 +5,20 @@ does. Knows no SQL, and judges nothing itself.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
 from worker.api.client import Api
 from worker.clock import sleep_or_event
-from worker.core.evidence import Ambiguous, Found
+from worker.core.evidence import Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.core.run_state import RunState
-from worker.db.database import DatabaseProblem
+from worker.db.database import BAD_VALUE, DatabaseProblem, refusal
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -27,8 +28,14 @@ from worker.store import doubts, shared_state
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 20.0
+"""Between looks at a cool-down: its end may come sooner than was told."""
+
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
+
+
+WriteVerdicts = Callable[..., tuple[list[JudgedDoubt], set[int]]]
 
 
 class Write(Protocol):
@@ -74,7 +81,7 @@ class Reconciler:
                     await sleep_or_event(self.called, min(SOONEST_SECONDS, left))
                 elif await self.settle(if_due=True):
                     self.news()
-            except DatabaseProblem:  # the writer reports it
+            except (DatabaseProblem, *BAD_VALUE):  # the writer reports it
                 await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
 
     async def next_at(self) -> datetime | None:
@@ -93,16 +100,36 @@ class Reconciler:
     async def _conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
         work, now = self.transaction, self.transaction.clock.now()
 
-        def write(connection: Connection) -> tuple[list[JudgedDoubt], set[int]]:
+        def write(
+            connection: Connection, among: Collection[int] | None = None
+        ) -> tuple[list[JudgedDoubt], set[int]]:
             if isinstance(shown, Unlisted) and shown.retry_after is not None:
                 work.pacer.hold(connection, shown.retry_after, shown.reason)
-            judged = work.verdicts.write(connection, shown, asked_at, now)
+            judged = work.verdicts.write(connection, shown, asked_at, now, among)
             return judged, doubts.still_in_doubt(connection)
 
-        judged, left = await self.write(write, "to settle doubts")
+        try:
+            judged, left = await self.write(write, "to settle doubts")
+        except BAD_VALUE:
+            judged = []
+            for each in await self.write(
+                lambda c: work.verdicts.read(c, shown, asked_at), "to examine doubts"
+            ):
+                judged += await self._alone(each, write)
+            left = await self.write(doubts.still_in_doubt, "to see what is in doubt")
         done = Reconciled(shown=shown, judged=judged)
         self._learn(done, left)
         return done
+
+    async def _alone(self, judged: JudgedDoubt, write: WriteVerdicts) -> list[JudgedDoubt]:
+        """Write one verdict; a row that refuses it stays in doubt, and stops no other (law 14)."""
+        video_id = judged.doubt.video_id
+        try:
+            return (await self.write(partial(write, among={video_id}), "to settle a doubt"))[0]
+        except BAD_VALUE as error:
+            why = refusal(error)
+            self.reporter.unwritable(video_id, why)
+            return [replace(judged, verdict=NoEvidence(why, Resolvable.NONE))]
 
     async def examine(self) -> Reconciled | None:
         """Ask once and judge, but write nothing."""
@@ -140,10 +167,13 @@ class Reconciler:
 
     async def _begin(self) -> bool:
         pacer, clock, purpose = self.transaction.pacer, self.transaction.clock, "to ask the API"
+        told = False
         while isinstance(start := await self.write(pacer.reserve_one, purpose), datetime):
-            if (start - clock.now()).total_seconds() > TOLD_SECONDS:
+            if not told and (start - clock.now()).total_seconds() > TOLD_SECONDS:
                 self.reporter.must_wait(start)
-            if not await self.limiter.wait_until(clock.until(start)):
+                told = True
+            again = clock.monotonic() + LOOK_SECONDS
+            if not await self.limiter.wait_until(min(clock.until(start), again)):
                 return False
         return await self.limiter.begin(start)
 

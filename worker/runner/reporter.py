@@ -8,7 +8,6 @@ from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.redact import without_secrets
 from worker.core.run_state import Counts
 from worker.db.database import DatabaseProblem
 from worker.log import Event, Log
@@ -24,6 +23,7 @@ class Reporter:
         self._shape_is_logged = False
         self._database_works = True
         self._capped = False
+        self._cooling = ""
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """Log the outcome of one attempt. On a full disk this line is the only record of it."""
@@ -37,7 +37,7 @@ class Reporter:
             seconds=round(seconds, 3),
             request_id=claim.request_id,
             job_id=outcome.job_id if isinstance(outcome, Accepted) else None,
-            message=_loggable(outcome.message, claim),
+            message=outcome.message,
         )
 
     def settled(self, settlement: Settlement) -> None:
@@ -53,6 +53,10 @@ class Reporter:
         """Log a row that was refused without a request."""
         claim, outcome = settlement.result.claim, settlement.result.outcome
         self.log.warning(Event.VIDEO_REFUSED, video=claim.video_id, message=outcome.message)
+
+    def unwritable(self, video_id: int, why: str) -> None:
+        """Log a row that the database refuses to write."""
+        self.log.error(Event.VIDEO_REFUSED, video=video_id, message=why)
 
     def expired(self, expired: Expired) -> None:
         """Log a lease that ran out: another process, or an earlier run, left a doubt."""
@@ -90,10 +94,14 @@ class Reporter:
 
     def cool_down(self, asked: CoolDown) -> None:
         """Log a pause of all processes."""
-        self.log.warning(Event.COOL_DOWN, seconds=round(asked.seconds, 1), reason=asked.reason)
+        seconds = round(asked.seconds, 1)
+        self.log.warning(Event.COOL_DOWN, seconds=seconds, reason=asked.reason)
 
     def claimed(self, result: ClaimResult) -> None:
-        """Log once that a cap holds all processes, and again only after a start."""
+        """Log once that a cool-down or a cap holds all, the cap again only after a start."""
+        if result.reason is WaitReason.COOL_DOWN and result.detail != self._cooling:
+            self._cooling = result.detail
+            self.log.warning(Event.COOL_DOWN, reason=result.detail)
         if result.reason is WaitReason.CAP and not result.submitting and not self._capped:
             self.log.warning(Event.CAP_REACHED, reason=result.detail)
             self._capped = True
@@ -107,13 +115,3 @@ class Reporter:
         if problem is None and not self._database_works:
             self.log.warning(Event.DATABASE_WORKS)
         self._database_works = problem is None
-
-
-def _loggable(message: str | None, claim: Claim) -> str | None:
-    """Return the message without the query strings of this row's links."""
-    if message is None:
-        return None
-    video = claim.video
-    for link in filter(None, (video.url, video.transcript_url, video.callback_url)):
-        message = without_secrets(message, link)
-    return message

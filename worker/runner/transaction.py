@@ -12,16 +12,17 @@ from sqlalchemy import Connection
 from worker.clock import Clock, Steps
 from worker.core import pace
 from worker.core.decide import decide
-from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start
+from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start, State, Twin
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.request import problem
+from worker.core.request import bought_already, problem
 from worker.runner.model import Committed
 from worker.runner.pacer import Pacer
 from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.settings import Settings
 from worker.store import caps as caps_store
-from worker.store import leases, queue, settle, shared_state
+from worker.store import changes, leases, queue, settle, shared_state
 from worker.store.caps import Level
+from worker.store.queue import Unwritable
 from worker.store.shared_state import SharedState
 
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
@@ -53,6 +54,10 @@ class QueueTransaction:
     dice: Callable[[], float]
     caps: tuple[Cap, ...] = ()
     steps: Steps = field(default_factory=Steps)
+    probe_after: timedelta | None = None
+    probes: set[datetime] = field(default_factory=set)
+    unwritable: Unwritable = field(default_factory=Unwritable)
+    closes_at_once: int = INVALID_AT_ONCE
 
     @property
     def verdicts(self) -> Verdicts:
@@ -62,7 +67,14 @@ class QueueTransaction:
     @property
     def pacer(self) -> Pacer:
         """Return the shared pace, as this process takes part in it."""
-        return Pacer(settings=self.settings, clock=self.clock, dice=self.dice, steps=self.steps)
+        return Pacer(
+            settings=self.settings,
+            clock=self.clock,
+            dice=self.dice,
+            steps=self.steps,
+            probe_after=self.probe_after,
+            probes=self.probes,
+        )
 
     def write(
         self, connection: Connection, results: Sequence[Result], free_slots: int
@@ -73,13 +85,21 @@ class QueueTransaction:
         settled = self._settle(connection, results, now)
         for result in results:
             pacer.account_for(connection, result, now)
-        expired = leases.expire(connection, now, self.worker)
+        expired = leases.expire(connection, now, self.worker, self.unwritable.known)
         closed: list[Settlement] = []
         claimed = ClaimResult(reason=WaitReason.PACE, until=now)
         if free_slots > 0:
             at = _Moment(connection, began, now, shared_state.read(connection))
             claimed = self._claim(at, free_slots, closed)
         return Committed(settled=settled, closed=closed, expired=expired, claimed=claimed)
+
+    def lapsed(self, connection: Connection) -> list[int]:
+        """Return the videos whose lease has run out."""
+        return leases.lapsed(connection, self.clock.now())
+
+    def refuse(self, connection: Connection, video_id: int, why: str) -> int:
+        """Fail a video that cannot be claimed, and return how many were."""
+        return changes.refuse(connection, video_id, why, self.clock.now(), self.worker)
 
     def _settle(
         self, connection: Connection, results: Sequence[Result], now: datetime
@@ -128,6 +148,9 @@ class QueueTransaction:
 
     def _reserve(self, at: _Moment, planned: pace.Grant, count: int) -> None:
         shared_state.reserve(at.connection, planned.first + count * planned.spacing, at.now)
+        self.probes.clear()
+        if at.shared.cooling(at.now):
+            self.probes.add(at.now)
         brake = pace.resume(at.shared.brake, at.shared.next_start_at, at.now)
         if brake != at.shared.brake:
             shared_state.brake(at.connection, brake)
@@ -146,14 +169,17 @@ class QueueTransaction:
         connection, now = at.connection, at.now
         margin = timedelta(seconds=self.settings.url_margin_seconds)
         lease_until, checked = now + self.settings.lease, self._checked_until(at)
-        while len(ready) < count and len(closed) < INVALID_AT_ONCE:
+        while len(ready) < count and len(closed) < self.closes_at_once:
             wanted = count - len(ready)
-            claims = queue.claim(connection, wanted, now, self.worker, lease_until, checked)
-            faults = [(c, problem(c.video, now, margin)) for c in claims]
+            claims = queue.claim(
+                connection, wanted, now, self.worker, lease_until, checked, self.unwritable
+            )
+            faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
             ]
             closed += self._settle(connection, refused, now)
+            self.unwritable.tried = []
             ready += [c for c, why in faults if why is None]
             if len(claims) < wanted:
                 break
@@ -187,7 +213,8 @@ class QueueTransaction:
         # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due.
         # 6. The pace or a cool-down allows no start yet. 7. A cap is full.
         shared, now = at.shared, at.now
-        ahead = queue.ahead(at.connection, now, self._checked_until(at))
+        aside = self.unwritable.known
+        ahead = queue.ahead(at.connection, now, self._checked_until(at), aside)
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if shared.moved_to is not None:
@@ -238,11 +265,30 @@ class QueueTransaction:
         return oldest and oldest + self.settings.settle_after
 
 
+def _faults(
+    claims: Sequence[Claim], now: datetime, margin: timedelta
+) -> list[tuple[Claim, str | None]]:
+    """Return why each claim cannot be sent, None if it can. Of two with one address, the first
+    goes (law 17).
+    """
+    going: dict[str, Twin] = {}
+    faults: list[tuple[Claim, str | None]] = []
+    for claim in claims:
+        url = claim.video.url
+        twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)
+        fault = problem(claim.video, now, margin)
+        if fault is None and twin is not None:
+            fault = bought_already(claim.video_id, twin)
+        if fault is None:
+            going.setdefault(url, Twin(claim.video_id, State.SUBMITTING))
+        faults.append((claim, fault))
+    return faults
+
+
 def _too_early(at: _Moment, planned: pace.Wait) -> ClaimResult:
-    if at.shared.cool_down_until is None or at.shared.cool_down_until <= at.now:
+    if (cooling := at.shared.cooling(at.now)) is None:
         return ClaimResult(reason=WaitReason.PACE, until=planned.until)
-    reason = at.shared.cool_down_reason or ""
-    return ClaimResult(reason=WaitReason.COOL_DOWN, until=planned.until, detail=reason)
+    return ClaimResult(reason=WaitReason.COOL_DOWN, until=planned.until, detail=cooling)
 
 
 def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:

@@ -3,7 +3,7 @@
 It joins the store's verbs and the core's verdicts on one connection. Knows no question to the API.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -95,10 +95,15 @@ class Verdicts:
         return JudgedDoubt(doubt=doubt, verdict=verdict, used_up=used_up)
 
     def write(
-        self, connection: Connection, shown: Listing | Unlisted, asked_at: datetime, now: datetime
+        self,
+        connection: Connection,
+        shown: Listing | Unlisted,
+        asked_at: datetime,
+        now: datetime,
+        among: Collection[int] | None = None,
     ) -> list[JudgedDoubt]:
         """Write the verdicts and return those that were written: none on a video that has moved on,
-        and none in a queue that has moved.
+        and none in a queue that has moved. ``among``: on these videos alone.
         """
         shared = shared_state.read(connection)
         if shared.moved_to is not None:
@@ -109,6 +114,8 @@ class Verdicts:
             known, counted = shared.checked_until(asked_at), asked_at - self.settings.settle_after
             read_at = counted if known is None else max(known, counted)
         shared_state.list_read(connection, read_at)
+        if among is not None:
+            judged = [each for each in judged if each.doubt.video_id in among]
         return [each for each in judged if self._settled(connection, each, now)]
 
     def _settled(self, connection: Connection, judged: JudgedDoubt, now: datetime) -> bool:

@@ -7,19 +7,23 @@ futures. Knows neither HTTP nor SQL.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from worker.clock import sleep_or_event
-from worker.core.model import InDoubt, Released, Result
+from worker.core.model import Accepted, InDoubt, Invalid, NotSent, Released, Result
 from worker.core.reasons import ClaimResult
 from worker.core.run_state import RunState
-from worker.db.database import BAD_VALUE, Database, DatabaseProblem
+from worker.db.address import LogLostError
+from worker.db.database import BAD_VALUE, Database, DatabaseProblem, refusal
 from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
+from worker.store.queue import Unwritable
 
 T = TypeVar("T")
 
@@ -53,6 +57,7 @@ class Writer:
     unwritten: int = 0
     _ready: list[Result] = field(default_factory=list)
     _unwritable: set[str] = field(default_factory=set)
+    _log_lost: LogLostError | None = None
     _wanted: _Wanted | None = None
     _asked: list[tuple[Callable[[Connection], object], str, asyncio.Future[Any]]] = field(
         default_factory=list
@@ -134,6 +139,8 @@ class Writer:
         ready, self._ready = self._ready, []
         wanted, self._wanted = self._wanted, None
         try:
+            if wanted and self._log_lost:
+                raise self._log_lost
             if wanted and not ready and (seen := await self.database.read(self.transaction.peek)):
                 self._answer(wanted, seen)
             elif wanted or ready:
@@ -141,10 +148,8 @@ class Writer:
         except DatabaseProblem as problem:
             await self._wait_for_database(ready, wanted, problem)
         except BAD_VALUE:
-            if not ready:
-                raise
             self._wanted = wanted
-            await self._one_by_one(ready)
+            await self._row_by_row(ready)
 
     async def _serve(self) -> None:
         """Do the work that was enqueued beside results and claims, one after the other."""
@@ -166,6 +171,66 @@ class Writer:
             f"to settle {len(ready)} and claim up to {free_slots}",
         )
 
+    async def _row_by_row(self, ready: Sequence[Result]) -> None:
+        """Write each row alone, so that only the one that the database refuses fails (law 14)."""
+        self._news.set()
+        try:
+            await self._expire_each()
+            if not ready and self._wanted:
+                await self._claim_alone(self._wanted)
+        except DatabaseProblem as problem:
+            wanted, self._wanted = self._wanted, None
+            await self._wait_for_database(ready, wanted, problem)
+        else:
+            await self._one_by_one(ready)
+
+    async def _expire_each(self) -> None:
+        """End each lease that has run out alone."""
+        lapsed = set(await self.database.read(self.transaction.lapsed))
+        for video_id in lapsed:
+            others = Unwritable(known=lapsed - {video_id})
+            work = replace(self.transaction, unwritable=others).write
+            try:
+                one = partial(work, results=(), free_slots=0)
+                self._publish(None, await self.database.write(one, "to end a lease"))
+            except BAD_VALUE as error:
+                self._set_aside(video_id, refusal(error))
+
+    async def _claim_alone(self, wanted: _Wanted) -> None:
+        """Claim one video. Raises DatabaseProblem if it is no row that cannot be written."""
+        alone = replace(self.transaction, closes_at_once=1)
+        alone.unwritable.tried = []
+        work = partial(alone.write, results=(), free_slots=min(1, wanted.free_slots()))
+        try:
+            done = await self.database.write(work, "to claim one")
+        except BAD_VALUE as error:
+            if not alone.unwritable.tried:
+                raise DatabaseProblem(
+                    f"database {self.database.address}: it holds a value that cannot be read, or "
+                    f"refuses one ({error}): correct it"
+                ) from error
+            await self._fail(alone.unwritable.tried[0], refusal(error))
+        else:
+            self._wanted = None
+            self._publish(wanted, done)
+
+    async def _fail(self, video_id: int, why: str) -> None:
+        """Fail a video whose claim is refused; leave it alone if that is refused as well."""
+        work, failed = partial(self.transaction.refuse, video_id=video_id, why=why), 0
+        with suppress(*BAD_VALUE):
+            failed = await self.database.write(work, "to fail one")
+        (self._report_refused if failed else self._set_aside)(video_id, why)
+
+    def _set_aside(self, video_id: int, why: str) -> None:
+        known = self.transaction.unwritable.known
+        if video_id not in known:
+            known.add(video_id)
+            self._report_refused(video_id, why)
+
+    def _report_refused(self, video_id: int, why: str) -> None:
+        self.state.counts.failed += 1
+        self.reporter.unwritable(video_id, why)
+
     async def _one_by_one(self, ready: Sequence[Result]) -> None:
         """Write each result alone, so that only the one with a bad value fails (law 14)."""
         self._news.set()
@@ -185,10 +250,16 @@ class Writer:
         token = result.claim.token
         if token in self._unwritable:
             self.reporter.lost(result.claim)
+            self._set_aside(result.claim.video_id, refusal(error))
             self._count_written()
             return
         self._unwritable.add(token)
-        why = f"an answer came, but it could not be written down: {type(error).__name__}"
+        why, outcome = refusal(error), result.outcome
+        if isinstance(outcome, Released | NotSent | Invalid):  # certainly no job
+            self._ready.append(replace(result, outcome=Invalid(why)))
+            return
+        job = f"; it made job {outcome.job_id}" if isinstance(outcome, Accepted) else ""
+        why = f"an answer came, but it could not be written down: {why}{job}"
         self._ready.append(replace(result, outcome=InDoubt(why)))
 
     async def _wait_for_database(
@@ -197,6 +268,8 @@ class Writer:
         """Try results that could not be written again; their requests are never repeated."""
         self.reporter.database(problem)
         self.problem = problem
+        if isinstance(problem, LogLostError):
+            self._log_lost = problem
         self.troubled.set()
         self._ready = [*ready, *self._ready]
         if wanted and not wanted.future.cancelled():

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
+from worker.core.redact import clean
 from worker.db.schema import history, videos
 from worker.store.history import IS_OPEN_DOUBT, record
 from worker.store.queue import UNCLAIMED
@@ -34,6 +35,8 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
         accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
     again = {"state": State.PENDING, "attempts": 0, "due_at": now, **UNCLAIMED}
     again |= {"error": None, "http_status": None}
+    if doubts:
+        again["may_buy_twice"] = 1
     return _change(connection, accepted, Fact.RETRY, now, who, **again)
 
 
@@ -41,6 +44,13 @@ def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> i
     """Cancel pending and failed videos, and return how many. ``retry`` makes them pending again."""
     accepted = [*wanted.clauses(), videos.c.state.in_(CANCELLED_STATES)]
     return _change(connection, accepted, Fact.CANCEL, now, who, state=State.CANCELLED)
+
+
+def refuse(connection: Connection, video_id: int, why: str, now: datetime, who: str) -> int:
+    """Fail a pending video whose claim the database refuses to write (law 14)."""
+    meant = [videos.c.id == video_id, videos.c.state == State.PENDING]
+    failed = {"state": State.FAILED, "error": clean(why)}
+    return _change(connection, meant, Fact.INVALID, now, who, **failed)
 
 
 def _change(

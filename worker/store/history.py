@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, exists, insert, or_, select, text
+from sqlalchemy import Connection, and_, exists, insert, literal_column, or_, select, text
 
 from worker.core.model import Fact
 from worker.db.schema import history
@@ -16,12 +16,15 @@ IS_DOUBT = history.c.fact == text("'in_doubt'")
 """Said as a literal, so that the partial index on doubts serves it."""
 
 _closing = history.alias()
-_found = and_(_closing.c.fact == Fact.RESOLVE, _closing.c.job_id.is_not(None))
+_found = and_(_closing.c.fact == text("'resolve'"), _closing.c.job_id.is_not(None))
 _closed = exists().where(
     _closing.c.video_id == history.c.video_id,
     _closing.c.id > history.c.id,
     or_(
-        and_(_closing.c.attempt == history.c.attempt, _closing.c.fact.in_(CLOSING_FACTS)),
+        and_(
+            _closing.c.attempt == history.c.attempt,
+            _closing.c.fact.in_([literal_column(f"'{fact}'") for fact in CLOSING_FACTS]),
+        ),
         and_(_closing.c.attempt >= history.c.attempt, _found),
     ),
 )

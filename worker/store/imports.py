@@ -22,6 +22,10 @@ SAME_MEDIA_ID = "same media_id as a video that is there already"
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
 )
+EXPORTED = (
+    "media_id: {!r} is not there, but the row is from an export, so it may be bought already: "
+    "write the media_id as it was, or empty state and request_id if the video is new"
+)
 SECOND_JOB = (
     "job_id: video {} has job {!r} already, so it may be bought twice; look for both in the "
     "Valossa Portal"
@@ -76,10 +80,14 @@ def _add(
 ) -> Intake:
     intake, fresh = Intake(), []
     there = {column: known(connection, column, rows) for column, _ in distinct}
-    for row in rows:
+    for place, row in enumerate(rows):
         same = next((why for column, why in distinct if row.get(column) in there[column]), None)
         if same is not None:
             intake.skipped[same] += 1
+            continue
+        exported = row.get("request_id") and row.get("media_id") and not row.get("job_id")
+        if exported and "media_id" in there:
+            intake.rejected[place] = EXPORTED.format(row["media_id"])
             continue
         fresh.append(row)
         for column, values in there.items():
@@ -102,7 +110,9 @@ def add_or_update(
         if not found and row.get("url") is None:
             intake.rejected[place] = UNKNOWN.format(row.get("media_id") or row.get("request_id"))
         elif not found:
-            intake.add(add_new(connection, [row], now))
+            added = add_new(connection, [row], now)
+            intake.add(added)
+            intake.rejected |= dict.fromkeys(added.rejected and [place], *added.rejected.values())
         for video in found:
             if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
                 intake.rejected[place] = SECOND_JOB.format(video.id, video.job_id)

@@ -4,6 +4,7 @@ Does not know HTTP or the clock: moments (UTC) are arguments. Each function is c
 transaction, so its reads hold until it has written.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select, update
@@ -12,22 +13,26 @@ from worker.core.model import Expired, Fact, State
 from worker.db.schema import is_in_doubt, is_submitting, videos
 from worker.db.statements import Prepared
 from worker.store.history import record
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import PASSED_OVER, UNCLAIMED
 from worker.store.statistics import number_of
 
 
-def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
+def expire(
+    connection: Connection, now: datetime, worker: str, aside: Collection[int] = ()
+) -> list[Expired]:
     """Put every video whose lease ran out in doubt (law 4); one that has a job id is submitted. The
     claim token stays, so that a late answer can still settle its attempt. The attempt counts as
     started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    claimed_at: dict[int, datetime] = {row[0]: row[1] for row in _GONE(connection, now=now)}
+    gone = _GONE(connection, now=now)
+    claimed_at: dict[int, datetime] = {row[0]: row[1] for row in gone if row[0] not in aside}
     if not claimed_at:
         return []
+    others = (videos.c.id.not_in(aside),) if aside else ()
     rows = connection.execute(
         update(videos)
-        .where(is_submitting, videos.c.lease_until <= now)
+        .where(is_submitting, videos.c.lease_until <= now, *others)
         .values(
             state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
             attempts=videos.c.attempts + 1,
@@ -38,9 +43,16 @@ def expire(connection: Connection, now: datetime, worker: str) -> list[Expired]:
         .returning(videos.c.id, videos.c.claims, videos.c.claimed_by)
     )
     expired = [Expired(video_id=r.id, attempt=r.claims, claimed_by=r.claimed_by) for r in rows]
+    if len(expired) < len(claimed_at):
+        raise ValueError(PASSED_OVER)
     attempts = [(each.video_id, each.attempt, claimed_at[each.video_id]) for each in expired]
     record(connection, attempts, Fact.IN_DOUBT, now, worker, message=why)
     return expired
+
+
+def lapsed(connection: Connection, now: datetime) -> list[int]:
+    """Return the videos whose lease has run out."""
+    return [row[0] for row in _GONE(connection, now=now)]
 
 
 _GONE = Prepared(

@@ -4,8 +4,8 @@ Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write t
 is read holds until it is written.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,14 +23,18 @@ from sqlalchemy import (
     update,
 )
 
-from worker.core.model import REQUEST_COLUMNS, Claim, State, Video
+from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
 from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
 from worker.db.statements import Prepared
+from worker.store.history import IS_OPEN_DOUBT
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
+
+PASSED_OVER = "a trigger passes it over"
+"""The reason for a row that a statement leaves unwritten without an error."""
 
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
 
@@ -44,6 +48,16 @@ class Ahead:
     next_lease_end: datetime | None
 
 
+@dataclass(slots=True)
+class Unwritable:
+    """The videos that a process leaves alone, since the database refuses to write them (law 14).
+    ``tried``: those of a claim that is being written.
+    """
+
+    known: set[int] = field(default_factory=set)
+    tried: list[int] = field(default_factory=list)
+
+
 def claim(
     connection: Connection,
     limit: int,
@@ -51,29 +65,36 @@ def claim(
     worker: str,
     lease_until: datetime,
     checked_until: datetime | None,
+    unwritable: Unwritable | None = None,
 ) -> list[Claim]:
     """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
     the transaction's commit puts on disk (law 1). A video that a 500 turned away after
     ``checked_until`` waits until it is checked against the API's list.
     """
-    rows = _due(connection, limit, now, checked_until)
+    aside = unwritable or Unwritable()
+    found = _due(connection, limit + len(aside.known), now, checked_until)
+    rows = [row for row in found if row[0] not in aside.known][:limit]
+    aside.tried = [row[0] for row in rows]
     if not rows:
         return []
-    claims = [_claim(row, lease_until) for row in rows]
+    twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
+    claims = [_claim(row, lease_until, twins) for row in rows]
     renamed = [
         (each.video_id, readable(each.request_id))
-        for each, (*_, known_as) in zip(claims, rows, strict=True)
+        for each, (*_, known_as, _, _) in zip(claims, rows, strict=True)
         if each.request_id != known_as
     ]
-    if renamed:
-        _NAME(connection, renamed=batch.encoded(renamed))
+    if len(_NAME(connection, renamed=batch.encoded(renamed)) if renamed else ()) < len(renamed):
+        raise ValueError(PASSED_OVER)
     taken = batch.encoded((each.video_id, each.token) for each in claims)
-    _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
+    done = _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
+    if len(done) < len(claims):
+        raise ValueError(PASSED_OVER)
     return claims
 
 
-def _claim(row: Sequence[Any], lease_until: datetime) -> Claim:
-    video_id, claims, attempts, token, request_id, *request, _ = row
+def _claim(row: Sequence[Any], lease_until: datetime, twins: Mapping[int, Twin]) -> Claim:
+    video_id, claims, attempts, token, request_id, *request, _, may_buy_twice, _ = row
     return Claim(
         video_id=video_id,
         video=Video(**dict(zip(REQUEST_COLUMNS, request, strict=True))),
@@ -82,12 +103,26 @@ def _claim(row: Sequence[Any], lease_until: datetime) -> Claim:
         token=token,
         request_id=request_id,
         lease_until=lease_until,
+        may_buy_twice=bool(may_buy_twice),
+        twin=twins.get(video_id),
     )
+
+
+def twins_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, Twin]:
+    """Return the first twin of each of these videos that has one."""
+    if not video_ids:
+        return {}
+    rows = _TWINS(connection, meant=batch.encoded((each,) for each in video_ids))
+    latest_first = sorted(rows, key=lambda row: row[1], reverse=True)
+    return {mine: Twin(other, State(state), job) for mine, other, state, job in latest_first}
 
 
 _renamed = batch.rows("renamed", videos.c.id, videos.c.request_id)
 _NAME = Prepared(
-    update(videos).where(videos.c.id == _renamed.c.id).values(request_id=_renamed.c.request_id)
+    update(videos)
+    .where(videos.c.id == _renamed.c.id)
+    .values(request_id=_renamed.c.request_id)
+    .returning(videos.c.id)
 )
 """Only where it changes: to write an identifier anew costs its place in an index, which is a page
 somewhere in the file. One that is no text is made one (law 14): its video is refused anyway.
@@ -104,6 +139,7 @@ _CLAIM = Prepared(
         lease_until=bindparam("lease_until"),
         updated_at=bindparam("now"),
     )
+    .returning(videos.c.id)
 )
 
 
@@ -153,6 +189,39 @@ _is_checked = or_(
 (worker/api/README.md, section 15, line 8).
 """
 
+_twin = videos.alias("twin")
+_open_doubt = (
+    select(func.min(history.c.id))
+    .where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT)
+    .scalar_subquery()
+)
+_may_have_bought = or_(
+    _twin.c.job_id.is_not(None),
+    _twin.c.state == text("'submitting'"),
+    _twin.c.state == text("'in_doubt'"),
+    _open_doubt.is_not(None),
+)
+_first_twin = (
+    select(_twin.c.id)
+    .where(
+        videos.c.may_buy_twice == text("0"),
+        _twin.c.url == videos.c.url,
+        _twin.c.id != videos.c.id,
+        _may_have_bought,
+    )
+    .limit(1)
+    .scalar_subquery()
+)
+"""Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
+the table.
+"""
+_meant = batch.rows("meant", videos.c.id)
+_TWINS = Prepared(
+    select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
+    .select_from(_meant.join(videos, videos.c.id == _meant.c.id).join(_twin, true()))
+    .where(_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
+)
+
 _level = (
     select(func.max(videos.c.priority))
     .where(is_pending, videos.c.priority <= bindparam("level"))
@@ -167,6 +236,8 @@ _next_due = (
         _request_id.label("request_id"),
         *(videos.c[name] for name in REQUEST_COLUMNS),
         videos.c.request_id.label("known_as"),
+        videos.c.may_buy_twice,
+        _first_twin.label("twin"),
     )
     .where(
         is_pending,
@@ -192,19 +263,29 @@ def _next_priority(connection: Connection, below: int | None) -> int | None:
     return connection.scalar(highest)
 
 
-def ahead(connection: Connection, now: datetime, checked_until: datetime | None) -> Ahead:
-    """Return whether anything may be claimed, and the next moments at which that can change."""
+def ahead(
+    connection: Connection,
+    now: datetime,
+    checked_until: datetime | None,
+    aside: Collection[int] = (),
+) -> Ahead:
+    """Return whether anything may be claimed, and the next moments at which that can change.
+    Videos ``aside`` do not count.
+    """
+    others = (videos.c.id.not_in(aside),) if aside else ()
     level, due, next_due_at = _next_priority(connection, None), False, None
     while level is not None:
         wanted = {"level": level, "checked_until": checked_until}
-        first = connection.scalar(_FIRST, wanted)
+        first = connection.scalar(_FIRST.where(*others), wanted)
         if first is not None and first <= now:
             due = True
             break
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
         level = _next_priority(connection, level)
     return Ahead(
-        due=due, next_due_at=next_due_at, next_lease_end=connection.scalar(_NEXT_LEASE_END)
+        due=due,
+        next_due_at=next_due_at,
+        next_lease_end=connection.scalar(_NEXT_LEASE_END.where(*others)),
     )
 
 

@@ -9,10 +9,11 @@ from operator import itemgetter
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, literal, or_, select
 
-from worker.core.model import State
+from worker.core.model import State, Twin
 from worker.db.schema import Bound, history, videos
 from worker.store.bulk import batches
 from worker.store.history import open_doubts
+from worker.store.queue import twins_of
 from worker.store.statistics import IN_STATE
 
 PAGE = 1_000
@@ -64,11 +65,14 @@ _NAMES = (videos.c.media_id, videos.c.job_id, videos.c.request_id)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """One video and its history, oldest first. ``doubted``: an attempt of it is still in doubt."""
+    """One video and its history, oldest first. ``doubted``: an attempt of it is still in doubt;
+    ``twin``: why it would not be sent now (law 17).
+    """
 
     video: RowMapping
     facts: tuple[RowMapping, ...]
     doubted: bool
+    twin: Twin | None
 
 
 def called(references: Iterable[str]) -> Filter:
@@ -125,6 +129,7 @@ def story(connection: Connection, video: RowMapping) -> Story:
         video=video,
         facts=tuple(connection.execute(facts).mappings()),
         doubted=bool(open_doubts(connection, [number])),
+        twin=None if video["may_buy_twice"] else twins_of(connection, [number]).get(number),
     )
 
 

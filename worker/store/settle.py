@@ -16,7 +16,7 @@ from worker.db import batch
 from worker.db.schema import history, videos
 from worker.db.statements import Prepared
 from worker.store.history import open_doubts
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import PASSED_OVER, UNCLAIMED
 
 
 def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
@@ -73,7 +73,9 @@ def settle(
     late = [s for s in others if s.status.late]
     lost = [s for s in others if not s.status.late]
     if own or late:
-        _SETTLE(connection, settled=batch.encoded(map(_values, (*own, *late))), now=now)
+        done = _SETTLE(connection, settled=batch.encoded(map(_values, (*own, *late))), now=now)
+        if {row[0] for row in done} != {s.result.claim.video_id for s in (*own, *late)}:
+            raise ValueError(PASSED_OVER)
     for settlement in lost:
         _adopt(connection, settlement, now)
     facts = [
@@ -103,6 +105,7 @@ _SETTLE = Prepared(
         updated_at=_now,
         **UNCLAIMED,
     )
+    .returning(videos.c.id)
 )
 
 

@@ -41,6 +41,13 @@ class SharedState:
             brake=self.brake and replace(self.brake, cut_at=self.brake.cut_at + by),
         )
 
+    def cooling(self, now: datetime) -> str | None:
+        """Return the cool-down in force with its end and its reason; None without one."""
+        until = self.cool_down_until
+        if until is None or until <= now:
+            return None
+        return f"a cool-down until {until:%Y-%m-%d %H:%M:%S} UTC ({self.cool_down_reason})"
+
     def checked_until(self, now: datetime) -> datetime | None:
         """Return the time up to which answers were checked against the job list. None if no list
         was read, or if its time is after ``now``: then the clock stepped back.
@@ -83,6 +90,18 @@ def cool_down(connection: Connection, until: datetime, reason: str, now: datetim
             cool_down_until=case((later, until), else_=known),
             cool_down_reason=case((later, clean(reason)), else_=account.c.cool_down_reason),
             written_at=now,
+        )
+    )
+
+
+def end_cool_down(connection: Connection, now: datetime) -> None:
+    """End the cool-down in force, and let the pace climb from now on."""
+    cut_at = account.c.pace_cut_at
+    connection.execute(
+        update(account).values(
+            cool_down_until=None,
+            cool_down_reason=None,
+            pace_cut_at=case((cut_at > now, now), else_=cut_at),
         )
     )
 

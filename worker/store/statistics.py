@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
 
 from worker.core.model import Fact, State
-from worker.db.schema import history, is_pending, videos
+from worker.db.schema import account, history, is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
 
@@ -168,9 +168,14 @@ def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapp
 
 
 def _possibly_twice(connection: Connection) -> int:
-    """Return the most bought beyond one job a video: its jobs and its open doubts, less one."""
+    """Return the most bought beyond one job an address: its jobs and its open doubts, less one.
+
+    The database counts the jobs of rows. What no row shows is in the history of those in doubt.
+    """
+    extra: int = connection.scalar(select(account.c.bought_twice)) or 0
     doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
-    extra = 0
+    unshown: Counter[str | int] = Counter()
+    held: set[str | int] = set()
     for ids in batches(list(connection.scalars(doubted)), BATCH):
         jobs = (
             select(history.c.video_id, func.count())
@@ -179,5 +184,17 @@ def _possibly_twice(connection: Connection) -> int:
         )
         bought: Counter[int] = Counter(dict(connection.execute(jobs).all()))
         bought.update({video: len(open_) for video, open_ in open_doubts(connection, ids).items()})
-        extra += sum(number - 1 for number in bought.values() if number > 1)
-    return extra
+        rows = select(videos.c.id, videos.c.url, videos.c.job_id).where(videos.c.id.in_(ids))
+        known = {number: (url, job) for number, url, job in connection.execute(rows)}
+        for video, number in bought.items():
+            address, job = known.get(video, (video, None))
+            unshown[address] += number - (job is not None)
+        urls = [url for url, _ in known.values()]
+        held.update(
+            connection.scalars(
+                select(videos.c.url).where(videos.c.url.in_(urls), videos.c.job_id.is_not(None))
+            )
+        )
+    return extra + sum(
+        number - (address not in held) for address, number in unshown.items() if number > 0
+    )

@@ -50,6 +50,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     jobs = len(shown.entries)
     if as_json:
         told = {"jobs": jobs, "paged": shown.paged, "of_no_video_here": result.strangers}
+        told["possibly_bought_twice"] = result.same_address
         output.document({**told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
@@ -57,6 +58,10 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     counts = ", ".join(f"{len(matches)} {kind}" for kind, matches in kinds.items())
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
     print(f"{jobs} jobs in the API's list: {counts}; gone: {gone}")
+    if result.same_address:
+        print(
+            f"{result.same_address} possibly bought twice: another video of the address has a job"
+        )
     if result.strangers:
         print(
             f"{result.strangers} of no video here: another queue with this key, or lists that are"

@@ -12,7 +12,7 @@ from worker.db.address import shown_url
 from worker.db.database import DatabaseProblem, rewrite
 from worker.db.schema import SCHEMA
 from worker.settings import NAMES, Key
-from worker.settings_sources import Loaded, SettingsError, read_key
+from worker.settings_sources import Loaded, SettingsError, read_key, unused_proxy
 
 
 def check(call: Invocation) -> int:
@@ -22,6 +22,7 @@ def check(call: Invocation) -> int:
     problems = asyncio.run(find_problems(call, found, network=True))
     known = {name: None if name in loaded.faulty else getattr(settings, name) for name in NAMES}
     known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
+    known["proxy"] = settings.proxy and without_query(settings.proxy)
     if call.args.json:
         told = {"settings": known, "sources": dict(loaded.sources)}
         output.document({**told, "found": found, "problems": problems})
@@ -38,7 +39,9 @@ async def find_problems(call: Invocation, found: dict[str, str], *, network: boo
     """Return all that keeps a run from starting, one line each; add what is well to ``found``."""
     loaded = call.loaded
     problems = [*loaded.problems, *await _database_problems(loaded, found)]
-    if network and "api_url" not in loaded.faulty:
+    if note := unused_proxy(loaded.settings, call.environment):
+        found["proxy"] = note
+    if network and not {"api_url", "proxy"} & loaded.faulty:
         problems += await _host_problems(loaded, found)
     try:
         key = read_key(call.environment)
@@ -63,14 +66,16 @@ async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]
 
 
 async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
-    url = urlsplit(loaded.settings.api_url)
+    https = loaded.settings.api_url.startswith("https:")
+    name = "proxy" if loaded.settings.proxy and https else "api_url"
+    url = urlsplit(getattr(loaded.settings, name))
     try:
         await asyncio.get_running_loop().getaddrinfo(url.hostname, url.port or 443)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no host name"
         remedy = "check the name and the network"
-        return [f"{address_of(loaded)}: the host does not resolve ({reason}): {remedy}"]
-    found["address"] = f"{without_query(loaded.settings.api_url)} resolves"
+        return [f"{address_of(loaded, name)}: the host does not resolve ({reason}): {remedy}"]
+    found["address"] = f"{without_query(url.geturl())} resolves"
     return []
 
 
@@ -84,9 +89,9 @@ async def _key_problems(loaded: Loaded, key: Key, found: dict[str, str]) -> list
     return [f"{problem}: {listing.reason}: correct the address, or put the right key there"]
 
 
-def address_of(loaded: Loaded) -> str:
-    """Return the API's address for messages: the setting, its value and its source."""
-    return f"api_url {without_query(loaded.settings.api_url)} ({loaded.sources['api_url']})"
+def address_of(loaded: Loaded, name: str = "api_url") -> str:
+    """Return an address for messages: the setting, its value without secrets and its source."""
+    return f"{name} {without_query(getattr(loaded.settings, name))} ({loaded.sources[name]})"
 
 
 def _evidence(listing: Listing) -> str:

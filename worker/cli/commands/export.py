@@ -1,5 +1,6 @@
 """``export``: videos by the shared filters, in the columns that ``import`` reads and a few more."""
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -27,6 +28,8 @@ def export(call: Invocation) -> int:
         return exits.complain([problem], exits.USAGE)
 
     def write(connection: Connection, _: datetime) -> Mapping[str, Sequence[int]]:
+        if args.bom and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8-sig")
         form = write_json_lines if args.json_lines else write_csv
         form(sys.stdout, columns, map(dict, search.every(connection, wanted)))
         return named(connection, args)

@@ -12,9 +12,12 @@ from worker.cli.session import open_to_look
 from worker.db.address import File, address_of
 from worker.db.database import DatabaseProblem
 from worker.settings import Settings
-from worker.store import statistics, workers
+from worker.store import shared_state, statistics, workers
 
 STALE_SECONDS = 60.0
+
+LOCKED_SECONDS = 1.0
+"""For a file that another program has locked: then nothing is said of a cool-down."""
 
 
 def health(call: Invocation) -> int:
@@ -24,16 +27,16 @@ def health(call: Invocation) -> int:
     """
     address = address_of(call.settings.database_url)
     if isinstance(address, File):
-        return _by_file(address, call)
+        return _by_file(call, address)
     with open_to_look(call.settings) as session:
         seen_at, now = session.read(lambda c, now: (workers.last_seen(c, wiring.host()), now))
     if seen_at is None:
         problem = f"no daemon has run on {wiring.host()}: start valossa-ingest run"
         return exits.complain([problem], exits.PROBLEMS)
-    return _judge((now - seen_at).total_seconds(), call.settings)
+    return _judge(call, (now - seen_at).total_seconds())
 
 
-def _by_file(database: File, call: Invocation) -> int:
+def _by_file(call: Invocation, database: File) -> int:
     heartbeat = wiring.heartbeat_of(database.path)
     try:
         touched_at = heartbeat.stat().st_mtime
@@ -41,31 +44,33 @@ def _by_file(database: File, call: Invocation) -> int:
         if database.path.exists():
             problem = f"no daemon has run here: {heartbeat} is missing: start valossa-ingest run"
             return exits.complain([problem], exits.PROBLEMS)
-        source = call.loaded.sources["database_url"]
-        problem = f"no database at {database} (database_url: {source})"
+        problem = f"no database at {database} (database_url: {call.loaded.sources['database_url']})"
         name = "name the daemon's with --database or WORKER_DATABASE_URL"
         return exits.complain([f"{problem}: {name}"])
     except OSError as error:
         problem = f"{heartbeat} cannot be looked at: {error.strerror}: ask as the daemon's user"
         return exits.complain([problem])
-    return _judge(wiring.CLOCK.now().timestamp() - touched_at, call.settings)
+    return _judge(call, wiring.CLOCK.now().timestamp() - touched_at)
 
 
-def _judge(age: float, settings: Settings) -> int:
+def _judge(call: Invocation, age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    if refused := asyncio.run(_refusal(settings)):
+    refused, cooling = asyncio.run(_held_up(call.settings))
+    if refused is not None:
         turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
         mend = f"({refused['message']}): valossa-ingest status says what to mend"
         return exits.complain([f"{turn} {mend}"], exits.PROBLEMS)
-    print(f"alive, {max(age, 0):.0f} s ago")
+    print(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
     return exits.OK
 
 
-async def _refusal(settings: Settings) -> RowMapping | None:
-    """Return the refusal that keeps videos back; None also if the database does not answer now."""
+async def _held_up(settings: Settings) -> tuple[RowMapping | None, str | None]:
+    """Return the refusal and the cool-down that hold all up; none if the database is locked."""
     with suppress(DatabaseProblem, TimeoutError):
-        async with asyncio.timeout(2.0), opening.readable_database(settings) as opened:
-            return await opened.read(statistics.refusal)
-    return None
+        async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
+            return await found.read(
+                lambda c: (statistics.refusal(c), shared_state.read(c).cooling(found.now()))
+            )
+    return None, None

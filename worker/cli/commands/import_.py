@@ -41,10 +41,8 @@ REASONS_SHOWN = 10
 
 @dataclass(slots=True)
 class Import:
-    """One import in progress: its options, the counts so far, the columns seen so far.
-
-    ``show`` shows a text for a list by its name. ``unused`` maps a column of a list to the column
-    that it may be meant for, if any.
+    """One import in progress: its options, the counts so far, the columns seen so far. ``show``
+    shows a text for a list by its name.
     """
 
     args: argparse.Namespace
@@ -57,7 +55,6 @@ class Import:
     counts: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    unused: dict[str, str | None] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
 
 
@@ -101,12 +98,15 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     with ExitStack() as stack:
         lists = [
-            begun(name, stack.enter_context(opened(name, stop)), mapping) for name in args.files
+            begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
+            for name in args.files
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
             with _display() as show:
                 current = Import(args, mapping, database, rejects, person(), stop, show)
+                for _, reading in lists:
+                    _note_columns(current, reading.columns or ())
                 for name, reading in lists:
                     await _import_one(current, name, reading)
     return current
@@ -125,8 +125,6 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
     long on a pipe, so it waits until ``_bring`` allows it.
     """
     current.show(name, "")
-    if reading.columns is not None:
-        _note_columns(current, reading.columns)
     checked = reading.columns is not None
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
@@ -137,7 +135,8 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
                 if not checked:
                     must_have_url(name, columns, current.mapping)
                 checked = True
-                _note_columns(current, columns)
+                for each in dict.fromkeys(tuple(row.values) for row in rows):
+                    _note_columns(current, each)
             admitted = admit_all(chunk, current.mapping, current.database.now())
             await writing
             current.show(name, _progress(current))
@@ -150,8 +149,11 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
 
 
 def _note_columns(current: Import, columns: Sequence[str]) -> None:
+    for name, meant in current.mapping.unused(columns).items():
+        if name not in current.seen:
+            hint = f": did you mean --map {meant}={name}?" if meant else ""
+            print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
     current.seen.update(columns)
-    current.unused |= current.mapping.unused(columns)
 
 
 def _progress(current: Import) -> str:
@@ -207,10 +209,7 @@ def _kind(reason: str) -> str:
 
 
 def report(done: Import, *, as_json: bool) -> None:
-    """Print the counts, after the columns that were not used or not found."""
-    for name, meant in done.unused.items():
-        hint = f": did you mean --map {meant}={name}?" if meant else ""
-        print(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
+    """Print the counts, after the columns that were not found."""
     for column, name in done.mapping.theirs.items():
         if name not in done.seen and done.rows:
             print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)

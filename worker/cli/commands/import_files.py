@@ -1,6 +1,7 @@
 """Open the lists of an import, check them and read them in chunks. Knows no database."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -91,12 +92,17 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     return path.open("w", encoding="utf-8")
 
 
-def begun(name: str, stream: BinaryIO, mapping: ImportMapping) -> tuple[str, Reading]:
+def begun(
+    name: str, stream: BinaryIO, encoding: str, mapping: ImportMapping
+) -> tuple[str, Reading]:
     """Return a list's name and its reading. Raises FormatError, ValueError for missing columns."""
     try:
-        reading = read(stream)
+        reading = read(stream, encoding)
     except FormatError as error:
-        raise FormatError(f"{name}: {error}") from error
+        file = "FILE" if name == "-" else shlex.quote(name)
+        raise FormatError(f"{name}: {str(error).replace(' FILE', f' {file}', 1)}") from error
+    except UnicodeError as error:
+        raise FormatError(f"{name}: {error}; name its own encoding with --encoding") from error
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
     if reading.columns is not None:

@@ -30,15 +30,22 @@ def pause(call: Invocation) -> int:
 
 
 def resume(call: Invocation) -> int:
-    """Allow claims again."""
+    """Allow claims again, and with ``--cool-down`` before the end that the API asked for."""
+    ends = call.args.cool_down
 
-    def go_on(connection: Connection, _: datetime) -> datetime | None:
-        paused_at = shared_state.read(connection).paused_at
+    def go_on(connection: Connection, now: datetime) -> tuple[datetime | None, str | None]:
+        known = shared_state.read(connection)
         shared_state.resume(connection)
-        return paused_at
+        if ends:
+            shared_state.end_cool_down(connection, now)
+        return known.paused_at, known.cooling(now)
 
     with open_to_change(call.settings) as session:
-        since = session.write(go_on, "to resume")
+        since, cooling = session.write(go_on, "to resume")
     ended = f"resumed; it was paused since {output.text(since)} UTC"
     print(ended if since else "it was not paused")
+    if ends:
+        print(f"ended {cooling}" if cooling else "there was no cool-down")
+    elif cooling:
+        print(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
     return exits.OK

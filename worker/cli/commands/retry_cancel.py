@@ -20,7 +20,7 @@ Work = Callable[[Connection, search.Filter, datetime], int]
 
 
 def retry(call: Invocation) -> int:
-    """Make failed and cancelled videos due again; doubts only by --may-buy-twice."""
+    """Make failed and cancelled videos due again; what may be bought, by --may-buy-twice."""
     doubts = call.args.may_buy_twice
     return _change(
         call,

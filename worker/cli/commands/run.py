@@ -26,7 +26,7 @@ from worker.db.database import Database, DatabaseProblem, Unreachable
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
-from worker.settings_sources import SettingsError
+from worker.settings_sources import SettingsError, unused_proxy
 from worker.store import leases, shared_state, statistics, workers
 from worker.store.doubts import count_for_person
 
@@ -55,6 +55,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     loaded, settings = call.loaded, call.settings
     progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
     log.configure("error" if progress else settings.log_level, settings.log_format)
+    if note := unused_proxy(settings, call.environment):
+        exits.complain([note])
     try:
         key = call.key()
         options = replace(options, rate_source=loaded.rate_source)

@@ -99,6 +99,7 @@ def _on_stop(stop: Stop, address: str, key: str, database: str) -> list[str]:
         case StopReason.PAUSED:
             return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
         case StopReason.COOL_DOWN:
-            return [f"ended early: {stop.reason} ({stop.message}); run it again later"]
+            again = "run it again after that, or valossa-ingest resume --cool-down ends it"
+            return [f"ended early: {stop.reason}, {stop.message}: {again}"]
         case _:
             return []

@@ -15,7 +15,7 @@ from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.redact import clean
 from worker.settings import Settings
-from worker.store import search
+from worker.store import search, shared_state
 
 FACT_COLUMNS = ("at", "attempt", "fact", "http_status", "job_id", "message", "who")
 
@@ -26,7 +26,12 @@ def show(call: Invocation) -> int:
 
     def look(connection: Connection, now: datetime) -> list[dict[str, Any]]:
         found = search.find(connection, clean(reference))
-        return [_story(search.story(connection, row), call.settings, now) for row in found]
+        cooling = shared_state.read(connection).cooling(now)
+        told = [_story(search.story(connection, row), call.settings, now) for row in found]
+        for story in told:
+            if cooling and story["video"]["state"] == State.PENDING:
+                story["next"] += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
+        return told
 
     with open_to_look(call.settings) as session:
         stories = session.read(look)
@@ -79,10 +84,11 @@ def _sentence(fact: Mapping[str, object]) -> str:
 def _next(story: search.Story, settings: Settings, now: datetime) -> str:
     row = story.video
     number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
+    twin = story.twin and request.bought_already(row["id"], story.twin)
     match State(row["state"]):
         case State.PENDING:
             margin = timedelta(seconds=settings.url_margin_seconds)
-            fault = request.problem(_video(row), now, margin)
+            fault = request.problem(_video(row), now, margin) or twin
             if fault:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]
@@ -94,6 +100,8 @@ def _next(story: search.Story, settings: Settings, now: datetime) -> str:
             )
         case State.SUBMITTED:
             return "nothing: the API has it"
+        case State.FAILED | State.CANCELLED if twin:
+            return f"nothing by itself; {twin}"
         case State.FAILED:
             return f"nothing by itself; mend the cause, then: valossa-ingest retry {number}"
         case State.IN_DOUBT:

@@ -172,6 +172,8 @@ def _needs_a_person(seen: _Seen) -> Iterator[str]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)
     if heard is not None and heard["fact"] in _REFUSED:
         yield _REFUSED[heard["fact"]]
+    if cooling := seen.shared.cooling(seen.now):
+        yield f"{cooling} holds all: valossa-ingest resume --cool-down ends it"
     if failed:
         yield f"{failed} failed: valossa-ingest why says what helps"
     if doubts:

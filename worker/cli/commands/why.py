@@ -9,8 +9,8 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.advice import kind, remedy
-from worker.core.model import State
-from worker.store import search
+from worker.core.model import REQUEST_COLUMNS, State
+from worker.store import search, shared_state, statistics
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -32,15 +32,23 @@ def why(call: Invocation) -> int:
     return exits.OK
 
 
-def _groups(connection: Connection, _: datetime) -> list[tuple[object, ...]]:
+def _groups(connection: Connection, now: datetime) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
     wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT))
     groups: dict[tuple[str, str], tuple[object, ...]] = {}
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[object, ...]] = Counter()
     for row in search.every(connection, wanted):
         state, error = State(row["state"]), row["error"] or ""
-        group = (state, kind(error))
+        own = [row[name] for name in (*REQUEST_COLUMNS, "request_id", "job_id")]
+        kinds = [(state, kind(error, own)), (state, kind(error))]
+        new = (state, error, row["id"], remedy(state, row["http_status"], error))
+        group = next((groups[each] for each in kinds if each in groups), new)
+        groups.update((each, group) for each in kinds)
         counts[group] += 1
-        if group not in groups:
-            groups[group] = (state, error, row["id"], remedy(state, row["http_status"], error))
-    return [(number, *groups[group]) for group, number in counts.most_common()]
+    found = [(number, *group) for group, number in counts.most_common()]
+    waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
+    if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
+        number = statistics.in_state(connection, State.PENDING)
+        helps = "valossa-ingest resume --cool-down ends it; it ends by itself then"
+        found.insert(0, (number, State.PENDING, cooling, first["id"], helps))
+    return found
