@@ -23,7 +23,7 @@ rooms
                reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
-               search, changes, imports, bulk, statistics, workers, relocation
+               search, changes, imports, holders, bulk, statistics, workers, relocation
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, sqlite, postgres,
@@ -31,9 +31,9 @@ rooms
   settings     every setting, frozen; settings_sources: flags, environment and file as settings
   log          how events look, and the list of their names
   clock        time as an argument
-  core/        the decisions, pure: model, request, signed_link, classify, decide, backoff, reasons,
-               breaker, pace, run_state, stop_conditions, import_row, job_list, evidence, audit,
-               advice, redact, relocation
+  core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
+               reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
+               list_reader, evidence, audit, advice, redact, relocation
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

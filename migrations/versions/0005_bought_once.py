@@ -6,6 +6,9 @@ Safe while workers of the version before run: they see none of it, and stop at t
 """
 
 from alembic import op
+from sqlalchemy import text
+
+from worker.core.signed_link import unsigned
 
 revision = "0005"
 down_revision = "0004"
@@ -118,6 +121,7 @@ def upgrade() -> None:
         f"CREATE INDEX videos_unsigned_url ON videos{how} (unsigned_url) "
         "WHERE unsigned_url IS NOT NULL"
     )
+    _fill()
     if dialect == "postgresql":
         op.execute(f"ALTER TABLE videos ADD {MAY_BE_TWICE}")
         op.execute(COUNTER)
@@ -137,6 +141,21 @@ def upgrade() -> None:
             op.execute(
                 TRIGGER.format(name=name, event=event, plain=PLAIN.replace("due_at", "NEW.due_at"))
             )
+
+
+def _fill() -> None:
+    """Write the unsigned form of every link that is there, so that a new signature makes no new
+    video of it.
+    """
+    connection, last = op.get_bind(), 0
+    look = text(
+        "SELECT id, url FROM videos WHERE id > :last AND url LIKE '%?%' ORDER BY id LIMIT 1000"
+    )
+    while rows := connection.execute(look, {"last": last}).all():
+        found = [{"id": row.id, "same": same} for row in rows if (same := unsigned(row.url))]
+        if found:
+            connection.execute(text("UPDATE videos SET unsigned_url = :same WHERE id = :id"), found)
+        last = rows[-1].id
 
 
 def downgrade() -> None:

@@ -824,10 +824,13 @@ def tunnel(port: int) -> Script:
                 line.say(data)
 
         going = asyncio.create_task(back())
-        while data := await line.some():
-            writer.write(data)
-        await going
-        writer.close()
+        try:
+            while data := await line.some():
+                writer.write(data)
+        finally:
+            going.cancel()
+            writer.transport.abort()
+            await asyncio.gather(going, return_exceptions=True)
 
     return script
 

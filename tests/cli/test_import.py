@@ -41,7 +41,7 @@ def test_every_row_is_added_or_skipped_or_rejected(
     file = write(tmp_path, "list.csv", text)
     assert 1 == type_(url, file, "--map", "media_id=id", "--rejects", str(rejects), "--json")
     told = json.loads(capsys.readouterr().out)
-    assert (7, 3, 2, 2) == (
+    assert (7, 3, 1, 3) == (
         told["rows"],
         told["inserted"],
         sum(told["skipped"].values()),
@@ -51,8 +51,10 @@ def test_every_row_is_added_or_skipped_or_rejected(
         url, "media_id", "title"
     )
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert [6, 7] == [reject["line"] for reject in kept]
-    assert "sign it anew" in kept[0]["reason"]
+    rejected = [reject for reject in kept if reject["kind"] == "rejected"]
+    assert [4, 6, 7] == sorted(reject["line"] for reject in rejected)
+    assert "sign it anew" in next(each["reason"] for each in kept if each["line"] == 6)
+    assert [(5, "skipped")] == [(r["line"], r["kind"]) for r in kept if r not in rejected]
 
 
 def test_an_import_can_be_repeated(url: str, tmp_path: Path) -> None:
@@ -147,9 +149,10 @@ def test_corrections_need_no_addresses(
 def test_rows_with_a_job_were_handed_in_by_other_means(url: str, tmp_path: Path) -> None:
     """A row with a job id is submitted already, and is never sent."""
     text = "url,media_id,job_id\nhttps://x.example/1.mp4,a,j1\nhttps://x.example/2.mp4,b,\n"
-    assert 0 == type_(url, write(tmp_path, "a.csv", text))
+    said = ("--map", "job_id=job_id")
+    assert 0 == type_(url, write(tmp_path, "a.csv", text), *said)
     again = "url,media_id,job_id\nhttps://x.example/2.mp4,b,j2\nhttps://x.example/3.mp4,c,j1\n"
-    assert 0 == type_(url, write(tmp_path, "b.csv", again), "--update")
+    assert 0 == type_(url, write(tmp_path, "b.csv", again), "--update", *said)
     assert [("submitted", "j1"), ("submitted", "j2")] == videos(url, "state", "job_id")
 
 
@@ -221,6 +224,7 @@ def test_many_rejects_are_counted_and_few_are_shown(
     told = capsys.readouterr()
     assert "rejected, url: signed link ended  30" in told.out
     assert 11 == len(told.err.splitlines())
+    assert "skipped and left rows too; not shown: 20 rejected" in told.err
 
 
 def test_add_prints_the_id_and_takes_nothing_twice(

@@ -37,6 +37,13 @@ def sums(said: Said) -> tuple[int, int, int, int, int, int]:
     return (told["rows"], told["inserted"], told["updated"], *counted)
 
 
+def named(cli: Cli) -> str:
+    """Return the database as a report names it."""
+    is_file = cli.shown == str(cli.path.absolute())
+    (schema,) = [""] if is_file else cli.sql("SELECT ', schema ' || current_schema()")
+    return f"{cli.shown}{schema}"
+
+
 def told_rejects(path: Path) -> list[tuple[int, str]]:
     """Return the line and the reason of each reject."""
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
@@ -63,7 +70,8 @@ def test_add_takes_every_column(cli: Cli) -> None:
     }
     words = [word for name, value in flags.items() for word in (_flag(name), value)]
     said = cli("add", "https://example.org/a.mp4", *words)
-    assert (0, "1\n", "") == (said.code, said.out, said.err)
+    place = f"added in {named(cli)}\n"
+    assert (0, "1\n", place) == (said.code, said.out, said.err)
     stored = cli.row(1)
     expected = {
         **flags,
@@ -85,15 +93,17 @@ def _flag(column: str) -> str:
 def test_add_says_as_json_what_became_of_it(cli: Cli) -> None:
     """``add --json`` prints the id, or the reason why no video was added."""
     words = ("https://example.org/a.mp4", "--media-id", "a", "--json")
-    assert {"id": 1, "skipped": None} == cli("add", *words).json()
+    also = {"brought_back": False, "database": named(cli)}
+    assert {"id": 1, "skipped": None, **also} == cli("add", *words).json()
     said = cli("add", *words)
     why = "same url as a video that is there already"
-    assert (1, {"id": None, "skipped": why}) == (said.code, said.json())
+    assert (1, {"id": None, "skipped": why, **also}) == (said.code, said.json())
     assert f"valossa-ingest: not added: {why} (--allow-duplicates adds it)\n" == said.err
     assert (1, "") == ((said := cli("add", *words[:3])).code, said.out)
     said = cli("add", "https://example.org/b.mp4", "--media-id", "a", "--json")
     assert "same media_id as a video that is there already" == said.json()["skipped"]
-    assert {"id": 2, "skipped": None} == cli("add", *words, "--allow-duplicates").json()
+    added = {"id": 2, "skipped": None, **also}
+    assert added == cli("add", *words, "--allow-duplicates").json()
 
 
 def test_add_hands_nothing_in_again(cli: Cli) -> None:
@@ -238,7 +248,7 @@ HOSTILE: list[tuple[dict[str, object] | bytes, str]] = [
     ({"due_at": "292277026596-12-04"}, "due_at: '292277026596-12-04' is no moment"),
     ({"title": ["a"]}, "title: must be text, not list"),
     ({"face_min_relative_height": "inf"}, "face_min_relative_height: inf is not a share"),
-    ({"job_id": "j\0"}, "job_id: is no job id of theirs"),
+    ({"job_id": "j\0", "state": "submitted"}, "job_id: is no job id of theirs"),
     ({"job_id": "j", "face_min_relative_height": 7}, "face_min_relative_height: 7.0 is not"),
     ({"url": "http://[::1"}, "url: is no readable address"),
     ({"url": "https://e.org/\x00"}, "url: holds a NUL character"),
@@ -483,7 +493,7 @@ def test_one_kind_of_reject_is_one_line(cli: Cli, listed: List) -> None:
     """A thousand equal rejects are one number, and the first ten are printed."""
     said = cli("import", listed("url,priority", *(f"https://e.org/{n},p{n}" for n in range(1_000))))
     assert 1 == said.code
-    assert ["rows read", "added", "rejected, priority"] == [
+    assert ["database", "rows read", "added", "rejected, priority"] == [
         line.split("  ")[0].split(":")[0] for line in said.out.splitlines()
     ]
     assert "1000" == said.out.split()[-1]
@@ -577,7 +587,8 @@ def test_a_refused_list_is_mended_by_its_correction(cli: Cli, listed: List) -> N
     file = listed("id,lang", *(f"m-{number},fi-FI" for number in range(500)))
     maps = ("--map", "media_id=id", "--map", "language=lang")
     said = cli("import", file, "--update", *maps)
-    assert (0, {"rows read": "500", "added": "0", "updated": "500"}) == (said.code, said.pairs())
+    counts = {"database": named(cli), "rows read": "500", "added": "0", "updated": "500"}
+    assert (0, counts) == (said.code, said.pairs())
     assert [("pending", "fi-FI", 0, None, None, 500)] == cli.sql(
         "SELECT state, language, attempts, error, http_status, count(*) FROM videos"
         " GROUP BY 1, 2, 3, 4, 5"
@@ -635,6 +646,160 @@ def test_a_reason_says_no_number_that_is_not_so(cli: Cli, listed: List) -> None:
     """A reason for many rows leaves out the numbers that differ between them."""
     said = cli("import", listed("url", "https://e.org/1", b"https://e.org/\xe9"))
     assert "rejected, line … is not UTF-8 at byte …: …" in said.out
+
+
+# import: links, signatures, jobs, names as lists bring them
+
+
+def test_a_link_is_cleaned_and_that_is_counted(cli: Cli, listed: List) -> None:
+    """One address in three spellings is one video; characters that were taken off are counted."""
+    file = listed(
+        "url,transcript_url",
+        "https://e.org/1.mp4,\u200bhttps://e.org/1.srt",
+        "\u200bhttps://e.org/1.mp4\ufeff,",
+        "<https://e.org/1.mp4>,",
+        "HTTPS://E.ORG:443/1.mp4,",
+        "https://e.org/2\u2060.mp4,",
+        "https://e.org/3?a=1&amp;b=2,",
+    )
+    said = cli("import", file, "--json")
+    assert (1, (6, 2, 0, 3, 0, 1)) == (said.code, sums(said))
+    assert ["https://e.org/1.mp4", "https://e.org/3?a=1&b=2"] == cli.sql("SELECT url FROM videos")
+    assert "https://e.org/1.srt" == cli.row(1)["transcript_url"]
+    assert "list.csv:6: url: holds U+2060 inside" in said.err
+    counted = {
+        "transcript_url: U+200B taken off": 1,
+        "url: U+200B taken off": 1,
+        "url: U+FEFF taken off": 1,
+        "url: U+003C taken off": 1,
+        "url: U+003E taken off": 1,
+        "url: &amp; or \\u0026 made &": 1,
+    }
+    assert counted == said.json()["notes"]
+    assert "valossa-ingest: url: U+FEFF taken off (rows: 1)\n" in said.err
+
+
+def test_add_cleans_a_link_too(cli: Cli) -> None:
+    """``add`` takes invisible characters off and says so, and refuses them inside."""
+    said = cli("add", "\u200bhttps://e.org/1.mp4")
+    assert (0, "1\n") == (said.code, said.out)
+    assert "valossa-ingest: url: U+200B taken off\n" in said.err
+    assert "https://e.org/1.mp4" == cli.row(1)["url"]
+    said = cli("add", "https://e.org/\u202e2.mp4")
+    assert (2, True) == (said.code, "url: holds U+202E inside" in said.err)
+
+
+def test_a_new_signature_each_night_adds_nothing(cli: Cli, listed: List) -> None:
+    """Links signed anew are those of videos that are there, and the report says how many."""
+    first = listed("url", *(f"https://e.org/{n}.mp4?{s3_v2(in_days(2))}" for n in range(12)))
+    assert 0 == cli("import", first).code
+    again = listed("url", *(f"https://e.org/{n}.mp4?{s3_v2(in_days(3))}" for n in range(12)))
+    said = cli("import", again)
+    assert (0, "0") == (said.code, said.pairs()["added"])
+    assert "12 look like videos that are there already under another signature" in said.err
+    link = f"https://e.org/1.mp4?{s3_v2(in_days(4))}"
+    assert "under another signature" in cli("add", link, "--json").json()["skipped"]
+    assert 0 == cli("add", link, "--allow-duplicates").code
+    said = cli("import", again, "--update", "--json")
+    assert (12, 0) == (said.json()["rows"], said.json()["inserted"])
+    assert said.json()["updated"] == 13 - sum(said.json()["left"].values())
+
+
+def test_every_report_names_the_database(cli: Cli, listed: List) -> None:
+    """An import names the database that it fills, and says so where it was empty."""
+    file = listed("url", "https://e.org/1.mp4")
+    assert f"{named(cli)}, empty until now" == cli("import", file).pairs()["database"]
+    assert named(cli) == cli("import", file).pairs()["database"]
+    assert named(cli) == cli("import", file, "--json").json()["database"]
+    assert named(cli) == cli("add", "https://e.org/2.mp4", "--json").json()["database"]
+    assert named(cli) in cli("add", "https://e.org/3.mp4").err
+
+
+def test_a_column_of_the_senders_own_named_job_id_hands_nothing_in(cli: Cli, listed: List) -> None:
+    """A list's own job_id is an unused column, which is counted; by --map it is the API's."""
+    file = listed("url,job_id", "https://e.org/1.mp4,4711", "https://e.org/2.mp4,4712")
+    said = cli("import", file)
+    assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")
+    assert "job_id not taken" in said.err
+    assert "--map job_id=job_id takes it (rows: 2)" in said.err
+    said = cli("import", file, "--update", "--json")
+    assert (2, 2) == (said.json()["updated"], sum(said.json()["notes"].values()))
+    assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")
+    assert 0 == cli("import", file, "--update", "--map", "job_id=job_id").code
+    assert ["4711", "4712"] == cli.sql("SELECT job_id FROM videos ORDER BY id")
+
+
+def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> None:
+    """The rows of an export are handed in already, in CSV and in JSON Lines."""
+    cli.insert(state="submitted", job_id="j-1", submitted_at="2026-01-01 00:00:00")
+    for flags in ([], ["--json-lines"], ["--columns", "url,job_id,submitted_at"]):
+        exported = cli("export", *flags).out
+        cli.sql("DELETE FROM videos")
+        assert 0 == cli("import", listed(*exported.splitlines())).code
+        assert [("submitted", "j-1")] == cli.sql("SELECT state, job_id FROM videos")
+
+
+def test_rows_that_were_passed_over_are_kept_with_their_reason(
+    cli: Cli, listed: List, tmp_path: Path
+) -> None:
+    """--rejects keeps rejected, skipped and left rows, each with its kind and its reason."""
+    cli.insert(url="https://e.org/1.mp4", media_id="a")
+    cli.insert(url="https://e.org/2.mp4", media_id="b", state="submitted", job_id="j")
+    rows = ("https://e.org/1.mp4,c", "https://e.org/3.mp4,b", "nonsense,d", "https://e.org/4.mp4,e")
+    rejects = tmp_path / "rejects.jsonl"
+    said = cli("import", listed("url,media_id", *rows), "--update", "--rejects", rejects)
+    kept = [json.loads(line) for line in rejects.read_text(encoding="utf-8").splitlines()]
+    assert {
+        (2, "skipped", "same url as a video that is there already: video 1"),
+        (3, "left", "media_id is there already, submitted: video 2"),
+        (4, "rejected", "url: must begin with http:// or https:// or valossaupload://"),
+    } == {(each["line"], each["kind"], each["reason"]) for each in kept}
+    assert {"url": "https://e.org/1.mp4", "media_id": "c"} == kept[1]["row"]
+    assert (1, "") == (said.code, said.err)
+    said = cli("import", listed("url", *(["https://e.org/1.mp4"] * 3)))
+    assert ("3 skipped; --rejects FILE keeps them", "") == (said.pairs()["not shown"], said.err)
+
+
+def test_a_link_of_plain_sql_is_cleaned_by_its_export(cli: Cli, listed: List) -> None:
+    """A row that failed for what stands around its link is mended by export and import --update,
+    unless another video has the address.
+    """
+    cli.insert(url="\u200bhttps://e.org/1.mp4", state="failed", error="url: needs U+200B taken off")
+    cli.insert(url="https://e.org/2.mp4\xa0", state="failed", error="url: needs U+00A0 taken off")
+    cli.insert(url="https://e.org/2.mp4")
+    exported = cli("export", "--state", "failed").out
+    said = cli("import", listed(*exported.splitlines()), "--update", "--json")
+    assert (0, 1, 1) == (said.code, said.json()["updated"], sum(said.json()["left"].values()))
+    assert ("https://e.org/1.mp4", "pending") == (cli.row(1)["url"], cli.row(1)["state"])
+    assert "failed" == cli.row(2)["state"]
+
+
+def test_a_wrong_first_import_is_mended(cli: Cli, listed: List) -> None:
+    """Rows that were cancelled come back by importing the right list, and that is counted."""
+    wrong = listed("url,title", "https://e.org/1.mp4,wrong", "https://e.org/2.mp4,wrong")
+    assert 0 == cli("import", wrong).code
+    assert 0 == cli("cancel", "--state", "pending", "--yes").code
+    right = listed("url,title,media_id", "https://e.org/1.mp4,right,a", "https://e.org/3.mp4,new,b")
+    said = cli("import", right)
+    assert ("1", "1") == (said.pairs()["added"], said.pairs()["cancelled, pending again"])
+    assert [("right", "a", "pending"), ("wrong", None, "cancelled"), ("new", "b", "pending")] == (
+        cli.sql("SELECT title, media_id, state FROM videos ORDER BY id")
+    )
+    said = cli("add", "https://e.org/2.mp4")
+    assert (0, "2\n") == (said.code, said.out)
+    assert "it was cancelled, and is pending again in" in said.err
+
+
+def test_rounded_media_ids_are_rejects(cli: Cli, listed: List) -> None:
+    """Media ids that a spreadsheet has rounded are rejects, and other rows go in."""
+    rows = ('https://e.org/1.mp4,"1,23457E+17"', 'https://e.org/2.mp4,"1,23457E+17"')
+    said = cli("import", listed("url,media_id", *rows, "https://e.org/3.mp4,007"), "--json")
+    assert (1, (3, 1, 0, 0, 0, 2)) == (said.code, sums(said))
+    assert "list.csv:2: media_id: '1,23457E+17' is a number that a spreadsheet" in said.err
+    said = cli("import", listed("url,media_id", "https://e.org/4.mp4,7"))
+    assert "list.csv:2: media_id: '7' is there already with other leading zeros" in said.err
+    said = cli("add", "https://e.org/4.mp4", "--media-id", "7")
+    assert (1, True) == (said.code, "other leading zeros" in said.err)
 
 
 # import on a terminal

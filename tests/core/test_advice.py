@@ -1,7 +1,8 @@
 import pytest
 
 from worker.core.advice import GIVEN_UP, kind, remedy
-from worker.core.model import State
+from worker.core.model import State, Twin
+from worker.core.request import bought_already
 
 
 @pytest.mark.parametrize(
@@ -10,6 +11,7 @@ from worker.core.model import State
         (State.IN_DOUBT, None, "sent, but no answer was read", "Portal"),
         (State.IN_DOUBT, 502, "HTTP 502: no", "retry ID --may-buy-twice"),
         (State.FAILED, 502, GIVEN_UP, "cancel ID puts it away"),
+        (State.FAILED, None, bought_already(2, Twin(1, State.IN_DOUBT)), "buys it a second time"),
         (State.FAILED, None, "url: signed link ended 2013-05-03", "sign the links anew"),
         (State.FAILED, 401, "HTTP 401: no", "ask Valossa"),
         (State.FAILED, 500, "HTTP 500: no", "retry"),
@@ -117,3 +119,9 @@ def test_the_rows_own_values_make_no_kind(told: str) -> None:
         return kind(f"HTTP 400: no {told.format(url=url, host=host, name=name)}", (url, name, 0.5))
 
     assert of("one", "a.example") == of("other", "b.example")
+
+
+def test_law_17_bought_addresses_are_of_one_kind_whatever_their_jobs() -> None:
+    """Rows that are closed for their addresses are of one kind, whatever their job ids are."""
+    jobs = ("abc", "e3e70682-c209-4cac-a29f-6fbed82c07cd", "a job", "7")
+    assert 1 == len({kind(bought_already(9, Twin(1, State.SUBMITTED, job))) for job in jobs})

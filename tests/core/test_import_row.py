@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from worker.core.import_row import (
     COLUMNS,
     EXPORT_ONLY,
+    JOB_NOT_TAKEN,
     ImportMapping,
     RejectedError,
     admit,
     marked,
+    notes,
+    zero_twins,
 )
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -288,7 +291,7 @@ def test_a_signed_link_must_outlive_the_margin(
     url = SIGNED + str(int(NOW.timestamp()) + seconds)
     how = plan(margin=timedelta(seconds=margin))
     if admitted:
-        assert {"url": url} == admit({"url": url}, how, NOW)
+        assert {"url": url, "unsigned_url": URL} == admit({"url": url}, how, NOW)
     else:
         told = reason({"url": url}, how)
         assert "sign it anew and bring it in with import --update" == told.split(": ")[-1]
@@ -299,7 +302,8 @@ def test_a_signed_link_must_outlive_the_margin(
 def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
     """A row with a job id is admitted even if its link has ended."""
     values = {"url": f"{SIGNED}0", "job_id": " j-1 ", "state": "in_doubt"}
-    assert {"url": f"{SIGNED}0", "job_id": "j-1"} == admit(values, plan(), NOW)
+    expected = {"url": f"{SIGNED}0", "job_id": "j-1", "unsigned_url": URL}
+    assert expected == admit(values, plan(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +320,96 @@ def test_a_job_id_lets_nothing_in_that_cannot_be_stored(
     values: dict[str, object], why: str
 ) -> None:
     """The other columns of a row with a job id are checked as usual."""
-    assert why == reason(values)[: len(why)]
+    assert why == reason({**values, "state": "submitted"})[: len(why)]
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "taken"),
+    [
+        ({}, plan(), False),
+        ({"state": "CA", "request_id": "17", "submitted_at": "yesterday"}, plan(), False),
+        ({"state": "submitted"}, plan(), True),
+        ({"request_id": 8 * "0af3"}, plan(), True),
+        ({"submitted_at": "2026-01-31 08:00:00.5"}, plan(), True),
+        ({}, plan(theirs={"job_id": "job_id"}), True),
+        ({}, plan(fixed={"job_id": "theirs"}), True),
+        ({}, ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True), False),
+        ({"url": ""}, ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True), True),
+    ],
+)
+def test_a_job_id_is_the_apis_only_where_something_shows_it(
+    values: dict[str, object], how: ImportMapping, *, taken: bool
+) -> None:
+    """A sender's own column named job_id is not used, and that is noted; a row of an export, a flag
+    or a list of jobs for an update brings a job.
+    """
+    given = {"url": URL, "media_id": "m", "job_id": "theirs", **values}
+    row = admit(given, how, NOW)
+    assert ("theirs" if taken else None) == row.get("job_id")
+    assert ([] if taken else [JOB_NOT_TAKEN]) == [*notes(given, how, row)]
+
+
+def test_an_own_column_named_job_id_may_hold_anything() -> None:
+    """A job_id that is not used rejects no row, whatever it holds."""
+    assert {"url": URL} == admit({"url": URL, "job_id": ["j\0"]}, plan(), NOW)
+
+
+@pytest.mark.parametrize("column", ["url", "transcript_url", "callback_url"])
+@pytest.mark.parametrize("how", ["row", "map", "set"])
+def test_a_link_is_cleaned_wherever_it_comes_from(column: str, how: str) -> None:
+    """Invisible characters around a link are taken off and noted, in every column of links."""
+    dirty = "\u200b<https://e.org/x?a=1&amp;b=2>\ufeff"
+    name = "theirs" if how == "map" else column
+    mapping = plan(theirs={column: name}, fixed={column: dirty} if how == "set" else {})
+    values = {"url": URL, **({} if how == "set" else {name: dirty})}
+    row = admit(values, mapping, NOW)
+    assert "https://e.org/x?a=1&b=2" == row[column]
+    points = ("U+003C", "U+003E", "U+200B", "U+FEFF")
+    expected = [f"{column}: {point} taken off" for point in points]
+    assert [*expected, f"{column}: &amp; or \\u0026 made &"] == [*notes(values, mapping, row)]
+
+
+def test_a_link_of_nothing_but_blanks_is_none() -> None:
+    """A cell of invisible characters is an empty one."""
+    assert {"url": URL} == admit({"url": URL, "transcript_url": "\u200b\u00a0"}, plan(), NOW)
+    assert "url: is empty" == reason({"url": "\ufeff"})[:13]
+
+
+@pytest.mark.parametrize(
+    "number", ["1,23457E+17", "1.23E+5", "1E+20", "-2,5e+07", 1.2345678901234568e21]
+)
+def test_a_number_that_a_spreadsheet_has_rounded_is_no_media_id(number: object) -> None:
+    """A rounded number is rejected with the way to export the whole one."""
+    told = reason({"media_id": number})
+    assert f"media_id: {str(number)!r} is a number" == told.partition(" that a spreadsheet")[0]
+    assert "format the column as text and export the list again" in told
+
+
+@pytest.mark.parametrize("name", ["1E5", "12E+", "A1E+5", "1.23", "c++", "1E+5b", "12,3E+4"])
+def test_a_media_id_that_resembles_such_a_number_is_taken(name: str) -> None:
+    """A media id that no spreadsheet writes is a name like any other."""
+    assert name == admit({"url": URL, "media_id": name}, plan(), NOW)["media_id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "widths", "twins"),
+    [
+        ("7", [], set()),
+        ("7", [3, 5], {"007", "00007"}),
+        ("007", [], {"7"}),
+        ("0007", [3], {"7", "007"}),
+        ("1234", [3], set()),
+        ("a7", [3], set()),
+        ("000", [3], set()),
+        ("\u0663", [3], set()),
+        (7, [2], {"07"}),
+    ],
+)
+def test_a_number_has_twins_with_other_leading_zeros(
+    name: object, widths: list[int], twins: set[str]
+) -> None:
+    """A number may have lost leading zeros; what is no number has no twin."""
+    assert twins == zero_twins(name, widths)
 
 
 @pytest.mark.parametrize("state", ["submitting", "in_doubt"])
@@ -375,5 +468,5 @@ def test_every_row_is_a_row_of_ours_or_rejected(values: dict[str, object]) -> No
     for given_url in ({}, {"url": URL}):
         row, blamed = admitted_or_blamed({**values, **given_url})
         assert {} == {name: value for name, value in row.items() if not storable(value)}
-        assert set(row) == set(row) & set(COLUMNS)
+        assert set(row) == set(row) & {*COLUMNS, "unsigned_url"}
         assert blamed in (*COLUMNS, "state")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.model import REQUEST_COLUMNS, Video
-from worker.core.request import Defaults, Json, body, problem
+from worker.core.model import REQUEST_COLUMNS, State, Twin, Video
+from worker.core.request import Defaults, Json, body, bought_already, problem
 
 URL = "https://host.example/video.mp4"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -155,12 +155,12 @@ def test_the_media_id_is_not_sent_beside_the_request_id() -> None:
         ),
         pytest.param(
             Video(url=f"{URL}\n"),
-            "url: holds a space or a control character; percent-encode it",
+            "url: needs U+000A taken off; export it, and import --update does that",
             id="url-with-a-line-end",
         ),
         pytest.param(
             Video(url=f"{URL}\x7f"),
-            "url: holds a space or a control character; percent-encode it",
+            "url: needs U+007F taken off; export it, and import --update does that",
             id="url-with-a-delete",
         ),
         pytest.param(
@@ -378,3 +378,22 @@ def test_any_end_is_judged(end: int, margin: int) -> None:
     """No end of a signed link and no margin raises, and only a known end holds a row back."""
     found = problem(Video(url=signed(end)), NOW, timedelta(seconds=margin))
     assert found is None or end < EPOCH + margin
+
+
+@pytest.mark.parametrize(
+    ("twin", "how"),
+    [
+        (Twin(12, State.SUBMITTED, "J"), "has job J"),
+        (Twin(12, State.SUBMITTING, "J"), "has job J"),
+        (Twin(12, State.SUBMITTING), "is in flight"),
+        (Twin(12, State.IN_DOUBT), "is in doubt"),
+        (Twin(12, State.FAILED), "is in doubt"),
+    ],
+)
+def test_law_17_a_bought_address_is_told_with_the_way_out(twin: Twin, how: str) -> None:
+    """Law 17: the sentence names the other video, what it has, and the command to buy again."""
+    expected = (
+        f"url: is that of video 12, which {how}; to buy it a second time: "
+        "valossa-ingest retry 13 --may-buy-twice"
+    )
+    assert expected == bought_already(13, twin)

@@ -102,6 +102,20 @@ async def test_each_revision_takes_back_what_it_made(new: str, revision: str) ->
         assert before == await database.read(schema)
 
 
+async def test_links_that_are_there_are_known_without_their_signature(new: str) -> None:
+    """An upgrade to 0005 fills in the unsigned form of signed links, and leaves other rows."""
+    signed = "https://e.org/{}.mp4?Signature=S&Expires=1"
+    async with open_database(new) as database:
+        await migrate.upgrade(database)
+        await migrate.downgrade(database, "0004")
+        urls = [signed.format(number) for number in range(1_001)]
+        for url in (*urls, "https://e.org/a?v=1", "https://e.org/b", "no link?"):
+            execute(new, "INSERT INTO videos (url) VALUES (?)", url)
+        await migrate.upgrade(database)
+        found = execute(new, "SELECT unsigned_url FROM videos ORDER BY id")
+    assert [(url.partition("?")[0],) for url in urls] + [(None,)] * 3 == found
+
+
 def test_there_is_one_head_and_the_program_works_on_it() -> None:
     """The revisions are one line that ends where the program's tables are."""
     config = Config()

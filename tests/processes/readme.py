@@ -42,6 +42,7 @@ TYPED_AS = {
 """The line a reader types for a name that does nothing alone, where its README shows no other."""
 
 COMPLETED = {
+    "--encoding": "import videos.csv",
     "--fail": "simulate",
     "--job-id": "resolve ID",
     "--map": "import foreign.csv",

@@ -87,9 +87,9 @@ async def test_an_answer_within_the_grace_is_settled(
     simulator.release()
     done = await program.ended()
     assert code == done.code
-    said = [STOPPING.format("[23]", 25)] * (number == signal.SIGINT)
-    assert len(said) == len(done.sentences)
-    assert all(map(re.fullmatch, said, done.sentences))
+    sentences = [STOPPING.format("[23]", 25)] * (number == signal.SIGINT)
+    assert len(sentences) == len(done.sentences)
+    assert all(map(re.fullmatch, sentences, done.sentences))
     assert {"submitted": 3, "pending": 6} == states(url)
     assert 3 == len(simulator.requests)
     rows = videos(url)

@@ -450,8 +450,8 @@ LAWS = (
     Mutation(
         law="14: a name that is no text stops nobody",
         file=QUEUE,
-        old="readable(each.request_id)",
-        new="each.request_id",
+        old="request_id=readable(request_id)",
+        new="request_id=request_id",
         tests=("tests/runner/test_loop.py::test_a_poisoned_row_stops_nobody",),
     ),
     Mutation(

@@ -1442,20 +1442,21 @@ async def test_a_run_that_is_cancelled_writes_down_what_it_came_to(
 
 
 @pytest.mark.usefixtures("path")
-async def test_a_ledger_that_dies_ends_the_run(
+async def test_a_daemon_outlives_a_shared_row_that_is_gone(
     database: Database, simulator: Simulator, plain: Plain
 ) -> None:
-    """A run ends when its writer has failed for good."""
-    simulator.options = Options(script={2: "stall"})
-    await add(database, *urls(2))
-    async with Worker(options=DAEMON).on(database, simulator.url) as runner:
-        run = asyncio.create_task(runner.run())
-        await simulator.wait_for_requests(2)
-        await say(plain, "UPDATE account SET next_start_at = 'soon'")
-        async with asyncio.timeout(5):
-            with pytest.raises(ExceptionGroup) as raised:
-                await run
-    assert raised.group_contains(ValueError, match="soon")
+    """A daemon whose shared row is gone says so, and goes on when it is put back."""
+    await add(database, *urls(1))
+    log, said = listener()
+    worker = Worker(options=DAEMON, log=log)
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await simulator.wait_for_accepted(1)
+        await say(plain, "DELETE FROM account")
+        await say(plain, "INSERT INTO videos (url) VALUES ('https://videos.example/2.mp4')")
+        await until(lambda: "database_trouble" in events(said), run)
+        await say(plain, "INSERT INTO account (id) VALUES (1)")
+        await simulator.wait_for_accepted(2)
+    assert "lost its row" in str(said)
 
 
 # --- Laws 11 and 14 -------------------------------------------------------------------------------

@@ -550,17 +550,35 @@ async def test_closing_an_idle_ledger_ends_it(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("path")
-async def test_a_shared_row_that_cannot_be_read_is_trouble_of_the_database(
-    database: Database, desk: Desk
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    ("broken", "why", "mended"),
+    [
+        (
+            "CREATE TRIGGER theirs BEFORE UPDATE ON account BEGIN SELECT RAISE(ABORT, 'no'); END",
+            r"holds a value that cannot be read, or refuses one \(.*no",
+            "DROP TRIGGER theirs",
+        ),
+        (
+            "DELETE FROM account",
+            "the table account has lost its row",
+            "INSERT INTO account (id, next_start_at) VALUES (1, '2026-01-01 00:00:00')",
+        ),
+    ],
+)
+async def test_a_shared_row_that_cannot_be_used_is_trouble_of_the_database(
+    database: Database, desk: Desk, broken: str, why: str, mended: str
 ) -> None:
-    """A value that no video brings fails the claim with a sentence, and the writer goes on."""
+    """A fault of the shared row fails no video: the claim fails with a sentence, and the writer
+    goes on.
+    """
     await claimed(database, 0, due=1)
-    sql = "UPDATE account SET next_start_at = '{}'"
-    await database.write(lambda c: c.execute(text(sql.format("garbage"))), "test")
+    await database.write(lambda c: c.exec_driver_sql(broken), "test")
     async with desk.open():
-        with pytest.raises(DatabaseProblem, match=r"cannot be read, or refuses one .*garbage"):
+        with pytest.raises(DatabaseProblem, match=why):
             await asyncio.wait_for(desk.writer.claim(lambda: 1), 5)
-        await database.write(lambda c: c.execute(text(sql.format("2026-01-01 00:00:00"))), "test")
+        assert "pending" == (await row(database, 1))["state"]
+        await database.write(lambda c: c.exec_driver_sql(mended), "test")
         assert (await asyncio.wait_for(desk.writer.claim(lambda: 1), 5)).starts
 
 

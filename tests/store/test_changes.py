@@ -96,7 +96,10 @@ async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: D
     await resolve(database, None)
     done = await database.write(
         lambda c: imports.add_or_update(
-            c, [{"url": "https://a.example/2.mp4", "media_id": "m"}], START, "person:me"
+            c,
+            [{"url": "https://a.example/2.mp4", "media_id": "m"}],
+            START,
+            imports.options(c, "person:me", START, allow_duplicates=False),
         ),
         "test",
     )

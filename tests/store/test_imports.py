@@ -12,10 +12,13 @@ from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import imports
 from worker.store.bulk import NewVideo
-from worker.store.imports import SAME_JOB_ID, SAME_MEDIA_ID, SAME_URL, Intake
+from worker.store.holders import SAME_JOB_ID, SAME_MEDIA_ID, SAME_OBJECT, SAME_URL
+from worker.store.imports import ImportOptions, Intake
 
 NOW = START
 WHO = "person:somebody"
+BEGAN = later(NOW, 10**9)
+"""A moment after all that a table says of itself."""
 
 
 def talk(number: int, **columns: object) -> dict[str, object]:
@@ -23,19 +26,35 @@ def talk(number: int, **columns: object) -> dict[str, object]:
     return {"url": f"https://example.org/{number}.mp4", "media_id": f"talk-{number}", **columns}
 
 
+def begun(connection: Connection, *, allow_duplicates: bool = False) -> ImportOptions:
+    """Return the terms of an import that begins after all that is there."""
+    return imports.options(connection, WHO, BEGAN, allow_duplicates=allow_duplicates)
+
+
+def address(number: int) -> str:
+    """Return the address of a talk."""
+    return str(talk(number)["url"])
+
+
 async def add_new(database: Database, *rows: NewVideo) -> Intake:
-    """Import one chunk."""
-    return await database.write(lambda c: imports.add_new(c, rows, NOW), "test")
+    """Import one chunk, as the first of its list."""
+    return await database.write(lambda c: imports.add(c, rows, NOW, begun(c)), "test")
 
 
 async def add_all(database: Database, *rows: NewVideo) -> Intake:
     """Import one chunk with --allow-duplicates."""
-    return await database.write(lambda c: imports.add_all(c, rows, NOW), "test")
+    return await database.write(
+        lambda c: imports.add(c, rows, NOW, begun(c, allow_duplicates=True)), "test"
+    )
 
 
-async def bring(database: Database, *rows: NewVideo, now: datetime = NOW) -> Intake:
+async def bring(
+    database: Database, *rows: NewVideo, now: datetime = NOW, allowed: bool = False
+) -> Intake:
     """Import one chunk with --update."""
-    return await database.write(lambda c: imports.add_or_update(c, rows, now, WHO), "test")
+    return await database.write(
+        lambda c: imports.add_or_update(c, rows, now, begun(c, allow_duplicates=allowed)), "test"
+    )
 
 
 async def change(database: Database, video_id: int, **columns: object) -> None:
@@ -95,11 +114,11 @@ async def test_the_same_url_is_skipped(database: Database) -> None:
 
 
 async def test_the_same_media_id_is_skipped(database: Database) -> None:
-    """A media id that the table or the file has already is skipped; rows without one are not."""
+    """A media id that the table has already is skipped; rows without one are not."""
     await add(database, "u-1", media_id="talk-1")
-    rows: list[NewVideo] = [talk(1), talk(2), talk(2, url="u-2"), {"url": "u-3"}, {"url": "u-4"}]
+    rows: list[NewVideo] = [talk(1), talk(2), {"url": "u-3"}, {"url": "u-4"}]
     done = await add_new(database, *rows, {"url": "u-5", "media_id": None})
-    assert (4, 0, {SAME_MEDIA_ID: 2}, {}) == summary(done)
+    assert (4, 0, {SAME_MEDIA_ID: 1}, {}) == summary(done)
     assert ["u-1", "https://example.org/2.mp4", "u-3", "u-4", "u-5"] == await urls(database)
 
 
@@ -185,10 +204,135 @@ async def test_the_newest_id_is_that_of_the_row_just_added(database: Database) -
     await add(database, "u-1", "u-2")
 
     def put(connection: Connection) -> int:
-        imports.add_new(connection, [{"url": "u-3"}], NOW)
+        imports.add(connection, [{"url": "u-3"}], NOW, begun(connection))
         return imports.newest_id(connection)
 
     assert 3 == await database.write(put, "test")
+
+
+async def put(database: Database, *rows: NewVideo, allowed: bool = False) -> Intake:
+    """Import several chunks of one row each, as one list."""
+
+    def work(connection: Connection) -> Intake:
+        terms, whole = begun(connection, allow_duplicates=allowed), Intake()
+        for each in rows:
+            done = imports.add(connection, [each], NOW, terms)
+            whole.add(done)
+            whole.passed += done.passed
+        return whole
+
+    return await database.write(work, "test")
+
+
+def signed(number: int, night: int) -> dict[str, object]:
+    """Return an admitted row whose link is signed anew each night."""
+    url = f"https://example.org/{number}.mp4"
+    return {"url": f"{url}?Signature={night}&Expires={night}", "unsigned_url": url}
+
+
+async def test_a_new_signature_makes_no_new_video(database: Database) -> None:
+    """The same object under another signature is skipped, in the table and in one list."""
+    assert (2, 0, {}, {}) == summary(await add_new(database, signed(1, 1), signed(2, 1)))
+    rows = [signed(1, 2), signed(2, 1), signed(3, 2), signed(3, 3)]
+    done = await add_new(database, *rows)
+    assert (1, 0, {SAME_OBJECT: 2, SAME_URL: 1}, {}) == summary(done)
+    skipped = [(0, "video 1"), (1, "video 2"), (3, "in this list")]
+    assert skipped == [(place, why.rpartition(": ")[2]) for place, _, why in done.passed]
+    assert (1, 0, {}, {}) == summary(await add_all(database, signed(1, 2)))
+
+
+async def test_a_plain_address_is_that_of_its_signed_forms(database: Database) -> None:
+    """An address without a signature is the same as one with it, whichever came first."""
+    await add(database, "https://example.org/1.mp4")
+    done = await add_new(database, signed(1, 1), signed(2, 1), talk(2))
+    assert (1, 0, {SAME_OBJECT: 2}, {}) == summary(done)
+    done = await add_new(database, {"url": "https://example.org/2.mp4"})
+    assert (0, 0, {SAME_OBJECT: 1}, {}) == summary(done)
+
+
+async def test_rows_that_may_be_bought_twice_are_marked(database: Database) -> None:
+    """Each row of --allow-duplicates carries the mark by which its address is claimed again."""
+    await add_new(database, talk(1))
+    await add_all(database, talk(1), talk(2))
+    await bring(database, talk(1, url="https://example.org/2.mp4", title="T"), allowed=True)
+    marks = select(videos.c.may_buy_twice).order_by(videos.c.id)
+    assert [1, 1, 1] == list(await database.read(lambda c: c.scalars(marks).all()))
+
+
+@pytest.mark.parametrize("chunks", ["one", "two"])
+async def test_two_addresses_with_one_media_id_in_a_list_are_no_double(
+    database: Database, chunks: str
+) -> None:
+    """The second of two rows with one media id and different addresses is a reject."""
+    rows = [talk(1), talk(1, url="u-2"), talk(1)]
+    done = await (put if chunks == "two" else add_new)(database, *rows)
+    assert (1, 0, {SAME_URL: 1}, {}) == summary(done)
+    (place, kind, why), _ = done.passed
+    assert ("rejected", "media_id: 'talk-1' has another address") == (kind, why[:38])
+    assert place == (0 if chunks == "two" else 1)
+
+
+@pytest.mark.parametrize(("there", "comes"), [("007", "7"), ("7", "007"), ("0007", "007")])
+async def test_a_media_id_that_lost_its_zeros_is_a_reject(
+    database: Database, there: str, comes: str
+) -> None:
+    """An id that differs from one of the table by leading zeros alone is no new video's."""
+    await add(database, "u-1", media_id=there)
+    for bring_in in (add_new, bring):
+        done = await bring_in(database, {"url": "u-2", "media_id": comes})
+        assert (0, 0, {}, {}) == summary(done)
+        ((_, kind, why),) = done.passed
+        assert ("rejected", True) == (kind, f"{comes!r} is there already with other" in why)
+    ((_, _, why),) = (await bring(database, {"media_id": comes, "title": "T"})).passed
+    assert "with other leading zeros" in why
+    done = await add_new(database, {"url": "u-1", "media_id": comes})
+    assert {SAME_URL: 1} == done.skipped
+    assert (1, 0, {}, {}) == summary(await add_all(database, {"url": "u-3", "media_id": comes}))
+
+
+async def test_a_cancelled_video_comes_back_with_its_row(database: Database) -> None:
+    """A cancelled video does not block its address: it is pending again, as its row says."""
+    sent = {"attempts": 2, "claims": 3, "error": "e", "http_status": 400, "priority": 5}
+    await add(database, address(1), media_id="wrong", title="wrong", state="cancelled", **sent)
+    done = await add_new(database, talk(1, language="fi-FI"), talk(1))
+    assert (0, 0, {SAME_URL: 1}, {}) == summary(done)
+    assert [1] == done.brought_back
+    stored = await row(database, 1)
+    expected = {
+        **talk(1, language="fi-FI", title=None, priority=0, due_at=NOW, state="pending"),
+        "attempts": 0,
+        "claims": 3,
+        "error": None,
+        "http_status": None,
+    }
+    assert expected == {name: stored[name] for name in expected}
+    assert [(3, "retry")] == await facts(database, 1)
+
+
+async def test_a_cancelled_video_comes_back_by_its_media_id(database: Database) -> None:
+    """A list with the right address for the media id of a cancelled video mends it."""
+    await add(database, "wrong", media_id="talk-1", state="cancelled")
+    assert [1] == (await add_new(database, talk(1))).brought_back
+    assert (await row(database, 1))["url"] == address(1)
+
+
+async def test_a_cancelled_video_gives_way_to_a_living_one(database: Database) -> None:
+    """A row is skipped where another video has its address, cancelled ones or not."""
+    await add(database, address(1), address(1), address(1))
+    for number in (1, 3):
+        await change(database, number, state="cancelled")
+    done = await add_new(database, talk(1))
+    assert (0, 0, {SAME_URL: 1}, {}) == summary(done)
+    assert "video 2" == done.passed[0][2][-7:]
+
+
+async def test_a_cancelled_video_that_may_be_bought_blocks_its_address(database: Database) -> None:
+    """A video that was cancelled while a doubt of it is open does not come back by an import."""
+    await add(database, address(1), state="cancelled", claims=1)
+    doubt = {"video_id": 1, "attempt": 1, "at": NOW, "who": "w", "fact": "in_doubt"}
+    await database.write(lambda c: c.execute(history.insert().values(doubt)), "test")
+    assert (0, 0, {SAME_URL: 1}, {}) == summary(await add_new(database, talk(1)))
+    assert "cancelled" == (await row(database, 1))["state"]
 
 
 # --update
@@ -317,6 +461,85 @@ async def test_an_update_can_hand_in(database: Database) -> None:
         stored["submitted_at"],
     )
     assert "pending" == (await row(database, 2))["state"]
+
+
+@pytest.mark.parametrize("state", ["pending", "submitted"])
+async def test_an_update_gives_no_video_the_address_of_another(
+    database: Database, state: str
+) -> None:
+    """An update obeys the rules of an import: an address that another video has is left."""
+    job = {"state": state, "job_id": "j" if state == "submitted" else None}
+    await add(database, "https://example.org/1.mp4", media_id="talk-1", **job)
+    await add(database, "https://example.org/2.mp4", media_id="talk-2", language="xx")
+    done = await bring(database, {**talk(2), "url": "https://example.org/1.mp4", "language": "fi"})
+    assert (0, 0, {}, {SAME_URL: 1}) == summary(done)
+    assert [(0, "left", f"{SAME_URL}: video 1")] == done.passed
+    stored = await row(database, 2)
+    assert ("https://example.org/2.mp4", "xx") == (stored["url"], stored["language"])
+    done = await bring(database, {**signed(1, 7), "media_id": "talk-2"})
+    assert (0, 0, {}, {SAME_OBJECT: 1}) == summary(done)
+    row_of_1 = {**talk(2), "url": "https://example.org/1.mp4"}
+    assert (0, 1, {}, {}) == summary(await bring(database, row_of_1, allowed=True))
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_update_gives_a_media_id_one_address_in_a_list(
+    database: Database, *, there: bool
+) -> None:
+    """The second of two rows with one media id and different addresses is a reject of an update
+    too, if the video is new or not.
+    """
+    if there:
+        await add(database, "old", media_id="talk-1")
+    done = await bring(database, talk(1), talk(1, url="u-2"), talk(1, title="T"), now=BEGAN)
+    assert (0 if there else 1, 2 if there else 1, {}, {}) == summary(done)
+    ((place, kind, why),) = done.passed
+    assert (1, "rejected", True) == (place, kind, "has another address in this list" in why)
+    stored = await row(database, 1)
+    assert (address(1), "T") == (stored["url"], stored["title"])
+
+
+async def test_an_update_brings_a_new_signature(database: Database) -> None:
+    """A link that is signed anew takes the place of the old one, by media id and by address."""
+    await add_new(database, {**signed(1, 1), "media_id": "talk-1"}, signed(2, 1))
+    rows = [{**signed(1, 2), "media_id": "talk-1"}, signed(2, 2)]
+    assert (0, 2, {}, {}) == summary(await bring(database, *rows))
+    assert [each["url"] for each in rows] == await urls(database)
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1, url="https://plain.example/")))
+    assert None is (await row(database, 1))["unsigned_url"]
+
+
+async def test_an_update_may_bring_the_address_of_a_cancelled_video(database: Database) -> None:
+    """A cancelled video keeps no address from another one."""
+    await add(database, "wrong", media_id="talk-1")
+    await add(database, address(1), state="cancelled")
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1)))
+
+
+async def test_an_update_finds_a_video_by_its_address(database: Database) -> None:
+    """A row without a media id, or with a new one for a video without, means the video with its
+    address.
+    """
+    await add(database, address(1), address(2))
+    await add(database, address(3), media_id="talk-3")
+    rows: list[NewVideo] = [
+        {"url": address(1), "media_id": None, "title": "one"},
+        talk(2, title="two"),
+        {"url": address(3), "media_id": None, "title": "three"},
+        {"url": address(3), "media_id": "other", "title": "four"},
+        {"url": address(4), "title": "new"},
+    ]
+    assert (1, 3, {SAME_URL: 1}, {}) == summary(await bring(database, *rows))
+    stored = [await row(database, number) for number in (1, 2, 3, 4)]
+    assert [None, "talk-2", "talk-3", None] == [each["media_id"] for each in stored]
+    assert ["one", "two", "three", "new"] == [each["title"] for each in stored]
+
+
+async def test_an_update_by_address_leaves_what_is_bought(database: Database) -> None:
+    """A video found by its address is left where it is submitted."""
+    await add(database, address(1), state="submitted", job_id="j")
+    done = await bring(database, {"url": address(1), "title": "T"})
+    assert (0, 0, {}, {"url is there already, submitted": 1}) == summary(done)
 
 
 async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> None:

@@ -173,8 +173,9 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
             lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
             {"videos_media_id", "videos_job_id", "videos_request_id"},
         ),
-        (lambda c: known(c, "url", [{"url": "https://videos.example/7"}]), {"videos_url"}),
-        (lambda c: known(c, "media_id", [{"media_id": "m7"}]), {"videos_media_id"}),
+        (lambda c: known(c, "url", ["https://videos.example/7"]), {"videos_url"}),
+        (lambda c: known(c, "media_id", ["m7"]), {"videos_media_id"}),
+        (lambda c: known(c, "unsigned_url", ["https://videos.example/7"]), {"videos_unsigned_url"}),
     ],
 )
 @pytest.mark.parametrize("generic", [False, True])

@@ -19,7 +19,8 @@ from aiohttp.http import HttpProcessingError
 
 from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
 from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify, title
-from worker.core.job_list import LIST_LIMIT, Listing, ListReader, Unlisted, UnreadableError
+from worker.core.job_list import Listing, Unlisted
+from worker.core.list_reader import LIST_LIMIT, ListReader, UnreadableError
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json

@@ -46,7 +46,9 @@ def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Fl
 
 
 _JSON = _switch("--json", "print one JSON document")
-_DUPLICATES = _switch("--allow-duplicates", "even if url or media_id are there already")
+_DUPLICATES = _switch(
+    "--allow-duplicates", "even if address or media_id are there already: may buy twice"
+)
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _FILTERS = (
     _value(
@@ -104,10 +106,10 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
         _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
         _value("--encoding", "NAME", "such as cp1252 (utf-8)", type=encoding, default="utf-8"),
-        _value("--rejects", "FILE", "write what could not be taken, with line and reason"),
+        _value("--rejects", "FILE", "write each row that was not taken, with line and reason"),
         _switch(
             "--update",
-            "bring the columns of known media ids (of request ids where there are none) anew: "
+            "bring the columns of known media ids (or request ids, or addresses) anew: "
             "pending, failed, cancelled; a job_id settles a doubt too",
         ),
         _DUPLICATES,
@@ -134,13 +136,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--bom", "begin with the mark by which Excel knows UTF-8"),
     ),
     "cancel": _CANCEL,
-    "retry": (
-        *_CANCEL,
-        _switch(
-            "--may-buy-twice",
-            "videos in doubt, and of an address that is bought, too: may cost twice",
-        ),
-    ),
+    "retry": (*_CANCEL, _switch("--may-buy-twice", "doubts, bought addresses too: may cost twice")),
     "resolve": (
         _value("reference", "ID", "a video in doubt, by id, media id or request id"),
         OneOf(

@@ -16,7 +16,7 @@ _STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stop
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},
     "check": {0: "all is ready", 78: "something is not; each problem is a line"},
-    "add": {0: "added; its id is printed", 1: "its url or media_id is there already"},
+    "add": {0: "added; its id is printed", 1: "its address or media_id is there already"},
     "import": {
         0: "every row was taken, or was there already",
         1: "some rows were rejected; the others are in",

@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 
+from worker.core.link import cleaned
 from worker.core.model import REQUEST_COLUMNS, State
-from worker.core.request import problem_of
+from worker.core.request import LINKS, problem_of
+from worker.core.signed_link import unsigned
 
 COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
 """Columns that an import may fill. A row with a job id was submitted by other means."""
@@ -27,6 +29,15 @@ EXPORT_ONLY = (
 UNSETTLED = ("submitting", "in_doubt")
 """States of an exported row that must not start again elsewhere: it may have been bought."""
 
+_OF_AN_EXPORT = {
+    "state": re.compile("|".join(State)),
+    "request_id": re.compile("[0-9a-f]{32}"),
+    "submitted_at": re.compile(r"\d{4}-\d\d-\d\d .*"),
+}
+"""Values that show, each alone, that a row was exported by this program."""
+
+JOB_NOT_TAKEN = "job_id not taken, since no export has this row: --map job_id=job_id takes it"
+
 _ALIASES = {
     "id": "media_id",
     "lang": "language",
@@ -38,6 +49,10 @@ _ALIASES = {
 }
 _LARGEST = 2**63 - 1
 _STATES = tuple(State)
+_ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d{1,40})?E\+\d{1,3}", re.IGNORECASE)
+_ROUNDED_BY = (
+    "is a number that a spreadsheet made of it; format the column as text and export the list again"
+)
 
 _ABSENT = frozenset(("nan", "-nan", "null", "none", "n/a", "#n/a", "#na", "<na>", "nat", "-"))
 """Words that programs and people write for no value, in any case."""
@@ -83,6 +98,18 @@ class ImportMapping:
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
         """Return for each of our columns: name, name in the file, fixed value, form."""
         return tuple((c, self.source(c), self.fixed.get(c), _FORMS.get(c)) for c in COLUMNS)
+
+    def brings_job(self, values: Mapping[str, object]) -> bool:
+        """Return True if the ``job_id`` of a row is the API's: a person says so, the row is of an
+        export, or it updates a video that it names without an address.
+        """
+        return (
+            "job_id" in {*self.theirs, *self.fixed}
+            or (self.partial and not values.get(self.source("url")))
+            or any(
+                form.fullmatch(str(values.get(self.source(c)))) for c, form in _OF_AN_EXPORT.items()
+            )
+        )
 
     def source(self, column: str) -> str:
         """Return the name of our ``column`` in the file."""
@@ -132,6 +159,8 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
     """
     mapping = spelled_as(tuple(values), mapping)
     row = _filled(values, mapping)
+    if "+" in (media_id := str(row.get("media_id"))) and _ROUNDED.fullmatch(media_id):
+        raise RejectedError(f"media_id: {media_id!r} {_ROUNDED_BY}")
     state = values.get(mapping.source("state"))
     request_id = _read("request_id", str(values.get(mapping.source("request_id")) or ""), None)
     if request_id or ("media_id" in row and state in _STATES):
@@ -149,7 +178,29 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
         raise RejectedError(fault)
-    return row
+    same = unsigned(str(checked["url"]))
+    return row if same is None else {**row, "unsigned_url": same}
+
+
+def notes(
+    values: Mapping[str, object], mapping: ImportMapping, row: Mapping[str, object]
+) -> Iterator[str]:
+    """Yield what an admitted ``row`` has not taken as the list has it."""
+    mapping = spelled_as(tuple(values), mapping)
+    for column in LINKS:
+        given = mapping.fixed.get(column, values.get(mapping.source(column)))
+        if given is not None and given != row.get(column):
+            yield from (f"{column}: {note}" for note in cleaned(str(given))[1])
+    if values.get(mapping.source("job_id")) and not mapping.brings_job(values):
+        yield JOB_NOT_TAKEN
+
+
+def zero_twins(media_id: object, widths: Iterable[int]) -> set[str]:
+    """Return other spellings of a number: without leading zeros, and with them at these widths."""
+    digits = str(media_id).lstrip("0")
+    if not (digits.isdecimal() and digits.isascii()):
+        return set()
+    return {digits, *(digits.zfill(width) for width in widths)} - {str(media_id)}
 
 
 def marked(column: str, value: object, formulas: tuple[str, ...] = ()) -> object:
@@ -164,6 +215,8 @@ def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, o
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
+        if column == "job_id" and given is not None and not mapping.brings_job(values):
+            continue
         value = None if given is None else _read(column, given, form)
         if value is not None:
             filled[column] = value
@@ -193,6 +246,10 @@ def _read(column: str, given: object, form: Form | None) -> object:
     raise RejectedError(f"{column}: {shown} {complaint}")
 
 
+def _link(text: str) -> str | None:
+    return cleaned(text)[0] or None
+
+
 def _whole(text: str) -> int:
     number = int(text)
     if abs(number) > _LARGEST:
@@ -210,6 +267,7 @@ def _moment(text: str) -> datetime:
 
 
 _FORMS: Mapping[str, Form] = {
+    **dict.fromkeys(LINKS, (_link, "")),
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),

@@ -4,8 +4,6 @@ Knows no HTTP and judges no doubt. Every member of an array counts as a job, at 
 job without an identifier is counted too.
 """
 
-import codecs
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,26 +23,8 @@ _PAGES = {"page", "pages"}
 _IDENTIFIERS = {"customer_media_info_id", "customer_media_id"}
 _NAME = re.compile(r"[A-Za-z_]{1,40}")
 _DEEPEST = 6
-_TO_ARRAY = re.compile(r'((?:[^"\[]|"(?:[^"\\]|\\.)*+")*+)\[', re.DOTALL)
-_SPACE, _NEXT_MEMBER, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
-_NUMBER = "number of an array"
 _EMPTY: frozenset[str] = frozenset()  # one for all: each takes 200 bytes
 _Value = TypeVar("_Value")
-
-LIST_LIMIT = 64 * 1024 * 1024
-"""Bytes of a list that are read."""
-
-MEMBER_LIMIT = 1024 * 1024
-"""Characters of one job, and of what stands before or behind an array."""
-
-PARTS_LIMIT = 1_000_000
-"""Jobs with their identifiers and addresses; each takes some 100 bytes of memory."""
-
-NOT_JSON = "the answer is not JSON"
-TOO_LONG = (
-    f"the list is too long: more than {LIST_LIMIT >> 20} MiB, or {MEMBER_LIMIT >> 20} MiB for one "
-    f"job, or {PARTS_LIMIT:,} jobs with their identifiers and addresses"
-)
 
 KEPT_MEMBERS = 20
 """Members of an array that are kept as they are, for signs of paging."""
@@ -97,17 +77,13 @@ class Unlisted:
     retry_after: float | None = None
 
 
-class UnreadableError(ValueError):
-    """The text is no list, or one that would take too much memory; the message says so."""
-
-
 class _Named(Entry):
     """An entry whose own ``job_id`` makes it a job inside of another one too."""
 
     __slots__ = ()
 
 
-class _Array(list[object]):
+class Members(list[object]):
     """An array outside of all jobs: its first members that are no named jobs, and its entries."""
 
     size = 0
@@ -126,86 +102,14 @@ class _Array(list[object]):
         return sum(1 + len(entry.identifiers) + len(entry.urls) for entry in new)
 
 
-class ListReader:
-    """Read a list part by part. It keeps its entries, and what stands outside of all arrays."""
-
-    def __init__(self) -> None:
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._outside: list[str] = []
-        self._rest = ""
-        self._arrays: list[_Array] = []
-        self._inside = False
-        self._size = self._length = 0
-
-    def feed(self, data: bytes) -> None:
-        """Take the next part. Raises UnreadableError if it is not JSON, or takes too much."""
-        self._length += len(data)
-        try:
-            if self._decoder is None:
-                decoder = codecs.getincrementaldecoder(json.detect_encoding(data))
-                self._decoder = decoder("surrogatepass")
-            text, at, before = self._rest + self._decoder.decode(data), 0, -1
-            while before < at:
-                before, at = at, (self._member if self._inside else self._to_array)(text, at)
-        except (ValueError, RecursionError):
-            raise UnreadableError(NOT_JSON) from None
-        self._rest = text[at:]
-        if self._length > LIST_LIMIT or len(self._rest) > MEMBER_LIMIT or self._size > PARTS_LIMIT:
-            raise UnreadableError(TOO_LONG)
-
-    def _to_array(self, text: str, at: int) -> int:
-        """Go to the first member of the next array; in its place an object names its number."""
-        if found := _TO_ARRAY.match(text, at):
-            self._outside += [found[1], json.dumps({_NUMBER: len(self._arrays)})]
-            self._arrays.append(_Array())
-            self._inside = True
-        return found.end() if found else at
-
-    def _member(self, text: str, at: int) -> int:
-        """Take the next member of the array, or go behind its end."""
-        array = self._arrays[-1]
-        if found := _END.match(text, at):
-            self._inside = False
-            return found.end()
-        if not (found := (_NEXT_MEMBER if array.size else _SPACE).match(text, at)):
-            return at
-        try:
-            member, end = _MEMBERS.raw_decode(text, found.end())
-        except json.JSONDecodeError:  # perhaps not complete yet
-            return at
-        if text[end : end + 1] not in {*",] \t\r\n"}:  # a number may go on
-            return at
-        self._size += array.take(member)
-        return end
-
-    def end(self) -> Listing:
-        """Return the list. Raises UnreadableError if it is not JSON."""
-
-        def array_of(pairs: list[tuple[str, object]]) -> object:
-            number = dict(pairs).get(_NUMBER)
-            return self._arrays[number] if isinstance(number, int) else _unambiguous(pairs)
-
-        try:
-            text = "".join((*self._outside, "[" if self._inside else "", self._rest))
-            document = json.loads(text, object_pairs_hook=array_of)
-            entries = _united(map(_entry, _jobs(document)))
-            return Listing(
-                entries=entries,
-                paged=next(_signs_of_paging(document, len(entries)), None),
-                shape=_shape(document)[:SHAPE_LIMIT],
-            )
-        except (LookupError, ValueError, RecursionError):
-            raise UnreadableError(NOT_JSON) from None
-
-
-def listing(body: bytes) -> Listing | None:
-    """Return the list in this body, or None if it cannot be read."""
-    reader = ListReader()
-    try:
-        reader.feed(body)
-        return reader.end()
-    except UnreadableError:
-        return None
+def listing_of(document: object) -> Listing:
+    """Return the list in a document, in which ``Members`` may stand for arrays."""
+    entries = _united(map(_entry, _jobs(document)))
+    return Listing(
+        entries=entries,
+        paged=next(_signs_of_paging(document, len(entries)), None),
+        shape=_shape(document)[:SHAPE_LIMIT],
+    )
 
 
 def grouped(pairs: Iterable[tuple[str, _Value]]) -> Mapping[str, Sequence[_Value]]:
@@ -216,7 +120,7 @@ def grouped(pairs: Iterable[tuple[str, _Value]]) -> Mapping[str, Sequence[_Value
     return groups
 
 
-def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object. Raises ValueError if a name repeats: its first value would be hidden."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -224,14 +128,11 @@ def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-_MEMBERS = json.JSONDecoder(object_pairs_hook=_unambiguous)
-
-
 def _jobs(value: object) -> Iterator[object]:
     """Yield every job: each object with a ``job_id`` or an identifier, each member of an array. An
     object inside a job is part of it, and a job too if it has a ``job_id``.
     """
-    if isinstance(value, _Array):
+    if isinstance(value, Members):
         yield from value.entries
     elif isinstance(value, list):
         for part in value:
@@ -333,7 +234,7 @@ def _signs_of_paging(document: object, shown: int) -> Iterator[str]:
     if _is_full_page(shown):
         yield f"it shows {shown} jobs, a full page"
     for name, value in _outside(document):
-        count = value.size if isinstance(value, _Array) else isinstance(value, list) and len(value)
+        count = value.size if isinstance(value, Members) else isinstance(value, list) and len(value)
         if _is_full_page(count):
             yield f"it shows {count} jobs in one place, a full page"
         if _is_sign(name.lower(), value, shown):

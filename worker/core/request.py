@@ -11,22 +11,24 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.core.link import cleaned, fault
 from worker.core.model import REQUEST_COLUMNS, State, Twin, Video
 from worker.core.signed_link import ends_at, is_common
 
 Json = dict[str, object]
 
-_SCHEMES = {
+LINKS = {
     "url": ("http", "https", "valossaupload"),
     "transcript_url": ("http", "https"),
     "callback_url": ("http", "https"),
 }
+"""The columns that hold a link, each with the schemes that it may have."""
+
 _values = attrgetter(*REQUEST_COLUMNS)
 BOUGHT_ALREADY = "url: is that of video"
 """The beginning of the error of a video whose address another one has bought, or may have."""
 
 _UNREADABLE = re.compile("[\ud800-\udfff]")
-_NO_PART_OF_A_URL = re.compile(r"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def _unreadable_text(given: Mapping[str, object]) -> str | None:
 def _bad_links(given: Mapping[str, object]) -> str | None:
     if not given.get("url"):
         return "url: is empty; give the address of the video file"
-    for column, schemes in _SCHEMES.items():
+    for column, schemes in LINKS.items():
         link = given.get(column)
         if isinstance(link, str) and link and not is_common(link):
             bad = _bad_link(column, link, schemes)
@@ -117,8 +119,12 @@ def _bad_links(given: Mapping[str, object]) -> str | None:
 
 
 def _bad_link(column: str, link: str, schemes: tuple[str, ...]) -> str | None:
-    if _NO_PART_OF_A_URL.search(link):
-        return f"{column}: holds a space or a control character; percent-encode it"
+    _, notes = cleaned(link)
+    if notes:
+        return f"{column}: needs {', '.join(notes)}; export it, and import --update does that"
+    bad = fault(link)
+    if bad is not None:
+        return f"{column}: {bad}"
     try:
         parts = urlsplit(link)
         host = parts.hostname and (parts.port, parts.hostname)

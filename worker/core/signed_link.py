@@ -1,16 +1,45 @@
-"""Read when a signed link ends. Knows the signers' parameters, but no clock."""
+"""Read when a signed link ends, and what it is without its signature. Knows no clock."""
 
 import base64
 import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from urllib.parse import unquote_plus, urlsplit
 
-_COMMON = re.compile(r"https?://[A-Za-z0-9.-]+(?:/[!-\"$->@-~]*)?(?:\?([!-\"$-~]*))?(?:#[!-~]*)?")
+_COMMON = re.compile(
+    r"https?://(?!https?[:/])[A-Za-z0-9.-]+(?:/[!$-;=@-\[\]-~]*)?(?:\?([!$-;=?-\[\]-~]*))?"
+    r"(?:#[!#-;=?-\[\]-~]*)?(?<!['`])"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNERS = frozenset({"signature", "awsaccesskeyid", "key-pair-id", "googleaccessid"})
 _CLOUDFRONT_BASE64 = str.maketrans("-_~", "+=/")
+_SURE = re.compile(
+    r"x-(?:amz|goog|oss)-signature|q-signature|(?:aws|oss)accesskeyid|googleaccessid|key-pair-id"
+    r"|hdn(?:ts|ea|tl)|__token__|__gda__|wowzatokenhash|tempauth"
+)
+"""Names that only a signer adds."""
+_TOKEN = re.compile(
+    "(?:x-)?signature|sign?|hmac|verify|jwt|auth_key|(?:(?:access|auth|fastly|akamai)_)?token"
+)
+"""Names of a signature, where one of an end is beside it or a media file is meant."""
+_CHECKSUM = re.compile("md5|hash|oh|txsecret|secure")
+"""Names of a signature beside one of an end, where none of the others is there."""
+_END = re.compile("(?:x-)?expires?|expires_at|expiry|exp|oe|txtime|s[ei]")
+_CLOCK = re.compile("e|st|t|ts|timestamp")
+"""Names of an end where none of the others is there."""
+_AZURE = re.compile("s[vsrpteg]|srt|si[gp]?|spr|sdd|ses|tn|sk[etsv]|sk[ot]id|s[au]oid|rsc[cdelt]")
+_ADDED = re.compile(
+    r"(?:x-(?:amz|goog|oss|cos|obs)-|response-|wowzatoken|q-|token_).*"
+    r"|security-token|policy|x-id|acl|hash-algorithm"
+)
+_MEDIA = re.compile(
+    r"mp[34g]|m4[av]|mov|mkv|webm|avi|mpe?g|m?ts|m2ts|mxf|wmv|flv|3gp|og[gv]|m3u8|mpd|wav|srt|vtt",
+    re.IGNORECASE,
+)
+_HEAD = re.compile(r"(https?://)([^/]*@)?([^/@]*)(.*)", re.IGNORECASE | re.DOTALL)
+_PLAIN = re.compile(r"https?://[a-z0-9.-]+(?:/|$)")
 
 
 def ends_at(url: str) -> datetime | None:
@@ -27,9 +56,52 @@ def ends_at(url: str) -> datetime | None:
         return None
 
 
+def unsigned(url: str) -> str | None:
+    """Return ``url`` as other spellings and signatures of it have it too; None if that is ``url``.
+
+    What signers add is left out, and a default port; scheme and host are in small letters. Raises
+    nothing.
+    """
+    whole, hash_, fragment = url.partition("#")
+    head, mark, query = whole.partition("?")
+    if not _PLAIN.match(head):
+        parts = _HEAD.fullmatch(head)
+        if parts is None:
+            return None
+        scheme, user, host, path = parts.groups("")
+        scheme = scheme.lower()
+        host = host.lower().removesuffix(":443" if scheme == "https://" else ":80")
+        head = f"{scheme}{user}{host}{path}"
+    if mark:
+        pairs = [pair.partition("=") for pair in query.split("&")]
+        is_media = _MEDIA.fullmatch(head.rpartition(".")[2]) is not None
+        added = _added(tuple(name for name, _, _ in pairs), is_media)
+        kept = "&".join("".join(pair) for pair in pairs if pair[0] not in added)
+        head = f"{head}?{kept}" if kept else head
+    same = f"{head}{hash_}{fragment}"
+    return None if same == url else same
+
+
+@lru_cache(maxsize=1_000)
+def _added(given: tuple[str, ...], is_media: bool) -> frozenset[str]:  # noqa: FBT001 - a cache's key
+    """Return those names of a query's parameters that a signer has added."""
+    names = {name: _decoded(name).lower() for name in given}
+
+    def has(pattern: re.Pattern[str]) -> bool:
+        return any(map(pattern.fullmatch, names.values()))
+
+    ends = has(_END)
+    if has(_SURE) or (has(_TOKEN) and (ends or is_media)):
+        azure = "sig" in names.values()
+        added = [_SURE, _TOKEN, _END, _ADDED, *([_AZURE] * azure), *([_CLOCK] * (not ends))]
+    else:
+        added = [_CHECKSUM, _END] if ends and has(_CHECKSUM) else []
+    return frozenset(n for n, name in names.items() if any(a.fullmatch(name) for a in added))
+
+
 def is_common(url: str) -> bool:
     """Return True if ``url`` is a plain web link; False means only that a full check is needed."""
-    return _COMMON.fullmatch(url) is not None
+    return _COMMON.fullmatch(url) is not None and ";" not in url and url.find("://", 8) < 0
 
 
 def _parameters(query: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol, Self, TypeVar
 
-from sqlalchemy import Connection, inspect, select, table, text, update
+from sqlalchemy import Connection, func, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
 from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
@@ -18,6 +18,7 @@ __all__ = [
     "Database",
     "DatabaseProblem",
     "Unreachable",
+    "place_of",
     "refusal",
     "rewrite",
     "schema_of",
@@ -119,6 +120,13 @@ def _engine(address: File | Server, dice: Callable[[], float]) -> Callable[..., 
             "'valossa-ingest[postgres]'"
         ) from None
     return partial(Postgres, address)
+
+
+def place_of(connection: Connection, address: File | Server) -> str:
+    """Return the path of the database's file, or its server and schema, for people."""
+    if isinstance(address, File):
+        return str(address)
+    return f"{address}, schema {connection.scalar(select(func.current_schema()))}"
 
 
 def rewrite(connection: Connection) -> None:

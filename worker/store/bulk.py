@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ARRAY, Column, Connection, any_, insert, literal, select
 
@@ -13,7 +13,13 @@ from worker.db.schema import as_text, videos
 NewVideo = Mapping[str, object]
 """An admitted row of an import: values by column."""
 
+Holder = tuple[object, int]
+"""A value of a column, and the id of a video that has it."""
+
 T = TypeVar("T")
+
+STORED = (*COLUMNS, "unsigned_url", "may_buy_twice")
+"""The columns that a new video may bring."""
 
 _AT_ONCE = 1_000
 """Rows of one statement; SQLite has parameters for twice as many."""
@@ -23,6 +29,7 @@ BATCH = 500
 
 _FILLED = {
     "priority": "coalesce(priority, 0)",
+    "may_buy_twice": "coalesce(may_buy_twice, 0)",
     "due_at": "coalesce(due_at, ?)",
     "state": f"iif(job_id IS NULL, '{State.PENDING}', '{State.SUBMITTED}')",
     "submitted_at": "iif(job_id IS NULL, NULL, ?)",
@@ -45,12 +52,11 @@ def insert_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) 
         put(connection, some, now)
 
 
-def known(connection: Connection, column: str, rows: Iterable[NewVideo]) -> set[object]:
-    """Return the values of a column of these rows that the table has already."""
-    values = [row[column] for row in rows if row.get(column) is not None]
+def known(connection: Connection, column: str, values: Sequence[object]) -> list[Holder]:
+    """Return those of the values that the table has in this column, each with its video's id."""
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
     pages = (look(connection, videos.c[column], some) for some in batches(values, _AT_ONCE))
-    return {value for page in pages for value in page}
+    return [(value, video_id) for page in pages for value, video_id in page]
 
 
 def begun(row: NewVideo, now: datetime) -> dict[str, object]:
@@ -60,27 +66,29 @@ def begun(row: NewVideo, now: datetime) -> dict[str, object]:
     return {"state": State.SUBMITTED, "submitted_at": now}
 
 
+def filled(row: NewVideo, now: datetime) -> dict[str, object]:
+    """Return the columns of a new video that are never empty, and its first state."""
+    never_empty = {"priority": 0, "may_buy_twice": 0, "due_at": now}
+    return {name: row.get(name) or value for name, value in never_empty.items()} | begun(row, now)
+
+
 def _columns_of(rows: Sequence[NewVideo]) -> list[str]:
     named = set().union(*rows)
-    return [column for column in COLUMNS if column in named]
+    return [column for column in STORED if column in named]
 
 
 def _put_into_postgresql(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
     columns = _columns_of(rows)
-    filled = [
-        {column: row.get(column) for column in columns}
-        | {"priority": row.get("priority") or 0, "due_at": row.get("due_at") or now}
-        | begun(row, now)
-        for row in rows
-    ]
-    connection.execute(insert(videos), filled)
+    new = [{column: row.get(column) for column in columns} | filled(row, now) for row in rows]
+    connection.execute(insert(videos), new)
 
 
 def _look_in_postgresql(
     connection: Connection, column: Column[object], values: Sequence[object]
-) -> Iterable[object]:
+) -> Iterable[Any]:
     several: ARRAY[object] = ARRAY(column.type)
-    return connection.scalars(select(column).where(column == any_(literal(values, several))))
+    is_sought = column == any_(literal(values, several))
+    return connection.execute(select(column, videos.c.id).where(is_sought))
 
 
 def _put_into_sqlite(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
@@ -95,22 +103,22 @@ def _insertion(columns: Sequence[str], count: int) -> str:
     """Return one INSERT for many rows; its last two parameters are the moment. A statement for each
     row would also read and write the last id each time.
     """
-    filled = {column: column for column in columns} | _FILLED
-    absent = (f", NULL AS {column}" for column in COLUMNS if column not in columns)
+    put = {column: column for column in columns} | _FILLED
+    absent = (f", NULL AS {column}" for column in STORED if column not in columns)
     return (
         f"WITH given ({', '.join(columns)}) AS (VALUES {_marks(len(columns), count)}) "  # noqa: S608
-        f"INSERT INTO videos ({', '.join(filled)}) SELECT {', '.join(filled.values())} "
+        f"INSERT INTO videos ({', '.join(put)}) SELECT {', '.join(put.values())} "
         f"FROM (SELECT *{''.join(absent)} FROM given)"
     )
 
 
 def _look_in_sqlite(
     connection: Connection, column: Column[object], values: Sequence[object]
-) -> Iterable[object]:
+) -> Iterable[Any]:
     # SQLite keeps the order of a cross join: it searches for each value as it comes and sorts none.
     name, given = column.name, _marks(1, len(values))
-    sought = f"SELECT {name} FROM (VALUES {given}) CROSS JOIN videos ON {name} = column1"  # noqa: S608
-    return connection.exec_driver_sql(sought, tuple(values)).scalars()
+    sought = f"SELECT {name}, id FROM (VALUES {given}) CROSS JOIN videos ON {name} = column1"  # noqa: S608
+    return connection.exec_driver_sql(sought, tuple(values))
 
 
 def _marks(columns: int, rows: int) -> str:

@@ -8,136 +8,259 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
+from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import videos
-from worker.store.bulk import NewVideo, begun, insert_all, known
+from worker.store.bulk import STORED, NewVideo, begun, filled, insert_all, known
 from worker.store.history import open_doubts, record
+from worker.store.holders import NEW, REASONS, holders, value_of
 from worker.store.queue import UNCLAIMED
 
-SAME_URL = "same url as a video that is there already"
-SAME_MEDIA_ID = "same media_id as a video that is there already"
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
-)
-EXPORTED = (
-    "media_id: {!r} is not there, but the row is from an export, so it may be bought already: "
-    "write the media_id as it was, or empty state and request_id if the video is new"
 )
 SECOND_JOB = (
     "job_id: video {} has job {!r} already, so it may be bought twice; look for both in the "
     "Valossa Portal"
 )
-SAME_JOB_ID = "same job_id as a video that is there already"
-
+EXPORTED = (
+    "media_id: {!r} is not there, but the row is from an export, so it may be bought already: "
+    "write the media_id as it was, or empty state and request_id if the video is new"
+)
+TWO_ADDRESSES = (
+    "media_id: {!r} has another address in this list already; give each video an id of its own"
+)
+LOST_ZEROS = (
+    "media_id: {!r} is there already with other leading zeros, which a spreadsheet takes off; "
+    "format the column as text and export the list again"
+)
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
+Existing = Row[Any]
+"""A video that the table has already."""
 
-Existing = Row[int, str, int, str | None]
-"""A video that the table has already: ``id``, ``state``, ``claims`` and ``job_id``."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """The terms of one import, and the table as it was before.
+
+    Attributes:
+        who: The person, as the history names one.
+        distinct: The columns of which a video must have a value of its own.
+        began: The moment (UTC).
+        last_id: The id of the video inserted last.
+        widths: The lengths of the media ids that begin with a zero.
+    """
+
+    who: str
+    distinct: Sequence[str]
+    began: datetime
+    last_id: int
+    widths: Sequence[int]
+
+    def has_brought(self, video: Existing) -> bool:
+        """Return True if this import has inserted or updated the video."""
+        return bool(video.id > self.last_id or video.updated_at >= self.began)
+
+    def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
+        """Return the rows, as such that may be bought twice where duplicates are allowed."""
+        return rows if "url" in self.distinct else [{**row, "may_buy_twice": 1} for row in rows]
+
+
+def options(
+    connection: Connection, who: str, now: datetime, *, allow_duplicates: bool
+) -> ImportOptions:
+    """Return the terms of an import that begins ``now``."""
+    is_padded = and_(videos.c.media_id >= "0", videos.c.media_id < "1")
+    widths = connection.scalars(select(func.length(videos.c.media_id)).where(is_padded).distinct())
+    return ImportOptions(
+        who=who,
+        distinct=["job_id"] if allow_duplicates else [*REASONS],
+        began=now,
+        last_id=newest_id(connection),
+        widths=widths.all(),
+    )
 
 
 @dataclass(slots=True)
 class Intake:
     """The result of an import. ``skipped`` and ``left`` count rows by reason.
 
-    ``rejected``: the reason by the place of a row in its chunk, from 0.
+    Attributes:
+        brought_back: Ids of videos that were cancelled.
+        passed: Of each row that was not taken, its place in the chunk, from 0; rejected, skipped or
+            left; and the reason.
     """
 
     inserted: int = 0
     updated: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
-    rejected: dict[int, str] = field(default_factory=dict)
+    brought_back: list[int] = field(default_factory=list)
+    passed: list[tuple[int, str, str]] = field(default_factory=list)
 
     def add(self, other: "Intake") -> None:
-        """Add another chunk's counts; its rejects stay its own."""
+        """Add another chunk's counts; its rows stay its own."""
         self.inserted += other.inserted
         self.updated += other.updated
+        self.brought_back += other.brought_back
         self.skipped += other.skipped
         self.left += other.left
 
-
-def add_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> Intake:
-    """Insert every row, but none whose job another video has."""
-    return _add(connection, rows, now, distinct=(("job_id", SAME_JOB_ID),))
-
-
-def add_new(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> Intake:
-    """Insert the rows whose url, media_id and job_id are new to the table and among the rows."""
-    distinct = (("url", SAME_URL), ("media_id", SAME_MEDIA_ID), ("job_id", SAME_JOB_ID))
-    return _add(connection, rows, now, distinct)
+    def pass_over(self, place: int, what: str, reason: str, holder: int | None = None) -> None:
+        """Note a row as ``rejected``, or as ``skipped`` or ``left`` beside the video ``holder``."""
+        if holder is not None:
+            getattr(self, what)[reason] += 1
+            reason += ": in this list" if holder == NEW else f": video {holder}"
+        self.passed.append((place, what, reason))
 
 
-def _add(
-    connection: Connection,
-    rows: Sequence[NewVideo],
-    now: datetime,
-    distinct: Sequence[tuple[str, str]],
+def add(
+    connection: Connection, rows: Sequence[NewVideo], now: datetime, options: ImportOptions
 ) -> Intake:
+    """Insert the rows whose address, media_id and job_id are new to the table and among the rows.
+
+    A cancelled video that has one of them is pending again, with the columns of the row. Where
+    duplicates are allowed, only the job_id must be new, and each row may be bought twice.
+    """
     intake, fresh = Intake(), []
-    there = {column: known(connection, column, rows) for column, _ in distinct}
-    for place, row in enumerate(rows):
-        same = next((why for column, why in distinct if row.get(column) in there[column]), None)
-        if same is not None:
-            intake.skipped[same] += 1
-            continue
-        exported = row.get("request_id") and row.get("media_id") and not row.get("job_id")
-        if exported and "media_id" in there:
-            intake.rejected[place] = EXPORTED.format(row["media_id"])
-            continue
-        fresh.append(row)
-        for column, values in there.items():
-            values.update({row.get(column)} - {None})
+    there, lost = holders(connection, rows, options.distinct), _lost(connection, rows, options)
+    for place, row in enumerate(options.marked(rows)):
+        found = there.of(row)
+        column, holder = next((each for each in found if each[1] not in there.idle), ("", 0))
+        if column == "media_id" and holder > options.last_id:
+            intake.pass_over(place, "rejected", TWO_ADDRESSES.format(row["media_id"]))
+        elif column:
+            intake.pass_over(place, "skipped", REASONS[column], holder)
+        elif row.get("media_id") in lost:
+            intake.pass_over(place, "rejected", LOST_ZEROS.format(row["media_id"]))
+        elif not found and _is_exported(row) and "media_id" in options.distinct:
+            intake.pass_over(place, "rejected", EXPORTED.format(row["media_id"]))
+        else:
+            there.take(row)
+            if found:
+                _bring_back(connection, found[0][1], row, now, options.who)
+                intake.brought_back.append(found[0][1])
+            else:
+                fresh.append(row)
     insert_all(connection, fresh, now)
     intake.inserted = len(fresh)
     return intake
 
 
+def _is_exported(row: NewVideo) -> bool:
+    return bool(row.get("request_id") and row.get("media_id") and not row.get("job_id"))
+
+
+def _lost(connection: Connection, rows: Iterable[NewVideo], options: ImportOptions) -> set[object]:
+    """Return the media ids of rows that are there already with other leading zeros."""
+    names = {row.get("media_id") for row in rows} if "media_id" in options.distinct else set()
+    twins = {twin: name for name in names for twin in zero_twins(name, options.widths)}
+    return {twins[str(twin)] for twin, _ in known(connection, "media_id", [*twins])}
+
+
+def _bring_back(
+    connection: Connection, video_id: int, row: NewVideo, now: datetime, who: str
+) -> None:
+    """Make a cancelled video what a new one with these columns is."""
+    unsent = {"attempts": 0, "error": None, "http_status": None, "updated_at": now, **UNCLAIMED}
+    claims = connection.scalar(
+        update(videos)
+        .where(videos.c.id == video_id)
+        .values({**{name: row.get(name) for name in STORED}, **filled(row, now), **unsent})
+        .returning(videos.c.claims)
+    )
+    record(connection, [(video_id, claims)], Fact.RETRY, now, who, message="imported again")
+
+
 def add_or_update(
-    connection: Connection, rows: Iterable[NewVideo], now: datetime, who: str
+    connection: Connection, rows: Sequence[NewVideo], now: datetime, options: ImportOptions
 ) -> Intake:
-    """Update the videos of each row's media_id, or else request_id; insert the others. A row
-    changes every column that it names, empty ones included, and a job_id settles a doubt. Rows are
-    taken in the file's order: of two with one media_id, the later wins.
+    """Update the videos of each row's media_id, request_id or address; insert the others.
+
+    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
+    Rows are taken in the file's order: of two with one media_id, the later wins.
     """
     intake = Intake()
-    for place, row in enumerate(rows):
-        found = _videos_of(connection, row)
+    for place, row in enumerate(options.marked(rows)):
+        name, found = _videos_of(connection, row)
         if not found and row.get("url") is None:
-            intake.rejected[place] = UNKNOWN.format(row.get("media_id") or row.get("request_id"))
+            why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
+            intake.pass_over(
+                place, "rejected", why.format(row.get("media_id") or row.get("request_id"))
+            )
         elif not found:
-            added = add_new(connection, [row], now)
+            added = add(connection, [row], now, options)
             intake.add(added)
-            intake.rejected |= dict.fromkeys(added.rejected and [place], *added.rejected.values())
+            intake.passed += [(place, kind, reason) for _, kind, reason in added.passed]
         for video in found:
             if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
-                intake.rejected[place] = SECOND_JOB.format(video.id, video.job_id)
-                continue
-            reason = _reason_to_leave(connection, video, row)
-            if reason is None:
-                _update(connection, video, row, now, who)
-                intake.updated += 1
+                intake.pass_over(place, "rejected", SECOND_JOB.format(video.id, video.job_id))
+            elif reason := _reason_to_leave(connection, video, row, name):
+                intake.pass_over(place, "left", reason, video.id)
+            elif _is_elsewhere(video, row) and options.has_brought(video):
+                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video.media_id))
+            elif other := _other(connection, video, row, options):
+                intake.pass_over(place, "left", *other)
             else:
-                intake.left[reason] += 1
+                _update(connection, video, row, now, options.who)
+                intake.updated += 1
     return intake
 
 
-def _reason_to_leave(connection: Connection, video: Existing, row: NewVideo) -> str | None:
-    # A video is left as it is in three cases.
+def _reason_to_leave(
+    connection: Connection, video: Existing, row: NewVideo, name: str
+) -> str | None:
+    """Return why a video, found by the column ``name``, must not be updated; None if it may be."""
+    # A video is left as it is in two cases.
     # 1. It is in flight or submitted, or in doubt and the row brings no job.
-    # 2. It was given up in doubt, and the row brings no job. 3. Another video has the job.
+    # 2. It was given up in doubt, and the row brings no job.
     brings_job = row.get("job_id") is not None
     if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
-        return f"media_id is there already, {video.state}"
+        return f"{name} is there already, {video.state}"
     if not brings_job and open_doubts(connection, [video.id]):
-        return "media_id is there already, given up in doubt"
-    if row.get("job_id") in known(connection, "job_id", [row]):
-        return SAME_JOB_ID
+        return f"{name} is there already, given up in doubt"
     return None
+
+
+def _other(
+    connection: Connection, video: Existing, row: NewVideo, options: ImportOptions
+) -> tuple[str, int] | None:
+    """Return why a video must not get the row's values, and the other video that has them."""
+    given = {name: row.get(name) for name in ("job_id", "media_id")}
+    if _is_elsewhere(video, row):
+        given |= {"url": row["url"], "unsigned_url": value_of(row, "unsigned_url")}
+    if video.state == State.IN_DOUBT:  # it takes the job only
+        given = {"job_id": row["job_id"]}
+    own = video._asdict()
+    fresh = [c for c in options.distinct if given.get(c) not in {None, own[c]}]
+    there = holders(connection, [given], fresh)
+    others = [
+        (REASONS[c], each) for c, each in there.of(given) if each not in {video.id, *there.idle}
+    ]
+    return next(iter(others), None)
+
+
+def _is_elsewhere(video: Existing, row: NewVideo) -> bool:
+    """Return True if a row brings another address, not only another signature of the video's."""
+    same = value_of(video._asdict(), "unsigned_url")
+    return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 def _update(
@@ -154,26 +277,35 @@ def _update(
 
 
 def newest_id(connection: Connection) -> int:
-    """Return the id of the video inserted last."""
-    newest: Select[int] = select(func.max(videos.c.id))
-    return connection.execute(newest).scalar_one()
+    """Return the id of the video inserted last, 0 if there is none."""
+    newest: int = connection.execute(select(func.coalesce(func.max(videos.c.id), 0))).scalar_one()
+    return newest
 
 
-def _videos_of(connection: Connection, row: NewVideo) -> list[Existing]:
-    """Return the videos of a row in the order of ids; the first one gets its job. A row's media_id
-    is a video's media_id, or the request_id of a video without one. A row without media_id finds
-    only such a video, by its request_id.
+def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Existing]]:
+    """Return the column by which a row names videos, and these in the order of ids; the first one
+    gets its job.
+
+    A row's media_id is a video's media_id, or the request_id of a video without one. A row without
+    media_id finds only such a video, by its request_id. Where nothing is found, the address names
+    the video, unless that has another media_id.
     """
-    media_id = row.get("media_id")
-    name = media_id or row.get("request_id")
-    if name is None:
-        return []
-    unnamed = and_(videos.c.request_id == name, func.coalesce(videos.c.media_id, "") == "")
-    rows = connection.execute(
-        select(videos.c.id, videos.c.state, videos.c.claims, videos.c.job_id).where(
-            or_(videos.c.media_id == name, unnamed) if media_id else unnamed
-        )
-    )
+    media_id, url = row.get("media_id"), row.get("url")
+    name, nameless = media_id or row.get("request_id"), func.coalesce(videos.c.media_id, "") == ""
+    unnamed = and_(videos.c.request_id == name, nameless)
+    found: Sequence[Existing] = []
+    if name is not None:
+        named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
+        found = _chosen(connection, named)
+    if found or url is None:
+        return "media_id", found
+    same = value_of(row, "unsigned_url")
+    alike = or_(videos.c.url == url, videos.c.url == same, videos.c.unsigned_url == same)
+    return "url", _chosen(connection, and_(alike, nameless) if media_id else alike)
+
+
+def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Existing]:
+    rows = connection.execute(select(videos).where(wanted))
     return sorted(rows, key=attrgetter("id"))
 
 
@@ -185,9 +317,12 @@ def _refresh(connection: Connection, video: Existing, row: NewVideo, now: dateti
         name: case((videos.c.state == State.FAILED, value), else_=videos.c[name])
         for name, value in {**start, "due_at": due_now}.items()
     }
-    kept = {"url", "priority", "due_at", "job_id"}  # an empty value leaves these as they are
-    named = (name for name in row if name != "request_id")
+    # An empty value leaves these as they are.
+    kept = {"url", "media_id", "priority", "due_at", "job_id"}
+    named = (name for name in row if name not in {"request_id", "unsigned_url"})
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
+    if "url" in fresh:
+        fresh["unsigned_url"] = row.get("unsigned_url")
     if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
     settled = (

@@ -80,7 +80,7 @@ def claim(
     twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
     claims = [_claim(row, lease_until, twins) for row in rows]
     renamed = [
-        (each.video_id, readable(each.request_id))
+        (each.video_id, each.request_id)
         for each, (*_, known_as, _, _) in zip(claims, rows, strict=True)
         if each.request_id != known_as
     ]
@@ -101,7 +101,7 @@ def _claim(row: Sequence[Any], lease_until: datetime, twins: Mapping[int, Twin])
         attempt=claims + 1,
         attempts=attempts,
         token=token,
-        request_id=request_id,
+        request_id=readable(request_id),
         lease_until=lease_until,
         may_buy_twice=bool(may_buy_twice),
         twin=twins.get(video_id),
@@ -125,7 +125,7 @@ _NAME = Prepared(
     .returning(videos.c.id)
 )
 """Only where it changes: to write an identifier anew costs its place in an index, which is a page
-somewhere in the file. One that is no text is made one (law 14): its video is refused anyway.
+somewhere in the file. One that is no text is made one (law 14).
 """
 _taken = batch.rows("taken", videos.c.id, videos.c.claim_token.label("token"))
 _CLAIM = Prepared(

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from worker.core.pace import Brake
 from worker.core.redact import clean
+from worker.db.address import DatabaseProblem
 from worker.db.schema import account
 from worker.db.statements import Prepared
 
@@ -57,8 +58,15 @@ class SharedState:
 
 
 def read(connection: Connection) -> SharedState:
-    """Return the shared state. In a write transaction no other process can change it."""
-    ((low, ceiling, cut_at, *values),) = _READ(connection)
+    """Return the shared state. In a write transaction no other process can change it. Raises
+    DatabaseProblem if the row is gone.
+    """
+    rows = _READ(connection)
+    if not rows:
+        raise DatabaseProblem(
+            "the table account has lost its row: INSERT INTO account (id) VALUES (1) puts it back"
+        )
+    ((low, ceiling, cut_at, *values),) = rows
     brake = None if cut_at is None else Brake(low=low, ceiling=ceiling, cut_at=cut_at)
     return SharedState(brake=brake, **dict(zip(_FIELDS, values, strict=True)))
 

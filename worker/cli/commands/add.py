@@ -1,6 +1,6 @@
 """Enqueue one video: ``add``."""
 
-import argparse
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -9,35 +9,46 @@ from sqlalchemy import Connection
 from worker import wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
-from worker.cli.session import open_or_make
-from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit
+from worker.cli.session import open_or_make, person
+from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit, notes
+from worker.db.database import place_of
 from worker.store import imports
+from worker.store.holders import SAME_JOB_ID
 
 
 def add(call: Invocation) -> int:
     """Enqueue one video, print its id."""
     args, margin = call.args, timedelta(seconds=call.settings.url_margin_seconds)
     given = {column: getattr(args, column) for column in COLUMNS}
+    plan = ImportMapping(theirs={"job_id": "job_id"}, fixed={}, margin=margin)
     try:
-        plan = ImportMapping(theirs={}, fixed={}, margin=margin)
         row = admit(given, plan, wiring.CLOCK.now())
     except RejectedError as error:
         return exits.complain([str(error)], exits.USAGE)
+    allowed = args.allow_duplicates
     with open_or_make(call.settings) as session:
-        video_id, skipped = session.write(lambda c, now: _add(c, args, row, now), "to add a video")
+        added = session.write(lambda c, now: _add(c, row, now, allowed=allowed), "to add a video")
+        place = session.read(lambda c, _: place_of(c, session.database.address))
+    told = list(notes(given, plan, row))
+    if added["skipped"]:
+        way = "" if added["skipped"] == SAME_JOB_ID else " (--allow-duplicates adds it)"
+        told.append(f"not added: {added['skipped']}{way}")
+    elif not args.json:
+        print(added["id"])
+        again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
+        print(f"{again} in {place}", file=sys.stderr)
     if args.json:
-        output.document({"id": video_id, "skipped": skipped})
-    elif video_id is not None:
-        print(video_id)
-    told = [f"not added: {skipped} (--allow-duplicates adds it)"]
-    return exits.complain(told, exits.PROBLEMS) if skipped else exits.OK
+        output.document({**added, "database": place})
+    return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)
 
 
 def _add(
-    connection: Connection, args: argparse.Namespace, row: Mapping[str, object], now: datetime
-) -> tuple[int | None, str | None]:
-    insert = imports.add_all if args.allow_duplicates else imports.add_new
-    done = insert(connection, [row], now)
-    if done.inserted:
-        return imports.newest_id(connection), None
-    return None, next(iter(done.skipped))
+    connection: Connection, row: Mapping[str, object], now: datetime, *, allowed: bool
+) -> Mapping[str, object]:
+    """Return the video's id, or why there is none, under the keys of the JSON."""
+    options = imports.options(connection, person(), now, allow_duplicates=allowed)
+    done = imports.add(connection, [row], now, options)
+    reasons = [*done.skipped, *(reason for _, _, reason in done.passed)]
+    ids = [None] if reasons else [*done.brought_back, imports.newest_id(connection)]
+    again = bool(done.brought_back)
+    return {"id": ids[0], "skipped": next(iter(reasons), None), "brought_back": again}

@@ -2,8 +2,9 @@
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from worker import opening, wiring
 from worker.cli import exits, output
@@ -57,7 +58,7 @@ def _judge(call: Invocation, age: float) -> int:
     if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    refused, cooling = asyncio.run(_held_up(call.settings))
+    refused, cooling = asyncio.run(_held_by(call.settings))
     if refused is not None:
         turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
         mend = f"({refused['message']}): valossa-ingest status says what to mend"
@@ -66,11 +67,13 @@ def _judge(call: Invocation, age: float) -> int:
     return exits.OK
 
 
-async def _held_up(settings: Settings) -> tuple[RowMapping | None, str | None]:
-    """Return the refusal and the cool-down that hold all up; none if the database is locked."""
+async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
+    """Return the refusal and the cool-down that keep videos back; none of a locked database."""
     with suppress(DatabaseProblem, TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
-            return await found.read(
-                lambda c: (statistics.refusal(c), shared_state.read(c).cooling(found.now()))
-            )
+            return await found.read(lambda c: _holds(c, found.now()))
     return None, None
+
+
+def _holds(connection: Connection, now: datetime) -> tuple[RowMapping | None, str | None]:
+    return statistics.refusal(connection), shared_state.read(connection).cooling(now)

@@ -30,11 +30,12 @@ from worker.cli.invocation import Invocation
 from worker.cli.session import person
 from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, ImportMapping
-from worker.db.database import Database
+from worker.db.database import Database, place_of
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports
-from worker.store.imports import Intake
+from worker.store.holders import SAME_OBJECT
+from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
 
@@ -48,13 +49,15 @@ class Import:
     args: argparse.Namespace
     mapping: ImportMapping
     database: Database
+    place: str
+    options: ImportOptions
     rejects: TextIO | None
-    who: str
     stop: StopSignal
     show: Callable[[str, str], None]
     counts: Intake = field(default_factory=Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
 
 
@@ -103,8 +106,15 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
+            allowed = args.allow_duplicates
+            place, options = await database.read(
+                lambda c: (
+                    place_of(c, database.address),
+                    imports.options(c, person(), database.now(), allow_duplicates=allowed),
+                )
+            )
             with _display() as show:
-                current = Import(args, mapping, database, rejects, person(), stop, show)
+                current = Import(args, mapping, database, place, options, rejects, stop, show)
                 for _, reading in lists:
                     _note_columns(current, reading.columns or ())
                 for name, reading in lists:
@@ -175,31 +185,34 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     def put(connection: Connection, _: datetime) -> Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
-        if current.args.update:
-            return imports.add_or_update(connection, chunk.rows, chunk.at, current.who)
-        add = imports.add_all if current.args.allow_duplicates else imports.add_new
-        return add(connection, chunk.rows, chunk.at)
+        bring = imports.add_or_update if current.args.update else imports.add
+        return bring(connection, chunk.rows, chunk.at, current.options)
 
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
-            _reject(current, name, line, reason, row)
+            _pass_over(current, name, (line, "rejected", reason, row))
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
-        for place, reason in done.rejected.items():
+        current.notes += chunk.notes
+        for place, what, reason in done.passed:
             record = chunk.records[place]
-            _reject(current, name, record.line, reason, record.values)
+            _pass_over(current, name, (record.line, what, reason, record.values))
     finally:
         may_block.set()
 
 
-def _reject(current: Import, name: str, line: int, reason: str, row: object) -> None:
-    """Count a reject by its kind, and write it to the file of rejects, or the first to stderr."""
-    current.reasons[_kind(reason)] += 1
+def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object]) -> None:
+    """Write a row that was not taken to the file of rejects. Without one, print the first rejects;
+    count these by kind.
+    """
+    line, what, reason, row = passed
+    if what == "rejected":
+        current.reasons[_kind(reason)] += 1
     if current.rejects is not None:
-        reject = {"file": name, "line": line, "reason": reason, "row": row}
-        print(json.dumps(reject, ensure_ascii=True), file=current.rejects)
-    elif current.reasons.total() <= REASONS_SHOWN:
+        record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
+        print(json.dumps(record, ensure_ascii=True), file=current.rejects)
+    elif what == "rejected" and current.reasons.total() <= REASONS_SHOWN:
         print(f"{name}:{line}: {reason}", file=sys.stderr)
 
 
@@ -210,20 +223,45 @@ def _kind(reason: str) -> str:
 
 def report(done: Import, *, as_json: bool) -> None:
     """Print the counts, after the columns that were not found."""
-    for column, name in done.mapping.theirs.items():
-        if name not in done.seen and done.rows:
-            print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
+    _print_columns(done)
     counts = done.counts
     if as_json:
         told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
-        output.document({"rows": done.rows, **told, "rejected": done.reasons})
+        told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
+        output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
-    numbers = {"rows read": done.rows, "added": counts.inserted}
+    empty = "" if done.options.last_id else ", empty until now"
+    numbers: dict[str, object] = {"database": done.place + empty}
+    numbers |= {"rows read": done.rows, "added": counts.inserted}
     if done.args.update:
         numbers["updated"] = counts.updated
+    if counts.brought_back:
+        numbers["cancelled, pending again"] = len(counts.brought_back)
     by_reason = (("skipped", counts.skipped), ("left", counts.left), ("rejected", done.reasons))
     for label, reasons in by_reason:
         numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
+    hidden = "" if done.rejects else _hidden(done)
+    if hidden and not done.reasons:
+        numbers["not shown"] = f"{hidden}; --rejects FILE keeps them"
     output.pairs(numbers)
+    if alike := counts.skipped[SAME_OBJECT]:
+        them = f"{alike} look like videos that are there already under another signature"
+        exits.complain([f"{them}: --allow-duplicates takes them, and may buy them twice"])
     if done.reasons and done.rejects is None:
-        exits.complain(["--rejects FILE keeps every reject with line and reason"])
+        more = f", skipped and left rows too; not shown: {hidden}" if hidden else ""
+        exits.complain([f"--rejects FILE keeps every reject with line and reason{more}"])
+
+
+def _print_columns(done: Import) -> None:
+    for column, name in done.mapping.theirs.items():
+        if name not in done.seen and done.rows:
+            print(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
+    for note, number in done.notes.items():
+        print(f"valossa-ingest: {note} (rows: {number})", file=sys.stderr)
+
+
+def _hidden(done: Import) -> str:
+    """Return how many rows were passed over that no line names."""
+    rejected, counts = done.reasons.total() - REASONS_SHOWN, done.counts
+    numbers = {"rejected": rejected, "skipped": counts.skipped.total(), "left": counts.left.total()}
+    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number > 0)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from worker.cli.commands.interruptible import StoppedError, StopSignal, interruptible
-from worker.core.import_row import ImportMapping, RejectedError, admit
+from worker.core.import_row import ImportMapping, RejectedError, admit, notes
 from worker.formats import FormatError, Reading, Reject, Row, read
 
 Chunk = list[Row | Reject]
@@ -39,13 +40,14 @@ def next_chunk(reading: Reading, stop: StopSignal) -> Chunk:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A chunk that was checked at the moment ``at`` (UTC): ``rows`` to insert, each with its record
-    of the list, and of every reject its line, reason and content.
+    of the list, of every reject its line, reason and content, and what was changed in rows.
     """
 
     at: datetime
     rows: list[dict[str, object]] = field(default_factory=list)
     records: list[Row] = field(default_factory=list)
     rejected: list[tuple[int, str, object]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def admit_all(chunk: Chunk, mapping: ImportMapping, now: datetime) -> Admitted:
@@ -60,6 +62,7 @@ def admit_all(chunk: Chunk, mapping: ImportMapping, now: datetime) -> Admitted:
         except RejectedError as error:
             admitted.rejected.append((record.line, str(error), record.values))
             continue
+        admitted.notes.update(notes(record.values, mapping, row))
         if mapping.partial:  # an update also empties the columns that are empty in the row
             row = dict.fromkeys(mapping.named(record.values)) | row
         admitted.rows.append(row)

@@ -1,0 +1,81 @@
+"""Find the videos that have the address, media_id or job_id of a row already."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from worker.core.model import State
+from worker.db.schema import videos
+from worker.store.bulk import NewVideo, known
+from worker.store.history import open_doubts
+
+SAME_URL, SAME_MEDIA_ID, SAME_JOB_ID = (
+    f"same {column} as a video that is there already" for column in ("url", "media_id", "job_id")
+)
+SAME_OBJECT = "looks like a video that is there already under another signature"
+
+REASONS = {
+    "job_id": SAME_JOB_ID,
+    "url": SAME_URL,
+    "unsigned_url": SAME_OBJECT,
+    "media_id": SAME_MEDIA_ID,
+}
+"""The columns of which no two videos have one value, each with the reason to pass a row over."""
+
+NEW = sys.maxsize
+"""Stands for the id of a video that is about to be inserted."""
+
+
+def value_of(row: Mapping[str, object], column: str) -> object:
+    """Return the value by which a row is compared; a plain address is its own unsigned one."""
+    value = row.get(column)
+    return row.get("url") if value is None and column == "unsigned_url" else value
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """The id of a video for each value by column, and those of them that are cancelled and unsent:
+    they give way.
+    """
+
+    by_column: Mapping[str, dict[object, int]]
+    idle: set[int]
+
+    def of(self, row: NewVideo) -> list[tuple[str, int]]:
+        """Return the columns in which a row has the value of a video, each with its id."""
+        values = ((c, ids, value_of(row, c)) for c, ids in self.by_column.items())
+        return [(column, ids[value]) for column, ids, value in values if value in ids]
+
+    def take(self, row: NewVideo) -> None:
+        """Give the values of a row to a new video."""
+        for column, ids in self.by_column.items():
+            ids.update({value_of(row, column): NEW})
+            ids.pop(None, None)
+
+
+def holders(connection: Connection, rows: Sequence[NewVideo], columns: Iterable[str]) -> Holders:
+    """Return the videos that have values of the rows in these columns."""
+    found = {}
+    for column in columns:
+        values = [value for row in rows if (value := value_of(row, column)) is not None]
+        found[column] = known(connection, column, values)
+        if column == "unsigned_url":
+            plain = [row[column] for row in rows if row.get(column) is not None]
+            found[column] += known(connection, "url", plain)
+    idle = _idle(connection, {holder for pairs in found.values() for _, holder in pairs})
+    for pairs in found.values():
+        pairs.sort(key=lambda pair: pair[1] not in idle)  # of two with one value the last one stays
+    return Holders({column: dict(pairs) for column, pairs in found.items()}, idle)
+
+
+def _idle(connection: Connection, ids: set[int]) -> set[int]:
+    """Return the ids of cancelled videos of which no job may exist."""
+    if not ids:
+        return set()
+    cancelled = select(videos.c.id).where(
+        videos.c.id.in_(ids), videos.c.state == State.CANCELLED, videos.c.job_id.is_(None)
+    )
+    idle = list(connection.scalars(cancelled))
+    return {*idle} - {*open_doubts(connection, idle)}
