@@ -61,7 +61,7 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
         report.counts.postponed, left.later
     ):
         lines.append(f"{number} postponed: valossa-ingest list --state pending says why")
-    if left.unsettled:
+    if left.unsettled and report.stop.reason is not StopReason.STOPPED:
         lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
     if left.for_people:
         lines.append(f"{left.for_people} in doubt that only a person can settle")
