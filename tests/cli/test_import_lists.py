@@ -343,7 +343,7 @@ def test_a_signed_link_that_ends_too_soon_is_refused_with_the_remedy(
             b'{"link": "https://e.org/1"}\n{"title": "A"}\n',
             "{file} has no column 'url' for url; it has link, title: name it with --map url=THEIRS",
         ),
-        (b"\x1b[2J\x00,b\n", "{file} has no column 'url' for url; it has \ufffd[2J\ufffd, b: name"),
+        (b"\x1b[2J\x00,b\n", "{file} has no column 'url' for url; it has \\x1b[2J\ufffd, b: name"),
         (b'"url\n', "The CSV header cannot be read (not CSV: a quoted cell is not closed"),
     ],
 )

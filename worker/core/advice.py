@@ -15,16 +15,17 @@ _QUOTED = re.compile(
     r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|`[^`]*`|[\xab\u201c\u2018][^\xbb\u201d\u2019]*[\xbb\u201d\u2019]"
 )
 _NAMED = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
-_PIECE = r"(?<!HTTP )(?<![\w+~-])[\w+~-]*\d[\w+~-]*"
+_PIECE = r"(?<!HTTP )(?<![\w+~-])(?!UTF-8\b|cp1252\b)[\w+~-]*\d[\w+~-]*"
 _DIFFERS = re.compile(
-    r"(?<=which has job )[^;]+|\w+://[^\s\"'<>]+|(?<![\w-])[0-9a-fA-F]{8,}(?![\w-])|\b(?:req|ref|trace|evt|txn)[_-]\w+"
+    r"(?<=which has job )[^;]+|\w+://[^\s\"'<>]+|(?<![\w-])[0-9a-fA-F]{8,}(?![\w-])"
+    r"|\b(?:req|ref|trace|evt|txn)[_-]\w+"
     r"|(?i:\b(?:(?:request|req|session|event|operation|transaction|span)[ _-]?(?:id|uuid|number)"
     r"|(?:trace|correlation|incident|reference|ref|ray)(?:[ _-]?(?:id|number))?)"
     r"\W{0,2}[:=#(\[]\W*[\w+/=.~-]+)"
     rf"|(?:{_NAMED}[ ,]+)*{_PIECE}(?:[.:/, ]+(?:{_PIECE}|{_NAMED}\b|[AP]M\b|GMT\b|UTC\b))*"
 )
-"""Addresses, hexadecimal numbers, labelled identifiers, then numbers, times and tokens with digits;
-the status of an answer stays.
+"""Jobs, addresses, hexadecimal numbers, labelled identifiers, then numbers, times and tokens with
+digits; the status of an answer stays, and an encoding.
 """
 
 _BY_STATUS = {
