@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ from worker.wiring import CLOCK
 
 hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine too
 hypothesis.settings.load_profile("patient")
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # programs that tests start inherit it, under nohup too
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

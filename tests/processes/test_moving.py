@@ -78,7 +78,7 @@ async def test_a_move_that_is_killed_again_and_again_ends_whole(
         (signal.SIGKILL, path, marked, 1),
         (signal.SIGKILL, new, copied.format("videos"), 1_000),
         (signal.SIGINT, new, copied.format("videos"), 5_000),
-        (signal.SIGKILL, new, copied.format("history"), 1_000),
+        (signal.SIGKILL, new, copied.format("history"), 1),
     ):
         program = await worker.start(*typed)
         await cut_off(
