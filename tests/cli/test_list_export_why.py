@@ -289,7 +289,7 @@ def test_a_refused_key_is_known_until_it_works_again(cli: Cli, fact: str, word: 
             "--rate of run on alpha, pid 7",
         ),
         (
-            [(None, None, None, 3), (0, 1, "x", 3), (2, 0, "x", 3), (9e999, 1, "x", 3)],
+            [(None, None, None, 3), (0, 1, "x", 3), (2, 0, "x", 3)],
             {"WORKER_RATE": "9", "WORKER_PERIOD_SECONDS": "60"},
             "9 per 60 s",
             f"the setting (WORKER_RATE and WORKER_PERIOD_SECONDS){NO_WORKER}",
