@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import START
 from tests.parts import later
+from tests.plain import execute
 from worker.core.pace import Brake
 from worker.db.database import Database
 from worker.store import shared_state
@@ -103,6 +104,19 @@ async def test_a_brake_goes_in_and_comes_out(database: Database) -> None:
     await database.write(lambda c: shared_state.brake(c, learnt), "test")
     assert learnt == (await read(database)).brake
     await database.write(lambda c: shared_state.brake(c, None), "test")
+    assert (await read(database)).brake is None
+
+
+@pytest.mark.parametrize(("low", "ceiling"), [(0, 0), (-1, 0), (-1, -1), (1, 0), ("NULL", 1)])
+async def test_a_rate_that_is_none_slows_nobody(
+    url: str, database: Database, low: object, ceiling: object
+) -> None:
+    """A lowered pace that plain SQL has made no rate of is none."""
+    execute(
+        url,
+        f"UPDATE account SET pace_low = {low}, pace_ceiling = {ceiling}, "
+        "pace_cut_at = '2026-01-01 12:00:00'",
+    )
     assert (await read(database)).brake is None
 
 

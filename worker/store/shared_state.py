@@ -79,7 +79,8 @@ def read(connection: Connection) -> SharedState:
             "the table account has lost its row: INSERT INTO account (id) VALUES (1) puts it back"
         )
     ((low, ceiling, cut_at, *values),) = rows
-    brake = None if cut_at is None else Brake(low=low, ceiling=ceiling, cut_at=cut_at)
+    is_slowed = cut_at is not None and (low or 0) > 0 and (ceiling or 0) > 0
+    brake = Brake(low=low, ceiling=ceiling, cut_at=cut_at) if is_slowed else None
     return SharedState(brake=brake, **dict(zip(_FIELDS, values, strict=True)))
 
 
