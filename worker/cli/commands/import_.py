@@ -217,8 +217,7 @@ def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object])
 
 
 def _kind(reason: str) -> str:
-    until_its_end, *_ = re.split(r",? \d{4}-", reason, maxsplit=1)
-    return kind(until_its_end)[:120]
+    return kind(re.split(r",? \d{4}-", reason, maxsplit=1)[0])[:120]  # until the moment it names
 
 
 def report(done: Import, *, as_json: bool) -> None:
