@@ -195,7 +195,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
         current.notes += chunk.notes
-        for place, what, reason in done.passed:
+        for place, what, reason in sorted(done.passed):
             record = chunk.records[place]
             _pass_over(current, name, (record.line, what, reason, record.values))
     finally:
