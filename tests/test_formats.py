@@ -188,6 +188,33 @@ def test_an_address_may_hold_commas(header: str, lines: list[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize("around", ["\u200b{}", "\xa0{}", "\u201c{}\u201d", "<{}>", "`{}`"])
+@pytest.mark.parametrize("link", [f"{HTTP}1.mp4", "valossaupload://1"])
+def test_no_address_is_a_header_whatever_is_around_it(around: str, link: str) -> None:
+    """A list that begins with an address in quotes or invisible characters loses no video."""
+    line = around.format(link)
+    assert [1, 2] == row_lines(f"{line}\n{HTTP}2.mp4\n".encode())
+    with pytest.raises(FormatError, match="There is no header"):
+        read(io.BytesIO(f"{line},One\n{HTTP}2.mp4,Two\n".encode()))
+
+
+def test_a_header_is_put_in_where_the_table_begins() -> None:
+    """The proposed command puts the header after the line that names the delimiter."""
+    with pytest.raises(FormatError, match=r"sed -i '2i url;column2' FILE"):
+        read(io.BytesIO(f"sep=;\n{HTTP}1.mp4;One\n".encode()))
+
+
+def test_json_lines_with_byte_order_marks_in_between_are_rows() -> None:
+    """Files that were put together keep their marks, and lose no line by them."""
+    assert [1, 2] == row_lines(b'{"url": "u"}\n\xef\xbb\xbf{"url": "v"}\n')
+
+
+def test_a_compressed_list_is_told_as_one() -> None:
+    """A gzip file is named an archive, and not a list in another encoding."""
+    with pytest.raises(FormatError, match="is a workbook or an archive"):
+        read(io.BytesIO(b"\x1f\x8b\x08\0\0\0"))
+
+
 @pytest.mark.parametrize(
     ("content", "header", "first"),
     [
@@ -302,7 +329,7 @@ def test_bytes_of_another_encoding_are_rejects(encoding: str, bad: bytes) -> Non
     content = b"url,title\na,b\nu," + bad + b"\nc,d\n"
     found = list(read(io.BytesIO(content), encoding).records)
     assert [Row, Reject, Row] == [type(each) for each in found]
-    assert f"line 3 is not {encoding.upper()}{CODEC}" in str(found[1])
+    assert f"line 3 is not {encoding.upper()}{CODEC.replace('cp1252', 'utf-8')}" in str(found[1])
 
 
 ITEM = {"url": f"{HTTP}1.mp4", "tags": ["a"]}
@@ -323,6 +350,7 @@ ITEM = {"url": f"{HTTP}1.mp4", "tags": ["a"]}
         (json.dumps({"data": {"items": [ITEM]}}), "jq -c '..|.items?|arrays[]' FILE"),
         (json.dumps({"v": [{"url": f"{HTTP}1"}]}).replace("/", "\\/"), "jq -c '.v[]' FILE"),
         ('{"videos": [\n' + json.dumps(ITEM) + "\n]}", "jq -c '.videos[]' FILE"),
+        ('{\n"videos": [\n' + json.dumps(ITEM) + ",\n" + json.dumps(ITEM) + "]\n}", "jq -c '.v"),
         ('{"videos": [' + json.dumps(ITEM) + ",\n" + json.dumps(ITEM) + "]}", "jq -c '.videos[]'"),
         (json.dumps(ITEM, indent=2) + "\n" + json.dumps(ITEM, indent=2), "jq -c . FILE"),
         (json.dumps({**ITEM, "speakers": [{"n": HTTP}]}, indent=2), "jq -c . FILE"),

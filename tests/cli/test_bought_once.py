@@ -1,6 +1,7 @@
 """An address is bought once (law 17), seen by a person: drain, why, show, retry, status."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,32 @@ def test_law_14_a_drain_names_the_row_that_a_trigger_refuses(cli: Cli, beside: S
     assert '"video": 3' in said.err
     assert "the database refuses to write this row: not this one" in said.err
     assert "Traceback" not in said.err
+
+
+def test_law_17_an_export_brings_the_job_of_an_address_whichever_row_has_it(
+    cli: Cli, beside: Start, tmp_path: Path
+) -> None:
+    """Law 17: an export with a closed row and a bought row of one address buys nothing elsewhere,
+    also where the closed row is there before; that job is a reject until --update brings it.
+    """
+    with beside(Options()) as simulator:
+        insert(cli, URL, URL)
+        cli.sql("UPDATE videos SET priority = id")  # the second one is bought
+        assert 1 == drain(cli, simulator).code
+        exported = cli("export").out
+        cli.sql("DELETE FROM videos")
+        file = tmp_path / "all.csv"
+        file.write_text(exported, encoding="utf-8")
+        assert {"inserted": 1, "rejected": {}}.items() <= cli(
+            "import", file, "--json"
+        ).json().items()
+        assert ["submitted"] == cli.sql("SELECT state FROM videos")
+        cli.sql("DELETE FROM videos")
+        insert(cli, URL)
+        said = cli("import", file)
+        (there,) = cli.sql("SELECT id FROM videos")
+        told = f"is not that of video {there}, which has this url or media_id; import --update"
+        assert (1, True) == (said.code, told in said.err)
+        assert 0 == cli("import", file, "--update").code
+        assert 0 == drain(cli, simulator).code
+        assert 1 == len(simulator.accepted)

@@ -721,7 +721,7 @@ def test_a_column_of_the_senders_own_named_job_id_hands_nothing_in(cli: Cli, lis
     said = cli("import", file)
     assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")
     assert "job_id not taken" in said.err
-    assert "--map job_id=job_id takes it (rows: 2)" in said.err
+    assert "--update --map job_id=job_id takes it (rows: 2)" in said.err
     said = cli("import", file, "--update", "--json")
     assert (2, 2) == (said.json()["updated"], sum(said.json()["notes"].values()))
     assert ["pending"] * 2 == cli.sql("SELECT state FROM videos")

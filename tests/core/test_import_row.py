@@ -329,6 +329,8 @@ def test_a_job_id_lets_nothing_in_that_cannot_be_stored(
         ({}, plan(), False),
         ({"state": "CA", "request_id": "17", "submitted_at": "yesterday"}, plan(), False),
         ({"state": "submitted"}, plan(), True),
+        ({"state": "pending"}, plan(), False),
+        ({"state": "failed"}, plan(), False),
         ({"request_id": 8 * "0af3"}, plan(), True),
         ({"submitted_at": "2026-01-31 08:00:00.5"}, plan(), True),
         ({}, plan(theirs={"job_id": "job_id"}), True),

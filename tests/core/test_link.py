@@ -39,6 +39,7 @@ def test_an_invisible_character_inside_a_link_is_named(character: str) -> None:
         (f"{LINK}?a=1&amp;amp;b=2", f"{LINK}?a=1&b=2"),
         (f"{LINK}?a=1&#38;b=2&#x26;c=3", f"{LINK}?a=1&b=2&c=3"),
         (f"{LINK}?a=1\\u0026b=2", f"{LINK}?a=1&b=2"),
+        (f"{LINK}?a=1&#038;b=2&#x0026;c=3", f"{LINK}?a=1&b=2&c=3"),
     ],
 )
 def test_an_escaped_ampersand_is_one(text: str, link: str) -> None:
@@ -63,6 +64,11 @@ def test_an_escaped_ampersand_is_one(text: str, link: str) -> None:
         (f"{LINK}{LINK}", "holds two links"),
         ("https:\\\\host.example\\a.mp4", "holds a backslash; write / in its place"),
         ("https://host.example/a\\b.mp4", "holds a backslash"),
+        (
+            "https:\\/\\/host.example",
+            "holds a backslash; write / in its place, or take it out before",
+        ),
+        (f'=HYPERLINK("{LINK}")', 'holds a <, > or "; copy the link alone'),
         ("https://host.example/a b.mp4", "holds a space or a control character; percent-encode it"),
         (f'{LINK}">talk</a', 'holds a <, > or "; copy the link alone'),
     ],

@@ -558,3 +558,9 @@ def test_chunks_add_up() -> None:
         counts["why"] += 1
     whole.add(part)
     assert (3, 3, {"why": 2}, {"why": 1}) == summary(whole)
+
+
+async def test_of_two_jobs_of_one_address_the_first_is_taken(database: Database) -> None:
+    """Two rows of one list with one address and a job each are one video; nothing is bought."""
+    done = await add_new(database, talk(1, job_id="a"), {**talk(1, job_id="b"), "media_id": None})
+    assert (1, [(1, "skipped", f"{SAME_URL}: in this list")]) == (done.inserted, done.passed)

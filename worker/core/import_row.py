@@ -30,13 +30,13 @@ UNSETTLED = ("submitting", "in_doubt")
 """States of an exported row that must not start again elsewhere: it may have been bought."""
 
 _OF_AN_EXPORT = {
-    "state": re.compile("|".join(State)),
+    "state": re.compile("submitted|in_doubt"),
     "request_id": re.compile("[0-9a-f]{32}"),
     "submitted_at": re.compile(r"\d{4}-\d\d-\d\d .*"),
 }
 """Values that show, each alone, that a row was exported by this program."""
 
-JOB_NOT_TAKEN = "job_id not taken, since no export has this row: --map job_id=job_id takes it"
+JOB_NOT_TAKEN = "job_id not taken, as of no export: --update --map job_id=job_id takes it"
 
 _ALIASES = {
     "id": "media_id",

@@ -6,7 +6,7 @@ from worker.core.signed_link import is_common
 
 _UNSEEN = (
     "\x01-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u180b-\u180f\u2000-\u200f\u2028-\u202f"
-    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e01ef"
+    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffc\U000e0000-\U000e01ef"
 )
 """Blanks, control characters, and characters without width. A NUL is told of by itself."""
 
@@ -14,12 +14,12 @@ _unseen = re.compile(f"[{_UNSEEN}]")
 _around = re.compile(
     f"[{_UNSEEN}<>\"'`\xab\xb4\xbb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07]"
 )
-_ampersand = re.compile(r"(?:&(?:amp|#38|#x26);|\\u0026)(?:(?:amp|#38|#x26);)*", re.IGNORECASE)
+_ampersand = re.compile(r"(?i)(?:&(?:amp|#0*38|#x0*26);|\\u0026)(?:(?:amp|#0*38|#x0*26);)*")
 
 _FAULTS = (
     (r"(?i)\A(?:https?:?/*){2}(?<=/)", "begins twice with https://; write it once"),
-    (r"(?i)[^/=?&#:.]https?://", "holds two links; give each a row of its own"),
-    (r"\\", "holds a backslash; write / in its place"),
+    (r"(?is)://.*[^/=?&#:.]https?://", "holds two links; give each a row of its own"),
+    (r"\\", "holds a backslash; write / in its place, or take it out before a /"),
     (r"[<>\"]", 'holds a <, > or "; copy the link alone'),
     (" ", "holds a space or a control character; percent-encode it"),
 )

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from worker.core.link import cleaned
 from worker.formats.lines import ADDRESS, BLANK, Line, is_blank
 
 DELIMITERS = ",;\t|"
@@ -23,7 +24,8 @@ def is_address(text: str) -> bool:
 
 def are_addresses(sample: Sequence[Line]) -> bool:
     """Return True for lines that need no header."""
-    lines = [line.text.strip(f'"{BLANK}{DELIMITERS}') for line in sample if not is_comment(line)]
+    texts = (line.text.strip(f'"{BLANK}{DELIMITERS}') for line in sample if not is_comment(line))
+    lines = [cleaned(text)[0] for text in texts]
     cells = (not re.search(f"[{DELIMITERS}]", line) or is_address(line) for line in lines)
     return any(map(is_address, lines[:1])) and all(cells) and any(map(_SURE.search, lines))
 

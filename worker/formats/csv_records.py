@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from worker.core.link import cleaned
 from worker.core.redact import without_query
 from worker.formats.addresses import DELIMITERS, is_address
 from worker.formats.lines import ADDRESS, MOST_BYTES, FormatError, Line, Lines, Reject, Row, reject
@@ -41,7 +42,7 @@ def header_of(record: _Record, delimiter: str) -> list[str]:
             "save the list as CSV in UTF-8, with the column names in the first line"
         )
     names = [cell.strip() for cell in record.cells]
-    _must_name(names, delimiter)
+    _must_name(names, delimiter, record.lines[0].number)
     repeated = [repr(name[:50]) for name, count in Counter(names).items() if name and count > 1]
     if repeated:
         raise FormatError(
@@ -53,15 +54,15 @@ def header_of(record: _Record, delimiter: str) -> list[str]:
     return names
 
 
-def _must_name(cells: Sequence[str], delimiter: str) -> None:
-    addresses = [cell for cell in cells if ADDRESS.match(cell)]
+def _must_name(cells: Sequence[str], delimiter: str, number: int) -> None:
+    addresses = [cell for cell in cells if ADDRESS.match(cleaned(cell)[0])]
     if addresses:
         names = ["url" if cell is addresses[0] else f"column{n}" for n, cell in enumerate(cells, 1)]
         header = delimiter.join(names).replace("\t", "\\t")
         first = delimiter.join(without_query(c) if c in addresses else c for c in cells)
         raise FormatError(
-            f"There is no header. Put one in with sed -i '1i {header}' FILE, with media_id, title "
-            "and so on for the other columns (with url alone, if each line is one address). "
+            f"There is no header. Put one in with sed -i '{number}i {header}' FILE, with media_id, "
+            "title and so on for the other columns (with url alone, if each line is one address). "
             f"The first line is {first[:200]!r}"
         )
 

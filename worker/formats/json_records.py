@@ -23,7 +23,7 @@ def must_be_lines(sample: Sequence[Line]) -> None:
     first, more = sample[0].text.strip(BLANK), sample[1:]
     inside = first.count("[") > first.count("]")
     goes_on = inside or any(isinstance(_json_record(line), Reject) for line in more[:1])
-    several = not inside and any(line.text.startswith("{") for line in more)
+    several = not inside and re.search(r"\}\s*\n\{", text)
     command = "" if several else _unpacking(text)
     if text.startswith("["):
         form, command = "a JSON array", command or "jq -c '.[]' FILE"
@@ -71,7 +71,7 @@ def _json_record(line: Line) -> Row | Reject:
 
 def _object(text: str) -> dict[str, object]:
     value: object = json.loads(
-        text.rstrip(BLANK + ","),
+        text.lstrip("\ufeff").rstrip(BLANK + ","),
         object_pairs_hook=_unique,
         parse_int=_integer,
         parse_float=_number,

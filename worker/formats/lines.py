@@ -12,13 +12,13 @@ from worker.core.redact import readable
 MOST_BYTES = 1 << 20
 MOST_TEXT = 2_000
 BLANK = " \t\r\n"
-ADDRESS = re.compile(r"(?i:https?|s3|ftps?|sftp|gs):(?:\\?/){2}")
+ADDRESS = re.compile(r"(?i:https?|s3|ftps?|sftp|gs|valossaupload):(?:\\?/){2}")
 _SAMPLE, _OF_LINE = 100_000, 1_000  # about so many bytes, in at most a hundred lines
 _FOREIGN = re.compile(  # by the byte order mark, or by the zeros beside the first letter
     "(?s)(?P<UTF_32>\udcff\udcfe\0\0|\0\0\udcfe\udcff)|(?P<UTF_16>\udcff\udcfe|\udcfe\udcff)|"
     "(?P<UTF_32LE>.\0\0\0)|(?P<UTF_32BE>\0\0\0.)|(?P<UTF_16LE>.\0)|(?P<UTF_16BE>\0.)"
 )
-_WORKBOOK = ("PK\3\4", "\udcd0\udccf\x11\udce0")
+_WORKBOOK = ("PK\3\4", "\udcd0\udccf\x11\udce0", "\x1f\udc8b")
 
 
 class Row(NamedTuple):
@@ -112,9 +112,9 @@ class Lines:
         if bad is None:
             return ""
         at, byte = len(text[: bad.start()].encode()) + 1, ord(bad[0]) - 0xDC00
-        found = f" at byte {at}: 0x{byte:02x}" if self._encoding == "utf-8" else ""
-        name = self._encoding.upper()
-        return f"line {self._number} is not {name}{found}; try --encoding cp1252, or name its own"
+        plain, name = self._encoding == "utf-8", self._encoding.upper()
+        found, other = (f" at byte {at}: 0x{byte:02x}", "cp1252") if plain else ("", "utf-8")
+        return f"line {self._number} is not {name}{found}; try --encoding {other}, or name its own"
 
 
 def _ends_after(first: str) -> tuple[str, ...]:

@@ -38,6 +38,10 @@ SECOND_JOB = (
     "job_id: video {} has job {!r} already, so it may be bought twice; look for both in the "
     "Valossa Portal"
 )
+JOB_OF_ANOTHER = (
+    "job_id: {!r} is not that of video {}, which has this url or media_id; "
+    "import --update brings it there"
+)
 EXPORTED = (
     "media_id: {!r} is not there, but the row is from an export, so it may be bought already: "
     "write the media_id as it was, or empty state and request_id if the video is new"
@@ -139,13 +143,16 @@ def add(
     A cancelled video that has one of them is pending again, with the columns of the row. Where
     duplicates are allowed, only the job_id must be new, and each row may be bought twice.
     """
-    intake, fresh = Intake(), []
+    intake, fresh = Intake(), dict[int, NewVideo]()
     there, lost = holders(connection, rows, options.distinct), _lost(connection, rows, options)
-    for place, row in enumerate(options.marked(rows)):
+    jobs_first = sorted(enumerate(options.marked(rows)), key=lambda each: not each[1].get("job_id"))
+    for place, row in jobs_first:
         found = there.of(row)
         column, holder = next((each for each in found if each[1] not in there.idle), ("", 0))
         if column == "media_id" and holder > options.last_id:
             intake.pass_over(place, "rejected", TWO_ADDRESSES.format(row["media_id"]))
+        elif column not in {"", "job_id"} and row.get("job_id") and _has_no_job(connection, holder):
+            intake.pass_over(place, "rejected", JOB_OF_ANOTHER.format(row["job_id"], holder))
         elif column:
             intake.pass_over(place, "skipped", REASONS[column], holder)
         elif row.get("media_id") in lost:
@@ -158,10 +165,15 @@ def add(
                 _bring_back(connection, found[0][1], row, now, options.who)
                 intake.brought_back.append(found[0][1])
             else:
-                fresh.append(row)
-    insert_all(connection, fresh, now)
+                fresh[place] = row
+    insert_all(connection, [fresh[place] for place in sorted(fresh)], now)
     intake.inserted = len(fresh)
     return intake
+
+
+def _has_no_job(connection: Connection, video_id: int) -> bool:
+    there = select(videos.c.id).where(videos.c.id == video_id, videos.c.job_id.is_(None))
+    return connection.scalar(there) is not None
 
 
 def _is_exported(row: NewVideo) -> bool:

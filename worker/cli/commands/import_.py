@@ -195,7 +195,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
         current.notes += chunk.notes
-        for place, what, reason in done.passed:
+        for place, what, reason in sorted(done.passed):
             record = chunk.records[place]
             _pass_over(current, name, (record.line, what, reason, record.values))
     finally:
@@ -217,8 +217,7 @@ def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object])
 
 
 def _kind(reason: str) -> str:
-    until_its_end, *_ = re.split(r",? \d{4}-", reason, maxsplit=1)
-    return kind(until_its_end)[:120]
+    return kind(re.split(r",? \d{4}-", reason, maxsplit=1)[0])[:120]  # until the moment it names
 
 
 def report(done: Import, *, as_json: bool) -> None:
