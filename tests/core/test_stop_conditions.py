@@ -246,6 +246,17 @@ def test_a_limit_ends_a_run_when_its_last_request_has_ended() -> None:
     assert Stop(reason=StopReason.LIMIT) == stop_before_claim(run, limited, BEGAN)
 
 
+@pytest.mark.parametrize("options", [DRAIN, DAEMON])
+def test_a_drain_with_a_limit_names_the_refusal_that_it_met(options: RunOptions) -> None:
+    """The first request of a new key is refused: a drain of one says so, confirmed or not."""
+    suspicion = Suspicion(stop=REFUSED, video_id=1, seen_at=BEGAN)
+    for breaker in (Breaker(stop=REFUSED), Breaker(suspicion=suspicion)):
+        run = RunState(began_at=BEGAN, breaker=breaker)
+        run.spent = 1
+        ended = stop_before_claim(run, replace(options, limit=1), BEGAN)
+        assert ended == (REFUSED if options.drain else Stop(reason=StopReason.LIMIT))
+
+
 def test_time_ends_a_run() -> None:
     """A run claims nothing more from its deadline on; one without a limit has none."""
     run, timed = RunState(began_at=BEGAN), replace(DAEMON, max_seconds=5.0)

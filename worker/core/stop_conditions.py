@@ -50,12 +50,14 @@ def free_slots(run: RunState, options: RunOptions, slots: int, now: float) -> in
 def stop_before_claim(run: RunState, options: RunOptions, now: float) -> Stop | None:
     """Return why nothing more may be claimed, whatever is due; None where it may."""
     # A run is over in four cases; the first that holds is reported.
-    # 1. All requests of the limit have ended; one that was not sent has made room again.
+    # 1. All requests of the limit have ended; one that was not sent has made room again. A drain
+    # names the trouble that it met, though no other request could confirm it.
     # 2. The time is over. 3. A drain has met a confirmed trouble.
     # 4. A drain that does not wait gets no clear answer.
     stop = run.breaker.stop
     if options.limit is not None and run.spent >= options.limit and not run.in_flight:
-        return Stop(reason=StopReason.LIMIT)
+        suspected = run.breaker.suspicion.stop if run.breaker.suspicion else None
+        return (options.drain and (stop or suspected)) or Stop(reason=StopReason.LIMIT)
     if now >= deadline(run, options):
         return Stop(reason=StopReason.TIME)
     if options.drain and stop is not None:
