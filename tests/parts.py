@@ -145,6 +145,22 @@ def overhear(connection: Connection, hear: Callable[[str], object]) -> Callable[
     return end
 
 
+def steps(connection: Connection, action: Callable[[Connection], object], each: int) -> int:
+    """Return how often SQLite has taken ``each`` steps for an action that it has done before."""
+    driver: Any = connection.connection.driver_connection
+    taken = 0
+
+    def count() -> None:
+        nonlocal taken
+        taken += 1
+
+    action(connection)
+    driver.set_progress_handler(count, each)
+    action(connection)
+    driver.set_progress_handler(None, 0)
+    return taken
+
+
 def plans(connection: Connection, action: Callable[[Connection], object]) -> set[str]:
     """Return SQLite's plan for each statement of ``action``; covering indexes look like others."""
     said: list[str] = []

@@ -14,8 +14,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,34 @@ def listed(tmp_path: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@contextmanager
+def refusing(status: int, message: str, listed: Mapping[str, object]) -> Iterator[str]:
+    """Serve an API whose list is as given and which answers every POST so; yield its address."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.say(200, listed)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(status, {"errors": [{"message": message}]})
+
+        def say(self, code: int, document: object) -> None:
+            body = json.dumps(document, ensure_ascii=False).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing on stderr."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/core/1.0"
+        server.shutdown()
+        serving.join()

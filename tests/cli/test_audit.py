@@ -1,13 +1,11 @@
 import json
-import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.cli.conftest import Beside, Cli, Said
+from tests.cli.conftest import Beside, Cli, Said, refusing
 from tests.processes.programs import moment
 from worker.simulator import Options, Simulator
 
@@ -169,35 +167,9 @@ def test_a_second_job_that_is_finished_is_only_told(cli: Cli, beside: Start) -> 
     assert [] == cli.sql("SELECT * FROM history WHERE fact = 'cancel'")
 
 
-@contextmanager
-def moved_on(listed: Mapping[str, object]) -> Iterator[str]:
+def moved_on(listed: Mapping[str, object]) -> AbstractContextManager[str]:
     """Serve an API whose list is as given and which cancels nothing; yield its address."""
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.say(200, listed)
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(400, {"errors": [{"message": "Job is not waiting in the queue"}]})
-
-        def say(self, code: int, document: object) -> None:
-            body = json.dumps(document).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Write nothing on stderr."""
-
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-        serving.start()
-        yield f"http://127.0.0.1:{server.server_port}/core/1.0"
-        server.shutdown()
-        serving.join()
+    return refusing(400, "Job is not waiting in the queue", listed)
 
 
 def test_a_cancellation_that_is_refused_is_told(cli: Cli) -> None:

@@ -1,14 +1,12 @@
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli, Screen
+from tests.cli.conftest import Cli, Screen, refusing
 from worker.cli import output
 from worker.core.redact import visible
 
@@ -30,36 +28,10 @@ def harmful(text: str) -> set[str]:
     return {sign for sign in own if sign not in "\n\t\r" and not sign.isprintable()}
 
 
-@contextmanager
-def answering(status: int) -> Iterator[str]:
+def answering(status: int) -> AbstractContextManager[str]:
     """Serve an API that says hostile words with this status, and lists a hostile job."""
-
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            told = {"job_id": f"job{HOSTILE}", "status": HOSTILE, "video": {"url": HOSTILE}}
-            self.say(200, {"jobs": [told]})
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.say(status, {"errors": [{"message": f"no {HOSTILE}"}]})
-
-        def say(self, code: int, document: object) -> None:
-            body = json.dumps(document, ensure_ascii=False).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Write nothing on stderr."""
-
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-        serving.start()
-        yield f"http://127.0.0.1:{server.server_port}/core/1.0"
-        server.shutdown()
-        serving.join()
+    told = {"job_id": f"job{HOSTILE}", "status": HOSTILE, "video": {"url": HOSTILE}}
+    return refusing(status, f"no {HOSTILE}", {"jobs": [told]})
 
 
 def fill(cli: Cli) -> None:

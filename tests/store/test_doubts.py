@@ -1,4 +1,3 @@
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, delete, insert, update
 
 from tests.conftest import START
-from tests.parts import SETTINGS, add, facts, later, plans, row, take
+from tests.parts import SETTINGS, add, facts, later, plans, row, steps, take
 from tests.plain import Plain
 from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
@@ -521,19 +520,8 @@ BY_PARTIAL_INDEX = {
 
 def test_a_crowd_of_finished_videos_costs_nothing(crowded: Connection) -> None:
     """Ten doubts among thousands of videos take as many steps as ten doubts alone."""
-    driver = crowded.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
     assert 20 == len(judge_all(crowded))
-    driver.set_progress_handler(count, 100)
-    judge_all(crowded)
-    driver.set_progress_handler(None, 0)
-    assert 400 > steps
+    assert 400 > steps(crowded, judge_all, 100)
 
 
 @pytest.mark.parametrize("column", ["at", "started_at"])

@@ -1,5 +1,4 @@
 import re
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, insert, update
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import SETTINGS, add, facts, later, plans, row, take
+from tests.parts import SETTINGS, add, facts, later, plans, row, steps, take
 from tests.plain import Plain
 from worker.core.model import Claim, Expired, State, Twin, Video
 from worker.db.database import Database
@@ -245,20 +244,8 @@ def test_law_17_an_address_a_thousand_times_is_looked_up_in_its_index(
         "'2026-01-01 00:00:00', 9, iif(i = ?, 'submitted', 'pending'), iif(i = ?, 'J', NULL) FROM n"
     )
     crowded.exec_driver_sql(made, (bought, bought))
-    driver = crowded.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    claim_ten(crowded)
-    driver.set_progress_handler(count, 1_000)
-    claims = claim_ten(crowded)
-    driver.set_progress_handler(None, 0)
-    assert all(claim.twin for claim in claims)
-    assert 400 > steps
+    assert 400 > steps(crowded, claim_ten, 1_000)
+    assert all(claim.twin for claim in claim_ten(crowded))
 
 
 async def test_claims_number_the_attempts(database: Database) -> None:
@@ -602,19 +589,7 @@ def test_a_crowd_at_other_priorities_costs_nothing(
     crowded: Connection, action: Callable[[Connection], object]
 ) -> None:
     """A claim passes over no row that is due later or finished."""
-    driver = crowded.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    steps = 0
-
-    def count() -> None:
-        nonlocal steps
-        steps += 1
-
-    action(crowded)
-    driver.set_progress_handler(count, 100)
-    action(crowded)
-    driver.set_progress_handler(None, 0)
-    assert 50 > steps
+    assert 50 > steps(crowded, action, 100)
 
 
 HEIGHTS = (None, 0.0, 1.0, 0.25, 0.1 + 0.2, 1 / 3, 0.1 + 2**-56, 5e-324)

@@ -1,8 +1,9 @@
 """Send one HTTP request on one connection, and know the moment at which its first byte leaves.
 
 aiohttp resolves, connects, speaks TLS, keeps connections and parses answers; the request itself is
-written here, in one piece. Repeats no request, follows no redirect, keeps no cookie, uses no proxy,
-and knows no API. The parts of aiohttp used here are named in tests/api/test_aiohttp_contract.py.
+written here, in one piece. Repeats no request, follows no redirect, keeps no cookie, uses a proxy
+by CONNECT alone, and knows no API. The parts of aiohttp used here are named in
+tests/api/test_aiohttp_contract.py.
 """
 
 import asyncio

@@ -69,6 +69,11 @@ class Breaker:
         return (slots if self.trusted else 1) - in_flight
 
     @property
+    def suspected(self) -> Stop | None:
+        """Return the end of a drain that has no other video to confirm a suspicion with."""
+        return self.suspicion.stop if self.suspicion else None
+
+    @property
     def cooling(self) -> bool:
         """Return True while the API is in trouble."""
         return self.blanks >= CROWD or self.stop is not None

@@ -56,15 +56,15 @@ def stop_before_claim(run: RunState, options: RunOptions, now: float) -> Stop | 
     # 4. A drain that does not wait gets no clear answer.
     stop = run.breaker.stop
     if options.limit is not None and run.spent >= options.limit and not run.in_flight:
-        suspected = run.breaker.suspicion.stop if run.breaker.suspicion else None
-        return (options.drain and (stop or suspected)) or Stop(reason=StopReason.LIMIT)
+        met = options.drain and (stop or run.breaker.suspected)
+        return met or Stop(reason=StopReason.LIMIT)
     if now >= deadline(run, options):
         return Stop(reason=StopReason.TIME)
     if options.drain and stop is not None:
         return stop
     if _gives_up_on_api(run, options, max(now, run.breaker.cool_until)):
         silence = Stop(reason=StopReason.UNREACHABLE, message=run.last_unclear)
-        return run.breaker.suspicion.stop if run.breaker.suspicion else silence
+        return run.breaker.suspected or silence
     return None
 
 
@@ -134,9 +134,7 @@ def stop_after_claim(
         case _:
             assert_never(result.reason)
     # For want of work; a refusal that no other video could confirm counts.
-    suspicion = run.breaker.suspicion
-    stop = Stop(reason=StopReason.EMPTY) if suspicion is None else suspicion.stop
-    return None if goes_on else stop
+    return None if goes_on else run.breaker.suspected or Stop(reason=StopReason.EMPTY)
 
 
 def _stop_by_clock(

@@ -57,9 +57,8 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
     lines = _on_stop(report.stop, address, key, database)
     if left.due and report.stop.reason is StopReason.TIME:
         lines.append(f"{report.stop.reason}, and {left.due} are due still: run it again to go on")
-    if number := report.stop.reason is StopReason.EMPTY and min(
-        report.counts.postponed, left.later
-    ):
+    number = min(report.counts.postponed, left.later)
+    if number and report.stop.reason is StopReason.EMPTY:
         lines.append(f"{number} postponed: valossa-ingest list --state pending says why")
     if left.unsettled and report.stop.reason is not StopReason.STOPPED:
         lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
