@@ -7,7 +7,7 @@ from worker.core.signed_link import is_common
 
 LINK = "https://host.example/a.mp4"
 AROUND = (
-    *"\x01\x1f \x7f\x85\xa0\xad\u034f\u061c\u115f\u180e\u200b\u200c\u200d\u200e\u200f\u2028",
+    *"\x01\x1f \x7f\x85\xa0\xad\u034f\u061c\u115f\u17b4\u180e\u200b\u200c\u200d\u200e\u200f\u2028",
     *"\u2029\u202a\u202b\u202c\u202d\u202e\u202f\u2060\u2061\u2066\u2067\u2068\u2069\u3000",
     *"\u3164\ufe0f\ufeff\U000e0020",
 )

@@ -2,17 +2,18 @@
 
 import re
 
+from worker.core.redact import INVISIBLE
 from worker.core.signed_link import is_common
 
-_UNSEEN = (
-    "\x01-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u180b-\u180f\u2000-\u200f\u2028-\u202f"
-    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffc\U000e0000-\U000e01ef"
-)
-"""Blanks, control characters, and characters without width. A NUL is told of by itself."""
+_UNSEEN = f"{INVISIBLE}\t\n \xa0\u1680\u2000-\u200a\u202f\u205f\u2800\u3000\ufe00-\ufe0f\ufffc"
+"""Characters that take no room or leave it empty."""
 
-_unseen = re.compile(f"[{_UNSEEN}]")
+_TOLD_APART = r"(?![\0\ud800-\udfff])"
+"""A NUL and half a character have sentences of their own."""
+
+_unseen = re.compile(f"{_TOLD_APART}[{_UNSEEN}]")
 _around = re.compile(
-    f"[{_UNSEEN}<>\"'`\xab\xb4\xbb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07]"
+    f"{_TOLD_APART}[{_UNSEEN}<>\"'`\xab\xb4\xbb\u2018-\u201f\u2039\u203a\u300c-\u300f\uff02\uff07]"
 )
 _ampersand = re.compile(r"(?i)(?:&(?:amp|#0*38|#x0*26);|\\u0026)(?:(?:amp|#0*38|#x0*26);)*")
 

@@ -31,16 +31,18 @@ _QUERY = re.compile(
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
-_INVISIBLE = re.compile(
-    "[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
+INVISIBLE = (
+    "\0-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff"
 )
 """Characters that command a terminal, turn the direction of writing, or take no room."""
+
+_invisible = re.compile(f"[{INVISIBLE}]")
 
 
 def visible(text: str) -> str:
     """Return the text for a person: what would act on a terminal, or hide, is an escape."""
-    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _invisible.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def readable(text: str) -> str:
