@@ -353,7 +353,7 @@ async def test_a_second_signal_ends_an_import_that_waits_for_the_database(
         await program.logged("database_waited_for")
         async with at_once():
             ended = asyncio.create_task(program.ended())
-            for _ in range(2):
+            while not ended.done():  # two that come at once may be one to a busy machine
                 program.signal(number)
                 await asyncio.wait({ended}, timeout=1)
             done = await ended
