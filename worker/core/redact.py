@@ -20,6 +20,9 @@ _UNIT = r"(?:%[0-9a-fA-F]{2})+|(?:\\u[0-9a-fA-F]{4})+|\\[\"\\/nrtbf]|&#?\w{1,9};
 _UNITS = [re.compile(units, re.DOTALL) for units in (_UNIT, f"<[^<>]*>|{_UNIT}")]
 """Characters as they may be escaped; the second takes a tag for a separator."""
 
+_AS_WRITTEN = re.compile(r"[^%\\&<\x1b]*")
+_SEPARATORS = re.compile(r"[^A-Za-z0-9]+")
+
 _QUERY = re.compile(
     r"(?:(?<![\w.%~-])[\w.%~-]{1,64}=[^\s&?\"'<>]{0,512})?(?:[?&#]|%3f|%26|%23|\\u003f|\\u0026)"
     r"(?:amp;)?[\w.%~+\[\]-]{1,64}(?:=|%3d|\\u003d)[^\s\"'<>]*|(?<=\S)\?(?=[\w%])[^\s\"'<>]*"
@@ -68,6 +71,10 @@ def blank(text: str, key: str) -> str:
     """
     if not key or (_UUID.fullmatch(text) and text.lower() != key.lower()):
         return text
+    if _AS_WRITTEN.fullmatch(text):  # every character stands for itself
+        for first, last in reversed(_spans(text, key)):
+            text = f"{text[:first]}[key]{text[last + 1 :]}"
+        return text
     for units in _UNITS if "<" in text else _UNITS[:1]:
         found = [(unit, sign) for unit in units.finditer(text) for sign in _signs(unit[0])]
         for first, last in reversed(_spans("".join(sign for _, sign in found), key)):
@@ -87,14 +94,11 @@ def _signs(unit: str) -> str:
 
 def _spans(text: str, key: str) -> list[list[int]]:
     """Return the first and the last place of the key and of each part of it in plain text."""
-    places = [place for place, sign in enumerate(text) if sign.isascii() and sign.isalnum()]
-    letters = "".join(text[place] for place in places).lower()
-    read = "".join(_signs(unit[0]) for unit in _UNITS[0].finditer(key))  # its own signs may escape
-    whole = re.finditer(f"{re.escape(key)}|{re.escape(read)}", text)
-    hidden = [[found.start(), found.end() - 1] for found in whole]
-    hidden += [
-        [places[found.start()], places[found.end(1) - 1]] for found in _parts(key).finditer(letters)
-    ]
+    hidden = [[found.start(), found.end() - 1] for found in _whole(key).finditer(text)]
+    letters = _SEPARATORS.sub("", text).lower()
+    if parts := list(_parts(key).finditer(letters)):
+        places = [place for place, sign in enumerate(text) if sign.isascii() and sign.isalnum()]
+        hidden += [[places[found.start()], places[found.end(1) - 1]] for found in parts]
     spans: list[list[int]] = []
     for first, last in sorted(hidden):
         if not spans or first > spans[-1][1] + 1:
@@ -104,13 +108,20 @@ def _spans(text: str, key: str) -> list[list[int]]:
 
 
 @lru_cache(maxsize=1)
+def _whole(key: str) -> re.Pattern[str]:
+    """Match the key as it is written, and as it reads where its own signs look like escapes."""
+    read = "".join(_signs(unit[0]) for unit in _UNITS[0].finditer(key))
+    return re.compile(f"{re.escape(key)}|{re.escape(read)}")
+
+
+@lru_cache(maxsize=1)
 def _parts(key: str) -> re.Pattern[str]:
     """Match every part of the key by its letters and digits, at each place of a text."""
-    letters = re.sub(r"[^A-Za-z0-9]", "", key)
+    letters = _SEPARATORS.sub("", key)
     windows = (
         text[at : at + PART] for text in (key, letters) for at in range(len(text) - PART + 1)
     )
-    parts = {re.sub(r"[^a-z0-9]", "", window.lower()) for window in windows}
+    parts = {_SEPARATORS.sub("", window).lower() for window in windows}
     long = sorted((part for part in parts if len(part) >= SHORTEST_SECRET), key=len, reverse=True)
     return re.compile(f"(?=({'|'.join(long) or '(?!)'}))")
 
