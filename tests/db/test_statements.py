@@ -44,7 +44,7 @@ async def test_moments_go_in_and_come_out_as_datetimes(
 async def test_what_it_writes_is_there(database: Database) -> None:
     """A statement that writes is part of the transaction, and its moment reads back unchanged."""
     statement = Prepared(ADD)
-    assert not await database.write(lambda c: statement(c, value="u", at=START), "test")
+    assert 1 == await database.write(lambda c: statement.write(c, value="u", at=START), "test")
     stored = await row(database, 1)
     assert ("u", START) == (stored["url"], stored["due_at"])
 
@@ -65,7 +65,7 @@ async def test_an_error_is_raised_as_sqlalchemy_would(
     """Law 14: a bad value raises the same error as through SQLAlchemy."""
     told = []
     for work in (
-        lambda c: Prepared(statement)(c, **values),
+        lambda c: Prepared(statement).write(c, **values),
         lambda c: c.execute(statement, values),
     ):
         with pytest.raises(Exception) as raised:  # noqa: PT011 - which one is the question

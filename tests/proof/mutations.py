@@ -38,8 +38,8 @@ LAWS = (
     Mutation(
         law="1: the intent is committed before its request",
         file="worker/db/sqlite.py",
-        old="connection.commit()",
-        new='(connection.rollback if hasattr(result, "claimed") else connection.commit)()',
+        old='execute(connection, "COMMIT")',
+        new='execute(connection, "ROLLBACK" if hasattr(result, "claimed") else "COMMIT")',
         tests=("tests/runner/test_loop.py::test_the_intent_is_on_disk_before_the_request",),
     ),
     Mutation(

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import Connection, CursorResult, create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from worker.db.address import DatabaseProblem, File, LogLostError
+from worker.db.statements import execute
 
 T = TypeVar("T")
 
@@ -200,19 +201,21 @@ def _transaction(
     """Return ``work``'s committed result. ``begin`` takes the lock. Raises LockedError."""
     try:
         for statement in begin:
-            _unlocked(connection, statement).close()
+            _unlocked(connection, statement)
         result = work(connection)
-        connection.commit()
+        if connection.connection.in_transaction:  # a migration has ended its own
+            execute(connection, "COMMIT")
     except BaseException:
         connection.rollback()
+        connection.connection.rollback()  # SQLAlchemy knows of no transaction here
         raise
     return result
 
 
-def _unlocked(connection: Connection, statement: str) -> CursorResult[Any]:
-    """Execute a statement that needs the lock. Raises LockedError."""
+def _unlocked(connection: Connection, statement: str) -> list[Any]:
+    """Return the rows of a statement that needs the lock. Raises LockedError."""
     try:
-        return connection.exec_driver_sql(statement)
+        return execute(connection, statement)[0]
     except DBAPIError as error:
         code = getattr(error.driver_exception, "sqlite_errorcode", 0)
         if code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
@@ -222,7 +225,7 @@ def _unlocked(connection: Connection, statement: str) -> CursorResult[Any]:
 
 def _prepare(connection: Connection, path: Path) -> None:
     """Put every commit on disk before the next step (law 1); refuse a database that is not WAL."""
-    mode = _unlocked(connection, "PRAGMA journal_mode=WAL").scalar_one()
+    mode = _unlocked(connection, "PRAGMA journal_mode=WAL")[0][0]
     if mode != "wal":
         raise DatabaseProblem(
             f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"

@@ -27,21 +27,26 @@ class Prepared:
     def __call__(self, connection: Connection, **values: object) -> Sequence[Sequence[Any]]:
         """Return the rows of its result. Raises as SQLAlchemy would; KeyError without a value."""
         if connection.dialect.name == "sqlite":
-            return self._handed(connection, values)
-        result = connection.execute(self._statement, values)
-        return result.all() if result.returns_rows else ()
+            rows, _ = self._handed(connection, values)
+            moments = self._compiled[-1]
+            return [_read(row, moments) for row in rows] if moments else rows
+        return connection.execute(self._statement, values).all()
 
-    def _handed(self, connection: Connection, values: Mapping[str, object]) -> list[Any]:
-        sql, order, fixed, moments = self._compiled
+    def write(self, connection: Connection, **values: object) -> int:
+        """Return the number of rows that it wrote. Raises as above."""
+        if connection.dialect.name == "sqlite":
+            return self._handed(connection, values)[1]
+        return connection.execute(self._statement, values).rowcount
+
+    def _handed(
+        self, connection: Connection, values: Mapping[str, object]
+    ) -> tuple[list[Any], int]:
+        sql, order, fixed, _ = self._compiled
         given = {**fixed, **values}
         named = [given[name] for name in order]
-        parameters = [as_text(v) if isinstance(v, datetime) else v for v in named]
-        driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
-        try:
-            rows = driver.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise DBAPIError.instance(sql, None, error, sqlite3.Error) from error
-        return [_read(row, moments) for row in rows] if moments else rows
+        return execute(
+            connection, sql, [as_text(v) if isinstance(v, datetime) else v for v in named]
+        )
 
     @cached_property
     def _compiled(self) -> tuple[str, list[str], Mapping[str, object], frozenset[int]]:
@@ -51,6 +56,20 @@ class Prepared:
         columns = getattr(self._statement, "selected_columns", ())
         moments = frozenset(n for n, c in enumerate(columns) if isinstance(c.type, Moment))
         return str(compiled), compiled.positiontup or [], fixed, moments
+
+
+def execute(
+    connection: Connection, sql: str, parameters: Sequence[Any] = ()
+) -> tuple[list[Any], int]:
+    """Execute a statement by SQLite's own driver, and return its rows and the number of those that
+    it wrote. Raises as SQLAlchemy would.
+    """
+    driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    try:
+        cursor = driver.execute(sql, parameters)
+        return cursor.fetchall(), cursor.rowcount
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(sql, None, error, sqlite3.Error) from error
 
 
 def _read(row: Sequence[Any], moments: frozenset[int]) -> Sequence[Any]:

@@ -76,7 +76,7 @@ class Pacer:
     def account_for(self, connection: Connection, result: Result, now: datetime) -> None:
         """Write the cool-down and the slower pace that a result asks for."""
         outcome, started_at = result.outcome, result.started_at
-        probed = started_at is not None and any(started_at >= each for each in self.probes)
+        probed = self.probes and started_at and any(started_at >= each for each in self.probes)
         if probed and isinstance(outcome, Accepted | Refused | Throttled | TryLater):
             shared_state.end_cool_down(connection, now)  # what it says now is in force
         if result.cool_down:

@@ -79,16 +79,17 @@ def claim(
         return []
     twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
     claims = [_claim(row, lease_until, twins) for row in rows]
+    names = {row[0]: row[-3] for row in rows}
+    given = {"now": now, "lease_until": lease_until, "worker": worker}
+    kept = [(c.video_id, c.token) for c in claims if c.request_id == names[c.video_id]]
     renamed = [
-        (each.video_id, each.request_id)
-        for each, (*_, known_as, _, _) in zip(claims, rows, strict=True)
-        if each.request_id != known_as
+        (c.video_id, c.token, c.request_id) for c in claims if c.request_id != names[c.video_id]
     ]
-    if len(_NAME(connection, renamed=batch.encoded(renamed)) if renamed else ()) < len(renamed):
-        raise ValueError(PASSED_OVER)
-    taken = batch.encoded((each.video_id, each.token) for each in claims)
-    done = _CLAIM(connection, taken=taken, now=now, lease_until=lease_until, worker=worker)
-    if len(done) < len(claims):
+    done = 0
+    for statement, taken in ((_CLAIM, kept), (_CLAIM_AND_NAME, renamed)):
+        if taken:
+            done += statement.write(connection, taken=batch.encoded(taken), **given)
+    if done < len(claims):
         raise ValueError(PASSED_OVER)
     return claims
 
@@ -117,30 +118,27 @@ def twins_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, Twin
     return {mine: Twin(other, State(state), job) for mine, other, state, job in latest_first}
 
 
-_renamed = batch.rows("renamed", videos.c.id, videos.c.request_id)
-_NAME = Prepared(
-    update(videos)
-    .where(videos.c.id == _renamed.c.id)
-    .values(request_id=_renamed.c.request_id)
-    .returning(videos.c.id)
-)
-"""Only where it changes: to write an identifier anew costs its place in an index, which is a page
-somewhere in the file. One that is no text is made one (law 14).
-"""
-_taken = batch.rows("taken", videos.c.id, videos.c.claim_token.label("token"))
-_CLAIM = Prepared(
-    update(videos)
-    .where(videos.c.id == _taken.c.id)
-    .values(
-        state=State.SUBMITTING,
-        claims=videos.c.claims + 1,
-        claim_token=_taken.c.token,
-        claimed_by=bindparam("worker"),
-        lease_until=bindparam("lease_until"),
-        updated_at=bindparam("now"),
+def _claiming(*named: str) -> Prepared:
+    columns = ("claim_token", *named)
+    taken = batch.rows("taken", videos.c.id, *(videos.c[name] for name in columns))
+    return Prepared(
+        update(videos)
+        .where(videos.c.id == taken.c.id)
+        .values(
+            state=State.SUBMITTING,
+            claims=videos.c.claims + 1,
+            claimed_by=bindparam("worker"),
+            lease_until=bindparam("lease_until"),
+            updated_at=bindparam("now"),
+            **{name: taken.c[name] for name in columns},
+        )
     )
-    .returning(videos.c.id)
-)
+
+
+_CLAIM, _CLAIM_AND_NAME = _claiming(), _claiming("request_id")
+"""An identifier is written only where it changes: anew, it costs its place in an index, which is a
+page somewhere in the file. One that is no text is made one (law 14).
+"""
 
 
 def _due(

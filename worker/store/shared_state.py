@@ -91,7 +91,7 @@ _READ = Prepared(select(*(account.c[name] for name in (*map("pace_{}".format, _B
 
 def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> None:
     """Write the time of the next start."""
-    _RESERVE(connection, at=next_start_at, now=now)
+    _RESERVE.write(connection, at=next_start_at, now=now)
 
 
 _RESERVE = Prepared(
