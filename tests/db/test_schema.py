@@ -9,14 +9,23 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, select
 from sqlalchemy.dialects.sqlite import dialect
 
 from tests.conftest import open_database
 from tests.parts import row, take
 from tests.plain import Plain, execute, session
 from worker.db.database import Database
-from worker.db.schema import EPOCH, Moment, Unreadable, as_moment, as_text, metadata, videos
+from worker.db.schema import (
+    EPOCH,
+    DialectSQL,
+    Moment,
+    Unreadable,
+    as_moment,
+    as_text,
+    metadata,
+    videos,
+)
 from worker.store.bulk import known
 
 DIALECT = dialect()
@@ -458,3 +467,12 @@ def test_a_text_that_is_no_moment_is_read_and_written_as_it_is(text: str) -> Non
 def test_a_moment_with_an_offset_is_read_in_utc() -> None:
     """A moment that names an offset is that moment."""
     assert datetime(2026, 1, 31, 6, tzinfo=UTC) == as_moment("2026-01-31T08:00:00+02:00")
+
+
+def test_a_statement_is_known_again_by_the_sql_of_both_databases() -> None:
+    """SQLAlchemy compiles equal statements once, and takes none for another one."""
+    first, other = (DialectSQL(sqlite="1", postgresql=sql) for sql in ("2", "3"))
+    again = DialectSQL(sqlite="1", postgresql="2")
+    keys = [select(each)._generate_cache_key() for each in (first, again, other)]  # noqa: SLF001
+    assert keys[0] is not None
+    assert keys[0] == keys[1] != keys[2]

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
 
 SCHEMA = "0005"
@@ -121,7 +122,11 @@ class Bound(Moment):
 class DialectSQL(ColumnElement[object]):
     """An expression with the SQL of each database."""
 
-    inherit_cache = False
+    # By both texts SQLAlchemy knows a statement again that holds one, and compiles it once.
+    _traverse_internals = [  # noqa: RUF012 - as of every expression of SQLAlchemy
+        ("sqlite", InternalTraversal.dp_string),
+        ("postgresql", InternalTraversal.dp_string),
+    ]
 
     def __init__(self, *, sqlite: str, postgresql: str) -> None:
         self.sqlite = sqlite
