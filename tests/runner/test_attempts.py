@@ -76,6 +76,7 @@ async def at_work(
     async with worker.api(url) as api:
         attempts = Attempts(
             api=api,
+            defaults=worker.settings.defaults,
             limiter=limiter,
             writer=writer,
             run=run,

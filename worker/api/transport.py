@@ -97,9 +97,13 @@ class Transport:
         # aiohttp has no other place for it.
         self._connector._factory = make  # type: ignore[assignment]  # noqa: SLF001
         self._pollers: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
+        self._open: dict[BoundedProtocol, tuple[float, Exchange]] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._timer is not None:
+            self._timer.cancel()
         await self._connector.close()
 
     async def get(self, path: str, query: dict[str, str], exchange: Exchange) -> None:
@@ -115,12 +119,12 @@ class Transport:
         return self._carry(b"%s%d\r\n\r\n%s" % (head, len(body), body), exchange)
 
     async def _carry(self, request: bytes, exchange: Exchange) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self.timeout_seconds
         connection = await self._connected()
         protocol = connection.protocol
         assert isinstance(protocol, BoundedProtocol)  # noqa: S101 - as just connected
-        timer = loop.call_at(deadline, _too_late, protocol, exchange)
+        self._open[protocol] = deadline, exchange
+        self._watch(deadline)
         try:
             _send(protocol, request, exchange)
             await _receive(protocol, exchange)
@@ -128,9 +132,26 @@ class Transport:
             _abort(connection)
             raise
         finally:
-            timer.cancel()
+            del self._open[protocol]
             protocol.allowed = 0
         connection.release()
+
+    def _watch(self, deadline: float) -> None:
+        """Have exchanges that last too long ended. One timer watches over all of them, since one
+        for each, made and taken back, takes a tenth of an exchange's time.
+        """
+        if self._timer is None or deadline < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._end_late_ones)
+
+    def _end_late_ones(self) -> None:
+        self._timer = None
+        for protocol, (deadline, exchange) in self._open.items():
+            if deadline <= asyncio.get_running_loop().time():
+                _too_late(protocol, exchange)
+            else:
+                self._watch(deadline)
 
     async def _connected(self) -> Connection:
         """Return a connection that is new, or was silent while idle."""
@@ -241,9 +262,7 @@ def _abort(connection: Connection) -> None:
 
 
 def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
-    """Raise TimeoutError in the wait for the head or the body. One timer of the loop is enough;
-    asyncio.timeout, which cancels the task, takes a tenth of an exchange's time.
-    """
+    """Raise TimeoutError in the wait for the head or the body."""
     protocol.set_exception(TimeoutError())
     if exchange.content is not None:
         exchange.content.set_exception(TimeoutError())

@@ -74,6 +74,12 @@ class Breaker:
         return self.suspicion.stop if self.suspicion else None
 
     @property
+    def untroubled(self) -> bool:
+        """Return True if a clear yes changes nothing."""
+        known = self.suspicion or self.stop or self.cool_until or self.cool_downs or self.equal[1]
+        return self.trusted and not (self.blanks or known)
+
+    @property
     def cooling(self) -> bool:
         """Return True while the API is in trouble."""
         return self.blanks >= CROWD or self.stop is not None
@@ -85,9 +91,11 @@ def observe(
     """Return the breaker after this outcome, and the outcome as it is to be settled. ``began``:
     the second at which the request began.
     """
-    # 1. No request was made. 2. A clear yes. 3. A clear no about this video.
-    # 4. The account or the address was refused. 5. No clear answer.
+    # 1. A clear yes, and nothing to forget. 2. No request was made. 3. A clear yes. 4. A clear no
+    # about this video. 5. The account or the address was refused. 6. No clear answer.
     match outcome:
+        case Accepted() if breaker.untroubled:
+            return breaker, outcome
         case Released() | Invalid():
             return breaker, outcome
         case Accepted():

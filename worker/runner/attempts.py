@@ -13,6 +13,7 @@ from worker.core import request
 from worker.core.breaker import Breaker, observe
 from worker.core.model import Accepted, Claim, CoolDown, Outcome, Released, Result, Start
 from worker.core.redact import without_secrets
+from worker.core.request import Defaults
 from worker.core.run_state import RunState
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
@@ -30,6 +31,7 @@ class Attempts:
     """The attempts of one run. ``ended`` is called whenever a slot is free again."""
 
     api: Api
+    defaults: Defaults
     limiter: Limiter
     writer: Writer
     run: RunState
@@ -59,8 +61,7 @@ class Attempts:
         """Send the request. A stop may cut the exchange short from here on."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
-        claim, defaults = start.claim, self.transaction.settings.defaults
-        body = request.body(claim.video, claim.request_id, defaults)
+        body = request.body(start.claim.video, start.claim.request_id, self.defaults)
         self._sending.add(task)
         try:
             outcome = await self.api.new_job(body, lambda: self._too_late(start))
@@ -96,7 +97,7 @@ class Attempts:
     def _new_cool_down(self, before: Breaker, outcome: Outcome, now: float) -> CoolDown | None:
         """Return the pause that this outcome made the breaker ask for, and log it."""
         breaker = self.run.breaker
-        if breaker.cool_until in {before.cool_until, 0}:
+        if breaker is before or breaker.cool_until in {before.cool_until, 0}:
             return None
         reason = breaker.stop.message if breaker.stop else outcome.message or ""
         asked = CoolDown(breaker.cool_until - now, reason)

@@ -5,6 +5,7 @@ limit. Knows no database and no request.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
 
 from asyncio_throttle.throttler import Throttler
@@ -20,7 +21,6 @@ class Limiter:
         self._throttle = Throttler(rate, period_seconds, retry_interval=0.002)
         self._line = asyncio.Lock()
         self._shut = asyncio.Event()
-        self._at_limit: asyncio.Task[object] | None = None
 
     @property
     def is_shut(self) -> bool:
@@ -29,31 +29,18 @@ class Limiter:
 
     def shut(self) -> None:
         """Let no request begin any more, and end the waits at once."""
-        if not self._shut.is_set():
-            self._shut.set()
-            if self._at_limit is not None:
-                self._at_limit.cancel()
+        self._shut.set()
+        self._throttle.rate_limit = sys.maxsize  # the one that waits there goes, and begins nothing
 
     async def begin(self, at: float) -> bool:
         """Wait for the start at the monotonic second ``at``, then for the hard limit. Return False
         if the limiter was shut before. One waits at the limit: more would poll it.
         """
-        await self.wait_until(at)
+        if at > self._monotonic():
+            await self.wait_until(at)
         async with self._line:
-            return not self._shut.is_set() and await self._within_limit()
-
-    async def _within_limit(self) -> bool:
-        """Wait for the hard limit, unless the limiter is shut meanwhile: a period may be long."""
-        self._at_limit = task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine always runs in a task
-        try:
-            await self._throttle.acquire()
-        except asyncio.CancelledError:
-            if not self._shut.is_set() or task.uncancel():
-                raise
-            return False
-        finally:
-            self._at_limit = None
+            if not self._shut.is_set():
+                await self._throttle.acquire()
         return not self._shut.is_set()
 
     async def wait_until(self, at: float) -> bool:

@@ -66,9 +66,11 @@ class Runner:
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
         self._seen: int | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots: list[asyncio.Task[None]] = []
+        self._idle_slots: list[asyncio.Future[Start]] = []
         self._attempts = Attempts(
             api=self.api,
+            defaults=self._settings.defaults,
             limiter=self.limiter,
             writer=self._writer,
             run=self._run,
@@ -264,9 +266,19 @@ class Runner:
 
     def _begin(self, start: Start, group: asyncio.TaskGroup) -> None:
         self._run.begin()
-        task = group.create_task(self._attempts.carry(start))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._idle_slots:
+            self._idle_slots.pop().set_result(start)
+        else:
+            self._slots.append(group.create_task(self._serve(start)))
+
+    async def _serve(self, start: Start) -> None:
+        """Carry claims, one after the other: a task for each would take a tenth of its time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._attempts.carry(start)
+            idle: asyncio.Future[Start] = loop.create_future()
+            self._idle_slots.append(idle)
+            start = await idle
 
     async def _wind_down(self) -> None:
         """Release the claims that have not begun and let the others end. A stop, or a database that
@@ -280,8 +292,9 @@ class Runner:
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+        while self._run.in_flight:
+            self._wake.clear()
+            await self._wake.wait()
         await self._writer.written()
 
     async def _cut_short(self, seconds: float) -> None:
@@ -291,11 +304,11 @@ class Runner:
         await _ended(settled, seconds, self._hurrying)
         if not settled.done():
             settled.cancel()
-            open_ = len(self._tasks) + self._writer.unwritten
+            open_ = self._run.in_flight + self._writer.unwritten
             self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
-            for task in tuple(self._tasks):
-                task.cancel()
+        for slot in self._slots:
+            slot.cancel()
 
 
 async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
