@@ -1,5 +1,6 @@
 """Name every event and format its line. Knows no verb of the queue."""
 
+import asyncio
 import json
 import logging
 import re
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
+from typing import TextIO, cast
 
 import structlog
 from structlog.processors import ExceptionRenderer
@@ -64,9 +66,37 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Turn(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Turn:
+    """A stream that writes what one turn of the event loop has told at once, in its order. Outside
+    a loop it writes each line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._told: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Take a line."""
+        self._told.append(line)
+
+    def flush(self) -> None:
+        """Have the lines written at the end of this turn."""
+        if len(self._told) > 1:  # the first one has seen to it
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self._end)
+        except RuntimeError:
+            self._end()
+
+    def _end(self) -> None:
+        told, self._told = self._told, []
+        self._stream.write("".join(told))
+        self._stream.flush()
 
 
 _LINE = json.JSONEncoder(default=repr)
