@@ -24,6 +24,7 @@ from worker.core.model import (
     Throttled,
     TryLater,
     WrongAddress,
+    value,
 )
 
 _ACCOUNT = {401, 402, 403}
@@ -39,7 +40,7 @@ _PAST_SECONDS, _AHEAD_SECONDS = 10 * 31_536_000, 2 * 31_536_000
 """A number of seconds since 1970 between them is a moment, and no wait of fifty years."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Answer:
     """A response, as far as it was read.
 

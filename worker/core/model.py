@@ -6,7 +6,17 @@ Knows no HTTP library and no database.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def value(cls: type[T]) -> type[T]:
+    """Make a value of the hot path. The type checker refuses to change its fields; at run time
+    nothing does, since a dataclass that is frozen then takes three times as long to make.
+    """
+    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
 
 
 class State(StrEnum):
@@ -41,7 +51,7 @@ class Fact(StrEnum):
     CANCEL = "cancel"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Video:
     """The request columns of one row; a None is left out of the request."""
 
@@ -69,7 +79,7 @@ class Twin:
     job_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Claim:
     """One video taken for sending.
 
@@ -201,7 +211,7 @@ Outcome = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Transition:
     """The next state of a claimed row. Made only by the constructors below, one for each arrow
     that leaves ``submitting`` (README.md, The life of a video).
@@ -278,7 +288,7 @@ class CoolDown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Start:
     """A claim to send. ``at`` and ``lease_ends``: monotonic seconds of its start and lease end."""
 
@@ -287,7 +297,7 @@ class Start:
     lease_ends: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Result:
     """The end of one attempt, as the writer gets it.
 
@@ -302,7 +312,7 @@ class Result:
     cool_down: CoolDown | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ClaimStatus:
     """A claim's row at the moment of settling.
 
@@ -331,7 +341,7 @@ class ClaimStatus:
         return self.holds and self.state is State.IN_DOUBT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Settlement:
     """A result with the transition that was decided for it."""
 

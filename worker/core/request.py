@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any
 from urllib.parse import urlsplit
 
 from worker.core.link import cleaned, fault
@@ -42,25 +41,27 @@ class Defaults:
 
 def body(video: Video, request_id: str, defaults: Defaults) -> Json:
     """Return the documented body without ``api_key``; absent and empty values are left out."""
-    places = (
-        (("media", "video", "url"), video.url),
-        (("media", "transcript", "url"), video.transcript_url),
-        (("media", "customer_media_info", "id"), request_id),
-        (("media", "description"), video.description),
-        (("media", "title"), video.title),
-        (("media", "language"), video.language or defaults.language),
-        (("analysis_parameters", "face_min_relative_height"), video.face_min_relative_height),
-        (("analysis_parameters", "face_galleries", "custom_gallery", "id"), video.face_gallery_id),
-        (("email_notification", "to_group"), video.email_group or defaults.email_group),
-        (("callback", "url"), video.callback_url or defaults.callback_url),
-    )
-    whole: Json = {}
-    for (*branches, leaf), value in places:
-        if value is not None and value != "":
-            branch: dict[str, Any] = whole
-            for name in branches:
-                branch = branch.setdefault(name, {})
-            branch[leaf] = value
+    media: Json = {"video": {"url": video.url}, "customer_media_info": {"id": request_id}}
+    whole: Json = {"media": media}
+    parameters: Json = {}
+    if video.transcript_url:
+        media["transcript"] = {"url": video.transcript_url}
+    if video.title:
+        media["title"] = video.title
+    if video.description:
+        media["description"] = video.description
+    if language := video.language or defaults.language:
+        media["language"] = language
+    if video.face_min_relative_height is not None:
+        parameters["face_min_relative_height"] = video.face_min_relative_height
+    if video.face_gallery_id:
+        parameters["face_galleries"] = {"custom_gallery": {"id": video.face_gallery_id}}
+    if parameters:
+        whole["analysis_parameters"] = parameters
+    if group := video.email_group or defaults.email_group:
+        whole["email_notification"] = {"to_group": group}
+    if callback := video.callback_url or defaults.callback_url:
+        whole["callback"] = {"url": callback}
     return whole
 
 
@@ -96,10 +97,10 @@ def problem_of(given: Mapping[str, object], now: datetime, margin: timedelta) ->
 
 
 def _unreadable_text(given: Mapping[str, object]) -> str | None:
-    texts = {column: text for column, text in given.items() if isinstance(text, str)}
-    together = "".join(texts.values())
+    together = "".join([text for text in given.values() if isinstance(text, str)])
     if "\0" not in together and (together.isascii() or not _UNREADABLE.search(together)):
         return None
+    texts = {column: text for column, text in given.items() if isinstance(text, str)}
     column, text = next((c, t) for c, t in texts.items() if "\0" in t or _UNREADABLE.search(t))
     if _UNREADABLE.search(text):
         return f"{column}: holds bytes that are not UTF-8; write the value again as UTF-8"
