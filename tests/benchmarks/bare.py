@@ -12,7 +12,10 @@ async def post(session: aiohttp.ClientSession, url: str, numbers: Iterator[int])
     for number in numbers:
         media = {
             "video": {"url": f"https://example.com/videos/{number}.mp4"},
-            "customer_media_info": {"id": f"{number:032x}"},
+            "customer_media_info": {"id": f"media-{number}"},
+            "title": f"The news of day {number}",
+            "description": f"All that was said and shown on day {number}, from the archive",
+            "language": "en-US",
         }
         async with session.post(url, json={"api_key": "key", "media": media}) as response:
             answer = await response.json()

@@ -109,11 +109,20 @@ def bare_loop(at: Server, count: int, slots: int, log: Path) -> Usage:
 
 
 def make_queue(path: Path, count: int) -> Path:
-    """Return a database with ``count`` due videos."""
+    """Return a database with ``count`` due videos, as a list of an archive has them."""
     program(["migrate"], path.with_suffix(".log"), database_url=path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(
-            "INSERT INTO videos (url) VALUES (?)",
-            ((f"https://example.com/videos/{number}.mp4",) for number in range(count)),
+            "INSERT INTO videos (url, media_id, title, description, language) "
+            "VALUES (?, ?, ?, ?, 'en-US')",
+            (
+                (
+                    f"https://example.com/videos/{number}.mp4",
+                    f"media-{number}",
+                    f"The news of day {number}",
+                    f"All that was said and shown on day {number}, from the archive",
+                )
+                for number in range(count)
+            ),
         )
     return path
