@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import re
@@ -29,6 +30,18 @@ def test_off_a_terminal_a_line_is_one_json_object(
     moment = line.pop("timestamp")
     assert {"event": "run_started", "level": "info", "title": "Ää\n🎬"} == line
     assert str(moment).endswith("Z")
+
+
+async def test_lines_of_one_turn_are_written_at_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In an event loop the lines of a turn are written together when it ends, in their order."""
+    configure("info", "json")
+    logger().info(Event.RUN_STARTED)
+    logger().info(Event.RUN_ENDED)
+    assert [] == said(capsys)
+    await asyncio.sleep(0)
+    assert ["run_started", "run_ended"] == [line["event"] for line in said(capsys)]
 
 
 def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
