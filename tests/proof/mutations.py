@@ -171,7 +171,7 @@ LAWS = (
         law="5: every attempt's doubt is known",
         file=SETTLE,
         old="in_doubt=bool(doubts - {result.claim.attempt})",
-        new="doubt=False",
+        new="in_doubt=False",
         tests=("tests/store/test_settle.py::test_a_clear_answer_leaves_an_earlier_doubt",),
     ),
     Mutation(
