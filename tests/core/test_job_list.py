@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.lists import listing
 from worker.core.job_list import SHAPE_LIMIT, Entry, Listing
-from worker.core.list_reader import listing
 
 OURS = {"customer_media_info": {"id": "ours"}}
 
