@@ -59,11 +59,6 @@ class Listing:
     paged: str | None
     shape: str
 
-    @property
-    def identified(self) -> int:
-        """Return the number of jobs that have an identifier."""
-        return sum(1 for entry in self.entries if entry.identifiers)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlisted:
