@@ -211,10 +211,9 @@ def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, o
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
-        if column == "job_id" and given is not None and not mapping.brings_job(values):
+        if given is None or (column == "job_id" and not mapping.brings_job(values)):
             continue
-        value = None if given is None else _read(column, given, form)
-        if value is not None:
+        if (value := _read(column, given, form)) is not None:
             filled[column] = value
     return filled
 

@@ -104,6 +104,5 @@ def _number(text: str) -> float:
 
 
 def _no_number(name: str) -> None:
-    if name == "NaN":  # as Python writes what is absent
-        return
-    raise _NoRowError(f"{name} is no number in JSON")
+    if name != "NaN":  # as Python writes what is absent
+        raise _NoRowError(f"{name} is no number in JSON")
