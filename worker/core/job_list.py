@@ -6,6 +6,7 @@ job without an identifier is counted too.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -119,7 +120,8 @@ def unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object. Raises ValueError if a name repeats: its first value would be hidden."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name twice in one object")
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key[:50]!r} stands {count} times in one object")
     return found
 
 
