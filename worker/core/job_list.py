@@ -38,8 +38,7 @@ SHAPE_LIMIT = 2_000
 class Entry:
     """One job as the list shows it.
 
-    ``identifiers`` are the customers' own (``customer_media_info.id``), ``urls`` all addresses in
-    the entry.
+    ``identifiers``: the customers' own (``customer_media_info.id``); ``urls``: all addresses in it.
     """
 
     job_id: str | None
@@ -52,8 +51,7 @@ class Entry:
 class Listing:
     """A list of jobs.
 
-    ``paged`` says why it looks incomplete, None if it does not; ``shape`` holds its names and types
-    without values.
+    ``paged``: why it looks incomplete, None if it does not; ``shape``: names and types, no values.
     """
 
     entries: tuple[Entry, ...]
