@@ -58,7 +58,7 @@ def test_a_list_that_fits_is_clean() -> None:
     """The audit is clean if each job has its video and each video its job."""
     held = video(1, State.SUBMITTED, job_id="job-a")
     result = compare(listing(entry("job-a", "r-1")), [held, video(2)])
-    assert Audit(bought=[], twice=[], duplicates=[], unknown=[], gone=[], strangers=0) == result
+    assert Audit(bought=[], twice=[], duplicates=[], unknown=[], gone=[], foreign=[]) == result
     assert result.clean
 
 
@@ -73,7 +73,7 @@ def test_a_pending_video_that_has_a_job_is_bought() -> None:
     """A pending video with a job already is found, as after a restored backup."""
     result = compare(listing(entry("job-a", "r-1")), [video(1), video(2)])
     assert [(1, "job-a", True)] == found(result.bought)
-    assert ([], [], [], 0) == (result.twice, result.unknown, result.gone, result.strangers)
+    assert ([], [], [], []) == (result.twice, result.unknown, result.gone, result.foreign)
     assert not result.clean
 
 
@@ -82,7 +82,7 @@ def test_a_second_job_of_a_video_is_twice() -> None:
     held = video(1, State.SUBMITTED, job_id="job-own")
     result = compare(listing(entry("job-own", "r-1"), entry("job-b", "r-1")), [held])
     assert [(1, "job-b", True)] == found(result.twice) == found(result.duplicates)
-    assert ([], [], [], 0) == (result.bought, result.unknown, result.gone, result.strangers)
+    assert ([], [], [], []) == (result.bought, result.unknown, result.gone, result.foreign)
     assert not result.clean
 
 
@@ -100,7 +100,7 @@ def test_a_job_of_any_other_video_is_unknown(state: State) -> None:
     """A job of a video in any other state is reported as unknown, not as bought."""
     result = compare(listing(entry("job-a", "r-1")), [video(1, state)])
     assert [(1, "job-a", True)] == found(result.unknown)
-    assert ([], [], [], 0) == (result.bought, result.twice, result.gone, result.strangers)
+    assert ([], [], [], []) == (result.bought, result.twice, result.gone, result.foreign)
     assert not result.clean
 
 
@@ -131,14 +131,14 @@ def test_a_part_of_a_list_takes_no_job_away() -> None:
 def test_jobs_of_no_video_are_counted() -> None:
     """Jobs of no video here are counted, and the audit stays clean."""
     result = compare(listing(entry("a", "x"), entry("b"), entry(None, url=URL)), [])
-    assert (3, True) == (result.strangers, result.clean)
+    assert (3, True) == (len(result.foreign), result.clean)
 
 
 def test_a_job_that_a_video_has_is_no_other_videos() -> None:
     """A video added a second time on purpose does not lose its turn to the first one's job."""
     held = video(1, State.SUBMITTED, job_id="job-a", url=URL)
     result = compare(listing(entry("job-a", "r-1", "r-2", url=URL)), [held, video(2, url=URL)])
-    assert ([], 0) == (result.bought, result.strangers)
+    assert ([], []) == (result.bought, result.foreign)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_an_identifier_that_others_may_send_needs_the_address(
     """Two databases may both send media id 1: only a random one of ours proves it alone."""
     result = compare(listing(entry("job-a", "r-1", url=urls)), [video(1, made=made)])
     assert expected == found(result.bought)
-    assert (0 if expected else 1) == result.strangers
+    assert (0 if expected else 1) == len(result.foreign)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_not_one_to_one_is_never_sure(entries: list[Entry], rows: list[A
     result = compare(listing(*entries), rows)
     assert len(result.bought) == max(len(entries), len(rows))
     assert not any(match.sure for match in result.bought)
-    assert 0 == result.strangers
+    assert [] == result.foreign
 
 
 def test_a_pending_video_is_known_by_its_address_too() -> None:
@@ -200,7 +200,7 @@ def test_the_address_speaks_of_pending_videos_only(state: State) -> None:
         result.bought,
         result.twice,
         found(result.unknown),
-        result.strangers,
+        len(result.foreign),
     )
 
 
@@ -214,17 +214,20 @@ def test_an_identifier_says_more_than_an_address() -> None:
 @pytest.mark.parametrize(
     ("job", "waits"),
     [
-        (entry("a", status="queued"), True),
-        (entry("a", status="on_hold"), True),
-        (entry("a", status="processing"), False),
-        (entry("a", status="finished"), False),
-        (entry("a", status=None), False),
-        (entry(None, status="queued"), False),
+        (entry("a", "r-1", status="queued"), True),
+        (entry("a", "r-1", status="on_hold"), True),
+        (entry("a", "r-1", status="processing"), False),
+        (entry("a", "r-1", status="finished"), False),
+        (entry("a", "r-1", status=None), False),
+        (entry(None, "r-1", status="queued"), False),
     ],
 )
 def test_only_what_waits_can_be_cancelled(job: Entry, waits: bool) -> None:  # noqa: FBT001
-    """A job that is being analysed, or cannot be named, is not asked about."""
-    assert waits is Match(row=video(), entry=job, sure=True).waits
+    """A second job that is being analysed, or cannot be named, is not asked about."""
+    held = video(1, State.SUBMITTED, job_id="job-own")
+    result = compare(listing(entry("job-own", "r-1"), job), [held])
+    assert [job] == [match.entry for match in result.twice]
+    assert waits is bool(result.duplicates)
 
 
 @pytest.mark.parametrize("kind", ["bought", "twice", "unknown", "gone"])
@@ -233,6 +236,6 @@ def test_each_kind_of_difference_is_one(kind: str) -> None:
     kinds = ("bought", "twice", "duplicates", "unknown", "gone")
     nothing: dict[str, object] = {each: [] for each in kinds}
     something = [video()] if kind == "gone" else [Match(row=video(), entry=entry(), sure=False)]
-    result = Audit(**{**nothing, kind: something}, strangers=0)  # type: ignore[arg-type]
+    result = Audit(**{**nothing, kind: something})  # type: ignore[arg-type]
     assert not result.clean
-    assert Audit(**nothing, strangers=9).clean  # type: ignore[arg-type]
+    assert Audit(**nothing, foreign=[entry()]).clean  # type: ignore[arg-type]

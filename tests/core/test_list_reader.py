@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.lists import listing
 from worker.core.job_list import Listing
-from worker.core.list_reader import MEMBER_LIMIT, TOO_LONG, ListReader, UnreadableError, listing
+from worker.core.list_reader import MEMBER_LIMIT, TOO_LONG, ListReader, UnreadableError
 
 # A list that comes in parts.
 

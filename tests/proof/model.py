@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tests.lists import listing
 from worker.core.classify import Answer, ExchangeResult, NoAnswer
 from worker.core.job_list import Listing, Unlisted
-from worker.core.list_reader import listing
 
 SETTLE_SECONDS = 300
 """A job is in every list after that, unless the list is late as a whole."""

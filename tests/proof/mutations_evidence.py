@@ -103,7 +103,7 @@ ABSENT = (
     Mutation(
         law="absent: the identifier comes back as it was sent",
         file=EVIDENCE,
-        old="if not doubt.plain:",
+        old="if not (doubt.made or _PLAIN.fullmatch(doubt.request_id)):",
         new="if False:",
         tests=(NO_PROOF,),
     ),

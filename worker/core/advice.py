@@ -74,9 +74,7 @@ def _blanked(message: str) -> str:
 
 
 def _parts(value: str) -> tuple[str, ...]:
-    """Return what a message may quote of an address: host, path and file name, as a person reads
-    them too.
-    """
+    """Return what a message may quote of an address, percent-decoded too."""
     host, slash, path = value.partition("://")[2].partition("?")[0].partition("/")
     parts = host, slash + path, path.rpartition("/")[2]
     return *parts, *map(unquote, parts)

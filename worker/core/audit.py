@@ -46,11 +46,6 @@ class Match:
     entry: Entry
     sure: bool
 
-    @property
-    def waits(self) -> bool:
-        """Return True if the job can still be cancelled."""
-        return self.entry.job_id is not None and self.entry.status in WAITING
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
@@ -63,8 +58,7 @@ class Audit:
         unknown: Jobs of videos without a job id in any other state.
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         same_address: Number of jobs that videos have beyond the first of their address.
-        strangers: Number of jobs of no video here, perhaps of another queue with the same key.
-        foreign: Those jobs.
+        foreign: Jobs of no video here, perhaps of another queue with the same key.
     """
 
     bought: Sequence[Match]
@@ -72,7 +66,6 @@ class Audit:
     duplicates: Sequence[Match]
     unknown: Sequence[Match]
     gone: Sequence[AuditRow] | None
-    strangers: int
     same_address: int = 0
     foreign: Sequence[Entry] = ()
 
@@ -94,23 +87,21 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
     known = {id(match.entry) for match in matches}
     gone = [
         row
-        for row in rows
-        if row.job_id is not None
-        and row.job_id not in shown
-        and (row.submitted_at is None or row.submitted_at < settled_at)
+        for row in holders
+        if row.job_id not in shown and (row.submitted_at is None or row.submitted_at < settled_at)
     ]
     twice = [m for m in matches if m.row.job_id is not None]
     living = {entry.job_id for entry in listing.entries if entry.status not in FAILED}
-    foreign = tuple(entry for entry in free if id(entry) not in known)
     return Audit(
         bought=[m for m in matches if m.row.state is State.PENDING],
         twice=twice,
-        duplicates=[m for m in twice if m.sure and m.waits and m.row.job_id in living],
+        duplicates=[
+            m for m in twice if m.sure and m.entry.status in WAITING and m.row.job_id in living
+        ],
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
-        strangers=len(foreign),
         same_address=len(holders) - len({row.url for row in holders}),
-        foreign=foreign,
+        foreign=[entry for entry in free if id(entry) not in known],
     )
 
 

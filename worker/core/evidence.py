@@ -76,11 +76,6 @@ class Doubt:
         """Return True if the worker made the identifier, so that no other database sends it."""
         return is_made(self.request_id, self.media_id)
 
-    @property
-    def plain(self) -> bool:
-        """Return True if the identifier should come back from the API as it was sent."""
-        return self.made or bool(_PLAIN.fullmatch(self.request_id))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -237,7 +232,7 @@ def _against(doubt: Doubt, evidence: Evidence) -> str | None:
         return f"the API's list may be a part only: {evidence.paged}"
     if not doubt.unique:
         return f"another video has the identifier {doubt.request_id} too"
-    if not doubt.plain:
+    if not (doubt.made or _PLAIN.fullmatch(doubt.request_id)):
         return f"the identifier {doubt.request_id!r} may come back changed"
     if doubt.began_at is None:
         return "its history does not say when what is in doubt began"

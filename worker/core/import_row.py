@@ -26,9 +26,6 @@ EXPORT_ONLY = (
 )
 """Columns that only an export has; an import ignores them."""
 
-UNSETTLED = ("submitting", "in_doubt")
-"""States of an exported row that must not start again elsewhere: it may have been bought."""
-
 _OF_AN_EXPORT = {
     "state": re.compile("submitted|in_doubt"),
     "request_id": re.compile("[0-9a-f]{32}"),
@@ -47,7 +44,6 @@ _ALIASES = {
     "srt": "transcript_url",
     "callback": "callback_url",
 }
-_LARGEST = 2**63 - 1
 _STATES = tuple(State)
 _ROUNDED = re.compile(r"[+-]?\d(?:[.,]\d{1,40})?E\+\d{1,3}", re.IGNORECASE)
 _ROUNDED_BY = (
@@ -172,7 +168,7 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         if not str(row["job_id"]).isprintable():
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(checked, _EARLIEST, timedelta())
-    elif state in UNSETTLED:
+    elif state in ("submitting", "in_doubt"):
         fault = f"state: {state}, perhaps bought; settle it where it was exported first"
     else:
         fault = problem_of(checked, now, mapping.margin)
@@ -215,10 +211,9 @@ def _filled(values: Mapping[str, object], mapping: ImportMapping) -> dict[str, o
     filled = {}
     for column, source, fixed, form in mapping.taken:
         given = values.get(source) if fixed is None else fixed
-        if column == "job_id" and given is not None and not mapping.brings_job(values):
+        if given is None or (column == "job_id" and not mapping.brings_job(values)):
             continue
-        value = None if given is None else _read(column, given, form)
-        if value is not None:
+        if (value := _read(column, given, form)) is not None:
             filled[column] = value
     return filled
 
@@ -246,13 +241,9 @@ def _read(column: str, given: object, form: Form | None) -> object:
     raise RejectedError(f"{column}: {shown} {complaint}")
 
 
-def _link(text: str) -> str | None:
-    return cleaned(text)[0] or None
-
-
 def _whole(text: str) -> int:
     number = int(text)
-    if abs(number) > _LARGEST:
+    if abs(number) >= 2**63:
         raise RejectedError("is too large; choose a smaller number")
     return number
 
@@ -267,7 +258,7 @@ def _moment(text: str) -> datetime:
 
 
 _FORMS: Mapping[str, Form] = {
-    **dict.fromkeys(LINKS, (_link, "")),
+    **dict.fromkeys(LINKS, (lambda text: cleaned(text)[0] or None, "")),
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),

@@ -6,6 +6,7 @@ job without an identifier is counted too.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -37,8 +38,7 @@ SHAPE_LIMIT = 2_000
 class Entry:
     """One job as the list shows it.
 
-    ``identifiers`` are the customers' own (``customer_media_info.id``), ``urls`` all addresses in
-    the entry.
+    ``identifiers``: the customers' own (``customer_media_info.id``); ``urls``: all addresses in it.
     """
 
     job_id: str | None
@@ -51,18 +51,12 @@ class Entry:
 class Listing:
     """A list of jobs.
 
-    ``paged`` says why it looks incomplete, None if it does not; ``shape`` holds its names and types
-    without values.
+    ``paged``: why it looks incomplete, None if it does not; ``shape``: names and types, no values.
     """
 
     entries: tuple[Entry, ...]
     paged: str | None
     shape: str
-
-    @property
-    def identified(self) -> int:
-        """Return the number of jobs that have an identifier."""
-        return sum(1 for entry in self.entries if entry.identifiers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +118,8 @@ def unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return the object. Raises ValueError if a name repeats: its first value would be hidden."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name twice in one object")
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key[:50]!r} stands {count} times in one object")
     return found
 
 

@@ -98,13 +98,3 @@ class ListReader:
             return listing_of(json.loads(text, object_pairs_hook=array_of))
         except (LookupError, ValueError, RecursionError):
             raise UnreadableError(NOT_JSON) from None
-
-
-def listing(body: bytes) -> Listing | None:
-    """Return the list in this body, or None if it cannot be read."""
-    reader = ListReader()
-    try:
-        reader.feed(body)
-        return reader.end()
-    except UnreadableError:
-        return None

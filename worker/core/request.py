@@ -120,11 +120,9 @@ def _bad_links(given: Mapping[str, object]) -> str | None:
 
 
 def _bad_link(column: str, link: str, schemes: tuple[str, ...]) -> str | None:
-    _, notes = cleaned(link)
-    if notes:
+    if notes := cleaned(link)[1]:
         return f"{column}: needs {', '.join(notes)}; export it, and import --update does that"
-    bad = fault(link)
-    if bad is not None:
+    if bad := fault(link):
         return f"{column}: {bad}"
     try:
         parts = urlsplit(link)

@@ -106,12 +106,8 @@ def is_common(url: str) -> bool:
 
 def _parameters(query: str) -> dict[str, str]:
     """Return the parameters that have a value, by lower-case name; the values stay encoded."""
-    parameters = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if value:
-            parameters[_decoded(name).lower()] = value
-    return parameters
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return {_decoded(name).lower(): value for name, _, value in pairs if value}
 
 
 def _decoded(text: str) -> str:

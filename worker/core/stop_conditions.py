@@ -5,7 +5,7 @@ are seconds of one monotonic clock.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
@@ -155,5 +155,4 @@ def _stop_by_clock(
 def with_late_failures(stop: Stop, run: RunState) -> Stop:
     """Return the stop with the videos that failed by it while the last answers came in."""
     last = run.breaker.stop
-    same = last is not None and last.reason is stop.reason
-    return replace(stop, message=last.message, videos=last.videos) if same and last else stop
+    return last if last is not None and last.reason is stop.reason else stop

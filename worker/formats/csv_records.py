@@ -104,9 +104,8 @@ def record_of(first: Line, lines: Lines, delimiter: str) -> _Record:
         return _Record(taken, text.split(delimiter))
     if first.size > MOST_BYTES:
         return _Record(taken, [], first.flaw)
-    texts = _texts(first, lines, taken)
     try:
-        cells = next(csv.reader(texts, delimiter=delimiter, strict=True))
+        cells = next(csv.reader(_texts(first, lines, taken), delimiter=delimiter, strict=True))
     except csv.Error as error:
         lines.returned.extend(taken[1:])
         reason = str(error).partition(" - ")[0]  # advice to programmers follows the dash

@@ -4,17 +4,13 @@ import json
 import math
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from worker.core.job_list import unambiguous
 from worker.formats.lines import ADDRESS, BLANK, FormatError, Line, Reject, Row, is_blank, reject
 
 _MOST_DIGITS = 1_000
 _ARRAY = re.compile(rf'(?:("(?:[^"\\]|\\.)*+")\s*:|^)\s*\[\s*(?:\{{|("{ADDRESS.pattern}))')
-
-
-class _NoRowError(ValueError):
-    """The JSON cannot become a row."""
 
 
 def must_be_lines(sample: Sequence[Line]) -> None:
@@ -59,51 +55,41 @@ def json_records(lines: Iterable[Line]) -> Iterator[Row | Reject]:
 
 def _json_record(line: Line) -> Row | Reject:
     try:
-        return Row(line.number, _object(line.text))
+        value: object = _OBJECT.decode(line.text.lstrip("\ufeff").rstrip(BLANK + ","))
     except json.JSONDecodeError as error:
         reason = f"not JSON at character {error.pos + 1}: {error.msg}"
-    except _NoRowError as error:
+    except ValueError as error:
         reason = str(error)
     except RecursionError:
         reason = "nested too deeply"
+    else:
+        if isinstance(value, dict):
+            return Row(line.number, value)
+        reason = "not a JSON object"
     return reject([line], reason)
-
-
-def _object(text: str) -> dict[str, object]:
-    value: object = json.loads(
-        text.lstrip("\ufeff").rstrip(BLANK + ","),
-        object_pairs_hook=_unique,
-        parse_int=_integer,
-        parse_float=_number,
-        parse_constant=_no_number,
-    )
-    if not isinstance(value, dict):
-        raise _NoRowError("not a JSON object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise _NoRowError(f"the key {key[:50]!r} stands {count} times in one object")
-    return values
 
 
 def _integer(digits: str) -> int:
     if len(digits) > _MOST_DIGITS:
-        raise _NoRowError(f"an integer of {len(digits):,} digits")
+        raise ValueError(f"an integer of {len(digits):,} digits")
     return int(digits)
 
 
 def _number(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise _NoRowError(f"a number out of range: {text[:50]}")
+        raise ValueError(f"a number out of range: {text[:50]}")
     return value
 
 
 def _no_number(name: str) -> None:
-    if name == "NaN":  # as Python writes what is absent
-        return
-    raise _NoRowError(f"{name} is no number in JSON")
+    if name != "NaN":  # as Python writes what is absent
+        raise ValueError(f"{name} is no number in JSON")
+
+
+_OBJECT = json.JSONDecoder(
+    object_pairs_hook=unambiguous,
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_no_number,
+)

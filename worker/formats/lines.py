@@ -82,10 +82,7 @@ class Lines:
 
     def peek(self) -> list[Line]:
         """Return some of the lines to come, from the first one that is not blank."""
-        while sum(_OF_LINE + each.size for each in self._ahead) < _SAMPLE:
-            line = self._read()
-            if line is None:
-                break
+        while sum(_OF_LINE + one.size for one in self._ahead) < _SAMPLE and (line := self._read()):
             if self._ahead or not is_blank(line):
                 self._ahead.append(line)
         return list(self._ahead)

@@ -52,14 +52,14 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     ]
     jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
-        told = {"paged": shown.paged, "of_no_video_here": result.strangers, "strangers": strangers}
+        told = {"paged": shown.paged, "of_no_video_here": len(strangers), "strangers": strangers}
         told["possibly_bought_twice"] = result.same_address
         output.document({"jobs": jobs, **told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
         output.table(COLUMNS, rows)
     matched = {id(match.entry) for matches in kinds.values() for match in matches}
-    numbers = {"of videos here": jobs - result.strangers - len(matched)}
+    numbers = {"of videos here": jobs - len(strangers) - len(matched)}
     numbers |= {kind: len(matches) for kind, matches in kinds.items()}
     gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
     counts = ", ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
@@ -69,13 +69,13 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
         output.line(f"{result.same_address} {twice}")
     if strangers:
         output.paragraph(
-            f"{result.strangers} of no video here: another queue with this key, or lists that are"
+            f"{len(strangers)} of no video here: another queue with this key, or lists that are"
             " not imported (again)"
         )
     for stranger in strangers[:SHOWN_STRANGERS]:
         output.paragraph(stranger, "  ")
-    if result.strangers > SHOWN_STRANGERS:
-        output.line(f"  and {result.strangers - SHOWN_STRANGERS:,} more: --json names them all")
+    if len(strangers) > SHOWN_STRANGERS:
+        output.line(f"  and {len(strangers) - SHOWN_STRANGERS:,} more: --json names them all")
     for sentence in _advice(result):
         output.paragraph(sentence)
 

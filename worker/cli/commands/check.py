@@ -99,4 +99,5 @@ def _evidence(listing: Listing) -> str:
     if not listing.entries:
         return "no jobs yet, so nothing shows whether it lists our identifiers"
     part = f"; it may be a part only: {listing.paged}" if listing.paged else ""
-    return f"it lists {len(listing.entries)} jobs, {listing.identified} with an identifier{part}"
+    identified = sum(1 for entry in listing.entries if entry.identifiers)
+    return f"it lists {len(listing.entries)} jobs, {identified} with an identifier{part}"
