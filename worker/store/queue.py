@@ -28,7 +28,7 @@ from worker.core.redact import readable
 from worker.db import batch
 from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
 from worker.db.statements import Prepared
-from worker.store.history import IS_OPEN_DOUBT
+from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
@@ -160,14 +160,9 @@ def _due(
     return rows
 
 
-_sent = (
-    select(func.min(history.c.id))
-    .where(
-        history.c.video_id == videos.c.id,
-        or_(history.c.started_at.is_not(None), history.c.fact == text("'in_doubt'")),
-    )
-    .scalar_subquery()
-)
+_first_fact = select(func.min(history.c.id))
+_may_be_known = or_(history.c.started_at.is_not(None), IS_DOUBT)
+_sent = _first_fact.where(history.c.video_id == videos.c.id, _may_be_known).scalar_subquery()
 """A fact that the API may know the identifier by. The constant is no parameter, since SQLite would
 compile the statement anew each time: a partial index asks for that column. It is no EXISTS, since
 PostgreSQL would read all of the history at once where it expects many rows.
@@ -188,11 +183,7 @@ _is_checked = or_(
 """
 
 _twin = videos.alias("twin")
-_open_doubt = (
-    select(func.min(history.c.id))
-    .where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT)
-    .scalar_subquery()
-)
+_open_doubt = _first_fact.where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT).scalar_subquery()
 _may_have_bought = or_(
     _twin.c.job_id.is_not(None),
     _twin.c.state == text("'submitting'"),
