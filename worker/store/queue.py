@@ -9,19 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    bindparam,
-    case,
-    func,
-    null,
-    or_,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
@@ -190,14 +178,10 @@ _may_have_bought = or_(
     _twin.c.state == text("'in_doubt'"),
     _open_doubt.is_not(None),
 )
+_is_twin = (_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
 _first_twin = (
     select(_twin.c.id)
-    .where(
-        videos.c.may_buy_twice == text("0"),
-        _twin.c.url == videos.c.url,
-        _twin.c.id != videos.c.id,
-        _may_have_bought,
-    )
+    .where(videos.c.may_buy_twice == text("0"), *_is_twin)
     .limit(1)
     .scalar_subquery()
 )
@@ -208,14 +192,13 @@ _meant = batch.rows("meant", videos.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
     .select_from(_meant.join(videos, videos.c.id == _meant.c.id).join(_twin, true()))
-    .where(_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
+    .where(*_is_twin)
 )
 
-_level = (
-    select(func.max(videos.c.priority))
-    .where(is_pending, videos.c.priority <= bindparam("level"))
-    .scalar_subquery()
+_LEVEL = select(func.max(videos.c.priority)).where(
+    is_pending, videos.c.priority <= bindparam("level")
 )
+_level = _LEVEL.scalar_subquery()
 _next_due = (
     select(
         videos.c.id,
@@ -229,10 +212,7 @@ _next_due = (
         _first_twin.label("twin"),
     )
     .where(
-        is_pending,
-        videos.c.priority == _level,
-        videos.c.due_at <= bindparam("now"),
-        _is_checked,
+        is_pending, videos.c.priority == _level, videos.c.due_at <= bindparam("now"), _is_checked
     )
     .order_by(videos.c.due_at, videos.c.id)
     .limit(bindparam("limit"))
@@ -245,13 +225,6 @@ _DUE = Prepared(select(_highest, _next_due).select_from(_highest.outerjoin(_next
 """One row at least: the level, and nothing beside it where no video of it is due."""
 
 
-def _next_priority(connection: Connection, below: int | None) -> int | None:
-    highest: Select[int] = select(func.max(videos.c.priority)).where(is_pending)
-    if below is not None:
-        highest = highest.where(videos.c.priority < below)
-    return connection.scalar(highest)
-
-
 def ahead(
     connection: Connection,
     now: datetime,
@@ -262,20 +235,20 @@ def ahead(
     Videos ``aside`` do not count.
     """
     others = (videos.c.id.not_in(aside),) if aside else ()
-    level, due, next_due_at = _next_priority(connection, None), False, None
-    while level is not None:
-        wanted = {"level": level, "checked_until": checked_until}
+    level, due, next_due_at = HIGHEST, False, None
+    while level >= LOWEST:
+        highest = connection.scalar(_LEVEL, {"level": level})
+        if highest is None:
+            break
+        wanted = {"level": highest, "checked_until": checked_until}
         first = connection.scalar(_FIRST.where(*others), wanted)
         if first is not None and first <= now:
             due = True
             break
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
-        level = _next_priority(connection, level)
-    return Ahead(
-        due=due,
-        next_due_at=next_due_at,
-        next_lease_end=connection.scalar(_NEXT_LEASE_END.where(*others)),
-    )
+        level = highest - 1
+    lease_end = connection.scalar(_NEXT_LEASE_END.where(*others))
+    return Ahead(due=due, next_due_at=next_due_at, next_lease_end=lease_end)
 
 
 _FIRST = (
