@@ -1,8 +1,7 @@
-"""Count the attempts that fill a cap, and find when it has room again. Moments are UTC.
+"""Count the attempts that fill a cap, and find when it has room again.
 
 An attempt counts while it is submitting, once it was accepted, and once it is in doubt, until a
-proof that it made no job. Imported and adopted jobs are no attempts. Called inside the transaction
-that claims, so the count holds until it has claimed. Does not know settings or the clock.
+proof that it made no job. Imported and adopted jobs are no attempts.
 """
 
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     since = None if cap.window is None else now - cap.window
     settled, submitting = connection.execute(_numbers(since)).one()
     opens_at = None
-    if cap.window is not None and since is not None and settled + submitting >= cap.most:
+    if cap.window is not None and settled + submitting >= cap.most:
         moments = union_all(*_settled(since)).order_by("at").limit(1)
         last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
         if last is not None and not isinstance(last, Unreadable):

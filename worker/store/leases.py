@@ -1,8 +1,4 @@
-"""Put videos in doubt when their lease runs out, and repeat them under ``on_doubt = retry``.
-
-Does not know HTTP or the clock: moments (UTC) are arguments. Each function is called inside a write
-transaction, so its reads hold until it has written.
-"""
+"""Put videos in doubt when their lease runs out, and repeat them under ``on_doubt = retry``."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -1,8 +1,4 @@
-"""Claim due videos, and look at what lies ahead.
-
-Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write transaction, so what
-is read holds until it is written.
-"""
+"""Claim due videos, and look at what lies ahead."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

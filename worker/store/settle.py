@@ -1,8 +1,4 @@
-"""Settle claims: read the status of each row, and write what was decided under the claim (law 6).
-
-Knows no HTTP and no clock, and decides nothing. Called inside a write transaction, so what is read
-holds until it is written.
-"""
+"""Settle claims: read each row's status, and write what was decided under the claim (law 6)."""
 
 from collections.abc import Sequence
 from datetime import datetime
