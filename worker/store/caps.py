@@ -1,4 +1,4 @@
-"""Count the attempts that fill a cap, and find when it has room again.
+"""Count the attempts that fill a cap, and find when it has room again. Moments are UTC.
 
 An attempt counts while it is submitting, once it was accepted, and once it is in doubt, until a
 proof that it made no job. Imported and adopted jobs are no attempts.

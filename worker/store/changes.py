@@ -1,4 +1,4 @@
-"""Write what a person decides about videos: retry, cancel, resolve.
+"""Write what a person decides about videos: retry, cancel, resolve. Moments are UTC.
 
 The UPDATE of each change names the states that it accepts (README.md, The life of a video). A
 video that has left them meanwhile is not changed.

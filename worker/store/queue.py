@@ -1,4 +1,4 @@
-"""Claim due videos, and look at what lies ahead."""
+"""Claim due videos, and look at what lies ahead. Moments are UTC."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

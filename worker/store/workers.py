@@ -1,4 +1,4 @@
-"""Write and read the workers of a queue, one row for each run.
+"""Write and read the workers of a queue, one row for each run. Moments are UTC.
 
 The videos in flight are counted by the token of their claims, so that none is missed, even if its
 worker has no row.
