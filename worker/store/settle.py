@@ -63,21 +63,15 @@ def settle(
     """Write each transition under its claim, and a row of history for each. A lost claim changes no
     state; only a job id that it brings is still written (law 6).
     """
-    own: list[Settlement] = []
-    late: list[Settlement] = []
-    lost: list[Settlement] = []
-    for each in settlements:
-        if each.status.own:
-            own.append(each)
-        elif not isinstance(each.result.outcome, InDoubt):  # it adds nothing to a doubt
-            (late if each.status.late else lost).append(each)
+    own = [s for s in settlements if s.status.own]
+    # One more answer in doubt adds nothing to a doubt.
+    rest = [s for s in settlements if not (s.status.own or isinstance(s.result.outcome, InDoubt))]
+    late, lost = [s for s in rest if s.status.late], [s for s in rest if not s.status.late]
     _write(connection, [*own, *late], now)
     for settlement in lost:
         _adopt(connection, settlement, now)
-    facts = [
-        *(_fact(s, s.result.outcome.fact) for s in own),
-        *(_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)),
-    ]
+    facts = [_fact(s, s.result.outcome.fact) for s in own]
+    facts += [_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)]
     if facts:
         _RECORD.write(connection, facts=batch.encoded(facts), now=now, who=worker)
 
