@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, 
 from worker.core.model import Cap
 from worker.db.schema import LAST, Unreadable, history, is_submitting, videos
 from worker.store.history import IS_DOUBT
+from worker.store.statistics import count_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,9 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
 
 
 def _numbers(since: datetime | None) -> Select[int, int]:
-    settled = [
-        select(func.count()).select_from(kind.subquery("counted")).scalar_subquery()
-        for kind in _settled(since)
-    ]
-    submitting = select(func.count()).select_from(videos).where(is_submitting)
-    return select(settled[0] + settled[1] + settled[2], submitting.scalar_subquery())
+    settled = [count_of(kind.subquery("counted")).scalar_subquery() for kind in _settled(since)]
+    submitting = count_of(videos, is_submitting).scalar_subquery()
+    return select(settled[0] + settled[1] + settled[2], submitting)
 
 
 def _settled(since: datetime | None) -> tuple[Select[datetime], ...]:
