@@ -122,7 +122,7 @@ def _is_shared(connection: Connection, video_id: int) -> bool:
 
 def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping]) -> Doubt:
     """Add the acceptances from the last one before a doubt to the first one begun after it."""
-    if doubt.began_at is None or not facts:
+    if doubt.began_at is None:  # so it is without facts
         return doubt
     first = connection.scalar(
         select(history.c.id)
@@ -139,10 +139,8 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
         .order_by(history.c.at, history.c.id)
         .limit(1)
     )
-    doubt = replace(doubt, before=first is not None, after=last is not None)
-    if first is None or last is None:
-        return doubt
-    return replace(doubt, neighbours=_accepted(connection, first, last))
+    near = () if first is None or last is None else _accepted(connection, first, last)
+    return replace(doubt, before=first is not None, after=last is not None, neighbours=near)
 
 
 def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAcceptance]:

@@ -106,11 +106,7 @@ def named(connection: Connection, references: Iterable[str]) -> dict[str, list[i
     """Return the sorted ids of the videos that each reference means; an empty list for none."""
     found: dict[str, list[int]] = {}
     for some in batches(list(references), PAGE):
-        meant = (
-            select(videos.c.id, *_NAMES, videos.c.url)
-            .where(*called(some).clauses())
-            .order_by(videos.c.id)
-        )
+        meant = select(videos.c.id, *_NAMES, videos.c.url).where(*called(some).clauses())
         by_name: dict[object, list[int]] = {}
         for number, *names in connection.execute(meant):
             for name in {number, *names} - {None}:
