@@ -17,7 +17,7 @@ from worker.core.redact import TEXT_LIMIT, clean
 from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import UNCLAIMED, submitted
 from worker.store.statistics import number_of
 
 EVIDENCE_SEPARATOR = "; evidence: "
@@ -162,8 +162,7 @@ def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:
     """Make a video submitted with this job. Return False if another attempt is its last one."""
-    job = {"job_id": job_id, "submitted_at": now, "error": None, **UNCLAIMED}
-    return _change(connection, doubt, Fact.FOUND, now, who, state=State.SUBMITTED, **job)
+    return _change(connection, doubt, Fact.FOUND, now, who, **submitted(job_id, now))
 
 
 def free(connection: Connection, doubt: Doubt, due_at: datetime, now: datetime, who: str) -> bool:

@@ -26,10 +26,10 @@ from sqlalchemy import (
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import videos
-from worker.store.bulk import STORED, NewVideo, begun, filled, insert_all, known
+from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, holders, value_of
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import UNCLAIMED, submitted
 
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
@@ -337,8 +337,6 @@ def _refresh(connection: Connection, video: Existing, row: NewVideo, now: dateti
         fresh["unsigned_url"] = row.get("unsigned_url")
     if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
-    settled = (
-        {**begun(row, now), "error": None, **UNCLAIMED} if row.get("job_id") is not None else {}
-    )
+    settled = submitted(row["job_id"], now) if row.get("job_id") is not None else {}
     values = {**again, **fresh, **settled, "updated_at": now}
     connection.execute(update(videos).where(videos.c.id == video.id).values(values))

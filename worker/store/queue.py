@@ -23,6 +23,12 @@ PASSED_OVER = "a trigger passes it over"
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
 
 
+def submitted(job_id: object, now: datetime) -> dict[str, object]:
+    """Return the columns of a video that gets its job in another way than by its attempt."""
+    job = {"job_id": job_id, "submitted_at": now, "error": None}
+    return {"state": State.SUBMITTED, **job, **UNCLAIMED}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
     """The work that is due at a moment, and when there will be more (UTC)."""
