@@ -10,18 +10,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, or_, select, update
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
@@ -91,7 +80,7 @@ def options(
     connection: Connection, who: str, now: datetime, *, allow_duplicates: bool
 ) -> ImportOptions:
     """Return the terms of an import that begins ``now``."""
-    is_padded = and_(videos.c.media_id >= "0", videos.c.media_id < "1")
+    is_padded = (videos.c.media_id >= "0") & (videos.c.media_id < "1")
     widths = connection.scalars(select(func.length(videos.c.media_id)).where(is_padded).distinct())
     return ImportOptions(
         who=who,
@@ -214,9 +203,8 @@ def add_or_update(
         name, found = _videos_of(connection, row)
         if not found and row.get("url") is None:
             why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
-            intake.pass_over(
-                place, "rejected", why.format(row.get("media_id") or row.get("request_id"))
-            )
+            meant = row.get("media_id") or row.get("request_id")
+            intake.pass_over(place, "rejected", why.format(meant))
         elif not found:
             added = add(connection, [row], now, options)
             intake.add(added)
@@ -263,10 +251,8 @@ def _other(
     own = video._asdict()
     fresh = [c for c in options.distinct if given.get(c) not in {None, own[c]}]
     there = holders(connection, [given], fresh)
-    others = [
-        (REASONS[c], each) for c, each in there.of(given) if each not in {video.id, *there.idle}
-    ]
-    return next(iter(others), None)
+    giving = {video.id, *there.idle}
+    return next(((REASONS[c], each) for c, each in there.of(given) if each not in giving), None)
 
 
 def _is_elsewhere(video: Existing, row: NewVideo) -> bool:
@@ -290,8 +276,7 @@ def _update(
 
 def newest_id(connection: Connection) -> int:
     """Return the id of the video inserted last, 0 if there is none."""
-    newest: int = connection.execute(select(func.coalesce(func.max(videos.c.id), 0))).scalar_one()
-    return newest
+    return connection.scalar(select(func.max(videos.c.id))) or 0
 
 
 def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Existing]]:
@@ -304,16 +289,14 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Exi
     """
     media_id, url = row.get("media_id"), row.get("url")
     name, nameless = media_id or row.get("request_id"), func.coalesce(videos.c.media_id, "") == ""
-    unnamed = and_(videos.c.request_id == name, nameless)
-    found: Sequence[Existing] = []
-    if name is not None:
-        named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
-        found = _chosen(connection, named)
+    unnamed = (videos.c.request_id == name) & nameless
+    named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
+    found = [] if name is None else _chosen(connection, named)
     if found or url is None:
         return "media_id", found
     same = value_of(row, "unsigned_url")
     alike = or_(videos.c.url == url, videos.c.url == same, videos.c.unsigned_url == same)
-    return "url", _chosen(connection, and_(alike, nameless) if media_id else alike)
+    return "url", _chosen(connection, alike & nameless if media_id else alike)
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Existing]:
