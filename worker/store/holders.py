@@ -11,16 +11,12 @@ from worker.db.schema import videos
 from worker.store.bulk import NewVideo, known
 from worker.store.history import open_doubts
 
-SAME_URL, SAME_MEDIA_ID, SAME_JOB_ID = (
-    f"same {column} as a video that is there already" for column in ("url", "media_id", "job_id")
-)
-SAME_OBJECT = "looks like a video that is there already under another signature"
-
+_SAME = "same {} as a video that is there already"
 REASONS = {
-    "job_id": SAME_JOB_ID,
-    "url": SAME_URL,
-    "unsigned_url": SAME_OBJECT,
-    "media_id": SAME_MEDIA_ID,
+    "job_id": _SAME.format("job_id"),
+    "url": _SAME.format("url"),
+    "unsigned_url": "looks like a video that is there already under another signature",
+    "media_id": _SAME.format("media_id"),
 }
 """The columns of which no two videos have one value, each with the reason to pass a row over."""
 
