@@ -59,9 +59,7 @@ def known(
 
 
 def filled(row: NewVideo, now: datetime) -> dict[str, object]:
-    """Return the columns of a new video that are never empty, and its first state: submitted if it
-    brings a job.
-    """
+    """Return the columns of a new video that are never empty, and its first state."""
     never_empty = {"priority": 0, "may_buy_twice": 0, "due_at": now}
     given = {name: row.get(name) or value for name, value in never_empty.items()}
     if row.get("job_id") is None:

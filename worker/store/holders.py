@@ -32,9 +32,7 @@ def value_of(row: Mapping[str, object], column: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The id of a video for each value by column, and those of them that are cancelled and unsent:
-    they give way.
-    """
+    """The id of a video for each value by column; the ``idle``, cancelled and unsent, give way."""
 
     by_column: Mapping[str, dict[object, int]]
     idle: set[int]

@@ -18,7 +18,7 @@ from worker.db.schema import videos
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, holders, value_of
-from worker.store.queue import UNCLAIMED, submitted
+from worker.store.queue import UNSENT, submitted
 
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
@@ -180,11 +180,11 @@ def _bring_back(
     connection: Connection, video_id: int, row: NewVideo, now: datetime, who: str
 ) -> None:
     """Make a cancelled video what a new one with these columns is."""
-    unsent = {"attempts": 0, "error": None, "http_status": None, "updated_at": now, **UNCLAIMED}
+    given = {name: row.get(name) for name in STORED} | filled(row, now)
     claims = connection.scalar(
         update(videos)
         .where(videos.c.id == video_id)
-        .values({**{name: row.get(name) for name in STORED}, **filled(row, now), **unsent})
+        .values({**given, **UNSENT, "updated_at": now})
         .returning(videos.c.claims)
     )
     record(connection, [(video_id, claims)], Fact.RETRY, now, who, message="imported again")

@@ -21,6 +21,7 @@ PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
 
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
+UNSENT = {"attempts": 0, "error": None, "http_status": None, **UNCLAIMED}
 
 
 def submitted(job_id: object, now: datetime) -> dict[str, object]:
@@ -187,9 +188,7 @@ _first_twin = (
     .limit(1)
     .scalar_subquery()
 )
-"""Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
-the table.
-"""
+"""Any twin of a row that may not be bought twice. For an order, PostgreSQL would walk the table."""
 _meant = batch.rows("meant", videos.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
@@ -233,9 +232,7 @@ def ahead(
     checked_until: datetime | None,
     aside: Collection[int] = (),
 ) -> Ahead:
-    """Return whether anything may be claimed, and the next moments at which that can change.
-    Videos ``aside`` do not count.
-    """
+    """Return if anything may be claimed, and when that can change. Those ``aside`` do not count."""
     others = (videos.c.id.not_in(aside),) if aside else ()
     level, due, next_due_at = HIGHEST, False, None
     while level >= LOWEST:
