@@ -7,7 +7,6 @@ the last one (law 6).
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from operator import itemgetter
 
 from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
 
@@ -18,15 +17,13 @@ from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_p
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.queue import UNCLAIMED, submitted
+from worker.store.search import chosen
 from worker.store.statistics import number_of
 
 EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
 
 ADOPTED = "adopted from the API's list"
-
-_number = itemgetter("id")
-"""Sorts rows in Python: ORDER BY id would make SQLite scan the whole table."""
 
 _waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
@@ -65,24 +62,19 @@ def count_for_person(connection: Connection, pending: int) -> int:
 
 def doubts(connection: Connection, recorded_before: datetime) -> list[Doubt]:
     """Return the doubts recorded by then, each with the acceptances around it."""
-    rows = connection.execute(
-        select(videos).where(is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
-    ).mappings()
+    rows = chosen(connection, is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
     return [
         _surrounded(connection, doubt, facts)
-        for doubt, facts in (_doubted(connection, row) for row in sorted(rows, key=_number))
+        for doubt, facts in (_doubted(connection, row) for row in rows)
         if doubt.recorded_at <= recorded_before
     ]
 
 
 def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
     """Return the pending videos whose last answer, a 500 by then, may have made a job."""
-    rows = connection.execute(
-        select(videos).where(
-            _waits_for_list, videos.c.job_id.is_(None), videos.c.updated_at <= answered_before
-        )
-    ).mappings()
-    return [_doubt(connection, row, None, row["updated_at"]) for row in sorted(rows, key=_number)]
+    answered = videos.c.updated_at <= answered_before
+    rows = chosen(connection, _waits_for_list, videos.c.job_id.is_(None), answered)
+    return [_doubt(connection, row, None, row["updated_at"]) for row in rows]
 
 
 def _doubted(connection: Connection, row: RowMapping) -> tuple[Doubt, Sequence[RowMapping]]:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from worker.core.model import State
 from worker.db.schema import videos
@@ -24,7 +24,7 @@ NEW = sys.maxsize
 """Stands for the id of a video that is about to be inserted."""
 
 
-def value_of(row: Mapping[str, object], column: str) -> object:
+def value_of(row: NewVideo | RowMapping, column: str) -> object:
     """Return the value by which a row is compared; a plain address is its own unsigned one."""
     value = row.get(column)
     return row.get("url") if value is None and column == "unsigned_url" else value

@@ -7,10 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, func, literal, or_, select, update
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
@@ -19,6 +17,7 @@ from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, holders, value_of
 from worker.store.queue import UNSENT, submitted
+from worker.store.search import chosen
 
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
@@ -45,9 +44,6 @@ LOST_ZEROS = (
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
-Existing = Row[Any]
-"""A video that the table has already."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
@@ -67,9 +63,9 @@ class ImportOptions:
     last_id: int
     widths: Sequence[int]
 
-    def has_brought(self, video: Existing) -> bool:
+    def has_brought(self, video: RowMapping) -> bool:
         """Return True if this import has inserted or updated the video."""
-        return bool(video.id > self.last_id or video.updated_at >= self.began)
+        return bool(video["id"] > self.last_id or video["updated_at"] >= self.began)
 
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
@@ -210,12 +206,12 @@ def add_or_update(
             intake.add(added)
             intake.passed += [(place, kind, reason) for _, kind, reason in added.passed]
         for video in found:
-            if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
-                intake.pass_over(place, "rejected", SECOND_JOB.format(video.id, video.job_id))
+            if row.get("job_id") is not None and video["job_id"] not in {None, row["job_id"]}:
+                intake.pass_over(place, "rejected", SECOND_JOB.format(video["id"], video["job_id"]))
             elif reason := _reason_to_leave(connection, video, row, name):
-                intake.pass_over(place, "left", reason, video.id)
+                intake.pass_over(place, "left", reason, video["id"])
             elif _is_elsewhere(video, row) and options.has_brought(video):
-                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video.media_id))
+                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video["media_id"]))
             elif other := _other(connection, video, row, options):
                 intake.pass_over(place, "left", *other)
             else:
@@ -225,51 +221,50 @@ def add_or_update(
 
 
 def _reason_to_leave(
-    connection: Connection, video: Existing, row: NewVideo, name: str
+    connection: Connection, video: RowMapping, row: NewVideo, name: str
 ) -> str | None:
     """Return why a video, found by the column ``name``, must not be updated; None if it may be."""
     # A video is left as it is in two cases.
     # 1. It is in flight or submitted, or in doubt and the row brings no job.
     # 2. It was given up in doubt, and the row brings no job.
     brings_job = row.get("job_id") is not None
-    if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
-        return f"{name} is there already, {video.state}"
-    if not brings_job and open_doubts(connection, [video.id]):
+    if video["state"] not in _OPEN and not (brings_job and video["state"] == State.IN_DOUBT):
+        return f"{name} is there already, {video['state']}"
+    if not brings_job and open_doubts(connection, [video["id"]]):
         return f"{name} is there already, given up in doubt"
     return None
 
 
 def _other(
-    connection: Connection, video: Existing, row: NewVideo, options: ImportOptions
+    connection: Connection, video: RowMapping, row: NewVideo, options: ImportOptions
 ) -> tuple[str, int] | None:
     """Return why a video must not get the row's values, and the other video that has them."""
     given = {name: row.get(name) for name in ("job_id", "media_id")}
     if _is_elsewhere(video, row):
         given |= {"url": row["url"], "unsigned_url": value_of(row, "unsigned_url")}
-    if video.state == State.IN_DOUBT:  # it takes the job only
+    if video["state"] == State.IN_DOUBT:  # it takes the job only
         given = {"job_id": row["job_id"]}
-    own = video._asdict()
-    fresh = [c for c in options.distinct if given.get(c) not in {None, own[c]}]
+    fresh = [c for c in options.distinct if given.get(c) not in {None, video[c]}]
     there = holders(connection, [given], fresh)
-    giving = {video.id, *there.idle}
+    giving = {video["id"], *there.idle}
     return next(((REASONS[c], each) for c, each in there.of(given) if each not in giving), None)
 
 
-def _is_elsewhere(video: Existing, row: NewVideo) -> bool:
+def _is_elsewhere(video: RowMapping, row: NewVideo) -> bool:
     """Return True if a row brings another address, not only another signature of the video's."""
-    same = value_of(video._asdict(), "unsigned_url")
+    same = value_of(video, "unsigned_url")
     return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 def _update(
-    connection: Connection, video: Existing, row: NewVideo, now: datetime, who: str
+    connection: Connection, video: RowMapping, row: NewVideo, now: datetime, who: str
 ) -> None:
     _refresh(connection, video, row, now)
-    last, job_id = [(video.id, video.claims)], row.get("job_id")
+    last, job_id = [(video["id"], video["claims"])], row.get("job_id")
     if job_id is not None:
         why = "job brought by import --update"
         record(connection, last, Fact.RESOLVE, now, who, message=why, job_id=job_id)
-    elif video.state == State.FAILED:
+    elif video["state"] == State.FAILED:
         why = "columns brought anew by import --update"
         record(connection, last, Fact.RETRY, now, who, message=why)
 
@@ -279,7 +274,7 @@ def newest_id(connection: Connection) -> int:
     return connection.scalar(select(func.max(videos.c.id))) or 0
 
 
-def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Existing]]:
+def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[RowMapping]]:
     """Return the column by which a row names videos, and these in the order of ids; the first one
     gets its job.
 
@@ -291,20 +286,15 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Exi
     name, nameless = media_id or row.get("request_id"), func.coalesce(videos.c.media_id, "") == ""
     unnamed = (videos.c.request_id == name) & nameless
     named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
-    found = [] if name is None else _chosen(connection, named)
+    found = [] if name is None else chosen(connection, named)
     if found or url is None:
         return "media_id", found
     same = value_of(row, "unsigned_url")
     alike = or_(videos.c.url == url, videos.c.url == same, videos.c.unsigned_url == same)
-    return "url", _chosen(connection, alike & nameless if media_id else alike)
+    return "url", chosen(connection, alike & nameless if media_id else alike)
 
 
-def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Existing]:
-    rows = connection.execute(select(videos).where(wanted))
-    return sorted(rows, key=attrgetter("id"))
-
-
-def _refresh(connection: Connection, video: Existing, row: NewVideo, now: datetime) -> None:
+def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: datetime) -> None:
     """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
     due_now = literal(now, videos.c.due_at.type)
     start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": None}
@@ -318,8 +308,8 @@ def _refresh(connection: Connection, video: Existing, row: NewVideo, now: dateti
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
     if "url" in fresh:
         fresh["unsigned_url"] = row.get("unsigned_url")
-    if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
+    if video["state"] == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
     settled = submitted(row["job_id"], now) if row.get("job_id") is not None else {}
     values = {**again, **fresh, **settled, "updated_at": now}
-    connection.execute(update(videos).where(videos.c.id == video.id).values(values))
+    connection.execute(update(videos).where(videos.c.id == video["id"]).values(values))

@@ -96,10 +96,16 @@ def _parsed(reference: str) -> tuple[int | None, str | None]:
     return int(digits) if is_id else None, reference if is_name else None
 
 
+def chosen(connection: Connection, *wanted: ColumnElement[bool]) -> list[RowMapping]:
+    """Return the videos that satisfy every condition, in the order of their ids. They are sorted in
+    Python: for ORDER BY id, SQLite would scan the whole table.
+    """
+    return sorted(connection.execute(select(videos).where(*wanted)).mappings(), key=_number)
+
+
 def find(connection: Connection, reference: str) -> list[RowMapping]:
     """Return the videos of one reference in the order of their ids."""
-    meant = select(videos).where(*called([reference]).clauses())
-    return sorted(connection.execute(meant).mappings(), key=_number)
+    return chosen(connection, *called([reference]).clauses())
 
 
 def named(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
