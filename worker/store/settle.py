@@ -156,17 +156,10 @@ _RECORD = Prepared(
 
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
     result, holder = settlement.result, settlement.status.holder
-    outcome, job_id = result.outcome, _new_job(result)
+    claim, outcome, job_id = result.claim, result.outcome, _new_job(result)
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None
-    return (
-        result.claim.video_id,
-        result.claim.attempt,
-        fact,
-        result.started_at,
-        outcome.status,
-        message and clean(message),
-        job_id,
-    )
+    said = message and clean(message)
+    return claim.video_id, claim.attempt, fact, result.started_at, outcome.status, said, job_id

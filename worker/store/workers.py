@@ -89,7 +89,7 @@ def everyone(connection: Connection) -> list[WorkerStatus]:
         row["id"]: {"member": WorkerRow(**{n: row[n] for n in _FIELDS}), "seen_at": row["seen_at"]}
         for row in rows.mappings()
     }
-    ids = [*known, *(worker for worker in claims if worker not in known)]
+    ids = known | claims
     return [WorkerStatus(id=each, **known.get(each, {}), **claims.get(each, {})) for each in ids]
 
 
