@@ -39,13 +39,12 @@ class Holders:
 
     def of(self, row: NewVideo) -> list[tuple[str, int]]:
         """Return the columns in which a row has the value of a video, each with its id."""
-        values = ((c, ids, value_of(row, c)) for c, ids in self.by_column.items())
-        return [(column, ids[value]) for column, ids, value in values if value in ids]
+        return [(c, ids[v]) for c, ids in self.by_column.items() if (v := value_of(row, c)) in ids]
 
     def take(self, row: NewVideo) -> None:
         """Give the values of a row to a new video."""
         for column, ids in self.by_column.items():
-            ids.update({value_of(row, column): NEW})
+            ids[value_of(row, column)] = NEW
             ids.pop(None, None)
 
 
