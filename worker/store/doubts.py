@@ -1,7 +1,6 @@
 """Read the doubts with their evidence, and write the verdicts on them. Moments are UTC.
 
-Does not judge and does not know HTTP. A verdict is written only while the attempt that it judged is
-the last one (law 6).
+Judges none. A verdict is written only while the attempt that it judged is the last one (law 6).
 """
 
 from collections.abc import Sequence

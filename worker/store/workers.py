@@ -1,7 +1,6 @@
 """Write and read the workers of a queue, one row for each run. Moments are UTC.
 
-The videos in flight are counted by the token of their claims, so that none is missed, even if its
-worker has no row.
+Videos in flight are counted by the tokens of claims: none is missed, even if its worker has no row.
 """
 
 from dataclasses import asdict, dataclass
