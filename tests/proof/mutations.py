@@ -279,8 +279,8 @@ LAWS = (
     Mutation(
         law="what is in flight is told of, whoever holds it",
         file=FLEET,
-        old="worker for worker in claims if worker not in known",
-        new="worker for worker in claims if worker in ()",
+        old="ids = known | claims",
+        new="ids = known",
         tests=("tests/store/test_workers.py::test_claims_of_nobody_are_shown",),
     ),
     Mutation(

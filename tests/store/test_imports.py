@@ -12,10 +12,11 @@ from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.store import imports
 from worker.store.bulk import NewVideo
-from worker.store.holders import SAME_JOB_ID, SAME_MEDIA_ID, SAME_OBJECT, SAME_URL
+from worker.store.holders import REASONS
 from worker.store.imports import ImportOptions, Intake
 
 NOW = START
+SAME_JOB_ID, SAME_URL, SAME_OBJECT, SAME_MEDIA_ID = REASONS.values()
 WHO = "person:somebody"
 BEGAN = later(NOW, 10**9)
 """A moment after all that a table says of itself."""

@@ -547,7 +547,6 @@ OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND atte
         (
             due,
             {
-                "SEARCH videos USING INDEX videos_due",
                 "SEARCH videos USING INDEX videos_due (priority<?)",
                 "SEARCH videos USING INDEX videos_due (priority=?)",
                 "SEARCH videos USING INDEX videos_leases",

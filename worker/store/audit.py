@@ -13,7 +13,7 @@ from worker.db.schema import is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
 from worker.store.history import record
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import submitted
 
 _COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id", "submitted_at")
 
@@ -54,15 +54,7 @@ def adopt(connection: Connection, match: Match, now: datetime, who: str) -> bool
         update(videos)
         .where(videos.c.id == match.row.video_id, videos.c.claims == match.row.claims)
         .where(is_pending, ~exists().where(other.c.job_id == match.entry.job_id))
-        .values(
-            state=State.SUBMITTED,
-            job_id=match.entry.job_id,
-            submitted_at=now,
-            http_status=None,
-            error=None,
-            updated_at=now,
-            **UNCLAIMED,
-        )
+        .values(http_status=None, updated_at=now, **submitted(match.entry.job_id, now))
     )
     if adopted.rowcount == 0:
         return False

@@ -13,9 +13,6 @@ from worker.db.schema import as_text, videos
 NewVideo = Mapping[str, object]
 """An admitted row of an import: values by column."""
 
-Holder = tuple[object, int]
-"""A value of a column, and the id of a video that has it."""
-
 T = TypeVar("T")
 
 STORED = (*COLUMNS, "unsigned_url", "may_buy_twice")
@@ -52,24 +49,22 @@ def insert_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) 
         put(connection, some, now)
 
 
-def known(connection: Connection, column: str, values: Sequence[object]) -> list[Holder]:
+def known(
+    connection: Connection, column: str, values: Sequence[object]
+) -> list[tuple[object, int]]:
     """Return those of the values that the table has in this column, each with its video's id."""
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
     pages = (look(connection, videos.c[column], some) for some in batches(values, _AT_ONCE))
     return [(value, video_id) for page in pages for value, video_id in page]
 
 
-def begun(row: NewVideo, now: datetime) -> dict[str, object]:
-    """Return the first state of a row; one that brings a job is submitted."""
-    if row.get("job_id") is None:
-        return {"state": State.PENDING, "submitted_at": None}
-    return {"state": State.SUBMITTED, "submitted_at": now}
-
-
 def filled(row: NewVideo, now: datetime) -> dict[str, object]:
     """Return the columns of a new video that are never empty, and its first state."""
     never_empty = {"priority": 0, "may_buy_twice": 0, "due_at": now}
-    return {name: row.get(name) or value for name, value in never_empty.items()} | begun(row, now)
+    given = {name: row.get(name) or value for name, value in never_empty.items()}
+    if row.get("job_id") is None:
+        return {**given, "state": State.PENDING, "submitted_at": None}
+    return {**given, "state": State.SUBMITTED, "submitted_at": now}
 
 
 def _columns_of(rows: Sequence[NewVideo]) -> list[str]:

@@ -1,8 +1,7 @@
 """Count the attempts that fill a cap, and find when it has room again. Moments are UTC.
 
 An attempt counts while it is submitting, once it was accepted, and once it is in doubt, until a
-proof that it made no job. Imported and adopted jobs are no attempts. Called inside the transaction
-that claims, so the count holds until it has claimed. Does not know settings or the clock.
+proof that it made no job. Imported and adopted jobs are no attempts.
 """
 
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, 
 from worker.core.model import Cap
 from worker.db.schema import LAST, Unreadable, history, is_submitting, videos
 from worker.store.history import IS_DOUBT
+from worker.store.statistics import count_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     since = None if cap.window is None else now - cap.window
     settled, submitting = connection.execute(_numbers(since)).one()
     opens_at = None
-    if cap.window is not None and since is not None and settled + submitting >= cap.most:
+    if cap.window is not None and settled + submitting >= cap.most:
         moments = union_all(*_settled(since)).order_by("at").limit(1)
         last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
         if last is not None and not isinstance(last, Unreadable):
@@ -63,12 +63,9 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
 
 
 def _numbers(since: datetime | None) -> Select[int, int]:
-    settled = [
-        select(func.count()).select_from(kind.subquery("counted")).scalar_subquery()
-        for kind in _settled(since)
-    ]
-    submitting = select(func.count()).select_from(videos).where(is_submitting)
-    return select(settled[0] + settled[1] + settled[2], submitting.scalar_subquery())
+    settled = [count_of(kind.subquery("counted")).scalar_subquery() for kind in _settled(since)]
+    submitting = count_of(videos, is_submitting).scalar_subquery()
+    return select(settled[0] + settled[1] + settled[2], submitting)
 
 
 def _settled(since: datetime | None) -> tuple[Select[datetime], ...]:

@@ -14,7 +14,7 @@ from worker.core.model import Fact, State
 from worker.core.redact import clean
 from worker.db.schema import history, videos
 from worker.store.history import IS_OPEN_DOUBT, record
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import UNCLAIMED, UNSENT
 from worker.store.search import Filter
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
@@ -33,8 +33,7 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
     accepted = [*wanted.clauses(), videos.c.state.in_(retried_states(doubts=doubts))]
     if not doubts:
         accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
-    again = {"state": State.PENDING, "attempts": 0, "due_at": now, **UNCLAIMED}
-    again |= {"error": None, "http_status": None}
+    again = {"state": State.PENDING, "due_at": now, **UNSENT}
     if doubts:
         again["may_buy_twice"] = 1
     return _change(connection, accepted, Fact.RETRY, now, who, **again)

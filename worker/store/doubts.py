@@ -1,13 +1,11 @@
 """Read the doubts with their evidence, and write the verdicts on them. Moments are UTC.
 
-Does not judge and does not know HTTP. A verdict is written only while the attempt that it judged is
-the last one (law 6).
+Judges none. A verdict is written only while the attempt that it judged is the last one (law 6).
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from operator import itemgetter
 
 from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
 
@@ -17,16 +15,14 @@ from worker.core.redact import TEXT_LIMIT, clean
 from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_pending, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import UNCLAIMED, submitted
+from worker.store.search import chosen
 from worker.store.statistics import number_of
 
 EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
 
 ADOPTED = "adopted from the API's list"
-
-_number = itemgetter("id")
-"""Sorts rows in Python: ORDER BY id would make SQLite scan the whole table."""
 
 _waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
@@ -65,24 +61,19 @@ def count_for_person(connection: Connection, pending: int) -> int:
 
 def doubts(connection: Connection, recorded_before: datetime) -> list[Doubt]:
     """Return the doubts recorded by then, each with the acceptances around it."""
-    rows = connection.execute(
-        select(videos).where(is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
-    ).mappings()
+    rows = chosen(connection, is_in_doubt, videos.c.job_id.is_(None), videos.c.updated_at >= EPOCH)
     return [
         _surrounded(connection, doubt, facts)
-        for doubt, facts in (_doubted(connection, row) for row in sorted(rows, key=_number))
+        for doubt, facts in (_doubted(connection, row) for row in rows)
         if doubt.recorded_at <= recorded_before
     ]
 
 
 def rechecks(connection: Connection, answered_before: datetime) -> list[Doubt]:
     """Return the pending videos whose last answer, a 500 by then, may have made a job."""
-    rows = connection.execute(
-        select(videos).where(
-            _waits_for_list, videos.c.job_id.is_(None), videos.c.updated_at <= answered_before
-        )
-    ).mappings()
-    return [_doubt(connection, row, None, row["updated_at"]) for row in sorted(rows, key=_number)]
+    answered = videos.c.updated_at <= answered_before
+    rows = chosen(connection, _waits_for_list, videos.c.job_id.is_(None), answered)
+    return [_doubt(connection, row, None, row["updated_at"]) for row in rows]
 
 
 def _doubted(connection: Connection, row: RowMapping) -> tuple[Doubt, Sequence[RowMapping]]:
@@ -122,7 +113,7 @@ def _is_shared(connection: Connection, video_id: int) -> bool:
 
 def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping]) -> Doubt:
     """Add the acceptances from the last one before a doubt to the first one begun after it."""
-    if doubt.began_at is None or not facts:
+    if doubt.began_at is None:  # so it is without facts
         return doubt
     first = connection.scalar(
         select(history.c.id)
@@ -139,10 +130,8 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
         .order_by(history.c.at, history.c.id)
         .limit(1)
     )
-    doubt = replace(doubt, before=first is not None, after=last is not None)
-    if first is None or last is None:
-        return doubt
-    return replace(doubt, neighbours=_accepted(connection, first, last))
+    near = () if first is None or last is None else _accepted(connection, first, last)
+    return replace(doubt, before=first is not None, after=last is not None, neighbours=near)
 
 
 def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAcceptance]:
@@ -164,8 +153,7 @@ def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:
     """Make a video submitted with this job. Return False if another attempt is its last one."""
-    job = {"job_id": job_id, "submitted_at": now, "error": None, **UNCLAIMED}
-    return _change(connection, doubt, Fact.FOUND, now, who, state=State.SUBMITTED, **job)
+    return _change(connection, doubt, Fact.FOUND, now, who, **submitted(job_id, now))
 
 
 def free(connection: Connection, doubt: Doubt, due_at: datetime, now: datetime, who: str) -> bool:

@@ -4,23 +4,19 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from worker.core.model import State
 from worker.db.schema import videos
 from worker.store.bulk import NewVideo, known
 from worker.store.history import open_doubts
 
-SAME_URL, SAME_MEDIA_ID, SAME_JOB_ID = (
-    f"same {column} as a video that is there already" for column in ("url", "media_id", "job_id")
-)
-SAME_OBJECT = "looks like a video that is there already under another signature"
-
+_SAME = "same {} as a video that is there already"
 REASONS = {
-    "job_id": SAME_JOB_ID,
-    "url": SAME_URL,
-    "unsigned_url": SAME_OBJECT,
-    "media_id": SAME_MEDIA_ID,
+    "job_id": _SAME.format("job_id"),
+    "url": _SAME.format("url"),
+    "unsigned_url": "looks like a video that is there already under another signature",
+    "media_id": _SAME.format("media_id"),
 }
 """The columns of which no two videos have one value, each with the reason to pass a row over."""
 
@@ -28,7 +24,7 @@ NEW = sys.maxsize
 """Stands for the id of a video that is about to be inserted."""
 
 
-def value_of(row: Mapping[str, object], column: str) -> object:
+def value_of(row: NewVideo | RowMapping, column: str) -> object:
     """Return the value by which a row is compared; a plain address is its own unsigned one."""
     value = row.get(column)
     return row.get("url") if value is None and column == "unsigned_url" else value
@@ -36,22 +32,19 @@ def value_of(row: Mapping[str, object], column: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The id of a video for each value by column, and those of them that are cancelled and unsent:
-    they give way.
-    """
+    """The id of a video for each value by column; the ``idle``, cancelled and unsent, give way."""
 
     by_column: Mapping[str, dict[object, int]]
     idle: set[int]
 
     def of(self, row: NewVideo) -> list[tuple[str, int]]:
         """Return the columns in which a row has the value of a video, each with its id."""
-        values = ((c, ids, value_of(row, c)) for c, ids in self.by_column.items())
-        return [(column, ids[value]) for column, ids, value in values if value in ids]
+        return [(c, ids[v]) for c, ids in self.by_column.items() if (v := value_of(row, c)) in ids]
 
     def take(self, row: NewVideo) -> None:
         """Give the values of a row to a new video."""
         for column, ids in self.by_column.items():
-            ids.update({value_of(row, column): NEW})
+            ids[value_of(row, column)] = NEW
             ids.pop(None, None)
 
 

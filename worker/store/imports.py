@@ -7,29 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
-from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Row,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, RowMapping, case, func, literal, or_, select, update
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import videos
-from worker.store.bulk import STORED, NewVideo, begun, filled, insert_all, known
+from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, holders, value_of
-from worker.store.queue import UNCLAIMED
+from worker.store.queue import UNSENT, submitted
+from worker.store.search import chosen
 
 UNKNOWN = (
     "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
@@ -56,9 +44,6 @@ LOST_ZEROS = (
 
 _OPEN = (State.PENDING, State.FAILED, State.CANCELLED)
 
-Existing = Row[Any]
-"""A video that the table has already."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
@@ -78,9 +63,9 @@ class ImportOptions:
     last_id: int
     widths: Sequence[int]
 
-    def has_brought(self, video: Existing) -> bool:
+    def has_brought(self, video: RowMapping) -> bool:
         """Return True if this import has inserted or updated the video."""
-        return bool(video.id > self.last_id or video.updated_at >= self.began)
+        return bool(video["id"] > self.last_id or video["updated_at"] >= self.began)
 
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
@@ -91,7 +76,7 @@ def options(
     connection: Connection, who: str, now: datetime, *, allow_duplicates: bool
 ) -> ImportOptions:
     """Return the terms of an import that begins ``now``."""
-    is_padded = and_(videos.c.media_id >= "0", videos.c.media_id < "1")
+    is_padded = (videos.c.media_id >= "0") & (videos.c.media_id < "1")
     widths = connection.scalars(select(func.length(videos.c.media_id)).where(is_padded).distinct())
     return ImportOptions(
         who=who,
@@ -191,11 +176,11 @@ def _bring_back(
     connection: Connection, video_id: int, row: NewVideo, now: datetime, who: str
 ) -> None:
     """Make a cancelled video what a new one with these columns is."""
-    unsent = {"attempts": 0, "error": None, "http_status": None, "updated_at": now, **UNCLAIMED}
+    given = {name: row.get(name) for name in STORED} | filled(row, now)
     claims = connection.scalar(
         update(videos)
         .where(videos.c.id == video_id)
-        .values({**{name: row.get(name) for name in STORED}, **filled(row, now), **unsent})
+        .values({**given, **UNSENT, "updated_at": now})
         .returning(videos.c.claims)
     )
     record(connection, [(video_id, claims)], Fact.RETRY, now, who, message="imported again")
@@ -214,20 +199,19 @@ def add_or_update(
         name, found = _videos_of(connection, row)
         if not found and row.get("url") is None:
             why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
-            intake.pass_over(
-                place, "rejected", why.format(row.get("media_id") or row.get("request_id"))
-            )
+            meant = row.get("media_id") or row.get("request_id")
+            intake.pass_over(place, "rejected", why.format(meant))
         elif not found:
             added = add(connection, [row], now, options)
             intake.add(added)
             intake.passed += [(place, kind, reason) for _, kind, reason in added.passed]
         for video in found:
-            if row.get("job_id") is not None and video.job_id not in {None, row["job_id"]}:
-                intake.pass_over(place, "rejected", SECOND_JOB.format(video.id, video.job_id))
+            if row.get("job_id") is not None and video["job_id"] not in {None, row["job_id"]}:
+                intake.pass_over(place, "rejected", SECOND_JOB.format(video["id"], video["job_id"]))
             elif reason := _reason_to_leave(connection, video, row, name):
-                intake.pass_over(place, "left", reason, video.id)
+                intake.pass_over(place, "left", reason, video["id"])
             elif _is_elsewhere(video, row) and options.has_brought(video):
-                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video.media_id))
+                intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video["media_id"]))
             elif other := _other(connection, video, row, options):
                 intake.pass_over(place, "left", *other)
             else:
@@ -237,64 +221,60 @@ def add_or_update(
 
 
 def _reason_to_leave(
-    connection: Connection, video: Existing, row: NewVideo, name: str
+    connection: Connection, video: RowMapping, row: NewVideo, name: str
 ) -> str | None:
     """Return why a video, found by the column ``name``, must not be updated; None if it may be."""
     # A video is left as it is in two cases.
     # 1. It is in flight or submitted, or in doubt and the row brings no job.
     # 2. It was given up in doubt, and the row brings no job.
     brings_job = row.get("job_id") is not None
-    if video.state not in _OPEN and not (brings_job and video.state == State.IN_DOUBT):
-        return f"{name} is there already, {video.state}"
-    if not brings_job and open_doubts(connection, [video.id]):
+    if video["state"] not in _OPEN and not (brings_job and video["state"] == State.IN_DOUBT):
+        return f"{name} is there already, {video['state']}"
+    if not brings_job and open_doubts(connection, [video["id"]]):
         return f"{name} is there already, given up in doubt"
     return None
 
 
 def _other(
-    connection: Connection, video: Existing, row: NewVideo, options: ImportOptions
+    connection: Connection, video: RowMapping, row: NewVideo, options: ImportOptions
 ) -> tuple[str, int] | None:
     """Return why a video must not get the row's values, and the other video that has them."""
     given = {name: row.get(name) for name in ("job_id", "media_id")}
     if _is_elsewhere(video, row):
         given |= {"url": row["url"], "unsigned_url": value_of(row, "unsigned_url")}
-    if video.state == State.IN_DOUBT:  # it takes the job only
+    if video["state"] == State.IN_DOUBT:  # it takes the job only
         given = {"job_id": row["job_id"]}
-    own = video._asdict()
-    fresh = [c for c in options.distinct if given.get(c) not in {None, own[c]}]
+    fresh = [c for c in options.distinct if given.get(c) not in {None, video[c]}]
     there = holders(connection, [given], fresh)
-    others = [
-        (REASONS[c], each) for c, each in there.of(given) if each not in {video.id, *there.idle}
-    ]
-    return next(iter(others), None)
+    giving = {video["id"], *there.idle}
+    return next(((REASONS[c], each) for c, each in there.of(given) if each not in giving), None)
 
 
-def _is_elsewhere(video: Existing, row: NewVideo) -> bool:
+def _is_elsewhere(video: RowMapping, row: NewVideo) -> bool:
     """Return True if a row brings another address, not only another signature of the video's."""
-    same = value_of(video._asdict(), "unsigned_url")
+    same = value_of(video, "unsigned_url")
     return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 def _update(
-    connection: Connection, video: Existing, row: NewVideo, now: datetime, who: str
+    connection: Connection, video: RowMapping, row: NewVideo, now: datetime, who: str
 ) -> None:
     _refresh(connection, video, row, now)
-    last, job_id = [(video.id, video.claims)], row.get("job_id")
+    last, job_id = [(video["id"], video["claims"])], row.get("job_id")
     if job_id is not None:
         why = "job brought by import --update"
         record(connection, last, Fact.RESOLVE, now, who, message=why, job_id=job_id)
-    elif video.state == State.FAILED:
+    elif video["state"] == State.FAILED:
         why = "columns brought anew by import --update"
         record(connection, last, Fact.RETRY, now, who, message=why)
 
 
 def newest_id(connection: Connection) -> int:
     """Return the id of the video inserted last, 0 if there is none."""
-    newest: int = connection.execute(select(func.coalesce(func.max(videos.c.id), 0))).scalar_one()
-    return newest
+    return connection.scalar(select(func.max(videos.c.id))) or 0
 
 
-def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Existing]]:
+def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[RowMapping]]:
     """Return the column by which a row names videos, and these in the order of ids; the first one
     gets its job.
 
@@ -304,24 +284,17 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Exi
     """
     media_id, url = row.get("media_id"), row.get("url")
     name, nameless = media_id or row.get("request_id"), func.coalesce(videos.c.media_id, "") == ""
-    unnamed = and_(videos.c.request_id == name, nameless)
-    found: Sequence[Existing] = []
-    if name is not None:
-        named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
-        found = _chosen(connection, named)
+    unnamed = (videos.c.request_id == name) & nameless
+    named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
+    found = [] if name is None else chosen(connection, named)
     if found or url is None:
         return "media_id", found
     same = value_of(row, "unsigned_url")
     alike = or_(videos.c.url == url, videos.c.url == same, videos.c.unsigned_url == same)
-    return "url", _chosen(connection, and_(alike, nameless) if media_id else alike)
+    return "url", chosen(connection, alike & nameless if media_id else alike)
 
 
-def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Existing]:
-    rows = connection.execute(select(videos).where(wanted))
-    return sorted(rows, key=attrgetter("id"))
-
-
-def _refresh(connection: Connection, video: Existing, row: NewVideo, now: datetime) -> None:
+def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: datetime) -> None:
     """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
     due_now = literal(now, videos.c.due_at.type)
     start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": None}
@@ -335,10 +308,8 @@ def _refresh(connection: Connection, video: Existing, row: NewVideo, now: dateti
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
     if "url" in fresh:
         fresh["unsigned_url"] = row.get("unsigned_url")
-    if video.state == State.IN_DOUBT:  # the other columns stay as they were sent
+    if video["state"] == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
-    settled = (
-        {**begun(row, now), "error": None, **UNCLAIMED} if row.get("job_id") is not None else {}
-    )
+    settled = submitted(row["job_id"], now) if row.get("job_id") is not None else {}
     values = {**again, **fresh, **settled, "updated_at": now}
-    connection.execute(update(videos).where(videos.c.id == video.id).values(values))
+    connection.execute(update(videos).where(videos.c.id == video["id"]).values(values))

@@ -1,8 +1,4 @@
-"""Put videos in doubt when their lease runs out, and repeat them under ``on_doubt = retry``.
-
-Does not know HTTP or the clock: moments (UTC) are arguments. Each function is called inside a write
-transaction, so its reads hold until it has written.
-"""
+"""Put videos in doubt when their lease runs out, and repeat them under ``on_doubt = retry``."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -25,8 +21,7 @@ def expire(
     started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    gone = _GONE(connection, now=now)
-    claimed_at: dict[int, datetime] = {row[0]: row[1] for row in gone if row[0] not in aside}
+    claimed_at = {n: at for n, at in _GONE(connection, now=now) if n not in aside}
     if not claimed_at:
         return []
     others = (videos.c.id.not_in(aside),) if aside else ()
@@ -55,11 +50,8 @@ def lapsed(connection: Connection, now: datetime) -> list[int]:
     return [row[0] for row in _GONE(connection, now=now)]
 
 
-_GONE = Prepared(
-    select(videos.c.id, videos.c.updated_at).where(
-        is_submitting, videos.c.lease_until <= bindparam("now")
-    )
-)
+_has_run_out = (is_submitting, videos.c.lease_until <= bindparam("now"))
+_GONE = Prepared(select(videos.c.id, videos.c.updated_at).where(*_has_run_out))
 
 
 def repeat_doubts(

@@ -1,34 +1,18 @@
-"""Claim due videos, and look at what lies ahead.
-
-Knows no HTTP and no clock: moments (UTC) are arguments. Called inside a write transaction, so what
-is read holds until it is written.
-"""
+"""Claim due videos, and look at what lies ahead. Moments are UTC."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    bindparam,
-    case,
-    func,
-    null,
-    or_,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
 from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
 from worker.db.statements import Prepared
-from worker.store.history import IS_OPEN_DOUBT
+from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
@@ -37,6 +21,13 @@ PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
 
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
+UNSENT = {"attempts": 0, "error": None, "http_status": None, **UNCLAIMED}
+
+
+def submitted(job_id: object, now: datetime) -> dict[str, object]:
+    """Return the columns of a video that gets its job in another way than by its attempt."""
+    job = {"job_id": job_id, "submitted_at": now, "error": None}
+    return {"state": State.SUBMITTED, **job, **UNCLAIMED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,14 +151,9 @@ def _due(
     return rows
 
 
-_sent = (
-    select(func.min(history.c.id))
-    .where(
-        history.c.video_id == videos.c.id,
-        or_(history.c.started_at.is_not(None), history.c.fact == text("'in_doubt'")),
-    )
-    .scalar_subquery()
-)
+_first_fact = select(func.min(history.c.id))
+_may_be_known = or_(history.c.started_at.is_not(None), IS_DOUBT)
+_sent = _first_fact.where(history.c.video_id == videos.c.id, _may_be_known).scalar_subquery()
 """A fact that the API may know the identifier by. The constant is no parameter, since SQLite would
 compile the statement anew each time: a partial index asks for that column. It is no EXISTS, since
 PostgreSQL would read all of the history at once where it expects many rows.
@@ -188,43 +174,32 @@ _is_checked = or_(
 """
 
 _twin = videos.alias("twin")
-_open_doubt = (
-    select(func.min(history.c.id))
-    .where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT)
-    .scalar_subquery()
-)
+_open_doubt = _first_fact.where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT).scalar_subquery()
 _may_have_bought = or_(
     _twin.c.job_id.is_not(None),
     _twin.c.state == text("'submitting'"),
     _twin.c.state == text("'in_doubt'"),
     _open_doubt.is_not(None),
 )
+_is_twin = (_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
 _first_twin = (
     select(_twin.c.id)
-    .where(
-        videos.c.may_buy_twice == text("0"),
-        _twin.c.url == videos.c.url,
-        _twin.c.id != videos.c.id,
-        _may_have_bought,
-    )
+    .where(videos.c.may_buy_twice == text("0"), *_is_twin)
     .limit(1)
     .scalar_subquery()
 )
-"""Any twin of a row that may not be bought twice. It has no order, for which PostgreSQL would walk
-the table.
-"""
+"""Any twin of a row that may not be bought twice. For an order, PostgreSQL would walk the table."""
 _meant = batch.rows("meant", videos.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
     .select_from(_meant.join(videos, videos.c.id == _meant.c.id).join(_twin, true()))
-    .where(_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
+    .where(*_is_twin)
 )
 
-_level = (
-    select(func.max(videos.c.priority))
-    .where(is_pending, videos.c.priority <= bindparam("level"))
-    .scalar_subquery()
+_LEVEL = select(func.max(videos.c.priority)).where(
+    is_pending, videos.c.priority <= bindparam("level")
 )
+_level = _LEVEL.scalar_subquery()
 _next_due = (
     select(
         videos.c.id,
@@ -238,10 +213,7 @@ _next_due = (
         _first_twin.label("twin"),
     )
     .where(
-        is_pending,
-        videos.c.priority == _level,
-        videos.c.due_at <= bindparam("now"),
-        _is_checked,
+        is_pending, videos.c.priority == _level, videos.c.due_at <= bindparam("now"), _is_checked
     )
     .order_by(videos.c.due_at, videos.c.id)
     .limit(bindparam("limit"))
@@ -254,37 +226,28 @@ _DUE = Prepared(select(_highest, _next_due).select_from(_highest.outerjoin(_next
 """One row at least: the level, and nothing beside it where no video of it is due."""
 
 
-def _next_priority(connection: Connection, below: int | None) -> int | None:
-    highest: Select[int] = select(func.max(videos.c.priority)).where(is_pending)
-    if below is not None:
-        highest = highest.where(videos.c.priority < below)
-    return connection.scalar(highest)
-
-
 def ahead(
     connection: Connection,
     now: datetime,
     checked_until: datetime | None,
     aside: Collection[int] = (),
 ) -> Ahead:
-    """Return whether anything may be claimed, and the next moments at which that can change.
-    Videos ``aside`` do not count.
-    """
+    """Return if anything may be claimed, and when that can change. Those ``aside`` do not count."""
     others = (videos.c.id.not_in(aside),) if aside else ()
-    level, due, next_due_at = _next_priority(connection, None), False, None
-    while level is not None:
-        wanted = {"level": level, "checked_until": checked_until}
+    level, due, next_due_at = HIGHEST, False, None
+    while level >= LOWEST:
+        highest = connection.scalar(_LEVEL, {"level": level})
+        if highest is None:
+            break
+        wanted = {"level": highest, "checked_until": checked_until}
         first = connection.scalar(_FIRST.where(*others), wanted)
         if first is not None and first <= now:
             due = True
             break
         next_due_at = min(filter(None, (next_due_at, first)), default=None)
-        level = _next_priority(connection, level)
-    return Ahead(
-        due=due,
-        next_due_at=next_due_at,
-        next_lease_end=connection.scalar(_NEXT_LEASE_END.where(*others)),
-    )
+        level = highest - 1
+    lease_end = connection.scalar(_NEXT_LEASE_END.where(*others))
+    return Ahead(due=due, next_due_at=next_due_at, next_lease_end=lease_end)
 
 
 _FIRST = (

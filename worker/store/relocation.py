@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, Table, func, insert, select, text
 
 from worker.core import relocation
 from worker.core.redact import readable
+from worker.core.request import LINKS
 from worker.db.schema import account, history, is_submitting, videos
 from worker.store import shared_state, statistics
 
@@ -20,8 +21,6 @@ CHUNK = 1_000
 
 TABLES = (videos, history)
 """The tables that are copied row by row, in this order."""
-
-LINKS = {"url", "transcript_url", "callback_url"}
 
 TableRow = Mapping[str, object]
 
@@ -122,7 +121,7 @@ def _storable(row: RowMapping) -> TableRow:
     """Return a row without NUL and bad UTF-8; a link gets a space there, so that it is refused."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}
-    spaced = {name: mended[name].replace("\ufffd", " ") for name in LINKS & {*mended}}
+    spaced = {name: mended[name].replace("\ufffd", " ") for name in LINKS.keys() & mended.keys()}
     return {**row, **mended, **spaced}
 
 

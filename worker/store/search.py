@@ -96,21 +96,23 @@ def _parsed(reference: str) -> tuple[int | None, str | None]:
     return int(digits) if is_id else None, reference if is_name else None
 
 
+def chosen(connection: Connection, *wanted: ColumnElement[bool]) -> list[RowMapping]:
+    """Return the videos that satisfy every condition, in the order of their ids. They are sorted in
+    Python: for ORDER BY id, SQLite would scan the whole table.
+    """
+    return sorted(connection.execute(select(videos).where(*wanted)).mappings(), key=_number)
+
+
 def find(connection: Connection, reference: str) -> list[RowMapping]:
     """Return the videos of one reference in the order of their ids."""
-    meant = select(videos).where(*called([reference]).clauses())
-    return sorted(connection.execute(meant).mappings(), key=_number)
+    return chosen(connection, *called([reference]).clauses())
 
 
 def named(connection: Connection, references: Iterable[str]) -> dict[str, list[int]]:
     """Return the sorted ids of the videos that each reference means; an empty list for none."""
     found: dict[str, list[int]] = {}
     for some in batches(list(references), PAGE):
-        meant = (
-            select(videos.c.id, *_NAMES, videos.c.url)
-            .where(*called(some).clauses())
-            .order_by(videos.c.id)
-        )
+        meant = select(videos.c.id, *_NAMES, videos.c.url).where(*called(some).clauses())
         by_name: dict[object, list[int]] = {}
         for number, *names in connection.execute(meant):
             for name in {number, *names} - {None}:

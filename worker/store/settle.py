@@ -1,8 +1,4 @@
-"""Settle claims: read the status of each row, and write what was decided under the claim (law 6).
-
-Knows no HTTP and no clock, and decides nothing. Called inside a write transaction, so what is read
-holds until it is written.
-"""
+"""Settle claims: read each row's status, and write what was decided under the claim (law 6)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -67,21 +63,15 @@ def settle(
     """Write each transition under its claim, and a row of history for each. A lost claim changes no
     state; only a job id that it brings is still written (law 6).
     """
-    own: list[Settlement] = []
-    late: list[Settlement] = []
-    lost: list[Settlement] = []
-    for each in settlements:
-        if each.status.own:
-            own.append(each)
-        elif not isinstance(each.result.outcome, InDoubt):  # it adds nothing to a doubt
-            (late if each.status.late else lost).append(each)
+    own = [s for s in settlements if s.status.own]
+    # One more answer in doubt adds nothing to a doubt.
+    rest = [s for s in settlements if not (s.status.own or isinstance(s.result.outcome, InDoubt))]
+    late, lost = [s for s in rest if s.status.late], [s for s in rest if not s.status.late]
     _write(connection, [*own, *late], now)
     for settlement in lost:
         _adopt(connection, settlement, now)
-    facts = [
-        *(_fact(s, s.result.outcome.fact) for s in own),
-        *(_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)),
-    ]
+    facts = [_fact(s, s.result.outcome.fact) for s in own]
+    facts += [_fact(s, Fact.LATE_ANSWER) for s in (*late, *lost)]
     if facts:
         _RECORD.write(connection, facts=batch.encoded(facts), now=now, who=worker)
 
@@ -166,17 +156,10 @@ _RECORD = Prepared(
 
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
     result, holder = settlement.result, settlement.status.holder
-    outcome, job_id = result.outcome, _new_job(result)
+    claim, outcome, job_id = result.claim, result.outcome, _new_job(result)
     message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None
-    return (
-        result.claim.video_id,
-        result.claim.attempt,
-        fact,
-        result.started_at,
-        outcome.status,
-        message and clean(message),
-        job_id,
-    )
+    said = message and clean(message)
+    return claim.video_id, claim.attempt, fact, result.started_at, outcome.status, said, job_id

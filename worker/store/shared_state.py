@@ -95,10 +95,7 @@ def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> N
 
 
 _RESERVE = Prepared(
-    update(account).values(
-        next_start_at=bindparam("at"),
-        written_at=bindparam("now"),
-    )
+    update(account).values(next_start_at=bindparam("at"), written_at=bindparam("now"))
 )
 
 

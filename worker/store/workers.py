@@ -1,7 +1,6 @@
-"""Write and read the workers of a queue, one row for each run. Moments (UTC) are arguments.
+"""Write and read the workers of a queue, one row for each run. Moments are UTC.
 
-The videos in flight are counted by the token of their claims, so that none is missed, even if its
-worker has no row.
+Videos in flight are counted by the tokens of claims: none is missed, even if its worker has no row.
 """
 
 from dataclasses import asdict, dataclass
@@ -89,7 +88,7 @@ def everyone(connection: Connection) -> list[WorkerStatus]:
         row["id"]: {"member": WorkerRow(**{n: row[n] for n in _FIELDS}), "seen_at": row["seen_at"]}
         for row in rows.mappings()
     }
-    ids = [*known, *(worker for worker in claims if worker not in known)]
+    ids = known | claims
     return [WorkerStatus(id=each, **known.get(each, {}), **claims.get(each, {})) for each in ids]
 
 

@@ -13,7 +13,7 @@ from worker.cli.session import open_or_make, person
 from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit, notes
 from worker.db.database import place_of
 from worker.store import imports
-from worker.store.holders import SAME_JOB_ID
+from worker.store.holders import REASONS
 
 
 def add(call: Invocation) -> int:
@@ -31,7 +31,7 @@ def add(call: Invocation) -> int:
         place = session.read(lambda c, _: place_of(c, session.database.address))
     told = list(notes(given, plan, row))
     if added["skipped"]:
-        way = "" if added["skipped"] == SAME_JOB_ID else " (--allow-duplicates adds it)"
+        way = "" if added["skipped"] == REASONS["job_id"] else " (--allow-duplicates adds it)"
         told.append(f"not added: {added['skipped']}{way}")
     elif not args.json:
         output.line(added["id"])

@@ -34,7 +34,7 @@ from worker.db.database import Database, place_of
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports
-from worker.store.holders import SAME_OBJECT
+from worker.store.holders import REASONS
 from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
@@ -243,7 +243,7 @@ def report(done: Import, *, as_json: bool) -> None:
     if hidden and not done.reasons:
         numbers["not shown"] = f"{hidden}; --rejects FILE keeps them"
     output.pairs(numbers)
-    if alike := counts.skipped[SAME_OBJECT]:
+    if alike := counts.skipped[REASONS["unsigned_url"]]:
         them = f"{alike} look like videos that are there already under another signature"
         exits.complain([f"{them}: --allow-duplicates takes them, and may buy them twice"])
     if done.reasons and done.rejects is None:
