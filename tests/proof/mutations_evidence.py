@@ -160,7 +160,7 @@ ABSENT = (
         tests=("tests/store/test_doubts.py::test_what_began_before_its_end_is_not_after_it",),
     ),
     Mutation(
-        law="absent: a clock that stepped back options nothing",
+        law="absent: a clock that stepped back orders nothing",
         file=DOUBTS,
         old='.where(history.c.id < min(fact["id"] for fact in facts))',
         new=".where(history.c.id > 0)",

@@ -77,7 +77,7 @@ def holder_of(connection: Connection, job_id: str) -> int | None:
 def resolve(
     connection: Connection, video_id: int, job_id: str | None, now: datetime, who: str
 ) -> bool:
-    """Settle all doubts of a video by a person's decision; False if it is not in doubt now.
+    """Take a video out of doubt by a person's decision; return False if it is not in doubt now.
     ``job_id``: the job that the person found; None to give the video up.
     """
     found = job_id is not None
