@@ -2,9 +2,8 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import RowMapping
 
 from worker import opening, wiring
 from worker.cli import exits, output
@@ -71,9 +70,7 @@ async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
     """Return the refusal and the cool-down that keep videos back; none of a locked database."""
     with suppress(DatabaseProblem, TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
-            return await found.read(lambda c: _holds(c, found.now()))
+            return await found.read(
+                lambda c: (statistics.refusal(c), shared_state.read(c).cooling(found.now()))
+            )
     return None, None
-
-
-def _holds(connection: Connection, now: datetime) -> tuple[RowMapping | None, str | None]:
-    return statistics.refusal(connection), shared_state.read(connection).cooling(now)
