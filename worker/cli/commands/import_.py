@@ -191,33 +191,29 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
-            _pass_over(current, name, (line, "rejected", reason, row))
+            _pass_over(current, name, line, "rejected", reason, row)
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
         current.notes += chunk.notes
         for place, what, reason in sorted(done.passed):
             record = chunk.records[place]
-            _pass_over(current, name, (record.line, what, reason, record.values))
+            _pass_over(current, name, record.line, what, reason, record.values)
     finally:
         may_block.set()
 
 
-def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object]) -> None:
+def _pass_over(current: Import, name: str, line: int, what: str, reason: str, row: object) -> None:
     """Write a row that was not taken to the file of rejects. Without one, print the first rejects;
     count these by kind.
     """
-    line, what, reason, row = passed
     if what == "rejected":
-        current.reasons[_kind(reason)] += 1
+        before_moment = re.split(r",? \d{4}-", reason, maxsplit=1)[0]
+        current.reasons[kind(before_moment)[:120]] += 1
     if current.rejects is not None:
         record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
         print(json.dumps(record, ensure_ascii=True), file=current.rejects)
     elif what == "rejected" and current.reasons.total() <= REASONS_SHOWN:
         output.line(f"{name}:{line}: {reason}", file=sys.stderr)
-
-
-def _kind(reason: str) -> str:
-    return kind(re.split(r",? \d{4}-", reason, maxsplit=1)[0])[:120]  # until the moment it names
 
 
 def report(done: Import, *, as_json: bool) -> None:
