@@ -128,8 +128,6 @@ def ask(question: str) -> bool:
     event loop: it waits, and Ctrl-C must end it.
     """
     with suppress(EOFError):
-        return sys.stdin.isatty() and input(f"{visible(question)} [y/N] ").strip().lower() in {
-            "y",
-            "yes",
-        }
+        if sys.stdin.isatty():
+            return input(f"{visible(question)} [y/N] ").strip().lower() in {"y", "yes"}
     return False
