@@ -28,7 +28,6 @@ exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, 
 
 class _PrintCompletion(Action):
     def __call__(self, parser: ArgumentParser, _: object, shell: object, *__: object) -> None:
-        """Print it for ``shell``."""
         import shtab  # noqa: PLC0415 - it would take a third of the time of --help
 
         print(shtab.complete(parser, str(shell)))

@@ -95,8 +95,7 @@ def _paced(connection: Connection, loaded: Loaded, now: datetime) -> tuple[Setti
 
 def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    bad = "cool_down_until" in known.unreadable
-    cooling = bad or (known.cool_down_until is not None and known.cool_down_until > now)
+    cooling = "cool_down_until" in known.unreadable or known.cooling(now)
     refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
     left = _left(seen, settings)
     capped = {level.cap.name: level for level in levels}
