@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from worker import __version__
 from worker.cli.arguments import FLAGS, add_all
-from worker.cli.catalogue import COMMANDS
+from worker.cli.catalogue import COMMANDS, MODULES
 from worker.core.redact import visible
 from worker.settings import help_of
 
@@ -65,7 +65,7 @@ def parser() -> ArgumentParser:
             formatter_class=RawDescriptionHelpFormatter,
         )
         function = {"import": "import_", "list": "list_"}.get(command.name, command.name)
-        added.set_defaults(module=command.module or function, function=function)
+        added.set_defaults(module=MODULES.get(command.name, function), function=function)
         added.add_argument("--config", metavar="FILE", help="settings file (TOML)")
         added.add_argument(
             "--database", dest="database_url", metavar="URL", help=help_of("database_url")
