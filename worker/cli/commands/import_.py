@@ -100,7 +100,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     theirs, fixed = _split(args.map), _split(args.set)
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     with ExitStack() as stack:
-        lists = [
+        readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
         ]
@@ -115,9 +115,9 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             )
             with _display() as show:
                 current = Import(args, mapping, database, place, options, rejects, stop, show)
-                for _, reading in lists:
+                for reading in readings:
                     _note_columns(current, reading.columns or ())
-                for name, reading in lists:
+                for name, reading in zip(args.files, readings, strict=True):
                     await _import_one(current, name, reading)
     return current
 
