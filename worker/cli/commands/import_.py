@@ -35,7 +35,6 @@ from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports
 from worker.store.holders import SAME_OBJECT
-from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
 
@@ -50,11 +49,11 @@ class Import:
     mapping: ImportMapping
     database: Database
     place: str
-    options: ImportOptions
+    options: imports.ImportOptions
     rejects: TextIO | None
     stop: StopSignal
     show: Callable[[str, str], None]
-    counts: Intake = field(default_factory=Intake)
+    counts: imports.Intake = field(default_factory=imports.Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -182,7 +181,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     """
     loop = asyncio.get_running_loop()
 
-    def put(connection: Connection, _: datetime) -> Intake:
+    def put(connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
         bring = imports.add_or_update if current.args.update else imports.add

@@ -17,9 +17,6 @@ from worker.db.address import File, address_of
 from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.store import caps, shared_state, statistics, workers
-from worker.store.caps import Level
-from worker.store.shared_state import SharedState
-from worker.store.statistics import Overview
 
 _REFUSED = {
     Fact.ACCOUNT_REFUSED: "the API refuses the key or the account: put the right key in "
@@ -36,11 +33,11 @@ class _Seen:
     """
 
     now: datetime
-    overview: Overview
-    shared: SharedState
+    overview: statistics.Overview
+    shared: shared_state.SharedState
     rate: float
     throttled: RowMapping | None
-    levels: Sequence[Level]
+    levels: Sequence[caps.Level]
     workers: int
 
 
@@ -130,7 +127,7 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     }
 
 
-def _used(level: Level | None) -> dict[str, int] | None:
+def _used(level: caps.Level | None) -> dict[str, int] | None:
     return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
