@@ -14,8 +14,6 @@ from worker.db.database import DatabaseProblem
 from worker.settings import Settings
 from worker.store import shared_state, statistics, workers
 
-STALE_SECONDS = 60.0
-
 LOCKED_SECONDS = 1.0
 """For a file that another program has locked: then nothing is said of a cool-down."""
 
@@ -54,7 +52,7 @@ def _by_file(call: Invocation, database: File) -> int:
 
 
 def _judge(call: Invocation, age: float) -> int:
-    if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
+    if abs(age) > workers.ALIVE.total_seconds():
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
     refused, cooling = asyncio.run(_held_by(call.settings))
