@@ -54,10 +54,8 @@ def audit(call: Invocation) -> int:
 def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     kinds = {"bought": result.bought, "twice": result.twice, "unknown": result.unknown}
     rows = [_match(kind, match) for kind, matches in kinds.items() for match in matches]
-    rows += [
-        ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
-        for row in result.gone or ()
-    ]
+    lost = result.gone or ()
+    rows += [("gone", row.video_id, row.state, None, row.job_id, None, "yes") for row in lost]
     jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
         told = {"paged": shown.paged, "of_no_video_here": result.strangers, "strangers": strangers}
@@ -69,7 +67,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     matched = {id(match.entry) for matches in kinds.values() for match in matches}
     numbers = {"of videos here": jobs - result.strangers - len(matched)}
     numbers |= {kind: len(matches) for kind, matches in kinds.items()}
-    gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
+    gone = "not known, " + shown.paged if shown.paged else len(lost)
     counts = ", ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
     output.line(f"{jobs} jobs in the API's list: {counts or 'none of a video here'}; gone: {gone}")
     if result.same_address:

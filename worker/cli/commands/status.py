@@ -139,11 +139,10 @@ def _left(seen: _Seen, settings: Settings) -> timedelta | None:
     if not pending or any(level.room < pending for level in seen.levels):
         return None
     begins = max(now, known.next_start_at, known.cool_down_until or now)
-    try:
+    with suppress(OverflowError):  # in no calendar
         paced = begins + pending * pace.spacing(seen.rate, settings.period_seconds)
-    except OverflowError:  # in no calendar
-        return None
-    return max(paced, seen.overview.last_due_at or now) - now
+        return max(paced, seen.overview.last_due_at or now) - now
+    return None
 
 
 def _turned_at(settings: Settings) -> datetime | None:
