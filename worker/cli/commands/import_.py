@@ -41,9 +41,7 @@ REASONS_SHOWN = 10
 
 @dataclass(slots=True)
 class Import:
-    """One import in progress: its options, the counts so far, the columns seen so far. ``show``
-    shows a text for a list by its name.
-    """
+    """One import in progress. ``show`` shows a text for a list by its name."""
 
     args: argparse.Namespace
     mapping: ImportMapping
@@ -202,9 +200,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
 
 
 def _pass_over(current: Import, name: str, line: int, what: str, reason: str, row: object) -> None:
-    """Write a row that was not taken to the file of rejects. Without one, print the first rejects;
-    count these by kind.
-    """
+    """Write a row that was not taken to the file of rejects; without one, print the first ones."""
     if what == "rejected":
         before_moment = re.split(r",? \d{4}-", reason, maxsplit=1)[0]
         current.reasons[kind(before_moment)[:120]] += 1

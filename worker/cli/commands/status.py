@@ -169,16 +169,15 @@ def _needs_a_person(seen: _Seen) -> Iterator[str]:
             f"account.{column} = {output.text(moment)!r} is no moment: the next run takes it for"
             " the slowest that it may mean, and writes it anew"
         )
-    failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
     if states[State.PENDING]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)
     if heard is not None and heard["fact"] in _REFUSED:
         yield _REFUSED[heard["fact"]]
     if cooling := seen.shared.cooling(seen.now):
         yield f"{cooling} holds all: valossa-ingest resume --cool-down ends it"
-    if failed:
+    if failed := states[State.FAILED]:
         yield f"{failed} failed: valossa-ingest why says what helps"
-    if doubts:
+    if doubts := states[State.IN_DOUBT]:
         yield (
             f"{doubts} in doubt, perhaps bought: valossa-ingest reconcile asks the API for them;"
             " what that leaves (valossa-ingest list --state in_doubt), look up in the Valossa"
