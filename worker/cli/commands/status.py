@@ -95,7 +95,7 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     cooling = "cool_down_until" in known.unreadable or known.cooling(now)
     refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
     left = _left(seen, settings)
-    capped = {level.cap.name: level for level in levels}
+    capped = {each.cap.name: {"used": each.used, "allowed": each.cap.most} for each in levels}
     return {
         **{state.replace("_", " "): number for state, number in counted.states.items()},
         "due now": counted.due,
@@ -110,9 +110,9 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
         "pause reason": known.pause_reason,
         "cool-down until": known.cool_down_until if cooling else None,
         "cool-down reason": known.cool_down_reason if cooling else None,
-        "max per day": _used(capped.get("max_per_day")),
+        "max per day": capped.get("max_per_day"),
         "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
-        "max total": _used(capped.get("max_total")),
+        "max total": capped.get("max_total"),
         "time left": left,
         "all handed in by": None if left is None or known.paused_at or refused else now + left,
         "daemon turned at": _turned_at(settings),
@@ -125,10 +125,6 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
         "accepted in all": counted.accepted,
         "possibly bought twice": counted.possibly_twice,
     }
-
-
-def _used(level: caps.Level | None) -> dict[str, int] | None:
-    return None if level is None else {"used": level.used, "allowed": level.cap.most}
 
 
 def _left(seen: _Seen, settings: Settings) -> timedelta | None:
