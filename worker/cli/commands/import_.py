@@ -136,8 +136,7 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
         while chunk := next_chunk(reading, current.stop):
-            rows = [record for record in chunk if isinstance(record, Row)]
-            if rows and reading.columns is None:
+            if reading.columns is None and (rows := [r for r in chunk if isinstance(r, Row)]):
                 columns = list(dict.fromkeys(column for row in rows for column in row.values))
                 if not checked:
                     must_have_url(name, columns, current.mapping)
