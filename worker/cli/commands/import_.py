@@ -103,12 +103,10 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
+            place = await database.read(lambda c: place_of(c, database.address))
             allowed = args.allow_duplicates
-            place, options = await database.read(
-                lambda c: (
-                    place_of(c, database.address),
-                    imports.options(c, person(), database.now(), allow_duplicates=allowed),
-                )
+            options = await database.read(
+                lambda c: imports.options(c, person(), database.now(), allow_duplicates=allowed)
             )
             with _display() as show:
                 current = Import(args, mapping, database, place, options, rejects, stop, show)
