@@ -1,4 +1,3 @@
-import io
 import json
 import sys
 from pathlib import Path
@@ -204,14 +203,12 @@ def test_a_file_that_is_not_there_is_named(url: str, capsys: pytest.CaptureFixtu
     )
 
 
-def test_a_pipe_is_a_list_too(url: str) -> None:
+def test_a_pipe_is_a_list_too(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An import reads a list from standard input."""
-    before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(b"url\nhttps://x.example/1.mp4\n"))
-    try:
+    write(tmp_path, "a.csv", "url\nhttps://x.example/1.mp4\n")
+    with (tmp_path / "a.csv").open(encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
         assert 0 == type_(url, "-")
-    finally:
-        sys.stdin = before
     assert [("https://x.example/1.mp4",)] == videos(url, "url")
 
 

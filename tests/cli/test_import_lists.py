@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
@@ -23,11 +24,14 @@ List = Callable[..., Path]
 def standard_input(data: bytes) -> Any:  # noqa: ANN401 - a context
     """Let standard input be these bytes."""
     before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(data))
-    try:
-        yield
-    finally:
-        sys.stdin = before
+    with TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        sys.stdin = io.TextIOWrapper(file)
+        try:
+            yield
+        finally:
+            sys.stdin = before
 
 
 def sums(said: Said) -> tuple[int, int, int, int, int, int]:

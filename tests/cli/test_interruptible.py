@@ -1,4 +1,3 @@
-import io
 import os
 import signal
 import threading
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli.commands.import_files import opened
-from worker.cli.commands.interruptible import StoppedError, StopSignal, interruptible, stoppable
+from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
 
 
 @pytest.fixture
@@ -73,8 +72,3 @@ def test_afterwards_signals_do_what_they_did() -> None:
         assert before != [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert -1 == signal.set_wakeup_fd(-1)
-
-
-def test_a_stream_without_a_descriptor_is_taken_as_it_is(stop: StopSignal) -> None:
-    """A stream in memory is read as it is."""
-    assert b"url\n" == interruptible(io.BytesIO(b"url\n"), stop).read()

@@ -33,8 +33,7 @@ _DAYS = {"today": Ago(timedelta(), True), "yesterday": Ago(timedelta(days=1), Tr
 
 def moment(text: str) -> datetime | Ago:
     """Return a moment in UTC, also if it names no offset, or the ``Ago`` of ``2h`` or ``today``."""
-    ago = re.fullmatch(r"([0-9]{1,5})([mhd])", text)  # 99999d is still a date after year 1
-    if ago:
+    if ago := re.fullmatch(r"([0-9]{1,5})([mhd])", text):  # 99999d is still a date after year 1
         return Ago(int(ago[1]) * _UNITS[ago[2]])
     if text in _DAYS:
         return _DAYS[text]

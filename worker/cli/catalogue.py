@@ -53,14 +53,11 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its help, and its module in ``worker.cli.commands`` if that is not called like
-    its function.
-    """
+    """One command and its help."""
 
     name: str
     purpose: str
     example: str
-    module: str = ""
 
     @property
     def epilog(self) -> str:
@@ -69,6 +66,15 @@ class Command:
         lines = "\n".join(f"  {code:<4} {meaning}" for code, meaning in codes)
         return f"example:\n  valossa-ingest {self.example}\n\nexits:\n{lines}"
 
+
+MODULES = {
+    "drain": "run",
+    "retry": "retry_cancel",
+    "cancel": "retry_cancel",
+    "pause": "pause_resume",
+    "resume": "pause_resume",
+}
+"""Modules in ``worker.cli.commands`` that are not called like the function of their command."""
 
 COMMANDS = (
     Command("migrate", "make the database, or bring it to this version", "migrate"),
@@ -83,7 +89,7 @@ COMMANDS = (
         "enqueue a list, CSV or JSON Lines",
         "import talks.csv --map media_id=id --rejects rejects.jsonl",
     ),
-    Command("drain", "submit until nothing is due, then exit", "drain --wait", module="run"),
+    Command("drain", "submit until nothing is due, then exit", "drain --wait"),
     Command("run", "submit for ever, as a daemon", "run --rate 5"),
     Command("health", "say whether the daemon's loop still turns", "health"),
     Command("status", "the queue in numbers, and what needs a person", "status"),
@@ -96,18 +102,8 @@ COMMANDS = (
         "videos as CSV, in the columns that import reads",
         "export --state submitted --since 2026-11-01 --until 2026-12-01 > november.csv",
     ),
-    Command(
-        "retry",
-        "make failed videos due again",
-        "retry --error-like language",
-        module="retry_cancel",
-    ),
-    Command(
-        "cancel",
-        "take videos out of the queue",
-        "cancel --state pending --since 2h",
-        module="retry_cancel",
-    ),
+    Command("retry", "make failed videos due again", "retry --error-like language"),
+    Command("cancel", "take videos out of the queue", "cancel --state pending --since 2h"),
     Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
     Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
     Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
@@ -115,9 +111,8 @@ COMMANDS = (
         "pause",
         "claim nothing more, in every process on this database",
         "pause --reason 'wrong list'",
-        module="pause_resume",
     ),
-    Command("resume", "end a pause, or a cool-down", "resume --cool-down", module="pause_resume"),
+    Command("resume", "end a pause, or a cool-down", "resume --cool-down"),
     Command(
         "move",
         "move the queue and its history to another database",

@@ -91,13 +91,8 @@ def _lines(sentence: str, taken: int) -> list[str]:
     sentence = visible(sentence)
     if not on_terminal():
         return [sentence]
-    room = max(_NARROWEST, width()) - taken
+    room = max(_NARROWEST, shutil.get_terminal_size().columns) - taken
     return textwrap.wrap(sentence, room, break_on_hyphens=False, break_long_words=False)
-
-
-def width() -> int:
-    """Return the columns of the terminal."""
-    return shutil.get_terminal_size().columns
 
 
 def text(value: object) -> str:
@@ -128,8 +123,6 @@ def ask(question: str) -> bool:
     event loop: it waits, and Ctrl-C must end it.
     """
     with suppress(EOFError):
-        return sys.stdin.isatty() and input(f"{visible(question)} [y/N] ").strip().lower() in {
-            "y",
-            "yes",
-        }
+        if sys.stdin.isatty():
+            return input(f"{visible(question)} [y/N] ").strip().lower() in {"y", "yes"}
     return False

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from worker import __version__
 from worker.cli.arguments import FLAGS, add_all
-from worker.cli.catalogue import COMMANDS
+from worker.cli.catalogue import COMMANDS, MODULES
 from worker.core.redact import visible
 from worker.settings import help_of
 
@@ -28,7 +28,6 @@ exit codes of drain: 0 done · 1 a video failed or is in doubt · 75 rows wait, 
 
 class _PrintCompletion(Action):
     def __call__(self, parser: ArgumentParser, _: object, shell: object, *__: object) -> None:
-        """Print it for ``shell``."""
         import shtab  # noqa: PLC0415 - it would take a third of the time of --help
 
         print(shtab.complete(parser, str(shell)))
@@ -66,7 +65,7 @@ def parser() -> ArgumentParser:
             formatter_class=RawDescriptionHelpFormatter,
         )
         function = {"import": "import_", "list": "list_"}.get(command.name, command.name)
-        added.set_defaults(module=command.module or function, function=function)
+        added.set_defaults(module=MODULES.get(command.name, function), function=function)
         added.add_argument("--config", metavar="FILE", help="settings file (TOML)")
         added.add_argument(
             "--database", dest="database_url", metavar="URL", help=help_of("database_url")

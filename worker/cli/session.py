@@ -73,7 +73,6 @@ open_to_look = partial(_session, opening.readable_database)
 
 def person() -> str:
     """Return the name of the person at the terminal, as the history records it."""
-    try:
+    with contextlib.suppress(KeyError, OSError):
         return f"person:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "person"
+    return "person"

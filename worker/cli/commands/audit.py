@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -18,6 +17,16 @@ SHOWN_STRANGERS = 5
 """Jobs of no video here that are named."""
 COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 
+_ADVICE = {
+    "bought": "pending, but the API has a job of it; audit --adopt takes it over",
+    "twice": "a second job beside its own; audit --cancel-duplicates cancels what still waits for"
+    " analysis, where its own is in the list and has not failed",
+    "unknown": "a job that the video does not know; valossa-ingest reconcile settles those in"
+    " doubt, resolve and show help with the others",
+    "gone": "submitted, but its job is in the list no more; it may have been deleted",
+}
+"""Advice by the attribute of ``Audit`` that is not empty."""
+
 
 def audit(call: Invocation) -> int:
     """Compare, and change only what is asked for and agreed to."""
@@ -30,8 +39,7 @@ def audit(call: Invocation) -> int:
         if isinstance(shown, Unlisted):
             return exits.no_list(shown.reason)
         rows = session.read(lambda c, _: store.rows(c, shown))
-    settle_after = timedelta(seconds=call.settings.doubt_settle_seconds)
-    result = compare(shown, rows, asked_at - settle_after)
+    result = compare(shown, rows, asked_at - call.settings.settle_after)
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK
@@ -46,10 +54,8 @@ def audit(call: Invocation) -> int:
 def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     kinds = {"bought": result.bought, "twice": result.twice, "unknown": result.unknown}
     rows = [_match(kind, match) for kind, matches in kinds.items() for match in matches]
-    rows += [
-        ("gone", row.video_id, row.state, None, row.job_id, None, "yes")
-        for row in result.gone or ()
-    ]
+    lost = result.gone or ()
+    rows += [("gone", row.video_id, row.state, None, row.job_id, None, "yes") for row in lost]
     jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
         told = {"paged": shown.paged, "of_no_video_here": len(strangers), "strangers": strangers}
@@ -61,7 +67,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     matched = {id(match.entry) for matches in kinds.values() for match in matches}
     numbers = {"of videos here": jobs - len(strangers) - len(matched)}
     numbers |= {kind: len(matches) for kind, matches in kinds.items()}
-    gone = "not known, " + shown.paged if shown.paged else len(result.gone or ())
+    gone = "not known, " + shown.paged if shown.paged else len(lost)
     counts = ", ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
     output.line(f"{jobs} jobs in the API's list: {counts or 'none of a video here'}; gone: {gone}")
     if result.same_address:
@@ -76,8 +82,9 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
         output.paragraph(stranger, "  ")
     if len(strangers) > SHOWN_STRANGERS:
         output.line(f"  and {len(strangers) - SHOWN_STRANGERS:,} more: --json names them all")
-    for sentence in _advice(result):
-        output.paragraph(sentence)
+    for kind, advice in _ADVICE.items():
+        if getattr(result, kind):
+            output.paragraph(f"{kind}: {advice}")
 
 
 def _stranger(entry: Entry) -> str:
@@ -90,19 +97,6 @@ def _match(kind: str, match: Match) -> Sequence[object]:
     row, entry = match.row, match.entry
     sure = "yes" if match.sure else "perhaps"
     return (kind, row.video_id, row.state, entry.job_id, row.job_id, entry.status, sure)
-
-
-def _advice(result: Audit) -> Sequence[str]:
-    lines = {
-        "bought: pending, but the API has a job of it; audit --adopt takes it over": result.bought,
-        "twice: a second job beside its own; audit --cancel-duplicates cancels what still waits"
-        " for analysis, where its own is in the list and has not failed": result.twice,
-        "unknown: a job that the video does not know; valossa-ingest reconcile settles those in"
-        " doubt, resolve and show help with the others": result.unknown,
-        "gone: submitted, but its job is in the list no more; it may have been"
-        " deleted": result.gone,
-    }
-    return [line for line, found in lines.items() if found]
 
 
 def _adopt(call: Invocation, matches: Sequence[Match]) -> int:
@@ -119,7 +113,7 @@ def _cancel(call: Invocation, key: Key, matches: Sequence[Match]) -> int:
     with open_to_change(call.settings) as session:
         reconciler = session.reconciler(key)
         answers = [_cancel_one(session, reconciler, match) for match in matches]
-    problems = [problem for problem in answers if problem is not None]
+    problems = list(filter(None, answers))
     _print(call, f"cancelled {len(matches) - len(problems)}")
     return exits.complain(problems, exits.PROBLEMS) if problems else exits.OK
 

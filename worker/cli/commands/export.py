@@ -22,8 +22,7 @@ def export(call: Invocation) -> int:
     """Write the videos to stdout while they are read."""
     args, wanted = call.args, filter_of(call.args)
     columns = tuple(args.columns.split(",")) if args.columns else EXPORTED
-    wrong = [name for name in columns if name not in EXPORTED]
-    if wrong:
+    if wrong := [name for name in columns if name not in EXPORTED]:
         problem = f"no column {', '.join(map(repr, wrong))}: choose from {', '.join(EXPORTED)}"
         return exits.complain([problem], exits.USAGE)
 

@@ -2,9 +2,8 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import RowMapping
 
 from worker import opening, wiring
 from worker.cli import exits, output
@@ -14,8 +13,6 @@ from worker.db.address import File, address_of
 from worker.db.database import DatabaseProblem
 from worker.settings import Settings
 from worker.store import shared_state, statistics, workers
-
-STALE_SECONDS = 60.0
 
 LOCKED_SECONDS = 1.0
 """For a file that another program has locked: then nothing is said of a cool-down."""
@@ -55,7 +52,7 @@ def _by_file(call: Invocation, database: File) -> int:
 
 
 def _judge(call: Invocation, age: float) -> int:
-    if abs(age) > STALE_SECONDS:  # a heartbeat in the future is from before the clock was set back
+    if abs(age) > workers.ALIVE.total_seconds():
         turn = f"the daemon has made no turn for {abs(age):.0f} s"
         return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
     refused, cooling = asyncio.run(_held_by(call.settings))
@@ -71,9 +68,7 @@ async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
     """Return the refusal and the cool-down that keep videos back; none of a locked database."""
     with suppress(DatabaseProblem, TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
-            return await found.read(lambda c: _holds(c, found.now()))
+            return await found.read(
+                lambda c: (statistics.refusal(c), shared_state.read(c).cooling(found.now()))
+            )
     return None, None
-
-
-def _holds(connection: Connection, now: datetime) -> tuple[RowMapping | None, str | None]:
-    return statistics.refusal(connection), shared_state.read(connection).cooling(now)

@@ -35,26 +35,23 @@ from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports
 from worker.store.holders import REASONS
-from worker.store.imports import ImportOptions, Intake
 
 REASONS_SHOWN = 10
 
 
 @dataclass(slots=True)
 class Import:
-    """One import in progress: its options, the counts so far, the columns seen so far. ``show``
-    shows a text for a list by its name.
-    """
+    """One import in progress. ``show`` shows a text for a list by its name."""
 
     args: argparse.Namespace
     mapping: ImportMapping
     database: Database
     place: str
-    options: ImportOptions
+    options: imports.ImportOptions
     rejects: TextIO | None
     stop: StopSignal
     show: Callable[[str, str], None]
-    counts: Intake = field(default_factory=Intake)
+    counts: imports.Intake = field(default_factory=imports.Intake)
     rows: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
@@ -100,24 +97,22 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     theirs, fixed = _split(args.map), _split(args.set)
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     with ExitStack() as stack:
-        lists = [
+        readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         async with opening.made_database(settings) as database:
+            place = await database.read(lambda c: place_of(c, database.address))
             allowed = args.allow_duplicates
-            place, options = await database.read(
-                lambda c: (
-                    place_of(c, database.address),
-                    imports.options(c, person(), database.now(), allow_duplicates=allowed),
-                )
+            options = await database.read(
+                lambda c: imports.options(c, person(), database.now(), allow_duplicates=allowed)
             )
             with _display() as show:
                 current = Import(args, mapping, database, place, options, rejects, stop, show)
-                for _, reading in lists:
+                for reading in readings:
                     _note_columns(current, reading.columns or ())
-                for name, reading in lists:
+                for name, reading in zip(args.files, readings, strict=True):
                     await _import_one(current, name, reading)
     return current
 
@@ -139,8 +134,7 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
         while chunk := next_chunk(reading, current.stop):
-            rows = [record for record in chunk if isinstance(record, Row)]
-            if rows and reading.columns is None:
+            if reading.columns is None and (rows := [r for r in chunk if isinstance(r, Row)]):
                 columns = list(dict.fromkeys(column for row in rows for column in row.values))
                 if not checked:
                     must_have_url(name, columns, current.mapping)
@@ -182,7 +176,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     """
     loop = asyncio.get_running_loop()
 
-    def put(connection: Connection, _: datetime) -> Intake:
+    def put(connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
         bring = imports.add_or_update if current.args.update else imports.add
@@ -191,33 +185,27 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
-            _pass_over(current, name, (line, "rejected", reason, row))
+            _pass_over(current, name, line, "rejected", reason, row)
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
         current.notes += chunk.notes
         for place, what, reason in sorted(done.passed):
             record = chunk.records[place]
-            _pass_over(current, name, (record.line, what, reason, record.values))
+            _pass_over(current, name, record.line, what, reason, record.values)
     finally:
         may_block.set()
 
 
-def _pass_over(current: Import, name: str, passed: tuple[int, str, str, object]) -> None:
-    """Write a row that was not taken to the file of rejects. Without one, print the first rejects;
-    count these by kind.
-    """
-    line, what, reason, row = passed
+def _pass_over(current: Import, name: str, line: int, what: str, reason: str, row: object) -> None:
+    """Write a row that was not taken to the file of rejects; without one, print the first ones."""
     if what == "rejected":
-        current.reasons[_kind(reason)] += 1
+        before_moment = re.split(r",? \d{4}-", reason, maxsplit=1)[0]
+        current.reasons[kind(before_moment)[:120]] += 1
     if current.rejects is not None:
         record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
         print(json.dumps(record, ensure_ascii=True), file=current.rejects)
     elif what == "rejected" and current.reasons.total() <= REASONS_SHOWN:
         output.line(f"{name}:{line}: {reason}", file=sys.stderr)
-
-
-def _kind(reason: str) -> str:
-    return kind(re.split(r",? \d{4}-", reason, maxsplit=1)[0])[:120]  # until the moment it names
 
 
 def report(done: Import, *, as_json: bool) -> None:

@@ -95,10 +95,8 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     return path.open("w", encoding="utf-8")
 
 
-def begun(
-    name: str, stream: BinaryIO, encoding: str, mapping: ImportMapping
-) -> tuple[str, Reading]:
-    """Return a list's name and its reading. Raises FormatError, ValueError for missing columns."""
+def begun(name: str, stream: BinaryIO, encoding: str, mapping: ImportMapping) -> Reading:
+    """Return the reading of a list. Raises FormatError, OSError, ValueError for missing columns."""
     try:
         reading = read(stream, encoding)
     except FormatError as error:
@@ -116,7 +114,7 @@ def begun(
             if theirs not in reading.columns:
                 there = ", ".join(reading.columns)
                 raise ValueError(f"{name} has no column {theirs!r} for {column}; it has {there}")
-    return name, reading
+    return reading
 
 
 def must_have_url(name: str, columns: Sequence[str], mapping: ImportMapping) -> None:

@@ -83,11 +83,5 @@ class _Raw(io.RawIOBase):
 
 
 def interruptible(stream: BinaryIO, stop: StopSignal) -> BinaryIO:
-    """Return a stream whose reading raises StoppedError once ``stop`` is heard. A stream in memory
-    is returned as it is, since its reading never waits.
-    """
-    try:
-        source = stream.fileno()
-    except io.UnsupportedOperation:
-        return stream
-    return io.BufferedReader(_Raw(source, stop), BUFFER_BYTES)
+    """Return a stream whose reading raises StoppedError once ``stop`` is heard."""
+    return io.BufferedReader(_Raw(stream.fileno(), stop), BUFFER_BYTES)

@@ -1,6 +1,7 @@
 """``list``: videos by the shared filters."""
 
 from itertools import islice
+from shutil import get_terminal_size
 
 from sqlalchemy import RowMapping
 
@@ -49,8 +50,9 @@ def _short(row: RowMapping) -> list[object]:
     last = row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}"
     if row["state"] == State.SUBMITTING:
         last = f"lease ends {output.text(row['lease_until'])}"
-    last, room = output.text(last), max(JOB_ID, output.width() // 2)
-    name, others = row["title"] or row["media_id"], output.width() - room - BESIDE
+    width = get_terminal_size().columns
+    last, room = output.text(last), max(JOB_ID, width // 2)
+    name, others = row["title"] or row["media_id"], width - room - BESIDE
     if not name:  # the end of an address says more than its beginning
         path = row["url"].partition("?")[0]
         name = path if len(path) <= others else f"…{path[1 - max(others, 2) :]}"

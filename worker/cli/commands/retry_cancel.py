@@ -1,7 +1,7 @@
 """``retry`` and ``cancel``: many videos changed by the shared filters."""
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -44,39 +44,32 @@ def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
         return exits.complain([problem], exits.USAGE)
     with open_to_change(call.settings) as session:
         references, found = session.read(lambda c, _: (named(c, args), search.count(c, wanted)))
-    problems = ambiguous(references)
-    if problems:
+    if problems := ambiguous(references):
         return exits.complain(problems, exits.PROBLEMS)
     complain_missing(references)
-    number, meant = _meant(verb, found, accepted)
+    number = sum(found[state] for state in accepted)
+    doubts = found[State.IN_DOUBT] if State.IN_DOUBT in accepted else 0
+    cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
+    meant = f"{verb} {number} videos{cost}"
     if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
         why = f"nothing was changed; --yes does it unasked: {meant}"
         return exits.complain([why], exits.PROBLEMS)
     with open_to_change(call.settings) as session:
         found = session.read(lambda c, _: search.count(c, wanted))
         done = session.write(lambda c, now: work(c, wanted, now), f"to {verb}")
-    return _report(args, done, found, accepted)
+    return _report(call, done, found, accepted)
 
 
-def _meant(verb: str, found: Mapping[str, int], accepted: Sequence[State]) -> tuple[int, str]:
-    number = sum(found.get(state, 0) for state in accepted)
-    doubts = found.get(State.IN_DOUBT, 0) if State.IN_DOUBT in accepted else 0
-    cost = f", {doubts} of them in doubt, perhaps bought already" if doubts else ""
-    return number, f"{verb} {number} videos{cost}"
-
-
-def _report(
-    args: argparse.Namespace, done: int, found: Mapping[str, int], accepted: Sequence[State]
-) -> int:
+def _report(call: Invocation, done: int, found: Counter[str], accepted: Sequence[State]) -> int:
     left = {str(state): number for state, number in found.items() if state not in accepted}
-    moved_on = sum(found.get(state, 0) for state in accepted) - done
-    past = {"retry": "retried", "cancel": "cancelled"}[args.function]
+    moved_on = sum(found[state] for state in accepted) - done
+    past = {"retry": "retried", "cancel": "cancelled"}[call.args.function]
     if moved_on > 0:
-        left["moved_on" if args.json else "changed meanwhile, or given up in doubt"] = moved_on
-    if args.json:
+        left["moved_on" if call.args.json else "changed meanwhile, or given up in doubt"] = moved_on
+    if call.args.json:
         output.document({past: done, "left": left})
     else:
         output.pairs({past: done, **{f"left, {state}": number for state, number in left.items()}})
-    if args.function == "retry" and (State.IN_DOUBT in left or moved_on > 0):
+    if call.args.function == "retry" and (State.IN_DOUBT in left or moved_on > 0):
         exits.complain(["doubts are retried only with --may-buy-twice: it may cost twice"])
     return exits.OK if done else exits.PROBLEMS

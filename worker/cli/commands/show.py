@@ -91,8 +91,7 @@ def _next(story: search.Story, settings: Settings, now: datetime) -> str:
     match State(row["state"]):
         case State.PENDING:
             margin = timedelta(seconds=settings.url_margin_seconds)
-            fault = request.problem(_video(row), now, margin) or twin
-            if fault:
+            if fault := request.problem(_video(row), now, margin) or twin:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]
             return "it is due" if due <= now else f"it is due at {output.text(due)} UTC"

@@ -17,9 +17,6 @@ from worker.db.address import File, address_of
 from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.store import caps, shared_state, statistics, workers
-from worker.store.caps import Level
-from worker.store.shared_state import SharedState
-from worker.store.statistics import Overview
 
 _REFUSED = {
     Fact.ACCOUNT_REFUSED: "the API refuses the key or the account: put the right key in "
@@ -36,11 +33,11 @@ class _Seen:
     """
 
     now: datetime
-    overview: Overview
-    shared: SharedState
+    overview: statistics.Overview
+    shared: shared_state.SharedState
     rate: float
     throttled: RowMapping | None
-    levels: Sequence[Level]
+    levels: Sequence[caps.Level]
     workers: int
 
 
@@ -95,11 +92,10 @@ def _paced(connection: Connection, loaded: Loaded, now: datetime) -> tuple[Setti
 
 def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    bad = "cool_down_until" in known.unreadable
-    cooling = bad or (known.cool_down_until is not None and known.cool_down_until > now)
+    cooling = "cool_down_until" in known.unreadable or known.cooling(now)
     refused = counted.heard is not None and counted.heard["fact"] in _REFUSED
     left = _left(seen, settings)
-    capped = {level.cap.name: level for level in levels}
+    capped = {each.cap.name: {"used": each.used, "allowed": each.cap.most} for each in levels}
     return {
         **{state.replace("_", " "): number for state, number in counted.states.items()},
         "due now": counted.due,
@@ -114,9 +110,9 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
         "pause reason": known.pause_reason,
         "cool-down until": known.cool_down_until if cooling else None,
         "cool-down reason": known.cool_down_reason if cooling else None,
-        "max per day": _used(capped.get("max_per_day")),
+        "max per day": capped.get("max_per_day"),
         "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
-        "max total": _used(capped.get("max_total")),
+        "max total": capped.get("max_total"),
         "time left": left,
         "all handed in by": None if left is None or known.paused_at or refused else now + left,
         "daemon turned at": _turned_at(settings),
@@ -131,10 +127,6 @@ def _facts(seen: _Seen, settings: Settings, source: str) -> dict[str, object]:
     }
 
 
-def _used(level: Level | None) -> dict[str, int] | None:
-    return None if level is None else {"used": level.used, "allowed": level.cap.most}
-
-
 def _left(seen: _Seen, settings: Settings) -> timedelta | None:
     """Return the time that the pending videos take at this pace, with backoffs and cool-down. A
     pause is not counted, since its end is not known. None if a cap has no room for all of them.
@@ -143,11 +135,10 @@ def _left(seen: _Seen, settings: Settings) -> timedelta | None:
     if not pending or any(level.room < pending for level in seen.levels):
         return None
     begins = max(now, known.next_start_at, known.cool_down_until or now)
-    try:
+    with suppress(OverflowError):  # in no calendar
         paced = begins + pending * pace.spacing(seen.rate, settings.period_seconds)
-    except OverflowError:  # in no calendar
-        return None
-    return max(paced, seen.overview.last_due_at or now) - now
+        return max(paced, seen.overview.last_due_at or now) - now
+    return None
 
 
 def _turned_at(settings: Settings) -> datetime | None:
@@ -174,16 +165,15 @@ def _needs_a_person(seen: _Seen) -> Iterator[str]:
             f"account.{column} = {output.text(moment)!r} is no moment: the next run takes it for"
             " the slowest that it may mean, and writes it anew"
         )
-    failed, doubts = states[State.FAILED], states[State.IN_DOUBT]
     if states[State.PENDING]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)
     if heard is not None and heard["fact"] in _REFUSED:
         yield _REFUSED[heard["fact"]]
     if cooling := seen.shared.cooling(seen.now):
         yield f"{cooling} holds all: valossa-ingest resume --cool-down ends it"
-    if failed:
+    if failed := states[State.FAILED]:
         yield f"{failed} failed: valossa-ingest why says what helps"
-    if doubts:
+    if doubts := states[State.IN_DOUBT]:
         yield (
             f"{doubts} in doubt, perhaps bought: valossa-ingest reconcile asks the API for them;"
             " what that leaves (valossa-ingest list --state in_doubt), look up in the Valossa"

@@ -7,14 +7,13 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.db.schema import EPOCH
-from worker.store import workers as workers_store
-from worker.store.workers import WorkerStatus
+from worker.store.workers import WorkerStatus, everyone
 
 
 def workers(call: Invocation) -> int:
     """Print every worker that has a row or a claim in flight."""
     with open_to_look(call.settings) as session:
-        found, now = session.read(lambda c, now: (workers_store.everyone(c), now))
+        found, now = session.read(lambda c, now: (everyone(c), now))
     rows = [_row(worker, now) for worker in found]
     if call.args.json:
         output.document([output.keyed(row) for row in rows])
