@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
 from worker.db import place
-from worker.db.address import File, Server, address_of
-from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.address import DatabaseProblem, File, Server, address_of
+from worker.db.database import Database, schema_of, schema_problem
 from worker.relocate import Move, Moved
 from worker.settings import Settings
 from worker.store import relocation, shared_state

@@ -11,7 +11,8 @@ from tests.conftest import open_database
 from tests.parts import add
 from tests.plain import execute
 from worker.db import migrate
-from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database, schema_of, schema_problem
 from worker.db.schema import SCHEMA, metadata
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"

@@ -9,21 +9,9 @@ from typing import Protocol, Self, TypeVar
 from sqlalchemy import Connection, func, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
-from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
+from worker.db.address import DatabaseProblem, File, Server, address_of
 from worker.db.schema import SCHEMA, account, metadata
 from worker.db.sqlite import Sqlite
-
-__all__ = [
-    "BAD_VALUE",
-    "Database",
-    "DatabaseProblem",
-    "Unreachable",
-    "place_of",
-    "refusal",
-    "rewrite",
-    "schema_of",
-    "schema_problem",
-]
 
 PATIENCE_SECONDS = 5.0
 """A longer wait for the database's lock is logged, once."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.clock import Clock
-from worker.db.database import DatabaseProblem
+from worker.db.address import DatabaseProblem
 from worker.log import Event
 from worker.runner.reporter import Reporter
 from worker.store import workers

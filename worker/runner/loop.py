@@ -15,8 +15,8 @@ from worker.core.model import Start
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
-from worker.db.address import LogLostError
-from worker.db.database import Database, DatabaseProblem, Unreachable
+from worker.db.address import DatabaseProblem, LogLostError, Unreachable
+from worker.db.database import Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
 from worker.runner.heartbeat import Heartbeat

@@ -18,8 +18,8 @@ from worker.clock import sleep_or_event
 from worker.core.model import Accepted, InDoubt, Invalid, NotSent, Released, Result
 from worker.core.reasons import ClaimResult
 from worker.core.run_state import RunState
-from worker.db.address import LogLostError
-from worker.db.database import BAD_VALUE, Database, DatabaseProblem, refusal
+from worker.db.address import DatabaseProblem, LogLostError
+from worker.db.database import BAD_VALUE, Database, refusal
 from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
