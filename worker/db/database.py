@@ -99,7 +99,7 @@ class Database:
 
 def _engine(address: File | Server, dice: Callable[[], float]) -> Callable[..., Engine]:
     if isinstance(address, File):
-        return partial(Sqlite, address, dice=dice)
+        return partial(Sqlite, path=address.path, dice=dice)
     try:
         from worker.db.postgres import Postgres  # noqa: PLC0415 - an extra, and slow to load
     except ModuleNotFoundError as error:
