@@ -19,7 +19,6 @@ from worker.store import workers
 HEARTBEAT_SECONDS = 20.0
 """Between two rows."""
 
-
 Enqueue = Callable[[Callable[[Connection], None], str], asyncio.Future[None]]
 """Puts work down for a transaction of its own, with its purpose; returns the future of its end."""
 

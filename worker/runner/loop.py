@@ -181,7 +181,6 @@ class Runner:
             writing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _feed(self, group: asyncio.TaskGroup) -> Stop:
-        """Claim whenever there are free slots, until the run is over."""
         while (over := self._stop_before_claim()) is None:
             self._wake.clear()
             self._heartbeat.turned()

@@ -35,7 +35,6 @@ LOOK_SECONDS = 20.0
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
 
-
 WriteVerdicts = Callable[..., tuple[list[JudgedDoubt], set[int]]]
 
 

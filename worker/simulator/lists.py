@@ -84,10 +84,9 @@ def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[
     counts = (count for way, count in _counted(kinds) if way == "strangers")
     strangers = _strangers(max(counts, default=STRANGERS if "huge" in kinds else 0), seed)
     shown = [*strangers[::2], *shown, *strangers[1::2]]
-    total = len(shown) + missing
     if "shuffled" in kinds:
         Random(seed).shuffle(shown)
-    head: dict[str, object] = {"total": total} if "total" in kinds else {}
+    head: dict[str, object] = {"total": len(shown) + missing} if "total" in kinds else {}
     if "next" in kinds:
         head["next"] = f"list_jobs?offset={len(shown)}" if missing else None
     entries = [_entry(kinds, job) for job in shown]
