@@ -69,17 +69,12 @@ async def runner(
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(logger().bind(worker=worker), watch),
-            row=dataclasses.replace(
-                member(worker, options, database.now()),
-                rate=settings.rate,
-                period_seconds=settings.period_seconds,
-                rate_source=options.rate_source,
-            ),
+            row=member(worker, settings, options, database.now()),
             beat=_heartbeat(database.address, options),
         )
 
 
-def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
+def member(worker: str, settings: Settings, options: RunOptions, now: datetime) -> WorkerRow:
     """Return the row of one run of this process among the workers."""
     return WorkerRow(
         id=worker,
@@ -87,6 +82,9 @@ def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
         pid=os.getpid(),
         command="drain" if options.drain else "run",
         started_at=now,
+        rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        rate_source=options.rate_source,
     )
 
 

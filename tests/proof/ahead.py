@@ -78,7 +78,7 @@ async def work(
             ),
             options=options,
             reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
-            row=wiring.member(worker, options, clock.now()),
+            row=wiring.member(worker, settings, options, clock.now()),
         )
         return await runner.run()
 
