@@ -25,6 +25,7 @@ from worker.db.database import Database
 from worker.log import Event, logger
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
+from worker.runner.pacer import Pacer
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -58,13 +59,11 @@ async def runner(
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
+    probe_after = None if options.drain else timedelta(seconds=settings.retry_after_max_seconds)
     async with api(settings, key) as client:
         yield Runner(
             database=database,
-            transaction=dataclasses.replace(
-                _transaction(settings, worker, database),
-                probe_after=None if options.drain else settings.longest_cool_down,
-            ),
+            transaction=_transaction(settings, worker, database, probe_after),
             api=client,
             limiter=_limiter(settings),
             options=options,
@@ -116,10 +115,17 @@ def _limiter(settings: Settings) -> Limiter:
     )
 
 
-def _transaction(settings: Settings, worker: str, database: Database) -> QueueTransaction:
+def _transaction(
+    settings: Settings, worker: str, database: Database, probe_after: timedelta | None = None
+) -> QueueTransaction:
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
     return QueueTransaction(
-        worker=worker, settings=settings, clock=clock, dice=random.random, caps=caps(settings)
+        worker=worker,
+        settings=settings,
+        clock=clock,
+        dice=random.random,
+        pacer=Pacer(settings=settings, clock=clock, dice=random.random, probe_after=probe_after),
+        caps=caps(settings),
     )
 
 
