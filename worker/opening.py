@@ -97,8 +97,7 @@ def _must_be_safe(url: str) -> None:
     """Raise DatabaseProblem for a file that workers cannot share."""
     address = address_of(url)
     _is_there(address)
-    problem = isinstance(address, File) and place.problem_of(address.path, place.mounts())
-    if problem:
+    if isinstance(address, File) and (problem := place.problem_of(address.path, place.mounts())):
         raise DatabaseProblem(f"database {address} {problem}")
 
 

@@ -79,10 +79,9 @@ class Sqlite:
             if self._watcher is None:
                 self._watcher = sqlite3.connect(self.path, timeout=0, isolation_level=None)
                 self._file, self._log = _file_at(self.path), self._log or _file_at(self._log_path)
-            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
             raise _explained(OperationalError("look", None, error), self.path) from error
-        return version
 
     async def close(self) -> None:
         """Close all connections."""
