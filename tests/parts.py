@@ -25,6 +25,7 @@ from worker.log import Log
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
+from worker.runner.pacer import Pacer
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import FAR_FUTURE, QueueTransaction
 from worker.settings import Settings
@@ -90,11 +91,13 @@ def transaction(
     clock: Clock, *, worker: str = "worker-1", caps: tuple[Cap, ...] = (), **settings: object
 ) -> QueueTransaction:
     """Return a process' work under ``SETTINGS``, changed; the dice always show a half."""
+    changed = replace(SETTINGS, **settings)  # type: ignore[arg-type]
     return QueueTransaction(
         worker=worker,
-        settings=replace(SETTINGS, **settings),  # type: ignore[arg-type]
+        settings=changed,
         clock=clock,
         dice=lambda: 0.5,
+        pacer=Pacer(settings=changed, clock=clock, dice=lambda: 0.5),
         caps=caps,
     )
 
@@ -261,13 +264,20 @@ class Worker:
 
     def transaction(self) -> QueueTransaction:
         """Return its transactions."""
+        settings = replace(self.settings, concurrency=self.slots)
+        longest = timedelta(seconds=settings.retry_after_max_seconds)
         return QueueTransaction(
             worker=self.name,
-            settings=replace(self.settings, concurrency=self.slots),
+            settings=settings,
             clock=self.clock,
             dice=lambda: self.dice,
+            pacer=Pacer(
+                settings=settings,
+                clock=self.clock,
+                dice=lambda: self.dice,
+                probe_after=None if self.options.drain else longest,
+            ),
             caps=self.caps,
-            probe_after=None if self.options.drain else self.settings.longest_cool_down,
         )
 
     def limiter(self) -> Limiter:

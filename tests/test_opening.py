@@ -12,8 +12,8 @@ from tests.conftest import HOUR, database_of_an_hour_ago, open_database
 from tests.parts import add, row
 from tests.plain import execute
 from worker import opening
-from worker.db.address import address_of
-from worker.db.database import Database, DatabaseProblem, schema_problem
+from worker.db.address import DatabaseProblem, address_of
+from worker.db.database import Database, schema_problem
 from worker.db.schema import SCHEMA, videos
 from worker.settings import Key, Settings
 from worker.store import relocation

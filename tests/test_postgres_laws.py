@@ -18,7 +18,7 @@ from tests.passage import passage
 from tests.processes.programs import execute, until, videos, within
 from worker.clock import Clock
 from worker.core.model import State, Twin
-from worker.db.database import Unreachable
+from worker.db.address import Unreachable
 from worker.wiring import CLOCK
 
 

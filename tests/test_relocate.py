@@ -18,7 +18,8 @@ from tests.plain import session
 from tests.processes.programs import until
 from worker.core.pace import Brake
 from worker.core.relocation import copy_of, on_its_way
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.db.schema import history, videos
 from worker.relocate import Move, Moved
 from worker.store import relocation, shared_state

@@ -16,8 +16,8 @@ from sqlalchemy import Connection
 from worker import wiring
 from worker.core.relocation import on_its_way, sentence
 from worker.db import place
-from worker.db.address import File, Server, address_of
-from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.address import DatabaseProblem, File, Server, address_of
+from worker.db.database import Database, schema_of, schema_problem
 from worker.relocate import Move, Moved
 from worker.settings import Settings
 from worker.store import relocation, shared_state
@@ -97,8 +97,7 @@ def _must_be_safe(url: str) -> None:
     """Raise DatabaseProblem for a file that workers cannot share."""
     address = address_of(url)
     _is_there(address)
-    problem = isinstance(address, File) and place.problem_of(address.path, place.mounts())
-    if problem:
+    if isinstance(address, File) and (problem := place.problem_of(address.path, place.mounts())):
         raise DatabaseProblem(f"database {address} {problem}")
 
 

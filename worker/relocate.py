@@ -12,7 +12,8 @@ from functools import partial
 from sqlalchemy import Connection, Table
 
 from worker.core.relocation import MoveState, copy_of, not_empty, on_its_way
-from worker.db.database import BAD_VALUE, Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import BAD_VALUE, Database
 from worker.store import leases, relocation, shared_state
 from worker.store.relocation import Census, TableRow
 

@@ -129,11 +129,6 @@ class Settings:
         return timedelta(seconds=2 * self.timeout_seconds + 60)
 
     @property
-    def longest_cool_down(self) -> timedelta:
-        """Return the age at which a daemon probes a cool-down."""
-        return timedelta(seconds=self.retry_after_max_seconds)
-
-    @property
     def settle_after(self) -> timedelta:
         """Return the age from which an absent job counts as absent."""
         return timedelta(seconds=self.doubt_settle_seconds)

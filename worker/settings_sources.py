@@ -159,9 +159,8 @@ def _checked_key(value: str, source: str) -> Key:
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, RawValue]:
-    spelled = {"database_url": "--database"}
     return {
-        name: RawValue(value, spelled.get(name, f"--{name}"))
+        name: RawValue(value, "--database" if name == "database_url" else f"--{name}")
         for name, value in flags.items()
         if value is not None
     }

@@ -25,6 +25,7 @@ from worker.db.database import Database
 from worker.log import Event, logger
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
+from worker.runner.pacer import Pacer
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -58,28 +59,21 @@ async def runner(
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
+    probe_after = None if options.drain else timedelta(seconds=settings.retry_after_max_seconds)
     async with api(settings, key) as client:
         yield Runner(
             database=database,
-            transaction=dataclasses.replace(
-                _transaction(settings, worker, database),
-                probe_after=None if options.drain else settings.longest_cool_down,
-            ),
+            transaction=_transaction(settings, worker, database, probe_after),
             api=client,
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(logger().bind(worker=worker), watch),
-            row=dataclasses.replace(
-                member(worker, options, database.now()),
-                rate=settings.rate,
-                period_seconds=settings.period_seconds,
-                rate_source=options.rate_source,
-            ),
+            row=member(worker, settings, options, database.now()),
             beat=_heartbeat(database.address, options),
         )
 
 
-def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
+def member(worker: str, settings: Settings, options: RunOptions, now: datetime) -> WorkerRow:
     """Return the row of one run of this process among the workers."""
     return WorkerRow(
         id=worker,
@@ -87,6 +81,9 @@ def member(worker: str, options: RunOptions, now: datetime) -> WorkerRow:
         pid=os.getpid(),
         command="drain" if options.drain else "run",
         started_at=now,
+        rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        rate_source=options.rate_source,
     )
 
 
@@ -118,10 +115,17 @@ def _limiter(settings: Settings) -> Limiter:
     )
 
 
-def _transaction(settings: Settings, worker: str, database: Database) -> QueueTransaction:
+def _transaction(
+    settings: Settings, worker: str, database: Database, probe_after: timedelta | None = None
+) -> QueueTransaction:
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
     return QueueTransaction(
-        worker=worker, settings=settings, clock=clock, dice=random.random, caps=caps(settings)
+        worker=worker,
+        settings=settings,
+        clock=clock,
+        dice=random.random,
+        pacer=Pacer(settings=settings, clock=clock, dice=random.random, probe_after=probe_after),
+        caps=caps(settings),
     )
 
 

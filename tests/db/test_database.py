@@ -15,15 +15,8 @@ from sqlalchemy.exc import IntegrityError
 from tests.conftest import open_database
 from tests.parts import add
 from tests.plain import Plain, execute
-from worker.db.address import LogLostError
-from worker.db.database import (
-    PATIENCE_SECONDS,
-    Database,
-    DatabaseProblem,
-    Unreachable,
-    schema_of,
-    schema_problem,
-)
+from worker.db.address import DatabaseProblem, LogLostError, Unreachable
+from worker.db.database import PATIENCE_SECONDS, Database, schema_of, schema_problem
 from worker.db.schema import SCHEMA
 from worker.wiring import CLOCK
 
@@ -89,7 +82,8 @@ library = ctypes.CDLL(_sqlite3.__file__)
 library.sqlite3_vfs_find.restype = ctypes.c_void_p
 library.sqlite3_vfs_register.argtypes = [ctypes.c_void_p, ctypes.c_int]
 library.sqlite3_vfs_register(library.sqlite3_vfs_find(b"unix-dotfile"), 1)
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.wiring import CLOCK
 
 async def main():
@@ -490,7 +484,8 @@ async def test_a_user_that_may_only_look_is_told(guarded: str, served: str) -> N
 
 ABSENT = """
 import asyncio, sys
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.wiring import CLOCK
 
 async def main():
@@ -521,7 +516,8 @@ def test_a_program_that_ends_with_the_problem_ends_quietly(tmp_path: Path) -> No
 FULL = """
 import asyncio, resource, sys
 from sqlalchemy import text
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.wiring import CLOCK
 
 async def main():

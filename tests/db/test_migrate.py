@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
@@ -11,10 +12,16 @@ from tests.conftest import open_database
 from tests.parts import add
 from tests.plain import execute
 from worker.db import migrate
-from worker.db.database import Database, DatabaseProblem, schema_of, schema_problem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database, schema_of, schema_problem
 from worker.db.schema import SCHEMA, metadata
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+async def downgrade(database: Database, revision: str) -> None:
+    """Take the database down to a revision ("base" for nothing) in one transaction."""
+    await database.write(lambda c: command.downgrade(migrate.config_of(c), revision), "migrate")
 
 
 COLUMNS = """
@@ -81,7 +88,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
         first = await database.read(schema)
         assert tables <= {name.split(".")[0] for name in first}
         assert await database.read(schema_problem) is None
-        await migrate.downgrade(database, "base")
+        await downgrade(database, "base")
         assert {} == ours(await database.read(schema))
         problem = await database.read(schema_problem)
         assert problem is not None
@@ -98,7 +105,7 @@ async def test_each_revision_takes_back_what_it_made(new: str, revision: str) ->
         await migrate.upgrade(database, revision)
         before = await database.read(schema)
         await migrate.upgrade(database)
-        await migrate.downgrade(database, revision)
+        await downgrade(database, revision)
         assert before == await database.read(schema)
 
 
@@ -107,7 +114,7 @@ async def test_links_that_are_there_are_known_without_their_signature(new: str) 
     signed = "https://e.org/{}.mp4?Signature=S&Expires=1"
     async with open_database(new) as database:
         await migrate.upgrade(database)
-        await migrate.downgrade(database, "0004")
+        await downgrade(database, "0004")
         urls = [signed.format(number) for number in range(1_001)]
         for url in (*urls, "https://e.org/a?v=1", "https://e.org/b", "no link?"):
             execute(new, "INSERT INTO videos (url) VALUES (?)", url)
@@ -208,7 +215,7 @@ async def test_an_upgrade_that_fails_late_leaves_nothing_half_made(
 ) -> None:
     """Of several revisions all are taken or none: a worker of the version before can go on."""
     await add(database, "u")
-    await migrate.downgrade(database, "0001")
+    await downgrade(database, "0001")
     execute(url, "CREATE TABLE workers (name TEXT)")
     before = await database.read(schema)
     with pytest.raises(DatabaseProblem, match=r"workers\W* already exists"):

@@ -23,6 +23,7 @@ from worker.db.database import Database
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
+from worker.runner.pacer import Pacer
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
@@ -68,6 +69,7 @@ async def work(
                 settings=settings,
                 clock=clock,
                 dice=random.random,
+                pacer=Pacer(settings=settings, clock=clock, dice=random.random),
                 caps=wiring.caps(settings),
             ),
             api=api,
@@ -78,7 +80,7 @@ async def work(
             ),
             options=options,
             reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
-            row=wiring.member(worker, options, clock.now()),
+            row=wiring.member(worker, settings, options, clock.now()),
         )
         return await runner.run()
 

@@ -228,7 +228,7 @@ LAWS = (
     Mutation(
         law="9: an intent in a file that is gone is none",
         file="worker/db/sqlite.py",
-        old="if self._file not in {None, _file_at(self._path)}:",
+        old="if self._file not in {None, _file_at(self.path)}:",
         new="if self._file in {()}:",
         tests=("tests/db/test_database.py::test_a_file_that_goes_away_in_use_is_told",),
     ),

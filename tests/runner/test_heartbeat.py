@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 from tests.conftest import START, Hands
 from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
 from tests.runner.test_loop import going, until
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.runner.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from worker.runner.reporter import Reporter
 from worker.simulator import Options, Simulator

@@ -18,7 +18,8 @@ from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Fact, Video
 from worker.core.request import Defaults
 from worker.core.run_state import RunState
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.runner.reconciler import Reconciler, Write
 from worker.runner.reporter import Reporter
 from worker.runner.writer import Writer

@@ -23,7 +23,7 @@ from worker.core.model import (
 )
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.run_state import Counts
-from worker.db.database import DatabaseProblem
+from worker.db.address import DatabaseProblem
 from worker.runner.reporter import Reporter
 from worker.runner.verdicts import JudgedDoubt
 

@@ -293,7 +293,7 @@ async def test_a_throttled_request_slows_everybody_down(
 def daemon(hands: Hands) -> QueueTransaction:
     """Return the work of a daemon that probes a cool-down after a minute."""
     work = transaction(hands.clock, retry_after_max_seconds=60.0)
-    return replace(work, probe_after=work.settings.longest_cool_down)
+    return replace(work, pacer=replace(work.pacer, probe_after=timedelta(seconds=60)))
 
 
 LONG = 86_400.0
@@ -394,7 +394,8 @@ async def test_a_pause_is_never_shorter_than_told(
     """A cool-down lasts Retry-After and a jitter on top, which spreads the processes."""
     await due(database, 1)
     (claim,) = await take(database, START)
-    work = replace(transaction(hands.clock), dice=lambda: dice)
+    work = transaction(hands.clock)
+    work = replace(work, pacer=replace(work.pacer, dice=lambda: dice))
     await write(database, work, note(claim, Throttled("slow down", 429, told)))
     assert later(START, seconds) == (await known(database)).cool_down_until
 

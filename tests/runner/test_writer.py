@@ -26,7 +26,8 @@ from worker.core.model import (
 )
 from worker.core.reasons import WaitReason
 from worker.core.run_state import RunState
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 from worker.log import Log
 from worker.runner.reporter import Reporter
 from worker.runner.writer import TRY_AGAIN_SECONDS, Writer

@@ -32,7 +32,6 @@ KEEP_ALIVE_SECONDS = 4.0
 """Shorter than a server's usual five: an idle connection that the server closes under a POST makes
 a doubt."""
 
-
 _ORGANIZATION_OR_NAME = re.compile(rb"\x06\x03\x55\x04[\x03\x0a][\x0c\x13\x14\x16](.)", re.DOTALL)
 """In a certificate (DER) the length of the first of them, which is the issuer's, in a byte."""
 
@@ -149,7 +148,10 @@ class Transport:
         self._timer = None
         for protocol, (deadline, exchange) in self._open.items():
             if deadline <= asyncio.get_running_loop().time():
-                _too_late(protocol, exchange)
+                # The wait for the head or for the body raises it.
+                protocol.set_exception(TimeoutError())
+                if exchange.content is not None:
+                    exchange.content.set_exception(TimeoutError())
             else:
                 self._watch(deadline)
 
@@ -259,13 +261,6 @@ def _abort(connection: Connection) -> None:
     if connection.transport is not None:
         connection.transport.abort()
     connection.close()
-
-
-def _too_late(protocol: ResponseHandler, exchange: Exchange) -> None:
-    """Raise TimeoutError in the wait for the head or the body."""
-    protocol.set_exception(TimeoutError())
-    if exchange.content is not None:
-        exchange.content.set_exception(TimeoutError())
 
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:

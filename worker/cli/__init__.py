@@ -63,6 +63,6 @@ def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def _database_problem() -> type[Exception]:
-    from worker.db.database import DatabaseProblem  # noqa: PLC0415 - SQLAlchemy is slow to load
+    from worker.db.address import DatabaseProblem  # noqa: PLC0415 - SQLAlchemy is slow to load
 
     return DatabaseProblem

@@ -4,26 +4,17 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from sqlalchemy import Connection, func, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
-from worker.db.address import DatabaseProblem, File, Server, Unreachable, address_of
+from worker.db.address import DatabaseProblem, File, Server, address_of
 from worker.db.schema import SCHEMA, account, metadata
 from worker.db.sqlite import Sqlite
 
-__all__ = [
-    "BAD_VALUE",
-    "Database",
-    "DatabaseProblem",
-    "Unreachable",
-    "place_of",
-    "refusal",
-    "rewrite",
-    "schema_of",
-    "schema_problem",
-]
+if TYPE_CHECKING:
+    from worker.db.postgres import Postgres
 
 PATIENCE_SECONDS = 5.0
 """A longer wait for the database's lock is logged, once."""
@@ -41,22 +32,6 @@ def refusal(error: Exception) -> str:
     cause = getattr(error, "orig", None) or error
     first_line = str(cause.__cause__ or cause).split("\n", 1)[0]
     return f"the database refuses to write this row: {first_line}"
-
-
-class Engine(Protocol):
-    """The interface of both engines."""
-
-    def now(self) -> datetime:
-        """Return the time of the queue (UTC)."""
-
-    async def transaction(self, role: str, work: Callable[[Connection], T], purpose: str) -> T:
-        """Return ``work``'s result, committed to disk; ``role`` is "write" or "read"."""
-
-    def version(self) -> int:
-        """Return a number that changes when there may be something new."""
-
-    async def close(self) -> None:
-        """Close all connections."""
 
 
 class Database:
@@ -109,9 +84,11 @@ class Database:
         await self._engine.close()
 
 
-def _engine(address: File | Server, dice: Callable[[], float]) -> Callable[..., Engine]:
+def _engine(
+    address: File | Server, dice: Callable[[], float]
+) -> "Callable[..., Sqlite | Postgres]":
     if isinstance(address, File):
-        return partial(Sqlite, address, dice=dice)
+        return partial(Sqlite, path=address.path, dice=dice)
     try:
         from worker.db.postgres import Postgres  # noqa: PLC0415 - an extra, and slow to load
     except ModuleNotFoundError as error:

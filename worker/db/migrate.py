@@ -7,7 +7,8 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
-from worker.db.database import Database, DatabaseProblem
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
 
 _PACKAGED = Path(__file__).parents[1] / "migrations"
 _CHECKOUT = Path(__file__).parents[2] / "migrations"
@@ -18,17 +19,12 @@ async def upgrade(database: Database, revision: str = "head") -> None:
     DatabaseProblem if the file cannot be written, or has an unknown revision.
     """
     try:
-        await database.write(lambda c: command.upgrade(_config(c), revision), "migrate")
+        await database.write(lambda c: command.upgrade(config_of(c), revision), "migrate")
     except CommandError as error:
         raise DatabaseProblem(f"database {database.address}: {error}: restore a backup") from error
 
 
-async def downgrade(database: Database, revision: str) -> None:
-    """Take ``database`` down to ``revision`` ("base" for nothing) in one transaction."""
-    await database.write(lambda c: command.downgrade(_config(c), revision), "migrate")
-
-
-def _config(connection: Connection) -> Config:
+def config_of(connection: Connection) -> Config:
     """Return alembic's settings: a wheel has the revisions in its package, a checkout beside it."""
     config = Config()
     folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT

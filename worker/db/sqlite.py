@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from worker.db.address import DatabaseProblem, File, LogLostError
+from worker.db.address import DatabaseProblem, LogLostError
 from worker.db.statements import execute
 
 T = TypeVar("T")
@@ -36,26 +37,20 @@ LOOK_UP_STEPS = 50_000
 """Steps of SQLite's machine, some milliseconds, between checks for an abandoned connection."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Sqlite:
     """The connections to one file: one writes, one reads, and one watches for commits of others."""
 
-    def __init__(
-        self,
-        file: File,
-        *,
-        dice: Callable[[], float],
-        now: Callable[[], datetime],
-        waiting: Callable[[str], None],
-        patience_seconds: float,
-    ) -> None:
-        self.now = now  # this machine's clock
-        self._path = file.path
+    path: Path
+    dice: Callable[[], float]
+    now: Callable[[], datetime]  # this machine's clock
+    waiting: Callable[[str], None]
+    patience_seconds: float
+
+    def __post_init__(self) -> None:
         self._log_path, self._index_path = (
-            Path(os.path.realpath(file.path) + ending) for ending in ("-wal", "-shm")
+            Path(os.path.realpath(self.path) + ending) for ending in ("-wal", "-shm")
         )
-        self._dice = dice
-        self._waiting = waiting
-        self._patience_seconds = patience_seconds
         self._busy = {role: asyncio.Lock() for role in _BEGIN}
         self._open: dict[str, ThreadedConnection] = {}
         self._watcher: sqlite3.Connection | None = None
@@ -70,7 +65,7 @@ class Sqlite:
                 step = partial(_transaction, _BEGIN[role], work)
                 return await self._locked(lambda: connection.run(step), purpose)
             except DBAPIError as error:
-                raise _explained(error, self._path) from error
+                raise _explained(error, self.path) from error
             except LogLostError:
                 await self.close()  # the last one to close puts the log that it has into the file
                 raise
@@ -82,12 +77,11 @@ class Sqlite:
         self._must_be_there()
         try:
             if self._watcher is None:
-                self._watcher = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-                self._file, self._log = _file_at(self._path), self._log or _file_at(self._log_path)
-            version: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+                self._watcher = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+                self._file, self._log = _file_at(self.path), self._log or _file_at(self._log_path)
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
-            raise _explained(OperationalError("look", None, error), self._path) from error
-        return version
+            raise _explained(OperationalError("look", None, error), self.path) from error
 
     async def close(self) -> None:
         """Close all connections."""
@@ -103,9 +97,9 @@ class Sqlite:
         """Refuse a file that was removed or replaced: SQLite goes on writing to it, where no other
         program sees an intent (laws 1 and 9). Raises DatabaseProblem.
         """
-        if self._file not in {None, _file_at(self._path)}:
+        if self._file not in {None, _file_at(self.path)}:
             raise DatabaseProblem(
-                f"database {self._path}: it was removed or replaced while it was in use: "
+                f"database {self.path}: it was removed or replaced while it was in use: "
                 "put it back, or start again to work on what is there now"
             )
         log = _file_at(self._log_path)
@@ -116,7 +110,7 @@ class Sqlite:
             lost = not log and self._index_path.exists() and not self._log_path.exists()
         if lost:
             raise LogLostError(
-                f"database {self._path}: its log (-wal) was deleted or replaced: videos in flight "
+                f"database {self.path}: its log (-wal) was deleted or replaced: videos in flight "
                 "may be in doubt. Stop all that works on it: the last one saves the log. Where "
                 f"{self._index_path} is left then, the last commits are lost: delete it, and go on "
                 "as after a restored backup (config/deploy/README.md)"
@@ -125,17 +119,17 @@ class Sqlite:
     async def _connection(self, role: str, purpose: str) -> "ThreadedConnection":
         self._must_be_there()
         if role not in self._open:
-            _probe(self._path)
-            connection = ThreadedConnection(self._path)
+            _probe(self.path)
+            connection = ThreadedConnection(self.path)
             await connection
             try:
-                prepare = partial(_prepare, path=self._path)
+                prepare = partial(_prepare, path=self.path)
                 await self._locked(lambda: connection.run(prepare), purpose)
             except BaseException:
                 await connection.close()
                 raise
             self._open[role] = connection
-            self._file, self._log = _file_at(self._path), self._log or _file_at(self._log_path)
+            self._file, self._log = _file_at(self.path), self._log or _file_at(self._log_path)
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:
@@ -143,16 +137,16 @@ class Sqlite:
         random steps, since SQLite's own busy handler sleeps for up to 100 ms.
         """
         clock = asyncio.get_running_loop()
-        report_at = clock.time() + self._patience_seconds
+        report_at = clock.time() + self.patience_seconds
         while True:
             try:
                 return await step()
             except LockedError:
                 pass
             if clock.time() > report_at:
-                self._waiting(purpose)
+                self.waiting(purpose)
                 report_at = float("inf")
-            await asyncio.sleep(0.001 + 0.003 * self._dice())
+            await asyncio.sleep(0.001 + 0.003 * self.dice())
 
 
 class ThreadedConnection(aiosqlite.Connection):

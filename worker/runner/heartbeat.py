@@ -11,14 +11,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.clock import Clock
-from worker.db.database import DatabaseProblem
+from worker.db.address import DatabaseProblem
 from worker.log import Event
 from worker.runner.reporter import Reporter
 from worker.store import workers
 
 HEARTBEAT_SECONDS = 20.0
 """Between two rows."""
-
 
 Enqueue = Callable[[Callable[[Connection], None], str], asyncio.Future[None]]
 """Puts work down for a transaction of its own, with its purpose; returns the future of its end."""

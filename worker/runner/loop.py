@@ -15,8 +15,8 @@ from worker.core.model import Start
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
-from worker.db.address import LogLostError
-from worker.db.database import Database, DatabaseProblem, Unreachable
+from worker.db.address import DatabaseProblem, LogLostError, Unreachable
+from worker.db.database import Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
 from worker.runner.heartbeat import Heartbeat
@@ -181,7 +181,6 @@ class Runner:
             writing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _feed(self, group: asyncio.TaskGroup) -> Stop:
-        """Claim whenever there are free slots, until the run is over."""
         while (over := self._stop_before_claim()) is None:
             self._wake.clear()
             self._heartbeat.turned()

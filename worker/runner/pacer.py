@@ -4,7 +4,7 @@ Called inside a transaction of the queue. Knows no video.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -38,9 +38,9 @@ class Pacer:
     settings: Settings
     clock: Clock
     dice: Callable[[], float]
-    steps: Steps
-    probe_after: timedelta | None
-    probes: set[datetime]
+    steps: Steps = field(default_factory=Steps)
+    probe_after: timedelta | None = None
+    probes: set[datetime] = field(default_factory=set)
 
     def follow(self, connection: Connection, began: float, now: datetime) -> None:
         """Move pace and cool-down along with a clock that was set since they were written. A step

@@ -18,7 +18,8 @@ from worker.clock import sleep_or_event
 from worker.core.evidence import Ambiguous, Found, NoEvidence, Resolvable
 from worker.core.job_list import Listing, Unlisted
 from worker.core.run_state import RunState
-from worker.db.database import BAD_VALUE, DatabaseProblem, refusal
+from worker.db.address import DatabaseProblem
+from worker.db.database import BAD_VALUE, refusal
 from worker.runner.limiter import Limiter
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -33,7 +34,6 @@ LOOK_SECONDS = 20.0
 
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
-
 
 WriteVerdicts = Callable[..., tuple[list[JudgedDoubt], set[int]]]
 

@@ -9,7 +9,7 @@ from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.run_state import Counts
-from worker.db.database import DatabaseProblem
+from worker.db.address import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from worker.clock import Clock, Steps
+from worker.clock import Clock
 from worker.core import pace
 from worker.core.decide import decide
 from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start, State, Twin
@@ -52,10 +52,8 @@ class QueueTransaction:
     settings: Settings
     clock: Clock
     dice: Callable[[], float]
+    pacer: Pacer
     caps: tuple[Cap, ...] = ()
-    steps: Steps = field(default_factory=Steps)
-    probe_after: timedelta | None = None
-    probes: set[datetime] = field(default_factory=set)
     unwritable: Unwritable = field(default_factory=Unwritable)
     closes_at_once: int = INVALID_AT_ONCE
 
@@ -63,18 +61,6 @@ class QueueTransaction:
     def verdicts(self) -> Verdicts:
         """Return the judge of doubts."""
         return Verdicts(worker=self.worker, settings=self.settings, dice=self.dice)
-
-    @property
-    def pacer(self) -> Pacer:
-        """Return the shared pace, as this process takes part in it."""
-        return Pacer(
-            settings=self.settings,
-            clock=self.clock,
-            dice=self.dice,
-            steps=self.steps,
-            probe_after=self.probe_after,
-            probes=self.probes,
-        )
 
     def write(
         self, connection: Connection, results: Sequence[Result], free_slots: int
@@ -148,9 +134,9 @@ class QueueTransaction:
 
     def _reserve(self, at: _Moment, planned: pace.Grant, count: int) -> None:
         shared_state.reserve(at.connection, planned.first + count * planned.spacing, at.now)
-        self.probes.clear()
+        self.pacer.probes.clear()
         if at.shared.cooling(at.now):
-            self.probes.add(at.now)
+            self.pacer.probes.add(at.now)
         brake = pace.resume(at.shared.brake, at.shared.next_start_at, at.now)
         if brake != at.shared.brake:
             shared_state.brake(at.connection, brake)

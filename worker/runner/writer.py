@@ -18,8 +18,8 @@ from worker.clock import sleep_or_event
 from worker.core.model import Accepted, InDoubt, Invalid, NotSent, Released, Result
 from worker.core.reasons import ClaimResult
 from worker.core.run_state import RunState
-from worker.db.address import LogLostError
-from worker.db.database import BAD_VALUE, Database, DatabaseProblem, refusal
+from worker.db.address import DatabaseProblem, LogLostError
+from worker.db.database import BAD_VALUE, Database, refusal
 from worker.runner.model import Committed
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -185,7 +185,6 @@ class Writer:
             await self._one_by_one(ready)
 
     async def _expire_each(self) -> None:
-        """End each lease that has run out alone."""
         lapsed = set(await self.database.read(self.transaction.lapsed))
         for video_id in lapsed:
             others = Unwritable(known=lapsed - {video_id})
@@ -233,7 +232,6 @@ class Writer:
 
     async def _one_by_one(self, ready: Sequence[Result]) -> None:
         """Write each result alone, so that only the one with a bad value fails (law 14)."""
-        self._news.set()
         for place, result in enumerate(ready):
             try:
                 self._publish(None, await self._write([result], None))

@@ -84,10 +84,9 @@ def document(kinds: Collection[str], jobs: Sequence[Listed], seed: int) -> dict[
     counts = (count for way, count in _counted(kinds) if way == "strangers")
     strangers = _strangers(max(counts, default=STRANGERS if "huge" in kinds else 0), seed)
     shown = [*strangers[::2], *shown, *strangers[1::2]]
-    total = len(shown) + missing
     if "shuffled" in kinds:
         Random(seed).shuffle(shown)
-    head: dict[str, object] = {"total": total} if "total" in kinds else {}
+    head: dict[str, object] = {"total": len(shown) + missing} if "total" in kinds else {}
     if "next" in kinds:
         head["next"] = f"list_jobs?offset={len(shown)}" if missing else None
     entries = [_entry(kinds, job) for job in shown]
@@ -116,9 +115,8 @@ def _counted(kinds: Iterable[str]) -> list[tuple[str, int]]:
 def _entry(kinds: Collection[str], job: Listed) -> Mapping[str, object]:
     if "bare" in kinds:
         return {"job_id": job.job_id, "job_status": job.status}
-    named = job.request_id is not None and "no-ids" not in kinds
-    if "ids-when-finished" in kinds and job.status != FINISHED:
-        named = False
+    hidden = "no-ids" in kinds or ("ids-when-finished" in kinds and job.status != FINISHED)
+    named = job.request_id is not None and not hidden
     customer = {"customer_media_info": {"id": job.request_id}} if named else {}
     video = {"video": {"url": job.url}}
     if "nested" in kinds:
@@ -129,13 +127,8 @@ def _entry(kinds: Collection[str], job: Listed) -> Mapping[str, object]:
 
 @lru_cache(maxsize=1)
 def _strangers(count: int, seed: int) -> Sequence[Listed]:
-    dice = Random(f"{seed}/strangers")
+    bits = Random(f"{seed}/strangers").getrandbits
     return [
-        Listed(
-            f"{dice.getrandbits(128):032x}",
-            QUEUED,
-            str(number),
-            f"https://strangers.example/{number}.mp4",
-        )
+        Listed(f"{bits(128):032x}", QUEUED, str(number), f"https://strangers.example/{number}.mp4")
         for number in range(1, count + 1)
     ]

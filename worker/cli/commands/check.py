@@ -8,8 +8,8 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.core.job_list import Listing, Unlisted
 from worker.core.redact import without_query
-from worker.db.address import shown_url
-from worker.db.database import DatabaseProblem, rewrite
+from worker.db.address import DatabaseProblem, shown_url
+from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
 from worker.settings import NAMES, Key
 from worker.settings_sources import Loaded, SettingsError, read_key, unused_proxy

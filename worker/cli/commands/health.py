@@ -9,8 +9,7 @@ from worker import opening, wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
-from worker.db.address import File, address_of
-from worker.db.database import DatabaseProblem
+from worker.db.address import DatabaseProblem, File, address_of
 from worker.settings import Settings
 from worker.store import shared_state, statistics, workers
 

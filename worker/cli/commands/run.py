@@ -22,7 +22,8 @@ from worker.core.reasons import Stop, StopReason
 from worker.core.redact import without_query
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
-from worker.db.database import Database, DatabaseProblem, Unreachable
+from worker.db.address import DatabaseProblem, Unreachable
+from worker.db.database import Database
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
