@@ -34,7 +34,7 @@ from worker.store.workers import WorkerRow
 
 CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
 
-HEARTBEAT_SECONDS = 5.0
+TOUCH_SECONDS = 5.0
 """Between two touches of a daemon's heartbeat file."""
 
 
@@ -142,7 +142,7 @@ def _heartbeat(address: File | Server, options: RunOptions) -> Callable[[], None
     def touch() -> None:
         nonlocal next_at
         if CLOCK.monotonic() >= next_at:
-            next_at = CLOCK.monotonic() + HEARTBEAT_SECONDS
+            next_at = CLOCK.monotonic() + TOUCH_SECONDS
             try:
                 path.touch()
             except OSError as error:

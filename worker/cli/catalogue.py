@@ -21,7 +21,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         0: "every row was taken, or was there already",
         1: "some rows were rejected; the others are in",
         2: "wrong usage, or a file that is no list; nothing was taken",
-        130: "stopped by a signal; the same command goes on",
+        **{code: f"{how}; the same command goes on" for code, how in _STOPPED.items()},
     },
     "drain": {
         0: "all that was due is submitted, or nothing was due",

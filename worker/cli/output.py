@@ -43,7 +43,7 @@ def keyed(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def line(words: object = "", file: TextIO | None = None) -> None:
-    """Print text for a person, on stdout or on ``file``. Every command prints by this module."""
+    """Print text for a person, on stdout or on ``file``."""
     print(visible(str(words)), file=file)
 
 

@@ -1,19 +1,16 @@
 """Hand many rows to a statement as one parameter, unpacked in the words of either database."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Subquery, Text, TextClause, bindparam, column, text
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import NamedColumn
 
 from worker.db.schema import as_text
-
-_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 def encoded(rows: Iterable[object]) -> str:
@@ -32,20 +29,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, default=_moment)
 
 def rows(parameter: str, *columns: NamedColumn[Any]) -> Subquery:
     """Return the rows of ``encoded`` as a table: their ``place`` from 0, and columns like these."""
-    fields = list(enumerate(columns))
-    in_sqlite = (f"json_extract(value, '$[{n}]') AS {each.name}" for n, each in fields)
-    in_postgresql = (
-        f"CAST(value ->> {n} AS {each.type.compile(_POSTGRESQL)}) AS {each.name}"
-        for n, each in fields
-    )
-    bound = bindparam(parameter, type_=Text)
-    to_sqlite = f"SELECT key AS place, {', '.join(in_sqlite)} FROM json_each(:{parameter})"  # noqa: S608
-    to_postgresql = text(
-        f"SELECT place - 1 AS place, {', '.join(in_postgresql)} "  # noqa: S608 - our own names
-        f"FROM json_array_elements(CAST(:{parameter} AS JSON)) "
-        "WITH ORDINALITY AS each (value, place)"
-    ).bindparams(bound)
-    both = _Unpacking(to_sqlite, to_postgresql).bindparams(bound)
+    fields = (f"json_extract(value, '$[{n}]') AS {each.name}" for n, each in enumerate(columns))
+    to_sqlite = f"SELECT key AS place, {', '.join(fields)} FROM json_each(:{parameter})"  # noqa: S608
+    both = _Unpacking(to_sqlite, parameter, columns).bindparams(bindparam(parameter, type_=Text))
     shown = (column(each.name, each.type) for each in columns)
     return both.columns(column("place"), *shown).subquery(parameter)
 
@@ -53,11 +39,20 @@ def rows(parameter: str, *columns: NamedColumn[Any]) -> Subquery:
 class _Unpacking(TextClause):
     inherit_cache = True
 
-    def __init__(self, to_sqlite: str, to_postgresql: TextClause) -> None:
+    def __init__(self, to_sqlite: str, parameter: str, alike: Sequence[NamedColumn[Any]]) -> None:
         super().__init__(to_sqlite)
-        self.to_postgresql = to_postgresql
+        self.parameter, self.alike = parameter, alike
 
 
 @compiles(_Unpacking, "postgresql")
 def _to_postgresql(unpacking: _Unpacking, compiler: SQLCompiler, **how: object) -> str:
-    return compiler.process(unpacking.to_postgresql, **how)
+    fields = (
+        f"CAST(value ->> {n} AS {each.type.compile(compiler.dialect)}) AS {each.name}"
+        for n, each in enumerate(unpacking.alike)
+    )
+    to_postgresql = text(
+        f"SELECT place - 1 AS place, {', '.join(fields)} "  # noqa: S608 - our own names
+        f"FROM json_array_elements(CAST(:{unpacking.parameter} AS JSON)) "
+        "WITH ORDINALITY AS each (value, place)"
+    ).bindparams(bindparam(unpacking.parameter, type_=Text))
+    return compiler.process(to_postgresql, **how)

@@ -45,7 +45,7 @@ class FormatError(Exception):
 
 
 class Line(NamedTuple):
-    """A physical line as text; ``size`` in bytes, ``flaw``: why no row can have it."""
+    """A physical line as text; ``size`` in characters, ``flaw``: why no row can have it."""
 
     number: int
     text: str

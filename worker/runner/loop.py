@@ -229,7 +229,8 @@ class Runner:
         if isinstance(problem, LogLostError):  # a daemon cannot wait for it either
             return Stop(reason=StopReason.DATABASE, message=str(problem))
         now, run = self._clock.monotonic(), self._run
-        run.database_lost_at = now if run.database_lost_at is None else run.database_lost_at
+        if run.database_lost_at is None:
+            run.database_lost_at = now
         return stop_conditions.stop_without_database(
             run, self.options, str(problem), now, unreachable=isinstance(problem, Unreachable)
         )

@@ -14,7 +14,7 @@ from worker.settings import Settings
 from worker.store import shared_state, statistics, workers
 
 LOCKED_SECONDS = 1.0
-"""For a file that another program has locked: then nothing is said of a cool-down."""
+"""For a file that another program has locked: then nothing is said of a refusal or a cool-down."""
 
 
 def health(call: Invocation) -> int:
