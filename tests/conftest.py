@@ -23,9 +23,9 @@ from worker.wiring import CLOCK
 hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine too
 hypothesis.settings.load_profile("patient")
 
-signal.signal(
-    signal.SIGHUP, signal.SIG_DFL
-)  # programs that tests start inherit it, under nohup too
+# Programs that tests start inherit what is ignored: SIGHUP under nohup, SIGINT in the background.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -44,6 +44,25 @@ async def test_lines_of_one_turn_are_written_at_its_end(
     assert ["run_started", "run_ended"] == [line["event"] for line in said(capsys)]
 
 
+def test_a_line_of_a_loop_that_has_ended_is_written_with_the_next(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A loop that ends before its turn does loses no line and holds up none."""
+    configure("info", "json")
+
+    async def end_amid() -> None:
+        logger().info(Event.RUN_STARTED)
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    running = loop.create_task(end_amid())
+    loop.run_forever()
+    assert running.done()
+    loop.close()
+    logger().info(Event.RUN_ENDED)
+    assert ["run_started", "run_ended"] == [line["event"] for line in said(capsys)]
+
+
 def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Asked for, a line is readable off a terminal too, and without colours there."""
     configure("info", "console")

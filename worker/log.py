@@ -79,6 +79,7 @@ class _Turn:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._told: list[str] = []
+        self._seen_to: asyncio.AbstractEventLoop | None = None
 
     def write(self, line: str) -> None:
         """Take a line."""
@@ -86,14 +87,17 @@ class _Turn:
 
     def flush(self) -> None:
         """Have the lines written at the end of this turn."""
-        if len(self._told) > 1:  # the first one has seen to it
-            return
         try:
-            asyncio.get_running_loop().call_soon(self._end)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             self._end()
+            return
+        if self._seen_to is not loop:  # one that has ended writes no more
+            self._seen_to = loop
+            loop.call_soon(self._end)
 
     def _end(self) -> None:
+        self._seen_to = None
         told, self._told = self._told, []
         self._stream.write("".join(told))
         self._stream.flush()

@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[2]
 """The folder of every process, so that a changed copy of the project proves the copy."""
 
 HOUR_SECONDS = 3600
+
+FINISH_SECONDS = 180.0
+"""For a drain of what two hundred killed workers left, at a pace that refusals have lowered."""
 """Longer than any lease and any backoff of a scenario."""
 
 
@@ -111,7 +114,8 @@ class Ground:
     async def finish(self, *databases: str, seconds: int = HOUR_SECONDS, **more: object) -> Ended:
         """Drain these databases by a worker whose clock is so far ahead: every lease is over."""
         program = ("-m", "tests.proof.ahead")
-        done = await self.run(str(seconds), *databases, program=program, **more)
+        started = await self.start(str(seconds), *databases, program=program, **more)  # type: ignore[arg-type]
+        done = await started.ended(patience=FINISH_SECONDS)
         assert 0 == done.code, done.err
         return done
 

@@ -188,6 +188,7 @@ class Life:
             world.pass_seconds(4_000)
             self.reconcile(WHOLE, settled=False)
             self.hold()
+            world.pass_seconds(60)  # what the list proves absent is due again after a backoff
             while world.rows(f"{unfinished} AND due_at <= '{self._now()}'") and self._serve(0, 3):
                 world.pass_seconds(1)
             self.hold()
