@@ -27,9 +27,9 @@ def standard_input(data: bytes) -> Any:  # noqa: ANN401 - a context
     with TemporaryFile() as file:
         file.write(data)
         file.seek(0)
-        sys.stdin = io.TextIOWrapper(file)
         try:
-            yield
+            with io.TextIOWrapper(file) as sys.stdin:
+                yield
         finally:
             sys.stdin = before
 

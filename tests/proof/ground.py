@@ -114,7 +114,7 @@ class Ground:
     async def finish(self, *databases: str, seconds: int = HOUR_SECONDS, **more: object) -> Ended:
         """Drain these databases by a worker whose clock is so far ahead: every lease is over."""
         program = ("-m", "tests.proof.ahead")
-        started = await self.start(str(seconds), *databases, program=program, **more)  # type: ignore[arg-type]
+        started = await self.start(str(seconds), *databases, program=program, **more)
         done = await started.ended(patience=FINISH_SECONDS)
         assert 0 == done.code, done.err
         return done

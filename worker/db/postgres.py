@@ -186,15 +186,15 @@ class Postgres:
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            if not self._number:
+            numbered = self._number > 0
+            if not numbered:  # perhaps there are no tables yet
                 _, now, numbered, *_ = connection.execute(text(LOCK)).one()
-                if not numbered:  # there are no tables yet
-                    self._ahead = now - self._here()
-                    return
-                connection.execute(_FORGET)
-            self._number += 1
-            own = {"session": self._session, "number": self._number}
-            now = connection.execute(_LOCK_AND_NUMBER, own).scalar_one()
+                if numbered:
+                    connection.execute(_FORGET)
+            if numbered:
+                self._number += 1
+                own = {"session": self._session, "number": self._number}
+                now = connection.execute(_LOCK_AND_NUMBER, own).scalar_one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
