@@ -69,12 +69,10 @@ it has written. The time is read under the lock. Waits for the row locks of othe
 a worker that is frozen or cut off gives the lock back.
 """
 
-_LOCK_AND_NUMBER = text(
-    f"WITH taken AS MATERIALIZED ({LOCK}), numbered AS (INSERT INTO commits (session, number) "  # noqa: S608 - our own words
-    "SELECT :session, :number FROM taken ON CONFLICT (session) "
-    "DO UPDATE SET number = excluded.number, at = excluded.at) SELECT now FROM taken"
+_NUMBER = text(
+    "INSERT INTO commits (session, number) VALUES (:session, :number) ON CONFLICT (session) "
+    "DO UPDATE SET number = excluded.number, at = excluded.at"
 )
-"""In one round trip, the lock first: the number is inserted from what taking it returns."""
 _NUMBERED = "SELECT number FROM commits WHERE session = $1"
 """Each transaction writes its number, so that a connection which broke in a commit can be followed
 up. The server's own transaction number would not do: after a crash another one may get it.
@@ -186,18 +184,16 @@ class Postgres:
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            numbered = self._number > 0
-            if not numbered:  # perhaps there are no tables yet
-                _, now, numbered, *_ = connection.execute(text(LOCK)).one()
-                if numbered:
-                    connection.execute(_FORGET)
-            if numbered:
-                self._number += 1
-                own = {"session": self._session, "number": self._number}
-                now = connection.execute(_LOCK_AND_NUMBER, own).scalar_one()
+            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
+        if not numbered:  # there are no tables yet
+            return
+        if not self._number:
+            connection.execute(_FORGET)
+        self._number += 1
+        connection.execute(_NUMBER, {"session": self._session, "number": self._number})
 
     async def _learn(self, cause: Exception, purpose: str) -> None:
         """Wait for a commit's fate. Raises Unreachable if it was not done, or after ``close``."""
