@@ -203,12 +203,15 @@ def test_a_file_that_is_not_there_is_named(url: str, capsys: pytest.CaptureFixtu
     )
 
 
-def test_a_pipe_is_a_list_too(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_is_a_list_too(url: str, tmp_path: Path) -> None:
     """An import reads a list from standard input."""
     write(tmp_path, "a.csv", "url\nhttps://x.example/1.mp4\n")
-    with (tmp_path / "a.csv").open(encoding="utf-8") as stream:
-        monkeypatch.setattr(sys, "stdin", stream)
-        assert 0 == type_(url, "-")
+    before = sys.stdin
+    try:
+        with (tmp_path / "a.csv").open(encoding="utf-8") as sys.stdin:
+            assert 0 == type_(url, "-")
+    finally:
+        sys.stdin = before
     assert [("https://x.example/1.mp4",)] == videos(url, "url")
 
 

@@ -13,9 +13,7 @@ T = TypeVar("T")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def value(cls: type[T]) -> type[T]:
-    """Make a value of the hot path. The type checker refuses to change its fields; at run time
-    nothing does, since a dataclass that is frozen then takes three times as long to make.
-    """
+    """Make a value that the type checker alone freezes: at run time that triples its making."""
     return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
 
 
@@ -270,10 +268,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """A limit of ``most`` attempts in any ``window`` of time; None for all time.
-
-    ``name``: the setting that says so.
-    """
+    """At most ``most`` attempts in any ``window``, None for all time, by the setting ``name``."""
 
     name: str
     most: int
