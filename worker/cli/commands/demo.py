@@ -54,7 +54,7 @@ async def _demo(database: Path) -> int:
             f"one answer. The queue is {database}.\n"
         )
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
-        with stoppable() as stop, suppress(StoppedError):
+        with stoppable() as stop, suppress(StoppedError, asyncio.CancelledError):
             done = await import_.import_all(imported, settings, stop)
             import_.report(done, as_json=False)
         if stop.signal:

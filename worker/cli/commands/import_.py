@@ -64,7 +64,7 @@ def import_(call: Invocation) -> int:
     try:
         with stoppable() as stop:
             done = asyncio.run(import_all(args, call.settings, stop))
-    except (StoppedError, KeyboardInterrupt):
+    except (StoppedError, asyncio.CancelledError):
         return 128 + stop.signal
     except (FormatError, ValueError) as error:
         return exits.complain([str(error)], exits.USAGE)
@@ -91,12 +91,13 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
 
 async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
     """Read every file into the queue, after checking the beginning of each. Raises StoppedError if
-    ``stop`` is heard before any row was read, FormatError, ValueError, OSError, DatabaseProblem.
+    ``stop`` is heard before any row was read, CancelledError at a second signal, FormatError,
+    ValueError, OSError, DatabaseProblem.
     """
     margin = timedelta(seconds=settings.url_margin_seconds)
     theirs, fixed = _split(args.map), _split(args.set)
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
-    with ExitStack() as stack:
+    with stop.cancelling(), ExitStack() as stack:
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
@@ -147,6 +148,9 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
             may_block = asyncio.Event()
             writing = asyncio.create_task(_bring(current, name, admitted, may_block))
             await may_block.wait()
+    except asyncio.CancelledError:
+        writing.cancel()
+        raise
     finally:
         await writing
         current.show(name, _progress(current))

@@ -1,17 +1,19 @@
 """Read lists so that a signal ends the reading, however long no data comes.
 
 A handler that raised could do so while a lock is held or an exception is handled. So a signal is
-only noted, and reading waits for data and for the signal together. Only a second signal raises,
-since a wait for the database may never end.
+only noted, and reading waits for data and for the signal together. A second signal cancels the
+task, since a wait for the database may never end. A third kills.
 """
 
+import asyncio
 import io
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from worker.cli import signals
@@ -22,20 +24,32 @@ BUFFER_BYTES = 1 << 17
 @dataclass(slots=True)
 class StopSignal:
     """The signal that stops an import: its number, 0 if none has come. The file descriptor
-    ``heard`` can be read from then on. ``hurried`` is True after a second signal.
+    ``heard`` can be read from then on.
     """
 
     heard: int
     signal: int = 0
-    hurried: bool = False
+    _cancel: Callable[[], object] | None = None
 
     def note(self, number: int, _: object) -> None:
-        """Note the first signal. Raises KeyboardInterrupt at the second one."""
+        """Note the first signal. At the second one, cancel the task that is under way."""
         if not self.signal:
             self.signal = number
-        elif not self.hurried:
-            self.hurried = True
-            raise KeyboardInterrupt
+        elif self._cancel:
+            self._cancel()
+            for each in signals.stops():
+                signal.signal(each, signal.SIG_DFL)
+
+    @contextmanager
+    def cancelling(self) -> Iterator[None]:
+        """Let a second signal cancel the current task."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        try:
+            yield
+        finally:
+            self._cancel = None
 
 
 class StoppedError(Exception):
