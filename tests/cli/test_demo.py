@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import CHECKOUT, Cli, Screen, surroundings
 
 
@@ -20,6 +22,7 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
     """The demo imports 40 films, submits 39 of them and shows the one refusal.
 

@@ -59,6 +59,7 @@ async def test_migrate_makes_what_is_missing_and_leaves_what_is_there(
     assert made == objects(path)
 
 
+@pytest.mark.slow
 async def test_an_installed_wheel_needs_no_checkout(
     worker: Programs, installed: tuple[Path, dict[str, str]], path: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 import random
 from typing import Any
 
+import pytest
+
 from tests.processes.programs import (
     Programs,
     add_videos,
@@ -17,6 +19,7 @@ FAULTS = {"lost": 0.01, "half": 0.01, "reset": 0.01, "400": 0.01, "500": 0.01}
 """One request in twenty."""
 
 
+@pytest.mark.slow
 async def test_ten_power_cuts_lose_nothing_and_buy_nothing_twice(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:

@@ -61,6 +61,7 @@ async def cut_off(program: Program, with_: int, true: Callable[[], object]) -> N
     assert {signal.SIGKILL: -9, signal.SIGINT: 130}[with_] == (await program.ended()).code  # type: ignore[index]
 
 
+@pytest.mark.slow
 async def test_a_move_that_is_killed_again_and_again_ends_whole(
     worker: Programs, path: Path, new: Path
 ) -> None:
@@ -98,6 +99,7 @@ async def test_a_move_that_is_killed_again_and_again_ends_whole(
     assert FACTS == number(new, "SELECT count(*) FROM history")
 
 
+@pytest.mark.slow
 async def test_a_queue_moves_under_its_workers(
     worker: Programs, simulator: Simulator, path: Path, new: Path
 ) -> None:

@@ -205,6 +205,7 @@ SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
 @pytest.mark.parametrize(
     ("session", "number"), TYPED, ids=[session.lines[number] for session, number in TYPED]
 )
+@pytest.mark.slow
 def test_every_command_does_what_the_readme_says(play: Play, session: Session, number: int) -> None:
     """Every command of a README ends as it says, without a complaint and without the key."""
     done = play(session)[number]

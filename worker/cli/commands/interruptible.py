@@ -44,7 +44,7 @@ class StopSignal:
     def cancelling(self) -> Iterator[None]:
         """Let a second signal cancel the current task."""
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
+        assert task is not None  # noqa: S101 - a coroutine runs in one
         self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
         try:
             yield
