@@ -18,6 +18,7 @@ evening path
 rooms
   cli/         commands, signals, exit codes: to change what a person types or reads
   opening      a queue's database opened, made or migrated before work begins
+  snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   wiring       settings into running parts; the only reader of clocks and dice
   runner/      one run: loop, attempts, heartbeat, reconciler, writer, limiter, transaction,
                reporter, pacer, verdicts, model
@@ -33,7 +34,7 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, audit, advice, redact, relocation
+               list_reader, evidence, verdict, audit, advice, redact, relocation
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

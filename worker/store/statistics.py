@@ -9,8 +9,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
 
-from worker.core.model import Fact, State
-from worker.db.schema import account, history, is_pending, videos
+from worker.core.model import UNCLEAR, Fact, State
+from worker.db.schema import account, history, is_pending, is_submitting, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
 
@@ -31,6 +31,12 @@ ANSWERS = (
     Fact.NOT_SENT,
 )
 """Facts that record how the API, or the network before it, took a request."""
+
+
+_MOVES = (
+    *(Fact.ACCEPTED, Fact.REFUSED, Fact.INVALID, Fact.IN_DOUBT),
+    *(Fact.LATE_ANSWER, Fact.FOUND, Fact.ABSENT),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +166,14 @@ def _facts_by_kind(connection: Connection, *wanted: ColumnElement[bool]) -> Coun
 def last_throttled(connection: Connection) -> RowMapping | None:
     """Return the fact of the last 429, None if there is none. The later, the sooner found."""
     return _last(connection, select(history).where(history.c.fact == Fact.THROTTLED))
+
+
+def moved_at(connection: Connection, heard: RowMapping | None) -> datetime | None:
+    """Return when a video last moved on, or was claimed after an answer that was clear."""
+    last = _last(connection, select(history).where(history.c.fact.in_(_MOVES)))
+    claimed: Select[datetime] = select(func.max(videos.c.updated_at)).where(is_submitting)
+    claimed_at = None if heard and heard["fact"] in UNCLEAR else connection.scalar(claimed)
+    return max(filter(None, (last and last["at"], claimed_at)), default=None)
 
 
 def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapping | None:

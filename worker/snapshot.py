@@ -1,0 +1,227 @@
+"""Look at a queue: its numbers, its pace, its workers, and the verdict on them, in one read."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, RowMapping
+
+from worker import wiring
+from worker.clock import Clock
+from worker.core import pace
+from worker.core.model import Fact, State, value
+from worker.core.verdict import Facts, LastAnswer, SilentWorker, Verdict, judge
+from worker.db.database import Database
+from worker.runner.pacer import Pacer
+from worker.runner.transaction import QueueTransaction
+from worker.settings import Settings
+from worker.store import caps, doubts, leases, shared_state, statistics, workers
+
+FRESH = timedelta(seconds=2)
+"""The greatest age of a snapshot that is shared."""
+
+
+@value
+class Snapshot:
+    """A queue at ``now``.
+
+    Attributes:
+        rate: Starts per period that a worker may make now.
+        settings_rate: The same without the brake that the API's 429s have put on.
+        rate_source: The worker and its source of the rate; None where no living worker names one.
+        throttled: The last 429; None if the pace is not lowered.
+        left: The time that the pending videos take at this pace, with backoffs and cool-down. A
+            pause is not counted, since its end is not known. None if a cap has no room for all.
+    """
+
+    now: datetime
+    overview: statistics.Overview
+    shared: shared_state.SharedState
+    rate: float
+    settings_rate: int
+    period_seconds: float
+    rate_source: str | None
+    throttled: RowMapping | None
+    levels: Sequence[caps.Level]
+    workers: Sequence[workers.WorkerStatus]
+    left: timedelta | None
+    facts: Facts
+    verdict: Verdict
+
+    @property
+    def pace(self) -> str:
+        """Return the pace in force, for people."""
+        return pace_words(self.rate, self.settings_rate, self.period_seconds)
+
+
+def pace_words(rate: float, setting: int, period_seconds: float) -> str:
+    """Return a pace for people."""
+    lowered = f", lowered from {setting} by the API" if rate < setting else ""
+    return f"{rate:g} per {period_seconds:g} s{lowered}"
+
+
+def take(connection: Connection, settings: Settings, now: datetime) -> Snapshot:
+    """Return the queue at ``now``, at the rate of its fastest living worker."""
+    everyone = workers.everyone(connection)
+    living = (each.member for each in everyone if each.is_alive(now))
+    first = max(filter(None, living), key=lambda each: each.per_second, default=None)
+    if first is None or not (first.per_second and first.rate and first.period_seconds):
+        return at_rate(connection, settings, now, None)
+    settings = replace(settings, rate=int(first.rate), period_seconds=first.period_seconds)
+    source = f"{first.rate_source} of {first.command} on {first.host}, pid {first.pid}"
+    return at_rate(connection, settings, now, source)
+
+
+def at_rate(
+    connection: Connection, settings: Settings, now: datetime, rate_source: str | None
+) -> Snapshot:
+    """Return the queue at ``now``, at the rate of the settings."""
+    known = shared_state.read(connection)
+    by = pace.moved(now, known.written_at, timedelta(0))
+    known = known.moved(by) if by else known
+    # A worker counts no time without starts as calm, so neither does the rate.
+    brake = pace.resume(known.brake, known.next_start_at, now)
+    rate = pace.rate_in_force(settings.rate, brake, now)
+    overview = statistics.overview(connection, now)
+    levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
+    everyone = workers.everyone(connection)
+    facts = _facts(connection, settings, now, overview, known, rate, everyone)
+    return Snapshot(
+        now=now,
+        overview=overview,
+        shared=known,
+        rate=rate,
+        settings_rate=settings.rate,
+        period_seconds=settings.period_seconds,
+        rate_source=rate_source,
+        throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
+        levels=levels,
+        workers=everyone,
+        left=_left(now, overview, known, levels, pace.spacing(rate, settings.period_seconds)),
+        facts=facts,
+        verdict=judge(facts),
+    )
+
+
+def _left(
+    now: datetime,
+    overview: statistics.Overview,
+    known: shared_state.SharedState,
+    levels: Sequence[caps.Level],
+    spacing: timedelta,
+) -> timedelta | None:
+    pending = overview.states[State.PENDING]
+    if not pending or any(level.room < pending for level in levels):
+        return None
+    begins = max(now, known.next_start_at, known.cool_down_until or now)
+    with suppress(OverflowError):  # in no calendar
+        return max(begins + pending * spacing, overview.last_due_at or now) - now
+    return None
+
+
+def _facts(
+    connection: Connection,
+    settings: Settings,
+    now: datetime,
+    overview: statistics.Overview,
+    known: shared_state.SharedState,
+    rate: float,
+    everyone: Sequence[workers.WorkerStatus],
+) -> Facts:
+    states, heard = overview.states, overview.heard
+    alive = [each for each in everyone if each.is_alive(now)]
+    answer = heard and LastAnswer(
+        fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or ""
+    )
+    begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
+    begun += [each.leases_end for each in everyone]
+    begun += [min((each.member.started_at for each in alive if each.member), default=None)]
+    spacing = pace.spacing(rate, settings.period_seconds)
+    standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
+    return Facts(
+        now=now,
+        held=_holder(settings, now).peek(connection),
+        due=overview.due,
+        pending=states[State.PENDING],
+        in_flight=states[State.SUBMITTING],
+        failed=states[State.FAILED],
+        for_person=doubts_for_person(connection, settings, states),
+        answer=answer or None,
+        alive=len(alive),
+        silent=_silent(everyone, alive, now),
+        ready_at=max((each for each in begun if each is not None and each <= now), default=now),
+        moved_at=statistics.moved_at(connection, heard),
+        paused_at=known.paused_at,
+        patience=max(3 * spacing, standstill),
+        next_drain_at=None,
+        pace=pace_words(rate, settings.rate, settings.period_seconds),
+    )
+
+
+def _holder(settings: Settings, now: datetime) -> QueueTransaction:
+    """Return a worker's own decision why nothing can be claimed."""
+    clock = Clock(now=lambda: now, monotonic=lambda: 0.0)
+    pacer = Pacer(settings=settings, clock=clock, dice=lambda: 0.0)
+    return QueueTransaction(
+        worker="",
+        settings=settings,
+        clock=clock,
+        dice=lambda: 0.0,
+        pacer=pacer,
+        caps=wiring.caps(settings),
+    )
+
+
+def doubts_for_person(connection: Connection, settings: Settings, states: dict[str, int]) -> int:
+    """Count the doubts that no list and no repetition can settle."""
+    in_doubt = states[State.IN_DOUBT]
+    if settings.reconciles:
+        return doubts.count_for_person(connection, states[State.PENDING])
+    if settings.on_doubt == "retry":
+        return in_doubt - leases.count_repeatable(connection, settings.max_attempts)
+    return in_doubt
+
+
+def _silent(
+    everyone: Sequence[workers.WorkerStatus],
+    alive: Sequence[workers.WorkerStatus],
+    now: datetime,
+) -> tuple[SilentWorker, ...]:
+    """Return the workers that should be alive: daemons that no other has followed, and workers with
+    claims in flight that no living one will expire.
+    """
+    begun = [each.member.started_at for each in alive if each.member]
+    return tuple(
+        SilentWorker(
+            name=f"{each.member.command} on {each.member.host}, pid {each.member.pid},",
+            seen_at=each.seen_at,
+            in_flight=each.in_flight,
+        )
+        for each in everyone
+        if each.member is not None and each.seen_at is not None and not each.is_alive(now)
+        if abs(now - each.seen_at) <= workers.FORGOTTEN
+        if (each.in_flight and not alive)
+        or (each.member.command == "run" and all(at <= each.seen_at for at in begun))
+    )
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """The latest snapshot of a queue, shared by all who ask."""
+
+    database: Database
+    settings: Settings
+    _last: Snapshot | None = None
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def get(self) -> Snapshot:
+        """Return a snapshot that is at most ``FRESH`` old. Raises DatabaseProblem."""
+        async with self._reading:
+            now = self.database.now()
+            if self._last is None or abs(now - self._last.now) >= FRESH:
+                self._last = await self.database.read(
+                    lambda c: take(c, self.settings, self.database.now())
+                )
+            return self._last
