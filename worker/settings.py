@@ -113,6 +113,13 @@ class Settings:
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")
     default_email_group: str | None = _setting(None, "for rows that name none")
+    price_per_video: float | None = _setting(
+        None, "what one accepted video costs, for status", _at_least(0)
+    )
+    currency: str = _setting("EUR", "of price_per_video")
+    drain_every_seconds: float | None = _setting(
+        None, "between a cron's drains: so long videos may be due without a worker", _above(0)
+    )
     log_level: str = _setting(
         "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
     )

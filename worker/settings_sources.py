@@ -228,7 +228,7 @@ def _without_secrets(url: str) -> str:
 
 def _converted(value: object, wanted: object) -> object:
     # 1. An empty text unsets what may be absent. 2. Text. 3. A whole number. 4. Any number.
-    if wanted in (str | None, int | None) and value == "":
+    if wanted in (str | None, int | None, float | None) and value == "":
         return None
     if wanted in (str, str | None):
         if isinstance(value, str) and value:

@@ -1,7 +1,7 @@
 """Look at a queue: its numbers, its pace, its workers, and the verdict on them, in one read."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -12,7 +12,9 @@ from worker import wiring
 from worker.clock import Clock
 from worker.core import pace
 from worker.core.model import Fact, State, value
-from worker.core.verdict import Facts, LastAnswer, SilentWorker, Verdict, judge
+from worker.core.verdict import Facts, LastAnswer, SilentWorker, Verdict, VerdictState, judge
+from worker.db.address import address_of
+from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.runner.pacer import Pacer
 from worker.runner.transaction import QueueTransaction
@@ -88,6 +90,8 @@ def at_rate(
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
+    if facts.silent or judge(facts).state is VerdictState.STALLED:
+        facts = replace(facts, cause=blocker(connection, address_of(settings.database_url)))
     return Snapshot(
         now=now,
         overview=overview,
@@ -138,6 +142,7 @@ def _facts(
     begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
     begun += [each.leases_end for each in everyone]
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
+    moved_at = statistics.moved_at(connection, heard)
     spacing = pace.spacing(rate, settings.period_seconds)
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
@@ -150,14 +155,22 @@ def _facts(
         for_person=doubts_for_person(connection, settings, states),
         answer=answer or None,
         alive=len(alive),
-        silent=_silent(everyone, alive, now),
+        silent=tuple(_silent(everyone, now)),
         ready_at=max((each for each in begun if each is not None and each <= now), default=now),
-        moved_at=statistics.moved_at(connection, heard),
+        moved_at=moved_at,
         paused_at=known.paused_at,
         patience=max(3 * spacing, standstill),
-        next_drain_at=None,
+        next_drain_at=_next_drain_at(settings, overview.oldest_due_at, moved_at),
         pace=pace_words(rate, settings.rate, settings.period_seconds),
     )
+
+
+def _next_drain_at(settings: Settings, *moments: datetime | None) -> datetime | None:
+    """Return when a cron's next drain begins after these moments; None without its period."""
+    known = [each for each in moments if each is not None]
+    if settings.drain_every_seconds is None or not known:
+        return None
+    return max(known) + timedelta(seconds=settings.drain_every_seconds)
 
 
 def _holder(settings: Settings, now: datetime) -> QueueTransaction:
@@ -184,27 +197,22 @@ def doubts_for_person(connection: Connection, settings: Settings, states: dict[s
     return in_doubt
 
 
-def _silent(
-    everyone: Sequence[workers.WorkerStatus],
-    alive: Sequence[workers.WorkerStatus],
-    now: datetime,
-) -> tuple[SilentWorker, ...]:
-    """Return the workers that should be alive: daemons that no other has followed, and workers with
-    claims in flight that no living one will expire.
+def _silent(everyone: Sequence[workers.WorkerStatus], now: datetime) -> Iterator[SilentWorker]:
+    """Yield the workers that should be alive: daemons that no other has followed, and workers with
+    claims in flight that no living one will put in doubt.
     """
-    begun = [each.member.started_at for each in alive if each.member]
-    return tuple(
-        SilentWorker(
-            name=f"{each.member.command} on {each.member.host}, pid {each.member.pid},",
-            seen_at=each.seen_at,
-            in_flight=each.in_flight,
-        )
-        for each in everyone
-        if each.member is not None and each.seen_at is not None and not each.is_alive(now)
-        if abs(now - each.seen_at) <= workers.FORGOTTEN
-        if (each.in_flight and not alive)
-        or (each.member.command == "run" and all(at <= each.seen_at for at in begun))
-    )
+    begun = [each.member.started_at for each in everyone if each.member and each.is_alive(now)]
+    for each in everyone:
+        member, seen_at = each.member, each.seen_at
+        if member is None or seen_at is None or each.is_alive(now):
+            continue
+        is_followed = any(at > seen_at for at in begun) or abs(now - seen_at) > workers.FORGOTTEN
+        if (each.in_flight and not begun) or (member.command == "run" and not is_followed):
+            yield SilentWorker(
+                name=f"{member.command} on {member.host}, pid {member.pid},",
+                seen_at=seen_at,
+                cause=trouble_of(member.pid) if member.host == wiring.host() else None,
+            )
 
 
 @dataclass(slots=True)

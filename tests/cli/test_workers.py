@@ -93,7 +93,7 @@ def test_nobody_is_said_with_the_way_out(cli: Cli) -> None:
 
 def test_status_counts_the_living(cli: Cli) -> None:
     """``status`` counts the workers alive."""
-    assert "0" == cli("status").pairs()["workers alive"]
+    assert 0 == cli("status", "--json").json()["workers_alive"]
     member(cli, "one", 3)
     member(cli, "two", 50)
     member(cli, "dead", 70)

@@ -13,6 +13,12 @@ _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no vid
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
 _STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
+_JUDGED = {
+    0: "the queue works, waits or is idle",
+    1: "with --check: a person is needed, or no worker is there",
+    2: "wrong usage; with --check: the queue is stalled",
+}
+
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},
     "check": {0: "all is ready", 78: "something is not; each problem is a line"},
@@ -30,7 +36,12 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         **_STOPPED,
     },
     "run": {78: _WORKED[78], **_STOPPED},
-    "health": {0: "it has turned within the last minute", 1: "it has not, or the API refuses it"},
+    "health": {
+        **_JUDGED,
+        1: "a person is needed, or the daemon's loop has not turned for a minute",
+        2: "wrong usage, or the queue is stalled",
+    },
+    "status": {**_JUDGED, 0: "done; with --check: the queue works, waits or is idle"},
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},
@@ -91,7 +102,7 @@ COMMANDS = (
     ),
     Command("drain", "submit until nothing is due, then exit", "drain --wait"),
     Command("run", "submit for ever, as a daemon", "run --rate 5"),
-    Command("health", "say whether the daemon's loop still turns", "health"),
+    Command("health", "say whether the daemon's loop turns, and the verdict", "health"),
     Command("status", "the queue in numbers, and what needs a person", "status"),
     Command("workers", "who works on the queue, and what is in flight", "workers"),
     Command("list", "videos by state, error or time", "list --state failed --since 2h"),

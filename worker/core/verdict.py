@@ -3,18 +3,22 @@
 Pure: the facts of one snapshot go in, a verdict comes out. Moments are UTC.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import assert_never
 
 from worker.core import advice, relocation
 from worker.core.model import UNCLEAR, Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
-START = "valossa-ingest run or valossa-ingest drain begins"
-DOUBTS_FOR_PERSON = "in doubt that only a person can settle"
+START = "valossa-ingest run, or valossa-ingest drain"
+RESUME = "valossa-ingest resume ends the pause"
+END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
+BY_HAND = "in doubt that only a person can settle"
+LOOK_UP = (
+    f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
+)
 
 
 class VerdictState(StrEnum):
@@ -58,20 +62,20 @@ class LastAnswer:
 
 
 @value
-class SilentWorker:
-    """A worker that should be alive and shows nothing: ``name``: its command, host and pid."""
-
-    name: str
-    seen_at: datetime
-    in_flight: int
-
-
-@value
 class Cause:
-    """A cause of a stall that the tables do not show, with the way out."""
+    """A trouble and the way out of it."""
 
     words: str
     remedy: str
+
+
+@value
+class SilentWorker:
+    """A worker that should be alive, by its command, host and pid. ``cause``: None if not known."""
+
+    name: str
+    seen_at: datetime
+    cause: Cause | None = None
 
 
 @value
@@ -82,14 +86,14 @@ class Facts:
         held: Why nothing can be claimed; None where something can, or is to be written.
         due, pending, in_flight, failed: Numbers of videos.
         for_person: Doubts that only a person can settle.
-        answer: None before the first.
+        answer: The last one; None before the first.
         alive: Number of workers with a recent heartbeat.
-        ready_at: Since when at the earliest something could move.
+        ready_at: The latest moment from which something that is free to move has been free.
         moved_at: When a video last moved on; None if none ever did.
-        paused_at: None without a pause.
         patience: A longer standstill is a stall.
-        next_drain_at: When a drain is expected at the latest; None where none is.
+        next_drain_at: When the next drain is due; None where no schedule is known.
         pace: The pace in force, for people.
+        cause: What keeps the database from being written; None if not known.
     """
 
     now: datetime
@@ -117,27 +121,39 @@ class Facts:
 
     @property
     def stands_still(self) -> bool:
-        """Return True if nothing has moved for longer than patience has."""
+        """Return True if nothing has moved for longer than the patience."""
         return self.now - self.still_since > self.patience
 
     @property
     def refusal(self) -> LastAnswer | None:
         """Return the last answer if it refuses the key or the address and keeps videos back."""
-        refused = self.pending and self.answer and self.answer.fact in _REFUSED
-        return self.answer if refused else None
+        refuses = self.answer is not None and self.answer.fact in REFUSED
+        return self.answer if refuses and self.pending else None
 
 
-_REFUSED = {
+REFUSED: Mapping[Fact, Cause] = {
     Fact.ACCOUNT_REFUSED: Cause(
         words="the API refuses the key or the account",
-        remedy="put the right key in VALOSSA_API_KEY or settle it with Valossa, then drain again "
-        "or restart the daemon",
-    ),
-    Fact.WRONG_ADDRESS: Cause(
-        words="what answers at api_url is not the API",
-        remedy="correct it, look with valossa-ingest check --online, then drain again or restart "
+        remedy="put the right key in {key} or settle it with Valossa, then drain again or restart "
         "the daemon",
     ),
+    Fact.WRONG_ADDRESS: Cause(
+        words="what answers at {address} is not the API",
+        remedy="correct api_url, look with valossa-ingest check --online, then drain again or "
+        "restart the daemon",
+    ),
+}
+"""The refusals that keep all videos back, for the names of the key's and the address' place."""
+
+_HOLDS: Mapping[WaitReason, tuple[str, str | None]] = {
+    WaitReason.PAUSE: ("paused since {since}{why}", RESUME),
+    WaitReason.COOL_DOWN: ("{detail} holds all", END_COOL_DOWN),
+    WaitReason.PACE: ("{pace} allows the next start at {until}", None),
+    WaitReason.LATER: ("{pending} due later, the next at {until}", None),
+    WaitReason.OTHERS: ("{in_flight} in flight, in doubt from {until} without an answer", None),
+    WaitReason.DOUBTS: ("a doubt may be repeated at {until}", None),
+    WaitReason.LIST: ("the API's list of jobs is asked about doubts at {until}", None),
+    WaitReason.HELD: ("another program holds the rows", None),
 }
 
 
@@ -148,10 +164,10 @@ def judge(facts: Facts) -> Verdict:
     # 4. No worker is there for what is due. 5. A doubt or a failure waits for a person.
     # 6. The queue waits, works or is idle by itself.
     own, needs = _by_itself(facts), list(_needs(facts))
-    urgent = facts.refusal or (facts.silent and own.state is not VerdictState.STALLED)
-    alone = own.state in {VerdictState.STALLED, VerdictState.NOT_RUNNING}
     told = tuple(f"{need.sentence}: {need.remedy}" for need in needs)
-    if not needs or (alone and not urgent):
+    grave = own.state in {VerdictState.STALLED, VerdictState.NOT_RUNNING}
+    first = facts.refusal or (facts.silent and own.state is not VerdictState.STALLED)
+    if not needs or (grave and not first):
         return replace(own, sentence=f"{own.state}: {own.sentence}", needs=told)
     beside = "" if own.state is VerdictState.IDLE else f"; {own.state}: {own.sentence}"
     sentence = f"{VerdictState.NEEDS_PERSON}: {needs[0].sentence}{beside}"
@@ -160,132 +176,105 @@ def judge(facts: Facts) -> Verdict:
 
 def _by_itself(facts: Facts) -> Verdict:
     """Return the state without regard to what only a person can do."""
+    # 1. The queue has moved. 2. Something can move, or a moment to move at has come. 3. Nothing is
+    # left to do. 4. The pace or answers are awaited, as always at work. 5. Something holds all.
     held = facts.held
+    if held is not None and held.reason is WaitReason.MOVED:
+        words = f"this queue {relocation.sentence(held.detail)}"
+        return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
-    moves = facts.alive > 0 and not facts.stands_still
-    match held.reason:
-        case WaitReason.MOVED:
-            sentence = f"this queue {relocation.sentence(held.detail)}"
-            return Verdict(state=VerdictState.NOT_RUNNING, sentence=sentence)
-        case WaitReason.NOTHING:
-            if facts.due:
-                return _free(facts)
-            return Verdict(state=VerdictState.IDLE, sentence="nothing is due", since=facts.moved_at)
-        case WaitReason.PACE | WaitReason.OTHERS if moves:
-            return _free(facts)
-        case _:
-            return _waiting(facts, held)
+    if held.reason is WaitReason.NOTHING:
+        idle = Verdict(state=VerdictState.IDLE, sentence="nothing is due", since=facts.moved_at)
+        return _free(facts) if facts.due else idle
+    if held.reason in {WaitReason.PACE, WaitReason.OTHERS} and not facts.stands_still:
+        return _free(facts)
+    return _waiting(facts, held)
+
+
+def _free(facts: Facts) -> Verdict:
+    """Return the state of a queue in which something can move."""
+    # 1. Workers are there, and nothing moves. 2. They work. 3. None is there, but one is expected.
+    # 4. None is there.
+    numbers = f"{facts.due} due, {facts.in_flight} in flight"
+    if (facts.alive or facts.silent) and facts.stands_still:
+        why = next(_silence(facts), None) or _standstill(facts)
+        sentence = f"{numbers}, nothing has moved since {_at(facts.still_since)}: {why.sentence}"
+        return replace(why, state=VerdictState.STALLED, sentence=sentence, since=facts.still_since)
+    if facts.alive:
+        return Verdict(state=VerdictState.WORKING, sentence=f"{numbers}, at {facts.pace}")
+    if facts.next_drain_at is not None and facts.next_drain_at > facts.now:
+        sentence = f"{numbers}, the next drain is expected at {_at(facts.next_drain_at)}"
+        return Verdict(state=VerdictState.WAITING, sentence=sentence, until=facts.next_drain_at)
+    sentence, since = f"{numbers}, no worker is alive", facts.still_since
+    return Verdict(state=VerdictState.NOT_RUNNING, sentence=sentence, since=since, remedy=START)
+
+
+def _standstill(facts: Facts) -> Verdict:
+    """Return the cause of a standstill that no silent worker explains."""
+    if facts.cause is not None:
+        return _need(facts.cause.words, facts.cause.remedy)
+    if facts.answer is not None and facts.answer.fact in UNCLEAR:
+        words = f"no clear answer from the API ({facts.answer.message})"
+        return _need(words, "valossa-ingest check --online says what is wrong")
+    remedy = "see their log (valossa-ingest workers says where they run), then start them anew"
+    return _need("its workers claim nothing", remedy)
 
 
 def _waiting(facts: Facts, held: ClaimResult) -> Verdict:
-    sentence, remedy = _hold(
-        facts, held, f"{held.until:%Y-%m-%d %H:%M:%S} UTC" if held.until else ""
+    """Return the state of a queue that something holds."""
+    template, remedy = _HOLDS.get(held.reason, ("{detail}", None))
+    words = template.format(
+        detail=held.detail,
+        why=f" ({held.detail})" if held.detail else "",
+        since=_at(facts.paused_at),
+        until=_at(held.until),
+        pending=facts.pending,
+        in_flight=facts.in_flight,
+        pace=facts.pace,
     )
-    if not facts.alive:
-        sentence += "; no worker is alive"
+    if held.reason is WaitReason.CAP:
+        words, _, remedy = held.detail.partition(": ")
+    if held.submitting:  # which may free their room
+        words, remedy = f"{words.removesuffix(' is reached')}, all in flight or used", None
     return Verdict(
         state=VerdictState.WAITING,
-        sentence=sentence,
+        sentence=words if facts.alive else f"{words}; no worker is alive",
         since=facts.paused_at,
         until=held.until,
         remedy=remedy,
     )
 
 
-def _hold(facts: Facts, held: ClaimResult, until: str) -> tuple[str, str | None]:
-    """Return the words for what holds all, and the way out."""
-    match held.reason:
-        case WaitReason.PAUSE:
-            reason = f" ({held.detail})" if held.detail else ""
-            return f"paused since {facts.paused_at:%Y-%m-%d %H:%M:%S} UTC{reason}", (
-                "valossa-ingest resume ends the pause"
-            )
-        case WaitReason.COOL_DOWN:
-            return f"{held.detail} holds all", "valossa-ingest resume --cool-down ends it"
-        case WaitReason.CAP:
-            words, _, remedy = held.detail.partition(": ")
-            if held.submitting:
-                return f"{words.removesuffix(' is reached')} holds room for those in flight", None
-            return words, remedy
-        case WaitReason.PACE:
-            return f"the pace ({facts.pace}) allows the next start at {until}", None
-        case WaitReason.LATER:
-            return f"{facts.pending} due later, the next at {until}", None
-        case WaitReason.OTHERS:
-            return f"{facts.in_flight} in flight, in doubt at {until} if no answer comes", None
-        case WaitReason.DOUBTS:
-            return f"a doubt may be repeated at {until}", None
-        case WaitReason.LIST:
-            return f"the API's list of jobs is asked for the doubts at {until}", None
-        case WaitReason.HELD | WaitReason.MOVED | WaitReason.NOTHING:
-            return f"waits for {held.reason}", None
-        case _:
-            assert_never(held.reason)
-
-
-def _free(facts: Facts) -> Verdict:
-    """Return the state of a queue in which something can move."""
-    numbers = f"{facts.due} due, {facts.in_flight} in flight"
-    if (facts.alive or facts.silent) and facts.stands_still:
-        cause = facts.cause or _cause(facts)
-        since = f"{facts.still_since:%Y-%m-%d %H:%M:%S} UTC"
-        return Verdict(
-            state=VerdictState.STALLED,
-            sentence=f"{numbers}, and nothing has moved since {since}: {cause.words}",
-            since=facts.still_since,
-            remedy=cause.remedy,
-        )
-    if facts.alive:
-        return Verdict(state=VerdictState.WORKING, sentence=f"{numbers}, at {facts.pace}")
-    if facts.next_drain_at is not None and facts.next_drain_at > facts.now:
-        sentence = f"{numbers}; the next drain is expected by {facts.next_drain_at:%H:%M:%S} UTC"
-        return Verdict(state=VerdictState.WAITING, sentence=sentence, until=facts.next_drain_at)
-    return Verdict(
-        state=VerdictState.NOT_RUNNING,
-        sentence=f"{numbers}, and no worker is alive",
-        since=facts.still_since,
-        remedy=START,
-    )
-
-
-def _cause(facts: Facts) -> Cause:
-    """Return the cause of a stall as far as the tables show it."""
-    if facts.answer is not None and facts.answer.fact in UNCLEAR:
-        return Cause(
-            words=f"no clear answer from the API ({facts.answer.message})",
-            remedy="valossa-ingest check --online says what is wrong",
-        )
-    return Cause(
-        words="its workers claim nothing",
-        remedy="see their log (valossa-ingest workers says where they run), then start them anew",
-    )
-
-
 def _needs(facts: Facts) -> Iterator[Verdict]:
     """Yield a verdict for each thing that only a person can do, the most urgent first."""
     if (refusal := facts.refusal) is not None:
-        known = _REFUSED[refusal.fact]
-        message = f" ({refusal.message})" if refusal.message else ""
-        yield _need(known.words + message, known.remedy, refusal.at)
-    for worker in facts.silent:
-        words = f"{worker.name} is silent since {worker.seen_at:%Y-%m-%d %H:%M:%S} UTC"
-        found = facts.cause
+        words = REFUSED[refusal.fact].words.format(address="api_url")
+        remedy = REFUSED[refusal.fact].remedy.format(key="VALOSSA_API_KEY")
         yield _need(
-            f"{words}: {found.words}" if found else words,
-            found.remedy if found else "see its log, end it if it hangs, then start it anew",
-            worker.seen_at,
+            words + (f" ({refusal.message})" if refusal.message else ""), remedy, refusal.at
         )
+    yield from _silence(facts)
     if facts.for_person:
-        yield _need(f"{facts.for_person} {DOUBTS_FOR_PERSON}", LOOK_UP)
+        yield _need(f"{facts.for_person} {BY_HAND}", LOOK_UP)
     if facts.failed:
         yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
 
 
-LOOK_UP = (
-    f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
-)
+def _silence(facts: Facts) -> Iterator[Verdict]:
+    for worker in facts.silent:
+        words = f"{worker.name} is silent since {_at(worker.seen_at)}"
+        if cause := worker.cause or facts.cause:
+            yield _need(f"{words}: {cause.words}", cause.remedy, worker.seen_at)
+        else:
+            yield _need(
+                words, "see its log, end it if it hangs, then start it anew", worker.seen_at
+            )
 
 
 def _need(words: str, remedy: str, since: datetime | None = None) -> Verdict:
     return Verdict(state=VerdictState.NEEDS_PERSON, sentence=words, since=since, remedy=remedy)
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else ""

@@ -1,26 +1,25 @@
-"""``health``: the age of the daemon's last heartbeat; needs no network port."""
+"""``health``: the age of the daemon's last heartbeat, and the verdict; needs no network port."""
 
 import asyncio
 from contextlib import suppress
-
-from sqlalchemy import RowMapping
 
 from worker import opening, wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
+from worker.core.verdict import Verdict
 from worker.db.address import DatabaseProblem, File, address_of
 from worker.settings import Settings
-from worker.store import shared_state, statistics, workers
+from worker.snapshot import take
+from worker.store import workers
 
-LOCKED_SECONDS = 1.0
-"""For a file that another program has locked: then nothing is said of a refusal or a cool-down."""
+LOCKED_SECONDS = 5.0
+"""For a file that another program has locked against readers: then there is no verdict."""
 
 
 def health(call: Invocation) -> int:
-    """Return 0 if a daemon has turned within the last minute, 1 if not or if the API refuses it, 78
-    without a database. A lock on SQLite's file does not look like a dead daemon. On PostgreSQL only
-    a daemon of this machine counts.
+    """Return 0, or 1 if a daemon has not turned within the last minute or a person is needed, 2 if
+    the queue is stalled, 78 without a database. On PostgreSQL only a daemon of this machine counts.
     """
     address = address_of(call.settings.database_url)
     if isinstance(address, File):
@@ -51,23 +50,26 @@ def _by_file(call: Invocation, database: File) -> int:
 
 
 def _judge(call: Invocation, age: float) -> int:
+    verdict = asyncio.run(_verdict(call.settings))
+    code = exits.OK if verdict is None else exits.of_verdict(verdict.state)
+    told = [] if verdict is None else [verdict.sentence, *_ways_out(verdict)]
     if abs(age) > workers.ALIVE.total_seconds():
-        turn = f"the daemon has made no turn for {abs(age):.0f} s"
-        return exits.complain([f"{turn}: see its log, then start it anew"], exits.PROBLEMS)
-    refused, cooling = asyncio.run(_held_by(call.settings))
-    if refused is not None:
-        turn = f"alive, but its requests are refused since {output.text(refused['at'])} UTC"
-        mend = f"({refused['message']}): valossa-ingest status says what to mend"
-        return exits.complain([f"{turn} {mend}"], exits.PROBLEMS)
-    output.line(f"alive, {max(age, 0):.0f} s ago" + (f"; {cooling} holds all" if cooling else ""))
+        turn = f"the daemon has made no turn for {abs(age):.0f} s: see its log, then start it anew"
+        return exits.complain([turn, *told], code or exits.PROBLEMS)
+    alive = "; ".join([f"alive, {max(age, 0):.0f} s ago", *told[:1]])
+    if code:
+        return exits.complain([alive, *told[1:]], code)
+    output.line(alive)
     return exits.OK
 
 
-async def _held_by(settings: Settings) -> tuple[RowMapping | None, str | None]:
-    """Return the refusal and the cool-down that keep videos back; none of a locked database."""
+def _ways_out(verdict: Verdict) -> tuple[str, ...]:
+    return verdict.needs or (() if verdict.remedy is None else (verdict.remedy,))
+
+
+async def _verdict(settings: Settings) -> Verdict | None:
+    """Return the verdict; None on a database that cannot be read now."""
     with suppress(DatabaseProblem, TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
-            return await found.read(
-                lambda c: (statistics.refusal(c), shared_state.read(c).cooling(found.now()))
-            )
-    return None, None
+            return await found.read(lambda c: take(c, settings, found.now()).verdict)
+    return None

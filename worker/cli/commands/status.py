@@ -1,7 +1,8 @@
 """``status``: the verdict on the queue, its numbers, and what needs a person."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from sqlalchemy import RowMapping
@@ -11,68 +12,131 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.model import State
-from worker.core.verdict import LOOK_UP
+from worker.core.verdict import END_COOL_DOWN, LOOK_UP
 from worker.db.address import File, address_of
 from worker.settings import Settings
+from worker.settings_sources import Loaded
 from worker.snapshot import Snapshot, at_rate, take
 
 
 def status(call: Invocation) -> int:
     """Print the verdict, the queue in numbers, and what needs a person."""
-    flag = call.loaded.sources["rate"] == "--rate"
     with open_to_look(call.settings) as session:
-        if flag:  # it asks about another rate than the one in force
+        if call.loaded.sources["rate"] == "--rate":  # not the one in force
             seen = session.read(lambda c, now: at_rate(c, call.settings, now, None))
         else:
             seen = session.read(lambda c, now: take(c, call.settings, now))
-    alone = "" if flag else "; no living worker names its own"
-    source = seen.rate_source or f"the setting ({call.loaded.rate_source}){alone}"
-    facts, last = _facts(seen, call.settings, source), seen.overview.heard
+    facts = _facts(seen, call.loaded)
     if call.args.json:
-        heard = last and {name: last[name] for name in ("at", "fact", "message")}
-        output.document(output.keyed(facts | {"last answer": heard}))
+        output.document(output.keyed(facts))
     else:
-        output.paragraph(seen.verdict.sentence)
-        output.pairs(facts)
-        for sentence in _needs_a_person(seen):
-            print()
-            output.paragraph(sentence)
-    return exits.OK
+        _print(seen, {} if call.args.check else _lines(facts, seen.overview.heard))
+    return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
 
 
-def _facts(seen: Snapshot, settings: Settings, source: str) -> dict[str, object]:
-    now, known, counted, levels = seen.now, seen.shared, seen.overview, seen.levels
-    cooling = "cool_down_until" in known.unreadable or known.cooling(now)
-    left, held = seen.left, known.paused_at or seen.facts.refusal
-    capped = {each.cap.name: {"used": each.used, "allowed": each.cap.most} for each in levels}
+def _print(seen: Snapshot, lines: Mapping[str, object]) -> None:
+    """Print the verdict, the lines that have a value, and the ways out."""
+    verdict, notes = seen.verdict, list(_notes(seen)) if lines else []
+    output.paragraph(verdict.sentence)
+    output.pairs(lines)
+    if verdict.remedy and not verdict.needs and not any(verdict.remedy in note for note in notes):
+        notes.insert(0, verdict.remedy)
+    for sentence in (*verdict.needs, *notes):
+        print()
+        output.paragraph(sentence)
+
+
+def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
+    """Return all that there is for programs."""
+    known, counted, last = seen.shared, seen.overview, seen.overview.heard
+    cools = "cool_down_until" in known.unreadable or known.cooling(seen.now)
+    capped = {
+        each.cap.name: {"used": each.used, "allowed": each.cap.most, "room": each.room}
+        for each in seen.levels
+    }
+    unended = seen.left is None or known.paused_at or seen.facts.refusal
     return {
+        "verdict": asdict(seen.verdict),
         **{state.replace("_", " "): number for state, number in counted.states.items()},
         "due now": counted.due,
         "due later": counted.states[State.PENDING] - counted.due,
         "oldest due": counted.oldest_due_at,
         "pace": seen.pace,
-        "pace from": source,
+        "pace from": _pace_from(seen, loaded),
         "lowered at": seen.throttled and seen.throttled["at"],
         "lowered reason": seen.throttled and seen.throttled["message"],
         "paused since": known.paused_at,
         "pause reason": known.pause_reason,
-        "cool-down until": known.cool_down_until if cooling else None,
-        "cool-down reason": known.cool_down_reason if cooling else None,
+        "cool-down until": known.cool_down_until if cools else None,
+        "cool-down reason": known.cool_down_reason if cools else None,
         "max per day": capped.get("max_per_day"),
-        "max per day opens": next((each.opens_at for each in levels if each.opens_at), None),
+        "max per day opens": next((each.opens_at for each in seen.levels if each.opens_at), None),
         "max total": capped.get("max_total"),
-        "time left": left,
-        "all handed in by": None if left is None or held else now + left,
-        "daemon turned at": _turned_at(settings),
+        "time left": seen.left,
+        "all handed in by": None if unended or seen.left is None else seen.now + seen.left,
+        "daemon turned at": _turned_at(loaded.settings),
         "workers alive": seen.facts.alive,
         "moved to": known.moved_to,
-        "last answer": _heard(counted.heard),
+        "last answer": last and {name: last[name] for name in ("at", "fact", "message")},
         "today": counted.today or None,
-        "accepted today": counted.accepted_today,
-        "accepted this month": counted.accepted_this_month,
-        "accepted in all": counted.accepted,
+        **{f"accepted {when}": number for when, number in _bought(seen).items()},
+        "perhaps bought": counted.states[State.IN_DOUBT],
         "possibly bought twice": counted.possibly_twice,
+        "money": _money(seen, loaded.settings),
     }
+
+
+def _lines(facts: Mapping[str, object], heard: RowMapping | None) -> dict[str, object]:
+    """Return at most twenty lines for a person, none without a value. A fact may stand in the line
+    of another.
+    """
+    lines = {name: [output.text(facts[name])] for name in facts if name not in _BESIDE}
+    for name, (line, words) in _BESIDE.items():
+        if facts[name]:
+            lines[line].append(words.format(output.text(facts[name])))
+    if heard is not None:
+        said = f": {heard['message']}" if heard["message"] else ""
+        lines["last answer"] = [f"{output.text(heard['at'])} {heard['fact']}{said}"]
+    del lines["verdict"]
+    return {name: ", ".join(parts) for name, parts in lines.items() if facts[name] or parts[1:]}
+
+
+_BESIDE = {
+    "oldest due": ("due now", "the oldest since {}"),
+    "due later": ("due now", "{} later"),
+    "lowered at": ("pace", "since {}"),
+    "lowered reason": ("pace", "{}"),
+    "pause reason": ("paused since", "{}"),
+    "cool-down reason": ("cool-down until", "{}"),
+    "max per day opens": ("max per day", "opens {}"),
+    "all handed in by": ("time left", "all handed in by {}"),
+    "daemon turned at": ("workers alive", "a daemon turned at {}"),
+    "accepted this month": ("accepted today", "{} this month"),
+    "accepted in all": ("accepted today", "{} in all"),
+    "perhaps bought": ("accepted today", "perhaps {} more"),
+    "money": ("accepted today", "in money: {}"),
+}
+"""Facts that a person reads in the line of another, with their words there."""
+
+
+def _money(seen: Snapshot, settings: Settings) -> dict[str, object] | None:
+    """Return what was bought and perhaps bought in money; None without a price."""
+    if settings.price_per_video is None:
+        return None
+    numbers = {**_bought(seen), "perhaps": seen.overview.states[State.IN_DOUBT]}
+    sums = {when: round(number * settings.price_per_video, 2) for when, number in numbers.items()}
+    return {**output.keyed(sums), "currency": settings.currency}
+
+
+def _bought(seen: Snapshot) -> dict[str, int]:
+    counted = seen.overview
+    numbers = (counted.accepted_today, counted.accepted_this_month, counted.accepted)
+    return dict(zip(("today", "this month", "in all"), numbers, strict=True))
+
+
+def _pace_from(seen: Snapshot, loaded: Loaded) -> str:
+    alone = "" if loaded.sources["rate"] == "--rate" else "; no living worker names its own"
+    return seen.rate_source or f"the setting ({loaded.rate_source}){alone}"
 
 
 def _turned_at(settings: Settings) -> datetime | None:
@@ -85,14 +149,8 @@ def _turned_at(settings: Settings) -> datetime | None:
     return None
 
 
-def _heard(last: RowMapping | None) -> str | None:
-    if last is None:
-        return None
-    sentence = f"{output.text(last['at'])} {last['fact']}"
-    return f"{sentence}: {last['message']}" if last["message"] else sentence
-
-
-def _needs_a_person(seen: Snapshot) -> Iterator[str]:
+def _notes(seen: Snapshot) -> Iterator[str]:
+    """Yield a sentence on what is held or odd, and needs nobody yet."""
     for column, moment in seen.shared.unreadable.items():
         yield (
             f"account.{column} = {output.text(moment)!r} is no moment: the next run takes it for"
@@ -101,7 +159,6 @@ def _needs_a_person(seen: Snapshot) -> Iterator[str]:
     if seen.overview.states[State.PENDING]:
         yield from (each.told for each in seen.levels if not each.room and not each.submitting)
     if cooling := seen.shared.cooling(seen.now):
-        yield f"{cooling} holds all: valossa-ingest resume --cool-down ends it"
-    yield from seen.verdict.needs
+        yield f"{cooling} holds all: {END_COOL_DOWN}"
     if doubts := seen.overview.states[State.IN_DOUBT] - seen.facts.for_person:
         yield f"{doubts} in doubt, perhaps bought: {LOOK_UP}"
