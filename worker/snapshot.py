@@ -152,7 +152,9 @@ def _facts(
         pending=states[State.PENDING],
         in_flight=states[State.SUBMITTING],
         failed=states[State.FAILED],
-        for_person=doubts_for_person(connection, settings, states),
+        for_person=doubts_for_person(
+            connection, settings, states[State.PENDING], states[State.IN_DOUBT]
+        ),
         answer=answer or None,
         alive=len(alive),
         silent=tuple(_silent(everyone, now)),
@@ -187,11 +189,12 @@ def _holder(settings: Settings, now: datetime) -> QueueTransaction:
     )
 
 
-def doubts_for_person(connection: Connection, settings: Settings, states: dict[str, int]) -> int:
-    """Count the doubts that no list and no repetition can settle."""
-    in_doubt = states[State.IN_DOUBT]
+def doubts_for_person(
+    connection: Connection, settings: Settings, pending: int, in_doubt: int
+) -> int:
+    """Count the doubts that neither a list nor a repetition can settle."""
     if settings.reconciles:
-        return doubts.count_for_person(connection, states[State.PENDING])
+        return doubts.count_for_person(connection, pending)
     if settings.on_doubt == "retry":
         return in_doubt - leases.count_repeatable(connection, settings.max_attempts)
     return in_doubt

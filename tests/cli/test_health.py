@@ -1,5 +1,8 @@
 import os
+import sqlite3
 import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,13 +24,47 @@ def turned(path: Path, seconds_ago: float) -> None:
     os.utime(sign, (time.time() - seconds_ago, time.time() - seconds_ago))
 
 
+DAEMON = "INSERT INTO workers VALUES ('w', 'h', 7, 'run', ?, ?, 1, 1, 'default')"
+"""A row of a daemon, begun and seen at these moments."""
+
+
+def stamp(seconds: float) -> str:
+    """Return a moment so far from now, as SQLite keeps it."""
+    return f"{datetime.now(UTC) + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
+
+
 def test_a_daemon_that_turned_just_now_is_alive(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A daemon whose loop has just turned is alive."""
+    """A daemon whose loop has just turned is alive, and the verdict says how its queue is."""
     turned(path, 0)
     assert 0 == health(path)
-    assert "alive, 0 s ago\n" == capsys.readouterr().out
+    assert "alive, 0 s ago; idle: nothing is due\n" == capsys.readouterr().out
+
+
+def test_a_stalled_queue_is_not_well(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A daemon that turns and moves nothing that is due is exit 2, with the way out."""
+    turned(path, 0)
+    execute(str(path), DAEMON, stamp(-900), stamp(0))
+    url = "https://example.org/1.mp4"
+    execute(str(path), "INSERT INTO videos (url, due_at) VALUES (?, ?)", url, stamp(-900))
+    execute(str(path), "UPDATE account SET next_start_at = ?", stamp(-900))
+    assert 2 == health(path)
+    said = capsys.readouterr()
+    assert ("", True) == (said.out, "alive, 0 s ago; stalled: 1 due, 0 in flight" in said.err)
+    assert "see their log (valossa-ingest workers says where they run)" in said.err
+
+
+def test_a_file_that_no_one_can_read_hides_no_living_daemon(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A program that locks the file against readers leaves a daemon alive, without a verdict."""
+    turned(path, 0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        for statement in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE"):
+            other.execute(statement)
+        assert 0 == health(path)
+    assert ["alive", " 0 s ago\n"] == capsys.readouterr().out.split(",")
 
 
 def test_a_daemon_that_is_held_by_a_cool_down_says_so(
@@ -35,11 +72,13 @@ def test_a_daemon_that_is_held_by_a_cool_down_says_so(
 ) -> None:
     """A living daemon that sends nothing names the end of the cool-down and its reason."""
     turned(path, 0)
+    execute(str(path), DAEMON, stamp(-9), stamp(0))
+    execute(str(path), "INSERT INTO videos (url) VALUES ('https://example.org/1.mp4')")
     held = "cool_down_until = '2099-01-02 03:04:05', cool_down_reason = 'HTTP 429'"
     execute(str(path), f"UPDATE account SET {held}")
     assert 0 == health(path)
-    told = "alive, 0 s ago; a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429) holds all\n"
-    assert told == capsys.readouterr().out
+    told = "waiting: a cool-down until 2099-01-02 03:04:05 UTC (HTTP 429) holds all"
+    assert f"alive, 0 s ago; {told}\n" == capsys.readouterr().out
 
 
 def test_a_daemon_that_waits_is_alive(path: Path) -> None:
@@ -118,15 +157,20 @@ def test_a_daemon_whose_key_is_refused_is_not_well(
 ) -> None:
     """A living daemon that the API refuses is exit 1 while videos wait, until a better answer."""
     turned(path, 0)
+    execute(str(path), DAEMON, stamp(-9), stamp(0))
     execute(str(path), "INSERT INTO videos (url) VALUES ('https://example.org/1.mp4')")
-    for attempt, fact in enumerate(("account_refused", "wrong_address")):
+    known = {
+        "account_refused": "the API refuses the key",
+        "wrong_address": "what answers at api_url",
+    }
+    for attempt, fact in enumerate(known):
         columns = "(video_id, attempt, at, who, fact, message)"
         values = f"(1, {attempt}, CURRENT_TIMESTAMP, 'w', '{fact}', 'HTTP 401: Bad key')"
         execute(str(path), f"INSERT INTO history {columns} VALUES {values}")
         assert 1 == health(path)
         said = capsys.readouterr()
         assert "" == said.out
-        assert "alive, but its requests are refused since 20" in said.err
-        assert "UTC (HTTP 401: Bad key): valossa-ingest status says what to mend" in said.err
+        assert f"alive, 0 s ago; needs a person: {known[fact]}" in said.err
+        assert "(HTTP 401: Bad key): " in said.err
     execute(str(path), "UPDATE history SET fact = 'accepted', job_id = 'j' WHERE attempt = 1")
     assert 0 == health(path)

@@ -129,8 +129,8 @@ def test_status_shows_the_caps(cli: Cli) -> None:
     assert told["time_left"] is not None
     said = cli("status", WORKER_MAX_PER_DAY="3")
     opens = datetime.fromisoformat(bought) + timedelta(days=1)
-    room = f"3 used, 3 allowed, 0 room, opens {opens:%Y-%m-%d %H:%M:%S}"
-    assert room == said.pairs()["max per day"]
+    full = f"3 used, 3 allowed, 0 room, opens {opens:%Y-%m-%d %H:%M:%S}"
+    assert full == said.pairs()["max per day"]
     assert not {"max total", "time left"} & {*said.pairs()}
     until = f"until {opens:%Y-%m-%d %H:%M:%S} UTC: wait, or raise it"
     assert f"max_per_day = 3 is reached {until}" in said.out.splitlines()

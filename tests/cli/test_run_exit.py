@@ -11,6 +11,7 @@ from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport
 
+THEN = "then drain again or restart the daemon"
 AGAIN = "run it again after that, or valossa-ingest resume --cool-down ends it"
 LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)
@@ -108,15 +109,14 @@ def test_the_worse_wins() -> None:
             report(StopReason.ACCOUNT, "HTTP 401"),
             [
                 "the API refuses the key or the account (HTTP 401): no video was charged",
-                "put the right key in the key's file, or settle it with Valossa, and run it again",
-                "a daemon that uses that key needs a restart",
+                f"put the right key in the key's file or settle it with Valossa, {THEN}",
             ],
         ),
         (
             report(StopReason.ADDRESS, "HTTP 404"),
             [
                 "what answers at api_url u (env) is not the API (HTTP 404): no video was charged",
-                "correct api_url, look with valossa-ingest check --online, and run it again",
+                f"correct api_url, look with valossa-ingest check --online, {THEN}",
             ],
         ),
         (
@@ -137,7 +137,7 @@ def test_the_worse_wins() -> None:
         ),
         (
             report(StopReason.PAUSED, "wrong list"),
-            ["paused (wrong list): valossa-ingest resume, then run it again"],
+            ["paused (wrong list): valossa-ingest resume ends the pause; then run it again"],
         ),
         (
             report(StopReason.COOL_DOWN, "HTTP 429"),

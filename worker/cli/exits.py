@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable
 
 from worker.core.redact import clean, visible
-from worker.core.verdict import VerdictState
 from worker.settings_sources import Loaded
 
 OK = 0
@@ -25,14 +24,6 @@ def complain(problems: Iterable[str], code: int = CONFIG) -> int:
     for problem in problems:
         print(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
     return code
-
-
-def of_verdict(state: VerdictState) -> int:
-    """Return the exit code for a state of the queue."""
-    if state is VerdictState.STALLED:
-        return STALLED
-    needs_person = state in {VerdictState.NEEDS_PERSON, VerdictState.NOT_RUNNING}
-    return PROBLEMS if needs_person else OK
 
 
 def sourced(problem: Exception, loaded: Loaded) -> str:

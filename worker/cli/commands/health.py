@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from worker import opening, wiring
-from worker.cli import exits, output
+from worker.cli import exits, judged, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.verdict import Verdict
@@ -13,7 +13,7 @@ from worker.settings import Settings
 from worker.snapshot import take
 from worker.store import workers
 
-LOCKED_SECONDS = 5.0
+LOCKED_SECONDS = 2.0
 """For a file that another program has locked against readers: then there is no verdict."""
 
 
@@ -51,8 +51,8 @@ def _by_file(call: Invocation, database: File) -> int:
 
 def _judge(call: Invocation, age: float) -> int:
     verdict = asyncio.run(_verdict(call.settings))
-    code = exits.OK if verdict is None else exits.of_verdict(verdict.state)
-    told = [] if verdict is None else [verdict.sentence, *_ways_out(verdict)]
+    code = exits.OK if verdict is None else judged.code_of(verdict)
+    told = [] if verdict is None else [verdict.sentence, *judged.ways_out(verdict)]
     if abs(age) > workers.ALIVE.total_seconds():
         turn = f"the daemon has made no turn for {abs(age):.0f} s: see its log, then start it anew"
         return exits.complain([turn, *told], code or exits.PROBLEMS)
@@ -61,10 +61,6 @@ def _judge(call: Invocation, age: float) -> int:
         return exits.complain([alive, *told[1:]], code)
     output.line(alive)
     return exits.OK
-
-
-def _ways_out(verdict: Verdict) -> tuple[str, ...]:
-    return verdict.needs or (() if verdict.remedy is None else (verdict.remedy,))
 
 
 async def _verdict(settings: Settings) -> Verdict | None:

@@ -28,8 +28,8 @@ from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
-from worker.store import leases, shared_state, statistics, workers
-from worker.store.doubts import count_for_person
+from worker.snapshot import doubts_for_person
+from worker.store import shared_state, statistics, workers
 
 Watch = Callable[[Counts], None]
 
@@ -203,11 +203,7 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
         for state in (State.PENDING, State.SUBMITTING, State.IN_DOUBT)
     )
     due = statistics.due(connection, pending, now)
-    unsettled = 0
-    if settings.on_doubt == "retry":
-        unsettled = leases.count_repeatable(connection, settings.max_attempts)
-    if settings.reconciles:
-        unsettled = doubts - count_for_person(connection, pending)
+    unsettled = doubts - doubts_for_person(connection, settings, pending, doubts)
     return Left(
         due=due,
         waiting=pending - due + submitting + unsettled,

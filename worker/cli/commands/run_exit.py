@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
 from worker.core import relocation
+from worker.core.model import Fact
 from worker.core.reasons import Stop, StopReason
+from worker.core.verdict import BY_HAND, END_COOL_DOWN, REFUSED, RESUME
 from worker.runner.model import RunReport
 
 _KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
+_FACTS = {StopReason.ACCOUNT: Fact.ACCOUNT_REFUSED, StopReason.ADDRESS: Fact.WRONG_ADDRESS}
 _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
 
 
@@ -63,7 +66,7 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
     if left.unsettled and report.stop.reason is not StopReason.STOPPED:
         lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
     if left.for_people:
-        lines.append(f"{left.for_people} in doubt that only a person can settle")
+        lines.append(f"{left.for_people} {BY_HAND}")
     if report.counts.failed or left.for_people:
         lines.append("see valossa-ingest why, then show ID")
     return lines
@@ -71,17 +74,10 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
 
 def _on_stop(stop: Stop, address: str, key: str, database: str) -> list[str]:
     match stop.reason:
-        case StopReason.ACCOUNT:
-            return [
-                f"the API refuses the key or the account ({stop.message}): no video was charged",
-                f"put the right key in {key}, or settle it with Valossa, and run it again",
-                "a daemon that uses that key needs a restart",
-            ]
-        case StopReason.ADDRESS:
-            return [
-                f"what answers at {address} is not the API ({stop.message}): no video was charged",
-                "correct api_url, look with valossa-ingest check --online, and run it again",
-            ]
+        case StopReason.ACCOUNT | StopReason.ADDRESS:
+            refusal = REFUSED[_FACTS[stop.reason]]
+            words = f"{refusal.words.format(address=address)} ({stop.message})"
+            return [f"{words}: no video was charged", refusal.remedy.format(key=key)]
         case StopReason.EQUAL_REFUSALS:
             ids = " ".join(f"id={each}" for each in stop.videos)
             return [
@@ -96,9 +92,9 @@ def _on_stop(stop: Stop, address: str, key: str, database: str) -> list[str]:
             remedy = "look with valossa-ingest check --online, or run it again later"
             return [f"no clear answer from {address} ({stop.message}): {remedy}"]
         case StopReason.PAUSED:
-            return [f"paused ({stop.message}): valossa-ingest resume, then run it again"]
+            return [f"paused ({stop.message}): {RESUME}; then run it again"]
         case StopReason.COOL_DOWN:
-            again = "run it again after that, or valossa-ingest resume --cool-down ends it"
+            again = f"run it again after that, or {END_COOL_DOWN}"
             return [f"ended early: {stop.reason}, {stop.message}: {again}"]
         case _:
             return []
