@@ -91,7 +91,8 @@ def at_rate(
     everyone = workers.everyone(connection)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     if facts.silent or judge(facts).state is VerdictState.STALLED:
-        facts = replace(facts, cause=blocker(connection, address_of(settings.database_url)))
+        address = address_of(settings.database_url)
+        facts = replace(facts, cause=blocker(connection, address, wiring.free_bytes))
     return Snapshot(
         now=now,
         overview=overview,

@@ -11,7 +11,7 @@ from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport
 
-THEN = "then drain again or restart the daemon"
+THEN = "then valossa-ingest resume --cool-down, and drain again or restart the daemon"
 AGAIN = "run it again after that, or valossa-ingest resume --cool-down ends it"
 LOOK = "look with valossa-ingest check --online, or run it again later"
 NOTHING = Left(due=0, waiting=0, for_people=0)

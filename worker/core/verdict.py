@@ -131,16 +131,15 @@ class Facts:
         return self.answer if refuses and self.pending else None
 
 
+_AGAIN = "valossa-ingest resume --cool-down, and drain again or restart the daemon"
 REFUSED: Mapping[Fact, Cause] = {
     Fact.ACCOUNT_REFUSED: Cause(
         words="the API refuses the key or the account",
-        remedy="put the right key in {key} or settle it with Valossa, then drain again or restart "
-        "the daemon",
+        remedy=f"put the right key in {{key}} or settle it with Valossa, then {_AGAIN}",
     ),
     Fact.WRONG_ADDRESS: Cause(
         words="what answers at {address} is not the API",
-        remedy="correct api_url, look with valossa-ingest check --online, then drain again or "
-        "restart the daemon",
+        remedy=f"correct api_url, look with valossa-ingest check --online, then {_AGAIN}",
     ),
 }
 """The refusals that keep all videos back, for the names of the key's and the address' place."""

@@ -4,8 +4,8 @@ Writes nothing, and asks only this machine's kernel and the database.
 """
 
 import os
-import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -28,11 +28,15 @@ _SESSION = text(
 )
 
 
-def blocker(connection: Connection, address: File | Server) -> Cause | None:
-    """Return what keeps the queue of ``connection`` from being written now; None if not known."""
+def blocker(
+    connection: Connection, address: File | Server, free: Callable[[Path], int]
+) -> Cause | None:
+    """Return what keeps the queue of ``connection`` from being written now; None if not known.
+    ``free``: gives the free bytes of a folder's disk.
+    """
     if isinstance(address, Server):
         return _blocking_session(connection)
-    if shutil.disk_usage(address.path.parent).free < LEAST_FREE_BYTES:
+    if free(address.path.parent) < LEAST_FREE_BYTES:
         return Cause(words=f"the disk of {address} is full", remedy="make room on it")
     return _locker(address.path) if _is_locked(address.path) else None
 
