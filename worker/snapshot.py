@@ -12,7 +12,7 @@ from worker import wiring
 from worker.clock import Clock
 from worker.core import pace
 from worker.core.model import Fact, State, value
-from worker.core.verdict import Facts, LastAnswer, SilentWorker, Verdict, VerdictState, judge
+from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState, judge
 from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
@@ -55,13 +55,7 @@ class Snapshot:
     @property
     def pace(self) -> str:
         """Return the pace in force, for people."""
-        return pace_words(self.rate, self.settings_rate, self.period_seconds)
-
-
-def pace_words(rate: float, setting: int, period_seconds: float) -> str:
-    """Return a pace for people."""
-    lowered = f", lowered from {setting} by the API" if rate < setting else ""
-    return f"{rate:g} per {period_seconds:g} s{lowered}"
+        return self.facts.pace
 
 
 def take(connection: Connection, settings: Settings, now: datetime) -> Snapshot:
@@ -90,9 +84,11 @@ def at_rate(
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
-    if facts.silent or judge(facts).state is VerdictState.STALLED:
-        address = address_of(settings.database_url)
-        facts = replace(facts, cause=blocker(connection, address, wiring.free_bytes))
+    silent = list(_silent(everyone, now))
+    if silent or judge(facts).state is VerdictState.STALLED:
+        blocked = blocker(connection, address_of(settings.database_url), wiring.free_bytes)
+        silences = [_silence(member, seen_at, blocked) for member, seen_at in silent]
+        facts = replace(facts, cause=blocked, silent=silences)
     return Snapshot(
         now=now,
         overview=overview,
@@ -144,6 +140,7 @@ def _facts(
     begun += [each.leases_end for each in everyone]
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
     moved_at = statistics.moved_at(connection, heard)
+    lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
     spacing = pace.spacing(rate, settings.period_seconds)
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
@@ -158,13 +155,13 @@ def _facts(
         ),
         answer=answer or None,
         alive=len(alive),
-        silent=tuple(_silent(everyone, now)),
+        silent=(),
         ready_at=max((each for each in begun if each is not None and each <= now), default=now),
         moved_at=moved_at,
         paused_at=known.paused_at,
         patience=max(3 * spacing, standstill),
         next_drain_at=_next_drain_at(settings, overview.oldest_due_at, moved_at),
-        pace=pace_words(rate, settings.rate, settings.period_seconds),
+        pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
 
 
@@ -201,9 +198,11 @@ def doubts_for_person(
     return in_doubt
 
 
-def _silent(everyone: Sequence[workers.WorkerStatus], now: datetime) -> Iterator[SilentWorker]:
-    """Yield the workers that should be alive: daemons that no other has followed, and workers with
-    claims in flight that no living one will put in doubt.
+def _silent(
+    everyone: Sequence[workers.WorkerStatus], now: datetime
+) -> Iterator[tuple[workers.WorkerRow, datetime]]:
+    """Yield the workers that should be alive, with their last heartbeat: daemons that no other has
+    followed, and workers with claims in flight that no living one will put in doubt.
     """
     begun = [each.member.started_at for each in everyone if each.member and each.is_alive(now)]
     for each in everyone:
@@ -212,11 +211,22 @@ def _silent(everyone: Sequence[workers.WorkerStatus], now: datetime) -> Iterator
             continue
         is_followed = any(at > seen_at for at in begun) or abs(now - seen_at) > workers.FORGOTTEN
         if (each.in_flight and not begun) or (member.command == "run" and not is_followed):
-            yield SilentWorker(
-                name=f"{member.command} on {member.host}, pid {member.pid},",
-                seen_at=seen_at,
-                cause=trouble_of(member.pid) if member.host == wiring.host() else None,
-            )
+            yield member, seen_at
+
+
+def _silence(member: workers.WorkerRow, seen_at: datetime, blocked: Cause | None) -> Cause:
+    """Return why a worker is silent: its process, the database, or a hang."""
+    process = trouble_of(member.pid) if member.host == wiring.host() else None
+    known = process or blocked or _HANGS
+    name = f"{member.command} on {member.host}, pid {member.pid}"
+    words = f"{name}, is silent since {seen_at:%Y-%m-%d %H:%M:%S} UTC: {known.words}"
+    return Cause(words=words, remedy=known.remedy)
+
+
+_HANGS = Cause(
+    words="it hangs, or is out of reach of the database",
+    remedy="see its log, end it if it hangs, then start it anew",
+)
 
 
 @dataclass(slots=True)

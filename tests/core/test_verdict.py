@@ -15,7 +15,6 @@ from worker.core.verdict import (
     Cause,
     Facts,
     LastAnswer,
-    SilentWorker,
     VerdictState,
     judge,
 )
@@ -50,12 +49,11 @@ BUSY = Facts(
 )
 STUCK = replace(BUSY, moved_at=LONG_AGO)
 QUIET = replace(BUSY, due=0, pending=0, in_flight=0, held=ClaimResult(reason=WaitReason.NOTHING))
-SILENT = SilentWorker(name="run on alpha, pid 7,", seen_at=LONG_AGO)
-FROZEN = replace(SILENT, cause=Cause(words="its process is stopped", remedy="kill -CONT 7"))
 LOCKED = Cause(words="another program has locked it", remedy="end it")
 MOMENT = "2026-11-01 12:10:00 UTC"
 STANDS = "stalled: 5 due, 2 in flight, nothing has moved since 2026-11-01 11:57:29 UTC"
-SILENCE = "run on alpha, pid 7, is silent since 2026-11-01 11:57:29 UTC"
+SILENCE = "run on alpha, pid 7, is silent"
+SILENT = Cause(words=SILENCE, remedy="kill -CONT 7")
 
 
 def answered(fact: Fact, message: str = "HTTP 401") -> LastAnswer:
@@ -177,18 +175,13 @@ NEEDS = [
     ),
     (
         replace(BUSY, alive=0, silent=[SILENT]),
-        f"needs a person: {SILENCE}; not running",
-        "see its log, end it if it hangs",
-    ),
-    (
-        replace(BUSY, silent=[FROZEN], cause=LOCKED),
-        f"needs a person: {SILENCE}: its process is stopped; working",
+        f"needs a person: {SILENCE}; not running: 5 due",
         "kill -CONT 7",
     ),
     (
         replace(BUSY, silent=[SILENT], cause=LOCKED),
-        f"needs a person: {SILENCE}: another program",
-        "end it",
+        f"needs a person: {SILENCE}; working: 5 due",
+        "kill -CONT 7",
     ),
     (
         replace(BUSY, for_person=2, failed=3),
@@ -197,8 +190,8 @@ NEEDS = [
     ),
     (replace(QUIET, failed=3), "needs a person: 3 failed", "valossa-ingest why"),
     (
-        replace(STUCK, silent=[FROZEN], alive=0),
-        f"{STANDS}: {SILENCE}: its process is stopped",
+        replace(STUCK, silent=[SILENT], alive=0),
+        f"{STANDS}: {SILENCE}",
         "kill -CONT 7",
     ),
     (replace(STUCK, failed=3), "stalled: 5 due", "see their log"),
@@ -256,7 +249,7 @@ ANY = st.builds(
     answer=st.none()
     | st.builds(LastAnswer, fact=st.sampled_from(Fact), at=MOMENTS, message=st.text()),
     alive=NUMBERS,
-    silent=st.lists(st.sampled_from([SILENT, FROZEN]), max_size=2),
+    silent=st.lists(st.just(SILENT), max_size=2),
     ready_at=MOMENTS,
     moved_at=st.none() | MOMENTS,
     paused_at=st.none() | MOMENTS,

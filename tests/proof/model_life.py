@@ -8,16 +8,21 @@ from typing import TypeVar
 from hypothesis import event
 from sqlalchemy import Connection
 
+from tests.parts import SETTINGS
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
 from tests.proof.model_workers import Attempt, World
 from worker.core.job_list import Listing, Unlisted
+from worker.core.verdict import VerdictState, judge
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import JudgedDoubt
+from worker.snapshot import take
 from worker.store import changes
 from worker.store.search import Filter
 
 T = TypeVar("T")
+
+CALM = {VerdictState.WORKING, VerdictState.IDLE}
 
 
 class Life:
@@ -27,6 +32,8 @@ class Life:
         self.world = World(address)
         self.shown: list[tuple[Listing | Unlisted, datetime]] = []
         self.actor = "work"
+        self.held = 0
+        self._settings = replace(SETTINGS, database_url=address, on_doubt="reconcile")
 
     # People and other programs
 
@@ -168,8 +175,14 @@ class Life:
         self.judge(len(self.shown) - 1)
 
     def hold(self) -> None:
-        """After each step, by the book and the rows."""
+        """After each step, by the book and the rows; after each third one also the verdict."""
         world = self.world
+        self.held += 1
+        if self.held % 3 == 0:
+            facts = world.ask(lambda c: take(c, self._settings, world.time.wall)).facts
+            for alive in (0, 1):
+                state = judge(replace(facts, alive=alive)).state
+                assert state not in CALM or not world.stands_still(), f"law 18: {facts}"
         steps = world.rows("SELECT * FROM steps")
         world.plain.execute("DELETE FROM steps")
         found = [

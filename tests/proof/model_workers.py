@@ -216,6 +216,18 @@ class World:
         held = [attempt for hand in (*self.hands, self.orphans) for attempt in hand]
         return [attempt for attempt in held if (attempt.flies if yet else attempt.waits)]
 
+    def stands_still(self) -> bool:
+        """Return True if a video is due, and nothing has moved or begun for ten minutes."""
+        since = f"{self.time.wall - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}"
+        due = "SELECT 1 FROM videos WHERE state = 'pending' AND due_at < ?"
+        moved = (
+            "SELECT 1 FROM history WHERE at >= ? UNION ALL SELECT 1 FROM account WHERE "
+            "next_start_at >= ? UNION ALL SELECT 1 FROM videos WHERE state = 'submitting' "
+            "AND updated_at >= ?"
+        )
+        stirs = self.plain.execute(moved, since, since, since)
+        return bool(self.plain.execute(due, since) and not stirs)
+
     def rows(self, sql: str = "SELECT * FROM videos ORDER BY id") -> list[Found]:
         """Return rows as any program sees them."""
         return [*self.plain.rows(sql)]

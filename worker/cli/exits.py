@@ -26,6 +26,11 @@ def complain(problems: Iterable[str], code: int = CONFIG) -> int:
     return code
 
 
+def of_verdict(state: str) -> int:
+    """Return the exit code of ``health`` and ``status --check`` for a state of the queue."""
+    return {"stalled": STALLED, "needs a person": PROBLEMS, "not running": PROBLEMS}.get(state, OK)
+
+
 def sourced(problem: Exception, loaded: Loaded) -> str:
     """Return a problem with the database together with the source of its URL."""
     source = loaded.sources["database_url"]

@@ -51,6 +51,11 @@ class Verdict:
     needs: tuple[str, ...] = ()
     remedy: str | None = None
 
+    @property
+    def ways_out(self) -> tuple[str, ...]:
+        """Return what a person can do, a sentence each."""
+        return self.needs or (() if self.remedy is None else (self.remedy,))
+
 
 @value
 class LastAnswer:
@@ -70,15 +75,6 @@ class Cause:
 
 
 @value
-class SilentWorker:
-    """A worker that should be alive, by its command, host and pid. ``cause``: None if not known."""
-
-    name: str
-    seen_at: datetime
-    cause: Cause | None = None
-
-
-@value
 class Facts:
     """The facts of one snapshot of a queue.
 
@@ -88,7 +84,8 @@ class Facts:
         for_person: Doubts that only a person can settle.
         answer: The last one; None before the first.
         alive: Number of workers with a recent heartbeat.
-        ready_at: The latest moment from which something that is free to move has been free.
+        silent: Workers that should be alive.
+        ready_at: Since when at the latest nothing has held what can move.
         moved_at: When a video last moved on; None if none ever did.
         patience: A longer standstill is a stall.
         next_drain_at: When the next drain is due; None where no schedule is known.
@@ -105,7 +102,7 @@ class Facts:
     for_person: int
     answer: LastAnswer | None
     alive: int
-    silent: Sequence[SilentWorker]
+    silent: Sequence[Cause]
     ready_at: datetime
     moved_at: datetime | None
     paused_at: datetime | None
@@ -147,9 +144,12 @@ REFUSED: Mapping[Fact, Cause] = {
 _HOLDS: Mapping[WaitReason, tuple[str, str | None]] = {
     WaitReason.PAUSE: ("paused since {since}{why}", RESUME),
     WaitReason.COOL_DOWN: ("{detail} holds all", END_COOL_DOWN),
-    WaitReason.PACE: ("{pace} allows the next start at {until}", None),
-    WaitReason.LATER: ("{pending} due later, the next at {until}", None),
-    WaitReason.OTHERS: ("{in_flight} in flight, in doubt from {until} without an answer", None),
+    WaitReason.PACE: ("{facts.pace} allows the next start at {until}", None),
+    WaitReason.LATER: ("{facts.pending} due later, the next at {until}", None),
+    WaitReason.OTHERS: (
+        "{facts.in_flight} in flight, in doubt from {until} without an answer",
+        None,
+    ),
     WaitReason.DOUBTS: ("a doubt may be repeated at {until}", None),
     WaitReason.LIST: ("the API's list of jobs is asked about doubts at {until}", None),
     WaitReason.HELD: ("another program holds the rows", None),
@@ -197,9 +197,10 @@ def _free(facts: Facts) -> Verdict:
     # 4. None is there.
     numbers = f"{facts.due} due, {facts.in_flight} in flight"
     if (facts.alive or facts.silent) and facts.stands_still:
-        why = next(_silence(facts), None) or _standstill(facts)
-        sentence = f"{numbers}, nothing has moved since {_at(facts.still_since)}: {why.sentence}"
-        return replace(why, state=VerdictState.STALLED, sentence=sentence, since=facts.still_since)
+        cause, since = _standstill(facts), facts.still_since
+        sentence = f"{numbers}, nothing has moved since {_at(since)}: {cause.words}"
+        state, remedy = VerdictState.STALLED, cause.remedy
+        return Verdict(state=state, sentence=sentence, since=since, remedy=remedy)
     if facts.alive:
         return Verdict(state=VerdictState.WORKING, sentence=f"{numbers}, at {facts.pace}")
     if facts.next_drain_at is not None and facts.next_drain_at > facts.now:
@@ -209,29 +210,23 @@ def _free(facts: Facts) -> Verdict:
     return Verdict(state=VerdictState.NOT_RUNNING, sentence=sentence, since=since, remedy=START)
 
 
-def _standstill(facts: Facts) -> Verdict:
-    """Return the cause of a standstill that no silent worker explains."""
-    if facts.cause is not None:
-        return _need(facts.cause.words, facts.cause.remedy)
+def _standstill(facts: Facts) -> Cause:
+    """Return the cause of a standstill, as far as it is known."""
+    if known := next(iter(facts.silent), facts.cause):
+        return known
     if facts.answer is not None and facts.answer.fact in UNCLEAR:
         words = f"no clear answer from the API ({facts.answer.message})"
-        return _need(words, "valossa-ingest check --online says what is wrong")
+        return Cause(words=words, remedy="valossa-ingest check --online says what is wrong")
     remedy = "see their log (valossa-ingest workers says where they run), then start them anew"
-    return _need("its workers claim nothing", remedy)
+    return Cause(words="its workers claim nothing", remedy=remedy)
 
 
 def _waiting(facts: Facts, held: ClaimResult) -> Verdict:
     """Return the state of a queue that something holds."""
-    template, remedy = _HOLDS.get(held.reason, ("{detail}", None))
-    words = template.format(
-        detail=held.detail,
-        why=f" ({held.detail})" if held.detail else "",
-        since=_at(facts.paused_at),
-        until=_at(held.until),
-        pending=facts.pending,
-        in_flight=facts.in_flight,
-        pace=facts.pace,
-    )
+    template, remedy = _HOLDS.get(held.reason, ("", None))
+    why, until = f" ({held.detail})" if held.detail else "", _at(held.until)
+    since = _at(facts.paused_at)
+    words = template.format(facts=facts, detail=held.detail, why=why, since=since, until=until)
     if held.reason is WaitReason.CAP:
         words, _, remedy = held.detail.partition(": ")
     if held.submitting:  # which may free their room
@@ -253,22 +248,11 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
         yield _need(
             words + (f" ({refusal.message})" if refusal.message else ""), remedy, refusal.at
         )
-    yield from _silence(facts)
+    yield from (_need(worker.words, worker.remedy) for worker in facts.silent)
     if facts.for_person:
         yield _need(f"{facts.for_person} {BY_HAND}", LOOK_UP)
     if facts.failed:
         yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
-
-
-def _silence(facts: Facts) -> Iterator[Verdict]:
-    for worker in facts.silent:
-        words = f"{worker.name} is silent since {_at(worker.seen_at)}"
-        if cause := worker.cause or facts.cause:
-            yield _need(f"{words}: {cause.words}", cause.remedy, worker.seen_at)
-        else:
-            yield _need(
-                words, "see its log, end it if it hangs, then start it anew", worker.seen_at
-            )
 
 
 def _need(words: str, remedy: str, since: datetime | None = None) -> Verdict:

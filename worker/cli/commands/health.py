@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 from worker import opening, wiring
-from worker.cli import exits, judged, output
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.verdict import Verdict
@@ -51,8 +51,8 @@ def _by_file(call: Invocation, database: File) -> int:
 
 def _judge(call: Invocation, age: float) -> int:
     verdict = asyncio.run(_verdict(call.settings))
-    code = exits.OK if verdict is None else judged.code_of(verdict)
-    told = [] if verdict is None else [verdict.sentence, *judged.ways_out(verdict)]
+    code = exits.OK if verdict is None else exits.of_verdict(verdict.state)
+    told = [] if verdict is None else [verdict.sentence, *verdict.ways_out]
     if abs(age) > workers.ALIVE.total_seconds():
         turn = f"the daemon has made no turn for {abs(age):.0f} s: see its log, then start it anew"
         return exits.complain([turn, *told], code or exits.PROBLEMS)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import RowMapping
 
 from worker import wiring
-from worker.cli import exits, judged, output
+from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.model import State
@@ -31,7 +31,7 @@ def status(call: Invocation) -> int:
         output.document(output.keyed(facts))
     else:
         _print(seen, {} if call.args.check else _lines(facts, seen.overview.heard))
-    return judged.code_of(seen.verdict) if call.args.check else exits.OK
+    return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
 
 
 def _print(seen: Snapshot, lines: Mapping[str, object]) -> None:
@@ -39,7 +39,7 @@ def _print(seen: Snapshot, lines: Mapping[str, object]) -> None:
     verdict, notes = seen.verdict, list(_notes(seen)) if lines else []
     output.paragraph(verdict.sentence)
     output.pairs(lines)
-    ways_out = [each for each in judged.ways_out(verdict) if not any(each in n for n in notes)]
+    ways_out = [each for each in verdict.ways_out if not any(each in n for n in notes)]
     for sentence in (*ways_out, *notes):
         print()
         output.paragraph(sentence)
