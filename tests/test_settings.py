@@ -77,6 +77,9 @@ def test_nothing_said_is_the_contract() -> None:
         default_language=None,
         default_callback_url=None,
         default_email_group=None,
+        price_per_video=None,
+        currency="EUR",
+        drain_every_seconds=None,
         log_level="info",
         log_format="auto",
     )
@@ -135,6 +138,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "default_language": ("fi-FI", "fi-FI"),
     "default_callback_url": ("", None),
     "default_email_group": ("team", "team"),
+    "price_per_video": ("1.5", 1.5),
+    "currency": ("USD", "USD"),
+    "drain_every_seconds": ("", None),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
 }
@@ -202,7 +208,6 @@ NUMBER = "must be a number below 1,000,000,000"
         ("timeout_seconds", "1e400", NUMBER),
         ("url_margin_seconds", "1e9", NUMBER),
         ("grace_seconds", "-1", "must be 0 or more"),
-        ("grace_seconds", "", NUMBER),
         ("poll_seconds", "soon", NUMBER),
         ("on_doubt", "guess", "must be one of reconcile, hold, retry"),
         ("log_level", "INFO", "must be one of debug, info, warning, error"),

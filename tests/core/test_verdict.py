@@ -221,7 +221,7 @@ def test_a_queue_that_never_moved_is_stalled_from_the_first_due_video_on() -> No
 
 
 def test_a_wait_whose_end_has_come_is_no_wait() -> None:
-    """What is due by a moment that has passed must move, or it stalls."""
+    """A moment that has passed holds nothing: without a move the queue is stalled."""
     assert (
         VerdictState.STALLED
         is judge(replace(held(WaitReason.LIST, JUST_NOW), moved_at=LONG_AGO)).state

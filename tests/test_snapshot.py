@@ -1,0 +1,120 @@
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Hands
+from tests.parts import SETTINGS, add, later
+from tests.plain import execute
+from worker import wiring
+from worker.core.model import State
+from worker.core.verdict import VerdictState
+from worker.db.database import Database
+from worker.snapshot import FRESH, Snapshot, Snapshots, take
+
+URLS = [f"https://videos.example/{number}.mp4" for number in range(3)]
+
+
+async def seen(database: Database, url: str, seconds: float = 0, **settings: object) -> Snapshot:
+    """Return the queue so many seconds from now."""
+    chosen = replace(SETTINGS, database_url=url, **settings)  # type: ignore[arg-type]
+    return await database.read(lambda c: take(c, chosen, later(database.now(), seconds)))
+
+
+def heartbeat(
+    database: Database, url: str, worker: str, *, began: float, ago: float, command: str = "run"
+) -> None:
+    """Insert a worker of another machine that began and was last seen so many seconds ago."""
+    moments = [f"{later(database.now(), -s):%Y-%m-%d %H:%M:%S.%f}" for s in (began, ago)]
+    columns = "(id, host, pid, command, started_at, seen_at)"
+    sql = f"INSERT INTO workers {columns} VALUES (?, 'alpha', 7, ?, ?, ?)"
+    execute(url, sql, worker, command, *moments)
+
+
+async def test_a_queue_is_read_as_a_whole(database: Database, url: str) -> None:
+    """A snapshot has the numbers, the pace and the verdict of one moment."""
+    await add(database, *URLS)
+    heartbeat(database, url, "w", began=9, ago=1)
+    found = await seen(database, url, 1, rate=2)
+    assert (3, 3, "2 per 1 s") == (
+        found.overview.states[State.PENDING],
+        found.facts.due,
+        found.pace,
+    )
+    assert (None, 1) == (found.rate_source, found.facts.alive)
+    assert "working: 3 due, 0 in flight, at 2 per 1 s" == found.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("rows", "silent"),
+    [
+        ([("w", 900, 61, "run")], 1),
+        ([("w", 900, 61, "run"), ("next", 50, 1, "run")], 0),
+        ([("w", 900, 61, "run"), ("older", 900, 1, "run")], 1),
+        ([("w", 900, 61, "drain")], 0),
+        ([("w", 90_000, 86_500, "run")], 0),
+        ([("w", 900, 59, "run")], 0),
+    ],
+)
+async def test_a_worker_that_should_be_alive_is_missed(
+    database: Database, url: str, rows: list[tuple[str, float, float, str]], silent: int
+) -> None:
+    """A daemon is missed for a day, unless another one has begun since its last heartbeat."""
+    for worker, began, ago, command in rows:
+        heartbeat(database, url, worker, began=began, ago=ago, command=command)
+    found = await seen(database, url)
+    assert silent == len(found.facts.silent)
+    assert (found.verdict.state is VerdictState.NEEDS_PERSON) == bool(silent)
+    if silent:
+        assert "it hangs, or is out of reach of the database" in found.facts.silent[0].words
+
+
+async def test_a_drain_that_died_with_claims_is_missed_while_none_is_alive(
+    database: Database, url: str
+) -> None:
+    """Claims of a silent drain that no living worker will put in doubt need a person."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 99)}
+    await add(database, URLS[0], state="submitting", claims=1, **claim)
+    heartbeat(database, url, "w", began=900, ago=61, command="drain")
+    assert 1 == len((await seen(database, url)).facts.silent)
+    heartbeat(database, url, "v", began=50, ago=1, command="drain")
+    assert 0 == len((await seen(database, url)).facts.silent)
+
+
+async def test_a_process_of_this_machine_is_looked_at(database: Database, url: str) -> None:
+    """The process of a silent worker on this machine is looked for."""
+    heartbeat(database, url, "w", began=900, ago=61)
+    execute(url, "UPDATE workers SET host = ?, pid = 4194999", wiring.host())
+    assert ": its process is gone" in (await seen(database, url)).verdict.sentence
+
+
+async def test_a_drain_of_a_schedule_is_waited_for(database: Database, url: str) -> None:
+    """With ``drain_every_seconds`` due videos wait for the next drain, and only so long."""
+    await add(database, *URLS)
+    for period, state in ((None, "not running"), (600.0, "waiting"), (5.0, "not running")):
+        found = await seen(database, url, 9, drain_every_seconds=period)
+        assert state == found.verdict.state
+
+
+async def test_what_needs_a_person_depends_on_how_doubts_are_settled(
+    database: Database, url: str
+) -> None:
+    """Doubts need a person if nothing may settle them by itself."""
+    await add(database, URLS[0], state="in_doubt", claims=1, attempts=1)
+    for on_doubt, number in (("hold", 1), ("retry", 0), ("reconcile", 0)):
+        assert number == (await seen(database, url, on_doubt=on_doubt)).facts.for_person
+
+
+async def test_all_who_ask_share_a_snapshot(path: Path, hands: Hands) -> None:
+    """Those who ask within two seconds get one snapshot, and later ones another."""
+    settings = replace(SETTINGS, database_url=str(path))
+    async with Database(
+        str(path), dice=lambda: 0.5, now=lambda: hands.wall, waiting=lambda _: None
+    ) as database:
+        snapshots = Snapshots(database, settings)
+        first, second = await asyncio.gather(snapshots.get(), snapshots.get())
+        hands.pass_seconds(1.9)
+        assert first is second is await snapshots.get()
+        hands.pass_seconds(0.1)
+        assert first.now + FRESH == (await snapshots.get()).now
