@@ -9,15 +9,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
-from worker.clock import Clock
 from worker.core import pace
 from worker.core.model import Fact, State, value
 from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState, judge
 from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
-from worker.runner.pacer import Pacer
-from worker.runner.transaction import QueueTransaction
 from worker.settings import Settings
 from worker.store import caps, doubts, leases, shared_state, statistics, workers
 
@@ -140,12 +137,13 @@ def _facts(
     begun += [each.leases_end for each in everyone]
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
     moved_at = statistics.moved_at(connection, heard)
+    every, begun_at = settings.drain_every_seconds, filter(None, (moved_at, overview.oldest_due_at))
     lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
     spacing = pace.spacing(rate, settings.period_seconds)
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
         now=now,
-        held=_holder(settings, now).peek(connection),
+        held=wiring.transaction(settings, "", lambda: now).peek(connection),
         due=overview.due,
         pending=states[State.PENDING],
         in_flight=states[State.SUBMITTING],
@@ -160,30 +158,10 @@ def _facts(
         moved_at=moved_at,
         paused_at=known.paused_at,
         patience=max(3 * spacing, standstill),
-        next_drain_at=_next_drain_at(settings, overview.oldest_due_at, moved_at),
+        next_drain_at=None
+        if every is None
+        else max(begun_at, default=now) + timedelta(seconds=every),
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
-    )
-
-
-def _next_drain_at(settings: Settings, *moments: datetime | None) -> datetime | None:
-    """Return when a cron's next drain begins after these moments; None without its period."""
-    known = [each for each in moments if each is not None]
-    if settings.drain_every_seconds is None or not known:
-        return None
-    return max(known) + timedelta(seconds=settings.drain_every_seconds)
-
-
-def _holder(settings: Settings, now: datetime) -> QueueTransaction:
-    """Return a worker's own decision why nothing can be claimed."""
-    clock = Clock(now=lambda: now, monotonic=lambda: 0.0)
-    pacer = Pacer(settings=settings, clock=clock, dice=lambda: 0.0)
-    return QueueTransaction(
-        worker="",
-        settings=settings,
-        clock=clock,
-        dice=lambda: 0.0,
-        pacer=pacer,
-        caps=wiring.caps(settings),
     )
 
 
@@ -217,16 +195,12 @@ def _silent(
 def _silence(member: workers.WorkerRow, seen_at: datetime, blocked: Cause | None) -> Cause:
     """Return why a worker is silent: its process, the database, or a hang."""
     process = trouble_of(member.pid) if member.host == wiring.host() else None
-    known = process or blocked or _HANGS
+    hangs = "see its log, end it if it hangs, then start it anew"
+    unknown = Cause(words="it hangs, or is out of reach of the database", remedy=hangs)
+    known = process or blocked or unknown
     name = f"{member.command} on {member.host}, pid {member.pid}"
     words = f"{name}, is silent since {seen_at:%Y-%m-%d %H:%M:%S} UTC: {known.words}"
     return Cause(words=words, remedy=known.remedy)
-
-
-_HANGS = Cause(
-    words="it hangs, or is out of reach of the database",
-    remedy="see its log, end it if it hangs, then start it anew",
-)
 
 
 @dataclass(slots=True)

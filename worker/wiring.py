@@ -64,7 +64,7 @@ async def runner(
     async with api(settings, key) as client:
         yield Runner(
             database=database,
-            transaction=_transaction(settings, worker, database, probe_after),
+            transaction=transaction(settings, worker, database.now, probe_after),
             api=client,
             limiter=_limiter(settings),
             options=options,
@@ -109,7 +109,7 @@ async def reconciler(
             api=client,
             limiter=_limiter(settings),
             write=database.write,
-            transaction=_transaction(settings, who, database),
+            transaction=transaction(settings, who, database.now),
             state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger(), lambda _: None),
         )
@@ -121,10 +121,14 @@ def _limiter(settings: Settings) -> Limiter:
     )
 
 
-def _transaction(
-    settings: Settings, worker: str, database: Database, probe_after: timedelta | None = None
+def transaction(
+    settings: Settings,
+    worker: str,
+    now: Callable[[], datetime],
+    probe_after: timedelta | None = None,
 ) -> QueueTransaction:
-    clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
+    """Return the work of a process by the clock of its queue."""
+    clock = Clock(now=now, monotonic=CLOCK.monotonic)
     return QueueTransaction(
         worker=worker,
         settings=settings,

@@ -52,7 +52,7 @@ def test_a_stalled_queue_is_not_well(path: Path, capsys: pytest.CaptureFixture[s
     assert 2 == health(path)
     said = capsys.readouterr()
     assert ("", True) == (said.out, " s ago; stalled: 1 due, 0 in flight" in said.err)
-    assert "see their log (valossa-ingest workers says where they run)" in said.err
+    assert "see their settings and log (valossa-ingest workers says where)" in said.err
 
 
 def test_a_file_that_no_one_can_read_hides_no_living_daemon(

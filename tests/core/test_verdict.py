@@ -119,7 +119,7 @@ STATES = [
     (
         STUCK,
         f"{STANDS}: its workers claim nothing",
-        "see their log (valossa-ingest workers says where they run), then start them anew",
+        "see their settings and log (valossa-ingest workers says where), then start them anew",
     ),
     (
         replace(STUCK, cause=LOCKED),
@@ -194,7 +194,7 @@ NEEDS = [
         f"{STANDS}: {SILENCE}",
         "kill -CONT 7",
     ),
-    (replace(STUCK, failed=3), "stalled: 5 due", "see their log"),
+    (replace(STUCK, failed=3), "stalled: 5 due", "see their settings"),
     (replace(BUSY, alive=0, failed=3), "not running: 5 due", "valossa-ingest run"),
 ]
 

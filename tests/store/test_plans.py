@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Connection, create_engine
 
 from tests.conftest import START
-from tests.parts import plans
+from tests.parts import SETTINGS, plans
 from worker.core.model import Cap, State
-from worker.store import caps, search, shared_state, statistics
+from worker.snapshot import take
+from worker.store import caps, search, statistics
 from worker.store.search import Filter
 
 
@@ -73,6 +74,7 @@ FACTS = {
 """The last but one ends at the first answer that it meets, from the newest fact on."""
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
+IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
 BY_NAME = {
     "SEARCH videos USING INDEX videos_media_id (media_id=? AND rowid>?)",
     "SEARCH videos USING INDEX videos_job_id (job_id=? AND rowid>?)",
@@ -87,8 +89,7 @@ DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
 
 def status(connection: Connection) -> None:
     """Read all that ``status`` reads."""
-    statistics.overview(connection, START)
-    shared_state.read(connection)
+    take(connection, SETTINGS, START)
 
 
 def left(connection: Connection) -> None:
@@ -100,7 +101,7 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
-        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | {"SCAN account"}),
+        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | {"SCAN account"}),
     ],
 )
 @pytest.mark.parametrize("analysed", [False, True])

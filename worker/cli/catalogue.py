@@ -13,12 +13,6 @@ _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no vid
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
 _STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
 
-_JUDGED = {
-    0: "the queue works, waits or is idle",
-    1: "with --check: a person is needed, or no worker is there",
-    2: "wrong usage; with --check: the queue is stalled",
-}
-
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},
     "check": {0: "all is ready", 78: "something is not; each problem is a line"},
@@ -37,11 +31,15 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     },
     "run": {78: _WORKED[78], **_STOPPED},
     "health": {
-        **_JUDGED,
+        0: "the daemon is alive, and its queue works, waits or is idle",
         1: "a person is needed, or the daemon's loop has not turned for a minute",
         2: "wrong usage, or the queue is stalled",
     },
-    "status": {**_JUDGED, 0: "done; with --check: the queue works, waits or is idle"},
+    "status": {
+        0: "done; with --check: the queue works, waits or is idle",
+        1: "with --check: a person is needed, or no worker is there",
+        2: "wrong usage; with --check: the queue is stalled",
+    },
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},

@@ -217,7 +217,7 @@ def _standstill(facts: Facts) -> Cause:
     if facts.answer is not None and facts.answer.fact in UNCLEAR:
         words = f"no clear answer from the API ({facts.answer.message})"
         return Cause(words=words, remedy="valossa-ingest check --online says what is wrong")
-    remedy = "see their log (valossa-ingest workers says where they run), then start them anew"
+    remedy = "see their settings and log (valossa-ingest workers says where), then start them anew"
     return Cause(words="its workers claim nothing", remedy=remedy)
 
 
