@@ -136,6 +136,60 @@ def test_status_shows_the_caps(cli: Cli) -> None:
     assert f"max_per_day = 3 is reached {until}" in said.out.splitlines()
 
 
+def test_status_counts_in_money(cli: Cli) -> None:
+    """With a price, what was bought and perhaps bought is shown in money too."""
+    in_each_state(cli)
+    for number in range(2):
+        tell(cli, 3, number, "accepted", job_id=f"job-{number}")
+    said = cli("status", WORKER_PRICE_PER_VIDEO="1.5", WORKER_CURRENCY="USD")
+    sums = "3.00 USD today, 3.00 USD this month, 3.00 USD in all, 1.50 USD perhaps"
+    shown = f"2, 2 this month, 2 in all, perhaps 1 more, in money {sums}"
+    assert shown == said.pairs()["accepted today"]
+    assert "money" not in cli("status").out
+
+
+def test_status_has_at_most_twenty_lines(cli: Cli) -> None:
+    """The fullest queue has twenty lines with values, and none without one."""
+    in_each_state(cli)
+    cli.insert(due_at=stamp(900))
+    tell(cli, 3, 1, "accepted", job_id="j", message="m")
+    tell(cli, 3, 2, "throttled", message="HTTP 429")
+    tell(cli, 3, 3, "in_doubt")
+    until = stamp(600)
+    cli.sql(
+        "UPDATE account SET cool_down_until = ?, cool_down_reason = 'r', paused_at = ?,"
+        " pause_reason = 'r', pace_low = 0.1, pace_ceiling = 0.1, pace_cut_at = ?, moved_to = 'x',"
+        " bought_twice = 3",
+        *(until, stamp(-9), until),
+    )
+    said = cli("status", WORKER_MAX_PER_DAY="9", WORKER_MAX_TOTAL="9", WORKER_PRICE_PER_VIDEO="1")
+    lines = said.out.split("\n\n")[0].splitlines()
+    assert 20 >= len(lines) - 1 >= 18
+    assert [] == [line for line in lines if line.endswith(("  0", "  -"))]
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "word"),
+    [
+        ({}, 0, "idle"),
+        ({"state": "failed"}, 1, "needs a person"),
+        ({"state": "pending"}, 1, "not running"),
+        ({"state": "pending", "due_at": "2999-01-01 00:00:00"}, 0, "waiting"),
+    ],
+)
+def test_a_script_can_ask_for_the_verdict(
+    cli: Cli, rows: dict[str, str], code: int, word: str
+) -> None:
+    """``status --check`` prints the verdict and the ways out, and exits by it."""
+    if rows:
+        cli.insert(**rows)
+    said = cli("status", "--check")
+    assert (code, True) == (said.code, said.out.startswith(f"{word}: "))
+    assert "pace from" not in said.out
+    told = cli("status", "--check", "--json")
+    assert (code, word) == (told.code, told.json()["verdict"]["state"])
+
+
 def test_status_asks_nobody_to_raise_what_is_only_reserved(cli: Cli) -> None:
     """A cap that a claim may free again is not called reached."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": stamp(60)}

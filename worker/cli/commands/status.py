@@ -113,7 +113,7 @@ _BESIDE = {
     "accepted this month": ("accepted today", "{} this month"),
     "accepted in all": ("accepted today", "{} in all"),
     "perhaps bought": ("accepted today", "perhaps {} more"),
-    "money": ("accepted today", "in money: {}"),
+    "money": ("accepted today", "in money {}"),
 }
 """Facts that a person reads in the line of another, with their words there."""
 
@@ -123,8 +123,8 @@ def _money(seen: Snapshot, settings: Settings) -> dict[str, object] | None:
     if settings.price_per_video is None:
         return None
     numbers = {**_bought(seen), "perhaps": seen.overview.states[State.IN_DOUBT]}
-    sums = {when: round(number * settings.price_per_video, 2) for when, number in numbers.items()}
-    return {**output.keyed(sums), "currency": settings.currency}
+    price, currency = settings.price_per_video, settings.currency
+    return output.keyed({when: f"{n * price:.2f} {currency}" for when, n in numbers.items()})
 
 
 def _bought(seen: Snapshot) -> dict[str, int]:
