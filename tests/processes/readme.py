@@ -53,7 +53,7 @@ COMPLETED = {
 STOPPED = {"run": 143, "simulate": 0}
 """Commands that go on until SIGTERM, and what they exit with then."""
 
-FINDING = {f"{PROGRAM} audit": 1}
+FINDING = {f"{PROGRAM} {words}": 1 for words in ("audit", "health", "status --check")}
 """The exit codes of commands that find something in the prepared queue. All others exit with 0."""
 
 RUN = (PROGRAM, "sqlite3", "export")
