@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Hands
-from tests.parts import SETTINGS, add, later
+from tests.parts import SETTINGS, add, later, let_start
 from tests.plain import execute
 from worker import wiring
 from worker.core.model import State
@@ -87,6 +87,26 @@ async def test_a_process_of_this_machine_is_looked_at(database: Database, url: s
     heartbeat(database, url, "w", began=900, ago=61)
     execute(url, "UPDATE workers SET host = ?, pid = 4194999", wiring.host())
     assert ": its process is gone" in (await seen(database, url)).verdict.sentence
+
+
+async def test_a_claim_after_an_unclear_answer_is_no_move(database: Database, url: str) -> None:
+    """An API that cannot be reached leaves a queue stalled, however often it is tried."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 99)}
+    await add(database, URLS[0], due_at=later(database.now(), -900))
+    await let_start(database, later(database.now(), -900))
+    await add(database, URLS[1], state="submitting", claims=1, **claim)
+    heartbeat(database, url, "w", began=900, ago=1)
+    assert VerdictState.WORKING is (await seen(database, url)).verdict.state
+    columns, at = (
+        "(video_id, attempt, at, who, fact, message)",
+        f"{database.now():%Y-%m-%d %H:%M:%S}",
+    )
+    values = "(1, 1, ?, 'w', 'not_sent', 'no route to host')"
+    execute(url, f"INSERT INTO history {columns} VALUES {values}", at)
+    assert (
+        "no clear answer from the API (no route to host)"
+        in (await seen(database, url)).verdict.sentence
+    )
 
 
 async def test_a_drain_of_a_schedule_is_waited_for(database: Database, url: str) -> None:

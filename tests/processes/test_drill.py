@@ -1,4 +1,4 @@
-"""A drill: nine ways to stall. Each is named within two minutes, and the way out works."""
+"""A drill: nine ways to stall. Each is named within two minutes, and the way out works (law 18)."""
 
 import os
 import re

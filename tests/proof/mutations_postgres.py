@@ -25,8 +25,8 @@ SERVED = (
     Mutation(
         law="10: a run goes by the time of its queue",
         file="worker/wiring.py",
-        old="Clock(now=database.now,",
-        new="Clock(now=CLOCK.now,",
+        old="(settings, worker, database.now, probe_after)",
+        new="(settings, worker, CLOCK.now, probe_after)",
         tests=("tests/test_wiring.py::test_a_run_goes_by_the_time_of_its_queue",),
     ),
     Mutation(

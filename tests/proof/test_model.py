@@ -123,7 +123,9 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3_600)
 def test_the_laws_hold_whatever_happens(databases: Databases) -> None:
-    """In any order of crashes, late answers, lists, commands and clocks, every law holds."""
+    """In any order of crashes, late answers, lists, commands and clocks, every law holds, and the
+    verdict is never a calm one over a standstill (law 18).
+    """
     run_state_machine_as_test(
         type("Machine", (Machine,), {"databases": databases}),
         settings=settings(
