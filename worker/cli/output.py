@@ -24,6 +24,11 @@ def document(value: object) -> None:
     print(json.dumps(value, default=_plain, indent=2))
 
 
+def json_line(value: object, file: TextIO) -> None:
+    """Print one JSON document on a line of its own."""
+    print(json.dumps(value, default=_plain), file=file)
+
+
 def _plain(value: object) -> object:
     if isinstance(value, timedelta):
         return round(value.total_seconds(), 1)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box, progress
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.progress import NEEDS
 from worker.core.redact import visible
-from worker.core.run_state import Counts
 
 
 def table(
@@ -39,20 +40,31 @@ def lines() -> Iterator[Callable[[str, str], None]]:
         yield show
 
 
+def abilities() -> tuple[bool, bool]:
+    """Return whether stderr is a terminal, and whether its cursor can be moved, as rich sees it."""
+    console = Console(stderr=True)
+    return console.is_terminal, console.is_interactive
+
+
 @contextmanager
-def bar(due: int) -> Iterator[Callable[[Counts], None]]:
-    """Show a progress bar of ``due`` videos on stderr; yield a function that takes new counts."""
-    numbers = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
-    text = progress.TextColumn
-    columns = (text("submitting"), *numbers, text("{task.description}"))
-    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task("", total=due)
+def block() -> Iterator[Callable[[Callable[[int], list[str]]], None]]:
+    """Keep lines at the end of a terminal; what is written to stderr meanwhile scrolls above them.
+    Yield a function that draws what another one returns for the width, if that has changed. The
+    end of the context gives the cursor back.
+    """
+    console, drawn = Console(stderr=True), list[str]()
+    with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
 
-        def watch(counts: Counts) -> None:
-            ended = counts.submitted + counts.failed + counts.in_doubt
-            others = f"{counts.failed} failed, {counts.in_doubt} in doubt"
-            others += f", {counts.postponed} postponed"
-            drawn.update(task, completed=ended, total=max(due, ended), description=others)
-            drawn.tasks[task].finished_time = None  # a full bar's clock would stand still
+        def draw(lines_at: Callable[[int], list[str]]) -> None:
+            if (lines := lines_at(console.width)) != drawn:
+                drawn[:] = lines
+                live.update(Group(*map(_styled, lines)), refresh=True)
 
-        yield watch
+        yield draw
+
+
+def _styled(line: str) -> Text:
+    style = "bold yellow" if line.startswith(NEEDS) else ""
+    styled = Text(visible(line), style, no_wrap=True, overflow="ellipsis")
+    styled.highlight_regex(r"^\[#+", "green")
+    return styled

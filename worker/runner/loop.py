@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.api.client import Api
 from worker.core import stop_conditions
-from worker.core.model import Start
+from worker.core.model import Start, Throttled
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
@@ -113,7 +113,7 @@ class Runner:
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=stop.reason, detail=stop.message)
         stop = stop_conditions.with_late_failures(stop, self._run)
-        return RunReport(stop=stop, counts=self._run.counts)
+        return RunReport(stop=stop, counts=self._run.counts, last=self._run.last)
 
     def stop(self) -> int:
         """Begin nothing more; return the number of requests in flight, which get their grace."""
@@ -128,12 +128,20 @@ class Runner:
         self._hurrying.set()
 
     @property
+    def state(self) -> RunState:
+        """Return what the run knows of itself, for those who only look."""
+        return self._run
+
+    @property
     def silence(self) -> str | None:
-        """Return why no clear answer comes; None if one has come, or the API refuses all."""
+        """Return why no clear answer comes; None if one has come, or the API refuses all or asks
+        for less.
+        """
         run, breaker = self._run, self._run.breaker
         first = run.in_flight and run.last_clear_at == run.began_at
         why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
-        return None if breaker.stop or breaker.suspicion else why
+        slowed = run.last is not None and isinstance(run.last[1], Throttled)
+        return None if breaker.stop or breaker.suspicion or slowed else why
 
     async def _run_feed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> Stop:
         """Run the claim loop and return why it ended. Return early if the writer task has died, or
@@ -190,7 +198,7 @@ class Runner:
                 continue
             try:
                 result = await self._writer.claim(self._free_slots)
-                self._run.database_lost_at = None
+                self._run.database_lost_at, self._run.claimed = None, result
                 self.reporter.claimed(result)
                 for start in result.starts:
                     self._begin(start, group)
