@@ -38,7 +38,7 @@ async def test_lines_begin_and_end_a_run(
     first, last = done.sentences
     assert first.startswith("valossa-ingest: 0/2 0:00:0")
     assert last.startswith("valossa-ingest: nothing is due; 2/2 0:00:0")
-    assert "; bought 2, perhaps 0 more | 2 today; last answer " in last
+    assert "; bought 2, perhaps 0 more, 2 today; last answer accepted, video 2" in last
 
 
 async def test_json_lines_have_a_kind(worker: Programs, simulator: Simulator, url: str) -> None:

@@ -125,6 +125,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "status": (
         _JSON,
+        _switch("--watch", "again each two seconds, until Ctrl-C"),
         _value("--rate", "N", "foretell the end at this many starts per period", type=int),
         _switch("--check", "print the verdict alone, and exit by it"),
     ),

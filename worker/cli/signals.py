@@ -3,16 +3,16 @@
 import os
 import signal
 
-ASKING = (signal.SIGUSR1, *([signal.SIGINFO] if hasattr(signal, "SIGINFO") else []))
-"""They ask a run how it gets on: one is for scripts, the other is Ctrl-T on macOS and the BSDs."""
+ASKS = signal.SIGUSR1
+"""It asks a run how it gets on."""
 
 IGNORED = (signal.SIGALRM, signal.SIGUSR2)
-"""By default each would end a run amid its requests, and so would those that ask."""
+"""By default each would end a run amid its requests."""
 
 
 def prepare() -> None:
     """Ignore what asks for nothing. A container's first process has no default for SIGTERM."""
-    for number in (*ASKING, *IGNORED):
+    for number in (ASKS, *IGNORED):
         signal.signal(number, signal.SIG_IGN)
     if os.getpid() == 1:  # else a stop before the loop would be lost
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))

@@ -10,8 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.progress import NEEDS
+from worker.core.progress import Progress
+from worker.core.progress import block as lines_of
 from worker.core.redact import visible
+from worker.core.verdict import VerdictState
 
 
 def table(
@@ -40,31 +42,29 @@ def lines() -> Iterator[Callable[[str, str], None]]:
         yield show
 
 
-def abilities() -> tuple[bool, bool]:
-    """Return whether stderr is a terminal, and whether its cursor can be moved, as rich sees it."""
-    console = Console(stderr=True)
-    return console.is_terminal, console.is_interactive
-
-
 @contextmanager
-def block() -> Iterator[Callable[[Callable[[int], list[str]]], None]]:
-    """Keep lines at the end of a terminal; what is written to stderr meanwhile scrolls above them.
-    Yield a function that draws what another one returns for the width, if that has changed. The
-    end of the context gives the cursor back.
+def block() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that draws a run at the end of the terminal, if it looks different now. What
+    is written to stderr meanwhile scrolls above it.
     """
     console, drawn = Console(stderr=True), list[str]()
-    with Live(console=console, auto_refresh=False, redirect_stdout=False) as live:
+    live = Live(console=console, auto_refresh=False, redirect_stdout=False)
 
-        def draw(lines_at: Callable[[int], list[str]]) -> None:
-            if (lines := lines_at(console.width)) != drawn:
-                drawn[:] = lines
-                live.update(Group(*map(_styled, lines)), refresh=True)
+    def draw(shown: Progress) -> None:
+        if (lines := lines_of(shown, console.width)) != drawn:
+            live.start()
+            drawn[:] = lines
+            live.update(Group(*map(_styled, lines)), refresh=True)
 
+    try:
         yield draw
+    finally:
+        live.stop()
 
 
 def _styled(line: str) -> Text:
-    style = "bold yellow" if line.startswith(NEEDS) else ""
+    urgent = line.startswith((VerdictState.NEEDS_PERSON, VerdictState.STALLED))
+    style = "bold yellow" if urgent else ""
     styled = Text(visible(line), style, no_wrap=True, overflow="ellipsis")
     styled.highlight_regex(r"^\[#+", "green")
     return styled

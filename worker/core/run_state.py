@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
 from worker.core.model import Accepted, Claim, Outcome, Refused, Released, Settlement, State
-from worker.core.reasons import ClaimResult, WaitReason
+from worker.core.reasons import WaitReason
 
 
 @dataclass(slots=True)
@@ -34,8 +34,7 @@ class RunState:
     Attributes:
         last_clear_at: Time of the last clear answer, at first ``began_at``.
         last_unclear: Message of the last other outcome.
-        last: The last attempt that ended: claim, outcome and time.
-        claimed: The outcome of the last try to claim.
+        last: The last attempt that ended.
         spent: Requests begun or about to.
         reads_list: True from a question for the API's list until its answer is written.
         reconciles: True where the API's list settles doubts.
@@ -49,8 +48,7 @@ class RunState:
     breaker: Breaker = field(default_factory=Breaker)
     last_clear_at: float = field(init=False)
     last_unclear: str = ""
-    last: tuple[Claim, Outcome, float] | None = None
-    claimed: ClaimResult | None = None
+    last: tuple[Claim, Outcome] | None = None
     spent: int = 0
     in_flight: int = 0
     reads_list: bool = False
@@ -71,7 +69,7 @@ class RunState:
     def end(self, claim: Claim, outcome: Outcome, now: float) -> None:
         """Count the end of an attempt. One that sent nothing for our own reasons is not spent."""
         self.in_flight -= 1
-        self.last = claim, outcome, now
+        self.last = claim, outcome
         if isinstance(outcome, Accepted | Refused):
             self.last_clear_at = now
         else:

@@ -56,7 +56,8 @@ class Runner:
     def __post_init__(self) -> None:
         self._settings = self.transaction.settings
         self._clock = self.transaction.clock
-        self._run = RunState(began_at=self._clock.monotonic(), reconciles=self._settings.reconciles)
+        reconciles, now = self._settings.reconciles, self._clock.monotonic()
+        self.state = self._run = RunState(began_at=now, reconciles=reconciles)
         self._deadline = stop_conditions.deadline(self._run, self.options)
         self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
         self._heartbeat = Heartbeat(
@@ -128,11 +129,6 @@ class Runner:
         self._hurrying.set()
 
     @property
-    def state(self) -> RunState:
-        """Return what the run knows of itself, for those who only look."""
-        return self._run
-
-    @property
     def silence(self) -> str | None:
         """Return why no clear answer comes; None if one has come, or the API refuses all or asks
         for less.
@@ -198,7 +194,7 @@ class Runner:
                 continue
             try:
                 result = await self._writer.claim(self._free_slots)
-                self._run.database_lost_at, self._run.claimed = None, result
+                self._run.database_lost_at = None
                 self.reporter.claimed(result)
                 for start in result.starts:
                     self._begin(start, group)

@@ -26,4 +26,4 @@ class RunReport:
 
     stop: Stop
     counts: Counts
-    last: tuple[Claim, Outcome, float] | None = field(default=None, compare=False)
+    last: tuple[Claim, Outcome] | None = field(default=None, compare=False)

@@ -66,7 +66,7 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     left = done.left or Left()
     advised = advice(done.report, left, check.address_of(loaded), key.source, flag)
     sole = done.report.last if options.limit == 1 else None
-    _print(done, story(*sole[:2]) if sole else {}, advised, as_json=as_json)
+    _print(done, story(*sole) if sole else {}, advised, as_json=as_json)
     return of_run(done.report, left, done.signal)
 
 
@@ -82,9 +82,7 @@ class Performed:
 
 
 async def perform(settings: Settings, key: Key, options: RunOptions, mode: str) -> Performed:
-    """Run once on the database of ``settings`` with this display, and stop at a signal. Raises
-    DatabaseProblem.
-    """
+    """Run once, with the display ``mode``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
         async with wiring.runner(settings, key, database, options) as runner:
@@ -124,18 +122,15 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
 
 @contextmanager
 def _signals_to(runner: Runner, grace: float, asked: Callable[[], None]) -> Iterator[list[int]]:
-    """Stop the runner at the first signal that stops, hurry it at the next; yield all received.
-    Call ``asked`` at one that asks.
-    """
+    """Stop the runner at the first signal that stops, hurry it at the next; yield all received."""
     received: list[int] = []
-    loop = asyncio.get_running_loop()
-    heard = (*signals.stops(), *signals.ASKING, *signals.IGNORED)
+    loop, heard = asyncio.get_running_loop(), (*signals.stops(), signals.ASKS, *signals.IGNORED)
 
     def receive(number: signal.Signals) -> None:
         if number in signals.IGNORED:
             log.logger().warning(log.Event.SIGNAL_IGNORED, signal=number.name)
             return
-        if number in signals.ASKING:
+        if number == signals.ASKS:
             asked()
             return
         received.append(number)
@@ -192,7 +187,6 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
 
 
 def _print(done: Performed, sole: dict[str, object], advised: list[str], *, as_json: bool) -> None:
-    """Print the counts of a run, ``sole``: its attempt where it was to make one, and advice."""
     report, left = done.report, done.left
     facts: dict[str, object] = {**asdict(report.counts), "due": left and left.due}
     facts |= {"waiting": left and left.waiting, **sole}
