@@ -60,7 +60,7 @@ BUSY = replace(
 
 REST = [
     "3 in flight, 117 submitted, 2 failed, 1 in doubt, 4 postponed",
-    "pace 7.5 per 1 s (4.13 in the last minute), lowered by the API, 20 again at 12:00:40 UTC",
+    "pace 7.5 per 1 s (4.13 in the last minute), 20 again at 12:00:40 UTC",
     "bought 117, perhaps 1 more, 417 today, max_per_day 417 of 1000",
     "last answer accepted, video 17, media id talk-3, job id job-1, url https://example.org/a.mp4?…",
     f"{BUSY.verdict.sentence} | 2 failed: valossa-ingest why says what helps",
@@ -94,12 +94,12 @@ def test_a_young_run_says_what_it_knows() -> None:
 
 
 def test_the_sentences_are_those_of_the_block() -> None:
-    """What is said in lines is what the block shows, without its bar."""
+    """Lines say the same as the block, without its bar."""
     assert ["120/340  0:01:23  ETA 20 s to 62 s", *REST] == sentences(BUSY)
 
 
 def test_the_way_out_of_a_state_is_said() -> None:
-    """Where no row needs a person, the way out of the state itself is said."""
+    """The way out of the state itself is said if no row needs a person."""
     paused = Verdict(state=VerdictState.WAITING, sentence="waiting: paused", remedy="resume it")
     assert "waiting: paused | resume it" == sentences(replace(YOUNG, verdict=paused))[-1]
 

@@ -101,7 +101,7 @@ def test_an_end_counts_in_flight_spent_and_clear_answers() -> None:
         run.end(CLAIM, outcome, 10.0 if isinstance(outcome, Accepted | Refused) else 20.0)
     assert (0, 3) == (run.in_flight, run.spent)
     assert (10.0, "stop") == (run.last_clear_at, run.last_unclear)
-    assert (CLAIM, Released("stop")) == run.last
+    assert (CLAIM, InDoubt("lost")) == run.last
 
 
 def test_a_list_teaches_which_doubts_are_left() -> None:

@@ -1,4 +1,4 @@
-"""What a run says without a terminal: as lines, as JSON Lines, or when it is asked."""
+"""A run shows itself without a terminal: as lines, as JSON Lines, or when it is asked."""
 
 import json
 import signal
@@ -97,3 +97,28 @@ async def test_a_drain_of_one_shows_its_video(worker: Programs, url: str) -> Non
     assert {"video": 1, "media_id": None, "answer": "accepted"} == video
     assert str(done.told["url"]).startswith("https://videos.example/")
     assert done.told["job_id"]
+
+
+async def test_status_is_watched_on_a_terminal(worker: Programs, url: str) -> None:
+    """``status --watch`` draws a terminal anew from its top, and Ctrl-C ends it cleanly."""
+    add_videos(url, 1)
+    program = await worker.start_on_terminal("status", "--watch")
+    await program.printed("not running: 1 due")
+    add_videos(url, 1)
+    out = await program.printed("not running: 2 due")
+    assert out.startswith("\x1b[H\x1b[2J")
+    program.type(b"\x03")
+    done = await program.ended()
+    assert (130, False, False) == (done.code, "\x1b[?" in done.out, "Traceback" in done.out)
+
+
+async def test_status_is_watched_through_a_pipe(worker: Programs, url: str) -> None:
+    """``status --watch`` without a terminal prints block after block."""
+    add_videos(url, 1)
+    program = await worker.start("status", "--watch")
+    await program.printed("not running: 1 due")
+    add_videos(url, 1)
+    out = await program.printed("not running: 2 due")
+    program.signal(signal.SIGINT)
+    assert (130, False) == ((await program.ended()).code, "\x1b" in out)
+    assert "\n\nnot running: " in out

@@ -1,4 +1,4 @@
-"""What a run shows on a real terminal, and what it leaves there."""
+"""A run on a real terminal shows itself, and gives the terminal back."""
 
 import re
 import signal

@@ -31,7 +31,7 @@ class Progress:
             the last minute (None while the run is too young to tell).
         full_pace_at: When the brake is over if no 429 comes; None without one.
         money: What was bought today and what fills the caps, in words.
-        last: The last attempt as ``story`` tells it; empty before the first.
+        last: The last request as ``story`` tells it; empty before the first.
         held, verdict: Those of the queue.
     """
 
@@ -99,7 +99,7 @@ def sentences(shown: Progress) -> list[str]:
     used = "" if shown.used is None else f" ({round(shown.used, 2):g} in the last minute)"
     pace = f"pace {round(shown.allowed, 2):g} per {shown.period_seconds:g} s{used}"
     if shown.full_pace_at is not None:
-        pace += f", lowered by the API, {shown.rate:g} again at {shown.full_pace_at:%H:%M:%S} UTC"
+        pace += f", {shown.rate:g} again at {shown.full_pace_at:%H:%M:%S} UTC"
     last = ((name.replace("_", " "), fact) for name, fact in shown.last.items() if fact)
     way_out = next(iter(shown.verdict.needs), shown.verdict.remedy)
     return [

@@ -34,7 +34,7 @@ class RunState:
     Attributes:
         last_clear_at: Time of the last clear answer, at first ``began_at``.
         last_unclear: Message of the last other outcome.
-        last: The last attempt that ended.
+        last: The last request that ended.
         spent: Requests begun or about to.
         reads_list: True from a question for the API's list until its answer is written.
         reconciles: True where the API's list settles doubts.
@@ -69,13 +69,14 @@ class RunState:
     def end(self, claim: Claim, outcome: Outcome, now: float) -> None:
         """Count the end of an attempt. One that sent nothing for our own reasons is not spent."""
         self.in_flight -= 1
-        self.last = claim, outcome
         if isinstance(outcome, Accepted | Refused):
             self.last_clear_at = now
         else:
             self.last_unclear = outcome.message
         if isinstance(outcome, Released):
             self.spent -= 1
+        else:
+            self.last = claim, outcome
 
     def settle(self, settlement: Settlement) -> None:
         """Count a settled attempt. The job id of a lost claim was written as well."""

@@ -1,5 +1,6 @@
 """``status``: the verdict on the queue, its numbers, and what needs a person."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +27,7 @@ def status(call: Invocation) -> int:
         while call.args.watch:
             output.begin_again()
             _status(call, session)
+            sys.stdout.flush()
             time.sleep(2.0)
         return _status(call, session)
 
