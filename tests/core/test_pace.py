@@ -446,3 +446,9 @@ def test_a_brake_is_over_when_the_rate_is_whole(rate: float) -> None:
     assert rate == pytest.approx(rate_in_force(rate, brake, over_at))
     before = rate_in_force(rate, brake, over_at - SECOND)
     assert before < rate or over_at == NOW
+
+
+def test_a_brake_of_next_to_nothing_has_an_end() -> None:
+    """A brake that plain SQL has made absurdly small is over within a calendar."""
+    brake = Brake(low=1e-308, ceiling=1e-308, cut_at=NOW)
+    assert full_at(1000.0, brake) < NOW + timedelta(days=1)

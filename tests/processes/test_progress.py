@@ -7,7 +7,7 @@ import pytest
 
 from tests.processes.programs import Ended, Programs, add_videos
 from tests.wire import free_port
-from worker.simulator import Options, Simulator
+from worker.simulator import Limit, Options, Simulator
 
 
 def documents(done: Ended) -> list[dict[str, object]]:
@@ -87,6 +87,18 @@ async def test_an_unreachable_api_is_told_in_every_display(
         assert "Connect call failed" in said
         program.signal(signal.SIGTERM)
         assert 143 == (await program.ended()).code
+
+
+async def test_a_slowed_run_is_not_called_silent(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """An API that asks for less is not said to give no clear answer; the display names it."""
+    simulator.options = Options(limit=Limit(1, 50))
+    add_videos(url, 2)
+    done = await worker.run("drain", "--wait", "--max-seconds", "4", progress="lines")
+    assert (75, 2) == (done.code, len(simulator.requests))
+    assert "no clear answer" not in done.err
+    assert "last answer throttled: HTTP 429" in done.sentences[-2]
 
 
 async def test_a_drain_of_one_shows_its_video(worker: Programs, url: str) -> None:

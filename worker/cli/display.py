@@ -114,8 +114,7 @@ class Display:
         while True:
             began = self._clock.monotonic()
             await self._look()
-            took = self._clock.monotonic() - began
-            await asyncio.sleep(max(READ_SECONDS, READ_SHARE * took))
+            await asyncio.sleep(max(READ_SECONDS, READ_SHARE * (self._clock.monotonic() - began)))
 
     async def _tell_of_silence(self) -> None:
         """Tell once a trouble why no clear answer comes."""
@@ -153,7 +152,6 @@ class Display:
             exits.complain(["; ".join((*map(str, more.values()), *progress.sentences(shown)))])
 
     def _progress(self) -> Progress | None:
-        """Return the facts of now; None while the queue was not seen."""
         run, at, now = self._run, self._clock.now(), self._clock.monotonic()
         if (seen := self._seen) is None:
             return None

@@ -64,7 +64,6 @@ def block() -> Iterator[Callable[[Progress], None]]:
 
 def _styled(line: str) -> Text:
     urgent = line.startswith((VerdictState.NEEDS_PERSON, VerdictState.STALLED))
-    style = "bold yellow" if urgent else ""
-    styled = Text(visible(line), style, no_wrap=True, overflow="ellipsis")
+    styled = Text(visible(line), "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
     styled.highlight_regex(r"^\[#+", "green")
     return styled

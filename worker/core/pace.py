@@ -72,7 +72,7 @@ def full_at(rate: float, brake: Brake) -> datetime:
     """Return when ``rate_in_force`` is ``rate`` again, if no 429 comes."""
     calm = 0.0
     if rate > brake.ceiling:
-        calm = RECOVERY_SECONDS + DOUBLING_SECONDS * math.log2(rate / brake.ceiling)
+        calm = RECOVERY_SECONDS + DOUBLING_SECONDS * min(64.0, math.log2(rate / brake.ceiling))
     elif rate > brake.low:
         calm = RECOVERY_SECONDS * ((rate - brake.low) / (brake.ceiling - brake.low)) ** 2
     return brake.cut_at + timedelta(seconds=calm)

@@ -17,8 +17,6 @@ LONGEST_BAR = 50
 MINUTE_SECONDS, CHANGE_SECONDS = 60.0, 10.0
 """Between lines; and between those on changes of the brake, which may come each second."""
 
-_AT_WORK = {WaitReason.PACE, WaitReason.OTHERS}
-
 
 @value
 class Progress:
@@ -53,8 +51,9 @@ class Progress:
     @property
     def brake(self) -> tuple[bool, WaitReason | None]:
         """Return what slows the run: a lowered pace, and the reason that holds all."""
-        held = self.held and self.held.reason not in _AT_WORK and self.held.reason
-        return self.full_pace_at is not None, held or None
+        reason = self.held.reason if self.held else None
+        at_work = reason in {WaitReason.PACE, WaitReason.OTHERS}
+        return self.full_pace_at is not None, None if at_work else reason
 
     @property
     def eta(self) -> tuple[float, float] | None:
@@ -89,9 +88,7 @@ def block(shown: Progress, width: int) -> list[str]:
 
 
 def sentences(shown: Progress) -> list[str]:
-    """Return the numbers of the bar, the states, the pace, the money, the last answer and the
-    verdict with its way out.
-    """
+    """Return the numbers, the states, the pace, the money, the last answer and the verdict."""
     counts, ended, clock = shown.counts, shown.counts.ended, timedelta(seconds=int(shown.seconds))
     eta = "unknown" if shown.eta is None else " to ".join(dict.fromkeys(map(_span, shown.eta)))
     states = f"{shown.in_flight} in flight, {counts.submitted} submitted, {counts.failed} failed, "
@@ -114,9 +111,7 @@ def sentences(shown: Progress) -> list[str]:
 
 
 def is_due(shown: Progress | None, said: Progress | None) -> bool:
-    """Return True if a line is due after the one that ``said`` the last: each minute, or soon after
-    a change of what slows the run.
-    """
+    """Return True if a line is due after the last, ``said``: each minute, or at a new brake."""
     if shown is None or said is None:
         return shown is not None
     wait = MINUTE_SECONDS if shown.brake == said.brake else CHANGE_SECONDS

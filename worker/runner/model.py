@@ -22,7 +22,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """The end of a run. ``last``: its last attempt, None if it made none."""
+    """The end of a run. ``last``: its last request, None if it made none."""
 
     stop: Stop
     counts: Counts
