@@ -232,7 +232,7 @@ class Worker:
                 api=api,
                 limiter=self.limiter(),
                 options=self.options,
-                reporter=Reporter(self.log, lambda _: None),
+                reporter=Reporter(self.log),
                 row=self.row(),
             )
 

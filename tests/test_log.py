@@ -100,8 +100,17 @@ def test_a_terminal_gets_colours() -> None:
     screen = Terminal()
     with redirect_stderr(screen):
         configure("info", "auto")
-    logger().info(Event.RUN_ENDED)
+        logger().info(Event.RUN_ENDED)
     assert "\x1b[" in screen.getvalue()
+
+
+def test_a_line_goes_to_the_stderr_of_its_moment() -> None:
+    """A line goes where stderr leads when it is written, as a display has it."""
+    configure("info", "json")
+    screen = Terminal()
+    with redirect_stderr(screen):
+        logger().info(Event.RUN_ENDED)
+    assert "run_ended" in screen.getvalue()
 
 
 @pytest.mark.parametrize(

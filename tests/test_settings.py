@@ -82,6 +82,7 @@ def test_nothing_said_is_the_contract() -> None:
         drain_every_seconds=None,
         log_level="info",
         log_format="auto",
+        progress="auto",
     )
     loaded = load({}, {}, None)
     assert expected == loaded.settings
@@ -143,6 +144,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "drain_every_seconds": ("", None),
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
+    "progress": ("lines", "lines"),
 }
 
 

@@ -10,7 +10,6 @@ from tests.parts import add, facts, row
 from worker import wiring
 from worker.core.model import Cap
 from worker.core.reasons import StopReason
-from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.log import configure
 from worker.settings import Key, Settings
@@ -37,15 +36,13 @@ def test_the_caps_that_are_set_reach_a_run(path: Path) -> None:
 
 async def test_the_parts_run_together(url: str) -> None:
     """Settings alone make a runner that submits what is due, with real clocks and dice."""
-    tallies: list[Counts] = []
     async with Simulator(Options()) as simulator, open_database(url) as database:
         await add(database, *(f"https://example.org/{n}.mp4" for n in range(3)))
         chosen = settings(url, api_url=simulator.url, rate=1_000, default_language="fi-FI")
         options = RunOptions(drain=True)
-        async with wiring.runner(chosen, KEY, database, options, tallies.append) as runner:
+        async with wiring.runner(chosen, KEY, database, options) as runner:
             report = await runner.run()
         assert (StopReason.EMPTY, 3) == (report.stop.reason, report.counts.submitted)
-        assert 3 == tallies[-1].submitted
         assert [(1, "accepted")] == await facts(database, 2)
         assert ["fi-FI"] * 3 == [_language(each.body) for each in simulator.requests]
 
@@ -56,7 +53,7 @@ async def test_a_run_goes_by_the_time_of_its_queue(path: Path) -> None:
         await add(database, "https://example.org/1.mp4", due_at=CLOCK.now())
         chosen = settings(path, api_url=simulator.url, rate=1_000)
         options = RunOptions(drain=True)
-        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
+        async with wiring.runner(chosen, KEY, database, options) as runner:
             report = await runner.run()
         assert (StopReason.EMPTY, 0) == (report.stop.reason, report.counts.submitted)
 
@@ -73,7 +70,7 @@ async def drained(url: Path | str, imitation: Options, **values: object) -> dict
     async with Simulator(imitation) as simulator, open_database(url) as database:
         chosen = settings(url, api_url=simulator.url, rate=1_000, **values)
         options = RunOptions(drain=True)
-        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
+        async with wiring.runner(chosen, KEY, database, options) as runner:
             await runner.run()
         return await row(database, 1)
 
@@ -150,7 +147,7 @@ async def served(url: Path | str) -> None:
         await add(database, "https://example.org/a.mp4")
         chosen = settings(url, api_url=simulator.url)
         options = RunOptions(drain=False)
-        async with wiring.runner(chosen, KEY, database, options, lambda _: None) as runner:
+        async with wiring.runner(chosen, KEY, database, options) as runner:
             running = asyncio.create_task(runner.run())
             await simulator.wait_for_accepted(1)
             runner.stop()

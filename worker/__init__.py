@@ -34,7 +34,7 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, verdict, audit, advice, redact, relocation
+               list_reader, evidence, verdict, progress, audit, advice, redact, relocation
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

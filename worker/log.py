@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -50,8 +51,9 @@ class Event(StrEnum):
 
 def configure(level: str, form: str) -> None:
     """Write to stderr: lines on a terminal, JSON elsewhere; ``form`` "console" or "json" forces."""
-    colors = sys.stderr.isatty()
-    console = form == "console" or (form == "auto" and colors)
+    terminal = sys.stderr.isatty()
+    colors = terminal and not os.environ.get("NO_COLOR")
+    console = form == "console" or (form == "auto" and terminal)
     renderer: list[Processor] = (
         [structlog.processors.format_exc_info, partial(_as_line, _COLORS if colors else {})]
         if console
@@ -66,18 +68,17 @@ def configure(level: str, form: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Turn(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Turn())),
         cache_logger_on_first_use=True,
     )
 
 
 class _Turn:
     """A stream that writes what one turn of the event loop has told at once, in its order. Outside
-    a loop it writes each line.
+    a loop it writes each line. Where it leads is stderr at that moment, which a display replaces.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
         self._told: list[str] = []
         self._seen_to: asyncio.AbstractEventLoop | None = None
 
@@ -99,8 +100,8 @@ class _Turn:
     def _end(self) -> None:
         self._seen_to = None
         told, self._told = self._told, []
-        self._stream.write("".join(told))
-        self._stream.flush()
+        sys.stderr.write("".join(told))
+        sys.stderr.flush()
 
 
 _LINE = json.JSONEncoder(default=repr)

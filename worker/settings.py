@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from worker.core.decide import Policy
 from worker.core.request import Defaults
 
+PROGRESS = ("auto", "live", "lines", "json", "none")
+
 T = TypeVar("T")
 Check = Callable[[object], str | None]
 
@@ -124,6 +126,9 @@ class Settings:
         "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")
     )
     log_format: str = _setting("auto", "auto, console or json", _one_of("auto", "console", "json"))
+    progress: str = _setting(
+        "auto", "of drain and run, on stderr: auto, live, lines, json or none", _one_of(*PROGRESS)
+    )
 
     @property
     def grace(self) -> float:

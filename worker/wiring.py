@@ -19,7 +19,7 @@ from worker.api.transport import Transport
 from worker.clock import Clock
 from worker.core.model import Cap
 from worker.core.redact import clean
-from worker.core.run_state import Counts, RunState
+from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import File, Server
 from worker.db.database import Database
@@ -52,11 +52,7 @@ def database(settings: Settings) -> Database:
 
 @asynccontextmanager
 async def runner(
-    settings: Settings,
-    key: Key,
-    database: Database,
-    options: RunOptions,
-    watch: Callable[[Counts], None],
+    settings: Settings, key: Key, database: Database, options: RunOptions
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
@@ -68,7 +64,7 @@ async def runner(
             api=client,
             limiter=_limiter(settings),
             options=options,
-            reporter=Reporter(logger().bind(worker=worker), watch),
+            reporter=Reporter(logger().bind(worker=worker)),
             row=member(worker, settings, options, database.now()),
             beat=_heartbeat(database.address, options),
         )
@@ -111,7 +107,7 @@ async def reconciler(
             write=database.write,
             transaction=transaction(settings, who, database.now),
             state=RunState(began_at=CLOCK.monotonic()),
-            reporter=Reporter(logger(), lambda _: None),
+            reporter=Reporter(logger()),
         )
 
 

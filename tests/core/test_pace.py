@@ -17,6 +17,7 @@ from worker.core.pace import (
     Grant,
     Wait,
     cut,
+    full_at,
     moved,
     plan,
     rate_in_force,
@@ -435,3 +436,19 @@ def test_resuming_never_speeds_up(now: float, next_start: float) -> None:
     assert rate_in_force(100, brake, at(now)) <= rate_in_force(100, BRAKE, at(now))
     assert NOW <= brake.cut_at <= max(NOW, at(now))
     assert not math.isnan(brake.low)
+
+
+@pytest.mark.parametrize("rate", [1.0, 5.0, 9.0, 10.0, 40.0])
+def test_a_brake_is_over_when_the_rate_is_whole(rate: float) -> None:
+    """From ``full_at`` on the rate in force is that of the setting, and not before."""
+    brake = Brake(low=5.0, ceiling=10.0, cut_at=NOW)
+    over_at = full_at(rate, brake)
+    assert rate == pytest.approx(rate_in_force(rate, brake, over_at))
+    before = rate_in_force(rate, brake, over_at - SECOND)
+    assert before < rate or over_at == NOW
+
+
+def test_a_brake_of_next_to_nothing_has_an_end() -> None:
+    """A brake that plain SQL has made absurdly small is over within a calendar."""
+    brake = Brake(low=1e-308, ceiling=1e-308, cut_at=NOW)
+    assert full_at(1000.0, brake) < NOW + timedelta(days=1)

@@ -98,9 +98,10 @@ def test_an_end_counts_in_flight_spent_and_clear_answers() -> None:
     for outcome in (Accepted("job-1", 200), Refused("no", 400), InDoubt("lost"), Released("stop")):
         run.begin()
         assert 1 == run.in_flight
-        run.end(outcome, 10.0 if isinstance(outcome, Accepted | Refused) else 20.0)
+        run.end(CLAIM, outcome, 10.0 if isinstance(outcome, Accepted | Refused) else 20.0)
     assert (0, 3) == (run.in_flight, run.spent)
     assert (10.0, "stop") == (run.last_clear_at, run.last_unclear)
+    assert (CLAIM, InDoubt("lost")) == run.last
 
 
 def test_a_list_teaches_which_doubts_are_left() -> None:

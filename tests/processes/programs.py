@@ -133,6 +133,11 @@ class Program:
         await self._until(lambda: text.encode() in self._out, text)
         return self._out.decode()
 
+    async def said(self, text: str) -> str:
+        """Wait for ``text`` on stderr, and return what is there."""
+        await self._until(lambda: text.encode() in self._err, text)
+        return self._err.decode()
+
     def signal(self, number: int) -> None:
         """Send a signal to the process."""
         self._process.send_signal(number)
@@ -249,10 +254,16 @@ class Programs:
         self._started.append(Program(process))
         return self._started[-1]
 
-    async def start_on_terminal(self, *arguments: str, **settings: object) -> Program:
-        """Start the program on a terminal of 24 lines and 100 columns."""
+    async def start_on_terminal(
+        self,
+        *arguments: str,
+        columns: int = 100,
+        variables: Mapping[str, str | None] | None = None,
+        **settings: object,
+    ) -> Program:
+        """Start the program on a terminal of 24 lines."""
         screen, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", TAKE_TERMINAL, "-m", "worker"),
@@ -261,7 +272,9 @@ class Programs:
             stdout=terminal,
             stderr=terminal,
             cwd=self._folder,
-            env=self._environment({"TERM": "xterm-256color"}, settings, measured=True),
+            env=self._environment(
+                {"TERM": "xterm-256color", **(variables or {})}, settings, measured=True
+            ),
         )
         os.close(terminal)
         self._started.append(Program(process, screen))

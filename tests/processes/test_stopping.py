@@ -169,8 +169,8 @@ async def test_a_closed_terminal_that_is_told_twice_is_one_stop(
     program.signal(signal.SIGHUP)
     await program.logged("run_stopping", in_flight=3)
     program.signal(signal.SIGHUP)
-    program.signal(signal.SIGUSR1)
-    await program.logged("signal_ignored", signal="SIGUSR1")
+    program.signal(signal.SIGUSR2)
+    await program.logged("signal_ignored", signal="SIGUSR2")
     simulator.release()
     assert 129 == (await program.ended()).code
     assert {"submitted": 4} == states(url)
@@ -180,12 +180,12 @@ async def test_a_closed_terminal_that_is_told_twice_is_one_stop(
 async def test_signals_that_ask_for_nothing_are_noted(
     worker: Programs, simulator: Simulator, url: str, command: str
 ) -> None:
-    """SIGALRM, SIGUSR1 and SIGUSR2 end no run and leave no doubt."""
+    """SIGALRM and SIGUSR2 end no run and leave no doubt."""
     simulator.options = stalled_after_the_first(1)
     add_videos(url, 3)
     program = await worker.start(command, concurrency=1)
     await in_flight(program, simulator, 1)
-    for number in (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGALRM, signal.SIGUSR2):
         program.signal(number)
         await program.logged("signal_ignored", signal=number.name)
     simulator.release()
@@ -204,8 +204,8 @@ async def test_under_nohup_a_closed_terminal_stops_nothing(
     program = await worker.start("drain", program=("-c", NOHUP), concurrency=1)
     await in_flight(program, simulator, 1)
     program.signal(signal.SIGHUP)
-    program.signal(signal.SIGUSR1)
-    await program.logged("signal_ignored", signal="SIGUSR1")
+    program.signal(signal.SIGUSR2)
+    await program.logged("signal_ignored", signal="SIGUSR2")
     simulator.release()
     assert 0 == (await program.ended()).code
     assert {"submitted": 3} == states(url)

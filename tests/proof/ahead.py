@@ -79,7 +79,7 @@ async def work(
                 monotonic=clock.monotonic,
             ),
             options=options,
-            reporter=Reporter(log.logger().bind(worker=worker), lambda _: None),
+            reporter=Reporter(log.logger().bind(worker=worker)),
             row=wiring.member(worker, settings, options, clock.now()),
         )
         return await runner.run()

@@ -69,7 +69,7 @@ async def at_work(
     """Run a desk whose writer ``writes`` from the beginning, or only at the end."""
     log, said = listener()
     worker = Worker(clock=hands.clock, dice=0.5)
-    reporter = Reporter(log, lambda _: None)
+    reporter = Reporter(log)
     run = RunState(began_at=hands.seconds)
     writer, limiter = Writer(database, worker.transaction(), run, reporter), worker.limiter()
     ends: asyncio.Queue[int] = asyncio.Queue()

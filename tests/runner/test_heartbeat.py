@@ -35,7 +35,7 @@ class Bench:
             beat=self.beat,
             enqueue=self.keep,
             clock=hands.clock,
-            reporter=Reporter(log, lambda _: None),
+            reporter=Reporter(log),
         )
 
     def beat(self) -> None:

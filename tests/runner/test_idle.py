@@ -63,7 +63,7 @@ async def _run_idle(path: Path, counting: Counting) -> None:
     key = Key("demo-key", "a test")
     async with (
         open_database(path) as database,
-        wiring.runner(settings, key, database, options, lambda _: None) as runner,
+        wiring.runner(settings, key, database, options) as runner,
     ):
         counting.enough = runner.stop
         await runner.run()

@@ -43,7 +43,7 @@ class Bench:
         self.hands = hands
         self.limiter = worker.limiter()
         self.news = asyncio.Event()
-        self.reporter = Reporter(log, lambda _: None)
+        self.reporter = Reporter(log)
         self.run = RunState(began_at=hands.seconds, reconciles=True)
         self.reconciler = Reconciler(
             api=api,
@@ -288,7 +288,7 @@ async def test_a_cancelled_reconciler_loses_nothing(
     await let_start(database, START)
     async with Worker().api(simulator.url) as api:
         worker = Worker(settings=SETTINGS, clock=hands.clock)
-        reporter = Reporter(listener()[0], lambda _: None)
+        reporter = Reporter(listener()[0])
         run = RunState(began_at=hands.seconds)
         writer = Writer(database, worker.transaction(), run, reporter)
         writing = asyncio.create_task(writer.run())

@@ -22,7 +22,6 @@ from worker.core.model import (
     Video,
 )
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.run_state import Counts
 from worker.db.address import DatabaseProblem
 from worker.runner.reporter import Reporter
 from worker.runner.verdicts import JudgedDoubt
@@ -39,12 +38,11 @@ CLAIM = Claim(
 
 
 class Bench:
-    """A reporter with its log lines, and the number of times that it reported new counts."""
+    """A reporter with its log lines."""
 
     def __init__(self) -> None:
         self.log, self.said = listener()
-        self.tallies: list[Counts] = []
-        self.reporter = Reporter(self.log, self.tallies.append)
+        self.reporter = Reporter(self.log)
 
 
 @pytest.fixture

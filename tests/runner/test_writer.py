@@ -52,7 +52,7 @@ class Told(Reporter):
     """A reporter that hands the report of a result to its caller."""
 
     def __init__(self, log: Log) -> None:
-        super().__init__(log, lambda _: None)
+        super().__init__(log)
         self.awaited: dict[str, asyncio.Future[Any]] = {}
 
     def settled(self, settlement: Settlement) -> None:

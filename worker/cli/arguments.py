@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
-from worker.settings import help_of
+from worker.settings import PROGRESS, help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
 
@@ -50,6 +50,7 @@ _DUPLICATES = _switch(
     "--allow-duplicates", "even if address or media_id are there already: may buy twice"
 )
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
+_WORK = (*_PACE, ("--progress", {"choices": PROGRESS, "help": help_of("progress")}))
 _FILTERS = (
     _value(
         "references",
@@ -114,16 +115,17 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
         _DUPLICATES,
     ),
-    "run": _PACE,
+    "run": _WORK,
     "drain": (
         _JSON,
-        *_PACE,
+        *_WORK,
         _switch("--wait", "also wait for backoffs, cool-downs and doubts"),
         _value("--limit", "N", "begin at most N requests", type=positive),
         _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
     ),
     "status": (
         _JSON,
+        _switch("--watch", "again each two seconds, until Ctrl-C"),
         _value("--rate", "N", "foretell the end at this many starts per period", type=int),
         _switch("--check", "print the verdict alone, and exit by it"),
     ),

@@ -1,6 +1,7 @@
 """Print results: tables for terminals, plain lines elsewhere, JSON documents for programs."""
 
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -19,9 +20,9 @@ _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
 
 
-def document(value: object) -> None:
+def document(value: object, file: TextIO | None = None, indent: int | None = 2) -> None:
     """Print one JSON document: times as ISO 8601 in UTC, durations in seconds."""
-    print(json.dumps(value, default=_plain, indent=2))
+    print(json.dumps(value, default=_plain, indent=indent), file=file)
 
 
 def _plain(value: object) -> object:
@@ -56,6 +57,11 @@ def results() -> TextIO:
 def on_terminal() -> bool:
     """Return True if a person reads stdout."""
     return sys.stdout.isatty()
+
+
+def begin_again() -> None:
+    """Begin a terminal anew at its top; elsewhere end a block by an empty line."""
+    print("\033[H\033[2J" if on_terminal() and os.environ.get("TERM") != "dumb" else "")
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:

@@ -1,15 +1,18 @@
-"""Name the signals that stop a command in order, and ignore those that ask for nothing."""
+"""Name the signals that stop a command in order, those that ask a run for a line, and the rest."""
 
 import os
 import signal
 
-IGNORED = (signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+ASKS = signal.SIGUSR1
+"""It asks a run how it gets on."""
+
+IGNORED = (signal.SIGALRM, signal.SIGUSR2)
 """By default each would end a run amid its requests."""
 
 
 def prepare() -> None:
     """Ignore what asks for nothing. A container's first process has no default for SIGTERM."""
-    for number in IGNORED:
+    for number in (ASKS, *IGNORED):
         signal.signal(number, signal.SIG_IGN)
     if os.getpid() == 1:  # else a stop before the loop would be lost
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box, progress
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.progress import Progress
+from worker.core.progress import block as lines_of
 from worker.core.redact import visible
-from worker.core.run_state import Counts
+from worker.core.verdict import VerdictState
 
 
 def table(
@@ -40,19 +43,27 @@ def lines() -> Iterator[Callable[[str, str], None]]:
 
 
 @contextmanager
-def bar(due: int) -> Iterator[Callable[[Counts], None]]:
-    """Show a progress bar of ``due`` videos on stderr; yield a function that takes new counts."""
-    numbers = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeElapsedColumn())
-    text = progress.TextColumn
-    columns = (text("submitting"), *numbers, text("{task.description}"))
-    with progress.Progress(*columns, console=Console(stderr=True)) as drawn:
-        task = drawn.add_task("", total=due)
+def block() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that draws a run at the end of the terminal, if it looks different now. What
+    is written to stderr meanwhile scrolls above it.
+    """
+    console, drawn = Console(stderr=True), list[str]()
+    live = Live(console=console, auto_refresh=False, redirect_stdout=False)
 
-        def watch(counts: Counts) -> None:
-            ended = counts.submitted + counts.failed + counts.in_doubt
-            others = f"{counts.failed} failed, {counts.in_doubt} in doubt"
-            others += f", {counts.postponed} postponed"
-            drawn.update(task, completed=ended, total=max(due, ended), description=others)
-            drawn.tasks[task].finished_time = None  # a full bar's clock would stand still
+    def draw(shown: Progress) -> None:
+        if (lines := lines_of(shown, console.width)) != drawn:
+            live.start()
+            drawn[:] = lines
+            live.update(Group(*map(_styled, lines)), refresh=True)
 
-        yield watch
+    try:
+        yield draw
+    finally:
+        live.stop()
+
+
+def _styled(line: str) -> Text:
+    urgent = line.startswith((VerdictState.NEEDS_PERSON, VerdictState.STALLED))
+    styled = Text(visible(line), "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
+    styled.highlight_regex(r"^\[#+", "green")
+    return styled

@@ -68,6 +68,16 @@ def rate_in_force(rate: float, brake: Brake | None, now: datetime) -> float:
     return min(rate, brake.ceiling * math.exp2(doublings))
 
 
+def full_at(rate: float, brake: Brake) -> datetime:
+    """Return when ``rate_in_force`` is ``rate`` again, if no 429 comes."""
+    calm = 0.0
+    if rate > brake.ceiling:
+        calm = RECOVERY_SECONDS + DOUBLING_SECONDS * min(64.0, math.log2(rate / brake.ceiling))
+    elif rate > brake.low:
+        calm = RECOVERY_SECONDS * ((rate - brake.low) / (brake.ceiling - brake.low)) ** 2
+    return brake.cut_at + timedelta(seconds=calm)
+
+
 def cut(rate: float, brake: Brake | None, started_at: datetime, hold_until: datetime) -> Brake:
     """Return the brake after a 429 to a request that began at ``started_at``. The climb begins at
     ``hold_until``. A request from before the last cut causes no further cut.

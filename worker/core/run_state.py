@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
-from worker.core.model import Accepted, Outcome, Refused, Released, Settlement, State
+from worker.core.model import Accepted, Claim, Outcome, Refused, Released, Settlement, State
 from worker.core.reasons import WaitReason
 
 
@@ -21,6 +21,11 @@ class Counts:
     in_doubt: int = 0
     postponed: int = 0
 
+    @property
+    def ended(self) -> int:
+        """Return how many the run has done with."""
+        return self.submitted + self.failed + self.in_doubt
+
 
 @dataclass(slots=True, kw_only=True)
 class RunState:
@@ -29,6 +34,7 @@ class RunState:
     Attributes:
         last_clear_at: Time of the last clear answer, at first ``began_at``.
         last_unclear: Message of the last other outcome.
+        last: The last request that ended.
         spent: Requests begun or about to.
         reads_list: True from a question for the API's list until its answer is written.
         reconciles: True where the API's list settles doubts.
@@ -42,6 +48,7 @@ class RunState:
     breaker: Breaker = field(default_factory=Breaker)
     last_clear_at: float = field(init=False)
     last_unclear: str = ""
+    last: tuple[Claim, Outcome] | None = None
     spent: int = 0
     in_flight: int = 0
     reads_list: bool = False
@@ -59,7 +66,7 @@ class RunState:
         self.in_flight += 1
         self.spent += 1
 
-    def end(self, outcome: Outcome, now: float) -> None:
+    def end(self, claim: Claim, outcome: Outcome, now: float) -> None:
         """Count the end of an attempt. One that sent nothing for our own reasons is not spent."""
         self.in_flight -= 1
         if isinstance(outcome, Accepted | Refused):
@@ -68,6 +75,8 @@ class RunState:
             self.last_unclear = outcome.message
         if isinstance(outcome, Released):
             self.spent -= 1
+        else:
+            self.last = claim, outcome
 
     def settle(self, settlement: Settlement) -> None:
         """Count a settled attempt. The job id of a lost claim was written as well."""

@@ -87,7 +87,7 @@ class Attempts:
         work, before = self.transaction, self.run.breaker
         now = work.clock.monotonic()
         self.run.breaker, outcome = observe(before, claim, outcome, began, now, work.dice())
-        self.run.end(outcome, now)
+        self.run.end(claim, outcome, now)
         pause = self._new_cool_down(before, outcome, now)
         result = Result(claim=claim, outcome=outcome, started_at=started_at, cool_down=pause)
         self.writer.settle(result)

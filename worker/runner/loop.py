@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.api.client import Api
 from worker.core import stop_conditions
-from worker.core.model import Start
+from worker.core.model import Start, Throttled
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
@@ -56,7 +56,8 @@ class Runner:
     def __post_init__(self) -> None:
         self._settings = self.transaction.settings
         self._clock = self.transaction.clock
-        self._run = RunState(began_at=self._clock.monotonic(), reconciles=self._settings.reconciles)
+        reconciles, now = self._settings.reconciles, self._clock.monotonic()
+        self.state = self._run = RunState(began_at=now, reconciles=reconciles)
         self._deadline = stop_conditions.deadline(self._run, self.options)
         self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
         self._heartbeat = Heartbeat(
@@ -113,7 +114,7 @@ class Runner:
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=stop.reason, detail=stop.message)
         stop = stop_conditions.with_late_failures(stop, self._run)
-        return RunReport(stop=stop, counts=self._run.counts)
+        return RunReport(stop=stop, counts=self._run.counts, last=self._run.last)
 
     def stop(self) -> int:
         """Begin nothing more; return the number of requests in flight, which get their grace."""
@@ -129,11 +130,14 @@ class Runner:
 
     @property
     def silence(self) -> str | None:
-        """Return why no clear answer comes; None if one has come, or the API refuses all."""
+        """Return why no clear answer comes; None if one has come, or the API refuses all or asks
+        for less.
+        """
         run, breaker = self._run, self._run.breaker
         first = run.in_flight and run.last_clear_at == run.began_at
         why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
-        return None if breaker.stop or breaker.suspicion else why
+        slowed = run.last is not None and isinstance(run.last[1], Throttled)
+        return None if breaker.stop or breaker.suspicion or slowed else why
 
     async def _run_feed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> Stop:
         """Run the claim loop and return why it ended. Return early if the writer task has died, or

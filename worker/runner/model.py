@@ -1,9 +1,9 @@
 """The values that one run hands out: what a transaction committed, and how the run ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from worker.core.model import Expired, Settlement
+from worker.core.model import Claim, Expired, Outcome, Settlement
 from worker.core.reasons import ClaimResult, Stop
 from worker.core.run_state import Counts
 
@@ -22,7 +22,8 @@ class Committed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """The end of a run."""
+    """The end of a run. ``last``: its last request, None if it made none."""
 
     stop: Stop
     counts: Counts
+    last: tuple[Claim, Outcome] | None = field(default=None, compare=False)

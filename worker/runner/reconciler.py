@@ -191,4 +191,3 @@ class Reconciler:
         seen = {e.doubt.video_id: e.resolvable for e in done.judged if e.resolvable is not None}
         self.state.learn(seen, left)
         self.reporter.reconciled(done.shown, done.judged)
-        self.reporter.show(self.state.counts)

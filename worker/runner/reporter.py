@@ -1,25 +1,23 @@
-"""Report a run while it lasts: log lines, and its counts for a display. Decides nothing."""
+"""Log a run while it lasts. Decides nothing."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
 from worker.core.reasons import ClaimResult, WaitReason
-from worker.core.run_state import Counts
 from worker.db.address import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
 
 
 class Reporter:
-    """The report of one run. ``show`` is called with its counts after each change of them."""
+    """The report of one run."""
 
-    def __init__(self, log: Log, show: Callable[[Counts], None]) -> None:
+    def __init__(self, log: Log) -> None:
         self.log = log
-        self.show = show
         self._shape_is_logged = False
         self._database_works = True
         self._capped = False

@@ -291,8 +291,6 @@ class Writer:
         for expired in done.expired:
             self.state.open_doubt(expired.video_id)
             self.reporter.expired(expired)
-        if done.settled or done.closed or done.expired:
-            self.reporter.show(self.state.counts)
         if wanted:
             self._answer(wanted, done.claimed)
 

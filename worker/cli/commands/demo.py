@@ -10,6 +10,7 @@ from worker import log, opening
 from worker.cli import exits, output
 from worker.cli.commands import import_, run
 from worker.cli.commands.interruptible import StoppedError, stoppable
+from worker.cli.display import mode
 from worker.cli.invocation import Invocation
 from worker.cli.parser import parser
 from worker.core.model import State
@@ -33,10 +34,10 @@ def demo(call: Invocation) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return exits.complain([f"{folder}: {error.strerror}"])
-    return asyncio.run(_demo(folder / "videos.db"))
+    return asyncio.run(_demo(folder / "videos.db", mode("auto", call.environment)))
 
 
-async def _demo(database: Path) -> int:
+async def _demo(database: Path, display: str) -> int:
     imitation = Options(keys=frozenset({KEY}), latency_seconds=0.15, script=FAULTS)
     log.configure("error", "auto")
     async with Simulator(imitation) as simulator:
@@ -61,7 +62,7 @@ async def _demo(database: Path) -> int:
             return 128 + stop.signal
         print()
         key, options = Key(KEY, "the demo"), RunOptions(drain=True, wait=True)
-        performed = await run.perform(settings, key, options, bar=sys.stderr.isatty())
+        performed = await run.perform(settings, key, options, display)
     if performed.signal is not None:
         return 128 + performed.signal
     await _print_result(settings, len(simulator.accepted))

@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -16,11 +16,11 @@ from worker import log, opening, wiring
 from worker.cli import exits, output, signals
 from worker.cli.commands import check
 from worker.cli.commands.run_exit import Left, advice, of_run, stopping
+from worker.cli.display import Display, mode
 from worker.cli.invocation import Invocation
 from worker.core.model import Fact, State
+from worker.core.progress import story
 from worker.core.reasons import Stop, StopReason
-from worker.core.redact import without_query
-from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import DatabaseProblem, Unreachable
 from worker.db.database import Database
@@ -30,11 +30,6 @@ from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
 from worker.snapshot import doubts_for_person
 from worker.store import shared_state, statistics, workers
-
-Watch = Callable[[Counts], None]
-
-SILENCE_SECONDS = 2
-"""Without a clear answer, from which on a person is told why."""
 
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
@@ -54,14 +49,15 @@ def run(call: Invocation) -> int:
 
 def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     loaded, settings = call.loaded, call.settings
-    progress = options.drain and sys.stderr.isatty() and loaded.sources["log_level"] == "default"
-    log.configure("error" if progress else settings.log_level, settings.log_format)
+    display = mode(settings.progress, call.environment)
+    hushed = display != "none" and loaded.sources["log_level"] == "default"
+    log.configure("error" if hushed else settings.log_level, settings.log_format)
     if note := unused_proxy(settings, call.environment):
         exits.complain([note])
     try:
         key = call.key()
         options = replace(options, rate_source=loaded.rate_source)
-        done = asyncio.run(perform(settings, key, options, bar=progress))
+        done = asyncio.run(perform(settings, key, options, display))
     except SettingsError:
         return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
@@ -69,7 +65,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
     left = done.left or Left()
     advised = advice(done.report, left, check.address_of(loaded), key.source, flag)
-    _print(done, advised, as_json=as_json)
+    sole = done.report.last if options.limit == 1 else None
+    _print(done, story(*sole) if sole else {}, advised, as_json=as_json)
     return of_run(done.report, left, done.signal)
 
 
@@ -84,24 +81,20 @@ class Performed:
     signal: int | None
 
 
-async def perform(settings: Settings, key: Key, options: RunOptions, *, bar: bool) -> Performed:
-    """Run once on the database of ``settings``, and stop at a signal. Raises DatabaseProblem."""
+async def perform(settings: Settings, key: Key, options: RunOptions, mode: str) -> Performed:
+    """Run once, with the display ``mode``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
-        display: AbstractContextManager[Watch] = nullcontext(lambda _: None)
-        if bar:
-            display = await _display(database, options.limit)
-        with display as watch:
-            async with wiring.runner(settings, key, database, options, watch) as runner:
-                if bar:
-                    watching = asyncio.create_task(_tell_of_silence(runner, settings.api_url))
-                    stack.callback(watching.cancel)
-                with _signals_to(runner, settings.grace) as received:
-                    # By default the collector walks all loaded objects again and again, although
-                    # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
-                    gc.freeze()
-                    gc.set_threshold(20_000, 20, 20)
+        async with wiring.runner(settings, key, database, options) as runner:
+            display = Display(runner, mode)
+            with _signals_to(runner, settings.grace, display.ask) as received:
+                # By default the collector walks all loaded objects again and again, although
+                # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
+                gc.freeze()
+                gc.set_threshold(20_000, 20, 20)
+                async with display.showing():
                     report = await runner.run()
+                    await display.end(report.stop)
         first = received[0] if received else None
         try:
             return await database.read(lambda c: _over(c, settings, report, first, database.now()))
@@ -128,14 +121,17 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
 
 
 @contextmanager
-def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
+def _signals_to(runner: Runner, grace: float, asked: Callable[[], None]) -> Iterator[list[int]]:
     """Stop the runner at the first signal that stops, hurry it at the next; yield all received."""
     received: list[int] = []
-    loop, heard = asyncio.get_running_loop(), (*signals.stops(), *signals.IGNORED)
+    loop, heard = asyncio.get_running_loop(), (*signals.stops(), signals.ASKS, *signals.IGNORED)
 
     def receive(number: signal.Signals) -> None:
         if number in signals.IGNORED:
             log.logger().warning(log.Event.SIGNAL_IGNORED, signal=number.name)
+            return
+        if number == signals.ASKS:
+            asked()
             return
         received.append(number)
         if len(received) == 1:
@@ -153,29 +149,6 @@ def _signals_to(runner: Runner, grace: float) -> Iterator[list[int]]:
         for number in heard:
             loop.remove_signal_handler(number)
         signals.prepare()
-
-
-async def _tell_of_silence(runner: Runner, api_url: str) -> None:
-    """Say once a trouble, or at the end, why no clear answer comes: a bar hides the log."""
-    seconds, no_answer = 0, f"no clear answer from {without_query(api_url)}"
-    try:
-        while True:
-            await asyncio.sleep(1)
-            seconds = seconds + 1 if runner.silence else 0
-            if seconds == SILENCE_SECONDS:
-                exits.complain([f"{no_answer}: {runner.silence}; trying on"])
-    finally:
-        if runner.silence and seconds < SILENCE_SECONDS:
-            exits.complain([f"{no_answer}: {runner.silence}"])
-
-
-async def _display(database: Database, limit: int | None) -> AbstractContextManager[Watch]:
-    from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
-
-    due = await database.read(
-        lambda c: statistics.due(c, statistics.in_state(c, State.PENDING), database.now())
-    )
-    return terminal.bar(due if limit is None else min(due, limit))
 
 
 def _over(
@@ -213,11 +186,12 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
     )
 
 
-def _print(done: Performed, advised: list[str], *, as_json: bool) -> None:
+def _print(done: Performed, sole: dict[str, object], advised: list[str], *, as_json: bool) -> None:
     report, left = done.report, done.left
-    numbers = {**asdict(report.counts), "due": left and left.due, "waiting": left and left.waiting}
+    facts: dict[str, object] = {**asdict(report.counts), "due": left and left.due}
+    facts |= {"waiting": left and left.waiting, **sole}
     if as_json:
-        output.document({**numbers, "end": report.stop.reason})
+        output.document({**facts, "end": report.stop.reason})
     else:
-        output.pairs({name.replace("_", " "): number for name, number in numbers.items()})
+        output.pairs({name.replace("_", " "): fact for name, fact in facts.items()})
     exits.complain(advised)

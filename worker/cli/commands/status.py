@@ -1,5 +1,7 @@
 """``status``: the verdict on the queue, its numbers, and what needs a person."""
 
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -10,7 +12,7 @@ from sqlalchemy import RowMapping
 from worker import wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
-from worker.cli.session import open_to_look
+from worker.cli.session import Session, open_to_look
 from worker.core.model import State
 from worker.core.verdict import END_COOL_DOWN, LOOK_UP
 from worker.db.address import File, address_of
@@ -20,12 +22,21 @@ from worker.snapshot import Snapshot, at_rate, take
 
 
 def status(call: Invocation) -> int:
-    """Print the verdict, the queue in numbers, and what needs a person."""
+    """Print the verdict, the queue in numbers, and what needs a person; or go on doing so."""
     with open_to_look(call.settings) as session:
-        if call.loaded.sources["rate"] == "--rate":  # not the one in force
-            seen = session.read(lambda c, now: at_rate(c, call.settings, now, None))
-        else:
-            seen = session.read(lambda c, now: take(c, call.settings, now))
+        while call.args.watch:
+            output.begin_again()
+            _status(call, session)
+            sys.stdout.flush()
+            time.sleep(2.0)
+        return _status(call, session)
+
+
+def _status(call: Invocation, session: Session) -> int:
+    if call.loaded.sources["rate"] == "--rate":  # not the one in force
+        seen = session.read(lambda c, now: at_rate(c, call.settings, now, None))
+    else:
+        seen = session.read(lambda c, now: take(c, call.settings, now))
     facts = _facts(seen, call.loaded)
     if call.args.json:
         output.document(output.keyed(facts))
