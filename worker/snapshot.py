@@ -1,10 +1,11 @@
 """Look at a queue: its numbers, its pace, its workers, and the verdict on them, in one read."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import Connection, RowMapping
 
@@ -17,6 +18,9 @@ from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
 from worker.store import caps, doubts, leases, shared_state, statistics, workers
+
+Free = Callable[[Path], int]
+"""Gives the free bytes of the disk of a folder."""
 
 FRESH = timedelta(seconds=2)
 """The greatest age of a snapshot that is shared."""
@@ -55,20 +59,26 @@ class Snapshot:
         return self.facts.pace
 
 
-def take(connection: Connection, settings: Settings, now: datetime) -> Snapshot:
+def take(
+    connection: Connection, settings: Settings, now: datetime, free: Free = wiring.free_bytes
+) -> Snapshot:
     """Return the queue at ``now``, at the rate of its fastest living worker."""
     everyone = workers.everyone(connection)
     living = (each.member for each in everyone if each.is_alive(now))
     first = max(filter(None, living), key=lambda each: each.per_second, default=None)
     if first is None or not (first.per_second and first.rate and first.period_seconds):
-        return at_rate(connection, settings, now, None)
+        return at_rate(connection, settings, now, None, free)
     settings = replace(settings, rate=int(first.rate), period_seconds=first.period_seconds)
     source = f"{first.rate_source} of {first.command} on {first.host}, pid {first.pid}"
-    return at_rate(connection, settings, now, source)
+    return at_rate(connection, settings, now, source, free)
 
 
 def at_rate(
-    connection: Connection, settings: Settings, now: datetime, rate_source: str | None
+    connection: Connection,
+    settings: Settings,
+    now: datetime,
+    rate_source: str | None,
+    free: Free = wiring.free_bytes,
 ) -> Snapshot:
     """Return the queue at ``now``, at the rate of the settings."""
     known = shared_state.read(connection)
@@ -83,7 +93,7 @@ def at_rate(
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     silent = list(_silent(everyone, now))
     if silent or judge(facts).state is VerdictState.STALLED:
-        blocked = blocker(connection, address_of(settings.database_url), wiring.free_bytes)
+        blocked = blocker(connection, address_of(settings.database_url), free)
         silences = [_silence(member, seen_at, blocked) for member, seen_at in silent]
         facts = replace(facts, cause=blocked, silent=silences)
     return Snapshot(

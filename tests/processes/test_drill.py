@@ -19,9 +19,7 @@ from tests.processes.programs import (
     until,
 )
 from tests.processes.test_disk import limit_files, long_log
-from worker.core.verdict import Verdict, VerdictState, judge
-from worker.db.address import address_of
-from worker.db.blockers import blocker
+from worker.core.verdict import Verdict, VerdictState
 from worker.settings import Settings
 from worker.simulator import Limit, Options, Simulator
 from worker.snapshot import take
@@ -169,9 +167,8 @@ async def test_the_disk_is_full(worker: Programs, path: Path) -> None:
         settings = Settings(database_url=str(path), timeout_seconds=20)
         async with open_database(str(path)) as database:
             at = database.now() + timedelta(seconds=SOON)
-            facts = (await database.read(lambda c: take(c, settings, at))).facts
-            full = await database.read(lambda c: blocker(c, address_of(str(path)), lambda _: 4_096))
-        judged = judge(replace(facts, cause=full))
+            seen = await database.read(lambda c: take(c, settings, at, lambda _: 4_096))
+        judged = seen.verdict
         assert "is silent since 20" in judged.sentence
         assert f": the disk of {path} is full" in judged.sentence
         assert "make room on it" == judged.remedy
