@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, select, update
 
 from tests.conftest import START, Hands
 from tests.parts import SETTINGS, add, later, let_start, row, states, take
@@ -20,7 +20,7 @@ from worker.core.pace import Brake
 from worker.core.relocation import copy_of, on_its_way
 from worker.db.address import DatabaseProblem
 from worker.db.database import Database
-from worker.db.schema import history, videos
+from worker.db.schema import history, pruned, videos
 from worker.relocate import Move, Moved
 from worker.store import relocation, shared_state
 from worker.store.relocation import CHUNK, Census
@@ -109,7 +109,7 @@ class Bench:
 
     async def agree(self) -> None:
         """Hold that all is there, as it was."""
-        for table in (videos, history):
+        for table in (videos, history, pruned):
             old, new = [
                 await each.read(lambda c: c.execute(select(table).order_by(table.c.id)).all())  # noqa: B023
                 for each in (self.source, self.target)
@@ -122,6 +122,8 @@ async def fill(database: Database, count: int) -> None:
     """So many videos, with their history."""
     await database.write(lambda c: c.exec_driver_sql(FILL.format(count=count)), "test")
     await database.write(lambda c: c.exec_driver_sql(TELL), "test")
+    gone = {"id": count + 7, "url": "u", "job_id": "pruned", "pruned_at": START}
+    await database.write(lambda c: c.execute(insert(pruned).values(gone)), "test")
 
 
 @pytest.fixture
@@ -148,7 +150,7 @@ async def test_everything_is_there_as_it_was(bench: Bench) -> None:
     states_then = {"pending": 252, "submitted": 253, "in_doubt": 253, "cancelled": 252}
     expected = {"submitting": 0, "failed": 0, **states_then}
     assert Census(expected, CHUNK + 10) == Census(dict(done.census.videos), done.census.history)
-    assert {"videos": CHUNK + 10, "history": CHUNK + 10} == done.copied
+    assert {"videos": CHUNK + 10, "history": CHUNK + 10, "pruned": 1} == done.copied
     assert [] == bench.told
 
 
@@ -169,13 +171,15 @@ async def test_what_all_share_moves_along(bench: Bench) -> None:
     assert before == await bench.target.read(shared_state.read)
 
 
-async def test_new_videos_get_new_numbers(bench: Bench) -> None:
-    """A new video gets an id that no other had."""
+@pytest.mark.parametrize(("gone", "new"), [(8, 11), (12, 13)])
+async def test_new_videos_get_new_numbers(bench: Bench, gone: int, new: int) -> None:
+    """A new video gets an id that no other had, not even one that is pruned."""
     await fill(bench.source, 5)
+    await bench.source.write(lambda c: c.execute(update(pruned).values(id=gone)), "test")
     await bench.source.write(lambda c: c.exec_driver_sql("DELETE FROM videos WHERE id > 4"), "test")
     await bench.run()
     await add(bench.target, "https://v.example/new")
-    assert "https://v.example/new" == (await row(bench.target, 11))["url"]
+    assert "https://v.example/new" == (await row(bench.target, new))["url"]
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -213,7 +217,8 @@ async def test_a_move_that_goes_on_copies_what_is_missing(bench: Bench) -> None:
         await bench.run()
     assert 2 * CHUNK == sum((await states(bench.target)).values())
     bench.target.writes = 10**9
-    assert {"videos": CHUNK, "history": 3 * CHUNK} == (await bench.run()).copied
+    copied = {"videos": CHUNK, "history": 3 * CHUNK, "pruned": 1}
+    assert copied == (await bench.run()).copied
     await bench.agree()
 
 

@@ -136,6 +136,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "url_margin_seconds": ("0", 0.0),
     "on_doubt": ("retry", "retry"),
     "doubt_settle_seconds": ("1", 1.0),
+    "keep_days": ("90", 90),
     "default_language": ("fi-FI", "fi-FI"),
     "default_callback_url": ("", None),
     "default_email_group": ("team", "team"),

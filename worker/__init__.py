@@ -20,11 +20,11 @@ rooms
   opening      a queue's database opened, made or migrated before work begins
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   wiring       settings into running parts; the only reader of clocks and dice
-  runner/      one run: loop, attempts, heartbeat, reconciler, writer, limiter, transaction,
+  runner/      one run: loop, attempts, heartbeat, reconciler, pruner, writer, limiter, transaction,
                reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
-               search, changes, imports, holders, bulk, statistics, workers, relocation
+               search, changes, imports, holders, bulk, statistics, workers, relocation, pruning
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, sqlite, postgres,
@@ -34,7 +34,8 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, verdict, progress, audit, advice, redact, relocation
+               list_reader, evidence, verdict, progress, audit, advice, redact, relocation,
+               pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

@@ -40,6 +40,7 @@ class Event(StrEnum):
     CAP_REACHED = "cap_reached"
     DOUBT_FOUND = "doubt_found"
     DOUBT_ABSENT = "doubt_absent"
+    PRUNED = "pruned"
     LIST_WAITED_FOR = "list_waited_for"
     LIST_READ = "list_read"
     LIST_SHAPE = "list_shape"

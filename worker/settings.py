@@ -112,6 +112,9 @@ class Settings:
     doubt_settle_seconds: float = _setting(
         300.0, "before an absent job counts as absent, or on_doubt = retry repeats", _at_least(0)
     )
+    keep_days: int | None = _setting(
+        None, "run prunes each night what was finished so many days ago", _at_least(1)
+    )
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")
     default_email_group: str | None = _setting(None, "for rows that name none")

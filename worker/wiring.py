@@ -27,6 +27,7 @@ from worker.log import Event, logger
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.pacer import Pacer
+from worker.runner.pruner import Pruner
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -109,6 +110,12 @@ async def reconciler(
             state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger()),
         )
+
+
+def pruner(database: Database) -> Pruner:
+    """Return the one who prunes a queue."""
+    clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
+    return Pruner(database, database.write, clock, logger())
 
 
 def _limiter(settings: Settings) -> Limiter:

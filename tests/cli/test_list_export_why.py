@@ -87,6 +87,7 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
     expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
     expected |= {"pace": "1 per 1 s", "pace_from": f"the setting (default){NO_WORKER}"}
+    expected |= {"batches": {}}
     expected |= {"perhaps_bought": 0, "money": None}
     calm = {"state": "idle", "sentence": "idle: nothing is due", "needs": []}
     expected["verdict"] = {**calm, **dict.fromkeys(("since", "until", "remedy"))}
@@ -821,7 +822,9 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     in_each_state(cli)
     before = states(cli)
     said = cli("retry", "--yes")
-    expected = "valossa-ingest: retry what? give ids, --state, --error-like, --since or --until\n"
+    expected = (
+        "valossa-ingest: retry what? give ids, --batch, --state, --error-like, --since or --until\n"
+    )
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)
 

@@ -52,6 +52,7 @@ def test_every_column_is_taken_in_its_own_type() -> None:
         "callback_url": "https://example.org/done",
         "priority": "-5",
         "due_at": "2026-01-31 08:00:00",
+        "batch": "talks.csv 2026-01-31",
     }
     due_at = datetime(2026, 1, 31, 8, tzinfo=UTC)
     expected = {**row, "face_min_relative_height": 0.25, "priority": -5, "due_at": due_at}

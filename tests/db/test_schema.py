@@ -103,7 +103,7 @@ async def test_a_very_long_link_is_let_in_and_found(
     long = f"https://example.org/{signature}"[:5_000]
     insert(plain, **{"url": "u", column: long})
     assert long == (await row(database, 1))[column]
-    assert [(long, 1)] == await database.read(lambda c: known(c, column, [long]))
+    assert [(long, 1)] == await database.read(lambda c: known(c, videos.c[column], [long]))
 
 
 CLAIM = {"claim_token": "t", "claimed_by": "w", "lease_until": "2026-01-01 00:00:00"}

@@ -21,7 +21,7 @@ def canary() -> str:
 def kept(url: str) -> list[str]:
     """Return everything that the database keeps: a file with its neighbours, or all tables."""
     if url.startswith("postgresql"):
-        tables = ("videos", "history", "account", "workers")
+        tables = ("videos", "history", "account", "workers", "pruned")
         return [str(execute(url, f"SELECT * FROM {table}")) for table in tables]
     path = Path(url)
     return [found.read_bytes().decode("latin-1") for found in path.parent.glob(f"{path.name}*")]

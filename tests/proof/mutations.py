@@ -426,7 +426,7 @@ LAWS = (
     Mutation(
         law="moved: a number does not come back",
         file=MOVING,
-        old="max(last, highest(connection, videos))",
+        old="max(last, highest(connection, videos), highest(connection, pruned))",
         new="highest(connection, videos)",
         tests=("tests/test_relocate.py::test_new_videos_get_new_numbers",),
     ),
@@ -452,6 +452,27 @@ LAWS = (
         old="twin = claim.twin if claim.may_buy_twice else claim.twin or going.get(url)",
         new="twin = claim.twin",
         tests=("tests/runner/test_transaction.py::test_law_17_one_address_goes_once_in_one_claim",),
+    ),
+    Mutation(
+        law="17: an address that was pruned is not sent",
+        file=QUEUE,
+        old="func.coalesce(_first_twin, _pruned_twin)",
+        new="_first_twin",
+        tests=("tests/store/test_pruning.py::test_law_17_no_claim_buys_a_pruned_address",),
+    ),
+    Mutation(
+        law="17: an address that was pruned is not imported",
+        file="worker/store/holders.py",
+        old="known(connection, pruned.c[column], values)",
+        new="[]",
+        tests=("tests/store/test_pruning.py::test_law_17_no_import_takes_a_pruned_video_again",),
+    ),
+    Mutation(
+        law="5: a doubt is not pruned",
+        file="worker/store/pruning.py",
+        old="        ~exists().where(its, IS_OPEN_DOUBT),\n",
+        new="",
+        tests=("tests/store/test_pruning.py::test_law_5_an_open_doubt_is_never_pruned",),
     ),
     Mutation(
         law="14: one bad value stops nobody",
@@ -495,8 +516,8 @@ LAWS = (
     Mutation(
         law="caps: what is bought in a clock's future counts",
         file="worker/store/caps.py",
-        old="(history.c.at > since,)",
-        new="(history.c.at.between(since, since + (datetime(1, 1, 2) - datetime(1, 1, 1))),)",
+        old="(history.c.at > now - cap.window,)",
+        new="(history.c.at.between(now - cap.window, now),)",
         tests=(
             "tests/store/test_caps.py::test_a_clock_that_stepped_back_opens_no_cap",
             "tests/runner/test_transaction.py::test_a_clock_that_steps_back_opens_no_cap",

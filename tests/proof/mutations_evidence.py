@@ -146,8 +146,8 @@ ABSENT = (
     Mutation(
         law="absent: before means before it began",
         file=DOUBTS,
-        old=".where(_is_acceptance, history.c.at.between(EPOCH, doubt.began_at))",
-        new=".where(_is_acceptance)",
+        old=".where(IS_ACCEPTANCE, history.c.at.between(EPOCH, doubt.began_at))",
+        new=".where(IS_ACCEPTANCE)",
         tests=(
             "tests/store/test_doubts.py::test_what_was_under_way_at_its_beginning_is_not_before_it",
         ),

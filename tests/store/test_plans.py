@@ -28,11 +28,12 @@ def crowded(path: Path) -> Iterator[Connection]:
 
 VIDEOS = """
 INSERT INTO videos (url, state, priority, due_at, media_id, job_id, claim_token, claimed_by,
-                    lease_until)
+                    lease_until, batch)
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 11999)
 SELECT 'u' || i, state, i % 3,
        CASE i % 3 WHEN 0 THEN '2026-01-01 11:00:00' ELSE '2026-02-01 12:00:00' END,
-       'm' || i, CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w', '2026-01-02 00:00:00'
+       'm' || i, CASE state WHEN 'submitted' THEN 'job-' || i END, 't', 'w', '2026-01-02 00:00:00',
+       CASE i % 5 WHEN 0 THEN 'b' ELSE 'c' END
 FROM (SELECT i, CASE i / 2000 WHEN 0 THEN 'pending' WHEN 1 THEN 'submitting'
      WHEN 2 THEN 'submitted' WHEN 3 THEN 'failed' WHEN 4 THEN 'in_doubt' ELSE 'cancelled' END
      AS state FROM n)
@@ -139,6 +140,7 @@ def test_what_was_bought_twice_is_found_by_video(crowded: Connection) -> None:
         (Filter(states=(State.FAILED,), error_like="e"), CLOSED),
         (Filter(states=(State.FAILED,), since=START, until=START), CLOSED),
         (Filter(states=(State.IN_DOUBT,), since=START), DOUBTS),
+        (Filter(batch="b"), {"SEARCH videos USING INDEX videos_batch (batch=? AND id>?)"}),
         (Filter(ids=(1, 2)), BY_NUMBER),
         (Filter(names=("m7", "job-4001")), BY_NAME),
         (Filter(ids=(1,), names=("m7",)), BY_NAME | BY_NUMBER),
@@ -152,6 +154,23 @@ def test_a_list_finds_its_videos_by_an_index(
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     assert expected == looks(crowded, lambda c: search.matching(c, wanted, 0, 100))
+
+
+BATCHES = {
+    "SEARCH videos USING INDEX videos_batch (batch>?)",
+    "SEARCH videos USING INDEX videos_batch_left (batch>?)",
+    "SCAN videos USING INDEX videos_leases",
+    "SCAN videos USING INDEX videos_doubts",
+    "USE TEMP B-TREE FOR ORDER BY",
+}
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_batches_are_counted_in_indexes(crowded: Connection, *, analysed: bool) -> None:
+    """The states of all batches are counted without a look at a row that waits or is handed in."""
+    if analysed:
+        crowded.exec_driver_sql("ANALYZE")
+    assert BATCHES == looks(crowded, statistics.by_batch)
 
 
 JOBS = "history USING INDEX history_jobs"
@@ -170,7 +189,7 @@ BY_DOUBT = "SEARCH other USING INDEX history_doubts (video_id=? AND attempt=?)"
 @pytest.mark.parametrize(
     ("window", "jobs"),
     [
-        (None, {f"SCAN {JOBS}"}),
+        (None, {f"SCAN {JOBS}", "SCAN account"}),
         (timedelta(hours=24), {f"SEARCH {JOBS} (at>?)", "USE TEMP B-TREE FOR ORDER BY"}),
     ],
 )

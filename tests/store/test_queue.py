@@ -540,6 +540,7 @@ OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND atte
                 "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
                 "SEARCH history USING INDEX history_of_video (video_id=?)",
                 "SEARCH twin USING INDEX videos_url (url=?)",
+                "SEARCH pruned USING INDEX pruned_url (url=?)",
                 "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt>?)",
                 OF_ATTEMPT,
             },

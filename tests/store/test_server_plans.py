@@ -17,6 +17,7 @@ from tests.parts import SETTINGS, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
+from worker.db.schema import videos
 from worker.store import doubts, leases, queue, search, settle, statistics
 from worker.store.bulk import known
 from worker.store.search import Filter
@@ -39,13 +40,18 @@ INSERT INTO history (video_id, attempt, at, who, fact, started_at, job_id)
 SELECT id, 1, updated_at, 'w', CASE state WHEN 'submitted' THEN 'accepted'
        WHEN 'in_doubt' THEN 'in_doubt' ELSE 'throttled' END, updated_at, job_id FROM videos
 """
+PRUNED = """
+INSERT INTO pruned (id, url, job_id, pruned_at)
+SELECT i, 'https://pruned.example/' || i, 'pruned-' || i, TIMESTAMPTZ '2026-01-01 11:00:00+00'
+FROM generate_series(100001, 160000) AS i
+"""
 
 
 @pytest.fixture(scope="module")
 def crowded(server: str, shared: str) -> Iterator[str]:
     """Give a database with many finished rows and few of each other kind, analysed."""
     url = asyncio.run(postgres.copied(server, shared))
-    for statement in (CROWD, HISTORY, "ANALYZE"):
+    for statement in (CROWD, HISTORY, PRUNED, "ANALYZE"):
         execute(url, statement)
     yield url
     asyncio.run(postgres.dropped(server, url))
@@ -141,7 +147,7 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
 @pytest.mark.parametrize(
     ("action", "indexes"),
     [
-        (claim_ten, {"videos_due", "videos_pkey", "videos_url", *HISTORY_OF_ONE}),
+        (claim_ten, {"videos_due", "videos_pkey", "videos_url", "pruned_url", *HISTORY_OF_ONE}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
         (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
         (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
@@ -153,11 +159,14 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
         (
             settle_ten,
             {
-                *("videos_due", "videos_pkey", "videos_url", "videos_job_id"),
+                *("videos_due", "videos_pkey", "videos_url", "videos_job_id", "pruned_url"),
                 *HISTORY_OF_ONE,
             },
         ),
-        (lambda c: doubts.held(c, [f"job-{n}" for n in range(600)]), {"videos_job_id"}),
+        (
+            lambda c: doubts.held(c, [f"job-{n}" for n in range(60)]),
+            {"videos_job_id", "pruned_job_id"},
+        ),
         (doubts.youngest_doubt, {"videos_doubts"}),
         (doubts.still_in_doubt, {"videos_doubts"}),
         (lambda c: doubts.next_recheck(c, START), {"videos_look_ups"}),
@@ -173,9 +182,12 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
             lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
             {"videos_media_id", "videos_job_id", "videos_request_id"},
         ),
-        (lambda c: known(c, "url", ["https://videos.example/7"]), {"videos_url"}),
-        (lambda c: known(c, "media_id", ["m7"]), {"videos_media_id"}),
-        (lambda c: known(c, "unsigned_url", ["https://videos.example/7"]), {"videos_unsigned_url"}),
+        (lambda c: known(c, videos.c.url, ["https://videos.example/7"]), {"videos_url"}),
+        (lambda c: known(c, videos.c.media_id, ["m7"]), {"videos_media_id"}),
+        (
+            lambda c: known(c, videos.c.unsigned_url, ["https://videos.example/7"]),
+            {"videos_unsigned_url"},
+        ),
     ],
 )
 @pytest.mark.parametrize("generic", [False, True])

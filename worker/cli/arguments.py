@@ -51,6 +51,7 @@ _DUPLICATES = _switch(
 )
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _WORK = (*_PACE, ("--progress", {"choices": PROGRESS, "help": help_of("progress")}))
+_BATCH = _value("--batch", "NAME", "of the batch that was imported under this name")
 _FILTERS = (
     _value(
         "references",
@@ -61,6 +62,7 @@ _FILTERS = (
     _list(
         "--state", "STATE", f"in this state; may be repeated: {', '.join(STATES)}", choices=STATES
     ),
+    _BATCH,
     _value("--error-like", "TEXT", "whose error contains TEXT"),
     _value(
         "--since",
@@ -95,6 +97,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _value("--priority", "VALUE", "higher goes first (default 0)"),
         _value("--due-at", "VALUE", "not before this moment (UTC)"),
         _value("--job-id", "VALUE", "handed in by other means, as this job"),
+        _value("--batch", "NAME", "name to find, count and cancel it by"),
         _DUPLICATES,
     ),
     "import": (
@@ -105,6 +108,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             "COLUMN=THEIRS",
             "fill our COLUMN from the file's column THEIRS; once for each column",
         ),
+        _value("--batch", "NAME", "name to find, count, cancel them by (default: file and day)"),
         _list("--set", "COLUMN=VALUE", "give every row this value; once for each column"),
         _value("--encoding", "NAME", "such as cp1252 (utf-8)", type=encoding, default="utf-8"),
         _value("--rejects", "FILE", "write each row that was not taken, with line and reason"),
@@ -131,7 +135,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "workers": (_JSON,),
     "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),
-    "why": (_JSON,),
+    "why": (_JSON, _BATCH),
     "export": (
         *_FILTERS,
         _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
@@ -163,6 +167,14 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
     "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
+    "prune": (
+        _JSON,
+        _value(
+            "--older-than", "90d", "unchanged since then, or so long", type=moment, required=True
+        ),
+        _switch("--yes", "do not ask first"),
+    ),
+    "backup": (_JSON, _value("file", "FILE", "the copy, which must not be there yet")),
     "move": (
         _JSON,
         _value("--from", "URL", "as it is now", dest="source", required=True),

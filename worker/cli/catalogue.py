@@ -53,6 +53,11 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         0: "they agree, or what was asked for is done",
         1: "they differ, or there is no list",
     },
+    "prune": {0: "done, also where nothing is so old", 1: "nothing was pruned"},
+    "backup": {
+        0: "the copy is there, and was read",
+        1: "nothing was copied: FILE is there, or cannot be written, or the queue is on a server",
+    },
     "move": {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
     "simulate": {0: "stopped by a signal", 78: "the port cannot be used"},
     "demo": {0: "done", 78: "its folder cannot be made", **_STOPPED},
@@ -122,6 +127,12 @@ COMMANDS = (
         "pause --reason 'wrong list'",
     ),
     Command("resume", "end a pause, or a cool-down", "resume --cool-down"),
+    Command(
+        "prune",
+        "take what is finished for long out of the table, with its history",
+        "prune --older-than 90d",
+    ),
+    Command("backup", "a whole copy of the queue while it is worked on", "backup copy.db"),
     Command(
         "move",
         "move the queue and its history to another database",

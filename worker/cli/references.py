@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -16,15 +17,19 @@ from worker.store import search
 
 def filter_of(args: argparse.Namespace) -> search.Filter:
     """Return the shared filters as a search, relative times resolved now."""
-    now, moments = wiring.CLOCK.now(), (args.since, args.until)
-    since, until = (each.at(now) if isinstance(each, Ago) else each for each in moments)
     return replace(
         search.called(map(readable, args.references)),
         states=tuple(State(state) for state in args.state),
+        batch=args.batch and readable(args.batch),
         error_like=args.error_like and clean(args.error_like),
-        since=since,
-        until=until,
+        since=args.since and resolved(args.since),
+        until=args.until and resolved(args.until),
     )
+
+
+def resolved(moment: datetime | Ago) -> datetime:
+    """Return the moment that a flag means now (UTC)."""
+    return moment.at(wiring.CLOCK.now()) if isinstance(moment, Ago) else moment
 
 
 def named(connection: Connection, args: argparse.Namespace) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Compare a whole list of jobs with the table. The result is for a person: no code acts on it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -75,16 +75,19 @@ class Audit:
         return not (self.bought or self.twice or self.unknown or self.gone)
 
 
-def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) -> Audit:
+def compare(
+    listing: Listing, rows: Sequence[AuditRow], settled_at: datetime, known: Collection[str] = ()
+) -> Audit:
     """Compare the list with ``rows``: the videos that its jobs may be of, and all that have a job.
-    Only jobs submitted before ``settled_at`` (UTC) must be in the list.
+    Only jobs submitted before ``settled_at`` (UTC) must be in the list. ``known``: jobs of the list
+    that videos have, or had until they were pruned.
     """
     holders = [row for row in rows if row.job_id is not None]
-    held = {row.job_id for row in holders}
+    held = {row.job_id for row in holders} | {*known}
     free = [entry for entry in listing.entries if entry.job_id not in held]
     matches = list(_matches(free, rows))
     shown = {entry.job_id for entry in listing.entries}
-    known = {id(match.entry) for match in matches}
+    matched = {id(match.entry) for match in matches}
     gone = [
         row
         for row in holders
@@ -101,7 +104,7 @@ def compare(listing: Listing, rows: Sequence[AuditRow], settled_at: datetime) ->
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
         same_address=len(holders) - len({row.url for row in holders}),
-        foreign=[entry for entry in free if id(entry) not in known],
+        foreign=[entry for entry in free if id(entry) not in matched],
     )
 
 

@@ -12,7 +12,7 @@ from worker.core.model import REQUEST_COLUMNS, State
 from worker.core.request import LINKS, problem_of
 from worker.core.signed_link import unsigned
 
-COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id")
+COLUMNS = (*REQUEST_COLUMNS, "priority", "due_at", "job_id", "batch")
 """Columns that an import may fill. A row with a job id was submitted by other means."""
 
 EXPORT_ONLY = (
@@ -63,6 +63,7 @@ PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 60
+LONGEST_BATCH = 200  # an index holds it
 _NO_TEXT = (bool, list, dict)
 
 Form = tuple[Callable[[str], object], str]
@@ -262,4 +263,5 @@ _FORMS: Mapping[str, Form] = {
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
     "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),
+    "batch": (lambda text: text[:LONGEST_BATCH], ""),
 }

@@ -5,11 +5,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 from sqlalchemy import Connection, create_engine
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from worker.db.address import DatabaseProblem, LogLostError
+from worker.db.schema import metadata
 from worker.db.statements import execute
 
 T = TypeVar("T")
@@ -225,6 +227,29 @@ def _prepare(connection: Connection, path: Path) -> None:
             f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
         )
     connection.exec_driver_sql("PRAGMA synchronous=FULL")
+
+
+def copy(connection: Connection, path: Path) -> dict[str, int]:
+    """Copy the file as this transaction sees it, while others write; read the copy, and return the
+    rows of its tables. Raises DatabaseProblem if they are not those of the file.
+    """
+    source = cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    try:
+        with closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+        with closing(sqlite3.connect(path)) as target:
+            (found,) = target.execute("PRAGMA integrity_check(1)").fetchone()
+            numbers = _numbers(target)
+    except sqlite3.Error as error:
+        raise _explained(OperationalError("copy", None, error), path) from error
+    if found != "ok" or numbers != _numbers(source):
+        raise DatabaseProblem(f"database {path}: the copy is damaged ({found}): check the disk")
+    return numbers
+
+
+def _numbers(connection: sqlite3.Connection) -> dict[str, int]:
+    count = "SELECT count(*) FROM {}"
+    return {n: connection.execute(count.format(n)).fetchone()[0] for n in metadata.tables}
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:

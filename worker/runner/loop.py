@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from worker.api.client import Api
@@ -22,6 +23,7 @@ from worker.runner.attempts import Attempts
 from worker.runner.heartbeat import Heartbeat
 from worker.runner.limiter import Limiter
 from worker.runner.model import RunReport
+from worker.runner.pruner import Pruner
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
@@ -96,10 +98,15 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
             settling = self._settings.reconciles and group.create_task(self._reconciler.run())
+            keep = None if self.options.drain else self._settings.keep_days
+            pruner = Pruner(self.database, self._writer.enqueue, self._clock, log)
+            pruning = keep and group.create_task(pruner.run(timedelta(days=keep)))
             try:
                 stop = await self._run_feed(group, writing)
                 if settling:  # it waits for the writer or the API, which both bear to be left
                     settling.cancel()
+                if pruning:
+                    pruning.cancel()
                 await self._wind_down()
                 if not self._writer.given_up.is_set():
                     self._heartbeat.leave()

@@ -50,11 +50,11 @@ def insert_all(connection: Connection, rows: Sequence[NewVideo], now: datetime) 
 
 
 def known(
-    connection: Connection, column: str, values: Sequence[object]
+    connection: Connection, column: Column[Any], values: Sequence[object]
 ) -> list[tuple[object, int]]:
-    """Return those of the values that the table has in this column, each with its video's id."""
+    """Return those of the values that a table has in this column, each with the id of its row."""
     look = _look_in_sqlite if connection.dialect.name == "sqlite" else _look_in_postgresql
-    pages = (look(connection, videos.c[column], some) for some in batches(values, _AT_ONCE))
+    pages = (look(connection, column, some) for some in batches(values, _AT_ONCE))
     return [(value, video_id) for page in pages for value, video_id in page]
 
 
@@ -83,7 +83,7 @@ def _look_in_postgresql(
 ) -> Iterable[Any]:
     several: ARRAY[object] = ARRAY(column.type)
     is_sought = column == any_(literal(values, several))
-    return connection.execute(select(column, videos.c.id).where(is_sought))
+    return connection.execute(select(column, column.table.c.id).where(is_sought))
 
 
 def _put_into_sqlite(connection: Connection, rows: Sequence[NewVideo], now: datetime) -> None:
@@ -111,8 +111,8 @@ def _look_in_sqlite(
     connection: Connection, column: Column[object], values: Sequence[object]
 ) -> Iterable[Any]:
     # SQLite keeps the order of a cross join: it searches for each value as it comes and sorts none.
-    name, given = column.name, _marks(1, len(values))
-    sought = f"SELECT {name}, id FROM (VALUES {given}) CROSS JOIN videos ON {name} = column1"  # noqa: S608
+    name, given = column.name, f"(VALUES {_marks(1, len(values))})"
+    sought = f"SELECT {name}, id FROM {given} CROSS JOIN {column.table} ON {name} = column1"  # noqa: S608
     return connection.exec_driver_sql(sought, tuple(values))
 
 

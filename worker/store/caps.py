@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text, union_all
 
 from worker.core.model import Cap
-from worker.db.schema import LAST, Unreadable, history, is_submitting, videos
+from worker.db.schema import LAST, Unreadable, account, history, is_submitting, videos
 from worker.store.history import IS_DOUBT
 from worker.store.statistics import count_of
 
@@ -51,27 +51,35 @@ class Level:
 
 def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     """Return how full the cap is. Attempts later than ``now``, by a clock ahead, count as well."""
-    since = None if cap.window is None else now - cap.window
-    settled, submitting = connection.execute(_numbers(since)).one()
+    lately = () if cap.window is None else (history.c.at > now - cap.window,)
+    settled, submitting = connection.execute(_numbers(*lately)).one()
     opens_at = None
     if cap.window is not None and settled + submitting >= cap.most:
-        moments = union_all(*_settled(since)).order_by("at").limit(1)
+        moments = union_all(*_settled(*lately)).order_by("at").limit(1)
         last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
         if last is not None and not isinstance(last, Unreadable):
             opens_at = min(last, LAST) + cap.window
     return Level(cap=cap, settled=settled, submitting=submitting, opens_at=opens_at)
 
 
-def _numbers(since: datetime | None) -> Select[int, int]:
-    settled = [count_of(kind.subquery("counted")).scalar_subquery() for kind in _settled(since)]
-    submitting = count_of(videos, is_submitting).scalar_subquery()
-    return select(settled[0] + settled[1] + settled[2], submitting)
+def counted(connection: Connection, *among: ColumnElement[bool]) -> int:
+    """Count the attempts that fill a cap for all time, by those facts of the history."""
+    return connection.execute(_numbers(*among)).one()[0]
 
 
-def _settled(since: datetime | None) -> tuple[Select[datetime], ...]:
-    """Return queries for when attempts were accepted, doubted or found, after ``since``."""
+def _numbers(*lately: ColumnElement[bool]) -> Select[int, int]:
+    settled = [count_of(kind.subquery("counted")).scalar_subquery() for kind in _settled(*lately)]
+    number = settled[0] + settled[1] + settled[2]
+    if not lately:
+        number += select(account.c.pruned_attempts).scalar_subquery()
+    return select(number, count_of(videos, is_submitting).scalar_subquery())
+
+
+def _settled(*lately: ColumnElement[bool]) -> tuple[Select[datetime], ...]:
+    """Return queries for when attempts were accepted, doubted or found, by facts that satisfy these
+    conditions.
+    """
     at = history.c.at.label("at")
-    lately = () if since is None else (history.c.at > since,)
     accepted = select(at).where(_has_a_job, history.c.fact == text("'accepted'"), *lately)
     doubted = (
         select(func.max(history.c.at).label("at"))

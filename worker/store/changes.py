@@ -14,6 +14,7 @@ from worker.core.model import Fact, State
 from worker.core.redact import clean
 from worker.db.schema import history, videos
 from worker.store.history import IS_OPEN_DOUBT, record
+from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, UNSENT
 from worker.store.search import Filter
 
@@ -70,8 +71,8 @@ def _change(
 
 
 def holder_of(connection: Connection, job_id: str) -> int | None:
-    """Return the id of the video that has this job."""
-    return connection.scalar(select(videos.c.id).where(videos.c.job_id == job_id))
+    """Return the id of the video that has this job, or had it until it was pruned."""
+    return next((abs(held) for _, held in ever_known(connection, "job_id", [job_id])), None)
 
 
 def resolve(

@@ -13,8 +13,8 @@ from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import TEXT_LIMIT, clean
 from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_pending, videos
-from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
+from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted
 from worker.store.search import chosen
 from worker.store.statistics import number_of
@@ -26,7 +26,7 @@ ADOPTED = "adopted from the API's list"
 
 _waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
-_is_acceptance = (
+IS_ACCEPTANCE = (
     history.c.job_id.is_not(None) & _accepts & history.c.message.is_distinct_from(ADOPTED)
 )
 """An adoption by an audit is left out: when its job was made, and as what, is unknown."""
@@ -117,14 +117,14 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
         return doubt
     first = connection.scalar(
         select(history.c.id)
-        .where(_is_acceptance, history.c.at.between(EPOCH, doubt.began_at))
+        .where(IS_ACCEPTANCE, history.c.at.between(EPOCH, doubt.began_at))
         .where(history.c.id < min(fact["id"] for fact in facts))
         .order_by(history.c.at.desc(), history.c.id.desc())
         .limit(1)
     )
     last = connection.scalar(
         select(history.c.id)
-        .where(_is_acceptance, history.c.at.between(doubt.recorded_at, LAST))
+        .where(IS_ACCEPTANCE, history.c.at.between(doubt.recorded_at, LAST))
         .where(history.c.id > max(fact["id"] for fact in facts))
         .where(history.c.started_at.between(doubt.recorded_at, history.c.at))
         .order_by(history.c.at, history.c.id)
@@ -138,17 +138,15 @@ def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAc
     rows = connection.execute(
         select(history.c.job_id, videos.c.request_id, history.c.at)
         .select_from(history.outerjoin(videos, videos.c.id == history.c.video_id))
-        .where(history.c.id.between(first, last), _is_acceptance)
+        .where(history.c.id.between(first, last), IS_ACCEPTANCE)
         .order_by(history.c.id)
     )
     return [NeighbourAcceptance(job_id=r.job_id, request_id=r.request_id, at=r.at) for r in rows]
 
 
 def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
-    """Return those of these jobs that videos have."""
-    jobs = select(videos.c.job_id)
-    pages = (jobs.where(videos.c.job_id.in_(some)) for some in batches(job_ids, BATCH))
-    return {job_id for page in pages for job_id in connection.scalars(page)}
+    """Return those of these jobs that videos have, or had until they were pruned."""
+    return {str(job_id) for job_id, _ in ever_known(connection, "job_id", job_ids)}
 
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, RowMapping, select
 
 from worker.core.model import State
-from worker.db.schema import videos
+from worker.db.schema import pruned, videos
 from worker.store.bulk import NewVideo, known
 from worker.store.history import open_doubts
 
@@ -32,14 +32,18 @@ def value_of(row: NewVideo | RowMapping, column: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The id of a video for each value by column; the ``idle``, cancelled and unsent, give way."""
+    """The id of a video for each value by column, negative where it is pruned. The ``idle``,
+    cancelled and unsent, give way; one that is ``taken`` has the values of a new row by now.
+    """
 
     by_column: Mapping[str, dict[object, int]]
     idle: set[int]
+    taken: set[int] = field(default_factory=set)
 
     def of(self, row: NewVideo) -> list[tuple[str, int]]:
         """Return the columns in which a row has the value of a video, each with its id."""
-        return [(c, ids[v]) for c, ids in self.by_column.items() if (v := value_of(row, c)) in ids]
+        found = [(c, ids.get(value_of(row, c))) for c, ids in self.by_column.items()]
+        return [(c, each) for c, each in found if each is not None and each not in self.taken]
 
     def take(self, row: NewVideo) -> None:
         """Give the values of a row to a new video."""
@@ -53,14 +57,24 @@ def holders(connection: Connection, rows: Sequence[NewVideo], columns: Iterable[
     found = {}
     for column in columns:
         values = [value for row in rows if (value := value_of(row, column)) is not None]
-        found[column] = known(connection, column, values)
+        found[column] = ever_known(connection, column, values)
         if column == "unsigned_url":
             plain = [row[column] for row in rows if row.get(column) is not None]
-            found[column] += known(connection, "url", plain)
+            found[column] += ever_known(connection, "url", plain)
     idle = _idle(connection, {holder for pairs in found.values() for _, holder in pairs})
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1] not in idle)  # of two with one value the last one stays
     return Holders({column: dict(pairs) for column, pairs in found.items()}, idle)
+
+
+def ever_known(
+    connection: Connection, column: str, values: Sequence[object]
+) -> list[tuple[object, int]]:
+    """Return those of the values that a video has in this column, or had until it was pruned, each
+    with its id, negative if it is pruned.
+    """
+    once = known(connection, pruned.c[column], values)
+    return known(connection, videos.c[column], values) + [(v, -number) for v, number in once]
 
 
 def _idle(connection: Connection, ids: set[int]) -> set[int]:

@@ -55,6 +55,7 @@ class ImportOptions:
         began: The moment (UTC).
         last_id: The id of the video inserted last.
         widths: The lengths of the media ids that begin with a zero.
+        batch: The name of the batch of new videos whose rows name none.
     """
 
     who: str
@@ -62,6 +63,7 @@ class ImportOptions:
     began: datetime
     last_id: int
     widths: Sequence[int]
+    batch: str | None = None
 
     def has_brought(self, video: RowMapping) -> bool:
         """Return True if this import has inserted or updated the video."""
@@ -70,6 +72,11 @@ class ImportOptions:
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
         return rows if "url" in self.distinct else [{**row, "may_buy_twice": 1} for row in rows]
+
+    def new(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
+        """Return the rows as those of new videos, each with its batch."""
+        marked = self.marked(rows)
+        return [{**row, "batch": row.get("batch") or self.batch} for row in marked]
 
 
 def options(
@@ -116,7 +123,8 @@ class Intake:
         """Note a row as ``rejected``, or as ``skipped`` or ``left`` beside the video ``holder``."""
         if holder is not None:
             getattr(self, what)[reason] += 1
-            reason += ": in this list" if holder == NEW else f": video {holder}"
+            known = f"video {holder}" if holder > 0 else f"video {-holder}, which was pruned"
+            reason += ": in this list" if holder == NEW else f": {known}"
         self.passed.append((place, what, reason))
 
 
@@ -130,7 +138,7 @@ def add(
     """
     intake, fresh = Intake(), dict[int, NewVideo]()
     there, lost = holders(connection, rows, options.distinct), _lost(connection, rows, options)
-    jobs_first = sorted(enumerate(options.marked(rows)), key=lambda each: not each[1].get("job_id"))
+    jobs_first = sorted(enumerate(options.new(rows)), key=lambda each: not each[1].get("job_id"))
     for place, row in jobs_first:
         found = there.of(row)
         column, holder = next((each for each in found if each[1] not in there.idle), ("", 0))
@@ -147,6 +155,7 @@ def add(
         else:
             there.take(row)
             if found:
+                there.taken.add(found[0][1])
                 _bring_back(connection, found[0][1], row, now, options.who)
                 intake.brought_back.append(found[0][1])
             else:
@@ -169,7 +178,7 @@ def _lost(connection: Connection, rows: Iterable[NewVideo], options: ImportOptio
     """Return the media ids of rows that are there already with other leading zeros."""
     names = {row.get("media_id") for row in rows} if "media_id" in options.distinct else set()
     twins = {twin: name for name in names for twin in zero_twins(name, options.widths)}
-    return {twins[str(twin)] for twin, _ in known(connection, "media_id", [*twins])}
+    return {twins[str(twin)] for twin, _ in known(connection, videos.c.media_id, [*twins])}
 
 
 def _bring_back(
@@ -303,7 +312,7 @@ def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: date
         for name, value in {**start, "due_at": due_now}.items()
     }
     # An empty value leaves these as they are.
-    kept = {"url", "media_id", "priority", "due_at", "job_id"}
+    kept = {"url", "media_id", "priority", "due_at", "job_id", "batch"}
     named = (name for name in row if name not in {"request_id", "unsigned_url"})
     fresh = {name: row[name] for name in named if name not in kept or row[name] is not None}
     if "url" in fresh:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, case, func, null, or_, select, tex
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
-from worker.db.schema import RANDOM, history, is_pending, is_submitting, videos
+from worker.db.schema import RANDOM, history, is_pending, is_submitting, pruned, videos
 from worker.db.statements import Prepared
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
@@ -104,7 +104,8 @@ def twins_of(connection: Connection, video_ids: Sequence[int]) -> dict[int, Twin
     """Return the first twin of each of these videos that has one."""
     if not video_ids:
         return {}
-    rows = _TWINS(connection, meant=batch.encoded((each,) for each in video_ids))
+    meant = batch.encoded((each,) for each in video_ids)
+    rows = (*_TWINS(connection, meant=meant), *_PRUNED_TWINS(connection, meant=meant))
     latest_first = sorted(rows, key=lambda row: row[1], reverse=True)
     return {mine: Twin(other, State(state), job) for mine, other, state, job in latest_first}
 
@@ -189,11 +190,23 @@ _first_twin = (
     .scalar_subquery()
 )
 """Any twin of a row that may not be bought twice. For an order, PostgreSQL would walk the table."""
+_pruned_twin = (
+    select(pruned.c.id)
+    .where(videos.c.may_buy_twice == text("0"), pruned.c.url == videos.c.url)
+    .limit(1)
+    .scalar_subquery()
+)
 _meant = batch.rows("meant", videos.c.id)
+_of_meant = _meant.join(videos, videos.c.id == _meant.c.id)
 _TWINS = Prepared(
     select(videos.c.id, _twin.c.id, _twin.c.state, _twin.c.job_id)
-    .select_from(_meant.join(videos, videos.c.id == _meant.c.id).join(_twin, true()))
+    .select_from(_of_meant.join(_twin, true()))
     .where(*_is_twin)
+)
+_PRUNED_TWINS = Prepared(
+    select(videos.c.id, pruned.c.id, text("'submitted'"), pruned.c.job_id).select_from(
+        _of_meant.join(pruned, pruned.c.url == videos.c.url)
+    )
 )
 
 _LEVEL = select(func.max(videos.c.priority)).where(
@@ -210,7 +223,7 @@ _next_due = (
         *(videos.c[name] for name in REQUEST_COLUMNS),
         videos.c.request_id.label("known_as"),
         videos.c.may_buy_twice,
-        _first_twin.label("twin"),
+        func.coalesce(_first_twin, _pruned_twin).label("twin"),
     )
     .where(
         is_pending, videos.c.priority == _level, videos.c.due_at <= bindparam("now"), _is_checked

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, RowMapping, Table, func, insert, select, text
 from worker.core import relocation
 from worker.core.redact import readable
 from worker.core.request import LINKS
-from worker.db.schema import account, history, is_submitting, videos
+from worker.db.schema import account, history, is_submitting, pruned, videos
 from worker.store import shared_state, statistics
 
 CHUNK = 1_000
 """Rows copied in one transaction."""
 
-TABLES = (videos, history)
+TABLES = (videos, history, pruned)
 """The tables that are copied row by row, in this order."""
 
 TableRow = Mapping[str, object]
@@ -147,8 +147,8 @@ def share(connection: Connection, known: TableRow) -> None:
 def continue_ids(connection: Connection) -> None:
     """Set the next ids above every id ever used: the history outlives a deleted video."""
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
-    reached = (max(last, highest(connection, videos)), highest(connection, history))
-    for table, number in zip(TABLES, reached, strict=True):
+    last = max(last, highest(connection, videos), highest(connection, pruned))
+    for table, number in ((videos, last), (history, highest(connection, history))):
         for statement in _CONTINUE[connection.dialect.name] if number else ():
             connection.execute(text(statement), {"table": table.name, "number": number})
 
@@ -165,12 +165,14 @@ _CONTINUE = {
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """The number of videos in each state, and of facts in the history."""
+    """The number of videos in each state, of facts in the history, and of pruned videos."""
 
     videos: dict[str, int]
     history: int
+    pruned: int = 0
 
 
 def census(connection: Connection) -> Census:
     """Count the videos and the facts."""
-    return Census(statistics.by_state(connection), statistics.number_of(connection, history))
+    numbers = (statistics.number_of(connection, table) for table in (history, pruned))
+    return Census(statistics.by_state(connection), *numbers)

@@ -29,10 +29,12 @@ class Filter:
     """The videos that satisfy every condition given.
 
     ``since``, ``until``: submitted, or else last changed, from and before these moments (UTC).
-    ``ids``, ``names``: one of these ids, or of these media, request or job ids or addresses.
+    ``batch``: of this name. ``ids``, ``names``: one of these ids, or of these media, request or
+    job ids or addresses.
     """
 
     states: tuple[State, ...] = ()
+    batch: str | None = None
     error_like: str | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -44,6 +46,8 @@ class Filter:
         clauses: list[ColumnElement[bool]] = []
         if self.states:
             clauses.append(or_(*(IN_STATE[state] for state in self.states)))
+        if self.batch is not None:
+            clauses.append(videos.c.batch == self.batch)
         if self.error_like is not None:
             clauses.append(videos.c.error.icontains(self.error_like, autoescape=True))
         if self.since is not None:

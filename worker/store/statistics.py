@@ -3,14 +3,14 @@
 A count through an index takes some 30 ms for a million videos; a walk, twenty times as long.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
 
 from worker.core.model import UNCLEAR, Fact, State
-from worker.db.schema import account, history, is_pending, is_submitting, videos
+from worker.db.schema import account, history, is_left, is_pending, is_submitting, pruned, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
 
@@ -70,7 +70,9 @@ def overview(connection: Connection, now: datetime) -> Overview:
         last_due_at=last,
         accepted_today=bought.total(),
         accepted_this_month=number_of(connection, history, _has_job, history.c.at >= month),
-        accepted=number_of(connection, history) - number_of(connection, history, _has_no_job),
+        accepted=number_of(connection, history)
+        - number_of(connection, history, _has_no_job)
+        + (connection.scalar(select(account.c.pruned_jobs)) or 0),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
         heard=_last(connection, _ANSWERED),
@@ -123,6 +125,27 @@ def by_state(connection: Connection) -> dict[str, int]:
     numbers = dict(connection.execute(_NUMBERS).mappings().one())
     rest = numbers.pop(_EVERYTHING) - sum(numbers.values())
     return {state: numbers.get(state, rest) for state in State}
+
+
+_is_of_batch = videos.c.batch.is_not(None)
+_BATCHES = select(videos.c.batch, func.count()).where(_is_of_batch).group_by(videos.c.batch)
+_LEFT = select(videos.c.batch, videos.c.state, func.count()).where(_is_of_batch, is_left)
+
+
+def by_batch(connection: Connection) -> dict[str, dict[str, int]]:
+    """Count the videos of each batch by state, the newest batch first; the submitted ones, in no
+    index, are the rest. A million pending ones take some 0.2 s.
+    """
+    left: dict[str, Counter[str]] = defaultdict(Counter)
+    for batch, state, number in connection.execute(_LEFT.group_by(videos.c.batch, videos.c.state)):
+        left[batch][state] = number
+    for state in (State.SUBMITTING, State.IN_DOUBT):  # few
+        for batch in connection.scalars(select(videos.c.batch).where(IN_STATE[state])):
+            left[batch][state] += 1
+    return {
+        batch: {**left[batch], State.SUBMITTED: number - left[batch].total()}
+        for batch, number in connection.execute(_BATCHES.order_by(func.max(videos.c.id).desc()))
+    }
 
 
 def in_state(connection: Connection, state: State) -> int:
@@ -201,6 +224,7 @@ def _possibly_twice(connection: Connection) -> int:
         urls = [url for url, _ in known.values()]
         of_jobs = select(videos.c.url).where(videos.c.url.in_(urls), videos.c.job_id.is_not(None))
         held.update(connection.scalars(of_jobs))
+        held.update(connection.scalars(select(pruned.c.url).where(pruned.c.url.in_(urls))))
     return extra + sum(
         number - (address not in held) for address, number in unshown.items() if number > 0
     )

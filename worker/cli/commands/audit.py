@@ -12,6 +12,7 @@ from worker.core.redact import without_query
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key
 from worker.store import audit as store
+from worker.store import doubts
 
 SHOWN_STRANGERS = 5
 """Jobs of no video here that are named."""
@@ -38,8 +39,9 @@ def audit(call: Invocation) -> int:
         shown, asked_at = asked
         if isinstance(shown, Unlisted):
             return exits.no_list(shown.reason)
-        rows = session.read(lambda c, _: store.rows(c, shown))
-    result = compare(shown, rows, asked_at - call.settings.settle_after)
+        jobs = [entry.job_id for entry in shown.entries if entry.job_id is not None]
+        rows, known = session.read(lambda c, _: (store.rows(c, shown), doubts.held(c, jobs)))
+    result = compare(shown, rows, asked_at - call.settings.settle_after, known)
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK

@@ -8,8 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TextIO
 
 from sqlalchemy import Connection
@@ -29,7 +30,8 @@ from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppabl
 from worker.cli.invocation import Invocation
 from worker.cli.session import person
 from worker.core.advice import kind
-from worker.core.import_row import COLUMNS, ImportMapping
+from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
+from worker.core.redact import readable
 from worker.db.database import Database, place_of
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
@@ -96,6 +98,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     """
     margin = timedelta(seconds=settings.url_margin_seconds)
     theirs, fixed = _split(args.map), _split(args.set)
+    fixed |= {"batch": args.batch} if args.batch else {}
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     with stop.cancelling(), ExitStack() as stack:
         readings = [
@@ -179,12 +182,14 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     otherwise at the end, since a blocked transaction would hold the queue's lock.
     """
     loop = asyncio.get_running_loop()
+    file, day = "stdin" if name == "-" else Path(name).name, f"{current.options.began:%Y-%m-%d}"
+    options = replace(current.options, batch=f"{readable(file)[:LONGEST_BATCH]} {day}")
 
     def put(connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
         bring = imports.add_or_update if current.args.update else imports.add
-        return bring(connection, chunk.rows, chunk.at, current.options)
+        return bring(connection, chunk.rows, chunk.at, options)
 
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)

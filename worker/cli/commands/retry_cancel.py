@@ -40,7 +40,7 @@ def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
     """Change the videos of the filters, after a question if they are many; report the rest."""
     args, verb, wanted = call.args, call.args.function, filter_of(call.args)
     if not wanted.clauses():
-        problem = f"{verb} what? give ids, --state, --error-like, --since or --until"
+        problem = f"{verb} what? give ids, --batch, --state, --error-like, --since or --until"
         return exits.complain([problem], exits.USAGE)
     with open_to_change(call.settings) as session:
         references, found = session.read(lambda c, _: (named(c, args), search.count(c, wanted)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 
 from sqlalchemy import RowMapping
 
@@ -19,6 +20,9 @@ from worker.db.address import File, address_of
 from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.snapshot import Snapshot, at_rate, take
+from worker.store import statistics
+
+BATCHES_SHOWN = 3
 
 
 def status(call: Invocation) -> int:
@@ -37,11 +41,15 @@ def _status(call: Invocation, session: Session) -> int:
         seen = session.read(lambda c, now: at_rate(c, call.settings, now, None))
     else:
         seen = session.read(lambda c, now: take(c, call.settings, now))
+    counted = session.read(lambda c, _: statistics.by_batch(c))
+    batches = dict(islice(counted.items(), BATCHES_SHOWN))
     facts = _facts(seen, call.loaded)
     if call.args.json:
-        output.document(output.keyed(facts))
+        output.document(output.keyed(facts | {"batches": batches}))
     else:
-        _print(seen, {} if call.args.check else _lines(facts, seen.overview.heard))
+        named = "; ".join(f"{name}: {output.text(found)}" for name, found in batches.items())
+        lines = _lines(facts | {"batches": named}, seen.overview.heard)
+        _print(seen, {} if call.args.check else lines)
     return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
 
 
@@ -112,6 +120,7 @@ def _lines(facts: Mapping[str, object], heard: RowMapping | None) -> dict[str, o
 
 
 _BESIDE = {
+    "batches": ("pending", "the newest batches: {}"),
     "oldest due": ("due now", "the oldest since {}"),
     "due later": ("due now", "{} later"),
     "lowered at": ("pace", "since {}"),

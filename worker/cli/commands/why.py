@@ -19,7 +19,7 @@ COLUMNS = ("videos", "state", "reason", "example", "what helps")
 def why(call: Invocation) -> int:
     """Print the groups, the largest first."""
     with open_to_look(call.settings) as session:
-        groups = session.read(_groups)
+        groups = session.read(lambda c, now: _groups(c, now, call.args.batch))
     if call.args.json:
         output.document(output.objects(COLUMNS, groups))
     elif output.on_terminal():
@@ -33,9 +33,9 @@ def why(call: Invocation) -> int:
     return exits.OK
 
 
-def _groups(connection: Connection, now: datetime) -> list[tuple[object, ...]]:
+def _groups(connection: Connection, now: datetime, batch: str | None) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
-    wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT))
+    wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT), batch=batch)
     groups: dict[tuple[str, str], tuple[object, ...]] = {}
     counts: Counter[tuple[object, ...]] = Counter()
     for row in search.every(connection, wanted):

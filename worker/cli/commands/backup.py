@@ -1,0 +1,44 @@
+"""``backup``: a whole copy of a queue that is worked on meanwhile."""
+
+import shlex
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from worker.cli import exits, output
+from worker.cli.invocation import Invocation
+from worker.cli.session import open_to_look
+from worker.db.address import Server
+from worker.db.sqlite import copy
+
+
+def backup(call: Invocation) -> int:
+    """Copy the queue to a file that is not there yet, and read the copy."""
+    path = Path(call.args.file).absolute()
+    part = path.with_name(f"{path.name}.part")
+    with open_to_look(call.settings) as session:
+        if isinstance(address := session.database.address, Server):
+            return _on_server(address, path)
+        if path.exists() or part.exists():
+            why = f"{path if path.exists() else part} is there already: name another file"
+            return exits.complain([why], exits.PROBLEMS)
+        try:
+            part.touch(mode=0o600)
+            numbers = session.read(lambda c, _: copy(c, part))
+            part.rename(path)
+        except OSError as error:
+            return exits.complain([f"{path}: {error.strerror}"], exits.PROBLEMS)
+        finally:
+            part.unlink(missing_ok=True)
+    facts = {"file": path, **numbers}
+    output.document(facts) if call.args.json else output.pairs(facts)
+    return exits.OK
+
+
+def _on_server(server: Server, path: Path) -> int:
+    url = make_url(server.name)
+    schema = url.query.get("search_path", "public")
+    words = ("pg_dump", "--format=custom", f"--schema={schema}", f"--file={path}")
+    output.line(shlex.join([*words, str(url.difference_update_query(["search_path"]))]))
+    why = "nothing was copied: run the line above; its password stands in PGPASSWORD or ~/.pgpass"
+    return exits.complain([why], exits.PROBLEMS)
