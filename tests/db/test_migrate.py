@@ -71,7 +71,7 @@ def _normalised(sql: str) -> str:
 
 def content(connection: Connection) -> list[object]:
     """Return the rows of the tables."""
-    tables = ("videos", "history", "account", "workers", "alembic_version")
+    tables = ("videos", "history", "account", "workers", "pruned", "alembic_version")
     return [connection.exec_driver_sql(f"SELECT * FROM {table}").all() for table in tables]
 
 
@@ -82,7 +82,7 @@ def ours(found: dict[str, object]) -> dict[str, object]:
 
 async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
     """Every revision can be taken and taken back."""
-    tables = {"videos", "history", "account", "workers"}
+    tables = {"videos", "history", "account", "workers", "pruned"}
     async with open_database(new) as database:
         await migrate.upgrade(database)
         first = await database.read(schema)
@@ -98,7 +98,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
         assert await database.read(schema_problem) is None
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
 async def test_each_revision_takes_back_what_it_made(new: str, revision: str) -> None:
     """A step down takes back everything that the steps up made."""
     async with open_database(new) as database:

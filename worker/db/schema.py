@@ -33,7 +33,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The revision that this program works on; the head of ``migrations/``."""
 
 _LENGTH = len("2026-01-31 08:00:00.000000")
@@ -207,6 +207,7 @@ videos = Table(
     Column("submitted_at", Moment),
     Column("may_buy_twice", Integer, nullable=False, server_default=text("0")),
     Column("unsigned_url", Text),
+    Column("batch", Text),
     CheckConstraint("url <> ''", name="url_is_given"),
     CheckConstraint("face_min_relative_height BETWEEN 0 AND 1", name="height_is_a_share"),
     CheckConstraint(
@@ -264,6 +265,30 @@ _partial(
     postgresql_using="hash",
 )
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
+_partial("videos_batch", videos.c.batch.is_not(None), videos.c.batch, videos.c.id)
+
+is_left = or_(is_pending, _closed)
+"""True for a video that was not handed in, by the literals of an index."""
+_partial("videos_batch_left", videos.c.batch.is_not(None) & is_left, videos.c.batch, videos.c.state)
+
+pruned = Table(
+    "pruned",
+    metadata,
+    Column("id", _Big, primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=False),
+    Column("unsigned_url", Text),
+    Column("media_id", Text),
+    Column("job_id", Text, nullable=False),
+    Column("pruned_at", Moment, nullable=False),
+    sqlite_strict=True,
+)
+"""The videos that were bought and are pruned, by their ids, so that they are not bought again."""
+
+Index("pruned_url", pruned.c.url, postgresql_using="hash")
+for _name in ("unsigned_url", "media_id"):
+    _given = pruned.c[_name].is_not(None)
+    _partial(f"pruned_{_name}", _given, pruned.c[_name], postgresql_using="hash")
+Index("pruned_job_id", pruned.c.job_id, postgresql_using="hash")
 
 history = Table(
     "history",
@@ -305,7 +330,10 @@ account = Table(
     Column("list_read_at", Moment),
     Column("moved_to", Text),
     Column("written_at", Moment),
-    Column("bought_twice", Integer, nullable=False, server_default=text("0")),
+    *(
+        Column(name, Integer, nullable=False, server_default=text("0"))
+        for name in ("bought_twice", "pruned_jobs", "pruned_attempts")
+    ),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )
