@@ -264,7 +264,7 @@ async def test_a_file_with_two_names_is_only_looked_at(path: Path) -> None:
             (
                 "CREATE TABLE videos (id INTEGER, url TEXT)",
                 "CREATE TABLE alembic_version (version_num TEXT)",
-                "INSERT INTO alembic_version VALUES ('0005')",
+                "INSERT INTO alembic_version VALUES ('0006')",
             ),
         ),
         ("account", ("CREATE TABLE account (id INTEGER, name TEXT, email TEXT)",)),

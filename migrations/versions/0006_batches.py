@@ -1,5 +1,5 @@
 """Name the import that brought a video. Keep the address and the job of each video that is pruned,
-and the numbers that its history brought.
+and the numbers that its history brought. Remember which notices were sent.
 
 Safe while workers of the version before run: they see none of it, and stop at their next start.
 """
@@ -31,14 +31,15 @@ WORDS = {
 # PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 LONG = {"sqlite": "", "postgresql": "USING hash "}
 
+LEFT = "batch IS NOT NULL AND (state = 'pending' OR state = 'failed' OR state = 'cancelled')"
+SIGNED = "unsigned_url IS NOT NULL"
+
 INDEXES = (
     "CREATE INDEX videos_batch ON videos (batch, id) WHERE batch IS NOT NULL",
     # Not by state alone: a submitted row, of which there are most, costs nothing in it.
-    "CREATE INDEX videos_batch_left ON videos (batch, state) WHERE batch IS NOT NULL AND "
-    "(state = 'pending' OR state = 'failed' OR state = 'cancelled')",
+    f"CREATE INDEX videos_batch_left ON videos (batch, state) WHERE {LEFT}",
     "CREATE INDEX pruned_url ON pruned {long}(url)",
-    "CREATE INDEX pruned_unsigned_url ON pruned {long}(unsigned_url) "
-    "WHERE unsigned_url IS NOT NULL",
+    f"CREATE INDEX pruned_unsigned_url ON pruned {{long}}(unsigned_url) WHERE {SIGNED}",
     "CREATE INDEX pruned_media_id ON pruned {long}(media_id) WHERE media_id IS NOT NULL",
     "CREATE INDEX pruned_job_id ON pruned {long}(job_id)",
 )
@@ -46,7 +47,7 @@ INDEXES = (
 NUMBERS = ("pruned_jobs", "pruned_attempts")
 
 OTHERS = "EXISTS (SELECT 1 FROM videos WHERE url = {0}.url AND id <> {0}.id AND job_id IS NOT NULL)"
-WITH_PRUNED = f"({OTHERS} OR EXISTS (SELECT 1 FROM pruned WHERE url = {{0}}.url))"
+WITH_PRUNED = f"({OTHERS} OR EXISTS (SELECT 1 FROM pruned WHERE url = {{0}}.url))"  # noqa: S608
 """True where the address of a row has another job. What is pruned stays bought."""
 
 ONE_MORE = "UPDATE account SET bought_twice = bought_twice + 1;"
@@ -71,6 +72,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE videos ADD COLUMN batch TEXT")
     for name in NUMBERS:
         op.execute(f"ALTER TABLE account ADD COLUMN {name} INTEGER DEFAULT 0 NOT NULL")
+    op.execute("ALTER TABLE account ADD COLUMN told TEXT")
     op.execute(PRUNED.format(**WORDS[dialect]))
     for index in INDEXES:
         op.execute(index.format(long=LONG[dialect]))
@@ -81,7 +83,7 @@ def downgrade() -> None:
     """Drop the columns, the table and the indexes; let the counters look at videos alone."""
     _count(op.get_context().dialect.name, OTHERS)
     op.execute("DROP TABLE pruned")
-    for name in reversed(NUMBERS):
+    for name in ("told", *reversed(NUMBERS)):
         op.execute(f"ALTER TABLE account DROP COLUMN {name}")
     for index in ("videos_batch_left", "videos_batch"):
         op.execute(f"DROP INDEX {index}")

@@ -334,6 +334,7 @@ account = Table(
         Column(name, Integer, nullable=False, server_default=text("0"))
         for name in ("bought_twice", "pruned_jobs", "pruned_attempts")
     ),
+    Column("told", Text),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )
