@@ -42,6 +42,14 @@ def _status(call: Invocation, session: Session) -> int:
         output.document(output.keyed(facts))
     else:
         _print(seen, {} if call.args.check else _lines(facts, seen.overview.heard))
+    if file := call.args.metrics_file:
+        from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
+
+        try:
+            Metrics(str(session.database.address)).write(file, seen)
+        except OSError as error:
+            problem = f"{file} cannot be written: {error.strerror}: name another --metrics-file"
+            return exits.complain([problem])
     return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
 
 
