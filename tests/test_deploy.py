@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli.parser import parser
+from worker.runner.loop import LONGEST_SLEEP_SECONDS
 from worker.settings import Settings
 from worker.settings_sources import KEY_FILE, survey
 
@@ -149,6 +150,16 @@ def test_a_service_may_do_nothing_but_its_work(name: str) -> None:
     assert ["@system-service", "~@privileged @resources"] == options["SystemCallFilter"]
     assert ["valossa"] == options["User"]
     assert ["api-key:/etc/valossa-ingest/api-key"] == options["LoadCredential"]
+
+
+def test_systemd_hears_the_program() -> None:
+    """The daemon reports its readiness and feeds a watchdog that outlasts its loop's longest sleep;
+    both services may show the verdict.
+    """
+    daemon, drain = map(service, SERVICES)
+    assert (["notify"], ["infinity"]) == (daemon["Type"], daemon["TimeoutStartSec"])
+    assert float(daemon["WatchdogSec"][0]) >= 3 * LONGEST_SLEEP_SECONDS
+    assert ["main"] == daemon["NotifyAccess"] == drain["NotifyAccess"]
 
 
 def test_a_service_comes_back_only_where_that_helps() -> None:

@@ -83,6 +83,9 @@ def test_nothing_said_is_the_contract() -> None:
         log_level="info",
         log_format="auto",
         progress="auto",
+        notify_command=None,
+        notify_url=None,
+        ping_url=None,
     )
     loaded = load({}, {}, None)
     assert expected == loaded.settings
@@ -146,6 +149,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "log_level": ("debug", "debug"),
     "log_format": ("json", "json"),
     "progress": ("lines", "lines"),
+    "notify_command": ("mail -s 'the queue' me", "mail -s 'the queue' me"),
+    "notify_url": ("https://hooks.example.com/a?b=c", "https://hooks.example.com/a?b=c"),
+    "ping_url": ("http://127.0.0.1:8000/ping/x", "http://127.0.0.1:8000/ping/x"),
 }
 
 
@@ -226,6 +232,26 @@ def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
     shown = repr(value)[:200]
     variable = f"WORKER_{name.upper()}"
     assert [f"{name} = {shown} ({variable}): {fault}"] == problems(**{name: value})
+
+
+LINK = "must be an address like https://hooks.example.com/queue"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("notify_url", "hooks.example.com/s3cr3t", LINK),
+        ("notify_url", "ftp://hooks.example.com/s3cr3t", LINK),
+        ("notify_url", "https:///s3cr3t", LINK),
+        ("ping_url", "https://ping.example.com/s3cr3t uuid", LINK),
+        ("notify_command", "mail -s 'no end", "cannot be split into words (No closing quotation)"),
+        ("notify_command", " ", "must name a program"),
+    ],
+)
+def test_a_wrong_sink_is_named_without_its_value(name: str, value: str, fault: str) -> None:
+    """A wrong command or address is reported, but not shown: it may hold a secret of its own."""
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"{name} = '…' (WORKER_{name.upper()}): {fault}")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ evening path
 
 rooms
   cli/         commands, signals, exit codes: to change what a person types or reads
+  notify/      what is told beside a run: lookout, systemd, senders
+  web/         what a browser or a Prometheus server reads: metrics
   opening      a queue's database opened, made or migrated before work begins
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   wiring       settings into running parts; the only reader of clocks and dice
@@ -34,7 +36,7 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, verdict, progress, audit, advice, redact, relocation,
+               list_reader, evidence, verdict, progress, notices, audit, advice, redact, relocation,
                pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """

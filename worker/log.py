@@ -48,6 +48,8 @@ class Event(StrEnum):
     DATABASE_WAITED_FOR = "database_waited_for"
     DATABASE_TROUBLE = "database_trouble"
     DATABASE_WORKS = "database_works"
+    NOTICE_SENT = "notice_sent"
+    NOTICE_FAILED = "notice_failed"
 
 
 def configure(level: str, form: str) -> None:

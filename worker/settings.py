@@ -5,6 +5,8 @@ The API key is not a setting: ``Key`` never shows its value.
 
 import dataclasses
 import operator
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,6 +59,18 @@ def _proxy(value: object) -> str | None:
     if plain and parts.scheme in {"http", "https"} and not (parts.query or parts.fragment):
         return None
     return "must be an address like http://proxy.example:3128 or http://user:password@host:port"
+
+
+def _link(value: object) -> str | None:
+    fits = re.fullmatch(r"https?://[^/?#\s@]+(:\d{1,5})?([/?]\S*)?", str(value))
+    return None if fits else "must be an address like https://hooks.example.com/queue"
+
+
+def _command(value: object) -> str | None:
+    try:
+        return None if shlex.split(str(value)) else "must name a program"
+    except ValueError as error:
+        return f"cannot be split into words ({error}): close the quotes"
 
 
 def _setting(default: T, help_text: str, check: Check = lambda _: None) -> T:
@@ -132,6 +146,13 @@ class Settings:
     progress: str = _setting(
         "auto", "of drain and run, on stderr: auto, live, lines, json or none", _one_of(*PROGRESS)
     )
+    notify_command: str | None = _setting(
+        None, "program that gets the verdict as JSON on its input when a person is needed", _command
+    )
+    notify_url: str | None = _setting(None, "address that the same JSON is POSTed to", _link)
+    ping_url: str | None = _setting(
+        None, "dead man's switch of drains: /start is added, then nothing or /CODE", _link
+    )
 
     @property
     def grace(self) -> float:
@@ -171,6 +192,9 @@ class Settings:
             email_group=self.default_email_group,
         )
 
+
+SINKS = ("notify_command", "notify_url", "ping_url")
+"""Settings that may hold secrets of their own, and are shown in part."""
 
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
 

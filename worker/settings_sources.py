@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from worker.core.redact import without_query
-from worker.settings import NAMES, Check, Key, Settings
+from worker.settings import NAMES, SINKS, Check, Key, Settings
 
 PREFIX = "WORKER_"
 CONFIG = "WORKER_CONFIG"
@@ -214,8 +214,8 @@ def _value(name: str, raw: RawValue) -> object:
         fault = str(error)
     if fault:
         shown = _without_secrets(str(raw.value)) if name in {"api_url", "proxy"} else raw.value
-        if name == "database_url" and isinstance(shown, list | dict):
-            shown = "…"  # which may hold a password
+        if name in SINKS or (name == "database_url" and isinstance(shown, list | dict)):
+            shown = "…"  # which may hold a secret
         raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
     return value
 

@@ -29,7 +29,7 @@ from worker.runner.loop import Runner
 from worker.runner.pacer import Pacer
 from worker.runner.pruner import Pruner
 from worker.runner.reconciler import Reconciler
-from worker.runner.reporter import Reporter
+from worker.runner.reporter import Observe, Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
 from worker.store.workers import WorkerRow
@@ -53,7 +53,11 @@ def database(settings: Settings) -> Database:
 
 @asynccontextmanager
 async def runner(
-    settings: Settings, key: Key, database: Database, options: RunOptions
+    settings: Settings,
+    key: Key,
+    database: Database,
+    options: RunOptions,
+    observe: Observe = lambda *_: None,
 ) -> AsyncIterator[Runner]:
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
@@ -65,7 +69,7 @@ async def runner(
             api=client,
             limiter=_limiter(settings),
             options=options,
-            reporter=Reporter(logger().bind(worker=worker)),
+            reporter=Reporter(logger().bind(worker=worker), observe),
             row=member(worker, settings, options, database.now()),
             beat=_heartbeat(database.address, options),
         )

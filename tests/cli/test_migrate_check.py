@@ -462,3 +462,13 @@ def test_a_driver_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     told = "asyncpg is not installed: pip install 'valossa-ingest[postgres]'"
     expected = f"valossa-ingest: database postgresql://u@h/db: {told} (database_url: --database)\n"
     assert (78, "", expected) == (done.returncode, done.stdout, done.stderr)
+
+
+def test_check_shows_no_sink(cli: Cli) -> None:
+    """Of a command or an address that may hold a secret, ``check`` says only that it is set."""
+    sinks = {"NOTIFY_COMMAND": "tell s3cr3t", "NOTIFY_URL": "https://h/s3cr3t"}
+    given = {f"WORKER_{name}": value for name, value in sinks.items()}
+    told = check(cli, "--json", VALOSSA_API_KEY=KEY, **given).json()["settings"]
+    names = ("notify_command", "notify_url", "ping_url")
+    assert ["set", "set", None] == [told[name] for name in names]
+    assert "s3cr3t" not in check(cli, VALOSSA_API_KEY=KEY, **given).out

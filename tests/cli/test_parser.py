@@ -112,7 +112,8 @@ print(json.dumps([codes, [name for name in {SLOW!r} if name in sys.modules]]))
 
 def test_a_drain_off_a_terminal_loads_what_it_uses_alone(path: Path) -> None:
     """A drain off a terminal loads nothing for terminals, migrations, the simulator or shells."""
-    idle = ("rich.progress", "worker.cli.terminal", "alembic", "shtab", "worker.simulator")
+    idle = ["rich.progress", "worker.cli.terminal", "alembic", "shtab", "worker.simulator"]
+    idle += ["prometheus_client", "worker.web"]
     code = f"""
 import json, sys
 from worker.cli import run

@@ -1,12 +1,15 @@
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from tests.conftest import START
 from tests.parts import later
 from tests.plain import execute
+from worker.core.notices import Told
 from worker.core.pace import Brake
 from worker.db.database import Database
+from worker.db.schema import account
 from worker.store import shared_state
 from worker.store.shared_state import SharedState
 
@@ -146,3 +149,17 @@ async def test_when_the_list_was_asked_for_and_read_is_known(database: Database)
     await database.write(lambda c: shared_state.list_read(c, START), "test")
     known = await read(database)
     assert (later(START, 2), START) == (known.list_asked_at, known.list_read_at)
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "nonsense", "[]", '{"open": 5, "at": {}}', '{"at": {}}']
+)
+async def test_a_record_of_notices_that_cannot_be_read_is_none(
+    database: Database, text: str | None
+) -> None:
+    """A record that is none of ours tells of no notice, and the next one takes its place."""
+    await database.write(lambda c: c.execute(update(account).values(told=text)), "test")
+    assert Told() == await database.read(shared_state.told)
+    record = Told(open=frozenset({"failed", "key"}), at={"failed": 1.5, "key": 2.0})
+    await database.write(lambda c: shared_state.tell(c, record), "test")
+    assert record == await database.read(shared_state.told)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
@@ -48,6 +49,9 @@ def _list(name: str, metavar: str | None, meaning: str, **options: object) -> Fl
 _JSON = _switch("--json", "print one JSON document")
 _DUPLICATES = _switch(
     "--allow-duplicates", "even if address or media_id are there already: may buy twice"
+)
+_METRICS = _value(
+    "--metrics-file", "FILE", "write metrics there, for a node exporter's textfiles", type=Path
 )
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _WORK = (*_PACE, ("--progress", {"choices": PROGRESS, "help": help_of("progress")}))
@@ -126,12 +130,14 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--wait", "also wait for backoffs, cool-downs and doubts"),
         _value("--limit", "N", "begin at most N requests", type=positive),
         _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
+        _METRICS,
     ),
     "status": (
         _JSON,
         _switch("--watch", "again each two seconds, until Ctrl-C"),
         _value("--rate", "N", "foretell the end at this many starts per period", type=int),
         _switch("--check", "print the verdict alone, and exit by it"),
+        _METRICS,
     ),
     "workers": (_JSON,),
     "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),

@@ -39,6 +39,7 @@ class Heartbeat:
     def turned(self) -> None:
         """Show that the loop has turned, unless it was shown just now."""
         self.beat()
+        self.reporter.observe("turn", self.clock.now().timestamp())
         waits = self._writing is not None and not self._writing.done()
         if waits or self.clock.monotonic() < self._next_at:
             return

@@ -1,7 +1,7 @@
 """Log a run while it lasts. Decides nothing."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from worker.core.evidence import Absent, Found
@@ -12,12 +12,18 @@ from worker.db.address import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
 
+Observe = Callable[[str, float], None]
+"""Takes the fact of each attempt and its seconds; ``turn`` and its Unix time, for each turn of the
+claim loop; ``database_transaction`` and its seconds.
+"""
+
 
 class Reporter:
     """The report of one run."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, observe: Observe = lambda *_: None) -> None:
         self.log = log
+        self.observe = observe
         self._shape_is_logged = False
         self._database_works = True
         self._capped = False
@@ -25,6 +31,7 @@ class Reporter:
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """Log the outcome of one attempt. On a full disk this line is the only record of it."""
+        self.observe(outcome.fact, seconds)
         fine = isinstance(outcome, Accepted | Released)
         (self.log.info if fine else self.log.warning)(
             Event.ATTEMPT_ENDED,

@@ -166,10 +166,14 @@ class Writer:
 
     async def _write(self, ready: Sequence[Result], wanted: _Wanted | None) -> Committed:
         free_slots = wanted.free_slots() if wanted else 0
-        return await self.database.write(
+        monotonic = self.transaction.clock.monotonic
+        began = monotonic()
+        done = await self.database.write(
             lambda connection: self.transaction.write(connection, ready, free_slots),
             f"to settle {len(ready)} and claim up to {free_slots}",
         )
+        self.reporter.observe("database_transaction", monotonic() - began)
+        return done
 
     async def _row_by_row(self, ready: Sequence[Result]) -> None:
         """Write each row alone, so that only the one that the database refuses fails (law 14)."""

@@ -1,10 +1,13 @@
-"""Read and write the one row that all processes share: pace, cool-down, pause. Decides nothing."""
+"""Read and write the one row that all processes share: pace, brakes, notices. Decides nothing."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
+from worker.core.notices import Told
 from worker.core.pace import Brake
 from worker.core.redact import clean
 from worker.db.address import DatabaseProblem
@@ -156,3 +159,17 @@ def pause(connection: Connection, now: datetime, reason: str) -> None:
 def resume(connection: Connection) -> None:
     """End a pause. A cool-down that the API asked for stays."""
     connection.execute(update(account).values(paused_at=None, pause_reason=None))
+
+
+def told(connection: Connection) -> Told:
+    """Return the notices so far; none if they cannot be read."""
+    with suppress(ValueError, TypeError, KeyError):
+        known = json.loads(connection.scalar(select(account.c.told)) or "")
+        return Told(open=frozenset(known["open"]), at=dict(known["at"]))
+    return Told()
+
+
+def tell(connection: Connection, record: Told) -> None:
+    """Write the notices so far."""
+    known = json.dumps({"open": sorted(record.open), "at": record.at})
+    connection.execute(update(account).values(told=known))

@@ -11,7 +11,7 @@ from worker.core.redact import without_query
 from worker.db.address import DatabaseProblem, shown_url
 from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
-from worker.settings import NAMES, Key
+from worker.settings import NAMES, SINKS, Key
 from worker.settings_sources import Loaded, SettingsError, read_key, unused_proxy
 
 
@@ -23,6 +23,7 @@ def check(call: Invocation) -> int:
     known = {name: None if name in loaded.faulty else getattr(settings, name) for name in NAMES}
     known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
     known["proxy"] = settings.proxy and without_query(settings.proxy)
+    known |= {name: known[name] and "set" for name in SINKS}
     if call.args.json:
         told = {"settings": known, "sources": dict(loaded.sources)}
         output.document({**told, "found": found, "problems": problems})

@@ -62,7 +62,7 @@ async def _demo(database: Path, display: str) -> int:
             return 128 + stop.signal
         print()
         key, options = Key(KEY, "the demo"), RunOptions(drain=True, wait=True)
-        performed = await run.perform(settings, key, options, display)
+        performed = await run.perform(settings, key, options, display, None)
     if performed.signal is not None:
         return 128 + performed.signal
     await _print_result(settings, len(simulator.accepted))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import shlex
 import signal
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -24,6 +26,8 @@ from worker.core.reasons import Stop, StopReason
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import DatabaseProblem, Unreachable
 from worker.db.database import Database
+from worker.notify.lookout import Lookout
+from worker.notify.systemd import Systemd
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
@@ -57,7 +61,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
     try:
         key = call.key()
         options = replace(options, rate_source=loaded.rate_source)
-        done = asyncio.run(perform(settings, key, options, display))
+        file = getattr(call.args, "metrics_file", None)
+        done = asyncio.run(perform(settings, key, options, display, file))
     except SettingsError:
         return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
     flag = ""  # what a proposed command needs to work on the same database
@@ -81,13 +86,17 @@ class Performed:
     signal: int | None
 
 
-async def perform(settings: Settings, key: Key, options: RunOptions, mode: str) -> Performed:
+async def perform(
+    settings: Settings, key: Key, options: RunOptions, mode: str, metrics_file: Path | None
+) -> Performed:
     """Run once, with the display ``mode``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
-        async with wiring.runner(settings, key, database, options) as runner:
+        lookout = Lookout(settings, key, database, os.environ, options, metrics_file)
+        async with wiring.runner(settings, key, database, options, lookout.observe) as runner:
+            lookout.begin()
             display = Display(runner, mode)
-            with _signals_to(runner, settings.grace, display.ask) as received:
+            with _signals_to(runner, settings.grace, display.ask, lookout.systemd) as received:
                 # By default the collector walks all loaded objects again and again, although
                 # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                 gc.freeze()
@@ -97,10 +106,13 @@ async def perform(settings: Settings, key: Key, options: RunOptions, mode: str) 
                     await display.end(report.stop)
         first = received[0] if received else None
         try:
-            return await database.read(lambda c: _over(c, settings, report, first, database.now()))
+            done = await database.read(lambda c: _over(c, settings, report, first, database.now()))
         except DatabaseProblem as problem:
             lost = replace(report, stop=Stop(reason=StopReason.DATABASE, message=str(problem)))
-            return Performed(lost, None, first)
+            done = Performed(lost, None, first)
+        code = of_run(done.report, done.left or Left(), first)
+        await lookout.end(report.counts.failed, code)
+        return done
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
@@ -121,7 +133,9 @@ async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStac
 
 
 @contextmanager
-def _signals_to(runner: Runner, grace: float, asked: Callable[[], None]) -> Iterator[list[int]]:
+def _signals_to(
+    runner: Runner, grace: float, asked: Callable[[], None], systemd: Systemd
+) -> Iterator[list[int]]:
     """Stop the runner at the first signal that stops, hurry it at the next; yield all received."""
     received: list[int] = []
     loop, heard = asyncio.get_running_loop(), (*signals.stops(), signals.ASKS, *signals.IGNORED)
@@ -135,6 +149,7 @@ def _signals_to(runner: Runner, grace: float, asked: Callable[[], None]) -> Iter
             return
         received.append(number)
         if len(received) == 1:
+            systemd.stopping(grace)
             told = stopping(runner.stop(), grace)
             if number is signal.SIGINT or sys.stderr.isatty():  # else the log's line is enough
                 exits.complain([told])

@@ -50,6 +50,14 @@ def _status(call: Invocation, session: Session) -> int:
         named = "; ".join(f"{name}: {output.text(found)}" for name, found in batches.items())
         lines = _lines(facts | {"batches": named}, seen.overview.heard)
         _print(seen, {} if call.args.check else lines)
+    if file := call.args.metrics_file:
+        from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
+
+        try:
+            Metrics(str(session.database.address)).write(file, seen)
+        except OSError as error:
+            problem = f"{file} cannot be written: {error.strerror}: name another --metrics-file"
+            return exits.complain([problem])
     return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
 
 

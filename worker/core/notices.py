@@ -1,0 +1,74 @@
+"""Decide when a person is notified of a queue, and why. Sends nothing."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from worker.core.model import Fact
+from worker.core.verdict import Facts, VerdictState
+
+QUIET_SECONDS = 15 * 60.0
+"""Between two notices for the same reason."""
+
+
+class Notice(StrEnum):
+    """The reasons to notify a person, the most urgent first."""
+
+    KEY = "key"
+    ADDRESS = "address"
+    STALLED = "stalled"
+    WORKER_SILENT = "worker_silent"
+    DOUBTS = "doubts"
+    FAILED = "failed"
+    DRAIN_FAILED = "drain_failed"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """The notices so far: the open troubles, and when each reason was told last (Unix time)."""
+
+    open: frozenset[str] = frozenset()
+    at: Mapping[str, float] = field(default_factory=dict)
+
+
+def needs(facts: Facts) -> dict[str, float]:
+    """Return how much of each kind needs a person."""
+    refusal = facts.refusal and facts.refusal.fact
+    return {
+        Notice.KEY: refusal is Fact.ACCOUNT_REFUSED,
+        Notice.ADDRESS: refusal is Fact.WRONG_ADDRESS,
+        Notice.WORKER_SILENT: len(facts.silent),
+        Notice.DOUBTS: facts.for_person,
+        Notice.FAILED: facts.failed,
+    }
+
+
+def troubles(state: VerdictState, facts: Facts | None, known: AbstractSet[str]) -> AbstractSet[str]:
+    """Return the troubles; without a worker the ``known`` ones, since nothing ends or begins.
+    ``facts`` is None if the database cannot be read.
+    """
+    if state is VerdictState.NOT_RUNNING:
+        return known
+    if state is VerdictState.NEEDS_PERSON and facts:
+        return {kind for kind, number in needs(facts).items() if number}
+    return {Notice.STALLED} if state is VerdictState.STALLED else set()
+
+
+def tell(
+    told: Told, found: AbstractSet[str], now: datetime, *, drain_failed: bool
+) -> tuple[Told, list[Notice]]:
+    """Return the record at ``now``, and the reasons to notify now; often none. A trouble that comes
+    back too soon, or the end of the last one, is told later if it lasts.
+    """
+    moment = now.timestamp()
+    quiet = {reason for reason, at in told.at.items() if abs(moment - at) < QUIET_SECONDS}
+    new = found - told.open - quiet
+    over: set[str] = {Notice.RESOLVED} if told.open and not found else set()
+    ended: set[str] = {Notice.DRAIN_FAILED} if drain_failed else set()
+    reasons = new | ((over | ended) - quiet)
+    left = told.open if over & quiet else (told.open & found) | new
+    record = Told(open=frozenset(left), at={**told.at, **dict.fromkeys(reasons, moment)})
+    return record, [reason for reason in Notice if reason in reasons]

@@ -1,0 +1,166 @@
+"""Look at a queue beside its run; tell the verdict to systemd, a person and a metrics file."""
+
+import asyncio
+import json
+import os
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker import snapshot, wiring
+from worker.clock import sleep_or_event
+from worker.core.notices import Notice, Told, tell, troubles
+from worker.core.redact import presentable, visible
+from worker.core.stop_conditions import RunOptions
+from worker.core.verdict import Verdict, VerdictState
+from worker.db.address import DatabaseProblem
+from worker.db.database import Database
+from worker.log import Event, logger
+from worker.notify import senders, systemd
+from worker.settings import Key, Settings
+from worker.settings_sources import KEY, KEY_FILE
+from worker.store import shared_state
+
+if TYPE_CHECKING:
+    from worker.web.metrics import Metrics
+
+LOOK_SECONDS = 10.0
+LAST_SECONDS = 5.0
+"""For what is on its way when the run has ended."""
+
+LOST_LOOKS = 12
+"""Looks in a row at a database that cannot be read, until a person is notified."""
+
+FINE = {0, 75}
+"""Exit codes that need no person."""
+
+
+@dataclass(eq=False)
+class Lookout:
+    """The lookout beside one run. ``file``: of its metrics, None for none."""
+
+    settings: Settings
+    key: Key
+    database: Database
+    environment: Mapping[str, str]
+    options: RunOptions
+    file: Path | None = None
+    last_seconds: float = LAST_SECONDS
+    metrics: "Metrics | None" = None
+    _unrecorded: Told | None = None
+    _lost: int = 0
+    _failed: bool = False
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.systemd = systemd.of(self.environment, os.getpid(), wiring.CLOCK.monotonic)
+        if self.file:
+            from worker.web.metrics import Metrics  # noqa: PLC0415 - slow to load
+
+            self.metrics = Metrics(str(self.database.address))
+
+    def observe(self, kind: str, number: float) -> None:
+        """Take what the run observes."""
+        if kind == "turn":
+            self.systemd.turned()
+        if self.metrics:
+            self.metrics.observe(kind, number)
+
+    def begin(self) -> None:
+        """Look from now on, if the verdict is wanted anywhere."""
+        self._ping("/start")
+        wanted = self.settings.notify_command or self.settings.notify_url or self.file
+        if wanted or self.systemd.address:
+            self._start(self._run())
+
+    async def end(self, failed: int, code: int) -> None:
+        """Tell the end of the run. What is on its way gets a short time."""
+        if self.metrics:
+            at = self.database.now().timestamp()
+            self.metrics.gauges = {"drain_ended_timestamp_seconds": at, "drain_exit_code": code}
+        self._failed = self.options.drain and failed > 0
+        self._ended.set()
+        self._ping("" if code in FINE else f"/{code}")
+        end = wiring.CLOCK.monotonic() + self.last_seconds
+        while self._under_way and (left := end - wiring.CLOCK.monotonic()) > 0:
+            await asyncio.wait(self._under_way, timeout=left)
+        for task in self._under_way:  # a write that waits for a lock has done nothing yet
+            task.cancel()
+
+    async def _run(self) -> None:
+        while not self._ended.is_set():
+            await self.look()
+            await sleep_or_event(self._ended, LOOK_SECONDS)
+        await self.look(drain_failed=self._failed)
+
+    def _ping(self, suffix: str) -> None:
+        if self.options.drain and (url := self.settings.ping_url):
+            self._start(_send("ping_url", senders.request("GET", url.rstrip("/") + suffix)))
+
+    async def look(self, *, drain_failed: bool = False) -> None:
+        """Look once, and tell what is new."""
+        now, seen, told = self.database.now(), None, Told()
+        try:
+            seen = await self.database.read(lambda c: snapshot.take(c, self.settings, now))
+            told, verdict = await self.database.read(shared_state.told), seen.verdict
+        except DatabaseProblem as problem:
+            verdict = Verdict(state=VerdictState.STALLED, sentence=f"stalled: {problem}")
+        self.systemd.send(f"STATUS={visible(self._shown(verdict.sentence))}")
+        self._write(seen)
+        self._lost = 0 if seen else self._lost + 1
+        if seen or self._lost >= LOST_LOOKS:
+            told = self._unrecorded or told
+            found = troubles(verdict.state, seen.facts if seen else None, told.open)
+            record, reasons = tell(told, found, now, drain_failed=drain_failed)
+            if record != told:
+                self._unrecorded = record
+                self._start(self._record(record))
+            if reasons:
+                self._notify(verdict, reasons)
+
+    def _shown(self, text: str) -> str:
+        """Return a text on one line, without the key and the query of any link."""
+        return " ".join(presentable(text, self.key.value).split())
+
+    def _write(self, seen: snapshot.Snapshot | None) -> None:
+        if self.metrics and self.file:
+            try:
+                self.metrics.write(self.file, seen)
+            except OSError as error:
+                reason = error.strerror
+                logger().warning(Event.NOTICE_FAILED, sink=str(self.file), reason=reason)
+
+    async def _record(self, told: Told) -> None:
+        with suppress(DatabaseProblem):
+            await self.database.write(lambda c: shared_state.tell(c, told), "to record a notice")
+            if self._unrecorded is told:
+                self._unrecorded = None
+
+    def _notify(self, verdict: Verdict, reasons: list[Notice]) -> None:
+        said: dict[str, Any] = {"reasons": reasons, "queue": str(self.database.address)}
+        said |= {"host": wiring.host(), **asdict(verdict)}
+        said |= {name: self._shown(text) for name, text in said.items() if isinstance(text, str)}
+        said["needs"] = [self._shown(need) for need in verdict.needs]
+        said["text"] = ": ".join(filter(None, (said["sentence"], said["remedy"])))
+        body = json.dumps(said, default=datetime.isoformat).encode()
+        if command := self.settings.notify_command:
+            environment = {n: v for n, v in self.environment.items() if n not in {KEY, KEY_FILE}}
+            self._start(_send("notify_command", senders.run(command, body, environment)))
+        if url := self.settings.notify_url:
+            self._start(_send("notify_url", senders.request("POST", url, body)))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+
+async def _send(sink: str, sending: Coroutine[Any, Any, str | None]) -> None:
+    if problem := await sending:
+        logger().warning(Event.NOTICE_FAILED, sink=sink, reason=problem)
+    else:
+        logger().info(Event.NOTICE_SENT, sink=sink)

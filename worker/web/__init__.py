@@ -1,0 +1,1 @@
+"""Serve the page of a queue, its health and its metrics."""
