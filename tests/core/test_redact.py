@@ -136,6 +136,18 @@ def test_the_key_never_survives_a_mixture(key: str, data: st.DataObject) -> None
     assert "][key][" == blank(f"]{mixed}[", key)
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "shown"),
+    [
+        ("%0000000%3A", "0000000:", "%[key]"),
+        (r"\u0041bcdef%3A", "0041bcdef:", r"\u[key]"),
+    ],
+)
+def test_a_sign_before_the_key_makes_no_escape_of_it(text: str, key: str, shown: str) -> None:
+    """A key whose first signs a sign before it turns into an escape is blanked too."""
+    assert shown == blank(text, key)
+
+
 LONG = "a8Sd7Fk3-Lm9QwErT6yUi"
 
 

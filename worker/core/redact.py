@@ -79,7 +79,22 @@ def blank(text: str, key: str) -> str:
         found = [(unit, sign) for unit in units.finditer(text) for sign in _signs(unit[0])]
         for first, last in reversed(_spans("".join(sign for _, sign in found), key)):
             text = f"{text[: found[first][0].start()]}[key]{text[found[last][0].end() :]}"
-    return text.replace(key, "[key]")  # of which a sign before it had made an escape
+    return _blank_in_escapes(text, key).replace(key, "[key]")
+
+
+def _blank_in_escapes(text: str, key: str) -> str:
+    """Blank the key where a sign before it makes an escape of its beginning: % before 00…"""
+    for unit in reversed(list(_UNITS[0].finditer(text))):
+        for first in range(unit.start() + 1, unit.end()):
+            read, last = "", first
+            for each in _UNITS[0].finditer(text, first):
+                if len(read) >= len(key) or not key.startswith(read):
+                    break
+                read, last = read + _signs(each[0]), each.end()
+            if read == key:
+                text = f"{text[:first]}[key]{text[last:]}"
+                break
+    return text
 
 
 @lru_cache(maxsize=4096)
