@@ -83,7 +83,7 @@ def blank(text: str, key: str) -> str:
 
 
 def _blank_in_escapes(text: str, key: str) -> str:
-    """Blank the key where a sign before it makes an escape of its beginning: % before 00…"""
+    """Blank the key where a sign before it makes an escape of its beginning."""
     for unit in reversed(list(_UNITS[0].finditer(text))):
         for first in range(unit.start() + 1, unit.end()):
             read, last = "", first
