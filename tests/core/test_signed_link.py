@@ -120,6 +120,7 @@ SHAPES = [
     "v.mp4?a=1%26Expires%3D{0}%26Signature%3DS",
     "v.mp4?a=1\\u0026expires={0}",
     "v.mp4?a=1&#38;exp={0}",
+    "get?url=https://h.example/v.mp4?OSSAccessKeyId=A&Expires={0}&Signature=S",
     "get?url=https%3A%2F%2Fh.example%2Fv.mp4%3Fexpires%3D{0}%26token%3DS",
     "exp={0}~acl=%2F*~hmac=S/v.mp4",
     "hdntl=exp={0}~acl=%2f*/v.mp4",

@@ -71,7 +71,7 @@ def ends_at(url: str) -> datetime | None:
         plain = _ESCAPED.sub(lambda found: "=" if found[1] else "&", url).partition("#")[0]
     try:
         end = _end(_parameters(whole.partition("?")[2]))
-        if end is None and plain != whole:
+        if end is None and (plain != whole or whole.count("?") > 1):
             end = _end(_parameters(plain.replace("?", "&")))
         return end or max(map(_shared_end, _ENDS.findall(unquote(plain))), default=None)
     except (ValueError, OverflowError, RecursionError):
