@@ -26,7 +26,8 @@ rooms
                reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
-               search, changes, imports, holders, bulk, statistics, workers, relocation, pruning
+               search, changes, imports, holders, bulk, statistics, workers, relocation, pruning,
+               rehearsal
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, sqlite, postgres,
@@ -36,8 +37,8 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, verdict, progress, notices, audit, advice, redact, relocation,
-               pruning
+               list_reader, evidence, verdict, progress, notices, audit, advice, preflight, redact,
+               relocation, pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

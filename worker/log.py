@@ -43,6 +43,7 @@ class Event(StrEnum):
     PRUNED = "pruned"
     LIST_WAITED_FOR = "list_waited_for"
     LIST_READ = "list_read"
+    LIST_HAS_OURS = "list_has_ours"
     LIST_SHAPE = "list_shape"
     HEARTBEAT_FAILED = "heartbeat_failed"
     DATABASE_WAITED_FOR = "database_waited_for"

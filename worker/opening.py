@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import datetime
 from typing import TypeVar
 
@@ -74,6 +74,14 @@ async def made_database(settings: Settings) -> AsyncIterator[Database]:
         await migrate(settings)
     async with existing_database(settings) as database:
         yield database
+
+
+def read_beside(database: Database, settings: Settings) -> AbstractAsyncContextManager[Database]:
+    """Return the queue of the settings to be read, if it is there and not ``database`` itself."""
+    address = address_of(settings.database_url)
+    if address == database.address or not _is_there(address):
+        return nullcontext(database)
+    return readable_database(settings)
 
 
 def _is_there(address: File | Server) -> bool:

@@ -813,7 +813,7 @@ def test_a_terminal_sees_the_import_grow(
     url: str, listed: List, screen: Callable[..., Screen]
 ) -> None:
     """On a terminal an import shows its counts while it runs, then the result."""
-    file = listed("url", *(f"https://e.org/{number}" for number in range(1_500)))
+    file = listed("url", *(f"https://e.org/{number}.mp4" for number in range(1_500)))
     program = screen("import", file, "--database", url)
     assert 0 == program.ended()
     assert f"{file}: 1,500 added, 0 updated, 0 skipped, 0 rejected" in program.shown

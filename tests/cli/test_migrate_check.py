@@ -357,6 +357,7 @@ EVERY = (
     ("check", "--json"),
     ("add", "https://e.org/a"),
     ("import", "LIST"),
+    ("preflight",),
     ("drain",),
     ("run",),
     ("status",),

@@ -79,7 +79,12 @@ def test_known_signatures_tell_their_end(query: str, expected: datetime) -> None
     "query",
     [
         "",
-        "Expires=1367619688",
+        "Expires=86400",
+        "expires=never",
+        "e=3",
+        "exp=1367619688.mp4",
+        "expires=13676196880",
+        "me=1367619688",
         "se=2026-08-01",
         "X-Amz-Date=20260731T235900Z",
         "t=1367619688&token=abc",
@@ -91,6 +96,68 @@ def test_known_signatures_tell_their_end(query: str, expected: datetime) -> None
 def test_other_links_have_no_end(query: str) -> None:
     """A link that no known signer made is not taken for one that ends."""
     assert None is ends_at(f"{HOST}?{query}")
+
+
+SHAPES = [
+    "v.mp4?Expires={0}",
+    "v.mp4?expires={0}&signature=S",
+    "v.mp4?md5=M&expires={0}",
+    "v.mp4?exp={0}&sig=S",
+    "v.mp4?x-expires={0}&x-signature=S",
+    "v.mp4?x-oss-signature-version=OSS2&x-oss-expires={0}&x-oss-signature=S",
+    "v.mp4?OSSAccessKeyId=A&Expires={0}&Signature=S",
+    "v.mp4?expiry={0}&hmac=S",
+    "v.mp4?expires_at={0}&token=S",
+    "v.mp4?e={0}&token=S",
+    "v.mp4?st=HASH&e={0}",
+    "v.mp4?st=1000000001&e={0}",
+    "v.mp4?hdnts=exp={0}~acl=/*~hmac=S",
+    "v.mp4?hdnea=st=1000000001~exp={0}~acl=/*~hmac=S",
+    "v.mp4?__token__=exp={0}~hmac=S",
+    "v.mp4?q-sign-algorithm=sha1&q-sign-time=1000000001;{0}&q-signature=S",
+    "v.mp4?q-sign-time=1000000001%3B{0}",
+    "v.mp4?a=1&amp;Expires={0}&amp;Signature=S",
+    "v.mp4?a=1%26Expires%3D{0}%26Signature%3DS",
+    "v.mp4?a=1\\u0026expires={0}",
+    "v.mp4?a=1&#38;exp={0}",
+    "get?url=https://h.example/v.mp4?OSSAccessKeyId=A&Expires={0}&Signature=S",
+    "get?url=https%3A%2F%2Fh.example%2Fv.mp4%3Fexpires%3D{0}%26token%3DS",
+    "exp={0}~acl=%2F*~hmac=S/v.mp4",
+    "hdntl=exp={0}~acl=%2f*/v.mp4",
+    "expires={0}/token/v.mp4",
+    "v.mp4?exp={0}000",
+    "v.mp4?expires=2026-07-04T21:20:00Z#{0}",
+    "v.mp4?expires=2026-07-04T21%3A20%3A00%2B00:00#{0}",
+    "v.mp4?x-expires=20260704T212000Z#{0}",
+    "v.mp4?X-Amz-Date=20260704T202000Z&amp;X-Amz-Expires=3600#{0}",
+    "v.mp4?url=%3FX-Goog-Date%3D20260704T202000Z%26X-Goog-Expires%3D3600#{0}",
+    "v.mp4?x-oss-date=20260704T202000Z&x-oss-expires=3600#{0}",
+    "v.mp4?x-obs-date=20260704T202000Z&x-obs-expires=3600#{0}",
+    "v.mp4?expires=1000000001&exp={0}",
+]
+"""Links of many signers that end at one moment, ``{0}`` being its seconds since 1970."""
+END = datetime(2026, 7, 4, 21, 20, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_link_of_any_signer_tells_its_end(shape: str) -> None:
+    """The shapes of an end that many signers share are read, in a query, a path, or escaped."""
+    assert END == ends_at(f"https://host.example/{shape.format(round(END.timestamp()))}")
+
+
+@given(
+    st.sampled_from([shape for shape in SHAPES if "ignature" not in shape and "q-" not in shape]),
+    st.integers(0, 10**9 - 1) | st.integers(round(END.timestamp()), 10**12 - 1),
+    st.text(st.characters(exclude_characters="#", exclude_categories=["Cs"])),
+)
+def test_a_link_without_an_end_in_the_past_is_never_refused(
+    shape: str, number: int, text: str
+) -> None:
+    """Only a moment from 2001 on, under the name of an end, ends a link before now."""
+    link = shape.format(number).replace("1000000001", "0")
+    for url in (f"https://host.example/{link}", f"{HOST}?q={quote(text)}", f"{HOST}?{text}=1"):
+        end = ends_at(url)
+        assert end is None or end >= END, url
 
 
 @pytest.mark.parametrize(

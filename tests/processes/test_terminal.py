@@ -235,3 +235,57 @@ async def test_a_drain_that_waits_for_doubts_says_until_when(
     )
     program.type(b"\x03")
     assert 130 == (await program.ended()).code
+
+
+async def test_many_videos_are_bought_after_a_yes_alone(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """On a terminal a drain of many says what it would buy and asks; no claims nothing."""
+    add_videos(url, 21)
+    program = await worker.start_on_terminal("drain", "--rate", "7", max_per_day=30)
+    await program.printed("buy 21 videos? [y/N]")
+    shown = plain(program.out)
+    for part in ("to buy 21 ", "from videos.example 21 ", "at this pace 3 s", "leaves 30 "):
+        assert part in shown
+    program.type(b"n\n")
+    done = await program.ended()
+    assert 1 == done.code
+    assert "nothing was claimed; preflight names what is wasted, --limit N" in plain(done.out)
+    assert {"pending": 21} == states(url)
+    assert [] == simulator.requests
+    program = await worker.start_on_terminal("drain", "--rate", "1000")
+    await program.printed("[y/N]")
+    program.type(b"y\n")
+    assert 0 == (await program.ended()).code
+    assert {"submitted": 21} == states(url)
+
+
+async def test_many_videos_are_bought_unasked_where_that_is_said(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """Neither --yes nor a small --limit asks; no answer to the question is a no."""
+    add_videos(url, 43)
+    for words in (("--yes",), ("--limit", "20")):
+        add_videos(url, 43)
+        done = await (await worker.start_on_terminal("drain", "--rate", "1000", *words)).ended()
+        assert (0, False) == (done.code, "[y/N]" in done.out)
+    assert 106 == len(simulator.accepted)
+    program = await worker.start_on_terminal("drain")
+    await program.printed("[y/N]")
+    program.type(b"\n")
+    assert 1 == (await program.ended()).code
+
+
+async def test_what_the_api_lists_is_in_the_question(
+    worker: Programs, simulator: Simulator, url: str
+) -> None:
+    """A fresh database beside a list with its videos is asked about, however few they are."""
+    add_videos(url, 2)
+    assert 0 == (await worker.run("drain")).code
+    execute(url, "DELETE FROM history")
+    execute(url, "UPDATE videos SET state = 'pending', job_id = NULL, claims = 0, attempts = 0")
+    program = await worker.start_on_terminal("drain")
+    await program.printed("buy 2 videos? [y/N]")
+    assert "2 of the videos are in the API's list of jobs" in plain(program.out)
+    program.type(b"\n")
+    assert (1, 2) == ((await program.ended()).code, len(simulator.accepted))

@@ -53,6 +53,7 @@ _DUPLICATES = _switch(
 _METRICS = _value(
     "--metrics-file", "FILE", "write metrics there, for a node exporter's textfiles", type=Path
 )
+_WASTED = _switch("--allow-wasted", "even if preflight says that it is surely wasted")
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _WORK = (*_PACE, ("--progress", {"choices": PROGRESS, "help": help_of("progress")}))
 _BATCH = _value("--batch", "NAME", "of the batch that was imported under this name")
@@ -103,6 +104,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _value("--job-id", "VALUE", "handed in by other means, as this job"),
         _value("--batch", "NAME", "name to find, count and cancel it by"),
         _DUPLICATES,
+        _WASTED,
     ),
     "import": (
         _JSON,
@@ -122,7 +124,10 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             "pending, failed, cancelled; a job_id settles a doubt too",
         ),
         _DUPLICATES,
+        _WASTED,
+        _switch("--dry-run", "write nothing into the queue, say what would happen"),
     ),
+    "preflight": (_JSON, *_FILTERS),
     "run": _WORK,
     "drain": (
         _JSON,
@@ -131,6 +136,8 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _value("--limit", "N", "begin at most N requests", type=positive),
         _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
         _METRICS,
+        _switch("--dry-run", "say what it would buy; claim and send nothing"),
+        _switch("--yes", "do not ask before many"),
     ),
     "status": (
         _JSON,

@@ -9,6 +9,7 @@ from functools import cached_property, lru_cache
 
 from worker.core.link import cleaned
 from worker.core.model import REQUEST_COLUMNS, State
+from worker.core.preflight import waste
 from worker.core.request import LINKS, problem_of
 from worker.core.signed_link import unsigned
 
@@ -83,6 +84,7 @@ class ImportMapping:
         margin: How long a signed link must still live.
         partial: A row may have no url if it has a media_id, or the request_id of a video.
         spelled: Our column -> its other spelling in the file, for those not in ``theirs``.
+        takes_wasted: A row is taken although its video would surely be paid for nothing.
     """
 
     theirs: Mapping[str, str]
@@ -90,6 +92,7 @@ class ImportMapping:
     margin: timedelta
     partial: bool = False
     spelled: Mapping[str, str] = field(default_factory=dict)
+    takes_wasted: bool = False
 
     @cached_property
     def taken(self) -> tuple[tuple[str, str, str | None, Form | None], ...]:
@@ -171,6 +174,10 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         fault = problem_of(checked, _EARLIEST, timedelta())
     elif state in ("submitting", "in_doubt"):
         fault = f"state: {state}, perhaps bought; settle it where it was exported first"
+    elif mapping.takes_wasted:
+        fault = problem_of(checked, _EARLIEST, timedelta())
+    elif (wasted := waste(checked)) is not None:
+        fault = f"{wasted.reason}; {wasted.remedy}, or --allow-wasted"
     else:
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:

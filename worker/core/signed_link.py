@@ -6,14 +6,30 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote, unquote_plus
 
 _COMMON = re.compile(
-    r"https?://(?!https?[:/])[A-Za-z0-9.-]+(?:/[!$-;=@-\[\]-~]*)?(?:\?([!$-;=?-\[\]-~]*))?"
+    r"https?://(?!https?[:/])[A-Za-z0-9.-]+(?:/[!$-;=@-\[\]-~]*)?(?:\?[!$-;=?-\[\]-~]*)?"
     r"(?:#[!#-;=?-\[\]-~]*)?(?<!['`])"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SIGNERS = frozenset({"signature", "awsaccesskeyid", "key-pair-id", "googleaccessid"})
+_SIGNERS = frozenset(
+    {"signature", "awsaccesskeyid", "key-pair-id", "googleaccessid", "ossaccesskeyid"}
+)
+_DATED = tuple((f"x-{name}-date", f"x-{name}-expires") for name in ("amz", "goog", "oss", "obs"))
+"""Names of a start and of the seconds from then on."""
+_ESCAPED = re.compile(
+    r"&(?:amp;)+|&#(?:0*38|x0*26);|\\u0026|%(?:26|3f)|(%3d|\\u003d)", re.IGNORECASE
+)
+_ENDS = re.compile(
+    r"(?:[?&;~/=,]|\A)(?:x-(?:oss-)?expires|expires?(?:_?at)?|expiry|expiration|exp|e)="
+    r"(?:([1-9]\d{9})(?:\d{3})?|(\d{8}T\d{6}Z"
+    r"|\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+ -]\d\d:?\d\d)?))(?![\w.:-])",
+    re.IGNORECASE,
+)
+"""An end as many signers write it, in a query or a path: in (milli)seconds since 1970, from 2001
+on, or as a moment. A smaller number may be a duration, or no time at all.
+"""
 _CLOUDFRONT_BASE64 = str.maketrans("-_~", "+=/")
 _SURE = re.compile(
     r"x-(?:amz|goog|oss)-signature|q-signature|(?:aws|oss)accesskeyid|googleaccessid|key-pair-id"
@@ -43,17 +59,28 @@ _PLAIN = re.compile(r"https?://[a-z0-9.-]+(?:/|$)")
 
 
 def ends_at(url: str) -> datetime | None:
-    """Return when the signed link ``url`` stops working (UTC). None for a URL not signed in a known
-    way (S3, CloudFront, Google Cloud Storage, Azure SAS), and for one whose end cannot be read.
+    """Return when the signed link ``url`` stops working (UTC): by the rules of its signer, else by
+    the names that many signers share, of which the latest counts. None if no end can be read.
     Raises nothing, for any string.
     """
-    if "?" not in url:
+    if "=" not in url and "%3" not in url:
         return None
-    common = _COMMON.fullmatch(url)
+    whole = url.partition("#")[0]
+    plain = whole
+    if "%" in url or "&amp" in url.lower() or "&#" in url or "\\" in url:
+        plain = _ESCAPED.sub(lambda found: "=" if found[1] else "&", url).partition("#")[0]
     try:
-        return _end(_parameters((common[1] or "") if common else urlsplit(url).query))
+        end = _end(_parameters(whole.partition("?")[2]))
+        if end is None and (plain != whole or whole.count("?") > 1):
+            end = _end(_parameters(plain.replace("?", "&")))
+        return end or max(map(_shared_end, _ENDS.findall(unquote(plain))), default=None)
     except (ValueError, OverflowError, RecursionError):
         return None
+
+
+def _shared_end(found: tuple[str, str]) -> datetime:
+    seconds, moment = found
+    return _EPOCH + _seconds(seconds) if seconds else _instant(moment.upper())
 
 
 def unsigned(url: str) -> str | None:
@@ -115,11 +142,12 @@ def _decoded(text: str) -> str:
 
 
 def _end(parameters: Mapping[str, str]) -> datetime | None:
+    for start, seconds in _DATED:
+        if start in parameters and seconds in parameters:
+            return _instant(parameters[start]) + _seconds(parameters[seconds])
     match parameters:
-        case {"x-amz-date": start, "x-amz-expires": seconds}:
-            return _instant(start) + _seconds(seconds)
-        case {"x-goog-date": start, "x-goog-expires": seconds}:
-            return _instant(start) + _seconds(seconds)
+        case {"q-sign-time": span}:
+            return _EPOCH + _seconds(_decoded(span).partition(";")[2])
         case {"expires": epoch} if not _SIGNERS.isdisjoint(parameters):
             return _EPOCH + _seconds(epoch)
         case {"se": end, "sig": _}:

@@ -114,10 +114,10 @@ def in_flight(connection: Connection) -> tuple[int, datetime | None]:
 def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
     """Return the next rows of a table in the order of ids, as any database can store them."""
     page = select(table).where(table.c.id > after).order_by(table.c.id).limit(CHUNK)
-    return [_storable(row) for row in connection.execute(page).mappings()]
+    return [storable(row) for row in connection.execute(page).mappings()]
 
 
-def _storable(row: RowMapping) -> TableRow:
+def storable(row: RowMapping) -> TableRow:
     """Return a row without NUL and bad UTF-8; a link gets a space there, so that it is refused."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}

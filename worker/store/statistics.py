@@ -181,6 +181,15 @@ _has_no_job = history.c.job_id.is_(None)
 """Each has an index; no index has all facts."""
 
 
+def has_bought(connection: Connection) -> bool:
+    """Return True if the history or a video knows of a job."""
+    known = (
+        select(history.c.id).where(_has_job),
+        select(videos.c.id).where(videos.c.job_id.is_not(None)),
+    )
+    return any(connection.execute(each.limit(1)).first() for each in known)
+
+
 def _facts_by_kind(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
     facts = select(history.c.fact, func.count()).where(*wanted).group_by(history.c.fact)
     return Counter(dict(connection.execute(facts).all()))

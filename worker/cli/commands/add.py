@@ -20,7 +20,9 @@ def add(call: Invocation) -> int:
     """Enqueue one video, print its id."""
     args, margin = call.args, timedelta(seconds=call.settings.url_margin_seconds)
     given = {column: getattr(args, column) for column in COLUMNS}
-    plan = ImportMapping(theirs={"job_id": "job_id"}, fixed={}, margin=margin)
+    plan = ImportMapping(
+        theirs={"job_id": "job_id"}, fixed={}, margin=margin, takes_wasted=args.allow_wasted
+    )
     try:
         row = admit(given, plan, wiring.CLOCK.now())
     except RejectedError as error:

@@ -3,14 +3,15 @@
 import argparse
 import asyncio
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from sqlalchemy import Connection
@@ -27,15 +28,17 @@ from worker.cli.commands.import_files import (
     written,
 )
 from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
+from worker.cli.commands.preflight import findings
 from worker.cli.invocation import Invocation
 from worker.cli.session import person
-from worker.core.advice import kind
 from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
+from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
+from worker.db.address import address_of
 from worker.db.database import Database, place_of
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
-from worker.store import imports
+from worker.store import imports, rehearsal
 from worker.store.holders import REASONS
 
 REASONS_SHOWN = 10
@@ -43,11 +46,14 @@ REASONS_SHOWN = 10
 
 @dataclass(slots=True)
 class Import:
-    """One import in progress. ``show`` shows a text for a list by its name."""
+    """One import in progress. ``show`` shows a text for a list by its name; ``database`` is the
+    ``queue``, or where a dry run tries what would become of it.
+    """
 
     args: argparse.Namespace
     mapping: ImportMapping
     database: Database
+    queue: Database
     place: str
     options: imports.ImportOptions
     rejects: TextIO | None
@@ -58,6 +64,8 @@ class Import:
     reasons: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     seen: set[str] = field(default_factory=set)
+    compared: Compared = field(default_factory=Compared)
+    tally: Tally = field(default_factory=Tally)
 
 
 def import_(call: Invocation) -> int:
@@ -100,20 +108,30 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     theirs, fixed = _split(args.map), _split(args.set)
     fixed |= {"batch": args.batch} if args.batch else {}
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
+    mapping = replace(mapping, takes_wasted=args.allow_wasted)
     with stop.cancelling(), ExitStack() as stack:
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
         ]
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
-        async with opening.made_database(settings) as database:
-            place = await database.read(lambda c: place_of(c, database.address))
+        filled, address = settings, address_of(settings.database_url)
+        if args.dry_run:
+            folder = stack.enter_context(TemporaryDirectory(prefix="valossa-ingest-"))
+            filled = replace(settings, database_url=f"{folder}/videos.db")
+        async with (
+            opening.made_database(filled) as database,
+            opening.read_beside(database, settings) as queue,
+        ):
+            place = await queue.read(lambda c: place_of(c, address))
             allowed = args.allow_duplicates
-            options = await database.read(
+            options = await queue.read(
                 lambda c: imports.options(c, person(), database.now(), allow_duplicates=allowed)
             )
             with _display() as show:
-                current = Import(args, mapping, database, place, options, rejects, stop, show)
+                current = Import(
+                    args, mapping, database, queue, place, options, rejects, stop, show
+                )
                 for reading in readings:
                     _note_columns(current, reading.columns or ())
                 for name, reading in zip(args.files, readings, strict=True):
@@ -184,10 +202,16 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     loop = asyncio.get_running_loop()
     file, day = "stdin" if name == "-" else Path(name).name, f"{current.options.began:%Y-%m-%d}"
     options = replace(current.options, batch=f"{readable(file)[:LONGEST_BATCH]} {day}")
+    widths, newest, named = current.options.widths, current.options.last_id, []
+    if current.queue is not current.database:
+        named = await current.queue.read(
+            lambda c: rehearsal.named_by(c, chunk.rows, widths, newest)
+        )
 
     def put(connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
+        rehearsal.put(connection, named)
         bring = imports.add_or_update if current.args.update else imports.add
         return bring(connection, chunk.rows, chunk.at, options)
 
@@ -198,6 +222,7 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
         done = await opening.change(current.database, put, "to import a chunk")
         current.counts.add(done)
         current.notes += chunk.notes
+        _judge(current, name, chunk, {place for place, _, _ in done.passed})
         for place, what, reason in sorted(done.passed):
             record = chunk.records[place]
             _pass_over(current, name, record.line, what, reason, record.values)
@@ -205,11 +230,18 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
         may_block.set()
 
 
+def _judge(current: Import, name: str, chunk: Admitted, passed: set[int]) -> None:
+    """Tally what speaks against the rows that were taken, but for those that have a job."""
+    for place, (row, record) in enumerate(zip(chunk.rows, chunk.records, strict=True)):
+        if place not in passed and row.get("url") and not row.get("job_id"):
+            found = chain(doubtful(row), current.compared.look(row))
+            current.tally.add(f"{name}:{record.line}", row["url"], found)
+
+
 def _pass_over(current: Import, name: str, line: int, what: str, reason: str, row: object) -> None:
     """Write a row that was not taken to the file of rejects; without one, print the first ones."""
     if what == "rejected":
-        before_moment = re.split(r",? \d{4}-", reason, maxsplit=1)[0]
-        current.reasons[kind(before_moment)[:120]] += 1
+        current.reasons[kind_of(reason)] += 1
     if current.rejects is not None:
         record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
         print(json.dumps(record, ensure_ascii=True), file=current.rejects)
@@ -224,9 +256,11 @@ def report(done: Import, *, as_json: bool) -> None:
     if as_json:
         told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
         told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
+        told |= {"dry_run": done.args.dry_run, "found": findings(done.tally)}
         output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
     empty = "" if done.options.last_id else ", empty until now"
+    empty += "; a dry run, which writes nothing there" if done.args.dry_run else ""
     numbers: dict[str, object] = {"database": done.place + empty}
     numbers |= {"rows read": done.rows, "added": counts.inserted}
     if done.args.update:
@@ -236,6 +270,7 @@ def report(done: Import, *, as_json: bool) -> None:
     by_reason = (("skipped", counts.skipped), ("left", counts.left), ("rejected", done.reasons))
     for label, reasons in by_reason:
         numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
+    numbers |= {f"{each.weight}, {each.reason}": n for each, n in done.tally.sorted()}
     hidden = "" if done.rejects else _hidden(done)
     if hidden and not done.reasons:
         numbers["not shown"] = f"{hidden}; --rejects FILE keeps them"

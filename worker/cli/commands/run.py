@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits, output, signals
-from worker.cli.commands import check
+from worker.cli.commands import before, check
 from worker.cli.commands.run_exit import Left, advice, of_run, stopping
 from worker.cli.display import Display, mode
 from worker.cli.invocation import Invocation
@@ -40,8 +40,10 @@ AGAIN_SECONDS = 1.0
 
 
 def drain(call: Invocation) -> int:
-    """Submit until nothing is due."""
+    """Submit until nothing is due, unless a person does not want to buy that."""
     args = call.args
+    if args.dry_run:
+        return before.dry_run(call)
     options = RunOptions(drain=True, wait=args.wait, limit=args.limit, max_seconds=args.max_seconds)
     return _work(call, options, as_json=args.json)
 
@@ -60,6 +62,9 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
         exits.complain([note])
     try:
         key = call.key()
+        if options.drain and not before.may_begin(call, key):
+            why = "nothing was claimed; preflight names what is wasted, --limit N buys fewer"
+            return exits.complain([why], exits.PROBLEMS)
         options = replace(options, rate_source=loaded.rate_source)
         file = getattr(call.args, "metrics_file", None)
         done = asyncio.run(perform(settings, key, options, display, file))
