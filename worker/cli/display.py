@@ -4,9 +4,10 @@ import asyncio
 import select
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
+from typing import Any
 
 from worker.cli import exits, output, streams
 from worker.core import pace, progress
@@ -23,7 +24,7 @@ LIVE_SECONDS, LINES_SECONDS = 0.25, 1.0
 FIRST_SECONDS = 0.5
 """A run that is over before it draws no block."""
 
-READ_SECONDS, READ_SHARE = 2.0, 100
+READ_SECONDS, READ_SHARE = 2.0, 50
 """Between looks at the queue: so many seconds, or so many times what the last look took."""
 
 SILENCE_SECONDS = 2
@@ -64,9 +65,7 @@ class Display:
         self._no_answer = f"no clear answer from {without_query(self._settings.api_url)}"
         self._said: Progress | None = None
         self._answering: asyncio.Task[None] | None = None
-        self._block: AbstractContextManager[Callable[[Progress], None]] = nullcontext(
-            lambda _: None
-        )
+        self._block: AbstractContextManager[Any] = nullcontext(lambda _: None)
         if mode == "live":
             from worker.cli import terminal  # noqa: PLC0415 - now, since it would hold up the run
 
@@ -111,6 +110,7 @@ class Display:
                 await self._say("status")
 
     async def _follow_queue(self) -> None:
+        await asyncio.sleep(FIRST_SECONDS)  # until this run is among the workers
         while True:
             began = self._clock.monotonic()
             await self._look()
