@@ -3,16 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 UNIT := --ignore=tests/proof --ignore=tests/benchmarks -n 2 --dist worksteal
+MORE := postgresql or prometheus or browser or slow
 SHORT := tests/core tests/api tests/db tests/store tests/processes/test_drain.py \
-	-m "not postgresql and not prometheus" -n 2 --dist worksteal
+	-m "not postgresql and not prometheus and not browser" -n 2 --dist worksteal
 
 .PHONY: demo test proof bench check check-oldest check-newest format clean
 
 demo: .venv/ready                ## see the whole thing work, on this machine alone
 	$(BIN)/valossa-ingest demo
 
-test: .venv/ready                ## run the tests, but for the slow ones, PostgreSQL's and Prometheus'
-	$(BIN)/pytest $(UNIT) -m "not postgresql and not prometheus and not slow"
+test: .venv/ready                ## run the tests, but for what make check alone has the time and the servers for
+	$(BIN)/pytest $(UNIT) -m "not ($(MORE))"
+	@echo 'left out: what is slow, or needs PostgreSQL, Prometheus or a browser; make check runs it'
 
 proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: in small
 	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600
@@ -26,7 +28,7 @@ check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report="
-	$(BIN)/pytest $(UNIT) -m "postgresql or prometheus or slow" --cov --cov-append --cov-report=
+	$(BIN)/pytest $(UNIT) -m "$(MORE)" --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 	$(MAKE) proof QUICK=1

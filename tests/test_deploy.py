@@ -247,7 +247,7 @@ def test_a_container_may_do_nothing_but_its_work() -> None:
         "  cap_drop: [ALL]",
         '  security_opt: ["no-new-privileges:true"]',
         "  tmpfs: [/tmp]",
-        "    secrets: [api-key]",
+        "    secrets: [api-key, page-token]",
         "      VALOSSA_API_KEY_FILE: /run/secrets/api-key",
         "    file: ./api-key",
     ):

@@ -18,16 +18,18 @@ evening path
 rooms
   cli/         commands, signals, exit codes: to change what a person types or reads
   notify/      what is told beside a run: lookout, systemd, senders
-  web/         what a browser or a Prometheus server reads: metrics
+  web/         the page of a queue, its health and its metrics: app, pages, actions, board, asking,
+               rendering, safety, server, metrics
   opening      a queue's database opened, made or migrated before work begins
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
+  story        one video's row, what happens to it next, its history and its request
   wiring       settings into running parts; the only reader of clocks and dice
   runner/      one run: loop, attempts, heartbeat, reconciler, pruner, writer, limiter, transaction,
                reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
-               search, changes, imports, holders, bulk, statistics, workers, relocation, pruning,
-               rehearsal
+               search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
+               relocation, pruning, rehearsal
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, sqlite, postgres,
@@ -38,7 +40,7 @@ rooms
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, evidence, verdict, progress, notices, audit, advice, preflight, redact,
-               relocation, pruning
+               moments, plain_text, relocation, pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

@@ -45,6 +45,7 @@ class Event(StrEnum):
     LIST_READ = "list_read"
     LIST_HAS_OURS = "list_has_ours"
     LIST_SHAPE = "list_shape"
+    PAGE_OPENED = "page_opened"
     HEARTBEAT_FAILED = "heartbeat_failed"
     DATABASE_WAITED_FOR = "database_waited_for"
     DATABASE_TROUBLE = "database_trouble"

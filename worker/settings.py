@@ -20,6 +20,10 @@ from worker.core.request import Defaults
 PROGRESS = ("auto", "live", "lines", "json", "none")
 
 T = TypeVar("T")
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+"""The names of this machine for itself."""
+
 Check = Callable[[object], str | None]
 
 
@@ -45,9 +49,14 @@ def _address(value: object) -> str | None:
         return f"cannot be read ({error}): write it like https://api-eu.valossa.com/core/1.0"
     if not host or parts.query or parts.fragment or parts.username:
         return "must be an address like https://api-eu.valossa.com/core/1.0"
-    if parts.scheme == "http" and host not in {"127.0.0.1", "localhost", "::1"}:
+    if parts.scheme == "http" and host not in LOOPBACK:
         return "would send the key in the clear: write https://"
     return None if parts.scheme in {"http", "https"} else "must begin with https://"
+
+
+def _listen(value: object) -> str | None:
+    fits = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}", str(value))
+    return None if fits else "must be like 127.0.0.1:8787 or [::1]:8787"
 
 
 def _proxy(value: object) -> str | None:
@@ -138,6 +147,12 @@ class Settings:
     currency: str = _setting("EUR", "of price_per_video")
     drain_every_seconds: float | None = _setting(
         None, "between a cron's drains: so long videos may be due without a worker", _above(0)
+    )
+    listen: str | None = _setting(
+        None, "where run serves its page and its health, such as 127.0.0.1:8787", _listen
+    )
+    listen_hosts: str | None = _setting(
+        None, "names, separated by commas, by which the page may be asked for, as behind a proxy"
     )
     log_level: str = _setting(
         "info", "debug, info, warning or error", _one_of("debug", "info", "warning", "error")

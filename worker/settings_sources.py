@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import get_type_hints
 
 from worker.core.redact import without_query
-from worker.settings import NAMES, SINKS, Check, Key, Settings
+from worker.settings import LOOPBACK, NAMES, SINKS, Check, Key, Settings
 
 PREFIX = "WORKER_"
 CONFIG = "WORKER_CONFIG"
 KEY = "VALOSSA_API_KEY"
 KEY_FILE = "VALOSSA_API_KEY_FILE"
+PAGE_TOKEN = "WORKER_PAGE_TOKEN"  # noqa: S105 - the name of a variable
+PAGE_TOKEN_FILE = "WORKER_PAGE_TOKEN_FILE"  # noqa: S105
+SHORTEST_TOKEN = 16
+"""Characters of a page's token; a shorter one can be guessed."""
 KEY_FILE_LIMIT = 4096
 FASTEST_PER_SECOND = 100_000
 SHOWN = 200
@@ -125,36 +129,55 @@ def unused_proxy(settings: Settings, environment: Mapping[str, str]) -> str | No
 
 def read_key(environment: Mapping[str, str]) -> Key:
     """Return the API key from its variable or file. Raises SettingsError, which never shows it."""
-    value, file = environment.get(KEY), environment.get(KEY_FILE)
+    if (key := _secret(environment, KEY, KEY_FILE, "API key")) is None:
+        raise SettingsError([NO_KEY])
+    return key
+
+
+def read_page_token(environment: Mapping[str, str], listen: str | None) -> Key | None:
+    """Return the token of a page at ``listen``, None if none is set. Raises SettingsError."""
+    token = _secret(environment, PAGE_TOKEN, PAGE_TOKEN_FILE, "token")
+    if listen and token is None and listen.rpartition(":")[0].strip("[]") not in LOOPBACK:
+        reached = f"listen = {listen} can be reached from other machines: set {PAGE_TOKEN_FILE}"
+        raise SettingsError([f"{reached} or {PAGE_TOKEN}, or listen on 127.0.0.1"])
+    if token and len(token.value) < SHORTEST_TOKEN:
+        short = f"{token.source} is shorter than {SHORTEST_TOKEN} characters"
+        raise SettingsError([f"{short}: make one with openssl rand -hex 16"])
+    return token
+
+
+def _secret(environment: Mapping[str, str], name: str, file_name: str, noun: str) -> Key | None:
+    value, file = environment.get(name), environment.get(file_name)
+    short = noun.removeprefix("API ")
     # 1. A file without a name. 2. Both at once. 3. The file. 4. The variable. 5. Neither.
     if file == "":
-        raise SettingsError([f"{KEY_FILE} is empty: name the file that holds the key, or unset it"])
+        problem = f"{file_name} is empty: name the file that holds the {short}, or unset it"
+        raise SettingsError([problem])
     if value is not None and file is not None:
-        raise SettingsError([f"{KEY} and {KEY_FILE} are both set: unset one of them"])
+        raise SettingsError([f"{name} and {file_name} are both set: unset one of them"])
     if file is not None:
-        return _checked_key(_key_in(file), f"the file {file} ({KEY_FILE})")
-    if value is not None:
-        return _checked_key(value, KEY)
-    raise SettingsError([NO_KEY])
+        return _checked(_held_in(file, file_name, short), f"the file {file} ({file_name})", noun)
+    return None if value is None else _checked(value, name, noun)
 
 
-def _key_in(file: str) -> str:
+def _held_in(file: str, name: str, noun: str) -> str:
     try:
         with Path(file).open(encoding="utf-8") as stream:
             return stream.read(KEY_FILE_LIMIT)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        remedy = "name a file that holds the key and that this user may read"
-        raise SettingsError([f"{KEY_FILE}={file} cannot be read: {reason}: {remedy}"]) from None
+        remedy = f"name a file that holds the {noun} and that this user may read"
+        raise SettingsError([f"{name}={file} cannot be read: {reason}: {remedy}"]) from None
 
 
-def _checked_key(value: str, source: str) -> Key:
+def _checked(value: str, source: str, noun: str) -> Key:
     stripped = value.strip()
     if not stripped:
-        raise SettingsError([f"{source} is empty: put the API key in it"])
+        raise SettingsError([f"{source} is empty: put the {noun} in it"])
     for sign, fault in _KEY_FAULTS.items():
         if found := re.search(sign, stripped):
-            raise SettingsError([f"{source} {fault.format(ord(found[0][0]))}"])
+            told = fault.format(ord(found[0][0])).replace("key", noun.removeprefix("API "))
+            raise SettingsError([f"{source} {told}"])
     return Key(stripped, source)
 
 
@@ -168,7 +191,8 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, RawValue]:
 
 def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, RawValue]:
     known = {PREFIX + name.upper(): name for name in NAMES}
-    ours = sorted(name for name in environment if name.startswith(PREFIX) and name != CONFIG)
+    named = {name for name in environment if name.startswith(PREFIX)}
+    ours = sorted(named - {CONFIG, PAGE_TOKEN, PAGE_TOKEN_FILE})
     for variable in ours:
         if variable not in known:
             near = _nearest(variable.removeprefix(PREFIX).lower())

@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.cli.conftest import Cli
-from worker.cli.argument_types import Ago, moment
+from worker.cli.argument_types import moment
+from worker.core.moments import Ago
 
 NOW = datetime(2026, 3, 1, 8, 30, tzinfo=UTC)
 

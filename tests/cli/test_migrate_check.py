@@ -360,6 +360,7 @@ EVERY = (
     ("preflight",),
     ("drain",),
     ("run",),
+    ("page",),
     ("status",),
     ("workers",),
     ("list",),

@@ -153,9 +153,10 @@ def test_states_are_those_of_the_life_of_a_video() -> None:
 
 def test_flags_that_are_settings_are_settings() -> None:
     """Every flag of a setting sets that setting."""
-    assert {"database_url", "rate", "concurrency", "progress"} == set(FLAG_SETTINGS)
+    assert {"database_url", "rate", "concurrency", "progress", "listen"} == set(FLAG_SETTINGS)
     parsed = parser().parse_args(["drain", "--rate", "5", "--concurrency", "3", "--database", "q"])
     assert (5, 3, "q") == (parsed.rate, parsed.concurrency, parsed.database_url)
+    assert ":1" == parser().parse_args(["run", "--listen", ":1"]).listen
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ _WASTED = _switch("--allow-wasted", "even if preflight says that it is surely wa
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
 _WORK = (*_PACE, ("--progress", {"choices": PROGRESS, "help": help_of("progress")}))
 _BATCH = _value("--batch", "NAME", "of the batch that was imported under this name")
+_LISTEN = _value("--listen", "ADDRESS", help_of("listen"))
 _FILTERS = (
     _value(
         "references",
@@ -128,7 +129,8 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--dry-run", "write nothing into the queue, say what would happen"),
     ),
     "preflight": (_JSON, *_FILTERS),
-    "run": _WORK,
+    "run": (*_WORK, _LISTEN),
+    "page": (_LISTEN,),
     "drain": (
         _JSON,
         *_WORK,
@@ -142,6 +144,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     "status": (
         _JSON,
         _switch("--watch", "again each two seconds, until Ctrl-C"),
+        _value("--html", "FILE", "write the page's first screen to FILE, for cron"),
         _value("--rate", "N", "foretell the end at this many starts per period", type=int),
         _switch("--check", "print the verdict alone, and exit by it"),
         _METRICS,

@@ -42,6 +42,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         1: "with --check: a person is needed, or no worker is there",
         2: "wrong usage; with --check: the queue is stalled",
     },
+    "page": {0: "stopped by a signal", 78: "a setting is wrong, or the address cannot be used"},
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},
@@ -109,6 +110,9 @@ COMMANDS = (
     Command("drain", "submit until nothing is due, then exit", "drain --wait"),
     Command("run", "submit for ever, as a daemon", "run --rate 5"),
     Command("health", "say whether the daemon's loop turns, and the verdict", "health"),
+    Command(
+        "page", "serve the page of the queue, without a daemon", "page --listen 127.0.0.1:8787"
+    ),
     Command("status", "the queue in numbers, and what needs a person", "status"),
     Command("workers", "who works on the queue, and what is in flight", "workers"),
     Command("list", "videos by state, error or time", "list --state failed --since 2h"),

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from worker.core.redact import clean, visible
+from worker.core.plain_text import one_line
 from worker.settings_sources import Loaded
 
 OK = 0
@@ -43,8 +43,3 @@ def no_list(reason: str) -> int:
     """Print why the API's job list cannot be read. Return the code to exit with."""
     where = "valossa-ingest check --online says whether key and address are right"
     return complain([f"the API does not list this key's jobs: {reason}", where], PROBLEMS)
-
-
-def one_line(text: str) -> str:
-    """Return text as one line that no character in it can break or command."""
-    return visible(" ".join(clean(text).split()))

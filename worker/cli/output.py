@@ -7,14 +7,16 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TextIO, cast
 
-from worker.cli.exits import one_line
+from worker.core import plain_text
 from worker.core.redact import visible
 
 Rows = Iterable[Sequence[object]]
+
+text = plain_text.text
+"""A value as one readable line."""
 
 _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
@@ -22,15 +24,7 @@ _NARROWEST = 40
 
 def document(value: object, file: TextIO | None = None, indent: int | None = 2) -> None:
     """Print one JSON document: times as ISO 8601 in UTC, durations in seconds."""
-    print(json.dumps(value, default=_plain, indent=indent), file=file)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, timedelta):
-        return round(value.total_seconds(), 1)
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return str(value)
+    print(json.dumps(value, default=plain_text.for_json, indent=indent), file=file)
 
 
 def objects(columns: Sequence[str], rows: Rows) -> list[dict[str, object]]:
@@ -99,29 +93,6 @@ def _lines(sentence: str, taken: int) -> list[str]:
         return [sentence]
     room = max(_NARROWEST, shutil.get_terminal_size().columns) - taken
     return textwrap.wrap(sentence, room, break_on_hyphens=False, break_long_words=False)
-
-
-def text(value: object) -> str:
-    """Return a value as one readable line; nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, timedelta):
-        return _span(value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{n} {text(name).replace('_', ' ')}" for name, n in value.items())
-    return one_line(str(value))
-
-
-def _span(value: timedelta) -> str:
-    minutes, seconds = divmod(round(value.total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds, "s")]
-    first = next((place for place, (number, _) in enumerate(parts) if number), 3)
-    shown = [f"{number} {unit}" for number, unit in parts[first : first + 2] if number]
-    return " ".join(shown) or "0 s"
 
 
 def ask(question: str) -> bool:

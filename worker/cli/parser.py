@@ -9,7 +9,7 @@ from worker.cli.catalogue import COMMANDS, MODULES
 from worker.core.redact import visible
 from worker.settings import help_of
 
-FLAG_SETTINGS = ("database_url", "rate", "concurrency", "progress")
+FLAG_SETTINGS = ("database_url", "rate", "concurrency", "progress", "listen")
 """Settings that have a flag of the same name."""
 
 SHELLS = ("bash", "zsh", "tcsh", "fish", "powershell")

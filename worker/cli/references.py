@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.cli import exits
-from worker.cli.argument_types import Ago
 from worker.core.model import State
+from worker.core.moments import Ago
 from worker.core.redact import clean, readable
 from worker.store import search
 

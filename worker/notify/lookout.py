@@ -58,7 +58,7 @@ class Lookout:
 
     def __post_init__(self) -> None:
         self.systemd = systemd.of(self.environment, os.getpid(), wiring.CLOCK.monotonic)
-        if self.file:
+        if self.file or self.settings.listen:
             from worker.web.metrics import Metrics  # noqa: PLC0415 - slow to load
 
             self.metrics = Metrics(str(self.database.address))

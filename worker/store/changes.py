@@ -4,10 +4,11 @@ The UPDATE of each change names the states that it accepts (README.md, The life 
 video that has left them meanwhile is not changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
@@ -31,19 +32,50 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
     """Make failed and cancelled videos pending with attempts from 0, and return how many.
     ``doubts``: include those in doubt, and those given up in doubt. It may buy them twice.
     """
-    accepted = [*wanted.clauses(), videos.c.state.in_(retried_states(doubts=doubts))]
-    if not doubts:
-        accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
     again = {"state": State.PENDING, "due_at": now, **UNSENT}
     if doubts:
         again["may_buy_twice"] = 1
-    return _change(connection, accepted, Fact.RETRY, now, who, **again)
+    return _change(connection, retried(wanted, doubts=doubts), Fact.RETRY, now, who, **again)
+
+
+def retried(wanted: Filter, *, doubts: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions of the videos that ``retry`` changes."""
+    accepted = _in_states(wanted, retried_states(doubts=doubts))
+    if not doubts:
+        accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
+    return accepted
+
+
+def cancelled(wanted: Filter) -> list[ColumnElement[bool]]:
+    """Return the conditions of the videos that ``cancel`` changes."""
+    return _in_states(wanted, CANCELLED_STATES)
+
+
+def _in_states(wanted: Filter, states: Iterable[State]) -> list[ColumnElement[bool]]:
+    return [*wanted.clauses(), videos.c.state.in_(states)]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The videos that a change would change. ``mark`` differs if others come into them."""
+
+    number: int
+    mark: str
+    examples: Sequence[RowMapping]
+
+
+def selection(connection: Connection, accepted: Sequence[ColumnElement[bool]]) -> Selection:
+    """Return the number of the videos of these conditions, and three of them."""
+    accepted = [videos.c.job_id.is_(None), *accepted]
+    counted = select(func.count(), func.sum(videos.c.id)).where(*accepted)
+    number, total = connection.execute(counted).one()
+    examples = connection.execute(select(videos).where(*accepted).limit(3)).mappings().all()
+    return Selection(number, f"{number}-{int(total or 0)}", examples)
 
 
 def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
     """Cancel pending and failed videos, and return how many. ``retry`` makes them pending again."""
-    accepted = [*wanted.clauses(), videos.c.state.in_(CANCELLED_STATES)]
-    return _change(connection, accepted, Fact.CANCEL, now, who, state=State.CANCELLED)
+    return _change(connection, cancelled(wanted), Fact.CANCEL, now, who, state=State.CANCELLED)
 
 
 def refuse(connection: Connection, video_id: int, why: str, now: datetime, who: str) -> int:

@@ -177,6 +177,13 @@ def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
         after = page[-1]["id"]
 
 
+def newest(connection: Connection, state: State, limit: int) -> list[RowMapping]:
+    """Return the videos of a state with the highest ids, these first."""
+    number = _unordered if (state,) in _SMALL else videos.c.id
+    page = select(videos).where(IN_STATE[state]).order_by(number.desc()).limit(limit)
+    return list(connection.execute(page).mappings())
+
+
 def count(connection: Connection, wanted: Filter) -> Counter[str]:
     """Count the videos of a filter by state."""
     grouped = select(videos.c.state, func.count()).where(*wanted.clauses()).group_by(videos.c.state)

@@ -24,6 +24,9 @@ PREFIX = "valossa_ingest_"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60)
 """Seconds: OpenTelemetry's for requests, and two for slow answers."""
 
+TURNED = "loop_turned_timestamp_seconds"
+"""The gauge of the last turn of a run's loop; absent in a process without one."""
+
 UNSENT = (Fact.INVALID, Fact.RELEASED)
 _REFUSED = {Fact.ACCOUNT_REFUSED: "key", Fact.WRONG_ADDRESS: "address"}
 HOLDS = ("none", "database", *_REFUSED.values(), *(each.name.lower() for each in WaitReason))
@@ -64,7 +67,7 @@ class Metrics:
     def observe(self, kind: str, number: float) -> None:
         """Take what a run observes (worker/runner/reporter.py)."""
         if kind == "turn":
-            self.gauges["loop_turned_timestamp_seconds"] = number
+            self.gauges[TURNED] = number
         if kind in self._attempts:
             self._attempts[kind].inc()
             kind = "" if kind in UNSENT else "request"

@@ -12,7 +12,7 @@ from worker.db.address import DatabaseProblem, shown_url
 from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
 from worker.settings import NAMES, SINKS, Key
-from worker.settings_sources import Loaded, SettingsError, read_key, unused_proxy
+from worker.settings_sources import Loaded, SettingsError, read_key, read_page_token, unused_proxy
 
 
 def check(call: Invocation) -> int:
@@ -45,6 +45,8 @@ async def find_problems(call: Invocation, found: dict[str, str], *, network: boo
     if network and not {"api_url", "proxy"} & loaded.faulty:
         problems += await _host_problems(loaded, found)
     try:
+        if "listen" not in loaded.faulty:
+            read_page_token(call.environment, loaded.settings.listen)
         key = read_key(call.environment)
     except SettingsError as error:
         return problems + error.problems

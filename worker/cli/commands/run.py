@@ -7,16 +7,17 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from worker import log, opening, wiring
 from worker.cli import exits, output, signals
-from worker.cli.commands import before, check
+from worker.cli.commands import before, check, page
 from worker.cli.commands.run_exit import Left, advice, of_run, stopping
 from worker.cli.display import Display, mode
 from worker.cli.invocation import Invocation
@@ -34,6 +35,8 @@ from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
 from worker.snapshot import doubts_for_person
 from worker.store import shared_state, statistics, workers
+
+Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
 
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
@@ -67,9 +70,12 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
             return exits.complain([why], exits.PROBLEMS)
         options = replace(options, rate_source=loaded.rate_source)
         file = getattr(call.args, "metrics_file", None)
-        done = asyncio.run(perform(settings, key, options, display, file))
-    except SettingsError:
-        return exits.complain(asyncio.run(check.find_problems(call, {}, network=False)))
+        serves = settings.listen is not None and not options.drain
+        beside = partial(page.beside, call, key) if serves else alone
+        done = asyncio.run(perform(settings, key, options, display, file, beside))
+    except SettingsError as error:
+        found = asyncio.run(check.find_problems(call, {}, network=False))
+        return exits.complain(found or error.problems)
     flag = ""  # what a proposed command needs to work on the same database
     if loaded.sources["database_url"] == exits.FLAG:
         flag = f" {exits.FLAG} {shlex.quote(opening.shown(settings.database_url))}"
@@ -91,14 +97,27 @@ class Performed:
     signal: int | None
 
 
+def alone(_: Lookout) -> AbstractAsyncContextManager[None]:
+    """Serve no page beside a run."""
+    return nullcontext()
+
+
 async def perform(
-    settings: Settings, key: Key, options: RunOptions, mode: str, metrics_file: Path | None
+    settings: Settings,
+    key: Key,
+    options: RunOptions,
+    mode: str,
+    metrics_file: Path | None,
+    beside: Beside = alone,
 ) -> Performed:
     """Run once, with the display ``mode``, and stop at a signal. Raises DatabaseProblem."""
     async with AsyncExitStack() as stack:
         database = await _reached(settings, options, stack)
         lookout = Lookout(settings, key, database, os.environ, options, metrics_file)
-        async with wiring.runner(settings, key, database, options, lookout.observe) as runner:
+        async with (
+            wiring.runner(settings, key, database, options, lookout.observe) as runner,
+            beside(lookout),
+        ):
             lookout.begin()
             display = Display(runner, mode)
             with _signals_to(runner, settings.grace, display.ask, lookout.systemd) as received:

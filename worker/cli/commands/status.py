@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 
 from sqlalchemy import RowMapping
 
@@ -27,6 +28,8 @@ BATCHES_SHOWN = 3
 
 def status(call: Invocation) -> int:
     """Print the verdict, the queue in numbers, and what needs a person; or go on doing so."""
+    if call.args.html:
+        return _write(call)
     with open_to_look(call.settings) as session:
         while call.args.watch:
             output.begin_again()
@@ -59,6 +62,24 @@ def _status(call: Invocation, session: Session) -> int:
             problem = f"{file} cannot be written: {error.strerror}: name another --metrics-file"
             return exits.complain([problem])
     return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
+
+
+def _write(call: Invocation) -> int:
+    """Write the first screen of the page to a file, which is replaced at once."""
+    from worker.web import pages  # noqa: PLC0415 - jinja2 is slow to load, and for the page alone
+
+    path = Path(call.args.html)
+    with open_to_look(call.settings) as session:
+        queue = str(session.database.address)
+        page = session.read(lambda c, now: pages.file(c, call.loaded, queue, now))
+    try:
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        problem = f"{path} cannot be written: {error.strerror}: name another with --html"
+        return exits.complain([problem], exits.PROBLEMS)
+    return exits.OK
 
 
 def _print(seen: Snapshot, lines: Mapping[str, object]) -> None:

@@ -1,6 +1,5 @@
 """``why``: failures and doubts by reason, with an example and what helps."""
 
-from collections import Counter
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -8,10 +7,8 @@ from sqlalchemy import Connection
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
-from worker.core.advice import kind, remedy
-from worker.core.model import REQUEST_COLUMNS, State
-from worker.store import search, shared_state, statistics
-from worker.store.doubts import EVIDENCE_SEPARATOR
+from worker.core.model import State
+from worker.store import reasons, search, shared_state, statistics
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -36,17 +33,7 @@ def why(call: Invocation) -> int:
 def _groups(connection: Connection, now: datetime, batch: str | None) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
     wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT), batch=batch)
-    groups: dict[tuple[str, str], tuple[object, ...]] = {}
-    counts: Counter[tuple[object, ...]] = Counter()
-    for row in search.every(connection, wanted):
-        state, error = State(row["state"]), (row["error"] or "").partition(EVIDENCE_SEPARATOR)[0]
-        own = [row[name] for name in (*REQUEST_COLUMNS, "request_id", "job_id")]
-        kinds = [(state, kind(error, own)), (state, kind(error))]
-        new = (state, error, row["id"], remedy(state, row["http_status"], error))
-        group = next((groups[each] for each in kinds if each in groups), new)
-        groups.update((each, group) for each in kinds)
-        counts[group] += 1
-    found = [(number, *group) for group, number in counts.most_common()]
+    found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
     waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
     if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
         number = statistics.in_state(connection, State.PENDING)

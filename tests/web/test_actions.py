@@ -1,0 +1,198 @@
+"""Hold what a person does on the page: previewed, confirmed once, recorded, refused if changed."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from sqlalchemy import func, select, update
+
+from tests.parts import add, facts, row
+from tests.web.conftest import TOKEN, Served, serve
+from worker.core.model import Fact
+from worker.db.schema import history, videos
+from worker.settings import Key
+from worker.simulator import Simulator
+from worker.store import shared_state
+from worker.web import actions
+
+URLS = tuple(f"https://v.example/{n}" for n in range(3))
+
+
+async def test_a_retry_is_previewed_and_done(page: Served) -> None:
+    """A preview counts, shows three, and says what it leaves; confirmed, all are due, by name."""
+    await add(page.database, *URLS, "https://v.example/4", state="failed", error="E")
+    await add(page.database, "https://v.example/5", state="in_doubt", error="E")
+    await page.sign_in("Ada L.")
+
+    seen = await page.json("/act/retry.json?error_like=E")
+    assert (4, {"in_doubt": 1}) == (seen["number"], seen["cannot"])
+    assert 3 == len(seen["examples"])  # type: ignore[arg-type]
+    assert "pending" != (await row(page.database, 1))["state"]
+
+    assert 303 == (await page.act("retry", error_like="E"))[0]
+    assert "pending" == (await row(page.database, 4))["state"]
+    assert "in_doubt" == (await row(page.database, 5))["state"]
+    assert [(0, "retry")] == await facts(page.database, 4)
+    who = await page.database.read(lambda c: c.scalar(select(history.c.who).limit(1)))
+    assert "page:Ada L." == who
+    assert (
+        "retry: 4 videos changed in all, by page:Ada L."
+        == (await page.json("/status.json"))["told"]
+    )
+
+
+async def test_a_selection_that_has_changed_is_refused(page: Served) -> None:
+    """If other videos match by then, nothing is done, and the new preview is shown."""
+    await add(page.database, *URLS, state="failed", error="E")
+    await page.sign_in()
+    mark = str((await page.json("/act/cancel.json?state=failed"))["mark"])
+    await add(page.database, "https://v.example/9", state="failed", error="E")
+
+    status, body = await page.post("/act/cancel", mark=mark, state="failed")
+
+    assert 409 == status
+    assert "it has changed meanwhile" in body
+    assert "4 videos would be taken out" in body
+    assert "failed" == (await row(page.database, 1))["state"]
+
+
+async def test_one_exchanged_for_another_is_a_change(page: Served) -> None:
+    """The same number of other videos is another selection."""
+    await add(page.database, *URLS, state="failed", error="E")
+    await page.sign_in()
+    mark = str((await page.json("/act/cancel.json?state=failed"))["mark"])
+    await add(page.database, "https://v.example/9", state="failed", error="E")
+    back = update(videos).where(videos.c.id == 1).values(state="pending")
+    await page.database.write(lambda c: c.execute(back), "test")
+
+    assert 409 == (await page.post("/act/cancel", mark=mark, state="failed"))[0]
+
+
+async def test_many_are_changed_in_small_transactions(page: Served) -> None:
+    """A change of more videos than a transaction takes reaches all of them, each once."""
+    number = 2 * actions.BATCH + 7
+    await add(page.database, *(f"https://v.example/{n}" for n in range(number)))
+    await page.sign_in()
+
+    assert 303 == (await page.act("cancel", state="pending"))[0]
+
+    while "in all" not in str((await page.json("/status.json"))["told"]):
+        pass
+    cancelled = select(func.count()).select_from(history).where(history.c.fact == Fact.CANCEL)
+    assert number == await page.database.read(lambda c: c.scalar(cancelled))
+
+
+async def test_a_retry_of_doubts_says_its_cost(page: Served) -> None:
+    """Doubts are retried only where the preview says what that may cost."""
+    await add(page.database, URLS[0], state="in_doubt", error="E")
+    await page.sign_in()
+    assert 409 == (await page.act("retry", id="1"))[0]
+
+    _, body = await page.get("/act/retry?id=1&may_buy_twice=1")
+    assert "Up to 1 videos may be bought a second time." in body
+    assert 303 == (await page.act("retry", id="1", may_buy_twice="1"))[0]
+    assert 1 == (await row(page.database, 1))["may_buy_twice"]
+
+
+async def test_a_doubt_is_resolved_by_its_job(page: Served) -> None:
+    """A person's job id makes the video submitted; a job of another video is refused."""
+    await add(page.database, URLS[0], state="in_doubt", claims=1)
+    await add(page.database, URLS[1], state="submitted", job_id="taken")
+    await add(page.database, URLS[2], state="in_doubt", claims=1)
+    await page.sign_in()
+
+    assert 409 == (await page.act("resolve", id="1", job_id="taken"))[0]
+    assert 303 == (await page.act("resolve", id="1", job_id=" mine "))[0]
+    found = await row(page.database, 1)
+    assert ("submitted", "mine") == (found["state"], found["job_id"])
+    assert 303 == (await page.act("resolve", id="3", give_up="1"))[0]
+    assert "failed" == (await row(page.database, 3))["state"]
+    assert 409 == (await page.act("resolve", id="3", give_up="1"))[0]
+    assert 404 == (await page.get("/act/resolve?id=9&give_up=1"))[0]
+    assert 400 == (await page.get("/act/resolve?id=1"))[0]
+
+
+async def test_a_pause_and_its_end(page: Served) -> None:
+    """A pause has the reason that is given at the confirmation; its end is another action."""
+    await page.sign_in("Ada")
+    mark = str((await page.json("/act/pause.json"))["mark"])
+    assert 303 == (await page.post("/act/pause", mark=mark, reason="wrong list"))[0]
+    known = await page.database.read(shared_state.read)
+    assert "wrong list" == known.pause_reason
+    assert 409 == (await page.post("/act/pause", mark=mark))[0]
+
+    assert 303 == (await page.act("resume"))[0]
+    assert (await page.database.read(shared_state.read)).paused_at is None
+    assert 409 == (await page.act("resume"))[0]
+
+
+async def test_a_script_acts_with_the_token(page: Served) -> None:
+    """A script previews, then confirms, with the token alone."""
+    seen = await page.json("/act/pause.json")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+
+    assert 303 == (await page.post("/act/pause", bearer, mark=str(seen["mark"])))[0]
+    assert "paused, by page:token" == (await page.json("/status.json"))["told"]
+
+
+async def test_an_unknown_action_is_none(page: Served) -> None:
+    """An address of no action of the page is not found."""
+    await page.sign_in()
+
+    assert 404 == (await page.get("/act/import"))[0]
+    assert 404 == (await page.post("/act/import", mark=""))[0]
+
+
+async def test_doubts_are_asked_for(page: Served, url: str, simulator: Simulator) -> None:
+    """Without a key nothing can be asked; with one, the API's list settles what it proves."""
+    await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
+    await page.sign_in()
+    assert not (await page.json("/act/reconcile.json"))["possible"]
+    async with AsyncExitStack() as stack:
+        key = Key(min(simulator.options.keys), "a test")
+        asks = await serve(url, stack, key, api_url=simulator.url, rate=1_000)
+        await asks.sign_in()
+
+        assert 303 == (await asks.act("reconcile"))[0]
+        while "under way" in (told := str((await asks.json("/status.json"))["told"])):
+            pass
+        assert told.startswith("reconcile: 0 of 1 doubts settled by the API's list, by page:Ada")
+
+
+async def test_an_action_of_all_videos_is_refused(page: Served) -> None:
+    """A retry or a cancellation without any filter names the filters."""
+    assert (400, "which videos? give a state, ids, an error or a time") == await page.get(
+        "/act/cancel"
+    )
+
+
+async def test_a_cool_down_is_ended_knowingly(page: Served) -> None:
+    """The preview says that the API asked for it; a resume alone leaves it."""
+    now = page.database.now()
+    until = now + timedelta(hours=1)
+    await page.database.write(lambda c: shared_state.cool_down(c, until, "HTTP 429", now), "test")
+    await page.sign_in()
+
+    assert 409 == (await page.act("resume"))[0]
+    _, body = await page.get("/act/resume?cool_down=1")
+    assert "it may answer 429 again" in body
+    assert 303 == (await page.act("resume", cool_down="1"))[0]
+    assert (await page.database.read(shared_state.read)).cool_down_until is None
+
+
+async def test_one_action_goes_on_at_a_time(page: Served) -> None:
+    """While an action of many transactions goes on, another is not begun."""
+    await add(page.database, *(f"https://v.example/{n}" for n in range(3 * actions.BATCH)))
+    await page.sign_in()
+    seen = [await page.json(f"/act/{each}") for each in ("cancel.json?state=pending", "pause.json")]
+    many, pause = (str(each["mark"]) for each in seen)
+
+    answers = await asyncio.gather(
+        page.post("/act/cancel", mark=many, state="pending"),
+        *(page.post("/act/pause", mark=pause) for _ in range(20)),
+    )
+
+    statuses = [status for status, _ in answers[1:]]
+    assert 303 == answers[0][0]
+    assert statuses.count(303) <= 1
+    assert {303, 409} >= set(statuses)

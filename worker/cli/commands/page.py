@@ -1,0 +1,69 @@
+"""``page``: the page of a queue, served by a process of its own, or beside a daemon."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from worker import log, opening
+from worker.cli import exits, signals
+from worker.cli.invocation import Invocation
+from worker.notify.lookout import Lookout
+from worker.settings import Key
+from worker.settings_sources import KEY, KEY_FILE, read_page_token
+
+if TYPE_CHECKING:
+    from worker.web.metrics import Metrics
+
+LISTEN = "127.0.0.1:8787"
+"""The address of a page that names none."""
+
+
+def page(call: Invocation) -> int:
+    """Serve until a signal comes."""
+    asyncio.run(_serve(call))
+    return exits.OK
+
+
+async def _serve(call: Invocation) -> None:
+    stopped, has_key = asyncio.Event(), {KEY, KEY_FILE} & call.environment.keys()
+    for number in signals.stops():
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    key, listen = call.key() if has_key else None, call.settings.listen or LISTEN
+    async with _opened(call, listen, key, None, partial(print, flush=True)):
+        await stopped.wait()
+
+
+@asynccontextmanager
+async def beside(call: Invocation, key: Key, lookout: Lookout) -> AsyncIterator[None]:
+    """Serve the page of a daemon at ``listen`` while it runs. Raises SettingsError."""
+
+    def announce(words: str) -> None:
+        if sys.stderr.isatty():  # whoever reads there may not see the log
+            exits.complain([f"page: {words}"])
+        else:
+            log.logger().info(log.Event.PAGE_OPENED, page=words)
+
+    listen = call.settings.listen or LISTEN
+    async with _opened(call, listen, key, lookout.metrics, announce):
+        yield
+
+
+@asynccontextmanager
+async def _opened(
+    call: Invocation,
+    listen: str,
+    key: Key | None,
+    metrics: "Metrics | None",
+    announce: Callable[[str], None],
+) -> AsyncIterator[None]:
+    from worker.web import app  # noqa: PLC0415 - jinja2 is slow to load, and for the page alone
+
+    token = read_page_token(call.environment, listen)
+    async with (
+        opening.readable_database(call.settings) as database,
+        app.opened(call.loaded, listen, database, key, token, metrics, announce),
+    ):
+        yield

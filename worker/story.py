@@ -1,0 +1,77 @@
+"""Tell the story of a video: its row, what happens to it next, its history and its request."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping
+
+from worker.core import request
+from worker.core.model import REQUEST_COLUMNS, State, Video
+from worker.core.plain_text import text
+from worker.settings import Settings
+from worker.store import search, shared_state
+
+
+def told(
+    connection: Connection, row: RowMapping, settings: Settings, now: datetime
+) -> dict[str, Any]:
+    """Return a video's row, ``next`` as a sentence, its history, and its request without the key.
+    ``now``: the time of the queue (UTC).
+    """
+    story = search.story(connection, row)
+    after = _next(story, settings, now)
+    cooling = shared_state.read(connection).cooling(now)
+    if cooling and row["state"] == State.PENDING:
+        after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
+    name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]
+    return {
+        "video": dict(row),
+        "next": after,
+        "history": [dict(fact) for fact in story.facts],
+        "request": request.body(_video(row), name, settings.defaults),
+    }
+
+
+def _video(row: RowMapping) -> Video:
+    return Video(**{name: row[name] for name in REQUEST_COLUMNS})
+
+
+def _next(story: search.Story, settings: Settings, now: datetime) -> str:
+    row = story.video
+    number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
+    twin = story.twin and request.bought_already(row["id"], story.twin)
+    match State(row["state"]):
+        case State.PENDING:
+            margin = timedelta(seconds=settings.url_margin_seconds)
+            if fault := request.problem(_video(row), now, margin) or twin:
+                return f"it will be refused without a request: {fault}"
+            due = row["due_at"]
+            return "it is due" if due <= now else f"it is due at {text(due)} UTC"
+        case State.SUBMITTING:
+            return (
+                f"worker {row['claimed_by']} is sending it; if that one has died, it is in doubt "
+                f"from {text(row['lease_until'])} UTC on"
+            )
+        case State.SUBMITTED:
+            return "nothing: the API has it"
+        case State.FAILED | State.CANCELLED if twin:
+            return f"nothing by itself; {twin}"
+        case State.FAILED:
+            return f"nothing by itself; mend the cause, then: valossa-ingest retry {number}"
+        case State.IN_DOUBT:
+            return _next_of_doubt(row, settings)
+        case State.CANCELLED:
+            return f"nothing by itself; valossa-ingest retry {number} takes it up again"
+
+
+def _next_of_doubt(row: RowMapping, settings: Settings) -> str:
+    if settings.on_doubt == "retry" and row["attempts"] < settings.max_attempts:
+        return f"it is sent again after {settings.doubt_settle_seconds:g} s (on_doubt = retry)"
+    hand = "nothing by itself"
+    if settings.on_doubt == "reconcile":
+        hand = "a run asks the API's list for it, as valossa-ingest reconcile does now; by hand"
+    return (
+        f"{hand}: look for {row['request_id']} or its address in the Valossa Portal; if"
+        f" it is there: valossa-ingest resolve {row['id']} --job-id X; if not: valossa-ingest retry"
+        f" {row['id']} --may-buy-twice, or resolve {row['id']} --give-up"
+    )

@@ -1,0 +1,64 @@
+"""Serve an application at an address, to few connections that may not be idle. Knows no page."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+MOST_CONNECTIONS = 16
+
+HEAD_SECONDS = 10.0
+"""For the head of a request, and between two requests of a connection."""
+
+LAST_ANSWERS_SECONDS = 1.0
+"""For the answers under way when the server is closed."""
+
+
+class _Closing(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, host: str, port: int, head_seconds: float = HEAD_SECONDS
+) -> AsyncIterator[int]:
+    """Serve until the end of the block, and yield the port. Raises OSError."""
+    loop, timers = asyncio.get_running_loop(), dict[asyncio.BaseProtocol, asyncio.TimerHandle]()
+
+    def wait(connection: web.RequestHandler) -> None:
+        timers[connection] = loop.call_later(head_seconds, end, connection)
+
+    def end(connection: web.RequestHandler) -> None:
+        del timers[connection]
+        connection.force_close()
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if timer := timers.pop(request.protocol, None):
+            timer.cancel()
+        try:
+            return await handler(request)
+        finally:
+            wait(request.protocol)
+
+    app.middlewares.insert(0, answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_SECONDS)
+    await runner.setup()
+
+    def connect() -> asyncio.BaseProtocol:
+        if runner.server is None or len(runner.server.connections) >= MOST_CONNECTIONS:
+            return _Closing()
+        wait(connection := runner.server())
+        return connection
+
+    try:
+        listening = await loop.create_server(connect, host, port)
+        try:
+            yield listening.sockets[0].getsockname()[1]
+        finally:
+            listening.close()
+    finally:
+        await runner.cleanup()

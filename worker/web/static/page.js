@@ -1,0 +1,57 @@
+"use strict";
+// Asks for the page anew every two seconds and swaps the regions that have changed. Without this
+// script the page works as well.
+const EVERY = 2000;
+let tag = "";
+let failures = 0;
+
+function busy(region) {
+  return region.contains(document.activeElement) || !document.getSelection().isCollapsed;
+}
+
+function swap(fresh) {
+  document.title = fresh.title;
+  for (const region of document.querySelectorAll("[data-live]")) {
+    const next = fresh.getElementById(region.id);
+    if (next && next.outerHTML !== region.outerHTML && !busy(region)) {
+      region.className = next.className;
+      region.replaceChildren(...next.childNodes);
+    }
+  }
+}
+
+function say(words, late) {
+  const made = document.getElementById("made");
+  made.classList.toggle("late", late);
+  made.setAttribute("role", late ? "alert" : "none");
+  if (made.textContent !== words) made.textContent = words;
+}
+
+async function ask() {
+  if (document.hidden) return;
+  try {
+    const answer = await fetch(location.href, {
+      headers: tag ? { "If-None-Match": tag } : {},
+      signal: AbortSignal.timeout(15000),
+    });
+    if (answer.status === 200) {
+      tag = answer.headers.get("ETag") || "";
+      swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } else if (answer.status !== 304) {
+      throw new Error(await answer.text());
+    }
+    failures = 0;
+    say(`Read at ${new Date().toISOString().slice(11, 19)} UTC, and every two seconds. All times are UTC.`, false);
+  } catch (problem) {
+    failures += 1;
+    if (failures > 1) say(`This page is old: no answer ${failures} times in a row (${problem.message}).`, true);
+  }
+}
+
+async function run() {
+  await ask();
+  setTimeout(run, EVERY);
+}
+
+if (document.querySelector("[data-live]")) setTimeout(run, EVERY);
+document.addEventListener("visibilitychange", ask);
