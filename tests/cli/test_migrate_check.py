@@ -374,6 +374,8 @@ EVERY = (
     ("audit",),
     ("pause",),
     ("resume",),
+    ("prune", "--older-than", "90d", "--yes"),
+    ("backup", "/dev/null/copy.db"),
 )
 
 

@@ -255,15 +255,6 @@ _partial("videos_closed", _closed, videos.c.state)
 # PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
 Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
 Index("videos_url", videos.c.url, postgresql_using="hash")
-_partial(
-    "videos_media_id", videos.c.media_id.is_not(None), videos.c.media_id, postgresql_using="hash"
-)
-_partial(
-    "videos_unsigned_url",
-    videos.c.unsigned_url.is_not(None),
-    videos.c.unsigned_url,
-    postgresql_using="hash",
-)
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
 _partial("videos_batch", videos.c.batch.is_not(None), videos.c.batch, videos.c.id)
 
@@ -285,9 +276,9 @@ pruned = Table(
 """The videos that were bought and are pruned, by their ids, so that they are not bought again."""
 
 Index("pruned_url", pruned.c.url, postgresql_using="hash")
-for _name in ("unsigned_url", "media_id"):
-    _given = pruned.c[_name].is_not(None)
-    _partial(f"pruned_{_name}", _given, pruned.c[_name], postgresql_using="hash")
+for _column in (t.c[name] for t in (videos, pruned) for name in ("media_id", "unsigned_url")):
+    _name = f"{_column.table.name}_{_column.name}"
+    _partial(_name, _column.is_not(None), _column, postgresql_using="hash")
 Index("pruned_job_id", pruned.c.job_id, postgresql_using="hash")
 
 history = Table(
