@@ -28,8 +28,11 @@ COLUMNS = [
     *(("account", name) for name in (*SHARED, "list_asked_at", "list_read_at", "written_at")),
 ]
 
+WAITED_OUT = {"cool_down_until": [pytest.mark.slow]}
+"""A cool-down without an end is taken for one of half a minute."""
+
 PAIRS = [
-    (*column, IN_FILE[place % len(IN_FILE)])
+    pytest.param(*column, IN_FILE[place % len(IN_FILE)], marks=WAITED_OUT.get(column[1], []))
     for number, column in enumerate(COLUMNS)
     for place in (number, number + 2)
 ]

@@ -69,6 +69,7 @@ COMMANDS = [
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.slow  # two lists of jobs are half a minute apart
 def test_no_command_prints_what_acts_on_a_terminal(cli: Cli, tmp_path: Path) -> None:
     """Whatever stands in rows, arguments and answers, people get every text as it may be read."""
     fill(cli)

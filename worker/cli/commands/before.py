@@ -50,7 +50,8 @@ def may_begin(call: Invocation, key: Key) -> bool:
         on_terminal = sys.stdin.isatty() and output.on_terminal()
         asks = on_terminal and not call.args.yes and (number > MANY or again > 0)
         if asks:
-            output.pairs(session.read(lambda c, now: _purchase(c, now, call, LOOKED_AT))[0])
+            bought, _ = session.read(lambda c, now: _purchase(c, now, call, LOOKED_AT))
+            output.pairs({n: each for n, each in bought.items() if each or n.endswith("leaves")})
     if again:
         remedy = "valossa-ingest audit shows them, audit --adopt takes their jobs over"
         if on_terminal:
