@@ -50,7 +50,7 @@ COMPLETED = {
 }
 """The command to which a reader adds flags that a README shows with a value, by the first."""
 
-STOPPED = {"run": 143, "simulate": 0}
+STOPPED = {"run": 143, "simulate": 0, "page": 0}
 """Commands that go on until SIGTERM, and what they exit with then."""
 
 FINDING = {f"{PROGRAM} {words}": 1 for words in ("audit", "health", "status --check")}
@@ -77,6 +77,9 @@ INSTEAD: Mapping[str, Callable[[str], str]] = {
     "python3 -m venv": _only_read,
     "~/valossa-env/bin/pip": _only_read,
     "git": _only_read,
+    # ask the page of another shell
+    "mark=$(curl": _only_read,
+    "curl": _only_read,
     # there is no engine
     "docker": _only_read,
 }
@@ -204,8 +207,11 @@ def typed(line: str, values: Mapping[str, str]) -> str:
         return values[found[0]]
 
     filled = re.sub(rf"{known}|{_DATE}|{_PLACEHOLDER}", value, line)
-    taken = filled.split()[:2] != [PROGRAM, "simulate"] or "--port" in filled
-    return filled if taken else f"{filled} --port 0"
+    # Ports are for one, and these tests run beside each other.
+    own = {"simulate": ("--port", "--port 0"), "page": ("--listen", "--listen 127.0.0.1:0")}
+    flag, free = own.get(" ".join(filled.split()[1:2]), (PROGRAM, ""))
+    filled = re.sub(r"(?<=--listen 127\.0\.0\.1:)\d+", "0", filled)
+    return filled if flag in filled else f"{filled} {free}"
 
 
 def _commands(span: str) -> Iterator[str]:

@@ -82,11 +82,12 @@ async def prepared(folder: Path) -> Ground:
     for name, text in lists(README).items():
         (folder / name).write_text(text, encoding="utf-8")
     ground = Ground(folder=folder, path=search_path(folder), values={})
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     options = Options(keys=frozenset({KEY}), book=folder / "book.jsonl", script=SCRIPT)
     async with Simulator(options) as simulator:
         programs = ground.programs(folder, simulator)
         try:
-            await programs.run("import", "first.csv")
+            await programs.run("import", "first.csv", "--batch", f"videos.csv {yesterday}")
             daemon = await programs.start("run", concurrency=1, on_doubt="hold")
             await daemon.logged("attempt_ended", 3)
             daemon.signal(signal.SIGTERM)
@@ -100,7 +101,6 @@ async def prepared(folder: Path) -> Ground:
         execute(database, "INSERT INTO videos (url, media_id) VALUES (?, ?)", link, f"video-{n}")
     assert {"submitted": 1, "failed": 1, "in_doubt": 1, "pending": 3} == states(database)
     doubt = next(row["id"] for row in videos(database) if row["url"] == lost.url)
-    yesterday = datetime.now(UTC).date() - timedelta(days=1)
     values = {
         "ID": str(doubt),
         "X": lost.job_id,
@@ -108,6 +108,8 @@ async def prepared(folder: Path) -> Ground:
         "FILE…": "videos.csv",
         "--from URL --to URL": "--from videos.db --to moved.db",
         "--rejects FILE": "--rejects rejects.jsonl",
+        "--metrics-file FILE": "--metrics-file queue.prom",
+        "backup FILE": "backup copy.db",
         "VALOSSA_API_KEY=…": f"VALOSSA_API_KEY={KEY}",
         "COMMAND": "import",
         DAY: str(yesterday),
@@ -198,6 +200,7 @@ async def stopped(programs: Programs, command: str, line: str) -> Ended:
 SEEN: Mapping[str, Callable[[Program], Awaitable[object]]] = {
     "run": lambda daemon: daemon.logged("attempt_ended", outcome="accepted"),
     "simulate": lambda simulate: simulate.printed("VALOSSA_API_KEY=demo-key"),
+    "page": lambda page: page.printed("/sign-in?code="),
 }
 """The wait of a test for each command that goes on until it is stopped."""
 
