@@ -98,6 +98,8 @@ class Ground:
         self, *arguments: str, program: Sequence[str] = ("-m", "worker"), **settings: object
     ) -> Program:
         """Start a process of the program, or another, with these settings."""
+        if arguments[:1] == ("drain",):  # whose first request is then that of a video
+            arguments += ("--yes",)
         return await self._programs.start(
             *arguments,
             program=program,

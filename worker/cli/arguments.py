@@ -139,7 +139,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _value("--max-seconds", "S", "claim nothing more after S seconds", type=seconds),
         _METRICS,
         _switch("--dry-run", "say what it would buy; claim and send nothing"),
-        _switch("--yes", "do not ask before many"),
+        _switch("--yes", "begin at once: ask nothing, and no list of jobs first"),
     ),
     "status": (
         _JSON,

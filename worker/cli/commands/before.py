@@ -42,13 +42,15 @@ def dry_run(call: Invocation) -> int:
 
 def may_begin(call: Invocation, key: Key) -> bool:
     """Return False if a person does not want to buy what is due. Raises DatabaseProblem."""
+    if call.args.yes:
+        return True
     with open_to_look(call.settings) as session:
         number, is_fresh = session.read(
             lambda c, now: (_number(c, now, call), not statistics.has_bought(c))
         )
         again = _bought_already(session, key) if number and is_fresh else 0
         on_terminal = sys.stdin.isatty() and output.on_terminal()
-        asks = on_terminal and not call.args.yes and (number > MANY or again > 0)
+        asks = on_terminal and (number > MANY or again > 0)
         if asks:
             bought, _ = session.read(lambda c, now: _purchase(c, now, call, LOOKED_AT))
             output.pairs({n: each for n, each in bought.items() if each or n.endswith("leaves")})
