@@ -8,11 +8,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.processes.programs import states, videos, within
+from tests.processes.programs import states, until, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
 from tests.wire import Line, answer
@@ -126,7 +127,9 @@ async def revoked_for_a_while(ground: Ground) -> None:
         api.options = replace(api.options, keys=frozenset({"another-key"}))
         worker: dict[str, Any] = {"database_url": queue, "api_url": api.url}
         daemon = await ground.start("run", **worker, backoff_base_seconds=0.05)
-        await daemon.logged("cool_down", times(1, 2))
+        # One that its own answer has begun says its seconds; that it holds a claim is logged too.
+        begun = partial(daemon.events, "cool_down")
+        await until(lambda: sum("seconds" in each for each in begun()) == times(1, 2))
         assert 1 + times(1, 2) == len(api.requests)
         api.options = Options(book=ground.book)
         await daemon.logged("attempt_ended", len(urls), outcome="accepted")
