@@ -140,9 +140,6 @@ def _facts(
 ) -> Facts:
     states, heard = overview.states, overview.heard
     alive = [each for each in everyone if each.is_alive(now)]
-    answer = heard and LastAnswer(
-        fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or ""
-    )
     begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
     begun += [each.leases_end for each in everyone]
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
@@ -161,7 +158,7 @@ def _facts(
         for_person=doubts_for_person(
             connection, settings, states[State.PENDING], states[State.IN_DOUBT]
         ),
-        answer=answer or None,
+        answer=_answer(heard),
         alive=len(alive),
         silent=(),
         ready_at=max((each for each in begun if each is not None and each <= now), default=now),
@@ -173,6 +170,12 @@ def _facts(
         else max(begun_at, default=now) + timedelta(seconds=every),
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
+
+
+def _answer(heard: RowMapping | None) -> LastAnswer | None:
+    if heard is None:
+        return None
+    return LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or "")
 
 
 def doubts_for_person(

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core import relocation
-from worker.core.model import UNCLEAR, Fact
+from worker.core.model import Fact
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.verdict import (
     END_COOL_DOWN,
     RESUME,
     START,
+    UNCLEAR,
     Cause,
     Facts,
     LastAnswer,

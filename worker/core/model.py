@@ -49,10 +49,6 @@ class Fact(StrEnum):
     CANCEL = "cancel"
 
 
-UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
-"""Answers after which a video is where it was before."""
-
-
 @value
 class Video:
     """The request columns of one row; a None is left out of the request."""

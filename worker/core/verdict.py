@@ -9,8 +9,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from worker.core import advice, relocation
-from worker.core.model import UNCLEAR, Fact, State, value
+from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
+
+UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
+"""Answers after which a video is where it was before."""
 
 START = "valossa-ingest run, or valossa-ingest drain"
 RESUME = "valossa-ingest resume ends the pause"

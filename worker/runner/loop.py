@@ -59,9 +59,9 @@ class Runner:
         self._settings = self.transaction.settings
         self._clock = self.transaction.clock
         reconciles, now = self._settings.reconciles, self._clock.monotonic()
-        self.state = self._run = RunState(began_at=now, reconciles=reconciles)
-        self._deadline = stop_conditions.deadline(self._run, self.options)
-        self._writer = Writer(self.database, self.transaction, self._run, self.reporter)
+        self.state = RunState(began_at=now, reconciles=reconciles)
+        self._deadline = stop_conditions.deadline(self.state, self.options)
+        self._writer = Writer(self.database, self.transaction, self.state, self.reporter)
         self._heartbeat = Heartbeat(
             self.row, self.beat, self._writer.enqueue, self._clock, self.reporter
         )
@@ -76,7 +76,7 @@ class Runner:
             defaults=self._settings.defaults,
             limiter=self.limiter,
             writer=self._writer,
-            run=self._run,
+            run=self.state,
             transaction=self.transaction,
             reporter=self.reporter,
             ended=self._wake.set,
@@ -86,7 +86,7 @@ class Runner:
             limiter=self.limiter,
             write=self._writer.enqueue,
             transaction=self.transaction,
-            state=self._run,
+            state=self.state,
             reporter=self.reporter,
             news=self._wake.set,
         )
@@ -120,16 +120,16 @@ class Runner:
                 self._writer.close()
                 await self._written(writing)
         log.info(Event.RUN_ENDED, why=stop.reason, detail=stop.message)
-        stop = stop_conditions.with_late_failures(stop, self._run)
-        return RunReport(stop=stop, counts=self._run.counts, last=self._run.last)
+        stop = stop_conditions.with_late_failures(stop, self.state)
+        return RunReport(stop=stop, counts=self.state.counts, last=self.state.last)
 
     def stop(self) -> int:
         """Begin nothing more; return the number of requests in flight, which get their grace."""
-        self.reporter.log.info(Event.RUN_STOPPING, in_flight=self._run.in_flight)
+        self.reporter.log.info(Event.RUN_STOPPING, in_flight=self.state.in_flight)
         self._stopping.set()
         self.limiter.shut()
         self._wake.set()
-        return self._run.in_flight
+        return self.state.in_flight
 
     def hurry(self) -> None:
         """End the grace now."""
@@ -140,7 +140,7 @@ class Runner:
         """Return why no clear answer comes; None if one has come, or the API refuses all or asks
         for less.
         """
-        run, breaker = self._run, self._run.breaker
+        run, breaker = self.state, self.state.breaker
         first = run.in_flight and run.last_clear_at == run.began_at
         why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
         slowed = run.last is not None and isinstance(run.last[1], Throttled)
@@ -196,12 +196,12 @@ class Runner:
             self._wake.clear()
             self._heartbeat.turned()
             if self._free_slots() <= 0:
-                cooling = self._clock.monotonic() < self._run.breaker.cool_until
-                await self._sleep(self._run.breaker.cool_until if cooling else None)
+                cooling = self._clock.monotonic() < self.state.breaker.cool_until
+                await self._sleep(self.state.breaker.cool_until if cooling else None)
                 continue
             try:
                 result = await self._writer.claim(self._free_slots)
-                self._run.database_lost_at = None
+                self.state.database_lost_at = None
                 self.reporter.claimed(result)
                 for start in result.starts:
                     self._begin(start, group)
@@ -219,27 +219,27 @@ class Runner:
         if self._stopping.is_set():
             return 0
         slots, now = self._settings.concurrency, self._clock.monotonic()
-        return stop_conditions.free_slots(self._run, self.options, slots, now)
+        return stop_conditions.free_slots(self.state, self.options, slots, now)
 
     def _stop_before_claim(self) -> Stop | None:
         if self._stopping.is_set():
             return Stop(reason=StopReason.STOPPED)
-        return stop_conditions.stop_before_claim(self._run, self.options, self._clock.monotonic())
+        return stop_conditions.stop_before_claim(self.state, self.options, self._clock.monotonic())
 
     def _stop_after_claim(self, result: ClaimResult) -> Stop | None:
         now, until = self._clock.monotonic(), result.until
         seconds = None if until is None else (until - self._clock.now()).total_seconds()
-        if self.options.drain and not self._run.busy:
-            self._run.note_wait(stop_conditions.stalls(result, seconds), now)
+        if self.options.drain and not self.state.busy:
+            self.state.note_wait(stop_conditions.stalls(result, seconds), now)
         longest = self._settings.retry_after_max_seconds
         return stop_conditions.stop_after_claim(
-            result, self._run, self.options, now, seconds=seconds, longest=longest
+            result, self.state, self.options, now, seconds=seconds, longest=longest
         )
 
     def _stop_without_database(self, problem: DatabaseProblem) -> Stop | None:
         if isinstance(problem, LogLostError):  # a daemon cannot wait for it either
             return Stop(reason=StopReason.DATABASE, message=str(problem))
-        now, run = self._clock.monotonic(), self._run
+        now, run = self._clock.monotonic(), self.state
         if run.database_lost_at is None:
             run.database_lost_at = now
         return stop_conditions.stop_without_database(
@@ -276,7 +276,7 @@ class Runner:
                 await self._wake.wait()
 
     def _begin(self, start: Start, group: asyncio.TaskGroup) -> None:
-        self._run.begin()
+        self.state.begin()
         if self._idle_slots:
             self._idle_slots.pop().set_result(start)
         else:
@@ -303,7 +303,7 @@ class Runner:
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        while self._run.in_flight:
+        while self.state.in_flight:
             self._wake.clear()
             await self._wake.wait()
         await self._writer.written()
@@ -315,7 +315,7 @@ class Runner:
         await _ended(settled, seconds, self._hurrying)
         if not settled.done():
             settled.cancel()
-            open_ = self._run.in_flight + self._writer.unwritten
+            open_ = self.state.in_flight + self._writer.unwritten
             self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
         for slot in self._slots:

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
 
-from worker.core.model import UNCLEAR, Fact, State
+from worker.core.model import Fact, State
+from worker.core.verdict import UNCLEAR
 from worker.db.schema import account, history, is_left, is_pending, is_submitting, pruned, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
