@@ -34,6 +34,7 @@ TYPED_AS = {
     "add": "add URL",
     "cancel": "cancel --state pending",
     "import": "import FILE…",
+    "prune": "prune --older-than 90d",
     "resolve": "resolve ID --give-up",
     "resolve ID": "resolve ID --give-up",
     "retry": "retry --state failed",
