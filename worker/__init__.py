@@ -32,8 +32,8 @@ rooms
                relocation, pruning, rehearsal
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
-  db/          a queue's database: database, address, place, schema, sqlite, postgres,
-               postgres_listener, postgres_errors, blockers, statements, batch, migrate
+  db/          a queue's database: database, address, place, schema, column_types, sqlite,
+               postgres, postgres_listener, postgres_errors, blockers, statements, batch, migrate
   settings     every setting, frozen; settings_sources: flags, environment and file as settings
   log          how events look, and the list of their names
   clock        time as an argument

@@ -8,8 +8,8 @@ from sqlalchemy.exc import StatementError
 from tests.conftest import START
 from tests.parts import later
 from worker.db import batch
+from worker.db.column_types import as_text
 from worker.db.database import Database
-from worker.db.schema import as_text
 from worker.db.statements import Prepared
 
 _given = batch.rows("given", column("first", Text), column("second", BigInteger))

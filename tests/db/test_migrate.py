@@ -1,12 +1,13 @@
 import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tests.conftest import open_database
 from tests.parts import add
@@ -14,7 +15,7 @@ from tests.plain import execute
 from worker.db import migrate
 from worker.db.address import DatabaseProblem
 from worker.db.database import Database, schema_of, schema_problem
-from worker.db.schema import SCHEMA, metadata
+from worker.db.schema import SCHEMA, jobs, metadata
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
@@ -82,7 +83,7 @@ def ours(found: dict[str, object]) -> dict[str, object]:
 
 async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
     """Every revision can be taken and taken back."""
-    tables = {"videos", "history", "account", "workers", "pruned"}
+    tables = {"videos", "history", "account", "workers", "pruned", "jobs", "hosts", "results"}
     async with open_database(new) as database:
         await migrate.upgrade(database)
         first = await database.read(schema)
@@ -98,7 +99,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
         assert await database.read(schema_problem) is None
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006"])
 async def test_each_revision_takes_back_what_it_made(new: str, revision: str) -> None:
     """A step down takes back everything that the steps up made."""
     async with open_database(new) as database:
@@ -151,14 +152,20 @@ WAKING = {
     ".valossa_ingest_bought",
     "videos.videos_job_inserted",
     "videos.videos_job_updated",
+    ".valossa_ingest_job",
+    "videos.videos_job_brought",
+    "videos.videos_job_made",
 }
 """The things that only a server has and only the migrations make, beside its table ``commits``."""
 
 NORMALISING = {
     *("videos_due_at_inserted", "videos_due_at_updated"),
     *("videos_job_inserted", "videos_job_came", "videos_job_went"),
+    *("videos_job_brought", "videos_job_made"),
 }
-"""The triggers that bring a ``due_at`` into SQLite's one form, and that count second jobs."""
+"""The triggers that bring a ``due_at`` into SQLite's one form, count second jobs, and give each job
+its row.
+"""
 
 
 async def test_migrated_and_declared_tables_are_the_same(
@@ -186,6 +193,42 @@ async def test_an_upgrade_counts_the_jobs_of_addresses_that_have_several(new: st
             execute(new, sql, url, state, job)
         await migrate.upgrade(database)
         assert [(2,)] == execute(new, "SELECT bought_twice FROM account")
+
+
+async def test_an_upgrade_follows_the_jobs_that_are_there(new: str) -> None:
+    """Jobs from before the table are in it after the upgrade, to be asked about by and by."""
+    async with open_database(new) as database:
+        await migrate.upgrade(database, "0006")
+        for url, job in (("a", "1"), ("b", None), ("c", "2")):
+            state = "pending" if job is None else "submitted"
+            execute(
+                new, "INSERT INTO videos (url, state, job_id) VALUES (?, ?, ?)", url, state, job
+            )
+        await migrate.upgrade(database)
+        found = "SELECT job_id, video_id, next_poll_at, ended_as FROM jobs ORDER BY job_id"
+        assert [("1", 1, None, None), ("2", 3, None, None)] == execute(new, found)
+        ((secret,),) = execute(new, "SELECT callback_secret FROM account")
+        assert re.fullmatch("[0-9a-f]{64}", str(secret))
+
+
+async def test_each_job_has_a_row_whoever_writes_its_id(new: str) -> None:
+    """A job that comes to a video is asked about after a while; one that comes with it, later."""
+    async with open_database(new) as database:
+        await migrate.upgrade(database)
+        execute(new, "INSERT INTO videos (url, state, job_id) VALUES ('a', 'submitted', '1')")
+        execute(new, "INSERT INTO videos (url, claims) VALUES ('b', 3)")
+        made = (
+            "UPDATE videos SET job_id = '2', state = 'submitted', "
+            "submitted_at = '2026-01-01 08:00:00' WHERE id = 2"
+        )
+        execute(new, made)
+        found = execute(new, "SELECT job_id, video_id, attempt FROM jobs ORDER BY job_id")
+        assert [("1", 1, 0), ("2", 2, 3)] == found
+        due = {*await database.read(lambda c: c.scalars(select(jobs.c.next_poll_at)).all())}
+        assert {None, datetime(2026, 1, 1, 8, 1, tzinfo=UTC)} == due
+        execute(new, "UPDATE videos SET job_id = NULL, state = 'pending' WHERE id = 2")
+        execute(new, made)
+        assert [(2,)] == execute(new, "SELECT count(*) FROM jobs")
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:

@@ -15,17 +15,9 @@ from sqlalchemy.dialects.sqlite import dialect
 from tests.conftest import open_database
 from tests.parts import row, take
 from tests.plain import Plain, execute, session
+from worker.db.column_types import EPOCH, DialectSQL, Moment, Unreadable, as_moment, as_text
 from worker.db.database import Database
-from worker.db.schema import (
-    EPOCH,
-    DialectSQL,
-    Moment,
-    Unreadable,
-    as_moment,
-    as_text,
-    metadata,
-    videos,
-)
+from worker.db.schema import metadata, videos
 from worker.store.bulk import known
 
 DIALECT = dialect()

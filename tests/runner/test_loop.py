@@ -38,8 +38,8 @@ from worker.core.model import Cap
 from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
+from worker.db.column_types import as_text
 from worker.db.database import Database
-from worker.db.schema import as_text
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.simulator import Limit, Options, Simulator

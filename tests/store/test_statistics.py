@@ -8,8 +8,9 @@ from tests.conftest import START
 from tests.parts import add, later
 from tests.plain import Plain
 from worker.core.model import State
+from worker.db.column_types import Moment
 from worker.db.database import Database
-from worker.db.schema import Moment, history
+from worker.db.schema import history
 from worker.store import statistics
 from worker.store.bulk import BATCH
 from worker.store.statistics import Overview

@@ -10,7 +10,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import NamedColumn
 
-from worker.db.schema import as_text
+from worker.db.column_types import as_text
 
 
 def encoded(rows: Iterable[object]) -> str:

@@ -5,17 +5,12 @@ a server default, and CHECKs keep out values that the worker could not read. Whe
 and PostgreSQL differs, ``DialectSQL`` has both side by side.
 """
 
-from datetime import UTC, datetime
-from typing import Any, Self
-
 from sqlalchemy import (
     REAL,
-    TIMESTAMP,
     BigInteger,
     CheckConstraint,
     Column,
     ColumnElement,
-    Dialect,
     Double,
     Identity,
     Index,
@@ -23,120 +18,16 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     desc,
     or_,
     text,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeEngine
 
-SCHEMA = "0006"
+from worker.db.column_types import DialectSQL, Moment
+
+SCHEMA = "0007"
 """The revision that this program works on; the head of ``migrations/``."""
-
-_LENGTH = len("2026-01-31 08:00:00.000000")
-
-EPOCH, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
-"""No moment that the program writes is earlier or later. LAST leaves room to add to it."""
-
-
-class Unreadable(datetime):
-    """A value that plain SQL wrote and that is no moment: ``EPOCH`` in calculations, and its
-    ``text`` in every output. What is calculated from it is one too.
-    """
-
-    text = "?"
-
-    def astimezone(self, *_: object) -> Self:
-        """Return it as it is."""
-        return self
-
-    def isoformat(self, *_: object, **__: object) -> str:
-        """Return the text."""
-        return self.text
-
-    strftime = isoformat
-
-
-def _unreadable(text: str) -> Unreadable:
-    found = Unreadable(EPOCH.year, EPOCH.month, EPOCH.day, tzinfo=UTC)
-    found.text = text
-    return found
-
-
-def as_text(moment: datetime) -> str:
-    """Return an aware datetime as SQLite's tables keep it."""
-    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return utc.isoformat(" ", "microseconds")[:_LENGTH]
-
-
-def as_moment(text: str) -> datetime:
-    """Return the moment that ``as_text`` wrote; what is none is ``Unreadable``."""
-    try:
-        read = datetime.fromisoformat(text)
-        moment = read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return _unreadable(text)
-    return moment if moment >= EPOCH else _unreadable(text)
-
-
-class Moment(TypeDecorator[datetime]):
-    """A UTC moment. SQLite has no type for it: there it is ``YYYY-MM-DD HH:MM:SS[.ffffff]`` text,
-    which sorts by time. PostgreSQL keeps ``timestamptz``.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the type in the database."""
-        has_type = dialect.name == "postgresql"
-        return dialect.type_descriptor(TIMESTAMP(timezone=True) if has_type else Text())
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
-        """Return an aware datetime as the database stores it."""
-        return value if value is None or dialect.name == "postgresql" else as_text(value)
-
-    def process_result_value(self, value: str | datetime | None, _: Dialect) -> datetime | None:
-        """Return the database's value as an aware datetime."""
-        if isinstance(value, datetime) and value.tzinfo is None:  # PostgreSQL's infinity
-            return _unreadable("infinity" if value.year > EPOCH.year else "-infinity")
-        return as_moment(value) if isinstance(value, str) else value
-
-
-class Bound(Moment):
-    """A moment to compare with: the shortest text, as 12:00:00 sorts before 12:00:00.000000."""
-
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | datetime | None:
-        """Return an aware datetime as the database compares it."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        plain = value.astimezone(UTC).replace(tzinfo=None)
-        return plain.isoformat(" ", "microseconds").rstrip("0").rstrip(".")
-
-
-class DialectSQL(ColumnElement[object]):
-    """An expression with the SQL of each database."""
-
-    # By both texts SQLAlchemy knows a statement again that holds one, and compiles it once.
-    _traverse_internals = [  # noqa: RUF012 - as of every expression of SQLAlchemy
-        ("sqlite", InternalTraversal.dp_string),
-        ("postgresql", InternalTraversal.dp_string),
-    ]
-
-    def __init__(self, *, sqlite: str, postgresql: str) -> None:
-        self.sqlite = sqlite
-        self.postgresql = postgresql
-
-
-@compiles(DialectSQL)
-def _in_its_dialect(sql: DialectSQL, compiler: SQLCompiler, **_: object) -> str:
-    return sql.sqlite if compiler.dialect.name == "sqlite" else sql.postgresql
-
 
 _ISO = (
     "due_at >= '1970-01-01' AND datetime(due_at) IS NOT NULL AND "
@@ -208,6 +99,7 @@ videos = Table(
     Column("may_buy_twice", Integer, nullable=False, server_default=text("0")),
     Column("unsigned_url", Text),
     Column("batch", Text),
+    Column("held_host", Text),
     CheckConstraint("url <> ''", name="url_is_given"),
     CheckConstraint("face_min_relative_height BETWEEN 0 AND 1", name="height_is_a_share"),
     CheckConstraint(
@@ -262,6 +154,10 @@ is_left = or_(is_pending, _closed)
 """True for a video that was not handed in, by the literals of an index."""
 _partial("videos_batch_left", videos.c.batch.is_not(None) & is_left, videos.c.batch, videos.c.state)
 
+_partial(
+    "videos_held", is_pending & videos.c.held_host.is_not(None), videos.c.held_host, videos.c.id
+)
+
 pruned = Table(
     "pruned",
     metadata,
@@ -305,6 +201,68 @@ _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.
 _no_job = history.c.job_id.is_(None)  # and the last column always NULL, as above
 _partial("history_others", _no_job, history.c.at, history.c.fact, history.c.job_id)
 
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Text, nullable=False, primary_key=True),
+    Column("video_id", _Big, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("accepted_at", Moment, nullable=False),
+    *(Column(name, Text) for name in ("status", "transfer_status", "details", "host")),
+    *(Column(name, Moment) for name in ("status_since", "polled_at", "next_poll_at")),
+    *(
+        Column(name, Integer, nullable=False, server_default=text("0"))
+        for name in ("polls", "poll_errors")
+    ),
+    *(Column(name, Moment) for name in ("missing_since", "overdue_since", "ended_at")),
+    Column("ended_as", Text),
+    CheckConstraint("ended_as IN ('finished', 'error', 'gone')", name="end_is_known"),
+    CheckConstraint("(ended_as IS NULL) = (ended_at IS NULL)", name="an_end_has_its_time"),
+    sqlite_strict=True,
+)
+"""The jobs of all videos, also those that a person has bought anew since. A trigger of migration
+0007 adds each one, whoever writes its id. ``next_poll_at`` is NULL for a job that was there before:
+it is asked about when nothing else is due. ``host``: known from the end on.
+"""
+
+is_open = jobs.c.ended_as.is_(None)
+Index("jobs_of_video", jobs.c.video_id)
+_partial("jobs_open", is_open, jobs.c.next_poll_at, jobs.c.accepted_at)
+_partial("jobs_missing", is_open & jobs.c.missing_since.is_not(None), jobs.c.missing_since)
+_partial("jobs_overdue", is_open & jobs.c.overdue_since.is_not(None), jobs.c.overdue_since)
+_partial("jobs_ended", jobs.c.ended_as.is_not(None), jobs.c.ended_as, jobs.c.ended_at)
+_partial("jobs_of_host", jobs.c.host.is_not(None), jobs.c.host, jobs.c.ended_at)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("host", Text, nullable=False, primary_key=True),
+    *(Column(name, Moment) for name in ("held_since", "judged_from", "probe_at")),
+    Column("probes", Integer, nullable=False, server_default=text("0")),
+    Column("probe_video", _Big),
+    Column("why", Text),
+    sqlite_strict=True,
+)
+"""The hosts, or buckets, from which the API could not download. ``held_since`` is NULL for one that
+is not held; jobs that ended before ``judged_from`` say nothing any more.
+"""
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", Text, nullable=False, primary_key=True),
+    Column("type", Text, nullable=False, primary_key=True),
+    Column("state", Text, nullable=False, server_default=text("'wanted'")),
+    Column("path", Text),
+    Column("bytes", _Big),
+    *(Column(name, Text) for name in ("sha256", "error")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    *(Column(name, Moment) for name in ("next_try_at", "fetched_at")),
+    CheckConstraint("state IN ('wanted', 'stored', 'failed')", name="result_state_is_known"),
+    sqlite_strict=True,
+)
+_partial("results_wanted", results.c.state == text("'wanted'"), results.c.next_try_at)
+
 account = Table(
     "account",
     metadata,
@@ -325,7 +283,12 @@ account = Table(
         Column(name, Integer, nullable=False, server_default=text("0"))
         for name in ("bought_twice", "pruned_jobs", "pruned_attempts")
     ),
-    Column("told", Text),
+    *(Column(name, Text) for name in ("told", "callback_secret")),
+    *(Column(name, Moment) for name in ("next_question_at", "jobs_listed_at")),
+    Column("list_shows_status", Integer),
+    Column("job_seconds", _Number, nullable=False, server_default=text("60")),
+    Column("job_seconds_most", _Number),
+    Column("held_hosts", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("id = 1", name="one_row"),
     sqlite_strict=True,
 )

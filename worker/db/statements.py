@@ -15,7 +15,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from worker.db.schema import Moment, as_moment, as_text
+from worker.db.column_types import Moment, as_moment, as_text
 
 
 class Prepared:

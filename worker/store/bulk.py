@@ -8,7 +8,8 @@ from sqlalchemy import ARRAY, Column, Connection, any_, insert, literal, select
 
 from worker.core.import_row import COLUMNS
 from worker.core.model import State
-from worker.db.schema import as_text, videos
+from worker.db.column_types import as_text
+from worker.db.schema import videos
 
 NewVideo = Mapping[str, object]
 """An admitted row of an import: values by column."""

@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text, union_all
 
 from worker.core.model import Cap
-from worker.db.schema import LAST, Unreadable, account, history, is_submitting, videos
+from worker.db.column_types import LAST, Unreadable
+from worker.db.schema import account, history, is_submitting, videos
 from worker.store.history import IS_DOUBT
 from worker.store.statistics import count_of
 

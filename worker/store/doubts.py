@@ -12,7 +12,8 @@ from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select
 from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import TEXT_LIMIT, clean
-from worker.db.schema import EPOCH, LAST, Unreadable, history, is_in_doubt, is_pending, videos
+from worker.db.column_types import EPOCH, LAST, Unreadable
+from worker.db.schema import history, is_in_doubt, is_pending, videos
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted

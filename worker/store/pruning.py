@@ -13,7 +13,8 @@ from sqlalchemy.sql import and_, or_, select, update
 
 from worker.core.model import State
 from worker.core.pruning import horizon
-from worker.db.schema import Bound, account, history, is_in_doubt, pruned, videos
+from worker.db.column_types import Bound
+from worker.db.schema import account, history, is_in_doubt, pruned, videos
 from worker.store import caps, shared_state
 from worker.store.doubts import IS_ACCEPTANCE
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT

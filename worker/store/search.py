@@ -10,7 +10,8 @@ from operator import itemgetter
 from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, literal, or_, select
 
 from worker.core.model import State, Twin
-from worker.db.schema import Bound, history, videos
+from worker.db.column_types import Bound
+from worker.db.schema import history, videos
 from worker.store.bulk import batches
 from worker.store.history import open_doubts
 from worker.store.queue import twins_of

@@ -11,7 +11,8 @@ from worker.core.notices import Told
 from worker.core.pace import Brake
 from worker.core.redact import clean
 from worker.db.address import DatabaseProblem
-from worker.db.schema import EPOCH, LAST, account
+from worker.db.column_types import EPOCH, LAST
+from worker.db.schema import account
 from worker.db.statements import Prepared
 
 

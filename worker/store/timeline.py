@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, func, literal, select
 
 from worker.core.model import Fact
-from worker.db.schema import Bound, DialectSQL, history
+from worker.db.column_types import Bound, DialectSQL
+from worker.db.schema import history
 
 Minutes = dict[datetime, Counter[Fact]]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, exists, func, insert, select, update
 
-from worker.db.schema import EPOCH, LAST, is_submitting, videos, workers
+from worker.db.column_types import EPOCH, LAST
+from worker.db.schema import is_submitting, videos, workers
 from worker.store.statistics import number_of
 
 ALIVE = timedelta(seconds=60)

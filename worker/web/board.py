@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.model import Fact, State, value
+from worker.db.column_types import LAST
 from worker.db.database import Database
-from worker.db.schema import LAST
 from worker.snapshot import FRESH, Snapshot, Snapshots
 from worker.store import reasons, search, statistics, timeline
 

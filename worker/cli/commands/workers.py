@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
-from worker.db.schema import EPOCH
+from worker.db.column_types import EPOCH
 from worker.store.workers import WorkerStatus, everyone
 
 
