@@ -156,8 +156,8 @@ ON_SERVER = {
 # A corrected link leaves the brake of its host at once, whoever corrects it.
 MENDED = "OLD.held_host IS NOT NULL AND NEW.url <> OLD.url"
 
-FREED_ON_FILE = f"""\
-CREATE TRIGGER videos_link_mended AFTER UPDATE OF url ON videos WHEN {MENDED}
+FREED_ON_FILE = """\
+CREATE TRIGGER videos_link_mended AFTER UPDATE OF url ON videos WHEN {mended}
 BEGIN
     UPDATE videos SET held_host = NULL, error = NULL, due_at = datetime('now') WHERE id = NEW.id;
 END"""
@@ -208,7 +208,7 @@ def upgrade() -> None:
                 f"CREATE TRIGGER {name} AFTER {event} ON videos WHEN {when}\n"
                 f"BEGIN\n    {ONE_JOB.format(look_at=at)};\nEND"
             )
-        op.execute(FREED_ON_FILE)
+        op.execute(FREED_ON_FILE.format(mended=MENDED))
 
 
 def downgrade() -> None:
