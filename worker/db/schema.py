@@ -262,6 +262,7 @@ results = Table(
     sqlite_strict=True,
 )
 _partial("results_wanted", results.c.state == text("'wanted'"), results.c.next_try_at)
+_partial("results_failed", results.c.state == text("'failed'"), results.c.type)
 
 account = Table(
     "account",
