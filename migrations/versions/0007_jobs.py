@@ -106,6 +106,7 @@ INDEXES = (
     "CREATE INDEX jobs_overdue ON jobs (overdue_since) WHERE ended_as IS NULL AND overdue_since IS NOT NULL",
     "CREATE INDEX jobs_ended ON jobs (ended_as, ended_at) WHERE ended_as IS NOT NULL",
     "CREATE INDEX jobs_of_host ON jobs (host, ended_at) WHERE host IS NOT NULL",
+    "CREATE INDEX hosts_held ON hosts (probe_at) WHERE held_since IS NOT NULL",
     "CREATE INDEX results_wanted ON results (next_try_at) WHERE state = 'wanted'",
     "CREATE INDEX results_failed ON results (type) WHERE state = 'failed'",
 )

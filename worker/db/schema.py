@@ -247,6 +247,8 @@ hosts = Table(
 is not held; jobs that ended before ``judged_from`` say nothing any more.
 """
 
+_partial("hosts_held", hosts.c.held_since.is_not(None), hosts.c.probe_at)
+
 results = Table(
     "results",
     metadata,
