@@ -230,7 +230,9 @@ class Snapshots:
         async with self._reading:
             now = self.database.now()
             if self._last is None or abs(now - self._last.now) >= FRESH:
-                self._last = await self.database.read(
-                    lambda c: take(c, self.settings, self.database.now())
-                )
+                self._last = await self.database.read(self.take)
             return self._last
+
+    def take(self, connection: Connection) -> Snapshot:
+        """Return a snapshot of now."""
+        return take(connection, self.settings, self.database.now())

@@ -65,6 +65,7 @@ DUE = {"SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)", "SCAN c
 SPAN = {"SEARCH videos USING INDEX videos_due (priority=?)"}
 FACTS = {
     "SEARCH history USING INDEX history_jobs (at>?)",
+    "SEARCH history USING INDEX history_jobs (at>? AND at<?)",
     "SEARCH history USING INDEX history_others (at>?)",
     "SCAN history USING INDEX history_of_video",
     "SCAN history USING INDEX history_others",
@@ -86,6 +87,8 @@ BY_NUMBER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)"}
 IN_ORDER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid>?)"}
 CLOSED = {"SEARCH videos USING INDEX videos_closed (state=? AND rowid>?)"}
 DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
+PENDING = {"SCAN videos USING INDEX videos_due", "SCAN counted"}
+"""For a short page, while they are few: counted, then found and sorted."""
 
 
 def status(connection: Connection) -> None:
@@ -136,6 +139,8 @@ def test_what_was_bought_twice_is_found_by_video(crowded: Connection) -> None:
         (Filter(states=(State.CANCELLED,)), CLOSED),
         (Filter(states=(State.IN_DOUBT,)), DOUBTS),
         (Filter(states=(State.SUBMITTING,)), {"SCAN videos USING INDEX videos_leases", SORTED}),
+        (Filter(states=(State.PENDING,)), PENDING | {SORTED}),
+        (Filter(states=(State.PENDING,), error_like="e"), PENDING | {SORTED}),
         (Filter(states=(State.FAILED, State.IN_DOUBT)), CLOSED | DOUBTS),
         (Filter(states=(State.FAILED,), error_like="e"), CLOSED),
         (Filter(states=(State.FAILED,), since=START, until=START), CLOSED),

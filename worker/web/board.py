@@ -6,6 +6,7 @@ Knows no HTTP. Made only when somebody asks, and at most every two seconds.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.model import Fact, State, value
+from worker.db.address import DatabaseProblem
 from worker.db.column_types import LAST
 from worker.db.database import Database
 from worker.snapshot import FRESH, Snapshot, Snapshots
@@ -154,6 +156,11 @@ class Boards:
             return await self._reading
         assert self.last is not None  # noqa: S101 - for the type checker: it is kept
         return self.last
+
+    async def warm(self) -> None:
+        """Read once, so that who looks first does not wait for what only a first time costs."""
+        with suppress(DatabaseProblem):
+            await self.database.read(lambda c: self._board(c, self.snapshots.take(c)))
 
     async def _read(self) -> Board:
         began = wiring.CLOCK.monotonic()
