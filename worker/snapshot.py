@@ -53,11 +53,6 @@ class Snapshot:
     facts: Facts
     verdict: Verdict
 
-    @property
-    def pace(self) -> str:
-        """Return the pace in force, for people."""
-        return self.facts.pace
-
 
 def take(
     connection: Connection, settings: Settings, now: datetime, free: Free = wiring.free_bytes
@@ -158,7 +153,9 @@ def _facts(
         for_person=doubts_for_person(
             connection, settings, states[State.PENDING], states[State.IN_DOUBT]
         ),
-        answer=_answer(heard),
+        answer=None
+        if heard is None
+        else LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or ""),
         alive=len(alive),
         silent=(),
         ready_at=max((each for each in begun if each is not None and each <= now), default=now),
@@ -170,12 +167,6 @@ def _facts(
         else max(begun_at, default=now) + timedelta(seconds=every),
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
-
-
-def _answer(heard: RowMapping | None) -> LastAnswer | None:
-    if heard is None:
-        return None
-    return LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or "")
 
 
 def doubts_for_person(
