@@ -25,7 +25,7 @@ from worker.store import reasons, search, statistics, timeline
 REASONED = 200
 """Failures, and doubts, that are grouped by their reason: the newest."""
 
-SHARE = 50
+SHARE = 100
 """A board is kept for so many times as long as it took to read."""
 
 LONGEST_KEPT_SECONDS = 10.0
