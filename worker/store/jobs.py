@@ -1,16 +1,15 @@
 """Read and write the jobs that are followed, and the budget of questions about them (UTC)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
-from worker.core.following import FollowedJob, JobEnd, JobTimes, news, typical
+from worker.core.following import Asking, FollowedJob, news, typical
 from worker.core.host import host_of
 from worker.core.model import Fact, value
 from worker.db import batch
-from worker.db.schema import account, is_open, jobs, pruned, videos
+from worker.db.schema import account, is_open, jobs, videos
 from worker.db.statements import Prepared
 from worker.store import hosts
 from worker.store.history import record
@@ -20,52 +19,35 @@ LATELY = 200
 """Finished jobs from which the times of the next ones are learnt."""
 
 MANY = 15_000
-"""Open jobs, which are not counted further: the list is as rare as it can be."""
+"""Open jobs, which are counted no further: the list is as rare as it can be."""
+
+JobChange = tuple[FollowedJob, Fact, str | None]
+"""A job as it was written, with the fact of its history and the fact's message."""
 
 _FIELDS = tuple(FollowedJob.__dataclass_fields__)
-_JOB = select(*(jobs.c[name] for name in _FIELDS))
-_at, _most = bindparam("at", type_=jobs.c.next_poll_at.type), bindparam("most")
-_DUE = Prepared(
-    _JOB.where(is_open, jobs.c.next_poll_at <= _at).order_by(jobs.c.next_poll_at).limit(_most)
+_JOB, _OPEN = (
+    select(*(jobs.c[name] for name in _FIELDS)).where(*also) for also in ((), (is_open,))
 )
-_backlog = _JOB.where(is_open, jobs.c.next_poll_at.is_(None))
-_BACKLOG = Prepared(_backlog.order_by(jobs.c.accepted_at.desc()).limit(_most))
+_at, _most = bindparam("at", type_=jobs.c.next_poll_at.type), bindparam("most", type_=Integer)
+_DUE = Prepared(_OPEN.where(jobs.c.next_poll_at <= _at).order_by(jobs.c.next_poll_at).limit(_most))
+_backlog = _OPEN.where(jobs.c.next_poll_at.is_(None)).order_by(jobs.c.accepted_at.desc())
+_BACKLOG = Prepared(_backlog.limit(_most))
 _NEXT_AT = Prepared(select(func.min(jobs.c.next_poll_at)).where(is_open))
 _asked = batch.rows("asked", jobs.c.job_id)
 _NAMED = Prepared(_JOB.join(_asked, _asked.c.job_id == jobs.c.job_id))
-_MISSING = Prepared(_JOB.where(is_open, jobs.c.missing_since <= _at))
-_ASKING = Prepared(
-    select(
-        *(account.c[name] for name in ("next_question_at", "jobs_listed_at", "list_shows_status")),
-        *(account.c[name] for name in ("job_seconds", "job_seconds_most")),
-    )
-)
-
-
-@value
-class Asking:
-    """The account's memory of questions about jobs. ``shows_status``: that lists do; None if no
-    list has shown an own job yet.
-    """
-
-    next_question_at: datetime | None
-    listed_at: datetime | None
-    shows_status: bool | None
-    times: JobTimes
-
-
-@value
-class JobChange:
-    """A change of a job that is written, as a fact with its message."""
-
-    job: FollowedJob
-    fact: Fact
-    message: str | None
+_MISSING = Prepared(_OPEN.where(jobs.c.missing_since <= _at))
+_FINISHED = _JOB.where(jobs.c.ended_as == "finished").order_by(jobs.c.ended_at.desc())
+_LATELY = Prepared(_FINISHED.limit(LATELY))
+_ASKING = Prepared(select(*(account.c[name] for name in Asking.__dataclass_fields__)))
+_WRITTEN = tuple(n for n in _FIELDS if n not in {"job_id", "video_id", "attempt", "accepted_at"})
+_said = batch.rows("said", jobs.c.job_id, *(jobs.c[name] for name in (*_WRITTEN, "host")))
+_written = {name: _said.c[name] for name in (*_WRITTEN, "host")}
+_WRITE = Prepared(update(jobs).where(jobs.c.job_id == _said.c.job_id, is_open).values(_written))
 
 
 @value
 class JobCounts:
-    """The jobs in numbers. ``for_nothing``: videos whose job ended in an error; ``ended``: by end."""
+    """The jobs in numbers. ``for_nothing``: videos whose job is an error; ``ended``: by end."""
 
     open: int
     overdue: int
@@ -73,110 +55,83 @@ class JobCounts:
     ended: dict[str, int]
 
 
+def _jobs(rows: Iterable[Sequence[object]]) -> list[FollowedJob]:
+    return [FollowedJob(**dict(zip(_FIELDS, row, strict=True))) for row in rows]  # type: ignore[arg-type]
+
+
 def due(connection: Connection, at: datetime, most: int) -> list[FollowedJob]:
-    """Return open jobs that are due at ``at``, the longest due first; where none is, those of the
-    backlog, the newest first.
+    """Return open jobs that are due at ``at``, the longest due first; where none is, those that no
+    one has planned, the newest first.
     """
     return _jobs(_DUE(connection, at=at, most=most) or _BACKLOG(connection, most=most))
 
 
 def next_at(connection: Connection) -> datetime | None:
-    """Return when the next job is due, None without one; the backlog is not asked for."""
-    ((moment,),) = _NEXT_AT(connection)
-    return moment
+    """Return when the next planned job is due, None without one."""
+    found: datetime | None = _NEXT_AT(connection)[0][0]
+    return found
 
 
 def named(connection: Connection, job_ids: Iterable[str]) -> list[FollowedJob]:
     """Return those of these jobs that are ours, ended ones too."""
-    return _jobs(_NAMED(connection, asked=batch.encoded((job_id,) for job_id in job_ids)))
+    return _jobs(_NAMED(connection, asked=batch.encoded([job_id] for job_id in job_ids)))
 
 
 def missing(connection: Connection, since: datetime) -> list[FollowedJob]:
-    """Return the open jobs that the API has not known since then or longer."""
+    """Return the open jobs that the API has not known since then, or longer."""
     return _jobs(_MISSING(connection, at=since))
-
-
-def _jobs(rows: Iterable[Sequence[object]]) -> list[FollowedJob]:
-    return [FollowedJob(**dict(zip(_FIELDS, row, strict=True))) for row in rows]  # type: ignore[arg-type]
 
 
 def open_jobs(connection: Connection) -> int:
     """Count the jobs that have not ended, as far as ``MANY``."""
-    return number_of(connection, select(jobs.c.job_id).where(is_open).limit(MANY).subquery())
+    return number_of(connection, _OPEN.limit(MANY).subquery())
 
 
 def asking(connection: Connection) -> Asking:
     """Return what the account knows of questions about jobs."""
-    ((next_at, listed_at, shows, median, most),) = _ASKING(connection)
-    times = JobTimes(median=median, most=most)
-    status = None if shows is None else bool(shows)
-    return Asking(next_question_at=next_at, listed_at=listed_at, shows_status=status, times=times)
+    return Asking(**dict(zip(Asking.__dataclass_fields__, _ASKING(connection)[0], strict=True)))
 
 
-def note(connection: Connection, **values: object) -> None:
-    """Write columns of the account that ``asking`` reads."""
-    connection.execute(update(account).values(**values))
+def note(connection: Connection, **known: object) -> None:
+    """Write fields of ``asking``."""
+    connection.execute(update(account).values(known))
 
 
 def postpone(connection: Connection, job: FollowedJob, until: datetime) -> None:
-    """Let no other process ask about a job before then."""
-    theirs = update(jobs).where(jobs.c.job_id == job.job_id, is_open)
-    connection.execute(theirs.values(next_poll_at=until))
-
-
-_KEPT = ("job_id", "video_id", "attempt", "accepted_at")
-_WRITTEN = tuple(name for name in _FIELDS if name not in _KEPT)
-_told = batch.rows("told", jobs.c.job_id, *(jobs.c[name] for name in _WRITTEN), jobs.c.host)
-_WRITE = Prepared(
-    update(jobs)
-    .where(jobs.c.job_id == _told.c.job_id, is_open)
-    .values({name: _told.c[name] for name in (*_WRITTEN, "host")})
-)
+    """Let no other process ask about an open job before then."""
+    connection.execute(
+        update(jobs).where(jobs.c.job_id == job.job_id, is_open).values(next_poll_at=until)
+    )
 
 
 def write(
-    connection: Connection, changed: Sequence[tuple[FollowedJob, FollowedJob]], now: datetime, who: str
+    connection: Connection,
+    changed: Sequence[tuple[FollowedJob, FollowedJob]],
+    now: datetime,
+    who: str,
 ) -> list[JobChange]:
     """Write open jobs, each as it was read in this transaction and as it is now; record what is
-    news, judge the hosts of those that have ended, and learn their times.
+    news, judge the hosts of those that have ended, and learn the times that they took.
     """
-    over = {after.job_id: after for _, after in changed if after.ended_as is not None}
-    urls = _urls(connection, {job.video_id for job in over.values()})
-    host = {job_id: host_of(urls.get(job.video_id, "")) for job_id, job in over.items()}
+    if not changed:
+        return []
+    over = [after for _, after in changed if after.ended_as is not None]
+    theirs = videos.c.id.in_({job.video_id for job in over})
+    urls = dict(connection.execute(select(videos.c.id, videos.c.url).where(theirs)).tuples().all())
+    host = {job.job_id: host_of(urls.get(job.video_id, "")) or None for job in over}
     rows = (
-        (after.job_id, *(getattr(after, name) for name in _WRITTEN), host.get(after.job_id))
-        for _, after in changed
+        (job.job_id, *(getattr(job, name) for name in _WRITTEN), host.get(job.job_id))
+        for _, job in changed
     )
-    _WRITE.write(connection, told=batch.encoded(rows))
-    told = [
-        JobChange(job=after, fact=found[0], message=found[1])
-        for before, after in changed
-        if (found := news(before, after)) is not None
-    ]
-    for each in told:
-        attempt = (each.job.video_id, each.job.attempt)
-        record(connection, [attempt], each.fact, now, who, message=each.message)
-    for name in sorted(set(filter(None, host.values()))):
+    _WRITE.write(connection, said=batch.encoded(rows))
+    told = [(pair[1], *found) for pair in changed if (found := news(*pair)) is not None]
+    for job, fact, message in told:
+        record(connection, [(job.video_id, job.attempt)], fact, now, who, message=message)
+    for name in sorted(filter(None, set(host.values()))):
         hosts.judge(connection, name, now)
-    if over:
-        _learn(connection)
+    if over and (took := typical(_jobs(_LATELY(connection)))) is not None:
+        note(connection, job_seconds=took[0], job_seconds_most=took[1])
     return told
-
-
-def _urls(connection: Connection, ids: set[int]) -> dict[int, str]:
-    urls = {}
-    for table in (pruned, videos) if ids else ():
-        rows = connection.execute(select(table.c.id, table.c.url).where(table.c.id.in_(ids)))
-        urls |= dict(rows.tuples())
-    return urls
-
-
-def _learn(connection: Connection) -> None:
-    """Write the times that own jobs took lately."""
-    finished = _JOB.where(jobs.c.ended_as == JobEnd.FINISHED)
-    rows = connection.execute(finished.order_by(jobs.c.ended_at.desc()).limit(LATELY))
-    if (times := typical(_jobs(rows.tuples()))) is not None:
-        note(connection, job_seconds=times.median, job_seconds_most=times.most)
 
 
 def counts(connection: Connection) -> JobCounts:
@@ -187,12 +142,12 @@ def counts(connection: Connection) -> JobCounts:
     return JobCounts(
         open=number_of(connection, jobs, is_open),
         overdue=number_of(connection, jobs, is_open, jobs.c.overdue_since.is_not(None)),
-        for_nothing=number_of(connection, theirs, jobs.c.ended_as == JobEnd.ERROR),
-        ended=dict(connection.execute(by_end).tuples()),
+        for_nothing=number_of(connection, theirs, jobs.c.ended_as == "error"),
+        ended=dict(connection.execute(by_end).tuples().all()),
     )
 
 
 def by_status(connection: Connection) -> dict[str | None, int]:
     """Count the open jobs by status, which walks over them."""
     rows = select(jobs.c.status, func.count()).where(is_open).group_by(jobs.c.status)
-    return dict(connection.execute(rows).tuples())
+    return dict(connection.execute(rows).tuples().all())
