@@ -54,9 +54,9 @@ def test_what_is_typed_is_what_is_done() -> None:
         "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
         "--limit-change 60=5/1s --limit-change 120=30/1s "
         "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
-        "--job-seconds 5-15m --dead-host dead.example --dead-host s3.example/bucket --job error=0.1 "
-        "--poll-again 7 --status 404=0.1 --results cut=0.2 --results-delay 3 --result-bytes 9000 "
-        "--book jobs.jsonl"
+        "--job-seconds 5-15m --dead-host dead.example --dead-host s3.example/bucket "
+        "--job error=0.1 --poll-again 7 --status 404=0.1 --results cut=0.2 --results-delay 3 "
+        "--result-bytes 9000 --book jobs.jsonl"
     )
     assert Options(
         keys=frozenset({"a", "b"}),

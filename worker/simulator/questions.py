@@ -144,9 +144,7 @@ async def _streamed(
     for part in parts:
         await response.write(part)
     if broken and request.transport is not None:
-        request.transport.close()
-        raise ConnectionResetError("this answer ends its connection")
-    await response.write_eof()
+        request.transport.close()  # aiohttp then writes no end of the answer
     return response
 
 
