@@ -141,6 +141,18 @@ async def test_a_life_is_fixed_when_it_begins(
     assert ["error", "finished"] == [ends[job_id].ended_as for job_id in (before, after)]
 
 
+async def test_the_second_job_of_an_address_has_a_life_of_its_own(
+    client: aiohttp.ClientSession, make_body: MakeBody
+) -> None:
+    """A job that is bought anew does not share the fate of the first."""
+    async with asking(client, Options(job_seconds=Span(1, 1_000))) as world:
+        for _ in range(2):
+            await world.buy(make_body())
+        world.clock.seconds += 1_000
+        ends = world.simulator.ends.values()
+    assert 2 == len({end.ended_at for end in ends})
+
+
 async def test_a_job_that_is_missing_is_in_no_answer(
     client: aiohttp.ClientSession, make_body: MakeBody
 ) -> None:
