@@ -117,7 +117,7 @@ def write(
         return []
     over = [after for _, after in changed if after.ended_as is not None]
     theirs = videos.c.id.in_({job.video_id for job in over})
-    urls = dict(connection.execute(select(videos.c.id, videos.c.url).where(theirs)).tuples().all())
+    urls = dict(connection.execute(select(videos.c.id, videos.c.url).where(theirs)).all())
     host = {job.job_id: host_of(urls.get(job.video_id, "")) or None for job in over}
     rows = (
         (job.job_id, *(getattr(job, name) for name in _WRITTEN), host.get(job.job_id))
@@ -143,11 +143,11 @@ def counts(connection: Connection) -> JobCounts:
         open=number_of(connection, jobs, is_open),
         overdue=number_of(connection, jobs, is_open, jobs.c.overdue_since.is_not(None)),
         for_nothing=number_of(connection, theirs, jobs.c.ended_as == "error"),
-        ended=dict(connection.execute(by_end).tuples().all()),
+        ended=dict(connection.execute(by_end).all()),
     )
 
 
 def by_status(connection: Connection) -> dict[str | None, int]:
     """Count the open jobs by status, which walks over them."""
     rows = select(jobs.c.status, func.count()).where(is_open).group_by(jobs.c.status)
-    return dict(connection.execute(rows).tuples().all())
+    return dict(connection.execute(rows).all())
