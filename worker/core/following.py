@@ -70,7 +70,7 @@ class NoStatus:
 
 @value
 class Asking:
-    """What the account knows of questions: ``list_shows_status`` is None if no list has shown an
+    """The account on questions about jobs: ``list_shows_status`` is None if no list has shown an
     own job; ``job_seconds`` that own jobs take are the median and the 95th percentile.
     """
 
