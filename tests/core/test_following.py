@@ -88,7 +88,7 @@ def test_no_answer_says_nothing_about_a_job() -> None:
     job = replace(JOB, status="processing", status_since=at(10), polled_at=at(60), polls=1)
     waits = []
     for _ in range(6):
-        after = told(job, NoStatus(reason="HTTP 502", refused=True), 100)
+        after = told(job, NoStatus(reason="HTTP 502"), 100)
         assert after.next_poll_at is not None
         waits.append((after.next_poll_at - at(100)).total_seconds())
         same = {"polls": job.polls, "poll_errors": job.poll_errors, "next_poll_at": None}

@@ -118,8 +118,12 @@ def told(job: Job | None, word: str, now: datetime, seconds: float) -> JobStatus
         say = SILENCE["unknown" if word == "truth" else word]
     if say is SILENCE["unknown"] and job is not None and job.unknown_at is None:
         job.unknown_at = seconds
-    exchange = say.exchange(now)
-    return job_answer(exchange) if isinstance(exchange, Answer) else NoStatus(reason="it broke")
+    exchange, job_id = say.exchange(now), job.job_id if job else ""
+    return (
+        job_answer(exchange, job_id)
+        if isinstance(exchange, Answer)
+        else NoStatus(reason="it broke")
+    )
 
 
 def misread(

@@ -109,7 +109,7 @@ class Api:
             await self._transport.get("/job_status", query, exchange)
         except _FAILURES as error:
             return NoStatus(reason=self._failure(error))
-        said = job_answer(self._answer(exchange))
+        said = job_answer(self._answer(exchange), job_id)
         texts = {n: text for n, text in asdict(said).items() if isinstance(text, str)}
         return replace(said, **{n: presentable(text, self._key) for n, text in texts.items()})  # type: ignore[arg-type]
 

@@ -171,6 +171,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
     ),
     "reconcile": (_JSON, _switch("--dry-run", "say it, but change nothing")),
+    "follow": (_JSON, _switch("--once", "ask one question, about what is due, and exit")),
     "audit": (
         _JSON,
         OneOf(

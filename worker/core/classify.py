@@ -130,25 +130,27 @@ def _clearly_later(answer: Answer) -> bool:
     return (answer.status in {500, 503} and documented) or told_when
 
 
-def job_answer(answer: Answer) -> JobStatus | NoStatus:
-    """Return what an answer of ``job_status`` says; its texts are raw, neither blanked nor cut."""
+def job_answer(answer: Answer, job_id: str) -> JobStatus | NoStatus:
+    """Return what ``job_status`` says of this job; its texts are raw, neither blanked nor cut."""
     status, body = answer.status, _parsed(answer.body)
     if status == HTTPStatus.OK and isinstance(body, dict):
         texts = {name: value for name, value in body.items() if isinstance(value, str) and value}
-        if said := texts.get("status") or texts.get("job_status"):
+        said = texts.get("status") or texts.get("job_status")
+        if said and texts.get("job_id", job_id) == job_id:
             return JobStatus(
                 status=said,
                 transfer_status=texts.get("media_transfer_status"),
                 details=texts.get("details"),
                 again_after=_number(body.get("poll_again_after_seconds")),
             )
-    seconds = _seconds(answer)
+    seconds, outcome = _seconds(answer), classify(answer)
     missing = status == HTTPStatus.NOT_FOUND and _documented_errors(body) is not None
+    refused = not missing and isinstance(outcome, AccountRefused | WrongAddress)
     return NoStatus(
         reason=_message(answer),
         retry_after=UNTOLD_SECONDS if status in _THROTTLED and seconds is None else seconds,
         missing=missing,
-        refused=not missing and (status in _ACCOUNT | _ADDRESS or 300 <= status <= 399),
+        refused=outcome.fact if refused else None,
     )
 
 

@@ -59,13 +59,13 @@ class JobStatus:
 @value
 class NoStatus:
     """An answer without a status. ``retry_after``: seconds that the API asked to wait; ``missing``:
-    it does not know the job (404); ``refused``: it turned the key or the address away.
+    it does not know the job (404); ``refused``: ACCOUNT_REFUSED or WRONG_ADDRESS, if it was that.
     """
 
     reason: str
     retry_after: float | None = None
     missing: bool = False
-    refused: bool = False
+    refused: Fact | None = None
 
 
 @value

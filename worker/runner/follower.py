@@ -88,7 +88,7 @@ class Follower:
         shared, known, later = pacer.read(connection, now), jobs.asking(connection), now + IDLE
         due = jobs.due(connection, now, 2)
         if shared.moved_to is not None or not due:
-            return max(now, min(later, jobs.next_at(connection) or later))
+            return later if due else min(later, jobs.next_at(connection) or later)
         free_at = max(shared.cool_down_until or now, known.next_question_at or now)
         if shared.cooling(now) or now < free_at <= later:  # beyond it, the clock was set
             return min(later, free_at)
