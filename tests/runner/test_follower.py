@@ -8,10 +8,10 @@ from datetime import datetime
 from itertools import count, pairwise
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from tests.conftest import START, Hands
-from tests.parts import RUN_SETTINGS, Worker, add, facts, later, let_start, row
+from tests.parts import RUN_SETTINGS, Worker, facts, later, let_start, row
 from tests.parts import listener as listen
 from tests.store.test_doubts import doubt
 from tests.wire import Line, Wire
@@ -21,7 +21,7 @@ from worker.core.model import Accepted, Fact, Video
 from worker.core.request import Defaults
 from worker.core.run_state import RunState
 from worker.db.database import Database
-from worker.db.schema import account, jobs
+from worker.db.schema import account, jobs, videos
 from worker.runner.follower import AT_ONCE, Asked, Follower
 from worker.runner.reconciler import Learn, Reconciler
 from worker.runner.reporter import Reporter
@@ -60,7 +60,7 @@ class Bench:
 
     async def bought(self, *urls: str) -> list[str]:
         """Buy videos as a run does: the job's row is written by the database itself."""
-        made = []
+        made, rows = [], []
         async with self.worker.api(self.simulator.url) as api:
             for url in urls:
                 name = f"r-{next(self._ids)}"
@@ -70,8 +70,8 @@ class Bench:
                 assert isinstance(outcome, Accepted)
                 made.append(outcome.job_id)
                 known = {"state": "submitted", "claims": 1, "submitted_at": self.hands.wall}
-                known |= {"request_id": name, "job_id": outcome.job_id}
-                await add(self.database, url, **known)
+                rows.append({"url": url, "request_id": name, "job_id": outcome.job_id, **known})
+        await self.database.write(lambda c: c.execute(insert(videos), rows), "test")
         first = later(self.hands.wall, 60)
         plan = update(jobs).where(jobs.c.job_id.in_(made)).values(next_poll_at=first)
         await self.database.write(lambda c: c.execute(plan), "test")

@@ -110,7 +110,7 @@ class Api:
         except _FAILURES as error:
             return NoStatus(reason=self._failure(error))
         said = job_answer(self._answer(exchange), job_id)
-        texts = {n: text for n, text in asdict(said).items() if isinstance(text, str)}
+        texts = {n: text for n, text in asdict(said).items() if type(text) is str}
         return replace(said, **{n: presentable(text, self._key) for n, text in texts.items()})  # type: ignore[arg-type]
 
     def _blanked(self, reader: ListReader) -> Listing:
