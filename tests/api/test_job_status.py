@@ -39,19 +39,6 @@ async def test_the_question_names_key_and_job() -> None:
     assert asked.startswith(head.encode())
 
 
-def body(**fields: object) -> bytes:
-    """Return a 200 with these fields."""
-    return answer(json.dumps(fields).encode())
-
-
-async def test_the_question_names_key_and_job() -> None:
-    """The key and the job travel in the query, percent-encoded."""
-    _, asked = await said(body(status="queued"), job_id="a/b&c")
-    assert asked.startswith(
-        b"GET /core/1.0/job_status?api_key=%s&job_id=a/b%%26c HTTP/1.1\r\n" % KEY.encode()
-    )
-
-
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

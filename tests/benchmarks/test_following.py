@@ -3,6 +3,7 @@
 Questions and processor time are measured in virtual time, against the imitation in this process.
 """
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,9 @@ async def test_questions_a_job(
         await let_start(database, hands.wall)
         at = bench(database, simulator, hands, rate)
         began = hands.seconds
-        for second in range(1_000 // rate):
-            await at.bought(*(f"https://a.example/{second}/{n}.mp4" for n in range(rate)))
-            await at.pass_time(1)
+        for page in range(100):
+            await at.bought(*(f"https://a.example/{page}/{n}.mp4" for n in range(10)))
+            await at.pass_time(10 / rate)
         while (counts := await database.read(jobs.counts)).open:
             await at.pass_time(30)
         took, asked = hands.seconds - began, len(simulator.questions)
@@ -99,7 +100,7 @@ async def test_questions_hold_back_no_send(tmp_path: Path, path: Path, tell: Tel
     shares = {}
     for follow in ("off", "status"):
         copy = tmp_path / f"{follow}.db"
-        copy.write_bytes(path.read_bytes())
+        shutil.copyfile(path, copy)
         shares[follow], asked = await _paced(copy, follow)
     tell(
         f"pace of 50 a second used: {shares['off']:.3f} without questions, {shares['status']:.3f} "
