@@ -119,6 +119,8 @@ async def _paced(path: Path, follow: str) -> tuple[float, int]:
         early = replace(RUN_SETTINGS, rate=100_000, follow="off")
         await database.write(lambda c: c.execute(update(account).values(job_seconds=0)), "test")
         await Worker(settings=early, slots=32).run(database, simulator.url)
+        known = {"list_shows_status": 0, "jobs_listed_at": database.now()}
+        await database.write(lambda c: jobs.note(c, **known), "test")
         first = len(simulator.requests)
         await add(database, *(f"https://b.example/{n}.mp4" for n in range(1_300)))
         run = RunOptions(drain=True, wait=True, max_seconds=22)
