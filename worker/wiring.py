@@ -24,6 +24,7 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.address import File, Server
 from worker.db.database import Database
 from worker.log import Event, logger
+from worker.runner.follower import Follower
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.pacer import Pacer
@@ -32,6 +33,7 @@ from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Observe, Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
+from worker.store.jobs import JobChange
 from worker.store.workers import WorkerRow
 
 CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
@@ -114,6 +116,20 @@ async def reconciler(
             state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger()),
         )
+
+
+@asynccontextmanager
+async def follower(
+    settings: Settings,
+    key: Key,
+    database: Database,
+    who: str,
+    told: Callable[[JobChange], None],
+) -> AsyncIterator[Follower]:
+    """Yield a follower for a person, who settles doubts beside as ``on_doubt`` says."""
+    async with reconciler(settings, key, database, who) as asks:
+        own = transaction(settings, who, database.now)
+        yield Follower(dataclasses.replace(asks, transaction=own), told)
 
 
 def pruner(database: Database) -> Pruner:

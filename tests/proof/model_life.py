@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from tests.parts import SETTINGS
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
+from tests.proof.model_jobs import LIST, STATUS, Stop, misread, told
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
 from tests.proof.model_workers import Attempt, World
 from worker.core.job_list import Listing, Unlisted
@@ -22,6 +23,7 @@ from worker.store.search import Filter
 
 T = TypeVar("T")
 
+JOBS = "SELECT * FROM jobs ORDER BY job_id"
 CALM = {VerdictState.WORKING, VerdictState.IDLE}
 
 
@@ -33,6 +35,7 @@ class Life:
         self.shown: list[tuple[Listing | Unlisted, datetime]] = []
         self.actor = "work"
         self.held = 0
+        self.ends: dict[str, str] = {}
         self._settings = replace(SETTINGS, database_url=address, on_doubt="reconcile")
 
     # People and other programs
@@ -147,10 +150,12 @@ class Life:
 
     def ask(self, shown: Shown) -> None:
         """Request the list; its verdicts are written later, or never."""
+        self.shown.append((self._listed(shown), self.world.time.wall))
+
+    def _listed(self, shown: Shown) -> Listing | Unlisted:
         if self.world.jumped_at is not None:  # then its seconds cannot be told from the clock's
             shown = replace(shown, late=min(shown.late, 150), last=0, staggered=False)
-        listed = self.world.book.listed(shown, self.world.time.seconds)
-        self.shown.append((listed, self.world.time.wall))
+        return self.world.book.listed(shown, self.world.time.seconds)
 
     def judge(self, pick: int) -> None:
         """Write the verdicts of a list."""
@@ -174,6 +179,43 @@ class Life:
         self.ask(shown)
         self.judge(len(self.shown) - 1)
 
+    # Jobs
+
+    def become(self, pick: int, status: str) -> None:
+        """Let a job go on at the API."""
+        if jobs := self.world.book.jobs:
+            _any(jobs, pick).become(status)
+
+    def question(self, worker: int, word: str, shown: Shown) -> None:
+        """Begin a question about jobs, or take its next step."""
+        self.actor, world = "judge", self.world
+
+        def answer(stop: Stop) -> object:
+            if stop.purpose == STATUS:
+                assert stop.job_id is not None
+                job = world.book.find(stop.job_id)
+                return told(job, word, world.time.wall, world.time.seconds)
+            return self._listed(shown) if stop.purpose == LIST else None
+
+        world.ask_about_jobs(worker, answer)
+
+    def follow(self, worker: int, word: str, shown: Shown) -> None:
+        """Ask whole questions until no more is due."""
+        self.world.pass_seconds(70)
+        self._follow(worker, word, shown)
+
+    def _follow(self, worker: int, word: str, shown: Shown) -> None:
+        for _ in range(2 * len(self.world.book.jobs) + 2):
+            asks = False
+            while True:
+                self.question(worker, word, shown)
+                held = self.world.questions[worker]
+                if held is None or held.stop is None:
+                    break
+                asks |= held.stop.purpose in {STATUS, LIST}
+            if not asks:
+                return
+
     def hold(self) -> None:
         """After each step, by the book and the rows; after each third one also the verdict."""
         world = self.world
@@ -183,11 +225,13 @@ class Life:
             for alive in (0, 1):
                 state = judge(replace(facts, alive=alive)).state
                 assert state not in CALM or not world.stands_still(), f"law 18: {facts}"
-        steps = world.rows("SELECT * FROM steps")
+        rows, steps = world.rows(), world.rows("SELECT * FROM steps")
+        known = world.time.seconds if world.jumped_at is None else None
         world.plain.execute("DELETE FROM steps")
         found = [
             *unlawful(steps, self.actor),
-            *broken(world.rows(), self._facts(), world.book, world.words),
+            *broken(rows, self._facts(), world.book, world.words),
+            *misread(world.rows(JOBS), rows, world.book, self.ends, known),
         ]
         assert [] == found, found
 
@@ -205,6 +249,7 @@ class Life:
             while world.rows(f"{unfinished} AND due_at <= '{self._now()}'") and self._serve(0, 3):
                 world.pass_seconds(1)
             self.hold()
+        self._come_to_an_end()
         left = [dict(row) for row in world.rows(unfinished)]
         assert [] == left, "lost: nothing will ever work it off"
         hidden = "SELECT id FROM videos WHERE state = 'in_doubt' AND media_id IS NULL"
@@ -212,6 +257,19 @@ class Life:
         assert [] == shown, (
             f"videos {shown} are in doubt, though the list shows their jobs and no others"
         )
+
+    def _come_to_an_end(self) -> None:
+        """End every job at the API; the workers then know each end of a job that is there."""
+        world = self.world
+        for job in world.book.jobs:
+            job.become("finished")
+        for _ in range(8):
+            world.pass_seconds(1_000)
+            self._follow(0, "truth", WHOLE)
+            self.hold()
+        there = {job.job_id for job in world.book.jobs if not job.lost}
+        still = [r["job_id"] for r in world.rows(JOBS) if r["ended_as"] is None]
+        assert not there.intersection(still), f"law 15: the ends of {still} are seen by nobody"
 
     def _serve(self, worker: int, room: int) -> int:
         """Let so many be accepted at most; how many were."""

@@ -15,6 +15,7 @@ from tests.conftest import Hands
 from tests.parts import transaction
 from tests.plain import is_server, session
 from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
+from tests.proof.model_jobs import Question, Stop
 from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
@@ -82,6 +83,7 @@ class World:
             self.plain.execute(statement)
         self._workers = [self._worker() for _ in self._sessions]
         self.hands: list[list[Attempt]] = [[] for _ in self._sessions]
+        self.questions: list[Question | None] = [None for _ in self._sessions]
         self._claimed: set[tuple[int, int]] = set()
 
     def _worker(self) -> QueueTransaction:
@@ -138,9 +140,7 @@ class World:
             for each in over
             if each.outcome is not None
         ]
-        # The pace and its pauses have tests of their own; here everybody may claim.
-        free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
-        self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
+        self._free_pace()
 
         def write(connection: Connection) -> Committed:
             done = self._workers[worker].write(connection, notes, room)
@@ -149,6 +149,11 @@ class World:
             return done
 
         return self._sessions[worker].transact(write)
+
+    def _free_pace(self) -> None:
+        """Let everybody claim and ask: the pace and its pauses have tests of their own."""
+        free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
+        self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
 
     def _remember(self, attempt: Attempt) -> None:
         """Check that the reported outcomes are on disk."""
@@ -165,7 +170,21 @@ class World:
                 self._written(worker, over, room, dying=True)
         self.orphans += [attempt for attempt in self.hands[worker] if attempt.flies]
         self.hands[worker] = []
+        if question := self.questions[worker]:
+            question.die()
+        self.questions[worker] = None
         self._workers[worker] = self._worker()
+
+    def ask_about_jobs(self, worker: int, answer: Callable[[Stop], object]) -> None:
+        """Begin a question of this worker, or take the next step of the one in hand."""
+        question = self.questions[worker]
+        if question is None:
+            self._free_pace()
+            question = Question(self._workers[worker], self._sessions[worker].transact)
+        else:
+            assert question.stop is not None
+            question.step(answer(question.stop))
+        self.questions[worker] = question if question.stop else None
 
     def send(self, attempt: Attempt) -> None:
         """Begin, unless too little of the lease is left by one of the clocks (law 4)."""

@@ -52,6 +52,14 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     "cancel": _CHANGED,
     "resolve": {0: "settled", 1: "it is not in doubt, or another video has this job"},
     "reconcile": {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
+    "follow": {
+        0: "all jobs have ended, and none in an error",
+        1: "jobs have ended in an error, or are overdue: see status",
+        75: "with --once: jobs have not ended yet",
+        77: "the key was refused",
+        78: "a setting, the key, the database or api_url is wrong",
+        **_STOPPED,
+    },
     "audit": {
         0: "they agree, or what was asked for is done",
         1: "they differ, or there is no list",
@@ -127,6 +135,7 @@ COMMANDS = (
     Command("cancel", "take videos out of the queue", "cancel --state pending --since 2h"),
     Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
     Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
+    Command("follow", "ask about jobs until all have ended, and print each change", "follow"),
     Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
     Command(
         "pause",
