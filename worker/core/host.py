@@ -47,7 +47,7 @@ class HeldHost:
         why: The evidence, as a clause.
         videos: Pending videos that are held.
         failed: Jobs that were bought and could not be downloaded, in all.
-        probe_at: When the next probe may go (UTC).
+        probe_at: When the next probe may go (UTC); None until there is a video to be one.
         probes: Number of probes since ``since``; ``probe_video``: the last one, if there is any.
     """
 
@@ -56,7 +56,7 @@ class HeldHost:
     why: str
     videos: int
     failed: int
-    probe_at: datetime
+    probe_at: datetime | None
     probes: int
     probe_video: int | None
 

@@ -173,7 +173,7 @@ class QueueTransaction:
             sent = [c for c, why in faults if why is None]
             hosts.probed(connection, [c for c in sent if c.video_id in found.probes], now)
             ready, postponed = ready + sent, postponed + found.postponed
-            if len(claims) < wanted:
+            if len(claims) < wanted and not found.probes:  # for one that is refused, another goes
                 break
         return ready, postponed
 

@@ -138,6 +138,8 @@ def passing(
         rest = now + LONGEST_WAIT
         if _POSTPONE.write(connection, held=batch.encoded(some), until=rest) < len(some):
             raise ValueError(PASSED_OVER)
+        waits = hosts.c.host.in_({host for _, host, _ in some}) & hosts.c.probe_at.is_(None)
+        connection.execute(update(hosts).where(waits).values(probe_at=now))
         postponed += len(some)
         look = limit + LOOK_AHEAD
     return Passing(probes, ids, postponed)
@@ -180,17 +182,24 @@ def _probes(
     checked_until: datetime | None,
     aside: Unwritable,
 ) -> list[queue.Row]:
-    """Free a video of each host whose next probe is due, and return these."""
-    names = [host for (host,) in _PROBED_NOW(connection, now=now)][:limit]
-    if not names:
-        return []
-    rows = queue.first_held(connection, names, checked_until, aside.known)
-    aside.tried = [row[queue.ID] for row in rows]
-    connection.execute(_freed(videos.c.id.in_(aside.tried), now))
-    by_host = {host_of(row[queue.URL]): row for row in rows}  # a link may have been changed
-    return [by_host[name] for name in names if name in by_host]
+    """Free a video of each host whose next probe is due, and return these. A host without a video
+    gets its probe with the next one.
+    """
+    probes: list[queue.Row] = []
+    for (host,) in _PROBED_NOW(connection, now=now):
+        rows = queue.first_held(connection, host, checked_until, aside.known)
+        aside.tried = [row[queue.ID] for row in rows]
+        connection.execute(_freed(videos.c.id.in_(aside.tried), now))
+        probes += [row for row in rows if host_of(row[queue.URL]) == host]  # no changed link
+        if not rows:
+            unheld = (hosts.c.host == host, ~_has_videos)
+            connection.execute(update(hosts).where(*unheld).values(probe_at=None))
+        if len(probes) >= limit:
+            break
+    return probes
 
 
+_has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
 _PROBED_NOW = Prepared(
     select(hosts.c.host)
     .where(_is_held, hosts.c.probe_at <= bindparam("now"))

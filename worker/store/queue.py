@@ -1,6 +1,6 @@
 """Claim due videos, and look at what lies ahead. Moments are UTC."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -166,17 +166,13 @@ def due(
 
 
 def first_held(
-    connection: Connection,
-    hosts: Iterable[str],
-    checked_until: datetime | None,
-    aside: Collection[int],
+    connection: Connection, host: str, checked_until: datetime | None, aside: Collection[int]
 ) -> list[Row]:
-    """Return the oldest video that is held, of each of these hosts."""
-    first = select(func.min(videos.c.id)).where(*can_be_a_probe(aside))
-    asked = {"checked_until": checked_until}
-    ids = [connection.scalar(first.where(videos.c.held_host == host), asked) for host in hosts]
-    theirs = select(*_COLUMNS).where(is_pending, videos.c.id.in_(ids))
-    return list(connection.execute(theirs.with_for_update(skip_locked=True)))
+    """Return the oldest video that is held for this host, if there is one that may be sent."""
+    first = select(func.min(videos.c.id)).where(*can_be_a_probe(aside), videos.c.held_host == host)
+    theirs = select(*_COLUMNS).where(is_pending, videos.c.id == first.scalar_subquery())
+    locked = theirs.with_for_update(of=videos, skip_locked=True)
+    return list(connection.execute(locked, {"checked_until": checked_until}))
 
 
 def can_be_a_probe(aside: Collection[int]) -> tuple[ColumnElement[bool], ...]:
