@@ -65,7 +65,7 @@ def _hold_if_dead(
     rows = connection.execute(
         select(_failed, jobs.c.details)
         .where(jobs.c.host == host, _tells, *lately)
-        .order_by(jobs.c.ended_at.desc(), jobs.c.job_id)
+        .order_by(jobs.c.ended_at.desc(), jobs.c.accepted_at.desc())
         .limit(WINDOW)
     ).all()
     failed = [details for is_failed, details in rows if is_failed]
@@ -236,9 +236,12 @@ def _count(connection: Connection) -> None:
     connection.execute(update(account).values(held_hosts=number))
 
 
-def held(connection: Connection) -> Sequence[HeldHost]:
-    """Return the held hosts with their evidence, the one with the most videos first."""
-    theirs = select(func.count()).where(is_pending, videos.c.held_host == hosts.c.host)
+def held(connection: Connection, *among: ColumnElement[bool]) -> Sequence[HeldHost]:
+    """Return the held hosts with their evidence, the one with the most videos first. Only videos
+    that satisfy the conditions count.
+    """
+    held_ones = (is_pending, videos.c.held_host == hosts.c.host, *among)
+    theirs = select(func.count()).where(*held_ones)
     failed = select(func.count()).where(jobs.c.host == hosts.c.host, _failed)
     number = theirs.scalar_subquery().label("videos")
     rows = connection.execute(
@@ -247,6 +250,7 @@ def held(connection: Connection) -> Sequence[HeldHost]:
             hosts.c.held_since,
             func.coalesce(hosts.c.why, ""),
             number,
+            select(func.min(videos.c.id)).where(*held_ones).scalar_subquery(),
             failed.scalar_subquery(),
             hosts.c.probe_at,
             hosts.c.probes,
