@@ -209,8 +209,8 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
             left(DEAD, replace(DEAD, host="b.example", probe_at=None, videos=2), later=9),
             [
                 (
-                    "9 held for 2 hosts, most of them since 3 of the last 4 jobs of dead.example could"
-                    " not be downloaded"
+                    "9 held for 2 hosts, most of them since 3 of the last 4 jobs of dead.example "
+                    "could not be downloaded"
                 ),
                 (
                     "a probe goes at 2026-01-01 00:15:00 UTC; valossa-ingest release --host"

@@ -225,8 +225,9 @@ NEEDS = [
     (
         replace(held(WaitReason.HOSTS), hosts=[DEAD], overdue=1, overdue_job="j", failed=3),
         (
-            "needs a person: 7 held, since 3 of the last 4 jobs of dead.example could not be downloaded"
-            f"; waiting: only videos of held hosts are left, the next probe goes at {MOMENT}"
+            "needs a person: 7 held, since 3 of the last 4 jobs of dead.example could not be "
+            "downloaded; waiting: only videos of held hosts are left, the next probe goes at "
+            f"{MOMENT}"
         ),
         "a probe goes at 2026-11-01 12:10:00 UTC; valossa-ingest release --host dead.example",
     ),

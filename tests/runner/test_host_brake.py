@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, select, update
@@ -281,19 +281,28 @@ async def test_a_500_that_no_list_has_checked_is_no_probe(database: Database, ha
     assert [2] == await sent(database, work)
 
 
-async def test_a_changed_link_is_judged_by_its_new_host(
-    database: Database, work: QueueTransaction, hands: Hands, plain: Plain
+async def test_a_corrected_link_leaves_the_brake(
+    database: Database, work: QueueTransaction, plain: Plain
 ) -> None:
-    """A held row whose link another program changed is no probe of the old host; it goes by its
-    new one.
-    """
+    """A held row whose link another program corrects is held no more, and due."""
     await add(database, *dead(1, 2), due_at=START)
     await sent(database, work)
     plain.execute("UPDATE videos SET url = ? WHERE id = 1", *good(7))
+    assert {1: "pending", 2: "held"} == await states(database)
+    assert (await row(database, 1))["due_at"] < datetime.now(UTC) + DAY / 2  # type: ignore[operator]
+
+
+async def test_a_wrong_mark_makes_no_probe(
+    database: Database, work: QueueTransaction, hands: Hands
+) -> None:
+    """A row that is marked as held for another host than its own goes by its own, as no probe."""
+    await add(database, *good(1), due_at=START + DAY, held_host=HOST)
+    await add(database, *dead(2), due_at=START)
+    assert [] == await sent(database, work)
     hands.pass_seconds(FIRST_WAIT.total_seconds())
     assert [1] == await sent(database, work, free_slots=1)
     assert [0] == [each.probes for each in await held(database)]
-    assert [2] == await sent(database, work)
+    assert [2] == await sent(database, work, free_slots=1)
     assert [1] == [each.probes for each in await held(database)]
 
 
