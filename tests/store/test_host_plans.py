@@ -1,4 +1,4 @@
-"""Hold that held hosts, their videos and their jobs are found through indexes, on both databases."""
+"""Hold that held hosts, their videos and jobs are found through indexes, on both databases."""
 
 from collections.abc import Callable
 

@@ -12,8 +12,10 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal,
     or_,
     select,
+    union_all,
     update,
 )
 
@@ -124,45 +126,49 @@ def passing(
     most: int,
 ) -> Passing:
     """Return the next videos to claim, and postpone at most ``most`` of held hosts on the way."""
-    probes = _probes(connection, limit, now, checked_until, aside)
-    ids = {row[queue.ID] for row in probes}
+    probes: dict[int, queue.Row] | None = None
     postponed, look = 0, limit
     while postponed < most:
         found = queue.due(connection, look, now, checked_until, aside.known)
-        rows = [row for row in found if row[queue.ID] not in ids]
-        held = _held_among(connection, rows)
+        names = {row[queue.ID]: host_of(row[queue.URL]) for row in found}
+        meant = batch.encoded((name,) for name in {*names.values()})
+        known = _KNOWN(connection, meant=meant, now=now)
+        if probes is None:
+            waiting = [host for host, _, is_due in known if is_due]
+            probes = _probes(connection, waiting, limit, now, checked_until, aside)
+            if waiting:
+                continue  # what is freed is due
+        reasons = {host: f"its host is held: {why}" for host, why, is_due in known if not is_due}
+        held = [(number, name) for number, name in names.items() if name in reasons]
+        held = [each for each in held if each[0] not in probes][: most - postponed]
         if not held:
-            return Passing([*probes, *rows][:limit], ids, postponed)
-        some = held[: most - postponed]
-        aside.tried = [number for number, *_ in some]
-        rest = now + LONGEST_WAIT
-        if _POSTPONE.write(connection, held=batch.encoded(some), until=rest) < len(some):
-            raise ValueError(PASSED_OVER)
-        waits = hosts.c.host.in_({host for _, host, _ in some}) & hosts.c.probe_at.is_(None)
-        connection.execute(update(hosts).where(waits).values(probe_at=now))
-        postponed += len(some)
-        look = limit + LOOK_AHEAD
-    return Passing(probes, ids, postponed)
-
-
-def _held_among(connection: Connection, rows: Sequence[queue.Row]) -> list[tuple[int, str, str]]:
-    """Return the ids of the videos whose host is held, with the host and the reason."""
-    names = [(row[queue.ID], host_of(row[queue.URL])) for row in rows]
-    meant = batch.encoded((name,) for name in {name for _, name in names})
-    reasons = {host: why or "" for host, why in _HELD(connection, meant=meant)}
-    return [
-        (number, name, f"its host is held: {reasons[name]}")
-        for number, name in names
-        if name in reasons
-    ]
+            rows = (row for row in found if row[queue.ID] not in probes)
+            return Passing([*probes.values(), *rows][:limit], probes, postponed)
+        _postpone(connection, [(*each, reasons[each[1]]) for each in held], now, aside)
+        postponed, look = postponed + len(held), limit + LOOK_AHEAD
+    return Passing([*(probes or {}).values()], probes or (), postponed)
 
 
 _meant = batch.rows("meant", hosts.c.host)
-_HELD = Prepared(
-    select(hosts.c.host, hosts.c.why)
-    .select_from(_meant.join(hosts, hosts.c.host == _meant.c.host))
-    .where(_is_held)
+_held_ones = select(hosts.c.host, hosts.c.why, literal(0)).where(_is_held)
+_due_ones = select(hosts.c.host, hosts.c.why, literal(1)).where(
+    _is_held, hosts.c.probe_at <= bindparam("now", type_=hosts.c.probe_at.type)
 )
+_KNOWN = Prepared(union_all(_held_ones.join(_meant, _meant.c.host == hosts.c.host), _due_ones))
+"""The held hosts among those of some links, and all those whose probe is due."""
+
+
+def _postpone(
+    connection: Connection, held: Sequence[tuple[int, str, str]], now: datetime, aside: Unwritable
+) -> None:
+    aside.tried = [number for number, *_ in held]
+    rest = now + LONGEST_WAIT
+    if _POSTPONE.write(connection, held=batch.encoded(held), until=rest) < len(held):
+        raise ValueError(PASSED_OVER)
+    waits = hosts.c.host.in_({host for _, host, _ in held}) & hosts.c.probe_at.is_(None)
+    connection.execute(update(hosts).where(waits).values(probe_at=now))
+
+
 _held_rows = batch.rows("held", videos.c.id, videos.c.held_host, videos.c.error)
 _POSTPONE = Prepared(
     update(videos)
@@ -177,34 +183,30 @@ _POSTPONE = Prepared(
 
 def _probes(
     connection: Connection,
+    waiting: Iterable[str],
     limit: int,
     now: datetime,
     checked_until: datetime | None,
     aside: Unwritable,
-) -> list[queue.Row]:
-    """Free a video of each host whose next probe is due, and return these. A host without a video
+) -> dict[int, queue.Row]:
+    """Free a video of each of these hosts, and return these as probes by id. A host without a video
     gets its probe with the next one.
     """
-    probes: list[queue.Row] = []
-    for (host,) in _PROBED_NOW(connection, now=now):
+    probes: dict[int, queue.Row] = {}
+    for host in waiting:
+        if len(probes) == limit:
+            break
         rows = queue.first_held(connection, host, checked_until, aside.known)
         aside.tried = [row[queue.ID] for row in rows]
         connection.execute(_freed(videos.c.id.in_(aside.tried), now))
-        probes += [row for row in rows if host_of(row[queue.URL]) == host]  # no changed link
+        probes |= {row[queue.ID]: row for row in rows if host_of(row[queue.URL]) == host}
         if not rows:
             unheld = (hosts.c.host == host, ~_has_videos)
             connection.execute(update(hosts).where(*unheld).values(probe_at=None))
-        if len(probes) >= limit:
-            break
     return probes
 
 
 _has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
-_PROBED_NOW = Prepared(
-    select(hosts.c.host)
-    .where(_is_held, hosts.c.probe_at <= bindparam("now"))
-    .order_by(hosts.c.probe_at)
-)
 
 
 def probed(connection: Connection, claims: Iterable[Claim], now: datetime) -> None:
