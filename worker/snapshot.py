@@ -17,16 +17,7 @@ from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
-from worker.store import (
-    caps,
-    doubts,
-    hosts,
-    jobs,
-    leases,
-    shared_state,
-    statistics,
-    workers,
-)
+from worker.store import caps, doubts, hosts, jobs, leases, shared_state, statistics, workers
 
 Free = Callable[[Path], int]
 """Gives the free bytes of the disk of a folder."""

@@ -22,7 +22,7 @@ def told(
     after = _next(story, settings, now)
     cooling = shared_state.read(connection).cooling(now)
     if row["state"] == State.PENDING and row["held_host"] is not None:
-        held = hosts.held(connection, *search.Filter(ids=(row["id"],)).clauses())[:1]
+        held = hosts.held(connection, search.Filter(ids=(row["id"],)))[:1]
         after = next((f"{host.told([each])}: {each.remedy}" for each in held if each.videos), after)
     if cooling and row["state"] == State.PENDING:
         after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"

@@ -206,7 +206,7 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
         (report(StopReason.EMPTY, failed=1), NOTHING, ["see valossa-ingest why, then show ID"]),
         (
             report(StopReason.EMPTY),
-            left(DEAD, replace(DEAD, host="b.example", probe_at=None, videos=2), later=9),
+            left(DEAD, replace(DEAD, host="b.example", videos=2), later=9),
             [
                 (
                     "9 held for 2 hosts, most of them since 3 of the last 4 jobs of dead.example "

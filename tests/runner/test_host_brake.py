@@ -270,17 +270,6 @@ async def test_a_row_that_cannot_be_sent_is_no_probe(
     assert [1] == [each.probes for each in await held(database)]
 
 
-async def test_a_500_that_no_list_has_checked_is_no_probe(database: Database, hands: Hands) -> None:
-    """A held video that a 500 turned away waits for the list, also as a probe."""
-    work = transaction(hands.clock, on_doubt="reconcile")
-    await add(database, *dead(1, 2), due_at=START, held_host=HOST)
-    turned_away = {"http_status": 500, "claims": 1, "attempts": 1, "updated_at": START}
-    change = update(videos).where(videos.c.id == 1).values(turned_away)
-    await database.write(lambda c: c.execute(change), "test")
-    hands.pass_seconds(FIRST_WAIT.total_seconds())
-    assert [2] == await sent(database, work)
-
-
 async def test_a_corrected_link_leaves_the_brake(
     database: Database, work: QueueTransaction, plain: Plain
 ) -> None:
@@ -369,15 +358,14 @@ async def test_a_held_host_without_videos_is_waited_for_by_none(
 async def test_a_host_without_videos_is_probed_with_the_next(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """Hosts that are due for a probe without a video keep no other from its own, and are probed as
-    soon as one of their videos is there.
+    """A host that is due for a probe without a video keeps no other from its own, and is probed as
+    soon as one of its videos is there.
     """
     await ends(database, *["badly"] * 3, at=START, host="other.example")
     await add(database, "https://other.example/1.mp4", due_at=START)
     assert [] == await sent(database, work, free_slots=1)
     hands.pass_seconds(FIRST_WAIT.total_seconds() + 2)
     assert [1] == await sent(database, work, free_slots=1)
-    assert None in {each.probe_at for each in await held(database) if each.host == HOST}
     await add(database, *dead(2, 3), due_at=START)
     assert [] == await sent(database, work, free_slots=1)
     assert [2] == await sent(database, work, free_slots=1)

@@ -47,7 +47,7 @@ class HeldHost:
         why: The evidence, as a clause.
         videos: Pending videos that are held; ``first``: the oldest of them.
         failed: Jobs that were bought and could not be downloaded, in all.
-        probe_at: When the next probe may go (UTC); None until there is a video to be one.
+        probe_at: When the next probe may go (UTC).
         probes: Number of probes since ``since``; ``probe_video``: the last one, if there is any.
     """
 
@@ -57,16 +57,16 @@ class HeldHost:
     videos: int
     first: int | None
     failed: int
-    probe_at: datetime | None
+    probe_at: datetime
     probes: int
     probe_video: int | None
 
     @property
     def remedy(self) -> str:
         """Return the way out."""
-        at = f"at {self.probe_at:%Y-%m-%d %H:%M:%S} UTC" if self.probe_at else "with its next video"
+        at = f"a probe goes at {self.probe_at:%Y-%m-%d %H:%M:%S} UTC"
         sends = f"valossa-ingest release --host {self.host} sends all once it serves again"
-        return f"a probe goes {at}; {sends}, cancel --error-like {self.host} puts them away"
+        return f"{at}; {sends}, cancel --error-like {self.host} puts them away"
 
 
 def told(held: Sequence[HeldHost]) -> str:

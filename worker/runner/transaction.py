@@ -161,9 +161,10 @@ class QueueTransaction:
         lease_until = now + self.settings.lease
         while len(ready) < count and len(closed) + postponed < self.closes_at_once:
             wanted = count - len(ready)
-            found = self._find(at, wanted, self.closes_at_once - len(closed) - postponed)
-            self.unwritable.tried = [row[queue.ID] for row in found.rows]
-            claims = queue.claim(connection, found.rows, now, self.worker, lease_until)
+            most = self.closes_at_once - len(closed) - postponed
+            rows, probes, passed = self._find(at, wanted, most)
+            self.unwritable.tried = [row[queue.ID] for row in rows]
+            claims = queue.claim(connection, rows, now, self.worker, lease_until)
             faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
@@ -171,9 +172,9 @@ class QueueTransaction:
             closed += self._settle(connection, refused, now)
             self.unwritable.tried = []
             sent = [c for c, why in faults if why is None]
-            hosts.probed(connection, [c for c in sent if c.video_id in found.probes], now)
-            ready, postponed = ready + sent, postponed + found.postponed
-            if len(claims) < wanted and not found.probes:  # for one that is refused, another goes
+            hosts.probed(connection, [c for c in sent if c.video_id in probes], now)
+            ready, postponed = ready + sent, postponed + passed
+            if len(claims) < wanted and not probes:  # for one that is refused, another goes
                 break
         return ready, postponed
 
@@ -182,7 +183,7 @@ class QueueTransaction:
         aside, checked = self.unwritable, self._checked_until(at)
         if at.shared.held_hosts:
             return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
-        return hosts.Passing(queue.due(at.connection, wanted, at.now, checked, aside.known))
+        return queue.due(at.connection, wanted, at.now, checked, aside.known), (), 0
 
     def _checked_until(self, at: _Moment) -> datetime | None:
         """Return up to when a list has checked answers; a video with a later 500 waits."""
@@ -225,7 +226,7 @@ class QueueTransaction:
             return None
         probe_at = None
         if shared.held_hosts and not ahead.due:
-            probe_at = hosts.next_probe_at(at.connection, checked, aside)
+            probe_at = hosts.next_probe_at(at.connection)
         if not ahead.due and (probe_at is None or probe_at > now):
             return self._nothing_due(at, ahead, repeat_at, probe_at)
         planned = self.pacer.plan(shared, now)

@@ -5,19 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    bindparam,
-    case,
-    func,
-    null,
-    or_,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
@@ -165,19 +153,12 @@ def due(
     return [row for row in rows if row[ID] not in aside][:limit]
 
 
-def first_held(
-    connection: Connection, host: str, checked_until: datetime | None, aside: Collection[int]
-) -> list[Row]:
-    """Return the oldest video that is held for this host, if there is one that may be sent."""
-    first = select(func.min(videos.c.id)).where(*can_be_a_probe(aside), videos.c.held_host == host)
-    theirs = select(*_COLUMNS).where(is_pending, videos.c.id == first.scalar_subquery())
-    locked = theirs.with_for_update(of=videos, skip_locked=True)
-    return list(connection.execute(locked, {"checked_until": checked_until}))
-
-
-def can_be_a_probe(aside: Collection[int]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of the videos of a held host that may be sent."""
-    return (is_pending, _is_checked, *((videos.c.id.not_in(aside),) if aside else ()))
+def first_held(connection: Connection, host: str, aside: Collection[int]) -> list[Row]:
+    """Return the oldest video that is held for this host, without those ``aside``."""
+    held = (is_pending, videos.c.held_host == host, videos.c.id.not_in(aside))
+    first = select(func.min(videos.c.id)).where(*held).scalar_subquery()
+    its = select(*_COLUMNS).where(is_pending, videos.c.id == first)
+    return list(connection.execute(its.with_for_update(of=videos, skip_locked=True)))
 
 
 _first_fact = select(func.min(history.c.id))
@@ -278,16 +259,15 @@ def ahead(
     """Return if anything may be claimed, and when that can change. Those ``aside`` do not count,
     nor those that are held for their host until later.
     """
-    others: tuple[ColumnElement[bool], ...] = (videos.c.id.not_in(aside),) if aside else ()
-    if held_hosts:
-        others += (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),)
+    others = (videos.c.id.not_in(aside),) if aside else ()
+    unheld = (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),) if held_hosts else ()
     level, due, next_due_at = HIGHEST, False, None
     while level >= LOWEST:
         highest = connection.scalar(_LEVEL, {"level": level})
         if highest is None:
             break
         wanted = {"level": highest, "checked_until": checked_until}
-        first = connection.scalar(_FIRST.where(*others), wanted)
+        first = connection.scalar(_FIRST.where(*others, *unheld), wanted)
         if first is not None and first <= now:
             due = True
             break

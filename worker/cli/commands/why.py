@@ -42,7 +42,7 @@ def _groups(connection: Connection, now: datetime, some: search.Filter) -> list[
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
     if shared_state.read(connection).held_hosts:
-        held = hosts.held(connection, *some.clauses())
+        held = hosts.held(connection, some)
         found += ((h.videos, State.PENDING, h.why, h.first, h.remedy) for h in held if h.videos)
     waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
     if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
