@@ -150,8 +150,8 @@ def _stop_by_clock(
         stop = Stop(reason=StopReason.COOL_DOWN, message=result.detail)
         return stop if over_at > patience else None
     jobs_end = result.reason is WaitReason.JOBS and options.wait
-    waits = jobs_end or result.submitting or (result.until is not None and over_at <= patience)
-    return None if waits else Stop(reason=StopReason.CAP, message=result.detail)
+    waits = result.submitting or (result.until is not None and over_at <= patience)
+    return None if waits or jobs_end else Stop(reason=StopReason.CAP, message=result.detail)
 
 
 def with_late_failures(stop: Stop, run: RunState) -> Stop:
