@@ -17,7 +17,7 @@ from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
-from worker.store import caps, doubts, leases, shared_state, statistics, workers
+from worker.store import caps, doubts, hosts, jobs, leases, shared_state, statistics, workers
 
 Free = Callable[[Path], int]
 """Gives the free bytes of the disk of a folder."""
@@ -137,6 +137,9 @@ def _facts(
     alive = [each for each in everyone if each.is_alive(now)]
     begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
     begun += [each.leases_end for each in everyone]
+    held = [each for each in hosts.held(connection) if each.videos] if known.held_hosts else []
+    begun += [each.probe_at for each in held]
+    overdue, overdue_job = jobs.overdue(connection)
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
     moved_at = statistics.moved_at(connection, heard)
     every, begun_at = settings.drain_every_seconds, filter(None, (moved_at, overview.oldest_due_at))
@@ -165,6 +168,9 @@ def _facts(
         next_drain_at=None
         if every is None
         else max(begun_at, default=now) + timedelta(seconds=every),
+        hosts=held,
+        overdue=overdue,
+        overdue_job=overdue_job,
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
 

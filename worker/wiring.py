@@ -200,9 +200,12 @@ def api(settings: Settings, key: Key) -> Api:
 def caps(settings: Settings) -> tuple[Cap, ...]:
     """Return the caps that are set."""
     set_ = (
-        ("max_per_day", settings.max_per_day, timedelta(hours=24)),
-        ("max_total", settings.max_total, None),
+        ("max_per_day", settings.max_per_day, timedelta(hours=24), False),
+        ("max_total", settings.max_total, None, False),
+        ("max_in_progress", settings.max_in_progress, None, True),
     )
     return tuple(
-        Cap(name=name, most=most, window=window) for name, most, window in set_ if most is not None
+        Cap(name=name, most=most, window=window, of_jobs=of_jobs)
+        for name, most, window, of_jobs in set_
+        if most is not None
     )

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from tests.parts import listener
 from tests.proof.model import Book, Job, Say
+from tests.proof.model_hosts import transfer
 from tests.proof.model_laws import Found
 from worker.core.classify import Answer, job_answer
 from worker.core.following import GONE_AFTER, JobStatus, NoStatus
@@ -113,6 +114,7 @@ def told(job: Job | None, word: str, now: datetime, seconds: float) -> JobStatus
     if word == "truth" and job is not None and not job.lost:
         details = "it failed" if job.status == "error" else None
         body = {"job_id": job.job_id, "status": job.status, "details": details}
+        body["media_transfer_status"] = transfer(job)
         say = Say(200, json.dumps(body).encode())
     else:
         say = SILENCE["unknown" if word == "truth" else word]

@@ -4,27 +4,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from hypothesis import event
 from sqlalchemy import Connection
 
 from tests.parts import SETTINGS
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
+from tests.proof.model_hosts import BAD, link, wrongly_held
 from tests.proof.model_jobs import LIST, STATUS, Stop, misread, told
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
-from tests.proof.model_workers import Attempt, World
+from tests.proof.model_workers import HOSTS, Attempt, World
 from worker.core.job_list import Listing, Unlisted
 from worker.core.verdict import VerdictState, judge
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import JudgedDoubt
 from worker.snapshot import take
-from worker.store import changes
+from worker.store import changes, hosts
 from worker.store.search import Filter
 
 T = TypeVar("T")
 
 JOBS = "SELECT * FROM jobs ORDER BY job_id"
+HELD = "SELECT id FROM videos WHERE held_host IS NOT NULL"
+COUNTED = "SELECT held_hosts FROM account"
 CALM = {VerdictState.WORKING, VerdictState.IDLE}
+WAITS = {*CALM, VerdictState.WAITING}
 
 
 class Life:
@@ -46,7 +51,7 @@ class Life:
             number = 1 if again else len(self.world.rows()) + 1
             self.world.plain.execute(
                 "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
-                f"https://videos.example/{number}.mp4",
+                link(number),
                 name,
                 "2026-01-01 00:00:00",
             )
@@ -133,6 +138,20 @@ class Life:
         if not lonely:
             self._serve(worker, 1)
 
+    # Hosts
+
+    def darken(self) -> None:
+        """Let the jobs of the bad host end as failed downloads, and be asked about."""
+        for job in self.world.book.jobs:
+            if urlsplit(job.url).netloc == BAD:
+                job.become("error")
+        self.follow(0, "truth", WHOLE)
+
+    def release(self) -> None:
+        """Release the bad host, as a person does."""
+        self.actor = "release"
+        self.world.ask(lambda c: hosts.release(c, BAD, self.world.time.wall))
+
     # Time
 
     def wait(self, seconds: int) -> None:
@@ -215,6 +234,7 @@ class Life:
                 asks |= held.stop.purpose in {STATUS, LIST}
             if not asks:
                 return
+            self.world.pass_seconds(1)
 
     def hold(self) -> None:
         """After each step, by the book and the rows; after each third one also the verdict."""
@@ -225,12 +245,14 @@ class Life:
             for alive in (0, 1):
                 state = judge(replace(facts, alive=alive)).state
                 assert state not in CALM or not world.stands_still(), f"law 18: {facts}"
+                assert state not in WAITS or not world.rows(HELD), f"law 18: held, {facts}"
         rows, steps = world.rows(), world.rows("SELECT * FROM steps")
         known = world.time.seconds if world.jumped_at is None else None
         world.plain.execute("DELETE FROM steps")
         found = [
             *unlawful(steps, self.actor),
             *broken(rows, self._facts(), world.book, world.words),
+            *wrongly_held(rows, world.rows(HOSTS), world.rows(COUNTED)[0]["held_hosts"]),
             *misread(world.rows(JOBS), rows, world.book, self.ends, known),
         ]
         assert [] == found, found
@@ -243,6 +265,7 @@ class Life:
         unfinished = "SELECT * FROM videos WHERE state IN ('pending', 'submitting')"
         for _ in range(4):
             world.pass_seconds(4_000)
+            self.release()
             self.reconcile(WHOLE, settled=False)
             self.hold()
             world.pass_seconds(60)  # what the list proves absent is due again after a backoff

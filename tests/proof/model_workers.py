@@ -15,6 +15,7 @@ from tests.conftest import Hands
 from tests.parts import transaction
 from tests.plain import is_server, session
 from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
+from tests.proof.model_hosts import passed
 from tests.proof.model_jobs import Question, Stop
 from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
@@ -56,6 +57,9 @@ class Attempt:
 
 class Dying(Exception):  # noqa: N818 - no error but a death
     """A process ends before its transaction does."""
+
+
+HOSTS = "SELECT * FROM hosts ORDER BY host"
 
 
 @dataclass
@@ -111,7 +115,7 @@ class World:
     def work(self, worker: int, room: int) -> list[Attempt]:
         """Write what is over and claim; the attempts that this put into the worker's hands."""
         over = [attempt for attempt in self.hands[worker] if attempt.outcome]
-        before = {row["id"]: row for row in self.rows()}
+        before, hosts = {row["id"]: row for row in self.rows()}, self.rows(HOSTS)
         done = self._written(worker, over, room)
         after = {row["id"]: row for row in self.rows()}
         self.hands[worker] = [each for each in self.hands[worker] if not each.outcome]
@@ -122,13 +126,15 @@ class World:
             wrong = [*miscounted(attempt.claim, attempt.outcome, before[its], after[its])]
             assert [] == wrong, wrong
         new = [Attempt(start) for start in done.claimed.starts]
+        now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
+        wrong = [*passed([each.claim for each in new], hosts, self.rows(HOSTS), now)]
+        assert [] == wrong, wrong
         for attempt in new:
             number = (attempt.claim.video_id, attempt.claim.attempt)
             assert number not in self._claimed, f"law 2: {number} was claimed twice"
             self._claimed.add(number)
         self.hands[worker] += new
         left = "SELECT id FROM videos WHERE state = 'submitting' AND lease_until <= ?"
-        now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
         assert [] == self.plain.execute(left, now), "law 4: a lease ran out unseen"
         return new
 

@@ -93,6 +93,9 @@ STEPS = st.one_of(
     step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
     step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
     step(Life.follow, worker=WORKER, word=WORD, shown=LISTS),
+    step(Life.darken),
+    step(Life.darken),
+    step(Life.release),
     step(Life.buy_elsewhere, name=st.sampled_from(["m1", "m2", "other", None])),
 )
 """All of it, what is rare in life as often as the rest; one choice, so that every kind can meet

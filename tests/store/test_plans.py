@@ -77,6 +77,7 @@ FACTS = {
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
+OVERDUE = {"SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)"}
 BY_NAME = {
     "SEARCH videos USING INDEX videos_media_id (media_id=? AND rowid>?)",
     "SEARCH videos USING INDEX videos_job_id (job_id=? AND rowid>?)",
@@ -105,7 +106,7 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
-        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | {"SCAN account"}),
+        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | OVERDUE | {"SCAN account"}),
     ],
 )
 @pytest.mark.parametrize("analysed", [False, True])

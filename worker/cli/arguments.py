@@ -151,7 +151,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "workers": (_JSON,),
     "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),
-    "why": (_JSON, _BATCH),
+    "why": (_JSON, _FILTERS[0], _BATCH),
     "export": (
         *_FILTERS,
         _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
@@ -183,6 +183,10 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--yes", "do not ask first"),
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "release": (
+        _JSON,
+        _value("--host", "HOST", "as why and status name it, or a link to it", required=True),
+    ),
     "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
     "prune": (
         _JSON,

@@ -147,6 +147,13 @@ def counts(connection: Connection) -> JobCounts:
     )
 
 
+def overdue(connection: Connection) -> tuple[int, str | None]:
+    """Count the overdue jobs, and return the one that is so for the longest time."""
+    late = (is_open, jobs.c.overdue_since.is_not(None))
+    first = select(jobs.c.job_id).where(*late).order_by(jobs.c.overdue_since).limit(1)
+    return number_of(connection, jobs, *late), connection.scalar(first)
+
+
 def by_status(connection: Connection) -> dict[str | None, int]:
     """Count the open jobs by status, which walks over them."""
     rows = select(jobs.c.status, func.count()).where(is_open).group_by(jobs.c.status)

@@ -1,14 +1,17 @@
 """``why``: failures and doubts by reason, with an example and what helps."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker.cli import exits, output
+from worker.cli import output
 from worker.cli.invocation import Invocation
+from worker.cli.references import complain_missing, named
 from worker.cli.session import open_to_look
 from worker.core.model import State
-from worker.store import reasons, search, shared_state, statistics
+from worker.core.redact import readable
+from worker.store import hosts, reasons, search, shared_state, statistics
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -16,7 +19,9 @@ COLUMNS = ("videos", "state", "reason", "example", "what helps")
 def why(call: Invocation) -> int:
     """Print the groups, the largest first."""
     with open_to_look(call.settings) as session:
-        groups = session.read(lambda c, now: _groups(c, now, call.args.batch))
+        found = session.read(lambda c, _: named(c, call.args))
+        some = replace(search.called(map(readable, found)), batch=call.args.batch)
+        groups = session.read(lambda c, now: _groups(c, now, some))
     if call.args.json:
         output.document(output.objects(COLUMNS, groups))
     elif output.on_terminal():
@@ -27,13 +32,18 @@ def why(call: Invocation) -> int:
             print()
     else:
         output.table(COLUMNS, groups)
-    return exits.OK
+    return complain_missing(found)
 
 
-def _groups(connection: Connection, now: datetime, batch: str | None) -> list[tuple[object, ...]]:
-    """Return failures and doubts whose messages differ in the row alone, as ``COLUMNS``."""
-    wanted = search.Filter(states=(State.FAILED, State.IN_DOUBT), batch=batch)
+def _groups(connection: Connection, now: datetime, some: search.Filter) -> list[tuple[object, ...]]:
+    """Return failures and doubts whose messages differ in the row alone, then the hosts that hold
+    videos, as ``COLUMNS``.
+    """
+    wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
+    if shared_state.read(connection).held_hosts:
+        held = hosts.held(connection, some)
+        found += ((h.videos, State.PENDING, h.why, h.first, h.remedy) for h in held if h.videos)
     waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
     if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
         number = statistics.in_state(connection, State.PENDING)
