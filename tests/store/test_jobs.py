@@ -118,7 +118,7 @@ async def test_an_end_has_its_host_and_teaches_the_times(database: Database) -> 
 
 
 async def test_jobs_are_counted(database: Database) -> None:
-    """Jobs are counted by end and by status; an error counts while its video has that job."""
+    """Jobs are counted by their end; an error counts while its video has that job."""
     ends = ("finished", "error", "error", "gone", None, None)
     for number, end in enumerate(ends, 1):
         over = {"ended_as": end, "ended_at": NOW if end else None}
@@ -131,7 +131,6 @@ async def test_jobs_are_counted(database: Database) -> None:
         open=2, overdue=1, for_nothing=1, ended={"finished": 1, "error": 2, "gone": 1}
     )
     assert expected == await database.read(store.counts)
-    assert {"s1": 1, "s0": 1} == await database.read(store.by_status)
     assert 2 == await database.read(store.open_jobs)
 
 

@@ -30,7 +30,9 @@ ADOPTED = "adopted from the API's list"
 _over = jobs.c.ended_as.is_not(None)
 """Only a job that has ended makes way for another one."""
 _asked = batch.rows("asked", jobs.c.job_id)
-_OVER = Prepared(select(jobs.c.job_id).join(_asked, _asked.c.job_id == jobs.c.job_id).where(_over))
+_ENDS = Prepared(
+    select(jobs.c.job_id, jobs.c.ended_as).join(_asked, _asked.c.job_id == jobs.c.job_id)
+)
 
 _waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
@@ -159,8 +161,9 @@ def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
     """Return those of these jobs that videos have, or had until they were pruned, or until they
     were bought anew.
     """
-    over = _OVER(connection, asked=batch.encoded([job_id] for job_id in job_ids))
-    return {str(job_id) for job_id, *_ in (*ever_known(connection, "job_id", job_ids), *over)}
+    ends = _ENDS(connection, asked=batch.encoded([job_id] for job_id in job_ids))
+    over = {str(job_id) for job_id, end in ends if end is not None}
+    return over | {str(job_id) for job_id, _ in ever_known(connection, "job_id", job_ids)}
 
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:

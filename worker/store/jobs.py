@@ -30,8 +30,9 @@ _JOB, _OPEN = (
 )
 _at, _most = bindparam("at", type_=jobs.c.next_poll_at.type), bindparam("most", type_=Integer)
 _DUE = Prepared(_OPEN.where(jobs.c.next_poll_at <= _at).order_by(jobs.c.next_poll_at).limit(_most))
-_backlog = _OPEN.where(jobs.c.next_poll_at.is_(None)).order_by(jobs.c.accepted_at.desc())
-_BACKLOG = Prepared(_backlog.limit(_most))
+_backwards = (jobs.c.next_poll_at.desc(), jobs.c.accepted_at.desc())  # as the index has them
+_backlog = _OPEN.where(jobs.c.next_poll_at.is_(None))
+_BACKLOG = Prepared(_backlog.order_by(*_backwards).limit(_most))
 _NEXT_AT = Prepared(select(func.min(jobs.c.next_poll_at)).where(is_open))
 _asked = batch.rows("asked", jobs.c.job_id)
 _NAMED = Prepared(_JOB.join(_asked, _asked.c.job_id == jobs.c.job_id))
@@ -152,9 +153,3 @@ def overdue(connection: Connection) -> tuple[int, str | None]:
     late = (is_open, jobs.c.overdue_since.is_not(None))
     first = select(jobs.c.job_id).where(*late).order_by(jobs.c.overdue_since).limit(1)
     return number_of(connection, jobs, *late), connection.scalar(first)
-
-
-def by_status(connection: Connection) -> dict[str | None, int]:
-    """Count the open jobs by status, which walks over them."""
-    rows = select(jobs.c.status, func.count()).where(is_open).group_by(jobs.c.status)
-    return dict(connection.execute(rows).all())
