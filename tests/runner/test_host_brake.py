@@ -284,15 +284,17 @@ async def test_a_corrected_link_leaves_the_brake(
 async def test_a_wrong_mark_makes_no_probe(
     database: Database, work: QueueTransaction, hands: Hands
 ) -> None:
-    """A row that is marked as held for another host than its own goes by its own, as no probe."""
-    await add(database, *good(1), due_at=START + DAY, held_host=HOST)
+    """A row that is marked as held for another host than its own is judged by its own."""
+    await ends(database, *["badly"] * 3, at=later(START, 60), host="other.example")
+    other = "https://other.example/1.mp4"
+    await add(database, other, due_at=START + DAY, held_host=HOST)
     await add(database, *dead(2), due_at=START)
     assert [] == await sent(database, work)
     hands.pass_seconds(FIRST_WAIT.total_seconds())
-    assert [1] == await sent(database, work, free_slots=1)
-    assert [0] == [each.probes for each in await held(database)]
+    assert [] == await sent(database, work, free_slots=1)
+    assert "other.example" == (await row(database, 1))["held_host"]
     assert [2] == await sent(database, work, free_slots=1)
-    assert [1] == [each.probes for each in await held(database)]
+    assert [1, 0] == [each.probes for each in sorted(await held(database), key=lambda h: h.host)]
 
 
 async def test_a_row_that_is_made_due_is_held_again(
