@@ -28,6 +28,7 @@ LIST = ("before the list is asked", "the list is chosen, not asked")
 ASK = ("before a job is asked about", "the job is chosen, not asked about")
 LISTED = ("before the ends of a list are committed", "after they are")
 TOLD = ("before the end of a job is committed", "after it is")
+MISSED = "a job is not known"
 GONE = ("before jobs that are gone are committed", "after they are gone")
 FETCH = ("before a result is asked for", "the result is chosen, not asked for")
 STORED = ("before a result is written down", "after it is written down")
@@ -81,8 +82,9 @@ class StoppingDatabase(Database):
 
 def points(purpose: str, result: object) -> tuple[str, ...]:
     """Return the points before and after a commit, none where it chose or changed nothing."""
-    if isinstance(result, datetime) or result == []:
-        return ()
+    changes = result[1] if isinstance(result, tuple) else result
+    if isinstance(result, datetime) or changes == []:
+        return ("", MISSED) if purpose == "to follow a job" else ()
     if purpose == CHOICE:
         return LIST if result is None else ASK
     return COMMITS.get(purpose, ())
@@ -113,7 +115,7 @@ async def _work(seconds: float, point: str | None) -> None:
         assert settings.results_dir is not None
         watch_disk(point, Path(settings.results_dir))  # type: ignore[arg-type]
     async with StoppingDatabase(settings.database_url, point) as database:
-        await work(settings, key, database, RunOptions(), clock=clock_ahead(seconds))
+        await work(settings, key, database, RunOptions(drain=False), clock=clock_ahead(seconds))
 
 
 if __name__ == "__main__":
