@@ -27,9 +27,8 @@ def misjudged(book: Path, database: str) -> Iterator[str]:
     """Yield each job whose end in the table is not the book's (law 15), and each that is followed
     by nobody.
     """
-    known = Ends(book)  # before the rows: an end is in the book before any answer shows it
     rows = {str(row["job_id"]): row for row in execute(database, "SELECT * FROM jobs")}
-    known = Ends(book)
+    known = Ends(book)  # after the rows: an end is in the book before any answer shows it
     for job_id, row in rows.items():
         if row["ended_as"] is not None and row["ended_as"] != known.ends.get(job_id):
             yield f"{job_id}: {row['ended_as']} in the table, {known.ends.get(job_id)} in the book"

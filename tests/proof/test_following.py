@@ -1,81 +1,163 @@
 """Scenario 16: kill -9 at each step of following jobs and of fetching their results."""
 
+import random
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 
 from tests.processes.programs import Program, execute, until
-from tests.proof.following import ASK, GONE, LIST, LISTED, MISSED, TOLD
-from tests.proof.ground import HOUR_SECONDS, Ground, addresses
-from tests.proof.judge_jobs import Ends, misjudged
+from tests.proof.following import (
+    ASK,
+    FETCH,
+    GONE,
+    LIST,
+    LISTED,
+    MISSED,
+    PART,
+    RENAME,
+    RENAMED,
+    STORED,
+    TOLD,
+)
+from tests.proof.ground import HOUR_SECONDS, Ground, addresses, times
+from tests.proof.judge_jobs import Ends, misjudged, unproven
 from tests.proof.pausing import REACHED
+from worker.simulator import JOB_KINDS, RESULT_KINDS, STATUS_KINDS
 
 FOLLOWING = (*LIST, *LISTED, *ASK, *TOLD, MISSED, *GONE)
 """In the order of one life: the list shows most ends, job_status the details of each error and what
 it does not know, and a list one hour later that this is gone.
 """
 
+FETCHING = (*FETCH, PART, RENAME, RENAMED, *STORED)
+
+POINTS = times(
+    (LIST[1], LISTED[0], TOLD[0], MISSED, GONE[0], PART, RENAME, RENAMED, STORED[1]),
+    (*FOLLOWING, *FETCHING),
+)
+
 JOBS = 21
 """A list without those that are gone does not look like a page."""
 
-OPEN = "SELECT * FROM jobs WHERE ended_as IS NULL"
+RESTARTS = times(3, 100)
+VIDEOS = times(40, 2_000)
 
-QUIET_SECONDS = 6.0
+ENDLESS = {"forever", "unknown-end"}
+LIVES = [kind for kind in JOB_KINDS if kind not in {"transfer-error", "missing"}]
+"""But for a dead host's, whose brake has its own proof, and one that is missing for an hour."""
+
+STATUSES = ("429", "404", "500", "retry-after-503", "proxy-502", "proxy-404")
+ANSWERS = (*STATUSES, *(kind for kind in STATUS_KINDS if "STATUS" not in kind))
+DELIVERIES = (*STATUSES, *(kind for kind in RESULT_KINDS if "STATUS" not in kind))
+
+QUIET_SECONDS = 8.0
 """Then whatever is due by now has been asked."""
 
-
-async def follower(ground: Ground, queue: str, hours: int, *point: str, **more: object) -> Program:
-    """Start a worker so many hours ahead, perhaps one that stops at a point."""
-    return await ground.start(
-        str(hours * HOUR_SECONDS),
-        *point,
-        program=("-m", "tests.proof.following"),
-        database_url=queue,
-        **more,
-    )
+OPEN = "SELECT * FROM jobs WHERE ended_as IS NULL"
 
 
-async def kill(program: Program) -> None:
-    """Kill it, whatever it does."""
-    program.kill()
-    assert -signal.SIGKILL == (await program.ended()).code
+def shared(flag: str, kinds: Sequence[str], share: float) -> list[str]:
+    """Return the flags of `simulate` that give these kinds a share of the whole."""
+    return [word for kind in kinds for word in (flag, f"{kind}={share / len(kinds):.6f}")]
 
 
-def is_over(ground: Ground, queue: str) -> bool:
-    """Return True if each end in the book is in the table."""
-    open_ = {row["job_id"] for row in execute(queue, OPEN)}
-    return open_.isdisjoint(Ends(ground.book).ends)
+class Scene:
+    """A queue whose jobs are followed, and the folder of their results."""
 
+    def __init__(self, ground: Ground, urls: Sequence[str]) -> None:
+        self.ground, self.hours = ground, 0
+        self.queue = ground.database("followed", urls)
+        self.folder = ground.folder / "results"
+        self.folder.mkdir()
 
-async def followed(ground: Ground, queue: str, hours: int, **more: object) -> None:
-    """Let workers that nobody kills see all ends, each an hour after the other."""
-    for hour in range(hours, hours + 5):
-        program = await follower(ground, queue, hour, **more)
-        with suppress(TimeoutError):
-            await until(lambda: is_over(ground, queue), QUIET_SECONDS)
-        await kill(program)
-        assert [] == list(misjudged(ground.book, queue))
-        if is_over(ground, queue):
-            return
-    left = [dict(row) for row in execute(queue, OPEN)]
-    pytest.fail(f"the book has ends that no worker sees: {left}")
+    async def start(self, api: str, *point: str) -> Program:
+        """Start a worker an hour ahead of the one before, perhaps one that stops at a point."""
+        self.hours += 1
+        return await self.ground.start(
+            str(self.hours * HOUR_SECONDS),
+            *point,
+            program=("-m", "tests.proof.following"),
+            database_url=self.queue,
+            api_url=api,
+            follow="results",
+            results_dir=self.folder,
+        )
+
+    async def kill(self, program: Program) -> None:
+        """Kill it, whatever it does; no end is believed that was none."""
+        program.kill()
+        assert -signal.SIGKILL == (await program.ended()).code
+        assert [] == self.misjudged()
+
+    def misjudged(self) -> list[str]:
+        """Return the ends in the table that are not the book's."""
+        return list(misjudged(self.ground.book, self.queue))
+
+    def unproven(self) -> list[str]:
+        """Return what is wrong with results."""
+        return list(unproven(self.ground.book, self.queue, self.folder, ["core"]))
+
+    def is_over(self) -> bool:
+        """Return True if each end in the book is in the table, and each result on the disk."""
+        ends = Ends(self.ground.book).ends
+        if not {row["job_id"] for row in execute(self.queue, OPEN)}.isdisjoint(ends):
+            return False
+        return not self.unproven()
+
+    async def finish(self, api: str) -> None:
+        """Let workers that nobody kills do what is left, each an hour after the other."""
+        for _ in range(20):
+            program = await self.start(api)
+            with suppress(TimeoutError):
+                await until(self.is_over, QUIET_SECONDS)
+            await self.kill(program)
+            if self.is_over():
+                return
+        assert [] == self.unproven()
+        left = [dict(row) for row in execute(self.queue, OPEN)]
+        pytest.fail(f"the book has ends that no worker sees: {left}")
 
 
 @pytest.mark.timeout(900)
-async def test_kill_9_at_each_step_of_following(ground: Ground) -> None:
-    """Wherever a worker dies that follows jobs: no end is believed that was none, none is lost, and
-    no job is sent twice.
+async def test_kill_9_at_each_step(ground: Ground) -> None:
+    """Wherever a worker dies that follows jobs and fetches results: no end is believed that was
+    none, none is lost, each result is one verified file, and no job is sent twice.
     """
     urls = addresses("followed", JOBS)
-    queue = ground.database("followed", urls)
-    script = [word for kind in ("error=0.5", "gone=0.2") for word in ("--job", kind)]
-    api = await ground.imitate("--job-seconds", "0.01", "--seed", "2", *script)
-    await ground.finish(queue, seconds=0, api_url=api, follow="off")
-    for hours, point in enumerate(FOLLOWING, start=1):
-        program = await follower(ground, queue, hours, point, api_url=api)
+    scene = Scene(ground, urls)
+    lives = ("--job", "error=0.5", "--job", "gone=0.2")
+    api = await ground.imitate("--job-seconds", "0.01", "--seed", "2", *lives)
+    await ground.finish(scene.queue, seconds=0, api_url=api, follow="off")
+    for point in POINTS:
+        program = await scene.start(api, point)
         await program.printed(f"{REACHED}{point}")
-        await kill(program)
-        assert [] == list(misjudged(ground.book, queue)), point
-    await followed(ground, queue, len(FOLLOWING) + 1, api_url=api)
-    ground.judged(16, "kill -9 at each step of following", urls, count=len(FOLLOWING))
+        await scene.kill(program)
+    await scene.finish(api)
+    ground.judged(16, "kill -9 at each step of following", urls, count=len(POINTS))
+
+
+@pytest.mark.timeout(3_600)
+async def test_kill_9_among_troubles(ground: Ground) -> None:
+    """Wherever a worker dies that sends, follows and fetches at once, whatever the API answers:
+    the same.
+    """
+    urls = addresses("any", VIDEOS)
+    scene = Scene(ground, urls)
+    seed = str(random.randrange(1_000_000))
+    troubles = (
+        *shared("--job", LIVES, 0.5),
+        *shared("--status", ANSWERS, 0.3),
+        *shared("--results", DELIVERIES, 0.3),
+    )
+    often = ("--job-seconds", "0.01-0.5", "--results-delay", "0.1", "--seed", seed)
+    api = await ground.imitate(*often, *troubles)
+    for _ in range(RESTARTS):
+        program = await scene.start(api)
+        event = random.choice(["attempt_ended", "job_changed", "result_stored"])
+        with suppress(TimeoutError):
+            await until(lambda: bool(program.events(event)), QUIET_SECONDS)  # noqa: B023 - at once
+        await scene.kill(program)
+    await scene.finish(api)
+    ground.judged(16, "kill -9 among troubles of jobs", urls, count=RESTARTS)
