@@ -33,10 +33,8 @@ it does not know, and a list one hour later that this is gone.
 
 FETCHING = (*FETCH, PART, RENAME, RENAMED, *STORED)
 
-POINTS = times(
-    (LIST[1], LISTED[0], TOLD[0], MISSED, GONE[0], PART, RENAME, RENAMED, STORED[1]),
-    (*FOLLOWING, *FETCHING),
-)
+FEW_FOLLOWING = (LIST[1], LISTED[0], TOLD[0], MISSED, GONE[0])
+FEW_FETCHING = (PART, RENAME, RENAMED, STORED[1])
 
 JOBS = 21
 """A list without those that are gone does not look like a page."""
@@ -44,7 +42,6 @@ JOBS = 21
 RESTARTS = times(3, 100)
 VIDEOS = times(40, 2_000)
 
-ENDLESS = {"forever", "unknown-end"}
 LIVES = [kind for kind in JOB_KINDS if kind not in {"transfer-error", "missing"}]
 """But for a dead host's, whose brake has its own proof, and one that is missing for an hour."""
 
@@ -64,10 +61,14 @@ def shared(flag: str, kinds: Sequence[str], share: float) -> list[str]:
 
 
 class Scene:
-    """A queue whose jobs are followed, and the folder of their results."""
+    """A queue whose jobs are followed until all of these ends are seen, and the folder of their
+    results.
+    """
 
-    def __init__(self, ground: Ground, urls: Sequence[str]) -> None:
-        self.ground, self.hours = ground, 0
+    def __init__(
+        self, ground: Ground, urls: Sequence[str], follow: str, ends: Sequence[str]
+    ) -> None:
+        self.ground, self.follow, self.ends, self.hours = ground, follow, ends, 0
         self.queue = ground.database("followed", urls)
         self.folder = ground.folder / "results"
         self.folder.mkdir()
@@ -81,7 +82,7 @@ class Scene:
             program=("-m", "tests.proof.following"),
             database_url=self.queue,
             api_url=api,
-            follow="results",
+            follow=self.follow,
             results_dir=self.folder,
         )
 
@@ -96,13 +97,16 @@ class Scene:
         return list(misjudged(self.ground.book, self.queue))
 
     def unproven(self) -> list[str]:
-        """Return what is wrong with results."""
+        """Return what is wrong with results, where they are fetched."""
+        if self.follow != "results":
+            return []
         return list(unproven(self.ground.book, self.queue, self.folder, ["core"]))
 
     def is_over(self) -> bool:
         """Return True if each end in the book is in the table, and each result on the disk."""
-        ends = Ends(self.ground.book).ends
-        if not {row["job_id"] for row in execute(self.queue, OPEN)}.isdisjoint(ends):
+        known = Ends(self.ground.book)
+        ended = {job_id for end in self.ends for job_id in known.of(end)}
+        if not {row["job_id"] for row in execute(self.queue, OPEN)}.isdisjoint(ended):
             return False
         return not self.unproven()
 
@@ -121,21 +125,39 @@ class Scene:
 
 
 @pytest.mark.timeout(900)
-async def test_kill_9_at_each_step(ground: Ground) -> None:
-    """Wherever a worker dies that follows jobs and fetches results: no end is believed that was
-    none, none is lost, each result is one verified file, and no job is sent twice.
+async def test_kill_9_at_each_step_of_following(ground: Ground) -> None:
+    """Wherever a worker dies that follows jobs: no end is believed that was none, none is lost, and
+    no job is sent twice.
     """
-    urls = addresses("followed", JOBS)
-    scene = Scene(ground, urls)
+    urls, points = addresses("followed", JOBS), times(FEW_FOLLOWING, FOLLOWING)
+    scene = Scene(ground, urls, "status", ["finished", "error", "gone"])
     lives = ("--job", "error=0.5", "--job", "gone=0.2")
     api = await ground.imitate("--job-seconds", "0.01", "--seed", "2", *lives)
     await ground.finish(scene.queue, seconds=0, api_url=api, follow="off")
-    for point in POINTS:
+    await killed(scene, api, points)
+    ground.judged(16, "kill -9 at each step of following", urls, count=len(points))
+
+
+@pytest.mark.timeout(900)
+async def test_kill_9_at_each_step_of_fetching(ground: Ground) -> None:
+    """Wherever a worker dies that fetches results: each becomes one verified file, and no other is
+    left behind.
+    """
+    urls, points = addresses("fetched", JOBS), times(FEW_FETCHING, FETCHING)
+    scene = Scene(ground, urls, "results", ["finished"])
+    api = await ground.imitate("--job-seconds", "0.01")
+    await ground.finish(scene.queue, seconds=0, api_url=api, follow="off")
+    await killed(scene, api, points)
+    ground.judged(16, "kill -9 at each step of fetching", urls, count=len(points))
+
+
+async def killed(scene: Scene, api: str, points: Sequence[str]) -> None:
+    """Kill a worker at each point, then let others finish."""
+    for point in points:
         program = await scene.start(api, point)
         await program.printed(f"{REACHED}{point}")
         await scene.kill(program)
     await scene.finish(api)
-    ground.judged(16, "kill -9 at each step of following", urls, count=len(POINTS))
 
 
 @pytest.mark.timeout(3_600)
@@ -144,7 +166,8 @@ async def test_kill_9_among_troubles(ground: Ground) -> None:
     the same.
     """
     urls = addresses("any", VIDEOS)
-    scene = Scene(ground, urls)
+    # The first and the last job are between no others, so that no list proves them gone.
+    scene = Scene(ground, urls, "results", ["finished", "error"])
     seed = str(random.randrange(1_000_000))
     troubles = (
         *shared("--job", LIVES, 0.5),
