@@ -76,8 +76,8 @@ class StoppingDatabase(Database):
         return result
 
     def _pass(self, points: tuple[str, ...]) -> None:
-        if self._point in points:
-            stop(self._point)  # type: ignore[arg-type]
+        if self._point is not None and self._point in points:
+            stop(self._point)
 
 
 def points(purpose: str, result: object) -> tuple[str, ...]:
@@ -113,10 +113,10 @@ async def _work(seconds: float, point: str | None) -> None:
     settings, key = configured()
     if point in {PART, RENAME, RENAMED}:
         assert settings.results_dir is not None
-        watch_disk(point, Path(settings.results_dir))  # type: ignore[arg-type]
+        watch_disk(point, Path(settings.results_dir))
     async with StoppingDatabase(settings.database_url, point) as database:
         await work(settings, key, database, RunOptions(drain=False), clock=clock_ahead(seconds))
 
 
 if __name__ == "__main__":
-    asyncio.run(_work(float(sys.argv[1]), *sys.argv[2:3] or [None]))
+    asyncio.run(_work(float(sys.argv[1]), sys.argv[2] if sys.argv[2:] else None))

@@ -39,20 +39,21 @@ def misjudged(book: Path, database: str) -> Iterator[str]:
 
 
 def unproven(book: Path, database: str, folder: Path, kinds: Sequence[str]) -> Iterator[str]:
-    """Yield what is wrong with the results of finished jobs: one file each that is what the API
-    served, under its name and hash, and no other file.
+    """Yield what is wrong with the results of the table's finished jobs: one file each that is what
+    the API served, under its name and hash, and no other file.
     """
     known = Ends(book)
+    ours = {row["job_id"] for row in execute(database, "SELECT job_id FROM jobs")}
     rows = {(r["job_id"], r["type"]): r for r in execute(database, "SELECT * FROM results")}
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    wanted = {(job_id, kind) for job_id in known.of("finished") for kind in kinds}
+    wanted = {(job_id, kind) for job_id in known.of("finished") & ours for kind in kinds}
     for job_id, kind in sorted(wanted - rows.keys()):
         yield f"{job_id}: finished, and nobody wants its {kind}"
     for key in sorted(rows.keys() - wanted):
         yield f"{key}: wanted, but the book has {known.ends.get(str(key[0]))}"
-    for (job_id, kind), row in sorted(rows.items()):
-        yield from _unlike(known.jobs[str(job_id)], str(kind), row, files)
-    for name in sorted(files.keys() - {row["path"] for row in rows.values()}):
+    for key, row in sorted(rows.items()):
+        yield from _unlike(known.jobs[str(key[0])], str(key[1]), row, files)
+    for name in sorted(files.keys() - {str(row["path"]) for row in rows.values()}):
         yield f"{name}: a file that no row names"
 
 
