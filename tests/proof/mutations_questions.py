@@ -19,13 +19,6 @@ QUESTIONS = (
         ),
     ),
     Mutation(
-        law="questions: what is due is not left to a list without statuses",
-        file=FOLLOWING,
-        old="    waits = known.list_shows_status and due_at is not None and due_at > listed_at",
-        new="    waits = due_at is not None and due_at > listed_at",
-        tests=(f"{RUN}::test_a_list_without_statuses_is_not_relied_on",),
-    ),
-    Mutation(
         law="questions: the error of a list is asked about once more",
         file=FOLLOWING,
         old='    elif said.status == "error" and (',
