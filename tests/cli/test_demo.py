@@ -39,6 +39,12 @@ def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
     assert ["rows read  40", "added      40"] == [line for line in lines if line[-4:] == "  40"]
     found = "The imitation accepted 39 jobs; the one whose answer was lost was found in its list."
     assert found in lines
+    told = next(line for line in lines if line.startswith("Of these, 39 have ended."))
+    assert told.endswith(" ended in error: The video could not be downloaded: HTTP 404.")
+    (video,) = fresh.sql("SELECT video_id FROM jobs WHERE ended_as = 'error'")
+    assert f"That of video {video} " in told
+    assert 38 == fresh.sql("SELECT ended_as FROM jobs").count("finished")
+    assert any("its 2.50 EUR were spent for nothing" in line for line in lines)
     rows = [line.split("\t") for line in lines if line.count("\t") == 3][1:]
     assert ["failed"] == [state for _, state, _, _ in rows]
     shown = [line for line in lines if line.startswith("More about ")]

@@ -10,7 +10,7 @@ from hypothesis import event
 from sqlalchemy import Connection
 
 from tests.parts import SETTINGS
-from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
+from tests.proof.model import CLEAR, DENIAL, LOST, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
 from tests.proof.model_hosts import BAD, link, wrongly_held
 from tests.proof.model_jobs import LIST, STATUS, Stop, misread, told
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
@@ -201,8 +201,10 @@ class Life:
     # Jobs
 
     def become(self, pick: int, status: str) -> None:
-        """Let a job go on at the API."""
-        if jobs := self.world.book.jobs:
+        """Let a job go on at the API; one that no worker knows of is not lost."""
+        known = {row["job_id"] for row in self.world.rows(JOBS)}
+        jobs = [job for job in self.world.book.jobs if status != LOST or job.job_id in known]
+        if jobs:
             _any(jobs, pick).become(status)
 
     def question(self, worker: int, word: str, shown: Shown) -> None:
@@ -218,23 +220,31 @@ class Life:
 
         world.ask_about_jobs(worker, answer)
 
+    def see(self, pick: int, worker: int, status: str) -> None:
+        """Let a job go on, and a worker look at all jobs."""
+        self.become(pick, status)
+        self.follow(worker, "truth", WHOLE)
+
     def follow(self, worker: int, word: str, shown: Shown) -> None:
-        """Ask whole questions until no more is due."""
+        """Ask one question after the other, some seconds apart, while jobs are due."""
         self.world.pass_seconds(70)
         self._follow(worker, word, shown)
 
     def _follow(self, worker: int, word: str, shown: Shown) -> None:
         for _ in range(2 * len(self.world.book.jobs) + 2):
-            asks = False
-            while True:
-                self.question(worker, word, shown)
-                held = self.world.questions[worker]
-                if held is None or held.stop is None:
-                    break
-                asks |= held.stop.purpose in {STATUS, LIST}
-            if not asks:
+            if not self._asks(worker, word, shown):
                 return
             self.world.pass_seconds(1)
+
+    def _asks(self, worker: int, word: str, shown: Shown) -> bool:
+        """Take all steps of a question; return True if the API was asked."""
+        steps: list[str] = []
+        while True:
+            self.question(worker, word, shown)
+            held = self.world.questions[worker]
+            if held is None or held.stop is None:
+                return not {STATUS, LIST}.isdisjoint(steps)
+            steps.append(held.stop.purpose)
 
     def hold(self) -> None:
         """After each step, by the book and the rows; after each third one also the verdict."""
@@ -291,8 +301,9 @@ class Life:
             self._follow(0, "truth", WHOLE)
             self.hold()
         there = {job.job_id for job in world.book.jobs if not job.lost}
-        still = [r["job_id"] for r in world.rows(JOBS) if r["ended_as"] is None]
-        assert not there.intersection(still), f"law 15: the ends of {still} are seen by nobody"
+        still = [dict(row) for row in world.rows(JOBS) if row["ended_as"] is None]
+        unseen = [row for row in still if row["job_id"] in there]
+        assert [] == unseen, "law 15: nobody sees that these have ended"
 
     def _serve(self, worker: int, room: int) -> int:
         """Let so many be accepted at most; how many were."""

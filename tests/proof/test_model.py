@@ -92,6 +92,8 @@ STEPS = st.one_of(
     BECOME,
     step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
     step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
+    step(Life.see, pick=PICK, worker=WORKER, status=st.sampled_from(COURSE)),
+    step(Life.see, pick=PICK, worker=WORKER, status=st.sampled_from(COURSE)),
     step(Life.follow, worker=WORKER, word=WORD, shown=LISTS),
     step(Life.darken),
     step(Life.darken),

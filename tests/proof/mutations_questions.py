@@ -1,0 +1,104 @@
+"""Questions about jobs, a rule taken out at a time: which is asked, when, and what it brings."""
+
+from tests.proof.mutations import Mutation
+
+FOLLOWING = "worker/core/following.py"
+FOLLOWER = "worker/runner/follower.py"
+CORE = "tests/core/test_following.py"
+RUN = "tests/runner/test_follower.py"
+
+QUESTIONS = (
+    Mutation(
+        law="questions: the list comes first where it answers for several jobs",
+        file=FOLLOWING,
+        old="return None if len(due) > 1 or unproven else due[0]",
+        new="return due[0]",
+        tests=(
+            f"{CORE}::test_the_list_comes_first_where_it_answers_for_several",
+            f"{RUN}::test_one_list_answers_for_all",
+        ),
+    ),
+    Mutation(
+        law="questions: the error of a list is asked about once more",
+        file=FOLLOWING,
+        old='    elif said.status == "error" and (',
+        new='    elif said.status == "" and (',
+        tests=(
+            f"{CORE}::test_an_error_of_a_list_is_asked_about_once_more",
+            f"{RUN}::test_the_error_of_a_list_is_asked_about_for_its_details",
+        ),
+    ),
+    Mutation(
+        law="questions: a hint is taken within 5 s and 15 min",
+        file=FOLLOWING,
+        old="seconds = min(LONGEST_HINT, max(SHORTEST_HINT, hint))",
+        new="seconds = hint",
+        tests=(f"{CORE}::test_the_hint_of_each_answer_is_taken_within_bounds",),
+    ),
+    Mutation(
+        law="questions: no job is expected before the median",
+        file=FOLLOWING,
+        old="max(seconds, min(LONGEST_HINT, left)) if",
+        new="seconds if",
+        tests=(f"{CORE}::test_no_job_is_expected_before_the_median",),
+    ),
+    Mutation(
+        law="questions: what is overdue is asked about hourly",
+        file=FOLLOWING,
+        old="if job.overdue_since is None else OVERDUE_SECONDS",
+        new="if job.overdue_since is None else seconds",
+        tests=(
+            f"{CORE}::test_what_stays_too_long_needs_a_person_and_is_asked_about_hourly",
+            f"{RUN}::test_what_lasts_too_long_needs_a_person_and_is_asked_about_hourly",
+        ),
+    ),
+    Mutation(
+        law="questions: one that is throttled holds everybody",
+        file=FOLLOWER,
+        old="        if answer.retry_after is not None:\n",
+        new="        if False:\n",
+        tests=(f"{RUN}::test_a_question_that_is_throttled_holds_everybody",),
+    ),
+    Mutation(
+        law="questions: none where the queue is no more",
+        file=FOLLOWER,
+        old="if shared.moved_to is not None or not due:",
+        new="if not due:",
+        tests=(f"{RUN}::test_a_queue_that_has_moved_is_followed_elsewhere",),
+    ),
+    Mutation(
+        law="questions: one worker asks about a job at a time",
+        file=FOLLOWER,
+        old="            jobs.postpone(connection, chosen, now + patience)\n",
+        new="            pass\n",
+        tests=(f"{RUN}::test_two_workers_do_not_ask_about_one_job_at_once",),
+    ),
+    Mutation(
+        law="questions: a list that is read for doubts serves the jobs",
+        file="worker/runner/reconciler.py",
+        old="                        await learn(done.shown, done.asked_at)\n",
+        new="                        pass\n",
+        tests=(f"{RUN}::test_a_list_read_for_doubts_serves_the_jobs",),
+    ),
+    Mutation(
+        law="questions: a drain asks one at its end",
+        file="worker/runner/loop.py",
+        old="                    await self._ask_last()\n",
+        new="                    pass\n",
+        tests=("tests/runner/test_following_run.py::test_a_drain_asks_one_question_at_its_end",),
+    ),
+    Mutation(
+        law="ends: the host of a failed download is judged with its end",
+        file="worker/store/jobs.py",
+        old="        hosts.judge(connection, name, now)\n",
+        new="        pass\n",
+        tests=(f"{RUN}::test_three_failed_downloads_hold_their_host",),
+    ),
+    Mutation(
+        law="ends: only a change of the status is a fact",
+        file=FOLLOWING,
+        old="is_new = after.status not in {None, before.status, *ENDS}",
+        new="is_new = after.status is not None",
+        tests=("tests/store/test_jobs.py::test_only_a_change_of_status_goes_to_the_history",),
+    ),
+)
