@@ -19,7 +19,7 @@ rooms
   cli/         commands, signals, exit codes: to change what a person types or reads
   notify/      what is told beside a run: lookout, systemd, senders
   web/         the page of a queue, its health and its metrics: app, pages, actions, board, asking,
-               rendering, safety, server, metrics
+               rendering, safety, server, metrics, callbacks
   opening      a queue's database opened, made or migrated before work begins
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   story        one video's row, what happens to it next, its history and its request
@@ -29,7 +29,7 @@ rooms
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, jobs, bulk, statistics, timeline, reasons,
-               workers, relocation, pruning, rehearsal, hosts
+               workers, relocation, pruning, rehearsal, hosts, job_numbers
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
@@ -40,7 +40,7 @@ rooms
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, host, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, evidence, following, verdict, progress, notices, audit, advice,
-               preflight, redact, moments, plain_text, relocation, pruning
+               preflight, redact, moments, plain_text, relocation, pruning, callback
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

@@ -15,7 +15,7 @@ from worker.core.relocation import MoveState, copy_of, not_empty, on_its_way
 from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE, Database
 from worker.store import leases, relocation, shared_state
-from worker.store.relocation import Census, TableRow
+from worker.store.relocation import Census, Shared, TableRow
 
 LOOK_SECONDS = 1.0
 """Between two checks for claims in flight."""
@@ -139,7 +139,8 @@ class Move:
             if len(rows) > 1:
                 return await self._put_some(table, after, rows[: len(rows) // 2])
             what = type(getattr(error, "orig", None) or error).__name__
-            row = f"row {rows[0]['id']} of {table.name}"
+            name = relocation.NUMBERED_BY[table].name
+            row = f"row {rows[0][name]} of {table.name}"
             raise DatabaseProblem(
                 f"database {self.target_name} does not take {row} ({what}): give the move up as "
                 f"the README says (Moving house), correct the row in {self.source_name}, and move "
@@ -164,7 +165,7 @@ class Move:
         await self.target.write(self._open_target, "to end a move")
         return wanted
 
-    def _complete(self, target: Connection, wanted: Census, known: TableRow) -> None:
+    def _complete(self, target: Connection, wanted: Census, known: Shared) -> None:
         self._held_target(target)
         relocation.share(target, known)
         relocation.continue_ids(target)

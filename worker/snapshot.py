@@ -17,7 +17,17 @@ from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
-from worker.store import caps, doubts, hosts, jobs, leases, shared_state, statistics, workers
+from worker.store import (
+    caps,
+    doubts,
+    hosts,
+    job_numbers,
+    jobs,
+    leases,
+    shared_state,
+    statistics,
+    workers,
+)
 
 Free = Callable[[Path], int]
 """Gives the free bytes of the disk of a folder."""
@@ -41,6 +51,7 @@ class Snapshot:
 
     now: datetime
     overview: statistics.Overview
+    jobs: job_numbers.JobNumbers
     shared: shared_state.SharedState
     rate: float
     settings_rate: int
@@ -94,6 +105,7 @@ def at_rate(
     return Snapshot(
         now=now,
         overview=overview,
+        jobs=job_numbers.numbers(connection, now),
         shared=known,
         rate=rate,
         settings_rate=settings.rate,

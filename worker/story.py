@@ -1,5 +1,6 @@
 """Tell the story of a video: its row, what happens to it next, its history and its request."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,30 +9,38 @@ from sqlalchemy import Connection, RowMapping
 from worker.core import host, request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.plain_text import text
+from worker.core.verdict import ASK_VALOSSA
 from worker.settings import Settings
 from worker.store import hosts, search, shared_state
+from worker.store.job_numbers import UNASKED
 
 
 def told(
     connection: Connection, row: RowMapping, settings: Settings, now: datetime
 ) -> dict[str, Any]:
-    """Return a video's row, ``next`` as a sentence, its history, and its request without the key.
-    ``now``: the time of the queue (UTC).
+    """Return a video's row, ``next`` as a sentence, its jobs with their results, its history, and
+    its request without the key. ``now``: the time of the queue (UTC).
     """
     story = search.story(connection, row)
+    known = search.jobs_of(connection, row["id"])
     after = _next(story, settings, now)
+    if job := next((job for job in known if job["job_id"] == row["job_id"]), None):
+        after = _next_of_job(row["id"], job, settings)
     cooling = shared_state.read(connection).cooling(now)
     if row["state"] == State.PENDING and row["held_host"] is not None:
         held = hosts.held(connection, search.Filter(ids=(row["id"],)))[:1]
         after = next((f"{host.told([each])}: {each.remedy}" for each in held if each.videos), after)
     if cooling and row["state"] == State.PENDING:
         after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
+    base_url = settings.callback_base_url
+    callback = base_url and f"{base_url.rstrip('/')}/callback/…"  # the rest is a secret
     name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]
     return {
         "video": dict(row),
         "next": after,
+        "jobs": known,
         "history": [dict(fact) for fact in story.facts],
-        "request": request.body(_video(row), name, settings.defaults),
+        "request": request.body(_video(row), name, settings.defaults, callback),
     }
 
 
@@ -65,6 +74,40 @@ def _next(story: search.Story, settings: Settings, now: datetime) -> str:
             return _next_of_doubt(row, settings)
         case State.CANCELLED:
             return f"nothing by itself; valossa-ingest retry {number} takes it up again"
+
+
+def _next_of_job(video_id: int, job: Mapping[str, Any], settings: Settings) -> str:
+    if (end := job["ended_as"]) in search.WASTED:
+        why, again = job["details"] or end, f"--job-status {end} --may-buy-again"
+        return (
+            f"nothing by itself: paid for nothing ({why}); valossa-ingest retry {video_id} {again}"
+        )
+    if end is not None:
+        return f"nothing: its job has {end}"
+    if job["overdue_since"] is not None:
+        return f"its job should have ended long ago: {ASK_VALOSSA}"
+    if settings.follow == "off":
+        return "nothing: the API has it, and is not asked what becomes of it (follow = off)"
+    if job["next_poll_at"] is None:
+        return "the API is asked about its job when no other one is due"
+    return f"the API is asked about its job from {text(job['next_poll_at'])} UTC on"
+
+
+def of_job(job: Mapping[str, Any]) -> str:
+    """Return a sentence on a job, for people."""
+    parts = [f"job {job['job_id']} of attempt {job['attempt']}", job["status"] or UNASKED]
+    told = {
+        "status_since": "since {}",
+        "transfer_status": "its download: {}",
+        "details": "{}",
+        "polled_at": f"asked about {job['polls']} times, the last time at {{}}",
+        "missing_since": "not known to the API since {}",
+        "overdue_since": "overdue since {}",
+        "ended_at": f"{job['ended_as']} at {{}}",
+    }
+    parts += [words.format(text(job[name])) for name, words in told.items() if job[name]]
+    parts += [f"{r['type']} {r['state']}: {r['path'] or r['error']}" for r in job["results"]]
+    return ", ".join(parts)
 
 
 def _next_of_doubt(row: RowMapping, settings: Settings) -> str:

@@ -17,6 +17,7 @@ from worker import __version__
 from worker.api.client import Api
 from worker.api.transport import Transport
 from worker.clock import Clock
+from worker.core import callback
 from worker.core.model import Cap
 from worker.core.redact import clean
 from worker.core.run_state import RunState
@@ -33,6 +34,7 @@ from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Observe, Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
+from worker.store import shared_state
 from worker.store.jobs import JobChange
 from worker.store.workers import WorkerRow
 
@@ -64,6 +66,12 @@ async def runner(
     """Yield a runner with all its parts, ready to run once."""
     worker = secrets.token_hex(8)
     probe_after = None if options.drain else timedelta(seconds=settings.retry_after_max_seconds)
+    base_url = settings.callback_base_url
+    secret = await database.read(shared_state.callback_secret) if base_url else None
+
+    def callback_url(video_id: int) -> str | None:
+        return callback.url(base_url, secret, video_id) if base_url and secret else None
+
     async with api(settings, key) as client:
         yield Runner(
             database=database,
@@ -74,6 +82,7 @@ async def runner(
             reporter=Reporter(logger().bind(worker=worker), observe),
             row=member(worker, settings, options, database.now()),
             beat=_heartbeat(database.address, options),
+            callback_url=callback_url,
         )
 
 
@@ -132,10 +141,10 @@ async def follower(
         yield Follower(dataclasses.replace(asks, transaction=own), told)
 
 
-def pruner(database: Database) -> Pruner:
+def pruner(settings: Settings, database: Database) -> Pruner:
     """Return the one who prunes a queue."""
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
-    return Pruner(database, database.write, clock, logger())
+    return Pruner(database, database.write, clock, logger(), settings.follow)
 
 
 def _limiter(settings: Settings) -> Limiter:

@@ -274,6 +274,7 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
             "paged": None,
             "of_no_video_here": 3,
             "possibly_bought_twice": 0,
+            "in_error": 0,
             **unnamed,
             "found": [
                 dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))

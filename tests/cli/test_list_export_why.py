@@ -2,14 +2,17 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Beside, Cli, Screen
+from worker.cli.commands.export import EXPORTED
 from worker.core.model import State
 from worker.db.schema import videos
 from worker.simulator import Options
+from worker.store import search
 
 SECRET = "sk-0123456789abcdef"
 CLAIM = {"claim_token": "t", "claimed_by": "w-1", "lease_until": "2030-01-01 00:00:00"}
@@ -85,7 +88,9 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
-    expected |= dict.fromkeys(("daemon_turned_at", "last_answer", "today", "moved_to"))
+    expected |= dict.fromkeys(
+        ("daemon_turned_at", "last_answer", "today", "moved_to", "jobs", "held_hosts")
+    )
     expected |= {"pace": "1 per 1 s", "pace_from": f"the setting (default){NO_WORKER}"}
     expected |= {"batches": {}}
     expected |= {"perhaps_bought": 0, "money": None}
@@ -374,7 +379,7 @@ def test_status_shows_the_rate_in_force_and_its_source(
         )
     told = cli("status", "--json", **variables).json()
     assert (pace, pace_from) == (told["pace"], told["pace_from"])
-    assert pace_from == cli("status", **variables).pairs()["pace from"]
+    assert cli("status", **variables).pairs()["pace"].endswith(f", by {pace_from}")
     told = cli("status", "--json", "--rate", "5", WORKER_PERIOD_SECONDS="1").json()
     assert ("5 per 1 s", "the setting (--rate and WORKER_PERIOD_SECONDS)") == (
         told["pace"],
@@ -411,9 +416,43 @@ def test_a_list_is_a_table_of_what_matters(cli: Cli) -> None:
     """State, attempts, when it is due, its names and its error: a line each."""
     cli.insert(media_id="a", title="A\ttalk", due_at="2026-01-01 00:00:00.5", error="no\ngood")
     assert [
-        ["id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error"],
-        ["1", "pending", "0", "2026-01-01 00:00:00", "a", "A talk", "", "no good"],
+        [
+            *("id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error"),
+            "job_status",
+        ],
+        ["1", "pending", "0", "2026-01-01 00:00:00", "a", "A talk", "", "no good", ""],
     ] == cli("list").rows()
+
+
+def test_a_list_and_an_export_say_what_became_of_a_job(cli: Cli) -> None:
+    """A job's status, end, details and result stand in a list and an export, which is imported."""
+    cli.insert(state="submitted", job_id="job-1", claims=1, media_id="a")
+    cli.insert(media_id="b")
+    cli.sql(
+        "UPDATE jobs SET status = 'error', ended_as = 'error', details = 'no video',"
+        " ended_at = '2026-01-01 00:00:00'"
+    )
+    assert ["job-1", "", "error"] == cli("list").rows()[1][-3:]
+    assert [1] == [each["id"] for each in cli("list", "--job-status", "error", "--json").json()]
+    assert 2 == cli("list", "--job-status", "eror").code
+    said = cli("export", "--job-status", "error", "--columns", "job_id,job_status,job_ended_at")
+    assert "job_id,job_status,job_ended_at\njob-1,error,2026-01-01 00:00:00\n" == said.out
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_export_is_imported_with_what_is_said_of_jobs_or_without(
+    cli: Cli, fresh: Cli, listed: Callable[..., Path], *, older: bool
+) -> None:
+    """An export, also one without the columns of jobs, brings its jobs into another queue."""
+    cli.insert(state="submitted", job_id="job-1", claims=1, media_id="a")
+    cli.sql("UPDATE jobs SET ended_as = 'error', ended_at = '2026-01-01 00:00:00'")
+    names = [name for name in EXPORTED if not (older and name in search.JOB_COLUMNS)]
+    file = listed(cli("export", "--columns", ",".join(names)).out)
+    fresh.path.parent.mkdir()
+    said = fresh("import", file)
+    assert (0, False) == (said.code, "job_status" in said.err)
+    (row,) = fresh("list", "--json").json()
+    assert ("submitted", "job-1", None) == (row["state"], row["job_id"], row["job_status"])
 
 
 def test_an_empty_list_is_its_head(cli: Cli) -> None:
@@ -430,7 +469,7 @@ def test_a_list_as_json_has_every_column(cli: Cli, dialect: str) -> None:
     (row,) = cli("list", "--json").json()
     seen = "\udcffa" if dialect == "sqlite" else "🎬a"
     assert ("Ä 🎬 \x1b[2J", seen) == (row["title"], row["description"])
-    assert set(videos.c.keys()) == set(row)
+    assert {*videos.c.keys(), *search.JOB_COLUMNS} == set(row)
     assert 0 == cli("list").code
 
 
@@ -606,7 +645,10 @@ NEXT: dict[str, tuple[dict[str, object], str]] = {
         {"state": "submitting", **CLAIM},
         "worker w-1 is sending it; if that one has died, it is in doubt from 2030-01-01 00:00:00",
     ),
-    "submitted": ({"state": "submitted", "job_id": "j"}, "nothing: the API has it"),
+    "submitted": (
+        {"state": "submitted", "job_id": "j"},
+        "the API is asked about its job when no other one is due",
+    ),
     "failed": (
         {"state": "failed"},
         "nothing by itself; mend the cause, then: valossa-ingest retry 1",

@@ -21,6 +21,7 @@ def old(cli: Cli, **columns: object) -> int:
     values = {"url": URL, "state": "submitted", "job_id": "job-1", "media_id": "m"}
     moments = {"updated_at": OLD, "submitted_at": OLD}
     number = cli.insert(**{**values, **moments, **columns})
+    cli.sql("UPDATE jobs SET ended_as = 'finished', ended_at = ?", OLD)
     cli.sql(
         "INSERT INTO history (video_id, attempt, at, who, fact, job_id) "
         "VALUES (?, 1, ?, 'w', 'accepted', 'job-1')",

@@ -62,6 +62,14 @@ def test_a_list_that_fits_is_clean() -> None:
     assert result.clean
 
 
+def test_jobs_in_error_are_counted_where_a_video_has_them() -> None:
+    """Jobs of videos here, earlier ones too, that the list shows in error are counted."""
+    rows = [video(n, State.SUBMITTED, job_id=f"job-{n}") for n in (1, 2)]
+    entries = [entry(f"job-{n}", f"r-{n}", status="error") for n in (1, 3, 4)]
+    entries.append(entry("job-2", "r-2", status="finished"))
+    assert 2 == audit.compare(listing(*entries), rows, SETTLED, {"job-3"}).failed
+
+
 def test_jobs_of_one_address_are_counted_beyond_the_first() -> None:
     """Law 17: two videos of one address that have a job each are perhaps bought twice."""
     rows = [video(n, State.SUBMITTED, job_id=f"job-{n}", url=URL) for n in (1, 2, 3)]

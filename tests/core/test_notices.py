@@ -1,11 +1,12 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests.conftest import START
+from worker.core.host import HeldHost
 from worker.core.model import Fact
-from worker.core.notices import QUIET_SECONDS, Notice, Told, needs, tell, troubles
+from worker.core.notices import QUIET_SECONDS, Notice, Told, needs, spent, tell, troubles
 from worker.core.verdict import Cause, Facts, LastAnswer, VerdictState
 
 WELL = Facts(
@@ -26,6 +27,17 @@ WELL = Facts(
     next_drain_at=None,
     pace="1 per 1 s",
 )
+HELD = HeldHost(
+    host="dead.example",
+    since=START,
+    why="3 of 4",
+    videos=7,
+    failed=3,
+    first=None,
+    probe_at=START,
+    probes=0,
+    probe_video=None,
+)
 SILENT = Cause(words="run on here is silent", remedy="start it anew")
 
 
@@ -42,6 +54,8 @@ TROUBLES = [
     ({"answer": refused(Fact.ACCOUNT_REFUSED)}, {Notice.KEY: 1}),
     ({"answer": refused(Fact.WRONG_ADDRESS), "failed": 1}, {Notice.ADDRESS: 1, Notice.FAILED: 1}),
     ({"answer": refused(Fact.ACCOUNT_REFUSED), "pending": 0}, {}),
+    ({"hosts": (HELD, HELD)}, {Notice.HELD_HOST: 2}),
+    ({"overdue": 3}, {Notice.OVERDUE: 3}),
 ]
 
 
@@ -122,3 +136,42 @@ def test_a_clock_set_back_silences_for_a_quarter_at_most() -> None:
     found, quiet = {Notice.STALLED}, timedelta(seconds=QUIET_SECONDS)
     assert [] == tell(told, found, START - quiet / 2, drain_failed=False)[1]
     assert [Notice.STALLED] == tell(told, found, START - quiet, drain_failed=False)[1]
+
+
+def test_what_was_spent_for_nothing_is_told_when_there_is_more_of_it() -> None:
+    """A job in error is told once, a later one again after a while; it is no open trouble."""
+
+    def at(seconds: float) -> datetime:
+        return START + timedelta(seconds=seconds)
+
+    told, said = Told(), []
+    for now, wasted_at in (
+        (at(0), None),
+        (at(1), at(0)),
+        (at(2), at(0)),
+        (at(60), at(50)),
+        (at(QUIET_SECONDS + 1), at(50)),
+        (at(3 * QUIET_SECONDS), at(50)),
+    ):
+        told, reasons = tell(told, set(), now, drain_failed=False, wasted_at=wasted_at)
+        said.append(bool(reasons))
+        assert set(reasons) <= {Notice.SPENT}
+    assert [False, True, False, False, True, False] == said
+    assert frozenset() == told.open
+
+
+@pytest.mark.parametrize(
+    ("host", "details", "words"),
+    [
+        (
+            "dead.example",
+            "404",
+            "2 jobs ended in error within a day and were paid for nothing, the",
+        ),
+        ("dead.example", "404", "the first of dead.example: 404; valossa-ingest list --job-status"),
+        (None, None, "the first: the API gives no reason; valossa-ingest list"),
+    ],
+)
+def test_what_was_spent_names_the_first(host: str | None, details: str | None, words: str) -> None:
+    """The number, the host and the reason of the first job are in the sentence."""
+    assert words in spent(2, host, details)

@@ -19,7 +19,7 @@ from tests.notify.receiver import Manager, receiving
 from tests.parts import add
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
-from worker.db.schema import account, videos
+from worker.db.schema import account, jobs, videos
 from worker.log import configure
 from worker.notify.lookout import LOST_LOOKS, Lookout
 from worker.settings import Key, Settings
@@ -89,6 +89,25 @@ async def test_a_trouble_is_told_once_by_all_processes(queue: Database, hands: H
     assert str(queue.address) == first["queue"]
     assert "1 failed" in first["sentence"]
     assert first["text"] == f"{first['sentence']}: {first['remedy']}"
+
+
+async def test_what_was_spent_for_nothing_is_told(queue: Database, hands: Hands) -> None:
+    """A job that ended in error is told with its number, host and reason, without any query."""
+    await add(queue, ADDRESS, state="submitted", job_id="job-1", claims=1)
+    values = {"host": "v.example", "details": f"no video at {ADDRESS}?X-Amz-Signature=abcdefgh"}
+    ended = {"ended_as": "error", "ended_at": hands.wall, "status": "error"}
+    await queue.write(lambda c: c.execute(update(jobs).values(**values, **ended)), "test")
+    hands.pass_seconds(1)
+    async with receiving() as receiver:
+        found = lookout(queue, notify_url=receiver.url)
+        for _ in range(2):
+            await found.look()
+            await settle(found)
+    (notice,) = receiver.notices
+    assert ["spent_for_nothing"] == notice["reasons"]
+    assert "1 jobs ended in error within a day" in notice["spent"]
+    assert f"the first of v.example: no video at {ADDRESS}" in notice["text"]
+    assert "abcdefgh" not in str(notice)
 
 
 async def test_nothing_waits_for_a_receiver(queue: Database) -> None:

@@ -35,7 +35,7 @@ class Bench:
         self.seconds, self.rests = 0.0, list[float]()
         self.log, self.said = listener()
         self.broken = 0
-        self.pruner = Pruner(database, self.write, hands.clock, self.log, self.rest)
+        self.pruner = Pruner(database, self.write, hands.clock, self.log, "status", self.rest)
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
         """Do a transaction, or fail as one on a lost database does."""

@@ -1,6 +1,7 @@
 """Videos that may be pruned, and all that is still known of them."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.parts import add, later, row, take
 from worker.core.evidence import Doubt
 from worker.core.model import Cap, State, Twin
 from worker.db.database import Database
-from worker.db.schema import account, history, pruned, videos
+from worker.db.schema import account, history, jobs, pruned, results, videos
 from worker.store import caps, changes, doubts, imports, pruning, queue, statistics
 
 NOW = START
@@ -26,7 +27,10 @@ async def put(database: Database, url: str, at: datetime = OLD, **columns: Any) 
     if columns.get("job_id"):
         values["submitted_at"] = at
     new = insert(videos).values(**{**values, **columns}).returning(videos.c.id)
-    return int(await database.write(lambda c: c.execute(new).scalar_one(), "test"))
+    video = int(await database.write(lambda c: c.execute(new).scalar_one(), "test"))
+    end = update(jobs).values(ended_as="finished", ended_at=at)
+    await database.write(lambda c: c.execute(end), "test")
+    return video
 
 
 async def tell(
@@ -48,9 +52,11 @@ async def bought(database: Database, url: str, at: datetime = OLD, **columns: An
 async def prune(database: Database, older_than: timedelta = QUARTER) -> list[str]:
     """Prune as a command does, and return the addresses that are left."""
     before = await database.read(lambda c: pruning.boundary(c, NOW, NOW - older_than))
-    ids, _ = await database.read(lambda c: pruning.look(c, 0, before))
-    assert len(ids) == await database.read(lambda c: pruning.count(c, before))
-    assert len(ids) == await database.write(lambda c: pruning.prune(c, ids, before, NOW), "test")
+    ids, _ = await database.read(lambda c: pruning.look(c, 0, before, "status"))
+    assert len(ids) == await database.read(lambda c: pruning.count(c, before, "status"))
+    assert len(ids) == await database.write(
+        lambda c: pruning.prune(c, ids, before, "status", NOW), "test"
+    )
     return await database.read(lambda c: list(c.scalars(select(videos.c.url).order_by("id"))))
 
 
@@ -68,6 +74,32 @@ async def test_what_is_finished_for_long_is_pruned_with_its_history(database: Da
     assert [4] == facts
     kept = await database.read(lambda c: c.execute(select(pruned)).all())
     assert [(1, "a", "u", "m", "job-a", NOW)] == [tuple(each) for each in kept]
+
+
+@pytest.mark.parametrize("follow", ["status", "results", "off"])
+async def test_an_open_job_is_never_pruned_while_it_is_followed(
+    database: Database, follow: str
+) -> None:
+    """A video whose job has not ended stays, however old; without following no job ever ends."""
+    video = await bought(database, "a")
+    await database.write(
+        lambda c: c.execute(update(jobs).values(ended_as=None, ended_at=None)), "test"
+    )
+    number = await database.read(lambda c: pruning.count(c, YOUNG, follow))
+    done = await database.write(lambda c: pruning.prune(c, [video], YOUNG, follow, NOW), "test")
+    assert (follow == "off") == bool(number) == bool(done)
+
+
+async def test_jobs_and_results_are_pruned_with_their_video(database: Database) -> None:
+    """The rows of the jobs and results of a pruned video go with it, and no others."""
+    await bought(database, "a")
+    await bought(database, "young", YOUNG)
+    rows = [{"job_id": f"job-{url}", "type": "core", "state": "stored"} for url in ("a", "young")]
+    await database.write(lambda c: c.execute(insert(results), rows), "test")
+    assert ["young"] == await prune(database)
+    for table in (jobs, results):
+        left = await database.read(lambda c, t=table: c.scalars(select(t.c.job_id)).all())  # type: ignore[misc]
+        assert ["job-young"] == left
 
 
 @pytest.mark.parametrize("state", ["pending", "submitting", "in_doubt"])
@@ -257,18 +289,22 @@ async def test_nothing_is_pruned_of_a_queue_that_has_moved(database: Database) -
     """A queue that has moved is left as it is."""
     video = await bought(database, "a")
     await database.write(lambda c: c.execute(update(account).values(moved_to="there")), "test")
-    assert 0 == await database.write(lambda c: pruning.prune(c, [video], NOW, NOW), "test")
+    assert 0 == await database.write(
+        lambda c: pruning.prune(c, [video], NOW, "status", NOW), "test"
+    )
 
 
 async def test_what_has_changed_since_the_look_stays(database: Database) -> None:
     """A video that a person retries between look and prune is not pruned."""
     video = await put(database, "a", state="failed")
     before = later(NOW, -86_400)
-    assert ([video], video) == await database.read(lambda c: pruning.look(c, 0, before))
+    assert ([video], video) == await database.read(lambda c: pruning.look(c, 0, before, "status"))
     await database.write(
         lambda c: c.execute(update(videos).values(state="pending", updated_at=NOW)), "test"
     )
-    assert 0 == await database.write(lambda c: pruning.prune(c, [video], before, NOW), "test")
+    assert 0 == await database.write(
+        lambda c: pruning.prune(c, [video], before, "status", NOW), "test"
+    )
     assert "pending" == (await row(database, video))["state"]
 
 
@@ -277,6 +313,9 @@ async def test_a_look_ends_where_the_table_does(database: Database) -> None:
     first = await put(database, "a", YOUNG, state="failed")
     last = await put(database, "b", state="failed")
     before = later(NOW, -86_400 * 90)
-    looks = [await database.read(lambda c, n=n: pruning.look(c, n, before)) for n in (0, first)]  # type: ignore[misc]
+    looks = [
+        await database.read(partial(pruning.look, after=n, before=before, follow="status"))
+        for n in (0, first)
+    ]
     assert [([last], last), ([last], last)] == looks
-    assert ([], None) == await database.read(lambda c: pruning.look(c, last, before))
+    assert ([], None) == await database.read(lambda c: pruning.look(c, last, before, "status"))

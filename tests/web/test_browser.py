@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
+from sqlalchemy import update
 
 from tests.parts import add, row
+from tests.store.test_job_search import LIVES, live
 from tests.web.conftest import Served, of_queue, serve
+from tests.web.test_jobs import hold
+from worker.db.schema import jobs
 from worker.store import shared_state
 from worker.web import pages
 
@@ -28,7 +32,17 @@ NAME = "queue.test"
 """A name without TLS that is not this machine's: a browser trusts it less, and says less of it."""
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-PATHS = ("/", "/videos?state=failed", "/videos/1", "/doubts", "/act/retry?state=failed", "/sign-in")
+PATHS = (
+    "/",
+    "/videos?state=failed",
+    "/videos/1",
+    "/videos/11?",
+    "/videos?job_status=error",
+    "/doubts",
+    "/act/release?host=dead.example",
+    "/act/retry?state=failed",
+    "/sign-in",
+)
 
 
 @pytest.fixture
@@ -58,6 +72,10 @@ async def busy(path: Path) -> AsyncIterator[Served]:
         await add(page.database, *(f"https://v.example/{n}" for n in range(3, 9)))
         now = page.database.now()
         await page.database.write(lambda c: shared_state.pause(c, now, "wrong list"), "test")
+        await live(page.database, LIVES)
+        ended = update(jobs).where(jobs.c.ended_as.is_not(None)).values(ended_at=now)
+        await page.database.write(lambda c: c.execute(ended), "test")
+        await hold(page.database)
         yield page
 
 

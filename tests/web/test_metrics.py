@@ -7,11 +7,12 @@ from sqlalchemy import insert, update
 
 from tests.conftest import START
 from tests.parts import SETTINGS, add, let_start
+from tests.store.test_job_search import LIVES, live
 from worker import snapshot
 from worker.core.model import Fact
 from worker.core.verdict import VerdictState
 from worker.db.database import Database
-from worker.db.schema import account, history
+from worker.db.schema import account, history, results
 from worker.web.metrics import HOLDS, UNSENT, Metrics
 
 Samples = dict[str, dict[str, float]]
@@ -47,7 +48,9 @@ async def test_an_empty_queue_has_every_series(database: Database) -> None:
     assert dict.fromkeys(VerdictState, 0.0) | {VerdictState.IDLE: 1} == found["verdict"]
     assert dict.fromkeys(HOLDS, 0.0) | {"nothing": 1} == found["held"]
     assert (
-        dict.fromkeys(("key", "address", "worker_silent", "doubts", "failed"), 0)
+        dict.fromkeys(
+            ("key", "address", "worker_silent", "doubts", "held_host", "overdue", "failed"), 0
+        )
         == found["needs_person"]
     )
     assert (0.5, 0.5) == (found["pace_set_per_second"][""], found["pace_allowed_per_second"][""])
@@ -55,6 +58,24 @@ async def test_an_empty_queue_has_every_series(database: Database) -> None:
         assert {"": 0} == found[name]
     moments = {name for name in found if name.endswith("timestamp_seconds")}
     assert {"next_start_timestamp_seconds"} == moments
+
+
+async def test_jobs_are_told_in_numbers(database: Database) -> None:
+    """Jobs by status and end, results by state, and held hosts are gauges; no status is a label
+    that the API has not documented.
+    """
+    await live(database, LIVES)
+    rows = [{"job_id": "job-finished", "type": "core", "state": "stored"}]
+    await database.write(lambda c: c.execute(insert(results), rows), "test")
+    await database.write(lambda c: c.execute(update(account).values(held_hosts=2)), "test")
+    found = await exposed(database)
+    in_progress = {"queued": 1, "processing": 1, "other": 1, "not asked yet": 1}
+    assert in_progress == {status: n for status, n in found["jobs_open"].items() if n}
+    assert {"finished": 1, "error": 1, "gone": 1} == found["jobs_ended"]
+    assert {"stored": 1, "wanted": 0, "failed": 0} == found["results"]
+    assert (1, 1, 2) == tuple(
+        found[name][""] for name in ("jobs_overdue", "jobs_error_last_day", "held_hosts")
+    )
 
 
 async def test_a_queue_at_work_is_told_in_numbers_and_moments(database: Database) -> None:

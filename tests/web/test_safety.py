@@ -33,6 +33,8 @@ READS = (
     "/metrics",
 )
 WRITES = ("/act/pause", "/sign-in", "/sign-out")
+CALLS = ("/callback/1-0123", "/callback/", f"/callback/{'x' * 5_000}")
+"""Of the API, which has nothing but the address; a wrong token is answered as a right one."""
 SIGNED = "https://c.example/?token=secretsecret"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
@@ -100,6 +102,27 @@ async def test_writing(seat: Served, who: str) -> None:
     assert (statuses[0] == 303) == (paused.paused_at is not None)
 
 
+@pytest.mark.parametrize("who", WRITING)
+async def test_calling(path: Path, who: str) -> None:
+    """A call of the API is answered in one way, whoever it comes from and whatever it says."""
+    headers = WRITING[who][0]
+    async with AsyncExitStack() as stack:
+        seat = await serve(str(path), stack, callback_base_url="https://hooks.example")
+        for call in CALLS:
+            for body in (b"", b"x" * 100_000):
+                sent = seat.client.post(seat.url + call, data=body, headers=headers)
+                async with sent as answer:
+                    assert (204, b"") == (answer.status, await answer.read())
+                    assert HEADERS.items() <= dict(answer.headers).items()
+        assert {} == {c.key: c.value for c in seat.client.cookie_jar}
+        assert 405 == (await seat.get(CALLS[0]))[0]
+
+
+async def test_no_call_is_taken_where_none_is_wanted(seat: Served) -> None:
+    """Without callback_base_url there is no such route."""
+    assert 404 == (await seat.post(CALLS[0]))[0]
+
+
 async def test_get_changes_nothing(seat: Served) -> None:
     """A GET with every right changes nothing, and a route without pages has none."""
     await seat.sign_in()
@@ -119,7 +142,7 @@ async def test_the_table_has_every_route(path: Path) -> None:
     async with AsyncExitStack() as stack:
         page = await serve(str(path), stack)
         doors = Doors(token=None, hosts=set(), announce=lambda _: None)
-        loaded = of_queue(str(path))
+        loaded = of_queue(str(path), callback_base_url="https://hooks.example")
         made = app.Page(
             loaded=loaded,
             database=page.database,
@@ -130,13 +153,13 @@ async def test_the_table_has_every_route(path: Path) -> None:
         ).application()
         for route in made.router.routes():
             assert route.resource is not None
-            asked = WRITES if route.method == "POST" else READS
+            asked = (*WRITES, *CALLS) if route.method == "POST" else READS
             assert [each for each in asked if _fits(route.resource.canonical, each)]
 
 
 def _fits(canonical: str, path: str) -> bool:
     whole = canonical.replace("{video}", "1").replace("{action}", "pause")
-    return whole.replace("{name}", "page.css") == path
+    return whole.replace("{name}", "page.css").replace("{token}", "1-0123") == path
 
 
 async def test_a_link_signs_in_once(seat: Served) -> None:

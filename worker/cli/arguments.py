@@ -11,6 +11,11 @@ from worker.settings import PROGRESS, help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
 
+JOB_STATUSES = (
+    *("finished", "error", "gone", "open", "overdue"),
+    *("queued", "on_hold", "preparing_analysis", "processing"),
+)
+
 Flag = tuple[str, dict[str, Any]]
 """A flag's name, or a positional's, and its options for ``add_argument``."""
 
@@ -67,6 +72,12 @@ _FILTERS = (
     ),
     _list(
         "--state", "STATE", f"in this state; may be repeated: {', '.join(STATES)}", choices=STATES
+    ),
+    _list(
+        "--job-status",
+        "STATUS",
+        f"whose job is so; may be repeated: {', '.join(JOB_STATUSES)}; open: not ended",
+        choices=JOB_STATUSES,
     ),
     _BATCH,
     _value("--error-like", "TEXT", "whose error contains TEXT"),
@@ -159,7 +170,15 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--bom", "begin with the mark by which Excel knows UTF-8"),
     ),
     "cancel": _CANCEL,
-    "retry": (*_CANCEL, _switch("--may-buy-twice", "doubts, bought addresses too: may cost twice")),
+    "retry": (
+        *_CANCEL,
+        OneOf(
+            (
+                _switch("--may-buy-twice", "doubts, bought addresses too: may cost twice"),
+                _switch("--may-buy-again", "with --job-status error: each costs one more job"),
+            )
+        ),
+    ),
     "resolve": (
         _value("reference", "ID", "a video in doubt, by id, media id or request id"),
         OneOf(

@@ -20,6 +20,7 @@ def filter_of(args: argparse.Namespace) -> search.Filter:
     return replace(
         search.called(map(readable, args.references)),
         states=tuple(State(state) for state in args.state),
+        job_status=tuple(args.job_status),
         batch=args.batch and readable(args.batch),
         error_like=args.error_like and clean(args.error_like),
         since=args.since and resolved(args.since),

@@ -59,6 +59,7 @@ class Audit:
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         same_address: Number of jobs that videos have beyond the first of their address.
         foreign: Jobs of no video here, perhaps of another queue with the same key.
+        failed: Jobs of videos here that the list shows in error.
     """
 
     bought: Sequence[Match]
@@ -68,6 +69,7 @@ class Audit:
     gone: Sequence[AuditRow] | None
     same_address: int = 0
     foreign: Sequence[Entry] = ()
+    failed: int = 0
 
     @property
     def clean(self) -> bool:
@@ -105,6 +107,7 @@ def compare(
         gone=None if listing.paged else gone,
         same_address=len(holders) - len({row.url for row in holders}),
         foreign=[entry for entry in free if id(entry) not in matched],
+        failed=sum(e.status in FAILED for e in listing.entries if e.job_id in held),
     )
 
 

@@ -24,6 +24,7 @@ EXPORT_ONLY = (
     "error",
     "created_at",
     "submitted_at",
+    *("job_status", "job_ended_at", "job_details", "result_path"),
 )
 """Columns that only an export has; an import ignores them."""
 

@@ -21,7 +21,10 @@ class Notice(StrEnum):
     STALLED = "stalled"
     WORKER_SILENT = "worker_silent"
     DOUBTS = "doubts"
+    HELD_HOST = "held_host"
+    OVERDUE = "overdue"
     FAILED = "failed"
+    SPENT = "spent_for_nothing"
     DRAIN_FAILED = "drain_failed"
     RESOLVED = "resolved"
 
@@ -42,6 +45,8 @@ def needs(facts: Facts) -> dict[str, float]:
         Notice.ADDRESS: refusal is Fact.WRONG_ADDRESS,
         Notice.WORKER_SILENT: len(facts.silent),
         Notice.DOUBTS: facts.for_person,
+        Notice.HELD_HOST: len(facts.hosts),
+        Notice.OVERDUE: facts.overdue,
         Notice.FAILED: facts.failed,
     }
 
@@ -58,17 +63,35 @@ def troubles(state: VerdictState, facts: Facts | None, known: AbstractSet[str]) 
 
 
 def tell(
-    told: Told, found: AbstractSet[str], now: datetime, *, drain_failed: bool
+    told: Told,
+    found: AbstractSet[str],
+    now: datetime,
+    *,
+    drain_failed: bool,
+    wasted_at: datetime | None = None,
 ) -> tuple[Told, list[Notice]]:
     """Return the record at ``now``, and the reasons to notify now; often none. A trouble that comes
-    back too soon, or the end of the last one, is told later if it lasts.
+    back too soon, or the end of the last one, is told later if it lasts. ``wasted_at``: when the
+    last job ended in error.
     """
     moment = now.timestamp()
     quiet = {reason for reason, at in told.at.items() if abs(moment - at) < QUIET_SECONDS}
     new = found - told.open - quiet
     over: set[str] = {Notice.RESOLVED} if told.open and not found else set()
     ended: set[str] = {Notice.DRAIN_FAILED} if drain_failed else set()
+    if wasted_at is not None and wasted_at.timestamp() > told.at.get(Notice.SPENT, 0):
+        ended.add(Notice.SPENT)
     reasons = new | ((over | ended) - quiet)
     left = told.open if over & quiet else (told.open & found) | new
     record = Told(open=frozenset(left), at={**told.at, **dict.fromkeys(reasons, moment)})
     return record, [reason for reason in Notice if reason in reasons]
+
+
+def spent(jobs: int, host: str | None, details: str | None) -> str:
+    """Return the sentence on jobs that ended in error within a day; the words of the first one."""
+    of_host = f" of {host}" if host else ""
+    first = f"the first{of_host}: {details or 'the API gives no reason'}"
+    return (
+        f"{jobs} jobs ended in error within a day and were paid for nothing, {first}; "
+        "valossa-ingest list --job-status error names them"
+    )

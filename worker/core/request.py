@@ -39,8 +39,12 @@ class Defaults:
     email_group: str | None = None
 
 
-def body(video: Video, request_id: str, defaults: Defaults) -> Json:
-    """Return the documented body without ``api_key``; absent and empty values are left out."""
+def body(
+    video: Video, request_id: str, defaults: Defaults, callback_url: str | None = None
+) -> Json:
+    """Return the documented body without ``api_key``; absent and empty values are left out.
+    ``callback_url``: for a row that names none, where no default does either.
+    """
     media: Json = {"video": {"url": video.url}, "customer_media_info": {"id": request_id}}
     whole: Json = {"media": media}
     parameters: Json = {}
@@ -60,7 +64,7 @@ def body(video: Video, request_id: str, defaults: Defaults) -> Json:
         whole["analysis_parameters"] = parameters
     if group := video.email_group or defaults.email_group:
         whole["email_notification"] = {"to_group": group}
-    if callback := video.callback_url or defaults.callback_url:
+    if callback := video.callback_url or defaults.callback_url or callback_url:
         whole["callback"] = {"url": callback}
     return whole
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker import snapshot, wiring
 from worker.clock import sleep_or_event
-from worker.core.notices import Notice, Told, tell, troubles
+from worker.core.notices import Notice, Told, spent, tell, troubles
 from worker.core.redact import presentable, visible
 from worker.core.stop_conditions import RunOptions
 from worker.core.verdict import Verdict, VerdictState
@@ -23,6 +23,7 @@ from worker.notify import senders, systemd
 from worker.settings import Key, Settings
 from worker.settings_sources import KEY, KEY_FILE
 from worker.store import shared_state
+from worker.store.job_numbers import JobNumbers
 
 if TYPE_CHECKING:
     from worker.web.metrics import Metrics
@@ -115,12 +116,13 @@ class Lookout:
         if seen or self._lost >= LOST_LOOKS:
             told = self._unrecorded or told
             found = troubles(verdict.state, seen.facts if seen else None, told.open)
-            record, reasons = tell(told, found, now, drain_failed=drain_failed)
+            wasted_at = seen.jobs.wasted_at if seen else None
+            record, reasons = tell(told, found, now, drain_failed=drain_failed, wasted_at=wasted_at)
             if record != told:
                 self._unrecorded = record
                 self._start(self._record(record))
             if reasons:
-                self._notify(verdict, reasons)
+                self._notify(verdict, reasons, seen.jobs if seen else None)
 
     def _shown(self, text: str) -> str:
         """Return a text on one line, without the key and the query of any link."""
@@ -140,12 +142,16 @@ class Lookout:
             if self._unrecorded is told:
                 self._unrecorded = None
 
-    def _notify(self, verdict: Verdict, reasons: list[Notice]) -> None:
+    def _notify(self, verdict: Verdict, reasons: list[Notice], jobs: JobNumbers | None) -> None:
         said: dict[str, Any] = {"reasons": reasons, "queue": str(self.database.address)}
         said |= {"host": wiring.host(), **asdict(verdict)}
+        if jobs and Notice.SPENT in reasons:
+            said["spent"] = spent(jobs.wasted, jobs.wasted_host, jobs.wasted_details)
         said |= {name: self._shown(text) for name, text in said.items() if isinstance(text, str)}
         said["needs"] = [self._shown(need) for need in verdict.needs]
-        said["text"] = ": ".join(filter(None, (said["sentence"], said["remedy"])))
+        said["text"] = ": ".join(
+            filter(None, (said["sentence"], said["remedy"], said.get("spent")))
+        )
         body = json.dumps(said, default=datetime.isoformat).encode()
         if command := self.settings.notify_command:
             environment = {n: v for n, v in self.environment.items() if n not in {KEY, KEY_FILE}}

@@ -38,6 +38,7 @@ class Attempts:
     transaction: QueueTransaction
     reporter: Reporter
     ended: Callable[[], None]
+    callback_url: Callable[[int], str | None] = lambda _: None
     _sending: set[asyncio.Task[object]] = field(default_factory=set)
 
     def cut_short(self) -> None:
@@ -61,13 +62,15 @@ class Attempts:
         """Send the request. A stop may cut the exchange short from here on."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
-        body = request.body(start.claim.video, start.claim.request_id, self.defaults)
+        claim = start.claim
+        callback_url = self.callback_url(claim.video_id)
+        body = request.body(claim.video, claim.request_id, self.defaults, callback_url)
         self._sending.add(task)
         try:
             outcome = await self.api.new_job(body, lambda: self._too_late(start))
         finally:
             self._sending.discard(task)
-        return outcome if isinstance(outcome, Accepted) else _without_own(outcome, start.claim)
+        return outcome if isinstance(outcome, Accepted) else _without_own(outcome, claim)
 
     def _too_late(self, start: Start) -> str | None:
         """Return why this claim may not be sent any more (law 4); None if it may. Both clocks are

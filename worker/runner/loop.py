@@ -61,6 +61,7 @@ class Runner:
     reporter: Reporter
     row: WorkerRow
     beat: Callable[[], None] = lambda: None
+    callback_url: Callable[[int], str | None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._settings = self.transaction.settings
@@ -87,6 +88,7 @@ class Runner:
             transaction=self.transaction,
             reporter=self.reporter,
             ended=self._wake.set,
+            callback_url=self.callback_url,
         )
         self._reconciler = Reconciler(
             api=self.api,
@@ -108,7 +110,9 @@ class Runner:
             follows, ends = self._settings.follows, self.options.drain and not self.options.wait
             learn = self._follower.learn if follows else None
             keep = None if self.options.drain else self._settings.keep_days
-            pruner = Pruner(self.database, self._writer.enqueue, self._clock, log)
+            pruner = Pruner(
+                self.database, self._writer.enqueue, self._clock, log, self._settings.follow
+            )
             beside = [self._reconciler.run(learn)] if self._settings.reconciles else []
             beside += [self._follower.run()] if follows and not ends else []
             beside += [pruner.run(timedelta(days=keep))] if keep else []

@@ -30,12 +30,13 @@ LONGEST_REST_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pruner:
-    """The one who prunes a queue; ``rest`` waits for seconds."""
+    """The one who prunes a queue; ``follow``: the setting; ``rest`` waits for seconds."""
 
     database: Database
     write: Write
     clock: Clock
     log: Log
+    follow: str
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self, keep: timedelta) -> None:
@@ -55,14 +56,16 @@ class Pruner:
         before = await read(partial(pruning.boundary, now=clock.now(), asked=asked))
         while True:
             began = clock.monotonic()
-            ids, last = await read(partial(pruning.look, after=after, before=before))
+            ids, last = await read(
+                partial(pruning.look, after=after, before=before, follow=self.follow)
+            )
             if last is None:
                 return done
             await self._rest(began)
             for some in batches(ids, AT_ONCE):
                 began = clock.monotonic()
-                step = partial(pruning.prune, ids=some, before=before, now=clock.now())
-                done += await self.write(step, "to prune")
+                step = partial(pruning.prune, ids=some, before=before, follow=self.follow)
+                done += await self.write(partial(step, now=clock.now()), "to prune")
                 await self._rest(began)
             after = last
 

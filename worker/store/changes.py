@@ -13,14 +13,16 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, upda
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
 from worker.core.redact import clean
-from worker.db.schema import history, videos
+from worker.db.schema import RANDOM, account, history, jobs, videos
 from worker.store.history import IS_OPEN_DOUBT, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, UNSENT
-from worker.store.search import Filter
+from worker.store.search import WASTED, Filter
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
 """The states that ``cancel`` accepts."""
+
+BOUGHT_AGAIN = "its job brought nothing; another one is bought, by --may-buy-again"
 
 
 def retried_states(*, doubts: bool) -> tuple[State, ...]:
@@ -40,15 +42,37 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
 
 def retried(wanted: Filter, *, doubts: bool) -> list[ColumnElement[bool]]:
     """Return the conditions of the videos that ``retry`` changes."""
-    accepted = _in_states(wanted, retried_states(doubts=doubts))
+    accepted = [*_in_states(wanted, retried_states(doubts=doubts)), videos.c.job_id.is_(None)]
     if not doubts:
         accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
     return accepted
 
 
+def buy_again(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
+    """Make videos whose job brought nothing pending under a new identifier, with attempts from 0,
+    and return how many. The job that each has had stays in ``jobs``.
+    """
+    again = {"state": State.PENDING, "due_at": now, "request_id": RANDOM, **UNSENT}
+    changed = connection.execute(
+        update(videos)
+        .where(*bought_for_nothing(wanted))
+        .values(job_id=None, submitted_at=None, updated_at=now, **again)
+        .returning(videos.c.id, videos.c.claims)
+    )
+    number = record(connection, changed, Fact.RETRY, now, who, message=BOUGHT_AGAIN)
+    connection.execute(update(account).values(bought_twice=account.c.bought_twice + number))
+    return number
+
+
+def bought_for_nothing(wanted: Filter) -> list[ColumnElement[bool]]:
+    """Return the conditions of the videos that ``buy_again`` changes."""
+    ended = select(jobs.c.job_id).where(jobs.c.ended_as.in_(WASTED))
+    return [*_in_states(wanted, (State.SUBMITTED,)), videos.c.job_id.in_(ended)]
+
+
 def cancelled(wanted: Filter) -> list[ColumnElement[bool]]:
     """Return the conditions of the videos that ``cancel`` changes."""
-    return _in_states(wanted, CANCELLED_STATES)
+    return [*_in_states(wanted, CANCELLED_STATES), videos.c.job_id.is_(None)]
 
 
 def _in_states(wanted: Filter, states: Iterable[State]) -> list[ColumnElement[bool]]:
@@ -66,7 +90,6 @@ class Selection:
 
 def selection(connection: Connection, accepted: Sequence[ColumnElement[bool]]) -> Selection:
     """Return the number of the videos of these conditions, and three of them."""
-    accepted = [videos.c.job_id.is_(None), *accepted]
     counted = select(func.count(), func.sum(videos.c.id)).where(*accepted)
     number, total = connection.execute(counted).one()
     examples = connection.execute(select(videos).where(*accepted).limit(3)).mappings().all()

@@ -1,14 +1,15 @@
 """Read and write the jobs that are followed, and the budget of questions about them (UTC)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, literal, select, update
 
 from worker.core.following import Asking, FollowedJob, news, typical
 from worker.core.host import host_of
 from worker.core.model import Fact, value
 from worker.db import batch
+from worker.db.column_types import Bound
 from worker.db.schema import account, is_open, jobs, videos
 from worker.db.statements import Prepared
 from worker.store import hosts
@@ -103,6 +104,14 @@ def postpone(connection: Connection, job: FollowedJob, until: datetime) -> None:
     connection.execute(
         update(jobs).where(jobs.c.job_id == job.job_id, is_open).values(next_poll_at=until)
     )
+
+
+def hasten(connection: Connection, video_ids: Collection[int | None], now: datetime) -> None:
+    """Let the open jobs that these videos have be asked about now."""
+    theirs = select(videos.c.job_id).where(videos.c.id.in_(video_ids))
+    later = jobs.c.next_poll_at.is_(None) | (jobs.c.next_poll_at > literal(now, Bound))
+    hastened = update(jobs).where(is_open, later, jobs.c.job_id.in_(theirs))
+    connection.execute(hastened.values(next_poll_at=now))
 
 
 def write(

@@ -14,7 +14,16 @@ from sqlalchemy.sql import and_, or_, select, update
 from worker.core.model import State
 from worker.core.pruning import horizon
 from worker.db.column_types import Bound
-from worker.db.schema import account, history, is_in_doubt, pruned, videos
+from worker.db.schema import (
+    account,
+    history,
+    is_in_doubt,
+    is_open,
+    jobs,
+    pruned,
+    results,
+    videos,
+)
 from worker.store import caps, shared_state
 from worker.store.doubts import IS_ACCEPTANCE
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
@@ -41,27 +50,31 @@ def boundary(connection: Connection, now: datetime, asked: datetime) -> datetime
     return min(before, earlier or first)
 
 
-def look(connection: Connection, after: int, before: datetime) -> tuple[Sequence[int], int | None]:
+def look(
+    connection: Connection, after: int, before: datetime, follow: str
+) -> tuple[Sequence[int], int | None]:
     """Return the videos to prune among the next ones after the id ``after``, and the last id looked
     at, None at the end of the table.
     """
-    page = select(videos.c.id, and_(*_prunable(before))).where(videos.c.id > after)
+    page = select(videos.c.id, and_(*_prunable(before, follow))).where(videos.c.id > after)
     rows = connection.execute(page.order_by(videos.c.id).limit(LOOKED_AT)).all()
     return [number for number, is_old in rows if is_old], rows[-1][0] if rows else None
 
 
-def count(connection: Connection, before: datetime) -> int:
+def count(connection: Connection, before: datetime, follow: str) -> int:
     """Count the videos to prune."""
-    return number_of(connection, videos, *_prunable(before))
+    return number_of(connection, videos, *_prunable(before, follow))
 
 
-def prune(connection: Connection, ids: Sequence[int], before: datetime, now: datetime) -> int:
+def prune(
+    connection: Connection, ids: Sequence[int], before: datetime, follow: str, now: datetime
+) -> int:
     """Prune these videos and return how many: none that was changed meanwhile, and none of a queue
     that has moved.
     """
     if shared_state.read(connection).moved_to is not None:
         return 0
-    still = select(videos.c.id).where(videos.c.id.in_(ids), *_prunable(before))
+    still = select(videos.c.id).where(videos.c.id.in_(ids), *_prunable(before, follow))
     ids = connection.scalars(still).all()
     theirs, meant = history.c.video_id.in_(ids), videos.c.id.in_(ids)
     known = {
@@ -72,6 +85,9 @@ def prune(connection: Connection, ids: Sequence[int], before: datetime, now: dat
     bought = select(*(videos.c[name] for name in named), literal(now, pruned.c.pruned_at.type))
     rows = bought.where(meant, videos.c.job_id.is_not(None))
     connection.execute(insert(pruned).from_select([*named, "pruned_at"], rows))
+    its = select(jobs.c.job_id).where(jobs.c.video_id.in_(ids))
+    connection.execute(delete(results).where(results.c.job_id.in_(its)))
+    connection.execute(delete(jobs).where(jobs.c.video_id.in_(ids)))
     connection.execute(delete(history).where(theirs))
     connection.execute(delete(videos).where(meant))
     connection.execute(
@@ -80,7 +96,8 @@ def prune(connection: Connection, ids: Sequence[int], before: datetime, now: dat
     return len(ids)
 
 
-def _prunable(before: datetime) -> tuple[ColumnElement[bool], ...]:
+def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions. A job must have ended, unless no job is followed to its end."""
     at, its, job = literal(before, Bound), history.c.video_id == videos.c.id, history.c.job_id
     return (
         videos.c.state.in_(PRUNED_STATES),
@@ -88,6 +105,7 @@ def _prunable(before: datetime) -> tuple[ColumnElement[bool], ...]:
         or_(videos.c.submitted_at.is_(None), videos.c.submitted_at < at),
         ~exists().where(its, history.c.at >= at),
         ~exists().where(its, IS_OPEN_DOUBT),
+        *((~exists().where(jobs.c.video_id == videos.c.id, is_open),) if follow != "off" else ()),
         # A job that the row does not name would be forgotten with the history.
         ~exists().where(its, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
     )

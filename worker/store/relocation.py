@@ -7,22 +7,30 @@ rows that other programs add to a queue that has moved.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import Connection, RowMapping, Table, func, insert, select, text, update
+from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, select, text, update
 
 from worker.core import relocation
 from worker.core.redact import readable
 from worker.core.request import LINKS
-from worker.db.schema import account, history, is_submitting, pruned, videos
+from worker.db.schema import account, history, hosts, is_submitting, jobs, pruned, results, videos
 from worker.store import shared_state, statistics
+from worker.store.bulk import BATCH, batches
 
 CHUNK = 1_000
 """Rows copied in one transaction."""
 
-TABLES = (videos, history, pruned)
-"""The tables that are copied row by row, in this order."""
+TABLES = (jobs, videos, history, pruned)
+"""The tables that are copied row by row, in this order: a video whose job is there already gets no
+other by the trigger. The results go with their jobs.
+"""
+
+NUMBERED_BY = {table: table.c["video_id" if table is jobs else "id"] for table in TABLES}
+"""The column by whose numbers rows are copied. Of jobs, several may have one number."""
 
 TableRow = Mapping[str, object]
+Shared = tuple[TableRow, list[TableRow]]
 
 
 def problem(connection: Connection) -> str | None:
@@ -100,8 +108,8 @@ def is_empty(connection: Connection) -> bool:
 
 
 def highest(connection: Connection, table: Table) -> int:
-    """Return the highest id of a table, 0 if it is empty."""
-    return connection.scalar(select(func.max(table.c.id))) or 0
+    """Return the highest number of a table, 0 if it is empty."""
+    return connection.scalar(select(func.max(NUMBERED_BY[table]))) or 0
 
 
 def in_flight(connection: Connection) -> tuple[int, datetime | None]:
@@ -112,9 +120,23 @@ def in_flight(connection: Connection) -> tuple[int, datetime | None]:
 
 
 def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
-    """Return the next rows of a table in the order of ids, as any database can store them."""
-    page = select(table).where(table.c.id > after).order_by(table.c.id).limit(CHUNK)
-    return [storable(row) for row in connection.execute(page).mappings()]
+    """Return the next rows of a table in the order of their numbers, as any database can store
+    them; all of those with the same number. A job has its results in ``results``.
+    """
+    number = NUMBERED_BY[table]
+    page = select(table).where(number > after).order_by(number).limit(CHUNK)
+    found = [storable(row) for row in connection.execute(page).mappings()]
+    if table is not jobs or not found:
+        return found
+    last = found[-1]["video_id"]
+    others = connection.execute(select(jobs).where(jobs.c.video_id == last)).mappings()
+    found = [row for row in found if row["video_id"] != last] + [storable(row) for row in others]
+    its: dict[object, list[TableRow]] = {row["job_id"]: [] for row in found}
+    for some in batches([*its], BATCH):
+        stored = select(results).where(results.c.job_id.in_(some))
+        for row in connection.execute(stored).mappings():
+            its[row["job_id"]].append(storable(row))
+    return [{**row, "results": its[row["job_id"]]} for row in found]
 
 
 def storable(row: RowMapping) -> TableRow:
@@ -129,25 +151,33 @@ def put(connection: Connection, table: Table, found: Sequence[TableRow]) -> None
     """Add rows of another queue, with their ids, to one that is marked as unfinished."""
     moved_to = shared_state.read(connection).moved_to
     connection.execute(update(account).values(moved_to=None))
-    connection.execute(insert(table), list(found))
+    theirs = [row for each in found for row in cast("list[TableRow]", each.get("results", ()))]
+    own = [{name: row[name] for name in row if name in table.c} for row in found]
+    connection.execute(insert(table), own)
+    if theirs:
+        connection.execute(insert(results), theirs)
     connection.execute(update(account).values(moved_to=moved_to))
 
 
-def shared(connection: Connection) -> TableRow:
-    """Return the shared state without the mark."""
+def shared(connection: Connection) -> Shared:
+    """Return the shared state without the mark, and the hosts."""
     row = connection.execute(select(account)).mappings().one()
-    return {name: row[name] for name in row if name not in {"id", "moved_to"}}
+    known = {name: row[name] for name in row if name not in {"id", "moved_to"}}
+    return known, [storable(row) for row in connection.execute(select(hosts)).mappings()]
 
 
-def share(connection: Connection, known: TableRow) -> None:
-    """Write the shared state of another queue."""
-    connection.execute(update(account).values(**known))
+def share(connection: Connection, known: Shared) -> None:
+    """Write the shared state and the hosts of another queue."""
+    connection.execute(update(account).values(**known[0]))
+    connection.execute(delete(hosts))
+    if known[1]:
+        connection.execute(insert(hosts), known[1])
 
 
 def continue_ids(connection: Connection) -> None:
     """Set the next ids above every id ever used: the history outlives a deleted video."""
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
-    last = max(last, highest(connection, videos), highest(connection, pruned))
+    last = max(last, *(highest(connection, table) for table in (videos, pruned, jobs)))
     for table, number in ((videos, last), (history, highest(connection, history))):
         for statement in _CONTINUE[connection.dialect.name] if number else ():
             connection.execute(text(statement), {"table": table.name, "number": number})
@@ -165,14 +195,17 @@ _CONTINUE = {
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """The number of videos in each state, of facts in the history, and of pruned videos."""
+    """The number of videos in each state, and of the rows of the other tables."""
 
     videos: dict[str, int]
     history: int
     pruned: int = 0
+    jobs: int = 0
+    results: int = 0
 
 
 def census(connection: Connection) -> Census:
-    """Count the videos and the facts."""
-    numbers = (statistics.number_of(connection, table) for table in (history, pruned))
+    """Count the rows."""
+    others = (history, pruned, jobs, results)
+    numbers = (statistics.number_of(connection, table) for table in others)
     return Census(statistics.by_state(connection), *numbers)

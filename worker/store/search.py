@@ -6,18 +6,34 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, literal, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+)
 
 from worker.core.model import State, Twin
-from worker.db.column_types import Bound
-from worker.db.schema import history, videos
+from worker.db.column_types import EPOCH, Bound
+from worker.db.schema import history, is_open, jobs, results, videos
 from worker.store.bulk import batches
 from worker.store.history import open_doubts
 from worker.store.queue import twins_of
-from worker.store.statistics import IN_STATE, has_few_pending
+from worker.store.statistics import FEW, IN_STATE, has_few_pending, number_of
 
 PAGE = 1_000
+
+WASTED = ("error", "gone")
+ENDS = ("finished", *WASTED)
+OPEN, OVERDUE = "open", "overdue"
 
 ONLY_ID = "id="
 """The prefix of a number that is an id and no other name."""
@@ -31,10 +47,12 @@ class Filter:
 
     ``since``, ``until``: submitted, or else last changed, from and before these moments (UTC).
     ``batch``: of this name. ``ids``, ``names``: one of these ids, or of these media, request or
-    job ids or addresses.
+    job ids or addresses. ``job_status``: whose job has ended so, or is ``open`` (and has this
+    status, or is ``overdue``).
     """
 
     states: tuple[State, ...] = ()
+    job_status: tuple[str, ...] = ()
     batch: str | None = None
     error_like: str | None = None
     since: datetime | None = None
@@ -47,6 +65,8 @@ class Filter:
         clauses: list[ColumnElement[bool]] = []
         if self.states:
             clauses.append(or_(*(IN_STATE[state] for state in self.states)))
+        if self.job_status:
+            clauses.append(videos.c.job_id.in_(select(jobs.c.job_id).where(has_status(self))))
         if self.batch is not None:
             clauses.append(videos.c.batch == self.batch)
         if self.error_like is not None:
@@ -65,6 +85,19 @@ class Filter:
                 others.append(videos.c.url.in_(self.names))
             clauses.append(or_(*([numbered] if self.ids else []), *others))
         return clauses
+
+
+def has_status(wanted: Filter) -> ColumnElement[bool]:
+    """Return the condition of the jobs of a filter, as the indexes on jobs serve it."""
+    names = set(wanted.job_status)
+    followed = is_open & (jobs.c.next_poll_at > literal(EPOCH, Bound))
+    conditions = {
+        jobs.c.ended_as.in_(tuple(names & {*ENDS})): names & {*ENDS},
+        is_open: names & {OPEN},
+        is_open & jobs.c.overdue_since.is_not(None): names & {OVERDUE},
+        followed & jobs.c.status.in_(tuple(names)): names - {*ENDS, OPEN, OVERDUE},
+    }
+    return or_(*(condition for condition, meant in conditions.items() if meant))
 
 
 _NAMES = (videos.c.media_id, videos.c.job_id, videos.c.request_id)
@@ -157,8 +190,15 @@ def _page(connection: Connection, wanted: Filter, after: int, limit: int) -> lis
     few = wanted.states in _SMALL or (
         wanted.states == (State.PENDING,) and limit < PAGE and has_few_pending(connection)
     )
+    clauses = wanted.clauses()
+    if wanted.job_status:
+        # Few jobs are sorted. Of many, the next ones are found sooner by a walk over the videos.
+        some = select(jobs.c.job_id).where(has_status(wanted)).limit(FEW).subquery("counted")
+        if not (few := number_of(connection, some) < FEW):
+            its = exists().where(jobs.c.job_id == videos.c.job_id, has_status(wanted))
+            clauses = [*replace(wanted, job_status=()).clauses(), its]
     number = _unordered if few else videos.c.id
-    page = select(videos).where(*wanted.clauses(), number > after).order_by(number).limit(limit)
+    page = select(videos).where(*clauses, number > after).order_by(number).limit(limit)
     return list(connection.execute(page).mappings())
 
 
@@ -177,10 +217,53 @@ _number = itemgetter("id")
 
 def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
     """Yield every video of a filter in the order of ids, read by pages."""
+    return chain.from_iterable(pages(connection, wanted))
+
+
+def pages(connection: Connection, wanted: Filter) -> Iterator[list[RowMapping]]:
+    """Yield the same by pages."""
     after = 0
     while page := matching(connection, wanted, after, PAGE):
-        yield from page
+        yield page
         after = page[-1]["id"]
+
+
+_path = select(results.c.path).where(
+    results.c.job_id == jobs.c.job_id, results.c.state == text("'stored'")
+)
+JOB_COLUMNS = {
+    "job_status": func.coalesce(jobs.c.ended_as, jobs.c.status),
+    "job_ended_at": jobs.c.ended_at,
+    "job_details": jobs.c.details,
+    "result_path": _path.order_by(results.c.type).limit(1).scalar_subquery(),  # core comes first
+}
+"""What is known of the job of a video, by the names in a list and in an export."""
+_JOBS = select(jobs.c.job_id, *(each.label(name) for name, each in JOB_COLUMNS.items()))
+
+
+def with_jobs(connection: Connection, rows: Sequence[RowMapping]) -> list[dict[str, Any]]:
+    """Return videos with what is known of their jobs."""
+    known: dict[object, Sequence[object]] = {}
+    for some in batches([row["job_id"] for row in rows if row["job_id"] is not None], PAGE):
+        for job_id, *found in connection.execute(_JOBS.where(jobs.c.job_id.in_(some))):
+            known[job_id] = found
+    nothing = (None,) * len(JOB_COLUMNS)
+    return [
+        {**row, **dict(zip(JOB_COLUMNS, known.get(row["job_id"], nothing), strict=True))}
+        for row in rows
+    ]
+
+
+def jobs_of(connection: Connection, video_id: int) -> list[dict[str, Any]]:
+    """Return all jobs that a video has had, the oldest first, each with its results."""
+    its = select(jobs).where(jobs.c.video_id == video_id)
+    found = connection.execute(its.order_by(jobs.c.accepted_at, jobs.c.job_id)).mappings().all()
+    stored = select(results).where(results.c.job_id.in_([row["job_id"] for row in found]))
+    files = connection.execute(stored.order_by(results.c.job_id, results.c.type)).mappings().all()
+    return [
+        {**row, "results": [dict(file) for file in files if file["job_id"] == row["job_id"]]}
+        for row in found
+    ]
 
 
 def newest(connection: Connection, state: State, limit: int) -> list[RowMapping]:

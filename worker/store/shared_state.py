@@ -164,6 +164,11 @@ def resume(connection: Connection) -> None:
     connection.execute(update(account).values(paused_at=None, pause_reason=None))
 
 
+def callback_secret(connection: Connection) -> str | None:
+    """Return the secret that callbacks are signed with, None if it was deleted."""
+    return connection.scalar(select(account.c.callback_secret))
+
+
 def told(connection: Connection) -> Told:
     """Return the notices so far; none if they cannot be read."""
     with suppress(ValueError, TypeError, KeyError):

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.core.model import State
-from worker.store import changes, search, shared_state, statistics
+from worker.store import changes, hosts, search, shared_state, statistics
 from worker.web.asking import FILTERS, Fields, filter_of, job_id, number
 
 BATCH = 500
@@ -24,6 +24,7 @@ OPTIONS: Mapping[str, Sequence[str]] = {
     "pause": ("reason",),
     "resume": ("cool_down",),
     "reconcile": (),
+    "release": ("host",),
 }
 """The actions, each with its fields."""
 
@@ -96,6 +97,11 @@ def preview(connection: Connection, action: str, fields: Fields, now: datetime) 
             seen = ChangeOfMany(action, fields, now).preview(connection)
         case "resolve":
             seen |= _resolved(connection, fields)
+        case "release":
+            meant = (each for each in hosts.held(connection) if each.host == fields.get("host"))
+            seen["held"] = held = next(meant, None)
+            mark = held and f"{held.since} {held.probes}"
+            seen |= {"number": held.videos if held else 0, "mark": mark, "possible": bool(held)}
         case "pause":
             seen |= {"mark": f"{known.paused_at} {known.pause_reason}", "possible": True}
         case "resume":
@@ -134,6 +140,9 @@ def do(connection: Connection, action: str, fields: Fields, now: datetime, who: 
         case "pause":
             shared_state.pause(connection, now, fields.get("reason") or f"by {who}")
             return "paused"
+        case "release":
+            hosts.release(connection, fields.get("host", ""), now)
+            return f"{fields['host']} is released"
         case _:
             shared_state.resume(connection)
             if "cool_down" in fields:

@@ -24,6 +24,7 @@ from worker.snapshot import Snapshots
 from worker.web import actions, pages
 from worker.web.asking import Fields, kept
 from worker.web.board import Boards
+from worker.web.callbacks import Inbox
 from worker.web.metrics import CONTENT_TYPE, TURNED, Metrics
 from worker.web.rendering import as_json, prepare, public, render, static
 from worker.web.safety import HEADERS, Doors
@@ -31,6 +32,9 @@ from worker.web.server import serving
 
 MOST_BYTES = 16 * 1024
 """Of the body of a request."""
+
+MOST_CALLED_BYTES = 4 * 1024
+"""Of a call of the API, which are read and thrown away."""
 
 BODY_SECONDS = 10.0
 
@@ -65,8 +69,12 @@ class Page:
     key: Key | None
     metrics: Metrics
     told: str = ""
+    inbox: Inbox = field(init=False)
     acting: asyncio.Task[None] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.inbox = Inbox(self.database)
 
     def application(self) -> web.Application:
         """Return the application with all its routes."""
@@ -90,11 +98,15 @@ class Page:
         app.router.add_post("/act/{action:[a-z]+}", self._act)
         app.router.add_post("/sign-in", self._sign_in)
         app.router.add_post("/sign-out", self._sign_out)
+        if self.loaded.settings.callback_base_url:
+            app.router.add_post("/callback/{token:.*}", self._called)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a visitor in, and turn the problems of a request into sentences."""
+        if request.match_info.handler == self._called:  # its token is all that it needs
+            return await handler(request)
         visitor = self.doors.admit(request.method, request.headers, request.cookies)
         request[VISITOR] = visitor or ""
         try:
@@ -105,6 +117,16 @@ class Page:
             raise web.HTTPNotFound(text=one_line(str(problem.args[0]))) from None
         except ValueError as problem:
             raise web.HTTPBadRequest(text=one_line(str(problem))) from None
+
+    async def _called(self, request: web.Request) -> web.StreamResponse:
+        """Take a call of the API. It learns nothing, whatever it says."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BODY_SECONDS):
+                await request.content.read(MOST_CALLED_BYTES)
+        self.inbox.take(request.match_info["token"])
+        answer = web.Response(status=204)
+        answer.force_close()
+        return answer
 
     async def _home(self, request: web.Request) -> web.StreamResponse:
         board = await self.boards.get()
@@ -188,6 +210,8 @@ class Page:
     async def stop(self) -> None:
         """End the action under way after its transaction."""
         self.stopping.set()
+        if self.inbox.looking:
+            self.inbox.looking.cancel()
         if self.acting and not self.acting.done():
             await asyncio.wait({self.acting}, timeout=SOON_SECONDS)
             self.acting.cancel()

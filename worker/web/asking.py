@@ -12,7 +12,7 @@ from worker.store import search
 
 Fields = MultiMapping[str]
 
-FILTERS = ("state", "id", "error_like", "batch", "since", "until")
+FILTERS = ("state", "job_status", "id", "error_like", "batch", "since", "until")
 
 
 def filter_of(fields: Fields, now: datetime) -> search.Filter:
@@ -23,6 +23,7 @@ def filter_of(fields: Fields, now: datetime) -> search.Filter:
     return replace(
         search.called(filter(None, map(readable, fields.getall("id", [])))),
         states=tuple(State(each) for each in fields.getall("state", []) if each),
+        job_status=tuple(each for each in fields.getall("job_status", []) if each),
         error_like=clean(fields.get("error_like", "")) or None,
         batch=clean(fields.get("batch", "")) or None,
         since=since,

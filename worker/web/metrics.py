@@ -17,6 +17,7 @@ from worker.core.reasons import WaitReason
 from worker.core.verdict import VerdictState
 from worker.db.schema import SCHEMA
 from worker.snapshot import Snapshot
+from worker.store.job_numbers import STATUSES, UNASKED
 from worker.store.statistics import ANSWERS
 
 CONTENT_TYPE = prometheus.CONTENT_TYPE_PLAIN_0_0_4
@@ -96,6 +97,12 @@ class Metrics:
         part.replace(path)
 
 
+def _in_progress(numbers: Mapping[str, int]) -> dict[str, float]:
+    """Return the jobs in progress by status; those that nobody knows together."""
+    known = {status: float(numbers.get(status, 0)) for status in (*STATUSES, UNASKED)}
+    return known | {"other": sum(numbers.values()) - sum(known.values())}
+
+
 Numbers = dict[str, float | Mapping[str, float]]
 """A number by its name; or the numbers by their label, whose name follows the name."""
 
@@ -128,6 +135,12 @@ def _of_queue(seen: Snapshot | None) -> Numbers:
         "cap_limit cap": {each.cap.name: each.cap.most for each in seen.levels},
         "workers_alive": seen.facts.alive,
         "bought": overview.accepted,
+        "jobs_open status": _in_progress(seen.jobs.open),
+        "jobs_ended end": seen.jobs.ended,
+        "jobs_overdue": seen.jobs.overdue,
+        "jobs_error_last_day": seen.jobs.wasted,
+        "results state": seen.jobs.results,
+        "held_hosts": shared.held_hosts,
         "possibly_twice": overview.possibly_twice,
         **{f"{each}_timestamp_seconds": at.timestamp() for each, at in moments.items() if at},
     }

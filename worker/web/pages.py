@@ -61,7 +61,7 @@ def videos(connection: Connection, fields: Fields, _: Settings, now: datetime) -
     """Return a page of the videos of a filter. Raises ValueError."""
     found, following = _page(connection, filter_of(fields, now), fields)
     return {
-        "videos": [public(row) for row in found],
+        "videos": [public(row) for row in search.with_jobs(connection, found)],
         "next": following,
         "filters": kept(fields, *FILTERS),
     }
@@ -88,6 +88,9 @@ def video(
         "video": public(told["video"]),
         "next": presentable(told["next"], ""),
         "history": [public(fact) for fact in told["history"]],
+        "jobs": [
+            {**public(job), "told": presentable(story.of_job(job), "")} for job in told["jobs"]
+        ],
         "request": [presentable(line, "") for line in written.splitlines()],
     }
 

@@ -61,7 +61,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     jobs, strangers = len(shown.entries), [_stranger(entry) for entry in result.foreign]
     if as_json:
         told = {"paged": shown.paged, "of_no_video_here": len(strangers), "strangers": strangers}
-        told["possibly_bought_twice"] = result.same_address
+        told |= {"possibly_bought_twice": result.same_address, "in_error": result.failed}
         output.document({"jobs": jobs, **told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
@@ -75,6 +75,11 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     if result.same_address:
         twice = "possibly bought twice: another video of the address has a job"
         output.line(f"{result.same_address} {twice}")
+    if result.failed:
+        output.paragraph(
+            f"{result.failed} of videos here ended in error, paid for nothing: valossa-ingest list"
+            " --job-status error names them once a run has asked"
+        )
     if strangers:
         output.paragraph(
             f"{len(strangers)} of no video here: another queue with this key, or lists that are"

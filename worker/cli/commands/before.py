@@ -1,9 +1,11 @@
 """Say what a drain is about to buy, and ask before many; name what the API has already."""
 
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -18,7 +20,7 @@ from worker.core.job_list import Listing, Unlisted
 from worker.core.model import State
 from worker.core.preflight import Tally, Weight
 from worker.log import Event, logger
-from worker.settings import Key
+from worker.settings import Key, Settings
 from worker.store import audit, caps, search, shared_state, statistics
 
 MANY, LOOKED_AT, HOSTS_SHOWN = 20, 20_000, 5
@@ -92,12 +94,24 @@ def _purchase(
     """Return what the drain would buy now, and what speaks against the due ones among the first
     ``most`` pending videos.
     """
-    settings, known = call.settings, shared_state.read(connection)
+    pending = search.every(connection, search.Filter(states=(State.PENDING,)))
+    due = (row for row in islice(pending, most) if row["due_at"] <= now)
+    return purchase(connection, now, call.settings, _number(connection, now, call), due)
+
+
+def purchase(
+    connection: Connection,
+    now: datetime,
+    settings: Settings,
+    number: int,
+    rows: Iterable[Mapping[Any, Any]],
+) -> tuple[dict[str, object], Tally]:
+    """Return what it would take to buy this number of videos, and what speaks against ``rows``."""
+    known = shared_state.read(connection)
     brake = pace.resume(known.brake, known.next_start_at, now)
     gap = pace.spacing(pace.rate_in_force(settings.rate, brake, now), settings.period_seconds)
-    pending = search.every(connection, search.Filter(states=(State.PENDING,)))
-    tally = judged((r for r in islice(pending, most) if r["due_at"] <= now), settings, now)
-    number, hosts = _number(connection, now, call), tally.hosts.most_common(HOSTS_SHOWN)
+    tally = judged(rows, settings, now)
+    hosts = tally.hosts.most_common(HOSTS_SHOWN)
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     return {
         "to buy": number,

@@ -4,6 +4,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from sqlalchemy import Connection
 
@@ -30,7 +31,9 @@ def export(call: Invocation) -> int:
         if args.bom and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8-sig")
         form = write_json_lines if args.json_lines else write_csv
-        form(output.results(), columns, map(dict, search.every(connection, wanted)))
+        pages = search.pages(connection, wanted)
+        rows = chain.from_iterable(search.with_jobs(connection, page) for page in pages)
+        form(output.results(), columns, rows)
         return named(connection, args)
 
     with open_to_look(call.settings) as session:

@@ -1,9 +1,9 @@
 """``list``: videos by the shared filters."""
 
+from collections.abc import Mapping
 from itertools import islice
 from shutil import get_terminal_size
-
-from sqlalchemy import RowMapping
+from typing import Any
 
 from worker.cli import output
 from worker.cli.invocation import Invocation
@@ -12,7 +12,17 @@ from worker.cli.session import open_to_look
 from worker.core.model import State
 from worker.store import search
 
-COLUMNS = ("id", "state", "attempts", "due_at", "media_id", "title", "job_id", "error")
+COLUMNS = (
+    "id",
+    "state",
+    "attempts",
+    "due_at",
+    "media_id",
+    "title",
+    "job_id",
+    "error",
+    "job_status",
+)
 JOB_ID = 36
 """Characters of a job id; it is shown whole, to be copied."""
 BESIDE = 26
@@ -28,11 +38,14 @@ def list_(call: Invocation) -> int:
     most = SCREEN if drawn and args.limit is None else args.limit
     with open_to_look(call.settings) as session:
         rows, found = session.read(
-            lambda c, _: (list(islice(search.every(c, wanted), most)), named(c, args))
+            lambda c, _: (
+                search.with_jobs(c, list(islice(search.every(c, wanted), most))),
+                named(c, args),
+            )
         )
         number = session.read(lambda c, _: search.count(c, wanted).total()) if drawn else 0
     if args.json:
-        output.document([dict(row) for row in rows])
+        output.document(rows)
     elif drawn:
         output.table(
             ("id", "state", "video", "last"), map(_short, rows), whole=("id", "state", "last")
@@ -45,9 +58,11 @@ def list_(call: Invocation) -> int:
     return complain_missing(found)
 
 
-def _short(row: RowMapping) -> list[object]:
+def _short(row: Mapping[str, Any]) -> list[object]:
     """Return a row for a terminal, each cell cut to its share of the width."""
     last = row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}"
+    if row["job_status"] in {"error", "gone"}:
+        last = f"job {row['job_status']}: {row['job_details'] or row['job_id']}"
     if row["state"] == State.SUBMITTING:
         last = f"lease ends {output.text(row['lease_until'])}"
     width = get_terminal_size().columns

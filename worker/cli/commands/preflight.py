@@ -1,11 +1,10 @@
 """``preflight``: what would be paid for nothing, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import chain
-
-from sqlalchemy import RowMapping
+from typing import Any
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -36,7 +35,7 @@ def preflight(call: Invocation) -> int:
     return complain_missing(references) or min(tally.number(Weight.SURELY), exits.PROBLEMS)
 
 
-def judged(rows: Iterable[RowMapping], settings: Settings, now: datetime) -> Tally:
+def judged(rows: Iterable[Mapping[Any, Any]], settings: Settings, now: datetime) -> Tally:
     """Return what speaks against paying for these videos; those that have a job are left out."""
     tally, compared = Tally(), Compared()
     margin = timedelta(seconds=settings.url_margin_seconds)

@@ -13,12 +13,16 @@ def prune(call: Invocation) -> int:
     args, asked = call.args, resolved(call.args.older_than)
     with open_to_change(call.settings) as session:
         before = session.read(lambda c, now: pruning.boundary(c, now, asked))
-        number = 0 if args.yes else session.read(lambda c, _: pruning.count(c, before))
+        number = (
+            0
+            if args.yes
+            else session.read(lambda c, _: pruning.count(c, before, call.settings.follow))
+        )
         meant = f"prune {number} videos, unchanged since {output.text(before)} UTC"
         if number and not output.ask(f"{meant}, for good?"):
             why = f"nothing was pruned; --yes does it unasked, for good: {meant}"
             return exits.complain([why], exits.PROBLEMS)
-        done = session.run(wiring.pruner(session.database).prune(asked))
+        done = session.run(wiring.pruner(call.settings, session.database).prune(asked))
     told = {"pruned": done, "unchanged since": before}
     output.document(output.keyed(told)) if args.json else output.pairs(told)
     return exits.OK

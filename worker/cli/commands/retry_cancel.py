@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import islice
 
 from sqlalchemy import Connection
 
 from worker.cli import exits, output
+from worker.cli.commands.before import LOOKED_AT, purchase
+from worker.cli.commands.preflight import findings, show
 from worker.cli.invocation import Invocation
 from worker.cli.references import ambiguous, complain_missing, filter_of, named
 from worker.cli.session import open_to_change, person
 from worker.core.model import State
+from worker.core.preflight import Tally
 from worker.store import changes, search
 
 ASK_FROM = 10
@@ -21,12 +25,62 @@ Work = Callable[[Connection, search.Filter, datetime], int]
 
 def retry(call: Invocation) -> int:
     """Make failed and cancelled videos due again; what may be bought, by --may-buy-twice."""
+    if (names := call.args.job_status) or call.args.may_buy_again:
+        if call.args.may_buy_again and names and {*names} <= {*search.WASTED}:
+            return _buy_again(call)
+        ways = f"retry --job-status {' or '.join(search.WASTED)} --may-buy-again buys them again"
+        problem = f"a video with a job costs one more job: {ways}, after a preview"
+        return exits.complain([problem], exits.USAGE)
     doubts = call.args.may_buy_twice
     return _change(
         call,
         changes.retried_states(doubts=doubts),
         lambda c, wanted, now: changes.retry(c, wanted, doubts=doubts, now=now, who=person()),
     )
+
+
+def _buy_again(call: Invocation) -> int:
+    """Buy another job for videos whose job brought nothing, after a preview and a question."""
+    args, wanted = call.args, filter_of(call.args)
+
+    def chosen(connection: Connection) -> changes.Selection:
+        return changes.selection(connection, changes.bought_for_nothing(wanted))
+
+    def ahead(connection: Connection, now: datetime) -> tuple[dict[str, object], Tally]:
+        rows = islice(search.every(connection, wanted), LOOKED_AT)
+        unbought = ({**row, "job_id": None} for row in rows)
+        return purchase(connection, now, call.settings, chosen(connection).number, unbought)
+
+    def work(connection: Connection, now: datetime) -> int:
+        same = chosen(connection).mark == seen.mark
+        return changes.buy_again(connection, wanted, now, person()) if same else 0
+
+    with open_to_change(call.settings) as session:
+        references, seen = session.read(lambda c, _: (named(c, args), chosen(c)))
+        bought, tally = session.read(ahead)
+    if problems := ambiguous(references):
+        return exits.complain(problems, exits.PROBLEMS)
+    complain_missing(references)
+    number = seen.number
+    if price := call.settings.price_per_video:
+        bought["in money"] = f"{number * price:.2f} {call.settings.currency}"
+    if not args.json:
+        output.pairs({n: each for n, each in bought.items() if each or n.endswith("leaves")})
+        show(tally)
+    meant = f"retry {number} videos, which costs {number} jobs more"
+    if number >= ASK_FROM and not args.yes and not output.ask(f"{meant}?"):
+        why = f"nothing was changed; --yes does it unasked: {meant}"
+        return exits.complain([why], exits.PROBLEMS)
+    with open_to_change(call.settings) as session:
+        done = session.write(work, "to retry")
+    if args.json:
+        found = output.keyed(bought) | {"found": findings(tally)}
+        output.document({"retried": done, "left": {}, **found})
+    else:
+        output.pairs({"retried": done})
+    if number and not done:
+        exits.complain(["other jobs have ended meanwhile: nothing was changed, look again"])
+    return exits.OK if done else exits.PROBLEMS
 
 
 def cancel(call: Invocation) -> int:

@@ -42,6 +42,10 @@ def _print(told: Mapping[str, Any]) -> None:
     print()
     output.paragraph(f"next: {told['next']}")
     print()
+    for job in told["jobs"]:
+        output.paragraph(story.of_job(job))
+    if told["jobs"]:
+        print()
     if output.on_terminal():
         for fact in told["history"]:
             output.paragraph(_sentence(fact))

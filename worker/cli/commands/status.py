@@ -23,7 +23,7 @@ from worker.settings_sources import Loaded
 from worker.snapshot import Snapshot, at_rate, take
 from worker.store import statistics
 
-BATCHES_SHOWN = 3
+BATCHES_SHOWN = HOSTS_SHOWN = 3
 
 
 def status(call: Invocation) -> int:
@@ -51,7 +51,8 @@ def _status(call: Invocation, session: Session) -> int:
         output.document(output.keyed(facts | {"batches": batches}))
     else:
         named = "; ".join(f"{name}: {output.text(found)}" for name, found in batches.items())
-        lines = _lines(facts | {"batches": named}, seen.overview.heard)
+        told = {"jobs": _jobs(seen, call.settings), "held hosts": _held_hosts(seen)}
+        lines = _lines(facts | {"batches": named, **told}, seen.overview.heard)
         _print(seen, {} if call.args.check else lines)
     if file := call.args.metrics_file:
         from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
@@ -124,6 +125,8 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "daemon turned at": _turned_at(loaded.settings),
         "workers alive": seen.facts.alive,
         "moved to": known.moved_to,
+        "jobs": asdict(seen.jobs) if seen.jobs.open or any(seen.jobs.ended.values()) else None,
+        "held hosts": [asdict(each) for each in seen.facts.hosts] or None,
         "last answer": last and {name: last[name] for name in ("at", "fact", "message")},
         "today": counted.today or None,
         **{f"accepted {when}": number for when, number in _bought(seen).items()},
@@ -152,6 +155,7 @@ _BESIDE = {
     "batches": ("pending", "the newest batches: {}"),
     "oldest due": ("due now", "the oldest since {}"),
     "due later": ("due now", "{} later"),
+    "pace from": ("pace", "by {}"),
     "lowered at": ("pace", "since {}"),
     "lowered reason": ("pace", "{}"),
     "pause reason": ("paused since", "{}"),
@@ -162,6 +166,7 @@ _BESIDE = {
     "accepted this month": ("accepted today", "{} this month"),
     "accepted in all": ("accepted today", "{} in all"),
     "perhaps bought": ("accepted today", "perhaps {} more"),
+    "possibly bought twice": ("accepted today", "possibly {} of them twice"),
     "money": ("accepted today", "in money {}"),
 }
 """Facts that a person reads in the line of another, with their words there."""
@@ -180,6 +185,29 @@ def _bought(seen: Snapshot) -> dict[str, int]:
     counted = seen.overview
     numbers = (counted.accepted_today, counted.accepted_this_month, counted.accepted)
     return dict(zip(("today", "this month", "in all"), numbers, strict=True))
+
+
+def _jobs(seen: Snapshot, settings: Settings) -> str:
+    """Return the jobs of this queue and their results in numbers, for people."""
+    known, cost = seen.jobs, "money"
+    failed, price = known.ended["error"], settings.price_per_video
+    if price is not None:
+        cost = f"{failed * price:.2f} {settings.currency}"
+    ended = {**known.ended, f"in error ({cost} spent for nothing)": failed, "error": 0}
+    parts = [f"{number:,} {status.replace('_', ' ')}" for status, number in known.open.items()]
+    told = {
+        "in progress": ", ".join(parts)
+        + (f" ({known.overdue:,} overdue)" if known.overdue else ""),
+        "ended": ", ".join(f"{number:,} {end}" for end, number in ended.items() if number),
+        "results": ", ".join(f"{n:,} {state}" for state, n in known.results.items() if n),
+    }
+    return "; ".join(f"{name}: {words}" for name, words in told.items() if words)
+
+
+def _held_hosts(seen: Snapshot) -> str:
+    hosts = seen.facts.hosts
+    named = ", ".join(f"{each.host} ({each.videos:,} videos)" for each in hosts[:HOSTS_SHOWN])
+    return named + (f", and {len(hosts) - HOSTS_SHOWN} more" if hosts[HOSTS_SHOWN:] else "")
 
 
 def _pace_from(seen: Snapshot, loaded: Loaded) -> str:

@@ -1,0 +1,80 @@
+"""Count jobs and their results through indexes, and name what was paid for nothing lately (UTC)."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, literal, select, text
+
+from worker.core.model import value
+from worker.db.column_types import EPOCH, Bound
+from worker.db.schema import is_open, jobs, results
+from worker.store.search import WASTED
+from worker.store.statistics import number_of
+
+LATELY = timedelta(days=1)
+
+STATUSES = ("queued", "on_hold", "preparing_analysis", "processing")
+"""The documented statuses of a job in progress (worker/api/README.md, section 4)."""
+
+UNASKED = "not asked yet"
+"""Stands for the status of a job of which nothing is known."""
+
+
+@value
+class JobNumbers:
+    """The jobs in numbers.
+
+    Attributes:
+        open: Jobs in progress, by their status.
+        overdue: Those of them that should have ended long ago.
+        ended: By how they ended. ``results``: by their state.
+        wasted: Jobs that ended in error within ``LATELY``, paid for nothing.
+        wasted_at: The last of those ends. ``wasted_host``, ``wasted_details``: Of the first.
+    """
+
+    open: Mapping[str, int]
+    overdue: int
+    ended: Mapping[str, int]
+    results: Mapping[str, int]
+    wasted: int
+    wasted_at: datetime | None
+    wasted_host: str | None
+    wasted_details: str | None
+
+
+def numbers(connection: Connection, now: datetime) -> JobNumbers:
+    """Return the jobs in numbers at ``now``."""
+    planned = jobs.c.next_poll_at > literal(EPOCH, Bound)
+    by_status = select(func.coalesce(jobs.c.status, UNASKED), func.count())
+    followed = by_status.where(is_open, planned).group_by(jobs.c.status)
+    in_progress: dict[str, int] = dict(connection.execute(followed).all())
+    unended = number_of(connection, jobs, is_open)
+    in_progress[UNASKED] = in_progress.get(UNASKED, 0) + unended - sum(in_progress.values())
+    # The finished ones are the rest: all rows are counted at once, a million of an end are not.
+    ended = {end: number_of(connection, jobs, jobs.c.ended_as == end) for end in WASTED}
+    finished = number_of(connection, jobs) - unended - sum(ended.values())
+    wasted = (jobs.c.ended_as == "error", jobs.c.ended_at > literal(now - LATELY, Bound))
+    first = select(jobs.c.host, jobs.c.details).where(*wasted).order_by(jobs.c.ended_at).limit(1)
+    wasted_of = select(func.count(), func.max(jobs.c.ended_at)).where(*wasted)
+    number_wasted, wasted_at = connection.execute(wasted_of).one()
+    host, details = connection.execute(first).first() or (None, None)
+    return JobNumbers(
+        open={status: number for status, number in in_progress.items() if number},
+        overdue=number_of(connection, jobs, is_open, jobs.c.overdue_since.is_not(None)),
+        ended={"finished": finished, **ended},
+        results=_results(connection),
+        wasted=number_wasted,
+        wasted_at=wasted_at,
+        wasted_host=host,
+        wasted_details=details,
+    )
+
+
+def _results(connection: Connection) -> dict[str, int]:
+    """Count the results by state; the stored ones, without index, are the rest."""
+    wanted, failed = (
+        number_of(connection, results, results.c.state == text(f"'{state}'"))
+        for state in ("wanted", "failed")
+    )
+    stored = number_of(connection, results) - wanted - failed
+    return {"stored": stored, "wanted": wanted, "failed": failed}
