@@ -7,7 +7,8 @@ redirect, and knows no database.
 import asyncio
 import json
 import re
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -17,8 +18,10 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
+from worker.api.downloads import Inflater, fault, session
 from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
 from worker.core.classify import (
+    UNTOLD_SECONDS,
     Answer,
     ExchangeResult,
     NoAnswer,
@@ -30,15 +33,18 @@ from worker.core.classify import (
 from worker.core.following import JobStatus, NoStatus
 from worker.core.job_list import Listing, Unlisted
 from worker.core.list_reader import LIST_LIMIT, ListReader, UnreadableError
-from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
+from worker.core.model import Accepted, AccountRefused, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json
+from worker.core.results import Undelivered
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer that are read."""
 
 ERROR_LIMIT = 500
 """Characters of an unexpected answer that are shown."""
+
+CUT = "the answer was cut off"
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
@@ -137,6 +143,43 @@ class Api:
             retry_after=later.retry_after if later else None,
         )
 
+    async def job_results(
+        self, job_id: str, kind: str, take: Callable[[bytes], None]
+    ) -> Undelivered | None:
+        """GET a result (worker/api/README.md, section 5); have ``take`` called, in a thread, with
+        each part of it. Return None if all came, or why not. Raises what ``take`` raises.
+        """
+        query = {"api_key": self._key, "job_id": job_id, "type": kind}
+        began, refusal = False, bytearray()
+        try:
+            async with (
+                session(self._transport) as client,
+                client.get("job_results", params=query, allow_redirects=False) as response,
+            ):
+                began, is_good = True, response.status == HTTPStatus.OK
+                if is_good and (why := fault(response.headers, kind)):
+                    return Undelivered(reason=presentable(why, self._key))
+                inflater, sink = Inflater(response.headers), take if is_good else refusal.extend
+                async for part in response.content.iter_any():
+                    await asyncio.to_thread(inflater.pass_on, part, sink)
+                    if len(refusal) > BODY_LIMIT:
+                        break
+                if is_good:
+                    return Undelivered(reason=CUT) if inflater.is_cut else None
+                return self._undelivered(self._read(response.status, refusal, response.headers))
+        except zlib.error:
+            return Undelivered(reason="it cannot be decompressed")
+        except _FAILURES as error:
+            why = self._failure(error)
+            return Undelivered(reason=f"{CUT}: {why}" if began else why, spent=began)
+
+    def _undelivered(self, answer: Answer) -> Undelivered:
+        outcome, told = classify(answer), self._unlisted(answer)
+        spent, seconds = not isinstance(outcome, Throttled | AccountRefused), told.retry_after
+        if isinstance(outcome, Throttled) and seconds is None:
+            seconds = UNTOLD_SECONDS
+        return Undelivered(reason=told.reason, spent=spent, retry_after=seconds)
+
     async def cancel_job(self, job_id: str) -> str | None:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
         exchange = Exchange(BODY_LIMIT)
@@ -170,13 +213,16 @@ class Api:
 
     def _answer(self, exchange: Exchange) -> Answer:
         assert exchange.head is not None  # noqa: S101 - callers have checked it
+        return self._read(exchange.head.code, exchange.body, exchange.head.headers)
+
+    def _read(self, status: int, body: bytearray, headers: Mapping[str, str]) -> Answer:
         return Answer(
-            status=exchange.head.code,
-            body=bytes(exchange.body),
+            status=status,
+            body=bytes(body),
             received_at=self._now(),
-            retry_after=exchange.head.headers.get(hdrs.RETRY_AFTER),
-            date=exchange.head.headers.get(hdrs.DATE),
-            location=exchange.head.headers.get(hdrs.LOCATION),
+            retry_after=headers.get(hdrs.RETRY_AFTER),
+            date=headers.get(hdrs.DATE),
+            location=headers.get(hdrs.LOCATION),
         )
 
 

@@ -6,7 +6,7 @@ Knows no HTTP and no disk.
 import codecs
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from hashlib import sha256
 
@@ -24,6 +24,9 @@ DEEPEST = 1_000
 
 LONGEST = 1024 * 1024
 """Characters of a name, a number or a job id."""
+
+TRIES, FIRST_WAIT = 10, timedelta(seconds=30)
+"""A result that is late by three hours is a failure."""
 
 NOT_JSON = "it is not JSON to its end"
 
@@ -50,6 +53,11 @@ class Undelivered:
     reason: str
     spent: bool = True
     retry_after: float | None = None
+
+
+def again_after(tries: int) -> timedelta | None:
+    """Return the wait after so many wrong answers, doubled up to an hour; None to give up."""
+    return None if tries >= TRIES else min(timedelta(hours=1), 2**tries * FIRST_WAIT)
 
 
 class WrongResultError(Exception):
