@@ -175,9 +175,10 @@ class Api:
 
     def _undelivered(self, answer: Answer) -> Undelivered:
         outcome, told = classify(answer), self._unlisted(answer)
-        spent, seconds = not isinstance(outcome, Throttled | AccountRefused), told.retry_after
+        seconds = told.retry_after
         if isinstance(outcome, Throttled) and seconds is None:
             seconds = UNTOLD_SECONDS
+        spent = seconds is None and not isinstance(outcome, AccountRefused)
         return Undelivered(reason=told.reason, spent=spent, retry_after=seconds)
 
     async def cancel_job(self, job_id: str) -> str | None:
