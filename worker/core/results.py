@@ -8,7 +8,6 @@ import json
 import re
 from datetime import datetime, timedelta
 from functools import cache
-from hashlib import sha256
 
 from worker.core.model import value
 
@@ -36,9 +35,14 @@ _SAFE = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
 
 def path_of(job_id: str, accepted_at: datetime, kind: str) -> str:
     """Return the path of a result below ``results_dir``. No two jobs share a path."""
-    digest = sha256(job_id.encode("utf-8", "surrogatepass")).hexdigest()
-    name = job_id if _SAFE.fullmatch(job_id) else f"_{digest}"
+    name = job_id if _SAFE.fullmatch(job_id) else f"_{_digest(job_id)}"
     return f"{accepted_at:%Y-%m}/{name}.{kind}.{ENDINGS[kind]}"
+
+
+def _digest(text: str) -> str:
+    from hashlib import sha256  # noqa: PLC0415 - slow to load, for ids that no API has shown yet
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @value

@@ -75,7 +75,15 @@ def every(connection: Connection) -> Iterator[RowMapping]:
         last = rows[-1]["job_id"], rows[-1]["type"]
 
 
+def want_again(connection: Connection, lost: Iterable[tuple[str, str]], at: datetime) -> None:
+    """Want these jobs and types from ``at`` on, and all that is not stored, as if never tried."""
+    anew = {"state": "wanted", "tries": 0, "next_try_at": at}
+    connection.execute(update(results).where(results.c.state != "stored").values(anew))
+    for job_id, kind in lost:
+        write(connection, job_id, kind, **anew)
+
+
 def counts(connection: Connection) -> dict[str, int]:
     """Count the results by state, which walks over them."""
     rows = select(results.c.state, func.count()).group_by(results.c.state)
-    return dict(connection.execute(rows).all())
+    return dict.fromkeys(("stored", "wanted", "failed"), 0) | dict(connection.execute(rows).all())
