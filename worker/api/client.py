@@ -7,7 +7,6 @@ redirect, and knows no database.
 import asyncio
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -18,10 +17,8 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
-from worker.api.downloads import Inflater, fault, session
 from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
 from worker.core.classify import (
-    UNTOLD_SECONDS,
     Answer,
     ExchangeResult,
     NoAnswer,
@@ -33,10 +30,10 @@ from worker.core.classify import (
 from worker.core.following import JobStatus, NoStatus
 from worker.core.job_list import Listing, Unlisted
 from worker.core.list_reader import LIST_LIMIT, ListReader, UnreadableError
-from worker.core.model import Accepted, AccountRefused, InDoubt, Outcome, Throttled, TryLater
+from worker.core.model import Accepted, Fact, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json
-from worker.core.results import Undelivered
+from worker.core.results import ENDINGS, Undelivered
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer that are read."""
@@ -44,7 +41,7 @@ BODY_LIMIT = 64 * 1024
 ERROR_LIMIT = 500
 """Characters of an unexpected answer that are shown."""
 
-CUT = "the answer was cut off"
+CUT, NO_END = "the answer was cut off", "it is a page, or does not show its end"
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
@@ -150,36 +147,31 @@ class Api:
         each part of it. Return None if all came, or why not. Raises what ``take`` raises.
         """
         query = {"api_key": self._key, "job_id": job_id, "type": kind}
-        began, refusal = False, bytearray()
+        began = False
         try:
             async with (
-                session(self._transport) as client,
+                self._transport.session() as client,
                 client.get("job_results", params=query, allow_redirects=False) as response,
             ):
-                began, is_good = True, response.status == HTTPStatus.OK
-                if is_good and (why := fault(response.headers, kind)):
-                    return Undelivered(reason=presentable(why, self._key))
-                inflater, sink = Inflater(response.headers), take if is_good else refusal.extend
+                began, headers = True, response.headers
+                if response.status != HTTPStatus.OK:
+                    body = await response.content.read(BODY_LIMIT)
+                    return self._undelivered(self._read(response.status, body, headers), job_id)
+                if "html" in response.content_type or not _shows_end(headers, kind):
+                    return Undelivered(reason=NO_END)
                 async for part in response.content.iter_any():
-                    await asyncio.to_thread(inflater.pass_on, part, sink)
-                    if len(refusal) > BODY_LIMIT:
-                        break
-                if is_good:
-                    return Undelivered(reason=CUT) if inflater.is_cut else None
-                return self._undelivered(self._read(response.status, refusal, response.headers))
-        except zlib.error:
-            return Undelivered(reason="it cannot be decompressed")
+                    await asyncio.to_thread(take, part)
+                return None
         except _FAILURES as error:
             why = self._failure(error)
             return Undelivered(reason=f"{CUT}: {why}" if began else why, spent=began)
 
-    def _undelivered(self, answer: Answer) -> Undelivered:
-        outcome, told = classify(answer), self._unlisted(answer)
-        seconds = told.retry_after
-        if isinstance(outcome, Throttled) and seconds is None:
-            seconds = UNTOLD_SECONDS
-        spent = seconds is None and not isinstance(outcome, AccountRefused)
-        return Undelivered(reason=told.reason, spent=spent, retry_after=seconds)
+    def _undelivered(self, answer: Answer, job_id: str) -> Undelivered:
+        told = job_answer(answer, job_id)
+        assert isinstance(told, NoStatus)  # noqa: S101 - the answer is no success
+        later, is_account = told.retry_after, told.refused is Fact.ACCOUNT_REFUSED
+        reason = presentable(told.reason, self._key)[:ERROR_LIMIT]
+        return Undelivered(reason=reason, spent=later is None and not is_account, retry_after=later)
 
     async def cancel_job(self, job_id: str) -> str | None:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
@@ -214,17 +206,23 @@ class Api:
 
     def _answer(self, exchange: Exchange) -> Answer:
         assert exchange.head is not None  # noqa: S101 - callers have checked it
-        return self._read(exchange.head.code, exchange.body, exchange.head.headers)
+        return self._read(exchange.head.code, bytes(exchange.body), exchange.head.headers)
 
-    def _read(self, status: int, body: bytearray, headers: Mapping[str, str]) -> Answer:
+    def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
         return Answer(
             status=status,
-            body=bytes(body),
+            body=body,
             received_at=self._now(),
             retry_after=headers.get(hdrs.RETRY_AFTER),
             date=headers.get(hdrs.DATE),
             location=headers.get(hdrs.LOCATION),
         )
+
+
+def _shows_end(headers: Mapping[str, str], kind: str) -> bool:
+    """Return True if a result that is cut can be told: aiohttp does not see the end of gzip."""
+    is_counted = bool({hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING} & {*headers})
+    return is_counted and (ENDINGS[kind].endswith("gz") or hdrs.CONTENT_ENCODING not in headers)
 
 
 def _described(error: BaseException) -> str:

@@ -1,7 +1,4 @@
-"""Name the results of a job, and read one part by part as JSON, in memory that its depth takes.
-
-Knows no HTTP and no disk.
-"""
+"""Name the results of a job, and read one part by part as JSON, in memory that its depth takes."""
 
 import codecs
 import json
@@ -13,45 +10,35 @@ from worker.core.model import value
 
 _JSON = ("core", "frames_faces", "seconds_objects", "frames_objects", "visual_captions")
 _TEXTS = {"srt": "srt", "vtt": "vtt", "ttml": "ttml", "avid_txt": "txt"}
-
 ENDINGS = dict.fromkeys(_JSON, "json.gz")
 ENDINGS |= {f"speech_to_text_{name}": ending for name, ending in _TEXTS.items()}
 """Every type of worker/api/README.md, section 5, with the ending of its file."""
 
-DEEPEST = 1_000
-"""Arrays and objects inside of each other."""
-
-LONGEST = 1024 * 1024
-"""Characters of a name, a number or a job id."""
-
 TRIES, FIRST_WAIT = 10, timedelta(seconds=30)
 """A result that is late by three hours is a failure."""
 
+DEEPEST, LONGEST = 1_000, 1024 * 1024
+"""Arrays and objects inside of each other, and characters of one text, that are read."""
+
 NOT_JSON = "it is not JSON to its end"
+TOO_LONG = "it is no JSON, or a text of it is longer than 1 MiB, or it is nested 1,000 times"
 
 _SAFE = re.compile(r"[0-9a-z][0-9a-z_-]{0,99}")
-"""A job id that is a file name, in any mixture of cases the same."""
 
 
 def path_of(job_id: str, accepted_at: datetime, kind: str) -> str:
-    """Return the path of a result below ``results_dir``. No two jobs share a path."""
-    name = job_id if _SAFE.fullmatch(job_id) else f"_{_digest(job_id)}"
-    return f"{accepted_at:%Y-%m}/{name}.{kind}.{ENDINGS[kind]}"
+    """Return the path of a result below ``results_dir``, which no two jobs share in any case."""
+    if not _SAFE.fullmatch(job_id):
+        from hashlib import sha256  # noqa: PLC0415 - slow to load, for ids that no API has shown
 
-
-def _digest(text: str) -> str:
-    from hashlib import sha256  # noqa: PLC0415 - slow to load, for ids that no API has shown yet
-
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        job_id = f"_{sha256(job_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"{accepted_at:%Y-%m}/{job_id}.{kind}.{ENDINGS[kind]}"
 
 
 @value
 class Undelivered:
-    """The reason why there is no result.
-
-    Attributes:
-        spent: False where the network or the account is the reason (law 7).
-        retry_after: Seconds that the API asked everybody to wait; None where it asked for none.
+    """The reason why there is no result. ``spent``: False where network or account are the reason
+    (law 7); ``retry_after``: seconds that the API asked everybody to wait.
     """
 
     reason: str
@@ -69,123 +56,78 @@ class WrongResultError(Exception):
 
 
 _SPACE = r"[ \t\r\n]*+"
-_CHARACTERS = r'(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+'
-_TEXT, _COLON = f'"{_CHARACTERS}"', f"{_SPACE}:{_SPACE}"
+_TEXT = r'"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"'
 _NUMBER = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
 _SCALAR = f"(?:{_TEXT}|{_NUMBER}|true|false|null)"
+_COLON = f"{_SPACE}:{_SPACE}"
 _NEXT = rf"{_SPACE}(?:,{_SPACE}(?=[^\]}}])|(?=[\]}}]))"
 
 
-def _members(value: str, key: str = "") -> str:
-    return f"(?:{key}{value}{_NEXT})*+"
-
-
 def _nested(value: str) -> str:
-    array, members = _members(value), _members(value, _TEXT + _COLON)
-    return rf"(?:{_SCALAR}|\[{_SPACE}{array}\]|\{{{_SPACE}{members}\}})"
+    array, pairs = f"(?:{value}{_NEXT})*+", f"(?:{_TEXT}{_COLON}{value}{_NEXT})*+"
+    return rf"(?:{_SCALAR}|\[{_SPACE}{array}\]|\{{{_SPACE}{pairs}\}})"
 
 
 _VALUE = _nested(_nested(_nested(_SCALAR)))
-_PAIR, _OPEN = _TEXT + _COLON, rf'(?:([\[{{]){_SPACE}|"{_CHARACTERS})'
-_NO_INFO, _NO_ID = rf'(?!"job_info"{_COLON}\{{)', f'(?!"job_id"{_COLON}")'
-_BEGIN = f"({_TEXT}){_COLON}{_OPEN}"
+
+
+def _level(close: str, but: str = "") -> str:
+    """Return what comes next in an object: whole members, none of which begins with ``but``; its
+    end; the id of a job; or a member that is not whole yet.
+    """
+    whole = f"(?P<whole>(?:(?!{but}){_TEXT}{_COLON}{_VALUE}{_NEXT})++)"
+    begin = rf"(?P<key>{_TEXT}){_COLON}(?P<open>[\[{{])"
+    return rf'{_SPACE}(?:{whole}|(?P<close>{close})|"job_id"{_COLON}(?P<id>{_TEXT}){_NEXT}|{begin})'
+
+
 _LEVELS = {
-    "": ("", rf"()([\[{{]){_SPACE}"),
-    "[": (_members(_VALUE), f"(){_OPEN}"),
-    "{": (_members(_VALUE, _PAIR), _BEGIN),
-    "top": (_members(_VALUE, _NO_INFO + _PAIR), _BEGIN),
-    "info": (_members(_VALUE, _NO_ID + _PAIR), _NO_ID + _BEGIN),
+    "start": rf"{_SPACE}(?P<key>)(?P<open>\{{)",
+    "top": _level(r"\}", rf'"job_info"{_COLON}\{{'),
+    "info": _level(rf"\}}{_NEXT}", f'"job_id"{_COLON}"'),
+    "{": _level(rf"\}}{_NEXT}", "(?!)"),
+    "[": rf"{_SPACE}(?:(?P<whole>(?:{_VALUE}{_NEXT})++)|(?P<close>\]{_NEXT})"
+    r"|(?P<key>)(?P<open>[\[{]))",
 }
-"""At each kind of level all whole members that come next, and the begin of one that is not whole
-yet: an array, an object, or a text.
-"""
-
-_JOB_ID = f'"job_id"{_COLON}({_TEXT}){_NEXT}'
-
 _pattern = cache(re.compile)
-"""Compiled at the first use, since that takes as long as a command's whole start."""
+"""Compiled at the first use, since that takes as long as the start of a command."""
 
 
 class Document:
-    """Read a JSON document part by part. ``job_id``: what its ``job_info`` names, None for none.
-
-    All whole members of a level are one match; what is not whole yet becomes a level of its own.
+    """Read a JSON object part by part. ``job_id``: what its ``job_info`` names, None for none. All
+    whole members of a level are one match; one that is not whole yet becomes a level of its own.
     """
 
     job_id: str | None = None
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._rest = ""
-        self._levels = [""]
-        self._in_text = self._ended = False
+        self._rest, self._levels = "", ["start"]
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
-        """Take the next part. Raises WrongResultError if it is not JSON, or names two jobs."""
+        """Take the next part. Raises WrongResultError if it is not JSON."""
         try:
-            text, at, before = self._rest + self._decoder.decode(data, final), 0, -1
+            text, at = self._rest + self._decoder.decode(data, final), 0
         except ValueError:
             raise WrongResultError(NOT_JSON) from None
-        while before < at:
-            before, at = at, self._step(text, at)
-        self._rest = text[at:]
-        if len(self._rest) > LONGEST:
-            raise WrongResultError(NOT_JSON)
+        while self._levels and (found := _pattern(_LEVELS[self._levels[-1]]).match(text, at)):
+            at, kind = found.end(), found.lastgroup
+            if kind == "id":
+                self.job_id = json.loads(found["id"])
+            elif kind == "close":
+                self._levels.pop()
+                self._levels = [] if self._levels == ["start"] else self._levels
+            elif kind == "open":
+                self._enter(found["key"], found["open"])
+        self._rest = text[at:] if self._levels else text[at:].strip(" \t\r\n")
+        if len(self._rest) > LONGEST or len(self._levels) > DEEPEST:
+            raise WrongResultError(TOO_LONG)
+
+    def _enter(self, key: str, bracket: str) -> None:
+        is_info = (self._levels[-1], key, bracket) == ("top", '"job_info"', "{")
+        self._levels.append("info" if is_info else bracket if len(self._levels) > 1 else "top")
 
     def end(self) -> None:
         """Take the end. Raises WrongResultError if it comes too soon."""
         self.feed(b"", final=True)
-        if self._rest or self._in_text or self._levels != [""] or not self._ended:
+        if self._rest or self._levels:
             raise WrongResultError(NOT_JSON)
-
-    def _step(self, text: str, at: int) -> int:
-        """Go on in the text that is open, behind a value, or to the next members."""
-        if self._in_text:
-            at = _found(_CHARACTERS, text, at)
-            self._in_text = text[at : at + 1] != '"'
-            self._ended = not self._in_text
-            return at + self._ended
-        at = _found(_SPACE, text, at)
-        if self._ended:
-            found = _pattern(_NEXT).match(text, at) if self._levels[-1] else None
-            if found is None:
-                return at
-            self._ended, at = False, found.end()
-        return self._member(text, at)
-
-    def _member(self, text: str, at: int) -> int:
-        level = self._levels[-1]
-        whole, begin = _LEVELS[level]
-        # 1. Whole members. 2. The end of the level. 3. The job's id. 4. The begin of a member.
-        if (end := _found(whole, text, at)) > at:
-            return end
-        if level and text[at : at + 1] == ("]" if level == "[" else "}"):
-            self._levels.pop()
-            self._ended = True
-            return at + 1
-        if level == "info" and (found := _pattern(_JOB_ID).match(text, at)):
-            self._name(json.loads(found[1]))
-        elif found := _pattern(begin).match(text, at):
-            self._enter(found[1], found[2])
-        return found.end() if found else at
-
-    def _enter(self, key: str, bracket: str | None) -> None:
-        is_info = self._levels[-1] == "top" and key == '"job_info"'
-        if len(self._levels) > DEEPEST:
-            raise WrongResultError(NOT_JSON)
-        if bracket is None:
-            self._in_text = True
-        elif bracket == "{" and (is_info or len(self._levels) == 1):
-            self._levels.append("info" if is_info else "top")
-        else:
-            self._levels.append(bracket)
-
-    def _name(self, job_id: str) -> None:
-        if self.job_id not in {None, job_id}:
-            raise WrongResultError("it names two jobs")
-        self.job_id = job_id
-
-
-def _found(pattern: str, text: str, at: int) -> int:
-    found = _pattern(pattern).match(text, at)
-    return found.end() if found else at

@@ -1,6 +1,6 @@
-"""Fetch the results of finished jobs to the disk, one after the other, beside other questions.
+"""Fetch the results of finished jobs, one after the other, by the budget of questions about jobs.
 
-A result is a question of the same budget. Knows no SQL, and holds up no send.
+Knows no SQL, and holds up no send: bytes are read, compressed and written in a thread.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ IDLE = timedelta(seconds=5)
 """Between looks at the table: a job may have finished."""
 
 HELD = timedelta(seconds=60)
-"""Between tries while the folder takes nothing, and of a result that no other process may take."""
+"""Between tries while the folder takes nothing, and while another process may have the result."""
 
-LONGEST_SPACING = timedelta(seconds=30)
+LATEST = timedelta(seconds=30)
 """A budget that is free later was written by a clock that was set."""
 
 
@@ -53,22 +53,20 @@ class Fetcher:
 
     async def fetch(self) -> datetime:
         """Fetch the result that is due first. Return when to look again (UTC)."""
-        clock, write = self.reconciler.transaction.clock, self.reconciler.write
+        now, write, held = self.reconciler.transaction.clock.now, self.reconciler.write, None
         chosen = await write(self._choose, "to choose a result")
         if isinstance(chosen, datetime):
             return chosen
-        held = None
         try:
             got = await self._fetched(chosen)
         except WrongResultError as error:
-            got = Undelivered(reason=str(error))
-        except BusyError as error:
-            got = Undelivered(reason=str(error), spent=False)
+            got = Undelivered(reason=str(error), spent=not isinstance(error, BusyError))
         except FolderError as error:
-            got, held = Undelivered(reason=str(error), spent=False), str(error)
+            held = str(error)
+            got = Undelivered(reason=held, spent=False)
         await write(partial(self._conclude, chosen, got), "to write a result down")
         self._tell(chosen, got, held)
-        return clock.now() + (HELD if held else timedelta(0))
+        return now() + (HELD if held else timedelta(0))
 
     def _choose(self, connection: Connection) -> WantedResult | datetime:
         """Reserve a question: the result to fetch, or when to look again."""
@@ -78,20 +76,19 @@ class Fetcher:
         shared, wanted = pacer.read(connection, now), results.due(connection, now)
         if shared.moved_to is not None or wanted is None:
             return now + IDLE
-        known = jobs.asking(connection).next_question_at
-        free_at = max(shared.cool_down_until or now, known or now)
-        if shared.cooling(now) or now < free_at <= now + LONGEST_SPACING:
-            return min(now + LONGEST_SPACING, free_at)
+        free_at = max(
+            shared.cool_down_until or now, jobs.asking(connection).next_question_at or now
+        )
+        if shared.cooling(now) or now < free_at <= now + LATEST:
+            return min(now + LATEST, free_at)
         jobs.note(connection, next_question_at=now + pacer.question_spacing(shared, now))
         results.write(connection, wanted.job_id, wanted.type, next_try_at=now + HELD)
         return wanted
 
     async def _fetched(self, wanted: WantedResult) -> StoredResult | Undelivered:
-        """Return what is on the disk at the end, or why nothing is. Raises as ``Part`` does."""
+        """Return what is on the disk, or why nothing is. Raises WrongResultError or FolderError."""
         part = await asyncio.to_thread(Part, self.folder, wanted)
         try:
-            if (left := await asyncio.to_thread(part.adopt)) is not None:
-                return left
             ask = self.reconciler.api.job_results
             failure = await ask(wanted.job_id, wanted.type, part.take)
             return failure if failure is not None else await asyncio.to_thread(part.finish)
@@ -101,28 +98,29 @@ class Fetcher:
     def _conclude(
         self, wanted: WantedResult, got: StoredResult | Undelivered, connection: Connection
     ) -> None:
-        now, pacer = self.reconciler.transaction.clock.now(), self.reconciler.transaction.pacer
-        write = partial(results.write, connection, wanted.job_id, wanted.type)
+        now = self.reconciler.transaction.clock.now()
+        values: dict[str, object]
         if isinstance(got, StoredResult):
-            facts = {"path": got.path, "bytes": got.bytes, "sha256": got.sha256}
-            write(state="stored", error=None, next_try_at=None, fetched_at=now, **facts)
-            return
-        if got.retry_after is not None:
-            pacer.hold(connection, got.retry_after, got.reason)
-        tries = wanted.tries + got.spent
-        wait = again_after(tries)
-        state, again_at = ("failed", None) if wait is None else ("wanted", now + wait)
-        write(state=state, error=got.reason, tries=tries, next_try_at=again_at)
+            values = {"path": got.path, "bytes": got.bytes, "sha256": got.sha256}
+            values |= {"state": "stored", "error": None, "next_try_at": None, "fetched_at": now}
+        else:
+            tries = wanted.tries + got.spent
+            wait = again_after(tries)
+            values = {"error": got.reason, "tries": tries, "next_try_at": wait and now + wait}
+            values |= {} if wait else {"state": "failed"}
+            if got.retry_after is not None:
+                self.reconciler.transaction.pacer.hold(connection, got.retry_after, got.reason)
+        results.write(connection, wanted.job_id, wanted.type, **values)
 
     def _tell(
         self, wanted: WantedResult, got: StoredResult | Undelivered, held: str | None
     ) -> None:
         """Log the end of a try; of a folder that takes nothing, the first one alone."""
         log, which = self.reconciler.reporter.log, {"job_id": wanted.job_id, "type": wanted.type}
-        if held is not None and self.held is None:
-            log.error(Event.RESULTS_HELD, reason=held)
-        elif isinstance(got, StoredResult):
+        if isinstance(got, StoredResult):
             log.info(Event.RESULT_STORED, **which, bytes=got.bytes)
         elif held is None:
             log.warning(Event.RESULT_FAILED, **which, reason=got.reason)
+        elif self.held is None:
+            log.error(Event.RESULTS_HELD, reason=held)
         self.held = held

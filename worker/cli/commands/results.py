@@ -19,54 +19,50 @@ COLUMNS = ("video_id", "job_id", "type", "state", "path", "bytes", "sha256", "fe
 
 def results(call: Invocation) -> int:
     """Do what the first word says."""
-    args, folder = call.args, call.settings.results_dir
+    args, folder = call.args, Path(call.settings.results_dir or "")
     if args.missing and args.what != "fetch":
-        return exits.complain(["--missing belongs to: results fetch"], exits.USAGE)
-    if args.what == "list":
-        return _list(call)
-    if folder is None:
+        return exits.complain(["--missing belongs to results fetch"], exits.USAGE)
+    if args.what != "list" and call.settings.results_dir is None:
         return exits.complain(["results_dir is not set: name the folder of the results"])
-    return (_verify if args.what == "verify" else _fetch)(call, Path(folder))
-
-
-def _list(call: Invocation) -> int:
+    if args.what == "fetch":
+        return _fetch(call, folder)
     with open_to_look(call.settings) as session:
-        rows = session.read(lambda c, _: [dict(row) for row in store.every(c)])
-    if call.args.json:
+        rows = session.read(lambda connection, _: store.every(connection))
+    if args.what == "verify":
+        return _verify(call, folder, [row for row in rows if row["state"] == "stored"])
+    if args.json:
         output.document(rows)
     else:
         output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
     return exits.OK
 
 
-def _verify(call: Invocation, folder: Path) -> int:
+def _verify(call: Invocation, folder: Path, rows: list[dict[str, Any]]) -> int:
     """Compare every stored file with its row, and print what differs."""
-    with open_to_look(call.settings) as session:
-        rows = session.read(lambda c, _: [r for r in store.every(c) if r["state"] == "stored"])
-    found = [(row, _fault(folder, row)) for row in rows]
-    wrong = [{"path": r["path"], "job_id": r["job_id"], "fault": why} for r, why in found if why]
+    found = {row["path"]: _fault(folder, row) for row in rows}
+    wrong = [{"path": path, "fault": fault} for path, fault in found.items() if fault]
     if call.args.json:
         output.document({"verified": len(rows), "wrong": wrong})
-        return exits.PROBLEMS if wrong else exits.OK
-    for each in wrong:
-        output.line(f"{folder / str(each['path'])}: {each['fault']}")
-    output.line(f"{len(rows):,} verified, {len(wrong):,} wrong")
-    if wrong:
-        way = "move what is changed away, then valossa-ingest results fetch --missing"
-        return exits.complain([way], exits.PROBLEMS)
-    return exits.OK
+    else:
+        output.table(("fault", "path"), ((each["fault"], each["path"]) for each in wrong))
+        output.line(f"{len(rows):,} verified, {len(wrong):,} wrong")
+    way = "move what is changed or cut away, then: valossa-ingest results fetch --missing"
+    return exits.complain([way], exits.PROBLEMS) if wrong else exits.OK
 
 
 def _fault(folder: Path, row: Mapping[str, Any]) -> str | None:
     try:
         found = fingerprint(folder, row["path"])
-    except FileNotFoundError:
-        return "missing"
     except OSError as error:
-        return error.strerror
+        return "missing" if isinstance(error, FileNotFoundError) else error.strerror
     if found.sha256 == row["sha256"]:
         return None
     return "cut" if found.bytes < row["bytes"] else "changed"
+
+
+def _is_lost(folder: Path, row: Mapping[str, Any]) -> bool:
+    is_stored = row["state"] == "stored"
+    return not (folder / row["path"]).exists() if is_stored else row["state"] == "failed"
 
 
 def _fetch(call: Invocation, folder: Path) -> int:
@@ -75,19 +71,20 @@ def _fetch(call: Invocation, folder: Path) -> int:
     with open_to_change(call.settings) as session:
         fetcher = Fetcher(session.reconciler(key), folder)
         if call.args.missing:
-            rows = session.read(lambda c, _: list(store.every(c)))
-            lost = [r for r in rows if r["path"] and not (folder / r["path"]).exists()]
+            rows = session.read(lambda connection, _: store.every(connection))
+            lost = [row for row in rows if _is_lost(folder, row)]
 
             def want(connection: Connection, now: datetime) -> None:
                 store.want(connection, call.settings.result_types, now)
-                store.want_again(connection, [(r["job_id"], r["type"]) for r in lost], now)
+                for row in lost:
+                    anew = {"state": "wanted", "tries": 0, "next_try_at": now}
+                    store.write(connection, row["job_id"], row["type"], **anew)
 
             session.write(want, "to want results")
         limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
         while fetcher.held is None and session.read(store.due) is not None:
-            again_at = session.run(fetcher.fetch())
-            session.run(limiter.wait_until(clock.until(again_at)))
-        counts = session.read(lambda c, _: store.counts(c))
+            session.run(limiter.wait_until(clock.until(session.run(fetcher.fetch()))))
+        counts = session.read(lambda connection, _: store.counts(connection))
     output.document(counts) if call.args.json else output.pairs(counts)
     if fetcher.held is not None:
         return exits.complain([f"{fetcher.held}: make room, or mend the folder"], exits.PROBLEMS)
