@@ -82,8 +82,10 @@ def _fetch(call: Invocation, folder: Path) -> int:
 
             session.write(want, "to want results")
         limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
+        again_at = clock.now()
         while fetcher.held is None and session.read(store.due) is not None:
-            session.run(limiter.wait_until(clock.until(session.run(fetcher.fetch()))))
+            session.run(limiter.wait_until(clock.until(again_at)))
+            again_at = session.run(fetcher.fetch())
         counts = session.read(lambda connection, _: store.counts(connection))
     output.document(counts) if call.args.json else output.pairs(counts)
     if fetcher.held is not None:
