@@ -173,8 +173,10 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
     command = [mount or "mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if mount is None or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("this user may mount no disk")
-    yield
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_a_full_disk_stops_the_fetching_until_there_is_room(store: Store) -> None:
