@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.conftest import Tell
-from tests.benchmarks.kit import program, program_command
+from tests.benchmarks.kit import KEY, program, program_command
 
 HUGE = 2_000_000_000
 MOST_BYTES = 130e6
@@ -22,7 +22,7 @@ AT = "2026-01-31 10:00:00.000000"
 @contextmanager
 def huge_results(size: int) -> Iterator[tuple[str, str]]:
     """Yield the address of an imitation in a process of its own, and a finished job of it."""
-    words = ["simulate", "--port", "0", "--finish", "1", "--result-bytes", str(size)]
+    words = ["simulate", "--port", "0", "--finish", "1", "--result-bytes", str(size), "--key", KEY]
     with subprocess.Popen(program_command(*words), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         while (
@@ -31,12 +31,14 @@ def huge_results(size: int) -> Iterator[tuple[str, str]]:
             )
         ) is None:
             assert said
-        body = {"api_key": "demo-key", "media": {"video": {"url": "https://videos.example/1.mp4"}}}
+        body = {"api_key": KEY, "media": {"video": {"url": "https://videos.example/1.mp4"}}}
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{found[0]}/new_job", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request) as answer:
-            yield found[0], json.load(answer)["job_id"]
-        process.terminate()
+        try:
+            with urllib.request.urlopen(request) as answer:
+                yield found[0], json.load(answer)["job_id"]
+        finally:
+            process.terminate()
 
 
 @pytest.mark.slow

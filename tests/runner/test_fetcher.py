@@ -196,6 +196,16 @@ async def test_what_is_wrong_is_tried_again_and_leaves_no_file(
     assert "stored" == (await scene.row(job_id))["state"]
 
 
+async def test_a_text_without_a_byte_is_none(scene: Scene) -> None:
+    """An empty answer is no text, and is asked for again."""
+    (job_id,) = await scene.finished(types=("speech_to_text_srt",))
+    scene.api.options = replace(FINISHED, result_failures={"empty": 1.0})
+    await scene.fetch()
+    row = await scene.row(job_id, "speech_to_text_srt")
+    assert ("it is empty", 1) == (row["error"], row["tries"])
+    assert [] == scene.files()
+
+
 async def test_what_stays_wrong_fails(scene: Scene) -> None:
     """After its last try a result is failed, with the reason, and is not asked for any more."""
     (job_id,) = await scene.finished()
