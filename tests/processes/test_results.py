@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -115,7 +116,7 @@ async def store(worker: Programs, url: str, tmp_path: Path) -> AsyncIterator[Sto
 async def test_a_kill_on_the_way_to_the_disk_leaves_no_half_file(store: Store, point: str) -> None:
     """Killed at any step of storing, the next run leaves one whole file, its row, and no more."""
     job_id = await store.job()
-    settings = {"results_dir": store.folder, "api_url": store.api.url}
+    settings: dict[str, Any] = {"results_dir": store.folder, "api_url": store.api.url}
     program = await store.worker.start(
         *(point, "results", "fetch", "--missing"), program=("-c", STOP_AT), **settings
     )
@@ -225,7 +226,7 @@ async def test_a_drain_follows_a_job_to_its_result(store: Store) -> None:
     """A video that is handed in, followed and finished has its result on the disk, verified."""
     execute(store.url, "INSERT INTO videos (url) VALUES ('https://v.example/1')")
     execute(store.url, "UPDATE account SET job_seconds = 0")
-    settings = {"follow": "results", "results_types": "core, speech_to_text_srt"}
+    settings: dict[str, Any] = {"follow": "results", "results_types": "core, speech_to_text_srt"}
     settings |= {"api_url": store.api.url, "results_dir": store.folder}
     assert 0 == (await store.worker.run("drain", **settings)).code
 

@@ -244,6 +244,16 @@ async def test_a_throttled_question_holds_everybody(scene: Scene) -> None:
     assert 1 == len(scene.api.questions)
 
 
+async def test_a_long_cool_down_holds_results_as_well(scene: Scene) -> None:
+    """No result is asked for in a cool-down, however long it lasts."""
+    await scene.finished()
+    far = scene.hands.wall + timedelta(hours=1)
+    values = {"cool_down_until": far, "cool_down_reason": "slow", "written_at": scene.hands.wall}
+    await scene.database.write(lambda c: c.execute(update(account).values(values)), "test")
+    await scene.fetch()
+    assert [] == scene.api.questions
+
+
 async def test_results_share_the_budget_of_questions(scene: Scene) -> None:
     """A second result waits until the budget allows it, and its question moves the budget on."""
     await scene.finished(2)
