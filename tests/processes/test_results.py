@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -75,11 +76,11 @@ class Store:
         execute(self.url, "UPDATE jobs SET ended_as = 'finished', ended_at = ?", at)
         return job_id
 
-    async def start(self, *words: str, **settings: object) -> Program:
+    async def start(self, *words: str, **settings: Any) -> Program:  # noqa: ANN401
         """Start ``results`` with these words."""
         return await self.worker.start("results", *words, results_dir=self.folder, **settings)
 
-    async def results(self, *words: str, **settings: object) -> Ended:
+    async def results(self, *words: str, **settings: Any) -> Ended:  # noqa: ANN401
         """Run ``results`` with these words."""
         return await (await self.start(*words, **settings)).ended()
 
@@ -99,7 +100,7 @@ class Store:
         (job,) = (each for each in self.api.accepted if each.job_id == job_id)
         assert imitated.document(job, "core") == gzip.decompress(file.read_bytes())
         assert {"verified": 1, "wrong": []} == (await self.results("verify", "--json")).told
-        (row,) = (await self.results("list", "--json")).told
+        (row,) = json.loads((await self.results("list", "--json")).out)
         assert ("stored", f"2026-01/{job_id}.core.json.gz") == (row["state"], row["path"])
 
 

@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import hashlib
 import json
@@ -20,7 +21,7 @@ from worker.core.run_state import RunState
 from worker.db.database import Database
 from worker.db.schema import account, jobs, results
 from worker.log import Log
-from worker.runner.fetcher import HELD, Fetcher
+from worker.runner.fetcher import HELD, IDLE, Fetcher
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.result_files import Part
@@ -358,6 +359,22 @@ async def test_two_processes_do_not_write_one_file(scene: Scene) -> None:
     part.close()
     await scene.fetch()
     assert "stored" == (await scene.row(job_id))["state"]
+
+
+async def test_what_one_process_asks_for_no_other_takes(scene: Scene) -> None:
+    """A result whose answer has not come yet is nobody else's for a minute."""
+    (job_id,) = await scene.finished()
+    async with scene.fetcher() as first, scene.fetcher("worker-2") as second:
+        scene.hands.pass_seconds(61)
+        scene.api.options = replace(FINISHED, latency_seconds=0.05)
+        asking = asyncio.create_task(first.fetch())
+        while (await scene.row(job_id))["next_try_at"] < scene.hands.wall:
+            pass  # each look lets the others work
+        scene.hands.pass_seconds(31)
+        assert scene.hands.wall + IDLE == await second.fetch()
+        await asking
+    assert "stored" == (await scene.row(job_id))["state"]
+    assert 1 == len(scene.api.questions)
 
 
 # The folder.
