@@ -61,7 +61,8 @@ class Scene:
     @asynccontextmanager
     async def fetcher(self, name: str = "worker-1") -> AsyncIterator[Fetcher]:
         """Yield a fetcher of a process."""
-        worker = Worker(name=name, clock=self.hands.clock, log=self.log, settings=RUN_SETTINGS)
+        settings = replace(RUN_SETTINGS, results_dir=str(self.folder))
+        worker = Worker(name=name, clock=self.hands.clock, log=self.log, settings=settings)
         async with worker.api(self.api.url) as api:
             yield Fetcher(
                 Reconciler(
@@ -71,8 +72,7 @@ class Scene:
                     transaction=worker.transaction(),
                     state=RunState(began_at=0.0),
                     reporter=Reporter(self.log),
-                ),
-                self.folder,
+                )
             )
 
     async def fetch(self, times: int = 1) -> datetime:

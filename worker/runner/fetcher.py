@@ -39,7 +39,6 @@ class Fetcher:
     """
 
     reconciler: Reconciler
-    folder: Path
     held: str | None = None
 
     async def run(self) -> None:
@@ -87,7 +86,8 @@ class Fetcher:
 
     async def _fetched(self, wanted: WantedResult) -> StoredResult | Undelivered:
         """Return what is on the disk, or why nothing is. Raises WrongResultError or FolderError."""
-        part = await asyncio.to_thread(Part, self.folder, wanted)
+        folder = Path(self.reconciler.transaction.settings.results_dir or "")
+        part = await asyncio.to_thread(Part, folder, wanted)
         try:
             ask = self.reconciler.api.job_results
             failure = await ask(wanted.job_id, wanted.type, part.take)

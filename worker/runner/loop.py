@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from worker.api.client import Api
@@ -100,7 +99,6 @@ class Runner:
             news=self._wake.set,
         )
         self._follower = Follower(self._reconciler, self.reporter.followed)
-        self._fetcher = Fetcher(self._reconciler, Path(self._settings.results_dir or ""))
 
     async def run(self) -> RunReport:
         """Work until the run is over by its options, or until told to stop."""
@@ -114,7 +112,7 @@ class Runner:
             pruner = Pruner(self.database, self._writer.enqueue, self._clock, log)
             beside = [self._reconciler.run(learn)] if self._settings.reconciles else []
             beside += [self._follower.run()] if follows and not ends else []
-            beside += [self._fetcher.run()] if self._settings.fetches else []
+            beside += [Fetcher(self._reconciler).run()] if self._settings.fetches else []
             beside += [pruner.run(timedelta(days=keep))] if keep else []
             tasks = [group.create_task(each) for each in beside]
             try:

@@ -69,7 +69,7 @@ def _fetch(call: Invocation, folder: Path) -> int:
     """Fetch what is wanted; with ``--missing`` all that is not there."""
     key = call.key()
     with open_to_change(call.settings) as session:
-        fetcher = Fetcher(session.reconciler(key), folder)
+        fetcher = Fetcher(session.reconciler(key))
         if call.args.missing:
             rows = session.read(lambda connection, _: store.every(connection))
             lost = [row for row in rows if _is_lost(folder, row)]
