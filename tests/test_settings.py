@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from worker.core.decide import Policy
 from worker.core.request import Defaults
-from worker.settings import NAMES, RESULTS, Key, Settings, help_of
+from worker.core.results import ENDINGS
+from worker.settings import NAMES, Key, Settings, help_of
 from worker.settings_sources import (
     NO_KEY,
     Loaded,
@@ -233,7 +234,7 @@ NUMBER = "must be a number below 1,000,000,000"
         (
             "results_types",
             "core,faces",
-            f"must be some of {', '.join(RESULTS)}, separated by commas",
+            f"must be some of {', '.join(ENDINGS)}, separated by commas",
         ),
         ("max_in_progress", "0", "must be 1 or more"),
         ("callback_base_url", "queue.example.com", LINK),

@@ -16,14 +16,9 @@ from urllib.parse import urlsplit
 
 from worker.core.decide import Policy
 from worker.core.request import Defaults
+from worker.core.results import ENDINGS
 
 PROGRESS = ("auto", "live", "lines", "json", "none")
-
-RESULTS = (
-    *("core", "frames_faces", "seconds_objects", "frames_objects", "visual_captions"),
-    *(f"speech_to_text_{form}" for form in ("srt", "vtt", "ttml", "avid_txt")),
-)
-"""The types of results that the API has."""
 
 T = TypeVar("T")
 
@@ -61,8 +56,8 @@ def _address(value: object) -> str | None:
 
 
 def _types(value: object) -> str | None:
-    wrong = [name for name in str(value).split(",") if name.strip() not in RESULTS]
-    return f"must be some of {', '.join(RESULTS)}, separated by commas" if wrong else None
+    wrong = [name for name in str(value).split(",") if name.strip() not in ENDINGS]
+    return f"must be some of {', '.join(ENDINGS)}, separated by commas" if wrong else None
 
 
 def _listen(value: object) -> str | None:
@@ -217,6 +212,16 @@ class Settings:
     def follows(self) -> bool:
         """Return True if jobs are followed to their end."""
         return self.follow != "off"
+
+    @property
+    def result_types(self) -> tuple[str, ...]:
+        """Return the types of results to fetch, each once."""
+        return tuple(dict.fromkeys(map(str.strip, self.results_types.split(","))))
+
+    @property
+    def fetches(self) -> bool:
+        """Return True if the results of finished jobs are fetched."""
+        return self.follow == "results" and self.results_dir is not None
 
     @property
     def policy(self) -> Policy:

@@ -4,6 +4,7 @@ every failure; so is the password of a server, and the query of a signed link in
 """
 
 import asyncio
+import gzip
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -131,7 +132,7 @@ class Canary:
         said = {
             f"{n}: {end}": getattr(done, end) for n, done in enumerate(self.ended) for end in ENDS
         }
-        kept = {str(p): p.read_bytes() for p in self.ground.folder.rglob("*") if p.is_file()}
+        kept = {str(p): read(p) for p in self.ground.folder.rglob("*") if p.is_file()}
         looked = {**{name: text.encode() for name, text in said.items()}, **kept}
         looked |= {f"{n}: cmdline": line for n, line in enumerate(self.lines)}
         looked |= {queue: kept_by(queue) for queue in self.ground.made}
@@ -145,6 +146,11 @@ class Canary:
 
 
 ENDS = ("out", "err")
+
+
+def read(path: Path) -> bytes:
+    """Return what a file says."""
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def kept_by(queue: str) -> bytes:
@@ -218,6 +224,29 @@ async def every_echo(canary: Canary) -> None:
             words += several((f"WORKER_API_URL={wire.url}", *each) for each in SENDING)
         await canary.run(*words, program=("-c", SEVERAL), database_url=queue)
     assert len(echoes) * len(SENDING) == canary.ended[-1].out.count("exit ")
+
+
+async def every_result(canary: Canary) -> None:
+    """Fetch a result that comes, and one whose question is answered with an echo of the key."""
+    urls = addresses("result", 1)
+    queue, folder = canary.ground.database("every-result", urls), canary.ground.folder / "results"
+    folder.mkdir()
+    how: dict[str, Any] = {"database_url": queue, "results_dir": folder, "log_format": "console"}
+    fetch = ("results", "fetch", "--missing")
+    options = Options(keys=frozenset({canary.key}), finished_share=1.0)
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(Simulator(options))
+        await canary.run("drain", api_url=api.url, **how)
+        execute(queue, "UPDATE jobs SET ended_as = 'finished', ended_at = accepted_at")
+        for echo in ECHOES.values():
+            wire = await stack.enter_async_context(echoing(echo, canary.key))
+            await canary.run(*fetch, api_url=wire.url, **how)
+            assert "result_failed" in canary.ended[-1].err
+            execute(queue, "DELETE FROM results")
+        await canary.run(*fetch, api_url=api.url, **how)
+        assert 0 == canary.ended[-1].code
+    await canary.run("results", "list", "--json", **how)
+    assert 1 == len([*folder.rglob("*.json.gz")])
 
 
 async def on_the_way(canary: Canary) -> None:
@@ -298,7 +327,7 @@ async def test_the_canary(ground: Ground) -> None:
     traceback, a file or a process list, and no secret of a link in a log.
     """
     canary = Canary(ground=ground)
-    scenes = (every_trouble, every_echo, on_the_way, at_the_database)
+    scenes = (every_trouble, every_echo, every_result, on_the_way, at_the_database)
     async with asyncio.TaskGroup() as playing:
         for scene in scenes:
             playing.create_task(scene(canary))

@@ -7,7 +7,7 @@ redirect, and knows no database.
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -30,15 +30,18 @@ from worker.core.classify import (
 from worker.core.following import JobStatus, NoStatus
 from worker.core.job_list import Listing, Unlisted
 from worker.core.list_reader import LIST_LIMIT, ListReader, UnreadableError
-from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
+from worker.core.model import Accepted, Fact, InDoubt, Outcome, Throttled, TryLater
 from worker.core.redact import blank, clean, presentable
 from worker.core.request import Json
+from worker.core.results import ENDINGS, Undelivered
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer that are read."""
 
 ERROR_LIMIT = 500
 """Characters of an unexpected answer that are shown."""
+
+CUT, NO_END = "the answer was cut off", "it is a page, or does not show its end"
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
@@ -137,6 +140,39 @@ class Api:
             retry_after=later.retry_after if later else None,
         )
 
+    async def job_results(
+        self, job_id: str, kind: str, take: Callable[[bytes], None]
+    ) -> Undelivered | None:
+        """GET a result (worker/api/README.md, section 5); have ``take`` called, in a thread, with
+        each part of it. Return None if all came, or why not. Raises what ``take`` raises.
+        """
+        query = {"api_key": self._key, "job_id": job_id, "type": kind}
+        began = False
+        try:
+            async with (
+                self._transport.session() as client,
+                client.get("job_results", params=query, allow_redirects=False) as response,
+            ):
+                began, headers = True, response.headers
+                if response.status != HTTPStatus.OK:
+                    body = await response.content.read(BODY_LIMIT)
+                    return self._undelivered(self._read(response.status, body, headers), job_id)
+                if "html" in response.content_type or not _shows_end(headers, kind):
+                    return Undelivered(reason=NO_END)
+                async for part in response.content.iter_any():
+                    await asyncio.to_thread(take, part)
+                return None
+        except _FAILURES as error:
+            why = self._failure(error)
+            return Undelivered(reason=f"{CUT}: {why}" if began else why, spent=began)
+
+    def _undelivered(self, answer: Answer, job_id: str) -> Undelivered:
+        told = job_answer(answer, job_id)
+        assert isinstance(told, NoStatus)  # noqa: S101 - the answer is no success
+        later, is_account = told.retry_after, told.refused is Fact.ACCOUNT_REFUSED
+        reason = presentable(told.reason, self._key)[:ERROR_LIMIT]
+        return Undelivered(reason=reason, spent=later is None and not is_account, retry_after=later)
+
     async def cancel_job(self, job_id: str) -> str | None:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
         exchange = Exchange(BODY_LIMIT)
@@ -170,14 +206,23 @@ class Api:
 
     def _answer(self, exchange: Exchange) -> Answer:
         assert exchange.head is not None  # noqa: S101 - callers have checked it
+        return self._read(exchange.head.code, bytes(exchange.body), exchange.head.headers)
+
+    def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
         return Answer(
-            status=exchange.head.code,
-            body=bytes(exchange.body),
+            status=status,
+            body=body,
             received_at=self._now(),
-            retry_after=exchange.head.headers.get(hdrs.RETRY_AFTER),
-            date=exchange.head.headers.get(hdrs.DATE),
-            location=exchange.head.headers.get(hdrs.LOCATION),
+            retry_after=headers.get(hdrs.RETRY_AFTER),
+            date=headers.get(hdrs.DATE),
+            location=headers.get(hdrs.LOCATION),
         )
+
+
+def _shows_end(headers: Mapping[str, str], kind: str) -> bool:
+    """Return True if a result that is cut can be told: aiohttp does not see the end of gzip."""
+    is_counted = bool({hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING} & {*headers})
+    return is_counted and (ENDINGS[kind].endswith("gz") or hdrs.CONTENT_ENCODING not in headers)
 
 
 def _described(error: BaseException) -> str:

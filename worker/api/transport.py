@@ -105,6 +105,19 @@ class Transport:
             self._timer.cancel()
         await self._connector.close()
 
+    def session(self) -> aiohttp.ClientSession:
+        """Return a client of one answer of any size: its time-out is of the wait for more bytes."""
+        patience = self._patience.connect
+        return aiohttp.ClientSession(
+            f"{self._url}/",
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={hdrs.USER_AGENT: self.agent, hdrs.ACCEPT_ENCODING: "identity"},
+            proxy=self.proxy if self._url.startswith("https:") else None,
+            timeout=aiohttp.ClientTimeout(
+                connect=patience, sock_connect=patience, sock_read=self.timeout_seconds
+            ),
+        )
+
     async def get(self, path: str, query: dict[str, str], exchange: Exchange) -> None:
         """GET ``path`` below the address. Raises as ``post``."""
         head = _head("GET", URL(f"{self._url}{path}").with_query(query), self.agent)

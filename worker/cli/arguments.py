@@ -191,6 +191,16 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "reconcile": (_JSON, _switch("--dry-run", "say it, but change nothing")),
     "follow": (_JSON, _switch("--once", "ask one question, about what is due, and exit")),
+    "results": (
+        _JSON,
+        _value(
+            "what",
+            None,
+            "list all; verify the hash of every file; or fetch what is wanted",
+            choices=("list", "verify", "fetch"),
+        ),
+        _switch("--missing", "with fetch: all that is not there, failures and old jobs too"),
+    ),
     "audit": (
         _JSON,
         OneOf(

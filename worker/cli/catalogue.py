@@ -60,6 +60,11 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         78: "a setting, the key, the database or api_url is wrong",
         **_STOPPED,
     },
+    "results": {
+        0: "done; all is stored and as it was fetched",
+        1: "a file is missing, cut or changed, a result has failed, or the folder takes none",
+        75: "results are still wanted: run it again",
+    },
     "audit": {
         0: "they agree, or what was asked for is done",
         1: "they differ, or there is no list",
@@ -138,6 +143,7 @@ COMMANDS = (
     Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
     Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
     Command("follow", "ask about jobs until all have ended, and print each change", "follow"),
+    Command("results", "list, verify or fetch the results of finished jobs", "results verify"),
     Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
     Command(
         "pause",

@@ -22,11 +22,12 @@ from worker.core.following import (
     question,
 )
 from worker.core.job_list import Listing, Unlisted
+from worker.core.model import Fact
 from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE
 from worker.runner.reconciler import Reconciler
 from worker.runner.writer import TRY_AGAIN_SECONDS
-from worker.store import jobs, shared_state
+from worker.store import jobs, results, shared_state
 from worker.store.bulk import batches
 from worker.store.jobs import JobChange
 
@@ -131,7 +132,11 @@ class Follower:
         )
         asked = [job for job in found if job.job_id in said and job.ended_as is None]
         pairs = [(job, heard(job, said[job.job_id], now, work.dice(), known)) for job in asked]
-        return jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
+        changes = jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
+        finished = [job.job_id for job, fact, _ in changes if fact is Fact.JOB_FINISHED]
+        if finished and work.settings.fetches:
+            results.want(connection, work.settings.result_types, now, finished)
+        return changes
 
     async def learn(self, shown: Listing | Unlisted, asked_at: datetime) -> None:
         """Write what a list shows of own jobs, some at a time, and which of them it proves gone."""

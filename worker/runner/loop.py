@@ -20,6 +20,7 @@ from worker.db.address import DatabaseProblem, LogLostError, Unreachable
 from worker.db.database import Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
+from worker.runner.fetcher import Fetcher
 from worker.runner.follower import Follower
 from worker.runner.heartbeat import Heartbeat
 from worker.runner.limiter import Limiter
@@ -115,6 +116,7 @@ class Runner:
             )
             beside = [self._reconciler.run(learn)] if self._settings.reconciles else []
             beside += [self._follower.run()] if follows and not ends else []
+            beside += [Fetcher(self._reconciler).run()] if self._settings.fetches else []
             beside += [pruner.run(timedelta(days=keep))] if keep else []
             tasks = [group.create_task(each) for each in beside]
             try:

@@ -1,0 +1,125 @@
+import gzip
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Beside, Cli, Said
+from worker.simulator import Options, Simulator
+
+Start = Callable[[Options], Beside]
+AT = "2026-01-31 10:00:00"
+
+
+@pytest.fixture
+def folder(cli: Cli, tmp_path: Path) -> Path:
+    """Return the folder of the results that the settings name."""
+    made = tmp_path / "results"
+    (made / "2026-01").mkdir(parents=True)
+    cli.environment["WORKER_RESULTS_DIR"] = str(made)
+    return made
+
+
+def stored(cli: Cli, folder: Path, job_id: str = "j", data: bytes = b"data") -> Path:
+    """Write a result as a run has stored it; return its file."""
+    cli.insert(url=f"https://v/{job_id}", state="submitted", job_id=job_id, submitted_at=AT)
+    cli.sql("UPDATE jobs SET ended_as = 'finished', ended_at = ? WHERE job_id = ?", AT, job_id)
+    name = f"2026-01/{job_id}.core.json.gz"
+    (folder / name).write_bytes(data)
+    cli.sql(
+        "INSERT INTO results (job_id, type, state, path, bytes, sha256, fetched_at) "
+        "VALUES (?, 'core', 'stored', ?, ?, ?, ?)",
+        *(job_id, name, len(data), hashlib.sha256(data).hexdigest(), AT),
+    )
+    return folder / name
+
+
+def test_verify_says_what_is_missing_cut_or_changed(cli: Cli, folder: Path) -> None:
+    """Every stored file is compared with its row by its hash; what differs is named."""
+    stored(cli, folder, "right")
+    assert (0, "1 verified, 0 wrong") == (
+        (said := cli("results", "verify")).code,
+        said.out.splitlines()[-1],
+    )
+    stored(cli, folder, "cut").write_bytes(b"dat")
+    stored(cli, folder, "changed").write_bytes(b"DATA")
+    stored(cli, folder, "missing").unlink()
+    said = cli("results", "verify")
+    faults = {(word, f"2026-01/{word}.core.json.gz") for word in ("cut", "changed", "missing")}
+    assert faults == {tuple(row) for row in said.rows() if len(row) == 2 and row[0] != "fault"}
+    assert (1, "4 verified, 3 wrong") == (said.code, said.out.splitlines()[-1])
+    assert "results fetch --missing" in said.err
+    shown = cli("results", "verify", "--json").json()
+    assert (4, faults) == (shown["verified"], {(e["fault"], e["path"]) for e in shown["wrong"]})
+
+
+def test_list_shows_every_result(cli: Cli, folder: Path) -> None:
+    """Each result is a line, or an object with its video, its job and its file."""
+    assert [] == cli("results", "list", "--json").json()
+    stored(cli, folder)
+    (row,) = cli("results", "list", "--json").json()
+    assert (1, "j", "core", "stored", 4) == tuple(
+        row[name] for name in ("video_id", "job_id", "type", "state", "bytes")
+    )
+    assert [["1", "j", "core", "stored"]] == [r[:4] for r in cli("results", "list").rows()[1:]]
+
+
+def fetch(cli: Cli, api: Simulator, *words: str) -> Said:
+    """Fetch by the imitation."""
+    settings = {"WORKER_API_URL": api.url, "WORKER_RATE": "1000", "VALOSSA_API_KEY": "demo-key"}
+    return cli("results", "fetch", *words, "--json", **settings)
+
+
+def test_fetch_missing_wants_what_is_not_there(cli: Cli, folder: Path, beside: Start) -> None:
+    """A finished job that nobody has fetched, a failure and a lost file are fetched; what is there
+    is not. Without --missing only what is wanted is.
+    """
+    with beside(Options(finished_share=1.0)) as api:
+        env = {"WORKER_API_URL": api.url, "VALOSSA_API_KEY": "demo-key", "WORKER_RATE": "1000"}
+        for number in range(3):
+            cli.insert(url=f"https://videos.example/{number}.mp4")
+        assert 0 == cli("drain", WORKER_FOLLOW="off", **env).code
+        cli.sql("UPDATE jobs SET ended_as = 'finished', ended_at = ?", AT)
+        assert {"stored": 0, "wanted": 0, "failed": 0} == fetch(cli, api).json()
+
+        assert {"stored": 3, "wanted": 0, "failed": 0} == fetch(cli, api, "--missing").json()
+
+        kept, lost, _ = sorted(folder.rglob("*.gz"))
+        before = kept.stat().st_mtime_ns
+        lost.unlink()
+        names = [str(each.relative_to(folder)) for each in (kept, lost)]
+        cli.sql("UPDATE results SET state = 'failed' WHERE path NOT IN (?, ?)", *names)
+        assert 0 == fetch(cli, api, "--missing").code
+        assert before == kept.stat().st_mtime_ns
+        assert 3 == len([gzip.decompress(each.read_bytes()) for each in folder.rglob("*.gz")])
+        assert 0 == cli("results", "verify").code
+
+
+def test_what_fails_or_waits_has_a_code_of_its_own(cli: Cli, folder: Path, beside: Start) -> None:
+    """A result that has failed exits by 1, one that is still wanted by 75."""
+    with beside(Options()) as api:
+        stored(cli, folder)
+        cli.sql("UPDATE results SET state = 'failed'")
+        assert 75 == fetch(cli, api, "--missing").code  # the API knows no such job
+        cli.sql("UPDATE results SET state = 'failed'")
+        assert 1 == fetch(cli, api).code
+
+
+def test_a_folder_that_is_gone_is_said(cli: Cli, folder: Path, beside: Start) -> None:
+    """A folder that cannot be written ends the command with the reason and the way out."""
+    with beside(Options()) as api:
+        stored(cli, folder).unlink()
+        folder.joinpath("2026-01").rmdir()
+        folder.rmdir()
+        said = fetch(cli, api, "--missing")
+    assert 1 == said.code
+    assert "No such file or directory: make room, or mend the folder" in said.err
+
+
+def test_words_that_do_not_fit_are_refused(cli: Cli) -> None:
+    """--missing belongs to fetch, a folder must be named, and another word is none."""
+    assert 2 == cli("results", "verify", "--missing").code
+    assert 2 == cli("results", "burn").code
+    said = cli("results", "verify")
+    assert (78, True) == (said.code, "results_dir is not set: name the folder" in said.err)

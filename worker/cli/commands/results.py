@@ -1,0 +1,95 @@
+"""``results``: what is stored of finished jobs: listed, verified, fetched."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from worker.cli import exits, output
+from worker.cli.invocation import Invocation
+from worker.cli.session import open_to_change, open_to_look
+from worker.runner.fetcher import Fetcher
+from worker.runner.result_files import fingerprint
+from worker.store import results as store
+
+COLUMNS = ("video_id", "job_id", "type", "state", "path", "bytes", "sha256", "fetched_at", "error")
+
+
+def results(call: Invocation) -> int:
+    """Do what the first word says."""
+    args, folder = call.args, Path(call.settings.results_dir or "")
+    if args.missing and args.what != "fetch":
+        return exits.complain(["--missing belongs to results fetch"], exits.USAGE)
+    if args.what != "list" and call.settings.results_dir is None:
+        return exits.complain(["results_dir is not set: name the folder of the results"])
+    if args.what == "fetch":
+        return _fetch(call, folder)
+    with open_to_look(call.settings) as session:
+        rows = session.read(lambda connection, _: store.every(connection))
+    if args.what == "verify":
+        return _verify(call, folder, [row for row in rows if row["state"] == "stored"])
+    if args.json:
+        output.document(rows)
+    else:
+        output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+    return exits.OK
+
+
+def _verify(call: Invocation, folder: Path, rows: list[dict[str, Any]]) -> int:
+    """Compare every stored file with its row, and print what differs."""
+    found = {row["path"]: _fault(folder, row) for row in rows}
+    wrong = [{"path": path, "fault": fault} for path, fault in found.items() if fault]
+    if call.args.json:
+        output.document({"verified": len(rows), "wrong": wrong})
+    else:
+        output.table(("fault", "path"), ((each["fault"], each["path"]) for each in wrong))
+        output.line(f"{len(rows):,} verified, {len(wrong):,} wrong")
+    way = "move what is changed or cut away, then: valossa-ingest results fetch --missing"
+    return exits.complain([way], exits.PROBLEMS) if wrong else exits.OK
+
+
+def _fault(folder: Path, row: Mapping[str, Any]) -> str | None:
+    try:
+        found = fingerprint(folder, row["path"])
+    except OSError as error:
+        return "missing" if isinstance(error, FileNotFoundError) else error.strerror
+    if found.sha256 == row["sha256"]:
+        return None
+    return "cut" if found.bytes < row["bytes"] else "changed"
+
+
+def _is_lost(folder: Path, row: Mapping[str, Any]) -> bool:
+    is_stored = row["state"] == "stored"
+    return not (folder / row["path"]).exists() if is_stored else row["state"] == "failed"
+
+
+def _fetch(call: Invocation, folder: Path) -> int:
+    """Fetch what is wanted; with ``--missing`` all that is not there."""
+    key = call.key()
+    with open_to_change(call.settings) as session:
+        fetcher = Fetcher(session.reconciler(key))
+        if call.args.missing:
+            rows = session.read(lambda connection, _: store.every(connection))
+            lost = [row for row in rows if _is_lost(folder, row)]
+
+            def want(connection: Connection, now: datetime) -> None:
+                store.want(connection, call.settings.result_types, now)
+                for row in lost:
+                    anew = {"state": "wanted", "tries": 0, "next_try_at": now}
+                    store.write(connection, row["job_id"], row["type"], **anew)
+
+            session.write(want, "to want results")
+        limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
+        again_at = clock.now()
+        while fetcher.held is None and session.read(store.due) is not None:
+            session.run(limiter.wait_until(clock.until(again_at)))
+            again_at = session.run(fetcher.fetch())
+        counts = session.read(lambda connection, _: store.counts(connection))
+    output.document(counts) if call.args.json else output.pairs(counts)
+    if fetcher.held is not None:
+        return exits.complain([f"{fetcher.held}: make room, or mend the folder"], exits.PROBLEMS)
+    if counts["failed"]:
+        return exits.PROBLEMS
+    return exits.LATER if counts["wanted"] else exits.OK

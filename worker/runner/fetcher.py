@@ -1,0 +1,126 @@
+"""Fetch the results of finished jobs, one after the other, by the budget of questions about jobs.
+
+Knows no SQL, and holds up no send: bytes are read, compressed and written in a thread.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from worker.core.results import Undelivered, WrongResultError, again_after
+from worker.db.address import DatabaseProblem
+from worker.db.database import BAD_VALUE
+from worker.log import Event
+from worker.runner.reconciler import Reconciler
+from worker.runner.result_files import BusyError, FolderError, Part, StoredResult
+from worker.runner.writer import TRY_AGAIN_SECONDS
+from worker.store import jobs, results
+from worker.store.results import WantedResult
+
+IDLE = timedelta(seconds=5)
+"""Between looks at the table: a job may have finished."""
+
+HELD = timedelta(seconds=60)
+"""Between tries while the folder takes nothing, and while another process may have the result."""
+
+LATEST = timedelta(seconds=30)
+"""A budget that is free later was written by a clock that was set."""
+
+
+@dataclass(slots=True, eq=False)
+class Fetcher:
+    """The one who fetches results, with the parts of one who settles doubts. ``held``: why the
+    folder takes nothing now; None while it does.
+    """
+
+    reconciler: Reconciler
+    held: str | None = None
+
+    async def run(self) -> None:
+        """Fetch whenever it is time, until the limiter is shut."""
+        clock = self.reconciler.transaction.clock
+        while not self.reconciler.limiter.is_shut:
+            again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
+            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+                again_at = await self.fetch()
+            await self.reconciler.limiter.wait_until(clock.until(again_at))
+
+    async def fetch(self) -> datetime:
+        """Fetch the result that is due first. Return when to look again (UTC)."""
+        now, write, held = self.reconciler.transaction.clock.now, self.reconciler.write, None
+        chosen = await write(self._choose, "to choose a result")
+        if isinstance(chosen, datetime):
+            return chosen
+        try:
+            got = await self._fetched(chosen)
+        except WrongResultError as error:
+            got = Undelivered(reason=str(error), spent=not isinstance(error, BusyError))
+        except FolderError as error:
+            held = str(error)
+            got = Undelivered(reason=held, spent=False)
+        await write(partial(self._conclude, chosen, got), "to write a result down")
+        self._tell(chosen, got, held)
+        return now() + (HELD if held else timedelta(0))
+
+    def _choose(self, connection: Connection) -> WantedResult | datetime:
+        """Reserve a question: the result to fetch, or when to look again."""
+        pacer, clock = self.reconciler.transaction.pacer, self.reconciler.transaction.clock
+        began, now = clock.monotonic(), clock.now()
+        pacer.follow(connection, began, now)
+        shared, wanted = pacer.read(connection, now), results.due(connection, now)
+        if shared.moved_to is not None or wanted is None:
+            return now + IDLE
+        free_at = max(
+            shared.cool_down_until or now, jobs.asking(connection).next_question_at or now
+        )
+        if shared.cooling(now) or now < free_at <= now + LATEST:
+            return min(now + LATEST, free_at)
+        jobs.note(connection, next_question_at=now + pacer.question_spacing(shared, now))
+        results.write(connection, wanted.job_id, wanted.type, next_try_at=now + HELD)
+        return wanted
+
+    async def _fetched(self, wanted: WantedResult) -> StoredResult | Undelivered:
+        """Return what is on the disk, or why nothing is. Raises WrongResultError or FolderError."""
+        folder = Path(self.reconciler.transaction.settings.results_dir or "")
+        part = await asyncio.to_thread(Part, folder, wanted)
+        try:
+            ask = self.reconciler.api.job_results
+            failure = await ask(wanted.job_id, wanted.type, part.take)
+            return failure if failure is not None else await asyncio.to_thread(part.finish)
+        finally:
+            await asyncio.to_thread(part.close)
+
+    def _conclude(
+        self, wanted: WantedResult, got: StoredResult | Undelivered, connection: Connection
+    ) -> None:
+        now = self.reconciler.transaction.clock.now()
+        values: dict[str, object]
+        if isinstance(got, StoredResult):
+            values = {"path": got.path, "bytes": got.bytes, "sha256": got.sha256}
+            values |= {"state": "stored", "error": None, "next_try_at": None, "fetched_at": now}
+        else:
+            tries = wanted.tries + got.spent
+            wait = again_after(tries)
+            values = {"error": got.reason, "tries": tries, "next_try_at": wait and now + wait}
+            values |= {} if wait else {"state": "failed"}
+            if got.retry_after is not None:
+                self.reconciler.transaction.pacer.hold(connection, got.retry_after, got.reason)
+        results.write(connection, wanted.job_id, wanted.type, **values)
+
+    def _tell(
+        self, wanted: WantedResult, got: StoredResult | Undelivered, held: str | None
+    ) -> None:
+        """Log the end of a try; of a folder that takes nothing, the first one alone."""
+        log, which = self.reconciler.reporter.log, {"job_id": wanted.job_id, "type": wanted.type}
+        if isinstance(got, StoredResult):
+            log.info(Event.RESULT_STORED, **which, bytes=got.bytes)
+        elif held is None:
+            log.warning(Event.RESULT_FAILED, **which, reason=got.reason)
+        elif self.held is None:
+            log.error(Event.RESULTS_HELD, reason=held)
+        self.held = held

@@ -1,0 +1,69 @@
+"""Read and write the results of jobs: wanted, stored or failed. Moments are UTC."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, insert, literal, select, update
+
+from worker.core.model import value
+from worker.core.redact import clean
+from worker.db.schema import jobs, results
+
+_wanted = results.c.state == literal("wanted", literal_execute=True)
+"""Literal, so that the partial index serves."""
+
+_ROWS = select(results, jobs.c.video_id, jobs.c.accepted_at).join(
+    jobs, results.c.job_id == jobs.c.job_id
+)
+
+
+@value
+class WantedResult:
+    """A result that is to be fetched."""
+
+    job_id: str
+    type: str
+    tries: int
+    accepted_at: datetime
+
+
+def want(
+    connection: Connection, types: Iterable[str], at: datetime, job_ids: Iterable[str] | None = None
+) -> None:
+    """Want results of these finished jobs, or of all, from ``at`` on, where they are unknown."""
+    which = [jobs.c.ended_as == "finished"]
+    which += [jobs.c.job_id.in_(job_ids)] if job_ids is not None else []
+    for kind in types:
+        known = exists().where(results.c.job_id == jobs.c.job_id, results.c.type == kind)
+        values = jobs.c.job_id, literal(kind), literal(at, results.c.next_try_at.type)
+        rows = select(*values).where(*which, ~known)
+        columns = ["job_id", "type", "next_try_at"]
+        connection.execute(insert(results).from_select(columns, rows))
+
+
+def due(connection: Connection, now: datetime) -> WantedResult | None:
+    """Return the wanted result that is due first, None where none is."""
+    first = _ROWS.where(_wanted, results.c.next_try_at <= now).order_by(results.c.next_try_at)
+    row = connection.execute(first.limit(1)).mappings().first()
+    fields = WantedResult.__dataclass_fields__
+    return None if row is None else WantedResult(**{name: row[name] for name in fields})
+
+
+def write(connection: Connection, job_id: str, kind: str, **values: object) -> None:
+    """Write columns of one result; its texts are cleaned."""
+    values = {n: clean(v) if isinstance(v, str) else v for n, v in values.items()}
+    which = results.c.job_id == job_id, results.c.type == kind
+    connection.execute(update(results).where(*which).values(values))
+
+
+def every(connection: Connection) -> list[dict[str, Any]]:
+    """Return all results, each with the video and the acceptance of its job."""
+    ordered = _ROWS.order_by(results.c.job_id, results.c.type)
+    return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """Count the results by state, which walks over them."""
+    rows = select(results.c.state, func.count()).group_by(results.c.state)
+    return dict.fromkeys(("stored", "wanted", "failed"), 0) | dict(connection.execute(rows).all())
