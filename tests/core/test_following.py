@@ -1,4 +1,4 @@
-"""Following a job (section 2 of the contract), rule by rule."""
+"""Following a job, rule by rule."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ ACCEPTED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 JOB = FollowedJob(job_id="j", video_id=7, attempt=1, accepted_at=ACCEPTED)
 KNOWN = Asking()
 MIDDLE = 0.5
+BRIEF = timedelta(seconds=1)
 
 
 def at(seconds: float) -> datetime:
@@ -292,13 +293,24 @@ def test_the_list_comes_first_where_it_answers_for_several(
         jobs_listed_at=known.get("at"),  # type: ignore[arg-type]
         list_shows_status=known.get("shows"),  # type: ignore[arg-type]
     )
-    found = question(jobs, asking, open_jobs, at(now), unproven=False)
+    found = question(jobs, asking, open_jobs, at(now), spacing=BRIEF, unproven=False)
     wanted = {"list": None, "job": jobs[0]}.get(str(expected), expected)
     assert (at(wanted) if isinstance(wanted, int) else wanted) == found
+
+
+def test_a_list_is_never_asked_for_twice_in_a_row() -> None:
+    """Where questions are as rare as lists, each second one is about a job: an error that a list
+    has shown would never get its details otherwise, and never end.
+    """
+    known = Asking(jobs_listed_at=at(1000), list_shows_status=1)
+    due = [replace(JOB, next_poll_at=at(0)), JOB]
+    for second, expected in ((1030, due[0]), (1059, due[0]), (1060, None)):
+        spacing = timedelta(seconds=30)
+        assert expected == question(due, known, 2, at(second), spacing=spacing, unproven=False)
 
 
 def test_a_list_is_asked_for_to_prove_a_job_gone() -> None:
     """A job that is missing for an hour makes a list worth its question, at the time for one."""
     known = Asking(jobs_listed_at=LISTED, list_shows_status=0)
-    assert JOB == question([JOB], known, 1, at(1030), unproven=True)
-    assert None is question([JOB], known, 1, at(4600), unproven=True)
+    assert JOB == question([JOB], known, 1, at(1030), spacing=BRIEF, unproven=True)
+    assert None is question([JOB], known, 1, at(4600), spacing=BRIEF, unproven=True)

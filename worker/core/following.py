@@ -174,16 +174,24 @@ def typical(finished: Iterable[FollowedJob]) -> tuple[float, float] | None:
 
 
 def question(
-    due: Sequence[FollowedJob], known: Asking, open_jobs: int, now: datetime, *, unproven: bool
+    due: Sequence[FollowedJob],
+    known: Asking,
+    open_jobs: int,
+    now: datetime,
+    *,
+    spacing: timedelta,
+    unproven: bool,
 ) -> FollowedJob | datetime | None:
-    """Return the due job to ask about, None for the list, or when to look again. ``unproven``: a
-    list may prove a job gone.
+    """Return the due job to ask about, None for the list, or when to look again. ``spacing``: from
+    one question to the next; ``unproven``: a list may prove a job gone.
     """
     # 1. The list, if it is time for it and it answers for several jobs; one that shows no status is
-    # tried as rarely as an overdue job. 2. The next list will answer for this job, which was not
-    # due at the last one. 3. The job.
+    # tried as rarely as an overdue job, and never two in a row: an error that a list has shown is
+    # still to be asked about. 2. The next list will answer for this job, which was not due at the
+    # last one. 3. The job.
     seconds = min(LONGEST_WAIT, max(SHORTEST_WAIT, open_jobs / JOBS_A_SECOND))
-    wait = timedelta(seconds=OVERDUE_SECONDS if known.list_shows_status == 0 else seconds)
+    seconds = OVERDUE_SECONDS if known.list_shows_status == 0 else seconds
+    wait = max(timedelta(seconds=seconds), 2 * spacing)
     listed_at, due_at = known.jobs_listed_at, due[0].next_poll_at
     if listed_at is None or not listed_at <= now < listed_at + wait:  # or the clock was set
         return None if len(due) > 1 or unproven else due[0]

@@ -94,10 +94,11 @@ class Follower:
         if shared.cooling(now) or now < free_at <= later:  # beyond it, the clock was set
             return min(later, free_at)
         unproven = bool(jobs.missing(connection, now - GONE_AFTER))
-        chosen = question(due, known, jobs.open_jobs(connection), now, unproven=unproven)
+        number, spacing = jobs.open_jobs(connection), pacer.question_spacing(shared, now)
+        chosen = question(due, known, number, now, spacing=spacing, unproven=unproven)
         if isinstance(chosen, datetime):
             return min(later, chosen)
-        jobs.note(connection, next_question_at=now + pacer.question_spacing(shared, now))
+        jobs.note(connection, next_question_at=now + spacing)
         if chosen is None:
             shared_state.list_asked(connection, now)
             jobs.note(connection, jobs_listed_at=now)
