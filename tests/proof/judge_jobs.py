@@ -11,7 +11,7 @@ from worker.simulator.book import End, Job, read
 
 
 class Ends:
-    """What the book says by now: every job, and how each has ended, by their ids."""
+    """The jobs in the book by now, and how each has ended, by their ids."""
 
     def __init__(self, book: Path) -> None:
         entries = list(read(book))

@@ -1,4 +1,4 @@
-"""What is asked about jobs that live, and the results of those that have finished."""
+"""Questions about jobs that live, and the results of those that have finished."""
 
 import gzip
 import json

@@ -107,7 +107,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the API shows of a job at one moment."""
+    """An answer of the API about a job, at one moment."""
 
     status: str
     transfer_status: str | None
