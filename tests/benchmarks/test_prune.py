@@ -22,13 +22,14 @@ OLD = (
     "UPDATE videos "
     "SET updated_at = datetime(updated_at, ?), submitted_at = datetime(submitted_at, ?)"
 )
+ENDED = "UPDATE jobs SET ended_as = 'finished', ended_at = accepted_at"
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a queue with a million rows that were finished long ago, and some that are due."""
     aged = tuple(f"-{DAYS_OLD} days" for _ in range(2))
-    statements = [(FINISHED, (MILLION, MILLION)), (OLD, aged), (ACCEPTED, ())]
+    statements = [(FINISHED, (MILLION, MILLION)), (OLD, aged), (ACCEPTED, ()), (ENDED, ())]
     return made(
         tmp_path_factory.mktemp("old") / "old.db", [*statements, (DUE, (VIDEOS, "+0 days", 0))]
     )
