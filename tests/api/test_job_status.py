@@ -73,7 +73,7 @@ async def test_the_question_names_key_and_job() -> None:
 async def test_an_answer_is_read_leniently(
     fields: Mapping[str, object], expected: JobStatus
 ) -> None:
-    """What is missing, null or of another type is none; only the status is needed."""
+    """A part that is missing, null or of another type is none; only the status is needed."""
     assert (expected, True) == ((await said(body(**fields)))[0], True)
 
 

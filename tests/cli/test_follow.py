@@ -81,7 +81,7 @@ def test_once_asks_one_question(cli: Cli, beside: Start) -> None:
 
 
 def test_an_overdue_job_is_for_a_person(cli: Cli, beside: Start) -> None:
-    """What is overdue alone is not waited for: exit 1."""
+    """A job that is overdue is not waited for: exit 1."""
     with beside(options(job_script={1: "forever"})) as simulator:
         bought(cli, simulator, 1)
         cli.sql("UPDATE jobs SET overdue_since = accepted_at")

@@ -1,4 +1,4 @@
-"""What ``status`` and ``show`` say of jobs and of hosts that are held."""
+"""``status`` and ``show`` tell of jobs, and of hosts that are held."""
 
 import asyncio
 
@@ -71,7 +71,7 @@ def test_status_without_jobs_has_no_line_of_them(cli: Cli) -> None:
     ],
 )
 def test_show_says_what_happens_next(lived: Cli, life: str, following: str, words: str) -> None:
-    """What happens next to a video that was handed in is what happens to its job."""
+    """A video that was handed in goes on as its job does."""
     assert words in lived("show", f"id={PLACES[life]}", WORKER_FOLLOW=following).out
 
 

@@ -342,7 +342,7 @@ async def test_a_part_that_was_left_is_written_anew(scene: Scene) -> None:
 
 
 async def test_two_processes_do_not_write_one_file(scene: Scene) -> None:
-    """What one process fetches is locked; another one asks nothing, and looks again later."""
+    """A result that one process fetches is locked; another asks nothing, and looks again later."""
     (job_id,) = await scene.finished()
     wanted = await scene.database.read(lambda c: store.due(c, scene.hands.wall))
     assert wanted is not None

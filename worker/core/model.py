@@ -267,8 +267,8 @@ class Expired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """At most ``most`` attempts in any ``window``, None for all time, by the setting ``name``.
-    ``of_jobs``: at most so many jobs that have not ended, those that there may be among them.
+    """At most ``most`` attempts in any ``window``, None for all time, by the setting ``name``; or
+    jobs that have not ended (``of_jobs``).
     """
 
     name: str
@@ -296,11 +296,8 @@ class Start:
 
 @value
 class Result:
-    """The end of one attempt, as the writer gets it.
-
-    Attributes:
-        started_at: Start of the request (UTC); None where nothing was sent.
-        cool_down: The pause that the breaker asks for; None where it asks for none.
+    """The end of one attempt, as the writer gets it. ``started_at``: start of the request (UTC),
+    None where nothing was sent; ``cool_down``: the pause that the breaker asks for, if any.
     """
 
     claim: Claim

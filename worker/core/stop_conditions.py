@@ -33,6 +33,17 @@ class RunOptions:
     max_seconds: float | None = None
     rate_source: str = "default"
 
+    @property
+    def brief(self) -> bool:
+        """Return True if the run waits for nothing."""
+        return self.drain and not self.wait
+
+
+def asks_last(stop: Stop, options: RunOptions) -> bool:
+    """Return True if a run asks about jobs before it ends: a brief one whose API answers."""
+    ends = {StopReason.EMPTY, StopReason.LIMIT, StopReason.TIME, StopReason.PAUSED, StopReason.CAP}
+    return options.brief and stop.reason in ends
+
 
 def deadline(run: RunState, options: RunOptions) -> float:
     """Return the second at which the time of the run is over; infinity without a limit."""
@@ -70,9 +81,8 @@ def stop_before_claim(run: RunState, options: RunOptions, now: float) -> Stop | 
 
 def _gives_up_on_api(run: RunState, options: RunOptions, until: float) -> bool:
     """Return True if a drain may not wait for a trouble that lasts until then."""
-    gives_up = options.drain and not options.wait
     troubled = run.breaker.blanks > 0 and not run.breaker.trusted
-    return gives_up and troubled and until > run.last_clear_at + PATIENCE_SECONDS
+    return options.brief and troubled and until > run.last_clear_at + PATIENCE_SECONDS
 
 
 def stop_without_database(

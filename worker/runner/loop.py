@@ -4,7 +4,7 @@ A daemon and a drain are this one loop. Knows no settings file, no signal and no
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +17,7 @@ from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import DatabaseProblem, LogLostError, Unreachable
-from worker.db.database import Database
+from worker.db.database import BAD_VALUE, Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
 from worker.runner.fetcher import Fetcher
@@ -37,17 +37,9 @@ LONGEST_SLEEP_SECONDS = 20.0
 heartbeat for a minute passes for a dead one.
 """
 
-LAST_WORDS_SECONDS = 0.1
-"""For a task to end by itself, before it is cancelled."""
-
-LAST_QUESTION_SECONDS = 5.0
-"""For the question about jobs at the end of a drain."""
-
-ASKS_LAST = {StopReason.EMPTY, StopReason.LIMIT, StopReason.TIME, StopReason.PAUSED, StopReason.CAP}
-"""Ends of a drain whose API answers."""
-
-LAST_WRITE_SECONDS = 5.0
-"""For a database that cannot be written, after the grace of a stop."""
+LAST_WORDS_SECONDS = 0.1  # for a task to end by itself, before it is cancelled
+LAST_QUESTION_SECONDS = 5.0  # about jobs, at the end of a drain
+LAST_WRITE_SECONDS = 5.0  # for a database that cannot be written, after the grace of a stop
 
 
 @dataclass(kw_only=True, eq=False)
@@ -108,20 +100,10 @@ class Runner:
         log.info(Event.RUN_STARTED, slots=self._settings.concurrency, drain=self.options.drain)
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
-            follows, ends = self._settings.follows, self.options.drain and not self.options.wait
-            learn = self._follower.learn if follows else None
-            keep = None if self.options.drain else self._settings.keep_days
-            pruner = Pruner(
-                self.database, self._writer.enqueue, self._clock, log, self._settings.follow
-            )
-            beside = [self._reconciler.run(learn)] if self._settings.reconciles else []
-            beside += [self._follower.run()] if follows and not ends else []
-            beside += [Fetcher(self._reconciler).run()] if self._settings.fetches else []
-            beside += [pruner.run(timedelta(days=keep))] if keep else []
-            tasks = [group.create_task(each) for each in beside]
+            tasks = [group.create_task(each) for each in self._beside()]
             try:
                 stop = await self._run_feed(group, writing)
-                if follows and ends and stop.reason in ASKS_LAST:
+                if self._settings.follows and stop_conditions.asks_last(stop, self.options):
                     await self._ask_last()
                 for task in tasks:  # each waits for the writer or the API, which bear to be left
                     task.cancel()
@@ -141,6 +123,19 @@ class Runner:
         stop = stop_conditions.with_late_failures(stop, self.state)
         return RunReport(stop=stop, counts=self.state.counts, last=self.state.last)
 
+    def _beside(self) -> Iterator[Coroutine[Any, Any, None]]:
+        settings = self._settings
+        if settings.reconciles:
+            yield self._reconciler.run(self._follower.learn if settings.follows else None)
+        if settings.follows and not self.options.brief:
+            yield self._follower.run()
+        if settings.fetches:
+            yield Fetcher(self._reconciler).run()
+        if settings.keep_days and not self.options.drain:
+            log, write = self.reporter.log, self._writer.enqueue
+            pruner = Pruner(self.database, write, self._clock, log, settings.follow)
+            yield pruner.run(timedelta(days=settings.keep_days))
+
     def stop(self) -> int:
         """Begin nothing more; return the number of requests in flight, which get their grace."""
         self.reporter.log.info(Event.RUN_STOPPING, in_flight=self.state.in_flight)
@@ -155,9 +150,7 @@ class Runner:
 
     @property
     def silence(self) -> str | None:
-        """Return why no clear answer comes; None if one has come, or the API refuses all or asks
-        for less.
-        """
+        """Return why no clear answer comes; None if one came, or the API refuses all or slows."""
         run, breaker = self.state, self.state.breaker
         first = run.in_flight and run.last_clear_at == run.began_at
         why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
@@ -192,9 +185,10 @@ class Runner:
     async def _ask_last(self) -> None:
         """Ask one question about jobs before a drain ends, which it delays for seconds at most."""
         asking = asyncio.create_task(self._follower.ask())
-        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
         await _ended(asking, LAST_QUESTION_SECONDS, self._stopping)
         asking.cancel()
+        with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
+            await asking
 
     async def _end_feed(self, feeding: asyncio.Task[Stop]) -> None:
         """End the loop if it has not ended by itself. A short query gets time to end first, since
