@@ -375,6 +375,8 @@ EVERY = (
     ("pause",),
     ("resume",),
     ("release", "--host", "videos.example"),
+    ("follow", "--once"),
+    ("results", "list"),
     ("prune", "--older-than", "90d", "--yes"),
     ("backup", "/dev/null/copy.db"),
 )

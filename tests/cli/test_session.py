@@ -45,7 +45,7 @@ def filled(url: str) -> str:
     [
         (1, "it is due"),
         (2, "worker w is sending it"),
-        (3, "the API has it"),
+        (3, "the API is asked about its job"),
         (4, "valossa-ingest retry 4"),
         (5, "retry 5 --may-buy-twice"),
         (6, "retry 6 takes it up again"),

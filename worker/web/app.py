@@ -327,7 +327,8 @@ async def opened(
     prepare()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(page.stop)
-        stack.callback(warming.cancel)
+        # Not cancelled: a read goes on in its thread, which needs the loop.
+        stack.push_async_callback(asyncio.wait, [warming], timeout=BODY_SECONDS)
         served = serving(page.application(), host.strip("[]"), int(port))
         try:
             free = await stack.enter_async_context(served)
