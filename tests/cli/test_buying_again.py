@@ -69,12 +69,8 @@ def test_the_preview_says_what_it_costs(cli: Cli) -> None:
     assert 12 == cli.sql("SELECT count(*) FROM videos WHERE state = 'pending'")[0]
 
 
-def test_no_more_is_bought_than_was_previewed(
-    cli: Cli, screen: Callable[..., Screen], dialect: str
-) -> None:
+def test_no_more_is_bought_than_was_previewed(cli: Cli, screen: Callable[..., Screen]) -> None:
     """Jobs that end in error while a person decides are not bought; the preview comes anew."""
-    if dialect == "postgresql":
-        pytest.skip("one terminal is enough")
     bought(cli, 12)
     words = ("retry", "--job-status", "error", "--may-buy-again", "--database", cli.url)
     shown = screen(*words)
