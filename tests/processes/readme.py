@@ -35,8 +35,10 @@ TYPED_AS = {
     "cancel": "cancel --state pending",
     "import": "import FILE…",
     "prune": "prune --older-than 90d",
+    "release": "release --host dead.example",
     "resolve": "resolve ID --give-up",
     "resolve ID": "resolve ID --give-up",
+    "results": "results verify",
     "retry": "retry --state failed",
     "show": "show ID",
 }
@@ -54,7 +56,7 @@ COMPLETED = {
 STOPPED = {"run": 143, "simulate": 0, "page": 0}
 """Commands that go on until SIGTERM, and what they exit with then."""
 
-FINDING = {f"{PROGRAM} {words}": 1 for words in ("audit", "health", "status --check")}
+FINDING = {f"{PROGRAM} {words}": 1 for words in ("audit", "follow", "health", "status --check")}
 """The exit codes of commands that find something in the prepared queue. All others exit with 0."""
 
 RUN = (PROGRAM, "sqlite3", "export")
@@ -216,11 +218,13 @@ def typed(line: str, values: Mapping[str, str]) -> str:
 
 
 def _commands(span: str) -> Iterator[str]:
-    """Yield the line to type for a span, if it is a command, the name of one, or flags for one."""
+    """Yield the line to type for a span, if it is a command, the name of one, or flags for one. A
+    setting with its value is none.
+    """
     first = span.split(maxsplit=1)[0]
     if span == PROGRAM or (first in PROGRAMS and first != span):
         yield span
-    elif first in NAMES and span not in TYPED_AS:
+    elif first in NAMES and span not in TYPED_AS and not span.startswith(f"{first} = "):
         yield f"{PROGRAM} {span}"
     elif first.startswith("--") and first != span:
         yield f"{PROGRAM} {COMPLETED.get(first, 'COMMAND-WITH-THESE-FLAGS')} {span}"

@@ -68,6 +68,7 @@ class Ground:
     def programs(self, folder: Path, simulator: Simulator) -> Programs:
         """Return processes as a shell in ``folder`` starts them, with the imitation for the API."""
         variables = {"VALOSSA_API_KEY": KEY, "PATH": self.path, "TMPDIR": str(folder)}
+        variables |= {"WORKER_RESULTS_DIR": str(folder)}
         return Programs(folder, variables, api_url=simulator.url, rate=1_000)
 
 
@@ -78,7 +79,9 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 async def prepared(folder: Path) -> Ground:
-    """Import a list, let the daemon work on it, and leave three videos more to be sent."""
+    """Import a list, let the daemon work on it, and leave three videos more to be sent. The one job
+    has ended in error, and a host is held.
+    """
     for name, text in lists(README).items():
         (folder / name).write_text(text, encoding="utf-8")
     ground = Ground(folder=folder, path=search_path(folder), values={})
@@ -100,12 +103,18 @@ async def prepared(folder: Path) -> Ground:
         link = f"https://videos.example/{n}.mp4"
         execute(database, "INSERT INTO videos (url, media_id) VALUES (?, ?)", link, f"video-{n}")
     assert {"submitted": 1, "failed": 1, "in_doubt": 1, "pending": 3} == states(database)
+    ended = "UPDATE jobs SET ended_as = 'error', transfer_status = 'error', ended_at = "
+    execute(database, ended + "'2026-01-31 08:00:00.000000'")
+    held = "INSERT INTO hosts (host, held_since, probe_at, why) VALUES ('dead.example', "
+    execute(database, held + "'2026-01-31 08:00:00', '2026-01-31 08:15:00', 'no download')")
+    execute(database, "UPDATE account SET held_hosts = 1")
     doubt = next(row["id"] for row in videos(database) if row["url"] == lost.url)
     values = {
         "ID": str(doubt),
         "X": lost.job_id,
         "URL": "https://videos.example/added.mp4",
         "FILE…": "videos.csv",
+        "H": "dead.example",
         "--from URL --to URL": "--from videos.db --to moved.db",
         "--rejects FILE": "--rejects rejects.jsonl",
         "--metrics-file FILE": "--metrics-file queue.prom",
