@@ -56,7 +56,8 @@ async def work(
     worker = secrets.token_hex(8)
     transport = Transport(
         url=settings.api_url,
-        slots=connections or settings.concurrency,
+        # Two connections stand beside the slots.
+        slots=settings.concurrency if connections is None else connections - 1,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
         agent="proof",

@@ -45,6 +45,9 @@ class Between:
     async def _serve(self, line: Line) -> None:
         while True:
             request = await line.request()
+            if request.startswith(b"GET "):  # a question about jobs
+                line.say(await self._forward(request))
+                continue
             url = _address(request)
             self.met[url] += 1
             await self._trouble(url)(line, lambda: self._forward(request))  # noqa: B023 - at once

@@ -27,6 +27,7 @@ QUIET_SECONDS = 8.0
 """Then whatever is due by now has been asked."""
 
 OPEN = "SELECT * FROM jobs WHERE ended_as IS NULL"
+UNSENT = "SELECT * FROM videos WHERE state IN ('pending', 'submitting')"
 
 
 def shared(flag: str, kinds: Sequence[str], share: float) -> list[str]:
@@ -77,10 +78,13 @@ class Scene:
         return list(unproven(self.ground.book, self.queue, self.folder, ["core"]))
 
     def is_over(self) -> bool:
-        """Return True if each end in the book is in the table, and each result on the disk."""
+        """Return True if every video is sent, each end in the book is in the table, and each result
+        on the disk.
+        """
         known = Ends(self.ground.book)
         ended = {job_id for end in self.ends for job_id in known.of(end)}
-        if not {row["job_id"] for row in execute(self.queue, OPEN)}.isdisjoint(ended):
+        left = {row["job_id"] for row in execute(self.queue, OPEN)}
+        if execute(self.queue, UNSENT) or not left.isdisjoint(ended):
             return False
         return not self.unproven()
 
@@ -94,8 +98,8 @@ class Scene:
             if self.is_over():
                 return
         assert [] == self.unproven()
-        left = [dict(row) for row in execute(self.queue, OPEN)]
-        pytest.fail(f"the book has ends that no worker sees: {left}")
+        left = [dict(row) for which in (UNSENT, OPEN) for row in execute(self.queue, which)]
+        pytest.fail(f"not sent, or ends in the book that no worker sees: {left}")
 
 
 async def killed(scene: Scene, api: str, points: Sequence[str]) -> None:

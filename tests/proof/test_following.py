@@ -26,7 +26,7 @@ async def test_kill_9_at_each_step_of_following(ground: Ground) -> None:
     scene = Scene(ground, urls, "status", ["finished", "error", "gone"])
     lives = ("--job", "error=0.5", "--job", "gone=0.2")
     api = await ground.imitate("--job-seconds", "0.01", "--seed", "2", *lives)
-    await ground.finish(scene.queue, seconds=0, api_url=api, follow="off")
+    await ground.finish(scene.queue, seconds=0, api_url=api, follow="off", concurrency=1)
     await killed(scene, api, POINTS)
     ground.judged(16, "kill -9 at each step of following", urls, count=len(POINTS))
 
