@@ -60,6 +60,7 @@ def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
     assert (0, table) == (again.returncode, [x for x in again.stdout.splitlines() if x in table])
 
 
+@pytest.mark.slow
 def test_the_demo_on_a_terminal_shows_its_progress(
     tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:

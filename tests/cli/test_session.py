@@ -135,6 +135,7 @@ def test_check_says_all_problems_at_once_and_spends_nothing(
     assert any("no API key" in problem for problem in told["problems"])
 
 
+@pytest.mark.slow
 def test_the_demo_runs_and_can_be_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

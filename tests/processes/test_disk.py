@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.processes.programs import (
     LIMIT_FILES,
     OBEY_MODES,
@@ -21,6 +23,8 @@ from tests.processes.programs import (
     within,
 )
 from worker.simulator import Limit, Options, Simulator
+
+pytestmark = pytest.mark.slow
 
 SMALLEST_BYTES = 32_768
 """Of a file, with which SQLite can work at all: its shared memory has this size."""

@@ -23,6 +23,8 @@ from worker.db.schema import SCHEMA
 from worker.settings_sources import NO_KEY
 from worker.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 CHECK, ONLINE, DRAIN, RUN = ("check",), ("check", "--online"), ("drain",), ("run",)
 STATUS, HEALTH, IMPORT = ("status",), ("health",), ("import", "list.csv")
 EVERY = (CHECK, ONLINE, DRAIN, RUN, STATUS, HEALTH, IMPORT)

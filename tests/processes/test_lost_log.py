@@ -8,6 +8,8 @@ import pytest
 from tests.processes.programs import Programs, add_videos, bought_twice, states, unknown
 from worker.simulator import Options, Simulator
 
+pytestmark = pytest.mark.slow
+
 LOST = "its log (-wal) was deleted or replaced: videos in flight may be in doubt"
 
 

@@ -9,6 +9,8 @@ from tests.processes.programs import Ended, Programs, add_videos
 from tests.wire import free_port
 from worker.simulator import Limit, Options, Simulator
 
+pytestmark = pytest.mark.slow
+
 
 def documents(done: Ended) -> list[dict[str, object]]:
     """Return the JSON Lines of the display."""

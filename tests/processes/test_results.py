@@ -17,6 +17,8 @@ from tests.wire import Line, Wire
 from worker.simulator import Options, Simulator
 from worker.simulator import results as imitated
 
+pytestmark = pytest.mark.slow
+
 POINTS = ("part written", "synced", "renamed", "in the folder")
 
 STOP_AT = """\

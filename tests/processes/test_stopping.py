@@ -23,6 +23,8 @@ from tests.processes.programs import (
 )
 from worker.simulator import Limit, Options, Simulator
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE_SECONDS = 5.0
 """The longest an end "at once" takes on a busy machine, without a timeout or a cool-down."""
 

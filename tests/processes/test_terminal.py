@@ -9,6 +9,8 @@ from tests.processes.programs import Program, Programs, add_videos, execute, sta
 from tests.wire import free_port
 from worker.simulator import Options, Simulator
 
+pytestmark = pytest.mark.slow
+
 COLOUR = r"\x1b\[[0-9;]*[349][0-7][0-9;]*m"
 """A sequence that chooses a colour, not a weight."""
 

@@ -3,6 +3,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.arrivals import fullest, moments
 from tests.passage import passage
 from tests.plain import session
@@ -17,6 +19,8 @@ from tests.processes.programs import (
     within,
 )
 from worker.simulator import Simulator
+
+pytestmark = pytest.mark.slow
 
 RATE = 40
 
