@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, literal, select, text
+from sqlalchemy import Connection, func, literal, select
 
 from worker.core.model import value
 from worker.db.column_types import EPOCH, Bound
-from worker.db.schema import is_open, jobs, results
+from worker.db.schema import is_open, jobs
+from worker.store.results import counts
 from worker.store.search import WASTED
 from worker.store.statistics import number_of
 
@@ -62,19 +63,9 @@ def numbers(connection: Connection, now: datetime) -> JobNumbers:
         open={status: number for status, number in in_progress.items() if number},
         overdue=number_of(connection, jobs, is_open, jobs.c.overdue_since.is_not(None)),
         ended={"finished": finished, **ended},
-        results=_results(connection),
+        results=counts(connection),
         wasted=number_wasted,
         wasted_at=wasted_at,
         wasted_host=host,
         wasted_details=details,
     )
-
-
-def _results(connection: Connection) -> dict[str, int]:
-    """Count the results by state; the stored ones, without index, are the rest."""
-    wanted, failed = (
-        number_of(connection, results, results.c.state == text(f"'{state}'"))
-        for state in ("wanted", "failed")
-    )
-    stored = number_of(connection, results) - wanted - failed
-    return {"stored": stored, "wanted": wanted, "failed": failed}

@@ -78,6 +78,11 @@ def _buy_again(call: Invocation) -> int:
         output.document({"retried": done, "left": {}, **found})
     else:
         output.pairs({"retried": done})
+    return _bought(number, done)
+
+
+def _bought(number: int, done: int) -> int:
+    """Return the exit code; say why nothing was bought, where there was something to buy."""
     if number and not done:
         exits.complain(["other jobs have ended meanwhile: nothing was changed, look again"])
     return exits.OK if done else exits.PROBLEMS
