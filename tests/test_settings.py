@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from worker.core.decide import Policy
 from worker.core.request import Defaults
-from worker.settings import NAMES, Key, Settings, help_of
+from worker.settings import NAMES, RESULTS, Key, Settings, help_of
 from worker.settings_sources import (
     NO_KEY,
     Loaded,
@@ -142,6 +142,11 @@ VALUES: dict[str, tuple[str, object]] = {
     "on_doubt": ("retry", "retry"),
     "doubt_settle_seconds": ("1", 1.0),
     "keep_days": ("90", 90),
+    "follow": ("status", "status"),
+    "results_dir": ("/srv/results", "/srv/results"),
+    "results_types": ("core, visual_captions", "core, visual_captions"),
+    "max_in_progress": ("500", 500),
+    "callback_base_url": ("https://queue.example.com", "https://queue.example.com"),
     "default_language": ("fi-FI", "fi-FI"),
     "default_callback_url": ("", None),
     "default_email_group": ("team", "team"),
@@ -193,6 +198,7 @@ def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) ->
     assert expected == load({}, {}, toml(tmp_path, "\n".join(values))).settings
 
 
+LINK = "must be an address like https://hooks.example.com/queue"
 WHOLE = "must be a whole number below 1,000,000,000"
 NUMBER = "must be a number below 1,000,000,000"
 
@@ -223,6 +229,14 @@ NUMBER = "must be a number below 1,000,000,000"
         ("grace_seconds", "-1", "must be 0 or more"),
         ("poll_seconds", "soon", NUMBER),
         ("on_doubt", "guess", "must be one of reconcile, hold, retry"),
+        ("follow", "on", "must be one of off, status, results"),
+        (
+            "results_types",
+            "core,faces",
+            f"must be some of {', '.join(RESULTS)}, separated by commas",
+        ),
+        ("max_in_progress", "0", "must be 1 or more"),
+        ("callback_base_url", "queue.example.com", LINK),
         ("log_level", "INFO", "must be one of debug, info, warning, error"),
         ("log_format", "xml", "must be one of auto, console, json"),
         ("database_url", "", "must be text"),
@@ -236,9 +250,6 @@ def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
     shown = repr(value)[:200]
     variable = f"WORKER_{name.upper()}"
     assert [f"{name} = {shown} ({variable}): {fault}"] == problems(**{name: value})
-
-
-LINK = "must be an address like https://hooks.example.com/queue"
 
 
 @pytest.mark.parametrize(
@@ -333,6 +344,28 @@ def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) 
         f"rate = 5000 (WORKER_RATE) with period_seconds = 0.01 ({at}) {TOO_FAST}",
         f"connect_timeout_seconds = 10 (default) {LONGER} timeout_seconds = 5 ({at}): lower it",
     ] == problems_of({}, {"WORKER_RATE": "5000"}, at)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"follow": "results"}, "follow = results (WORKER_FOLLOW) needs a folder: set results_dir"),
+        (
+            {"follow": "off", "max_in_progress": "9"},
+            "max_in_progress = 9 (WORKER_MAX_IN_PROGRESS) {o}",
+        ),
+        (
+            {"follow": "off", "callback_base_url": "https://q.example"},
+            "callback_base_url = https://q.example (WORKER_CALLBACK_BASE_URL) {o}",
+        ),
+    ],
+)
+def test_what_needs_jobs_to_be_followed_is_not_set_in_vain(
+    given: dict[str, str], problem: str
+) -> None:
+    """A cap of jobs and a callback need jobs that are followed, and results need a folder."""
+    off = "needs jobs that are followed: take out follow = off (WORKER_FOLLOW)"
+    assert [problem.format(o=off)] == problems(**given)
 
 
 @pytest.mark.parametrize(

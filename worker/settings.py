@@ -19,6 +19,12 @@ from worker.core.request import Defaults
 
 PROGRESS = ("auto", "live", "lines", "json", "none")
 
+RESULTS = (
+    *("core", "frames_faces", "seconds_objects", "frames_objects", "visual_captions"),
+    *(f"speech_to_text_{form}" for form in ("srt", "vtt", "ttml", "avid_txt")),
+)
+"""The types of results that the API has."""
+
 T = TypeVar("T")
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -52,6 +58,11 @@ def _address(value: object) -> str | None:
     if parts.scheme == "http" and host not in LOOPBACK:
         return "would send the key in the clear: write https://"
     return None if parts.scheme in {"http", "https"} else "must begin with https://"
+
+
+def _types(value: object) -> str | None:
+    wrong = [name for name in str(value).split(",") if name.strip() not in RESULTS]
+    return f"must be some of {', '.join(RESULTS)}, separated by commas" if wrong else None
 
 
 def _listen(value: object) -> str | None:
@@ -137,6 +148,19 @@ class Settings:
     )
     keep_days: int | None = _setting(
         None, "run prunes each night what was finished so many days ago", _at_least(1)
+    )
+    follow: str = _setting(
+        "status",
+        "jobs to their end: off, status, or results too",
+        _one_of("off", "status", "results"),
+    )
+    results_dir: str | None = _setting(None, "the folder for the results of finished jobs")
+    results_types: str = _setting("core", "results to fetch, separated by commas", _types)
+    max_in_progress: int | None = _setting(
+        None, "at most so many jobs accepted or in doubt that have not ended", _at_least(1)
+    )
+    callback_base_url: str | None = _setting(
+        None, "address of the page for the API, which calls it when a job has ended", _link
     )
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")

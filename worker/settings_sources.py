@@ -275,7 +275,8 @@ def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]
     """Return what is wrong with settings that are right one by one."""
 
     def text(name: str) -> str:
-        return f"{name} = {getattr(settings, name):g} ({sources[name]})"
+        value = getattr(settings, name)
+        return f"{name} = {value if isinstance(value, str) else f'{value:g}'} ({sources[name]})"
 
     problems = []
     if settings.rate / settings.period_seconds > FASTEST_PER_SECOND:
@@ -287,4 +288,9 @@ def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]
         problems.append(
             f"{text('connect_timeout_seconds')} is longer than {text('timeout_seconds')}: lower it"
         )
+    if settings.follow == "results" and settings.results_dir is None:
+        problems.append(f"{text('follow')} needs a folder: set results_dir")
+    for name in ("max_in_progress", "callback_base_url"):
+        if settings.follow == "off" and getattr(settings, name) is not None:
+            problems.append(f"{text(name)} needs jobs that are followed: take out {text('follow')}")
     return problems

@@ -1,7 +1,4 @@
-"""The values of the queue: a video, a claim, an outcome, a result and its settlement.
-
-Knows no HTTP library and no database.
-"""
+"""The values of the queue, from a video to its settlement. Knows no HTTP and no database."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,6 +44,10 @@ class Fact(StrEnum):
     RETRY = "retry"
     RESOLVE = "resolve"
     CANCEL = "cancel"
+    JOB_STATUS = "job_status"
+    JOB_FINISHED = "job_finished"
+    JOB_ERROR = "job_error"
+    JOB_GONE = "job_gone"
 
 
 @value
@@ -211,9 +212,7 @@ Outcome = (
 
 @value
 class Transition:
-    """The next state of a claimed row. Made only by the constructors below, one for each arrow
-    that leaves ``submitting`` (README.md, The life of a video).
-    """
+    """The next state of a claimed row, a constructor an arrow (README.md, The life of a video)."""
 
     state: State
     spent: bool
