@@ -39,8 +39,8 @@ rooms
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
-               list_reader, evidence, following, verdict, progress, notices, audit, advice, preflight, redact,
-               moments, plain_text, relocation, pruning
+               list_reader, evidence, following, verdict, progress, notices, audit, advice,
+               preflight, redact, moments, plain_text, relocation, pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

@@ -290,7 +290,10 @@ def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]
         )
     if settings.follow == "results" and settings.results_dir is None:
         problems.append(f"{text('follow')} needs a folder: set results_dir")
-    for name in ("max_in_progress", "callback_base_url"):
-        if settings.follow == "off" and getattr(settings, name) is not None:
-            problems.append(f"{text(name)} needs jobs that are followed: take out {text('follow')}")
+    needs = "needs jobs that are followed: take out"
+    problems += (
+        f"{text(name)} {needs} {text('follow')}"
+        for name in ("max_in_progress", "callback_base_url")
+        if settings.follow == "off" and getattr(settings, name) is not None
+    )
     return problems

@@ -58,7 +58,7 @@ FIRST_LOOK_SHARE = 0.9
 
 
 @value
-class Job:
+class FollowedJob:
     """A row of ``jobs``, as following reads and writes it. ``attempt``: the one that bought it."""
 
     job_id: str
@@ -132,7 +132,9 @@ class JobTimes:
     most: float | None = None
 
 
-def heard(job: Job, answer: JobAnswer, now: datetime, dice: float, times: JobTimes) -> Job:
+def heard(
+    job: FollowedJob, answer: JobAnswer, now: datetime, dice: float, times: JobTimes
+) -> FollowedJob:
     """Return an open job after an answer; the same one if the answer changes nothing."""
     match answer:
         case JobUnknown():
@@ -165,7 +167,9 @@ def heard(job: Job, answer: JobAnswer, now: datetime, dice: float, times: JobTim
             return _scheduled(told, answer.again_after, since, now, dice, times)
 
 
-def _listed(job: Job, status: str, now: datetime, dice: float, times: JobTimes) -> Job:
+def _listed(
+    job: FollowedJob, status: str, now: datetime, dice: float, times: JobTimes
+) -> FollowedJob:
     """Return the job after a list. Its error is asked about once more, for the details; if that
     question failed, the list's next word is enough.
     """
@@ -178,20 +182,20 @@ def _listed(job: Job, status: str, now: datetime, dice: float, times: JobTimes) 
     return _scheduled(told, None, told.status_since or now, now, dice, times)
 
 
-def _stated(job: Job, status: str, now: datetime, times: JobTimes) -> Job:
+def _stated(job: FollowedJob, status: str, now: datetime, times: JobTimes) -> FollowedJob:
     since = job.status_since if status == job.status else now
     known = replace(job, status=status, status_since=since, missing_since=None)
     return _answered(known, now, times)
 
 
-def _answered(job: Job, now: datetime, times: JobTimes) -> Job:
+def _answered(job: FollowedJob, now: datetime, times: JobTimes) -> FollowedJob:
     age = (now - job.accepted_at).total_seconds()
     overdue_since = (job.overdue_since or now) if age > overdue_after(times) else None
     answered = replace(job, polled_at=now, polls=job.polls + 1, poll_errors=0)
     return replace(answered, overdue_since=overdue_since)
 
 
-def _ended(job: Job, end: JobEnd, now: datetime) -> Job:
+def _ended(job: FollowedJob, end: JobEnd, now: datetime) -> FollowedJob:
     """Return the job at its end. The time of its next question stays, for ``typical``."""
     return replace(job, ended_at=now, ended_as=end, missing_since=None, overdue_since=None)
 
@@ -204,8 +208,13 @@ def overdue_after(times: JobTimes) -> float:
 
 
 def _scheduled(
-    job: Job, hint: float | None, since: datetime, now: datetime, dice: float, times: JobTimes
-) -> Job:
+    job: FollowedJob,
+    hint: float | None,
+    since: datetime,
+    now: datetime,
+    dice: float,
+    times: JobTimes,
+) -> FollowedJob:
     """Return the job with the time of its next question. Without a hint: a quarter of the time that
     it has been as it is. No job is expected to end before the median of own ended jobs.
     """
@@ -228,7 +237,7 @@ def _later(now: datetime, seconds: float, dice: float) -> datetime:
     return now + timedelta(seconds=seconds * (0.9 + 0.2 * dice))
 
 
-def news(before: Job, after: Job) -> tuple[Fact, str | None] | None:
+def news(before: FollowedJob, after: FollowedJob) -> tuple[Fact, str | None] | None:
     """Return the fact that an answer has brought, with its message; None without a change."""
     if after.ended_as is not None:
         return _FACTS[after.ended_as], after.details
@@ -237,7 +246,7 @@ def news(before: Job, after: Job) -> tuple[Fact, str | None] | None:
     return Fact.JOB_STATUS, after.status
 
 
-def typical(ended: Sequence[Job]) -> JobTimes | None:
+def typical(ended: Sequence[FollowedJob]) -> JobTimes | None:
     """Return the times of finished jobs; None if none was asked about in time."""
     took = sorted(seconds for job in ended if (seconds := _took(job)) is not None)
     if not took:
@@ -246,7 +255,7 @@ def typical(ended: Sequence[Job]) -> JobTimes | None:
     return JobTimes(median=max(SHORTEST_HINT, round(median)), most=round(most))
 
 
-def _took(job: Job) -> float | None:
+def _took(job: FollowedJob) -> float | None:
     """Return the seconds from the acceptance of a job to its end. None where the end was seen so
     late that this says little, as after a time without a worker.
     """
