@@ -1,0 +1,163 @@
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, insert, select, update
+
+from tests.conftest import START
+from tests.parts import add, later, row
+from worker.core.host import FIRST_WAIT, HeldHost
+from worker.db.database import Database
+from worker.db.schema import account, hosts, jobs
+from worker.store import hosts as brake
+
+HOST = "dead.example"
+
+
+def end(
+    connection: Connection,
+    job: str,
+    at: datetime,
+    host: str = HOST,
+    accepted_at: datetime = START,
+    **columns: object,
+) -> None:
+    """Write a job's end as a follower does, and have its host judged."""
+    told = {"ended_as": "error", "transfer_status": "error", **columns}
+    of = {"job_id": job, "video_id": 1, "attempt": 1, "accepted_at": accepted_at, "host": host}
+    connection.execute(insert(jobs).values(**of, ended_at=at, **told))
+    brake.judge(connection, host, at)
+
+
+async def ends(database: Database, *kinds: str, at: datetime = START, host: str = HOST) -> None:
+    """End jobs of a host one second after the other: well, badly, in another way."""
+    columns: dict[str, dict[str, object]] = {
+        "well": {"ended_as": "finished", "transfer_status": "finished"},
+        "badly": {"details": "connection refused"},
+        "analysis": {"transfer_status": "finished"},
+        "unknown": {"transfer_status": None},
+        "gone": {"ended_as": "gone", "transfer_status": None},
+    }
+
+    def write(connection: Connection) -> None:
+        for place, kind in enumerate(kinds):
+            moment = later(at, place)
+            end(connection, f"{host}-{moment}", moment, host, **columns[kind])
+
+    await database.write(write, "test")
+
+
+async def held(database: Database) -> list[HeldHost]:
+    """Return the held hosts."""
+    found = await database.read(lambda c: [*brake.held(c)])
+    number = await database.read(lambda c: c.scalar(select(account.c.held_hosts)))
+    assert number == len(found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kinds", "is_held"),
+    [
+        (("badly", "badly"), False),
+        (("badly", "badly", "badly"), True),
+        (("well", "badly", "badly", "badly"), True),
+        (("badly", "badly", "well", "badly"), True),
+        (("badly", "badly", "well", "well", "badly"), False),
+        (("badly", "badly", "gone", "gone", "gone", "badly"), True),
+        (("badly", "badly", "unknown", "analysis", "badly"), False),
+        (("analysis",) * 5, False),
+        (("unknown",) * 5, False),
+    ],
+)
+async def test_three_of_the_last_four_ended_jobs_hold_a_host(
+    database: Database, kinds: tuple[str, ...], *, is_held: bool
+) -> None:
+    """Three failed downloads among the last four jobs that tell of one hold their host alone."""
+    await ends(database, *kinds)
+    await ends(database, "badly", host="other.example")
+    assert ([HOST] if is_held else []) == [each.host for each in await held(database)]
+
+
+async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None:
+    """A held host has its reason, its videos, its failed jobs and its next probe."""
+    await ends(database, "badly", "badly", "badly", "badly")
+    await add(database, "https://dead.example/1", "https://dead.example/2", held_host=HOST)
+    since = later(START, 2)
+    why = "3 of the last 3 jobs of dead.example could not be downloaded (connection refused)"
+    assert [
+        HeldHost(
+            host=HOST,
+            since=since,
+            why=why,
+            videos=2,
+            failed=4,
+            probe_at=since + FIRST_WAIT,
+            probes=0,
+            probe_video=None,
+        )
+    ] == await held(database)
+
+
+async def test_no_host_is_no_host(database: Database) -> None:
+    """A job whose link names no host holds nothing."""
+    await ends(database, *["badly"] * 5, host="")
+    assert [] == await held(database)
+
+
+async def test_a_release_makes_the_videos_due_and_forgets_the_evidence(database: Database) -> None:
+    """After a release the videos are due, and it takes three new failures to hold the host."""
+    await ends(database, "badly", "badly", "badly")
+    tomorrow = START + timedelta(days=1)
+    await add(database, "https://dead.example/1", held_host=HOST, due_at=tomorrow, error="held")
+    await add(database, "https://x.example/1", held_host="x.example", due_at=tomorrow)
+    at = later(START, 60)
+    assert 1 == await database.write(lambda c: brake.release(c, HOST, at), "test")
+    freed, other = await row(database, 1), await row(database, 2)
+    assert (None, at, None) == (freed["held_host"], freed["due_at"], freed["error"])
+    assert ("x.example", tomorrow) == (other["held_host"], other["due_at"])
+    assert [] == await held(database)
+
+    await ends(database, "badly", "badly", at=later(at, 1))
+    assert [] == await held(database)
+    await ends(database, "badly", at=later(at, 3))
+    assert [HOST] == [each.host for each in await held(database)]
+
+
+async def test_what_is_not_held_is_not_released(database: Database) -> None:
+    """A host that is not held, or not known, is not released."""
+    await ends(database, "badly")
+    assert await database.write(lambda c: brake.release(c, HOST, START), "test") is None
+
+
+@pytest.mark.parametrize(
+    ("accepted", "told", "is_held"),
+    [
+        (FIRST_WAIT, {"ended_as": "finished", "transfer_status": "finished"}, False),
+        (FIRST_WAIT, {"ended_as": "finished", "transfer_status": None}, False),
+        (FIRST_WAIT, {"ended_as": "error", "transfer_status": "finished"}, False),
+        (FIRST_WAIT, {"ended_as": "error", "transfer_status": "error"}, True),
+        (FIRST_WAIT, {"ended_as": "error", "transfer_status": None}, True),
+        (FIRST_WAIT, {"ended_as": "gone", "transfer_status": None}, True),
+        (timedelta(0), {"ended_as": "finished", "transfer_status": "finished"}, True),
+    ],
+)
+async def test_a_probe_that_ended_well_releases(
+    database: Database, accepted: timedelta, told: dict[str, object], *, is_held: bool
+) -> None:
+    """A probe that was downloaded ends the hold; one bought before the hold does not."""
+    await ends(database, "badly", "badly", "badly")
+    accepted_at = later(START, 2) + accepted
+    at = accepted_at + timedelta(minutes=1)
+    await database.write(lambda c: end(c, "probe", at, accepted_at=accepted_at, **told), "test")
+    assert is_held is bool(await held(database))
+
+
+async def test_the_number_of_held_hosts_is_counted_anew(database: Database) -> None:
+    """The shared row has the number of held hosts after each change, whatever stood there."""
+    await database.write(lambda c: c.execute(update(account).values(held_hosts=7)), "test")
+    await ends(database, "badly", "badly", "badly")
+    await ends(database, "badly", "badly", "badly", host="b.example")
+    assert [HOST, "b.example"] == sorted(each.host for each in await held(database))[::-1]
+    await database.write(lambda c: brake.release(c, HOST, later(START, 9)), "test")
+    assert ["b.example"] == [each.host for each in await held(database)]
+    known = await database.read(lambda c: c.execute(select(hosts.c.host, hosts.c.probe_at)).all())
+    assert {HOST: None} == {host: at for host, at in known if at is None}

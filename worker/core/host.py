@@ -1,0 +1,76 @@
+"""Name the host of a link, and decide when its brake is on and when a probe may go. Knows no clock."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from worker.core.model import value
+
+WINDOW, MOST = 4, 3
+"""So many of the last ended jobs of a host, and the failed downloads among them that hold it."""
+
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=15), timedelta(days=1)
+"""Between the hold, or a probe, and the next probe: each wait is twice the one before."""
+
+LONGEST = 300
+"""Characters of a name that is taken for a host; a key of PostgreSQL's indexes must be short."""
+
+_LINK = re.compile(
+    r"\s*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}(?:[^/?#\\]*@)?(\[[^/?#\\\]]*\]|[^/?#\\:@\]]*)(?::\d*)?"
+    r"[/\\]*([^/?#\\]*)",
+    re.IGNORECASE,
+)
+_PATH_STYLE = re.compile(
+    r"s3(?:-[a-z0-9-]+)?(?!.*\.s3[.-])\..+"
+    r"|storage\.(?:googleapis\.com|cloud\.google\.com|yandexcloud\.[a-z]+)"
+    r"|[a-z0-9-]+\.(?:digitaloceanspaces\.com|r2\.cloudflarestorage\.com)"
+)
+"""Hosts whose buckets are the first part of the path. Azure has an account in the host's name."""
+
+
+def host_of(url: str) -> str:
+    """Return the host of a link in lower case, or host/bucket of a store that many share; an empty
+    text for what names none.
+    """
+    if (found := _LINK.match(url)) is None:
+        return ""
+    host, bucket = found[1].lower().rstrip("."), found[2]
+    name = f"{host}/{bucket}" if bucket and _PATH_STYLE.fullmatch(host) else host
+    return name if len(name) <= LONGEST and name.isprintable() else ""
+
+
+@value
+class HeldHost:
+    """A host from which the API could not download, and whose videos are held.
+
+    Attributes:
+        why: The evidence, as a clause.
+        videos: Pending videos that are held.
+        failed: Jobs that were bought and could not be downloaded, in all.
+        probe_at: When the next probe may go (UTC).
+        probes: Number of probes since ``since``; ``probe_video``: the last one, if there is any.
+    """
+
+    host: str
+    since: datetime
+    why: str
+    videos: int
+    failed: int
+    probe_at: datetime
+    probes: int
+    probe_video: int | None
+
+    @property
+    def remedy(self) -> str:
+        """Return the way out."""
+        return f"valossa-ingest release --host {self.host} ends it once the host serves again"
+
+
+def is_dead(downloads_failed: Sequence[bool]) -> bool:
+    """Return True if the last ended jobs of a host, at most ``WINDOW``, say that it is dead."""
+    return sum(downloads_failed) >= MOST
+
+
+def wait(probes: int) -> timedelta:
+    """Return the time from the hold, or from the last of ``probes`` probes, to the next one."""
+    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(probes, 7))
