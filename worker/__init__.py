@@ -29,7 +29,7 @@ rooms
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
-               relocation, pruning, rehearsal
+               relocation, pruning, rehearsal, hosts
   api/         the client of the Valossa Core API: client, transport
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
@@ -38,7 +38,7 @@ rooms
   log          how events look, and the list of their names
   clock        time as an argument
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
-               reasons, breaker, pace, run_state, stop_conditions, import_row, job_list,
+               reasons, host, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, evidence, following, verdict, progress, notices, audit, advice,
                preflight, redact, moments, plain_text, relocation, pruning
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest

@@ -36,7 +36,10 @@ from worker.core.host import LONGEST, LONGEST_WAIT, host_of, is_dead, wait
         ),
         ("https://s3.cn-north-1.amazonaws.com.cn/b/a", "s3.cn-north-1.amazonaws.com.cn/b"),
         ("https://s3.wasabisys.com/bucket/a", "s3.wasabisys.com/bucket"),
-        ("https://S3.us-west-002.backblazeb2.com/Bucket/a", "s3.us-west-002.backblazeb2.com/Bucket"),
+        (
+            "https://S3.us-west-002.backblazeb2.com/Bucket/a",
+            "s3.us-west-002.backblazeb2.com/Bucket",
+        ),
         ("https://storage.googleapis.com/bucket/a", "storage.googleapis.com/bucket"),
         ("https://storage.cloud.google.com/bucket/a", "storage.cloud.google.com/bucket"),
         ("https://storage.yandexcloud.net/bucket/a", "storage.yandexcloud.net/bucket"),

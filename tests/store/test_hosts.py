@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
@@ -30,7 +31,7 @@ def end(
 
 async def ends(database: Database, *kinds: str, at: datetime = START, host: str = HOST) -> None:
     """End jobs of a host one second after the other: well, badly, in another way."""
-    columns: dict[str, dict[str, object]] = {
+    columns: dict[str, dict[str, Any]] = {
         "well": {"ended_as": "finished", "transfer_status": "finished"},
         "badly": {"details": "connection refused"},
         "analysis": {"transfer_status": "finished"},
@@ -141,7 +142,7 @@ async def test_what_is_not_held_is_not_released(database: Database) -> None:
     ],
 )
 async def test_a_probe_that_ended_well_releases(
-    database: Database, accepted: timedelta, told: dict[str, object], *, is_held: bool
+    database: Database, accepted: timedelta, told: dict[str, Any], *, is_held: bool
 ) -> None:
     """A probe that was downloaded ends the hold; one bought before the hold does not."""
     await ends(database, "badly", "badly", "badly")

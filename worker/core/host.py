@@ -1,4 +1,4 @@
-"""Name the host of a link, and decide when its brake is on and when a probe may go. Knows no clock."""
+"""Name the host of a link, and decide when it is held and when a probe may go. Knows no clock."""
 
 import re
 from collections.abc import Sequence
@@ -73,4 +73,4 @@ def is_dead(downloads_failed: Sequence[bool]) -> bool:
 
 def wait(probes: int) -> timedelta:
     """Return the time from the hold, or from the last of ``probes`` probes, to the next one."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(probes, 7))
+    return min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(probes, 7))

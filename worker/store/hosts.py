@@ -22,10 +22,11 @@ def judge(connection: Connection, host: str, now: datetime) -> None:
     """
     if not host:
         return
-    known = connection.execute(select(hosts).where(hosts.c.host == host)).mappings().first()
-    if known is None or known["held_since"] is None:
-        _hold_if_dead(connection, host, known and known["judged_from"], now)
-    elif _a_probe_ended_well(connection, host, known["held_since"]):
+    known = select(hosts.c.held_since, hosts.c.judged_from).where(hosts.c.host == host)
+    held_since, judged_from = connection.execute(known).first() or (None, None)
+    if held_since is None:
+        _hold_if_dead(connection, host, judged_from, now)
+    elif _a_probe_ended_well(connection, host, held_since):
         release(connection, host, now)
 
 
