@@ -75,11 +75,20 @@ async def take(
     database: Database, now: datetime, limit: int = 1, worker: str = "worker-1"
 ) -> list[Claim]:
     """Claim due videos as a worker does, under a lease of ``SETTINGS``."""
-    lease_until = now + SETTINGS.lease
-    return await database.write(
-        lambda connection: queue.claim(connection, limit, now, worker, lease_until, FAR_FUTURE),
-        "test",
-    )
+    return await database.write(lambda connection: claim(connection, limit, now, worker), "test")
+
+
+def claim(
+    connection: Connection,
+    limit: int,
+    now: datetime,
+    worker: str = "worker-1",
+    lease_until: datetime | None = None,
+    checked_until: datetime | None = FAR_FUTURE,
+) -> list[Claim]:
+    """Claim on a connection what is due, under a lease of ``SETTINGS`` if none is given."""
+    rows = queue.due(connection, limit, now, checked_until)
+    return queue.claim(connection, rows, now, worker, lease_until or now + SETTINGS.lease)
 
 
 async def let_start(database: Database, at: datetime) -> None:

@@ -15,15 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import open_database
-from tests.parts import transaction
+from tests.parts import claim, transaction
 from tests.processes.programs import PATIENCE_SECONDS, execute, videos
 from tests.proof.ground import Ground, addresses, times, together
 from worker.clock import Clock
 from worker.core.model import Accepted, Claim, InDoubt, Outcome, Refused, Released, Result
 from worker.runner.model import Committed
-from worker.runner.transaction import FAR_FUTURE
 from worker.simulator.book import Job
-from worker.store import queue
 
 ROUNDS = times(100, 10_000)
 BEGINNING = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,9 +60,7 @@ async def claimed(queue_at: str) -> list[Claim]:
     leases = [BEGINNING + timedelta(minutes=number) for number in range(1, ROUNDS + 1)]
     async with open_database(queue_at) as database:
         return await database.write(
-            lambda c: [
-                queue.claim(c, 1, BEGINNING, "frozen", lease, FAR_FUTURE)[0] for lease in leases
-            ],
+            lambda c: [claim(c, 1, BEGINNING, "frozen", lease)[0] for lease in leases],
             "to claim all",
         )
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, insert, update
 
 from tests.conftest import START, Hands, open_database
-from tests.parts import SETTINGS, add, facts, later, plans, row, steps, take
+from tests.parts import SETTINGS, add, claim, facts, later, plans, row, steps, take
 from tests.plain import Plain
 from worker.core.model import Claim, Expired, State, Twin, Video
 from worker.db.database import Database
@@ -483,7 +483,7 @@ async def test_what_a_500_turned_away_waits_for_a_look_at_the_list(
     ahead = await database.read(lambda c: queue.ahead(c, START, checked_until))
     assert claimed == ahead.due
     taken = await database.write(
-        lambda c: queue.claim(c, 9, START, "worker-1", LEASE_END, checked_until), "test"
+        lambda c: claim(c, 9, START, "worker-1", LEASE_END, checked_until), "test"
     )
     assert claimed == bool(taken)
 
@@ -523,7 +523,7 @@ def walks(plan: set[str]) -> set[str]:
 
 def claim_ten(connection: Connection) -> list[Claim]:
     """Claim ten as a worker does."""
-    return queue.claim(connection, 10, START, "worker-1", LEASE_END, START)
+    return claim(connection, 10, START, "worker-1", LEASE_END, START)
 
 
 OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt=? AND rowid>?)"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event
 
 from tests import postgres
 from tests.conftest import START, open_database
-from tests.parts import SETTINGS, later
+from tests.parts import SETTINGS, claim, later
 from tests.plain import execute
 from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
@@ -121,7 +121,7 @@ LEASE_END = START + SETTINGS.lease
 
 def claim_ten(connection: Connection) -> list[Claim]:
     """Claim ten as a worker does."""
-    return queue.claim(connection, 10, START, "worker-1", LEASE_END, START)
+    return claim(connection, 10, START, "worker-1", LEASE_END, START)
 
 
 def settle_ten(connection: Connection) -> None:

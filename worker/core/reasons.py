@@ -20,6 +20,7 @@ class WaitReason(StrEnum):
     HELD = "rows that another program holds"
     DOUBTS = "doubts that may be repeated later"
     LIST = "the API's list of jobs"
+    HOSTS = "hosts that are held"
     NOTHING = "new videos"
     MOVED = "nothing here: the queue has moved"
 

@@ -129,7 +129,7 @@ def stop_after_claim(
                 goes_on = now < since + (longest if options.wait else PATIENCE_SECONDS)
         case WaitReason.LATER | WaitReason.OTHERS | WaitReason.DOUBTS:
             goes_on = options.wait
-        case WaitReason.NOTHING:
+        case WaitReason.HOSTS | WaitReason.NOTHING:
             goes_on = False
         case _:
             assert_never(result.reason)

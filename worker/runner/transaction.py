@@ -20,7 +20,7 @@ from worker.runner.pacer import Pacer
 from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.settings import Settings
 from worker.store import caps as caps_store
-from worker.store import changes, leases, queue, settle, shared_state
+from worker.store import changes, hosts, leases, queue, settle, shared_state
 from worker.store.caps import Level
 from worker.store.queue import Unwritable
 from worker.store.shared_state import SharedState
@@ -110,19 +110,21 @@ class QueueTransaction:
             return ClaimResult(reason=WaitReason.MOVED, detail=at.shared.moved_to)
         self._repeat_doubts(at)
         planned = None if at.shared.paused_at is not None else self.pacer.plan(at.shared, at.now)
+        postponed = 0
         if isinstance(planned, pace.Wait) and planned.repair is not None:
             shared_state.reserve(at.connection, planned.repair, at.now)
             return _too_early(at, planned)
         if isinstance(planned, pace.Grant):
             level = self._tightest(at)
             count = min(free_slots, planned.room, free_slots if level is None else level.room)
-            if claims := self._take(at, count, closed):
+            claims, postponed = self._take(at, count, closed)
+            if claims:
                 self._reserve(at, planned, len(claims))
                 starts = self._starts(at, planned, claims)
                 return ClaimResult(reason=WaitReason.PACE, until=at.now, starts=starts)
         if (obstacle := self._obstacle(at)) is not None:
             return obstacle
-        if closed:
+        if closed or postponed:
             return ClaimResult(reason=WaitReason.PACE, until=at.now)
         return ClaimResult(reason=WaitReason.HELD, until=at.now + HELD)
 
@@ -149,27 +151,38 @@ class QueueTransaction:
             default=None,
         )
 
-    def _take(self, at: _Moment, count: int, closed: list[Settlement]) -> list[Claim]:
-        """Claim ``count`` videos that can be sent; refuse on the way what cannot be."""
+    def _take(self, at: _Moment, count: int, closed: list[Settlement]) -> tuple[list[Claim], int]:
+        """Claim ``count`` videos that can be sent; refuse on the way what cannot be, and postpone
+        what is of a held host. Return the claims, and how many were postponed.
+        """
         ready: list[Claim] = []
-        connection, now = at.connection, at.now
+        postponed, connection, now = 0, at.connection, at.now
         margin = timedelta(seconds=self.settings.url_margin_seconds)
-        lease_until, checked = now + self.settings.lease, self._checked_until(at)
-        while len(ready) < count and len(closed) < self.closes_at_once:
+        lease_until = now + self.settings.lease
+        while len(ready) < count and len(closed) + postponed < self.closes_at_once:
             wanted = count - len(ready)
-            claims = queue.claim(
-                connection, wanted, now, self.worker, lease_until, checked, self.unwritable
-            )
+            found = self._find(at, wanted, self.closes_at_once - len(closed) - postponed)
+            self.unwritable.tried = [row[queue.ID] for row in found.rows]
+            claims = queue.claim(connection, found.rows, now, self.worker, lease_until)
             faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
             ]
             closed += self._settle(connection, refused, now)
             self.unwritable.tried = []
-            ready += [c for c, why in faults if why is None]
+            sent = [c for c, why in faults if why is None]
+            hosts.probed(connection, [c for c in sent if c.video_id in found.probes], now)
+            ready, postponed = ready + sent, postponed + found.postponed
             if len(claims) < wanted:
                 break
-        return ready
+        return ready, postponed
+
+    def _find(self, at: _Moment, wanted: int, most: int) -> hosts.Passing:
+        """Return the next videos to claim, without those of held hosts."""
+        aside, checked = self.unwritable, self._checked_until(at)
+        if at.shared.held_hosts:
+            return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
+        return hosts.Passing(queue.due(at.connection, wanted, at.now, checked, aside.known))
 
     def _checked_until(self, at: _Moment) -> datetime | None:
         """Return up to when a list has checked answers; a video with a later 500 waits."""
@@ -196,11 +209,11 @@ class QueueTransaction:
         """Return why nothing can be claimed; None where something can be, or is to be written."""
         # The first of these cases holds.
         # 1. A lease has run out: to be written. 2. The queue has moved away. 3. A person has
-        # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due.
+        # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due, and no probe.
         # 6. The pace or a cool-down allows no start yet. 7. A cap is full.
         shared, now = at.shared, at.now
-        aside = self.unwritable.known
-        ahead = queue.ahead(at.connection, now, self._checked_until(at), aside)
+        aside, checked = self.unwritable.known, self._checked_until(at)
+        ahead = queue.ahead(at.connection, now, checked, aside, shared.held_hosts)
         if ahead.next_lease_end is not None and ahead.next_lease_end <= now:
             return None
         if shared.moved_to is not None:
@@ -210,8 +223,11 @@ class QueueTransaction:
         repeat_at = self._repeat_at(at.connection)
         if repeat_at is not None and repeat_at <= now:
             return None
-        if not ahead.due:
-            return self._nothing_due(at, ahead, repeat_at)
+        probe_at = None
+        if shared.held_hosts and not ahead.due:
+            probe_at = hosts.next_probe_at(at.connection, checked, aside)
+        if not ahead.due and (probe_at is None or probe_at > now):
+            return self._nothing_due(at, ahead, repeat_at, probe_at)
         planned = self.pacer.plan(shared, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _too_early(at, planned)
@@ -219,12 +235,17 @@ class QueueTransaction:
         return _full(level, ahead) if level is not None and not level.room else None
 
     def _nothing_due(
-        self, at: _Moment, ahead: queue.Ahead, repeat_at: datetime | None
+        self,
+        at: _Moment,
+        ahead: queue.Ahead,
+        repeat_at: datetime | None,
+        probe_at: datetime | None,
     ) -> ClaimResult:
-        """Return the nearest moment at which something can become due, and its reason. A list that
-        is worth asking for later is no reason beside others: it may bring this run nothing.
+        """Return the nearest moment at which something can become due, and its reason. Two are no
+        reason beside others: a list that is worth asking for later, and a probe.
         """
         moments = [
+            (probe_at, WaitReason.HOSTS),
             (ahead.next_due_at, WaitReason.LATER),
             (repeat_at, WaitReason.DOUBTS),
             (ahead.next_lease_end, WaitReason.OTHERS),
@@ -238,9 +259,11 @@ class QueueTransaction:
         if not known:
             return ClaimResult(reason=WaitReason.NOTHING)
         until, reason = min(known)
-        others = [each for each in known if WaitReason.LIST not in each]
-        if reason is WaitReason.LIST and until > at.now and others:
-            _, reason = min(others)
+        for weak in (WaitReason.HOSTS, WaitReason.LIST):
+            others = [each for each in known if weak not in each]
+            if reason is weak and until > at.now and others:
+                _, reason = min(others)
+            known = others or known
         return ClaimResult(reason=reason, until=until)
 
     def _repeat_at(self, connection: Connection) -> datetime | None:

@@ -96,7 +96,7 @@ def _change(
     changed = connection.execute(
         update(videos)
         .where(videos.c.job_id.is_(None), *accepted)
-        .values(updated_at=now, **values)
+        .values({"updated_at": now, "held_host": None, **values})
         .returning(videos.c.id, videos.c.claims)
     )
     return record(connection, changed, fact, now, who)

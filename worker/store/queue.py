@@ -1,11 +1,23 @@
 """Claim due videos, and look at what lies ahead. Moments are UTC."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
@@ -20,13 +32,19 @@ HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
 
+ID, URL = 0, 5
+"""Places in a row that can be claimed."""
+
+Row = Sequence[Any]
+"""A video that can be claimed: what a claim needs of it."""
+
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
-UNSENT = {"attempts": 0, "error": None, "http_status": None, **UNCLAIMED}
+UNSENT = {"attempts": 0, "error": None, "http_status": None, "held_host": None, **UNCLAIMED}
 
 
 def submitted(job_id: object, now: datetime) -> dict[str, object]:
     """Return the columns of a video that gets its job in another way than by its attempt."""
-    job = {"job_id": job_id, "submitted_at": now, "error": None}
+    job = {"job_id": job_id, "submitted_at": now, "error": None, "held_host": None}
     return {"state": State.SUBMITTED, **job, **UNCLAIMED}
 
 
@@ -50,22 +68,9 @@ class Unwritable:
 
 
 def claim(
-    connection: Connection,
-    limit: int,
-    now: datetime,
-    worker: str,
-    lease_until: datetime,
-    checked_until: datetime | None,
-    unwritable: Unwritable | None = None,
+    connection: Connection, rows: Sequence[Row], now: datetime, worker: str, lease_until: datetime
 ) -> list[Claim]:
-    """Take up to ``limit`` due videos, highest priority and longest due first, as an intent that
-    the transaction's commit puts on disk (law 1). A video that a 500 turned away after
-    ``checked_until`` waits until it is checked against the API's list.
-    """
-    aside = unwritable or Unwritable()
-    found = _due(connection, limit + len(aside.known), now, checked_until)
-    rows = [row for row in found if row[0] not in aside.known][:limit]
-    aside.tried = [row[0] for row in rows]
+    """Take these videos as an intent that the transaction's commit puts on disk (law 1)."""
     if not rows:
         return []
     twins = twins_of(connection, [row[0] for row in rows if row[-1] is not None])
@@ -85,7 +90,7 @@ def claim(
     return claims
 
 
-def _claim(row: Sequence[Any], lease_until: datetime, twins: Mapping[int, Twin]) -> Claim:
+def _claim(row: Row, lease_until: datetime, twins: Mapping[int, Twin]) -> Claim:
     video_id, claims, attempts, token, request_id, *request, _, may_buy_twice, _ = row
     return Claim(
         video_id=video_id,
@@ -122,6 +127,7 @@ def _claiming(*named: str) -> Prepared:
             claimed_by=bindparam("worker"),
             lease_until=bindparam("lease_until"),
             updated_at=bindparam("now"),
+            held_host=null(),
             **{name: taken.c[name] for name in columns},
         )
     )
@@ -133,23 +139,49 @@ page somewhere in the file. One that is no text is made one (law 14).
 """
 
 
-def _due(
-    connection: Connection, limit: int, now: datetime, checked_until: datetime | None
-) -> list[Sequence[Any]]:
-    """Return the next videos, priority by priority: in plain order of priority, a million rows
-    that are due later at a higher one would all be passed over at each claim.
+def due(
+    connection: Connection,
+    limit: int,
+    now: datetime,
+    checked_until: datetime | None,
+    aside: Collection[int] = (),
+) -> list[Row]:
+    """Return the next videos without those ``aside``, highest priority and longest due first. A
+    video that a 500 turned away after ``checked_until`` waits until it is checked against the API's
+    list.
     """
-    rows: list[Sequence[Any]] = []
-    level = HIGHEST
-    while len(rows) < limit and level >= LOWEST:
+    rows: list[Row] = []
+    level, most = HIGHEST, limit + len(aside)
+    # In plain order of priority, a million rows that are due later at a higher one would all be
+    # passed over at each claim.
+    while len(rows) < most and level >= LOWEST:
         wanted = {"level": level, "now": now, "checked_until": checked_until}
-        found = _DUE(connection, **wanted, limit=limit - len(rows))
+        found = _DUE(connection, **wanted, limit=most - len(rows))
         highest = found[0][0]
         if highest is None:
             break
         rows += [row[1:] for row in found if row[1] is not None]
         level = highest - 1
-    return rows
+    return [row for row in rows if row[ID] not in aside][:limit]
+
+
+def first_held(
+    connection: Connection,
+    hosts: Iterable[str],
+    checked_until: datetime | None,
+    aside: Collection[int],
+) -> list[Row]:
+    """Return the oldest video that is held, of each of these hosts."""
+    first = select(func.min(videos.c.id)).where(*can_be_a_probe(aside))
+    asked = {"checked_until": checked_until}
+    ids = [connection.scalar(first.where(videos.c.held_host == host), asked) for host in hosts]
+    theirs = select(*_COLUMNS).where(is_pending, videos.c.id.in_(ids))
+    return list(connection.execute(theirs.with_for_update(skip_locked=True)))
+
+
+def can_be_a_probe(aside: Collection[int]) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of the videos of a held host that may be sent."""
+    return (is_pending, _is_checked, *((videos.c.id.not_in(aside),) if aside else ()))
 
 
 _first_fact = select(func.min(history.c.id))
@@ -213,18 +245,19 @@ _LEVEL = select(func.max(videos.c.priority)).where(
     is_pending, videos.c.priority <= bindparam("level")
 )
 _level = _LEVEL.scalar_subquery()
+_COLUMNS = (
+    videos.c.id,
+    videos.c.claims,
+    videos.c.attempts,
+    RANDOM.label("token"),
+    _request_id.label("request_id"),
+    *(videos.c[name] for name in REQUEST_COLUMNS),
+    videos.c.request_id.label("known_as"),
+    videos.c.may_buy_twice,
+    func.coalesce(_first_twin, _pruned_twin).label("twin"),
+)
 _next_due = (
-    select(
-        videos.c.id,
-        videos.c.claims,
-        videos.c.attempts,
-        RANDOM.label("token"),
-        _request_id.label("request_id"),
-        *(videos.c[name] for name in REQUEST_COLUMNS),
-        videos.c.request_id.label("known_as"),
-        videos.c.may_buy_twice,
-        func.coalesce(_first_twin, _pruned_twin).label("twin"),
-    )
+    select(*_COLUMNS)
     .where(
         is_pending, videos.c.priority == _level, videos.c.due_at <= bindparam("now"), _is_checked
     )
@@ -244,9 +277,14 @@ def ahead(
     now: datetime,
     checked_until: datetime | None,
     aside: Collection[int] = (),
+    held_hosts: int = 0,
 ) -> Ahead:
-    """Return if anything may be claimed, and when that can change. Those ``aside`` do not count."""
-    others = (videos.c.id.not_in(aside),) if aside else ()
+    """Return if anything may be claimed, and when that can change. Those ``aside`` do not count,
+    nor those that are held for their host until later.
+    """
+    others: tuple[ColumnElement[bool], ...] = (videos.c.id.not_in(aside),) if aside else ()
+    if held_hosts:
+        others += (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),)
     level, due, next_due_at = HIGHEST, False, None
     while level >= LOWEST:
         highest = connection.scalar(_LEVEL, {"level": level})

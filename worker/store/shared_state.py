@@ -24,6 +24,7 @@ class SharedState:
         list_read_at: When the last list was requested whose verdicts are written.
         written_at: The clock's time when pace and cool-down were last written.
         moved_to: The mark of a queue that is worked on elsewhere.
+        held_hosts: Number of hosts that are held.
     """
 
     next_start_at: datetime
@@ -36,6 +37,7 @@ class SharedState:
     list_read_at: datetime | None
     written_at: datetime | None
     moved_to: str | None
+    held_hosts: int = 0
 
     def moved(self, by: timedelta) -> "SharedState":
         """Return the same pace and cool-down by a clock that was set by this much."""
