@@ -52,7 +52,7 @@ async def started(ground: Ground, queue: str, hours: int, **worker: Any) -> Prog
     return await ground.start(seconds, queue, program=("-m", "tests.proof.ahead"), **worker)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cap", CAPS)
 async def test_a_cap_is_exact(ground: Ground, cap: str) -> None:
     """Whatever is refused, lost or killed among four processes: what was accepted or is in doubt
