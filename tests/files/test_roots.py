@@ -1,0 +1,154 @@
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.core.file_address import AddressError
+from worker.files.roots import (
+    AbsentError,
+    Identity,
+    RefusedError,
+    identity_of,
+    opened,
+    read,
+    root_problem,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a root with one file, beside a file that is none of its."""
+    folder = tmp_path / "media"
+    (folder / "talks").mkdir(parents=True)
+    (folder / "talks" / "a.mp4").write_bytes(b"0123456789")
+    (tmp_path / "secret").write_bytes(b"secret")
+    return folder
+
+
+def content(root: Path, path: Path | bytes, size: int = 100) -> bytes:
+    """Return the first bytes of a file below the root."""
+    with opened([os.fsencode(root)], os.fsencode(path)) as descriptor:
+        identity_of(descriptor)
+        return read(descriptor, 0, size)
+
+
+def test_a_file_below_a_root_is_read(root: Path) -> None:
+    """A regular file is opened, known by its marks and read from anywhere up to its end."""
+    path = root / "talks" / "a.mp4"
+    found = path.stat()
+    with opened([b"/absent", os.fsencode(root)], os.fsencode(path)) as descriptor:
+        marks = (found.st_dev, found.st_ino, 10, found.st_mtime_ns)
+        assert Identity(*marks) == identity_of(descriptor)
+        assert b"3456" == read(descriptor, 3, 4)
+        assert b"89" == read(descriptor, 8, 4)
+        assert b"" == read(descriptor, 10, 4)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.mp4", "nein\u202e.mp4".encode(), b"a\nb", b"n" * 255])
+def test_a_name_may_be_of_any_bytes(root: Path, name: bytes) -> None:
+    """Names are bytes: no UTF-8, line ends and marks of direction are all names."""
+    path = os.path.join(os.fsencode(root), name)  # noqa: PTH118 - bytes
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT), "wb") as file:
+        file.write(b"x")
+    assert b"x" == content(root, path)
+
+
+def link(root: Path) -> Path:
+    """Make a link to a file outside."""
+    (root / "link").symlink_to(root.parent / "secret")
+    return root / "link"
+
+
+def link_inside(root: Path) -> Path:
+    """Make a link to a file inside."""
+    (root / "link").symlink_to(root / "talks" / "a.mp4")
+    return root / "link"
+
+
+def folder_link(root: Path) -> Path:
+    """Make a link to a folder on the way."""
+    (root / "out").symlink_to(root.parent)
+    return root / "out" / "secret"
+
+
+def hard_link(root: Path) -> Path:
+    """Make a second name of a file outside."""
+    (root / "hard").hardlink_to(root.parent / "secret")
+    return root / "hard"
+
+
+def pipe(root: Path) -> Path:
+    """Make a pipe, which nobody writes."""
+    os.mkfifo(root / "pipe")
+    return root / "pipe"
+
+
+def device(root: Path) -> Path:
+    """Make a device."""
+    os.mknod(root / "null", 0o600 | 0o020000, os.makedev(1, 3))
+    return root / "null"
+
+
+def unreadable(root: Path) -> Path:
+    """Return a name beside a file in place of a folder."""
+    return root / "talks" / "a.mp4" / "b.mp4"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (link, "is a link"),
+        (link_inside, "is a link"),
+        (folder_link, "'out' is a link"),
+        (hard_link, "has 2 names (hard links)"),
+        (pipe, "is a pipe"),
+        (device, "is a device"),
+        (lambda root: root / "talks", "is a folder"),
+        (unreadable, "Not a directory"),
+    ],
+)
+def test_what_is_no_file_of_the_root_is_refused(
+    root: Path, make: Callable[[Path], Path], why: str
+) -> None:
+    """Links, second names, pipes, devices and folders are never read."""
+    with pytest.raises(RefusedError, match=re.escape(why)):
+        content(root, make(root))
+
+
+def test_a_link_that_takes_the_place_of_a_file_is_not_followed(root: Path) -> None:
+    """The marks are read from what is open, so a change after the check changes nothing."""
+    path = root / "talks" / "a.mp4"
+    with opened([os.fsencode(root)], os.fsencode(path)) as descriptor:
+        before = identity_of(descriptor)
+        path.unlink()
+        path.symlink_to(root.parent / "secret")
+        assert b"0123" == read(descriptor, 0, 4)
+        assert before.inode == os.fstat(descriptor).st_ino
+
+
+@pytest.mark.parametrize("path", ["secret", "media/absent.mp4", "media-2/a.mp4", "media"])
+def test_what_no_root_has_is_absent(root: Path, path: str) -> None:
+    """A file outside of all roots, or not there, is left to other workers."""
+    with pytest.raises(AbsentError):
+        content(root, root.parent / path)
+
+
+def test_a_path_that_leads_back_is_refused(root: Path) -> None:
+    """No ``..`` leads out of a root."""
+    with pytest.raises(AddressError, match=r"holds a \. or \.\."):
+        content(root, os.fsencode(root) + b"/../secret")
+
+
+def test_a_root_is_a_folder_and_no_link(root: Path) -> None:
+    """A root that is absent, a file, a link or no whole path is named."""
+    (root / "link").symlink_to(root / "talks")
+    assert root_problem(os.fsencode(root)) is None
+    for path, why in (
+        (b"media", "is no whole path"),
+        (os.fsencode(root / "absent"), "No such file or directory"),
+        (os.fsencode(root / "talks" / "a.mp4"), "Not a directory"),
+        (os.fsencode(root / "link"), "is a link"),
+    ):
+        assert why in str(root_problem(path))
