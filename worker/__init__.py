@@ -31,6 +31,7 @@ rooms
                search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
                relocation, pruning, rehearsal, hosts
   api/         the client of the Valossa Core API: client, transport
+  files/       local files, opened safely: roots
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
                postgres, postgres_listener, postgres_errors, blockers, statements, batch, migrate
@@ -40,7 +41,7 @@ rooms
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, host, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, evidence, following, verdict, progress, notices, audit, advice,
-               preflight, redact, moments, plain_text, relocation, pruning
+               preflight, redact, moments, plain_text, relocation, pruning, file_address, upload
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

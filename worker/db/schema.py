@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from worker.db.column_types import DialectSQL, Moment
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The revision that this program works on; the head of ``migrations/``."""
 
 _ISO = (
@@ -263,6 +263,38 @@ results = Table(
 )
 _partial("results_wanted", results.c.state == text("'wanted'"), results.c.next_try_at)
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("video_id", _Big, primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'wanted'")),
+    *(Column(name, _Big) for name in ("device", "inode", "size", "changed_ns", "chunk_size")),
+    *(Column(name, Text) for name in ("upload_id", "last_sha256", "url", "worker", "error")),
+    *(
+        Column(name, Integer, nullable=False, server_default=text("0"))
+        for name in ("acknowledged", "changes", "tries", "restarts")
+    ),
+    *(Column(name, Moment) for name in ("begun_at", "ready_at", "next_try_at", "lease_until")),
+    CheckConstraint(
+        "state IN ('wanted', 'uploading', 'ready', 'failed')", name="upload_state_is_known"
+    ),
+    CheckConstraint(
+        "state <> 'uploading' OR (worker IS NOT NULL AND lease_until IS NOT NULL)",
+        name="uploading_has_a_lease",
+    ),
+    CheckConstraint("state <> 'ready' OR url IS NOT NULL", name="ready_has_an_address"),
+    sqlite_strict=True,
+)
+"""The local files of videos. ``address``: the one that it is for, in its plain spelling; another one
+in ``videos.url`` makes the row worthless. ``acknowledged``: chunks, from the first on; all of them
+only once finalize may be asked for. ``tries``: troubles since the last acknowledged chunk;
+``restarts``: uploads thrown away for the API's sake; ``changes``: for the file's.
+"""
+
+_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
+_partial("uploads_left", _is_left, uploads.c.video_id, uploads.c.state)
+
 account = Table(
     "account",
     metadata,
@@ -304,6 +336,6 @@ workers = Table(
     Column("seen_at", Moment, nullable=False),
     Column("rate", _Number),
     Column("period_seconds", _Number),
-    Column("rate_source", Text),
+    *(Column(name, Text) for name in ("rate_source", "upload_roots")),
     sqlite_strict=True,
 )

@@ -23,7 +23,9 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run;
+    ``upload_roots``: the addresses of its folders, one a line.
+    """
 
     id: str
     host: str
@@ -33,6 +35,7 @@ class WorkerRow:
     rate: float | None = None
     period_seconds: float | None = None
     rate_source: str | None = None
+    upload_roots: str | None = None
 
     @property
     def per_second(self) -> float:
