@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from worker.core.file_address import AddressError
+from worker.core.upload import Identity
 from worker.files.roots import (
     AbsentError,
-    Identity,
     RefusedError,
     identity_of,
     opened,
@@ -39,7 +39,7 @@ def test_a_file_below_a_root_is_read(root: Path) -> None:
     path = root / "talks" / "a.mp4"
     found = path.stat()
     with opened([b"/absent", os.fsencode(root)], os.fsencode(path)) as descriptor:
-        marks = (found.st_dev, found.st_ino, 10, found.st_mtime_ns)
+        marks = (found.st_dev, found.st_ino, 10, found.st_ctime_ns)
         assert Identity(*marks) == identity_of(descriptor)
         assert b"3456" == read(descriptor, 3, 4)
         assert b"89" == read(descriptor, 8, 4)

@@ -87,7 +87,7 @@ class Api:
             return Unlisted(reason=presentable(reason, self._key), lasting=True)
         except _FAILURES as error:
             harmless = isinstance(error, (*_HARMLESS, UntrustedError))
-            reason = _described(error) if harmless else type(error).__name__
+            reason = described(error) if harmless else type(error).__name__
             return Unlisted(reason=presentable(reason, self._key))
 
     def _blanked(self, reader: ListReader) -> Listing:
@@ -137,7 +137,7 @@ class Api:
                 task.uncancel()
             error = "cut short by our own stop"
         except Exception as failure:  # noqa: BLE001 - every failure of an exchange has an outcome
-            error = _described(failure)
+            error = described(failure)
         # The status counts even if the body broke off. No await stands between the last byte read
         # and the return, so that an answer is never lost to a cancellation.
         return NoAnswer(error, exchange.sent) if exchange.head is None else self._answer(exchange)
@@ -157,7 +157,7 @@ class Api:
         )
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """Return an error as a sentence without the request or the server's words: aiohttp cuts and
     escapes its quotes, so that the key in them could not be found.
     """

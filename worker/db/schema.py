@@ -286,10 +286,10 @@ uploads = Table(
     CheckConstraint("state <> 'ready' OR url IS NOT NULL", name="ready_has_an_address"),
     sqlite_strict=True,
 )
-"""The local files of videos. ``address``: the one that it is for, in its plain spelling; another one
-in ``videos.url`` makes the row worthless. ``acknowledged``: chunks, from the first on; all of them
-only once finalize may be asked for. ``tries``: troubles since the last acknowledged chunk;
-``restarts``: uploads thrown away for the API's sake; ``changes``: for the file's.
+"""The local files of videos. ``address``: in its plain spelling; with another one in ``videos.url``
+the row is worthless. ``acknowledged``: chunks, from the first on; all of them only when finalize
+may be asked for. ``tries``: troubles since the last acknowledged chunk; ``restarts``, ``changes``:
+uploads thrown away for the API's sake, and for the file's.
 """
 
 _is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))

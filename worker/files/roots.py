@@ -4,13 +4,15 @@ The queue is open to any program, so an address may name anything on this machin
 and no network.
 """
 
+import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from worker.core.file_address import names_of
+from worker.core.upload import Identity
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -25,22 +27,22 @@ _KINDS = {
 }
 
 
+_LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
+"""Errors that a file keeps until a person changes something."""
+
+LARGEST_NUMBER = 2**63 - 1
+"""Of a table; a file system may use one bit more."""
+
+PIECE = 1 << 20
+"""Bytes that are read at once to be hashed."""
+
+
 class AbsentError(Exception):
-    """No root of this worker has the file: another worker may."""
+    """The file cannot be read here and now: another worker may have it."""
 
 
 class RefusedError(Exception):
     """The file may not be uploaded, wherever it is; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The marks by which a file is known again; ``changed_ns``: its mtime in nanoseconds."""
-
-    device: int
-    inode: int
-    size: int
-    changed_ns: int
 
 
 @contextmanager
@@ -61,6 +63,32 @@ def opened(roots: Sequence[bytes], path: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
+def part(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> tuple[Identity, bytes]:
+    """Return ``size`` bytes of a file, fewer only where it ends before, and its marks after they
+    were read. Raises as ``opened``, and AbsentError where reading fails.
+    """
+    with opened(roots, path) as descriptor, _readable():
+        found = read(descriptor, offset, size)
+        return identity_of(descriptor), found
+
+
+def digest(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> tuple[Identity, str]:
+    """Return the SHA-256 of a part, and the marks after it was read. Raises as ``part``."""
+    whole = hashlib.sha256()
+    with opened(roots, path) as descriptor, _readable():
+        for begin in range(offset, offset + size, PIECE):
+            whole.update(read(descriptor, begin, min(PIECE, offset + size - begin)))
+        return identity_of(descriptor), whole.hexdigest()
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AbsentError(f"cannot be read: {error.strerror}") from None
+
+
 def identity_of(descriptor: int) -> Identity:
     """Return the marks of an open file. Raises RefusedError unless it is regular and has one name:
     another name may be that of somebody else's file.
@@ -70,7 +98,8 @@ def identity_of(descriptor: int) -> Identity:
         raise RefusedError(f"is {kind}")
     if found.st_nlink > 1:
         raise RefusedError(f"has {found.st_nlink} names (hard links): copy it into the folder")
-    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    marks = (found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    return Identity(*(mark & LARGEST_NUMBER for mark in marks))
 
 
 def read(descriptor: int, offset: int, size: int) -> bytes:
@@ -134,7 +163,8 @@ def _open(name: bytes, folder: int) -> int:
 def _problem(error: OSError, name: bytes, folder: int | None) -> Exception:
     if isinstance(error, FileNotFoundError):
         return AbsentError(f"{os.fsdecode(name)!r} is not there")
-    return RefusedError(_said(error, name, folder))
+    kind = RefusedError if error.errno in _LASTING else AbsentError
+    return kind(_said(error, name, folder))
 
 
 def _said(error: OSError, name: bytes, folder: int | None = None) -> str:
