@@ -6,7 +6,7 @@ import pytest
 from worker.cli import run
 from worker.cli.commands.simulate import ordered
 from worker.cli.parser import parser
-from worker.simulator import Change, Limit, Options
+from worker.simulator import Change, Limit, Options, Uploading
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +21,12 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
     assert "two-arrays" in capsys.readouterr().out
 
 
+def test_the_kinds_of_trouble_of_uploads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--upload-fail help`` lists the steps and their faults."""
+    assert 0 == run(["simulate", "--upload-fail", "help"], {})
+    assert "finalize:several" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -30,6 +36,9 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         ("--limit-change", "5/1s"),
         ("--list", "nonsense"),
         ("--finish", "2"),
+        ("--upload-fail", "lost=0.1"),
+        ("--upload-fail", "chunk:nonsense=0.1"),
+        ("--chunk-bytes", "0"),
     ],
 )
 def test_an_order_that_cannot_be_read_is_named(
@@ -54,7 +63,8 @@ def test_what_is_typed_is_what_is_done() -> None:
         "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
         "--limit-change 60=5/1s --limit-change 120=30/1s "
         "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
-        "--book jobs.jsonl"
+        "--book jobs.jsonl --upload-fail chunk:lost=0.02 --upload-fail chunk:429=0.1 "
+        "--upload-fail finalize:several=0.5 --upload-life 60 --chunk-bytes 1000"
     )
     assert Options(
         keys=frozenset({"a", "b"}),
@@ -68,6 +78,11 @@ def test_what_is_typed_is_what_is_done() -> None:
         list_delay_seconds=2,
         finished_share=0.5,
         finish_seconds=60,
+        uploads=Uploading(
+            chunk_bytes=1_000,
+            failures={"chunk": {"lost": 0.02, "429": 0.1}, "finalize": {"several": 0.5}},
+            life_seconds=60,
+        ),
     ) == ordered(parser().parse_args(typed.split()))
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,13 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             default=0,
         ),
         _value("--book", "FILE", "every accepted job, before its answer"),
+        _list(
+            "--upload-fail",
+            "STEP:KIND=SHARE",
+            "trouble for a share of an upload's requests; help lists steps and kinds",
+        ),
+        _value("--upload-life", "SECONDS", "of an unfinished upload", type=seconds, default=inf),
+        _value("--chunk-bytes", "N", "of an upload (default 4194304)", type=int, default=4 << 20),
     ),
     "demo": (_value("--keep", "FOLDER", "leave the demo's database there (default: a new one)"),),
 }

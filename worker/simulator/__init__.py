@@ -4,7 +4,8 @@ It serves `valossa-ingest simulate`, the demo and the tests, which compare its a
 the worker's table. A judge must share no code with what it judges, so this package imports nothing
 else of the project. The key of a request is compared and dropped; only `echo-key` repeats it.
 
-Reading order: faults, limit, lists, options, fields (pure), book, answers, server.
+Reading order: faults, limit, lists, upload_kinds, options, fields (pure), book, answers, chunks,
+uploads, server.
 """
 
 from worker.simulator.book import Job
@@ -13,18 +14,26 @@ from worker.simulator.limit import Change, Limit, parse_change, parse_limit
 from worker.simulator.lists import LIST_KINDS
 from worker.simulator.options import Options
 from worker.simulator.server import LIMITED, Request, Simulator
+from worker.simulator.upload_kinds import UPLOAD_KINDS, Step, Uploading, parse_upload_failures
+from worker.simulator.uploads import Upload, UploadRequest
 
 __all__ = [
     "KINDS",
     "LIMITED",
     "LIST_KINDS",
+    "UPLOAD_KINDS",
     "Change",
     "Job",
     "Limit",
     "Options",
     "Request",
     "Simulator",
+    "Step",
+    "Upload",
+    "UploadRequest",
+    "Uploading",
     "parse_change",
     "parse_failure",
     "parse_limit",
+    "parse_upload_failures",
 ]

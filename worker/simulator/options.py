@@ -7,6 +7,7 @@ from pathlib import Path
 
 from worker.simulator import faults, lists
 from worker.simulator.limit import Change, Limit
+from worker.simulator.upload_kinds import Uploading
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Options:
         listing: Kinds of list, all at once; by default it is complete.
         finished_share: Share of jobs (0 to 1) finished at once.
         finish_seconds: Age at which every job is finished.
+        uploads: Those of uploads.
 
     Raises ValueError for an unknown kind or an impossible share.
 
@@ -41,6 +43,7 @@ class Options:
     list_delay_seconds: float = 0.0
     finished_share: float = 0.0
     finish_seconds: float | None = None
+    uploads: Uploading = field(default_factory=Uploading)
 
     def __post_init__(self) -> None:
         for kind in (*self.failures, *self.script.values()):

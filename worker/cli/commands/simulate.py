@@ -14,6 +14,9 @@ from worker.cli.invocation import Invocation
 def simulate(call: Invocation) -> int:
     """Serve until a signal."""
     args = call.args
+    if "help" in args.upload_fail:
+        output.pairs(simulator.UPLOAD_KINDS)
+        return exits.OK
     asks_for_kinds = any(failure.endswith("=help") or failure == "help" for failure in args.fail)
     if asks_for_kinds or "help" in args.list:
         output.pairs(simulator.KINDS if asks_for_kinds else simulator.LIST_KINDS)
@@ -42,6 +45,11 @@ def ordered(args: argparse.Namespace) -> simulator.Options:
         list_delay_seconds=args.list_delay,
         finished_share=args.finish,
         finish_seconds=args.finish_after,
+        uploads=simulator.Uploading(
+            chunk_bytes=args.chunk_bytes,
+            failures=simulator.parse_upload_failures(args.upload_fail),
+            life_seconds=args.upload_life,
+        ),
     )
 
 
