@@ -24,13 +24,13 @@ rooms
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   story        one video's row, what happens to it next, its history and its request
   wiring       settings into running parts; the only reader of clocks and dice
-  runner/      one run: loop, attempts, heartbeat, reconciler, pruner, writer, limiter, transaction,
-               reporter, pacer, verdicts, model
+  runner/      one run: loop, attempts, heartbeat, reconciler, pruner, uploader, writer, limiter,
+               transaction, reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
-               relocation, pruning, rehearsal, hosts
-  api/         the client of the Valossa Core API: client, transport
+               relocation, pruning, rehearsal, hosts, uploads
+  api/         the client of the Valossa Core API: client, transport, uploads
   files/       local files, opened safely: roots
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,

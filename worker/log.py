@@ -41,6 +41,7 @@ class Event(StrEnum):
     DOUBT_FOUND = "doubt_found"
     DOUBT_ABSENT = "doubt_absent"
     PRUNED = "pruned"
+    UPLOAD_ENDED = "upload_ended"
     LIST_WAITED_FOR = "list_waited_for"
     LIST_READ = "list_read"
     LIST_HAS_OURS = "list_has_ours"

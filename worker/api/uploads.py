@@ -20,11 +20,11 @@ from aiohttp.http import HttpProcessingError
 from worker.api.client import BODY_LIMIT, described
 from worker.api.transport import KEEP_ALIVE_SECONDS
 from worker.core.classify import Answer, NoAnswer, classify
-from worker.core.model import Accepted, InDoubt, Invalid, Released
+from worker.core.model import InDoubt, Outcome
 from worker.core.redact import blank, presentable
-from worker.core.upload import Finished, Odd, Opened, Taken, Trouble, finished, opened
+from worker.core.upload import Finished, Opened, Taken, finished, opened
 
-Given = TypeVar("Given", Opened | Odd, Finished | Odd)
+Given = TypeVar("Given", Opened | InDoubt, Finished | InDoubt)
 
 UNSENT = (
     aiohttp.ClientConnectorError,
@@ -100,32 +100,33 @@ class UploadApi:
     seconds: float
     proxy: str | None = None
 
-    async def initialize(self, size: int) -> Opened | Odd | Trouble:
+    async def initialize(self, size: int) -> Opened | Outcome:
         """Begin the upload of a file of ``size`` bytes."""
         body = await self._ask("/initialize_file_upload", {"file_size_bytes": size})
         return self._checked(opened(body)) if isinstance(body, bytes) else body
 
-    async def send_chunk(self, upload_id: str, index: int, data: bytes) -> Taken | Trouble:
+    async def send_chunk(self, upload_id: str, index: int, data: bytes) -> Taken | Outcome:
         """Send the chunk of that index, from 0."""
         given = {"upload_id": upload_id, "chunk_index": index}
         body = await self._ask("/send_file_chunk", given, data)
         return Taken() if isinstance(body, bytes) else body
 
-    async def finalize(self, upload_id: str) -> Finished | Odd | Trouble:
+    async def finalize(self, upload_id: str) -> Finished | Outcome:
         """End an upload whose chunks are all there."""
         body = await self._ask("/finalize_file_upload", {"upload_id": upload_id})
         return self._checked(finished(body)) if isinstance(body, bytes) else body
 
-    def _checked(self, answer: Given) -> Given | Odd:
-        """Return the answer; an odd one where its text holds the key, which nobody may store."""
-        if isinstance(answer, Odd):
-            return Odd(presentable(answer.message, self.key))
+    def _checked(self, answer: Given) -> Given | InDoubt:
+        """Return the answer; a doubt where its text holds the key, which nobody may store."""
+        if isinstance(answer, InDoubt):
+            return replace(answer, message=presentable(answer.message, self.key))
         text = answer.url if isinstance(answer, Finished) else answer.upload_id
-        return answer if blank(text, self.key) == text else Odd("the answer holds the API key")
+        is_clean = blank(text, self.key) == text
+        return answer if is_clean else InDoubt("the answer holds the API key", HTTPStatus.OK)
 
     async def _ask(
         self, path: str, given: Mapping[str, object], data: bytes | None = None
-    ) -> bytes | Trouble:
+    ) -> bytes | Outcome:
         """POST a form. Return the body of a 200, else why there is none."""
         form = aiohttp.MultipartWriter("form-data")
         for name, text in {"api_key": self.key, **given}.items():
@@ -141,9 +142,7 @@ class UploadApi:
             if answer.status == HTTPStatus.OK:
                 return answer.body
             outcome = classify(answer)
-        if isinstance(outcome, Accepted | Invalid | Released):  # a 2xx that nobody documented
-            outcome = InDoubt(f"HTTP {outcome.status}", outcome.status)
-        return replace(outcome, message=presentable(outcome.message, self.key))
+        return replace(outcome, message=presentable(outcome.message or "", self.key))
 
     async def _post(self, path: str, form: aiohttp.MultipartWriter) -> Answer:
         url = f"{self.url.rstrip('/')}{path}"

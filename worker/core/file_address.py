@@ -54,3 +54,17 @@ def names_of(path: bytes) -> tuple[bytes, ...]:
 def address_of(path: bytes) -> str:
     """Return the ``file:`` address of an absolute path."""
     return f"file://{quote_from_bytes(path)}"
+
+
+def plain(url: str) -> str:
+    """Return the one spelling of a file's address. Raises AddressError for what is none."""
+    return address_of(b"/" + b"/".join(names_of(path_of(url))))
+
+
+def problem(url: str) -> str | None:
+    """Return why a ``file:`` address names no file; None if it may."""
+    try:
+        plain(url)
+    except AddressError as error:
+        return str(error)
+    return None

@@ -11,16 +11,7 @@ from http import HTTPStatus
 from worker.core.classify import parsed
 from worker.core.decide import Policy
 from worker.core.job_list import SHAPE_LIMIT, shape
-from worker.core.model import (
-    AccountRefused,
-    InDoubt,
-    NotSent,
-    Refused,
-    Throttled,
-    TryLater,
-    WrongAddress,
-    value,
-)
+from worker.core.model import InDoubt, Outcome, Refused, TryLater, WrongAddress, value
 from worker.core.redact import clean
 
 LARGEST = 7_000_000_000
@@ -37,8 +28,6 @@ MOST_TRIES = 3
 """Of one chunk without a clear answer."""
 
 SCHEME = "valossaupload://"
-
-Trouble = Refused | AccountRefused | WrongAddress | Throttled | TryLater | InDoubt | NotSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +104,19 @@ class Finished:
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Odd:
-    """The API said that it went well, but not what was asked for; the message has the shape."""
-
-    message: str
-
-
 @value
 class Setback:
     """An interrupted upload.
 
     Attributes:
-        upload: What is kept of it.
+        upload: What is kept of it; None for what is on disk.
         wait: For this file alone.
         is_refused: The video fails.
         holds_all: Other files would meet the same, so all uploads of the process wait.
     """
 
-    upload: Upload
-    why: str
+    why: str = ""
+    upload: Upload | None = None
     wait: timedelta = timedelta(0)
     is_refused: bool = False
     holds_all: bool = False
@@ -164,7 +146,7 @@ def is_fresh(ready_at: datetime, now: datetime) -> bool:
     return now - ready_at <= OLDEST
 
 
-def opened(body: bytes) -> Opened | Odd:
+def opened(body: bytes) -> Opened | InDoubt:
     """Return the answer to initialize."""
     document = parsed(body)
     found = document if isinstance(document, dict) else {}
@@ -172,21 +154,22 @@ def opened(body: bytes) -> Opened | Odd:
     is_named = isinstance(upload_id, str) and upload_id and clean(upload_id) == upload_id
     if is_named and type(size) is int and 0 < size <= LARGEST_CHUNK:
         return Opened(str(upload_id), size)
-    size = f", with chunks of {size} bytes" if type(size) is int else ""
-    return Odd(f"initialize_file_upload answered {_shape(document)}{size}")
+    chunks = f", with chunks of {size} bytes" if type(size) is int else ""
+    return _odd(f"initialize_file_upload answered {shape(document)[:SHAPE_LIMIT]}{chunks}")
 
 
-def finished(body: bytes) -> Finished | Odd:
+def finished(body: bytes) -> Finished | InDoubt:
     """Return the answer to finalize, whose form is not documented: the one address in it."""
     document = parsed(body)
     found = {text for text in _texts(document) if text.startswith(SCHEME) and text == clean(text)}
     if len(found) == 1:
         return Finished(found.pop())
-    return Odd(f"finalize_file_upload answered {_shape(document)}, with {len(found)} addresses")
+    told = shape(document)[:SHAPE_LIMIT]
+    return _odd(f"finalize_file_upload answered {told}, with {len(found)} addresses")
 
 
-def _shape(document: object) -> str:
-    return shape(document)[:SHAPE_LIMIT]
+def _odd(message: str) -> InDoubt:
+    return InDoubt(message, HTTPStatus.OK)
 
 
 def _texts(document: object) -> Iterator[str]:
@@ -200,51 +183,33 @@ def _texts(document: object) -> Iterator[str]:
 def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
     """Return what follows from a file that is another one than when its upload began."""
     changes = upload.changes + 1
-    kept = replace(upload.anew(), changes=changes)
+    kept, why = replace(upload.anew(), changes=changes), "changed while it was read"
     if changes >= MOST_CHANGES:
-        why = f"changed {changes} times while it was read: it is being written; retry it when whole"
+        why = f"{why}, {changes} times: it is being written; retry when it is whole"
         return Setback(upload=kept, why=why, is_refused=True)
-    why = "changed while it was read: its upload is begun anew"
     return Setback(upload=kept, why=why, wait=policy.wait(changes, dice))
 
 
-def unopened(upload: Upload, answer: Trouble | Odd, dice: float, policy: Policy) -> Setback:
-    """Return what follows from an initialize that brought no upload."""
-    if isinstance(answer, Odd):
-        return replace(_restarted(upload, answer, dice, policy), holds_all=True)
-    is_refused = isinstance(answer, Refused)
-    return Setback(upload=upload.anew(), why=answer.message, is_refused=is_refused, holds_all=True)
-
-
-def unsent(upload: Upload, outcome: Trouble, dice: float, policy: Policy) -> Setback:
-    """Return what follows from a chunk that was not taken: the same bytes again where the API may
-    have the chunks before it, else a new upload.
-    """
-    if isinstance(outcome, Refused) or _is_gone(outcome):
-        return _restarted(upload, outcome, dice, policy)
-    tries = upload.tries + isinstance(outcome, InDoubt | TryLater)
-    if tries >= MOST_TRIES:
-        return replace(_restarted(upload, outcome, dice, policy), holds_all=True)
-    return Setback(upload=replace(upload, tries=tries), why=outcome.message, holds_all=True)
-
-
-def unfinished(upload: Upload, answer: Trouble | Odd, dice: float, policy: Policy) -> Setback:
-    """Return what follows from a finalize that brought no address: it is not asked for again."""
-    if isinstance(answer, Odd):
-        return Setback(upload=upload.anew(), why=answer.message, is_refused=True, holds_all=True)
-    is_its_own = isinstance(answer, Refused) or _is_gone(answer)
-    return replace(_restarted(upload, answer, dice, policy), holds_all=not is_its_own)
-
-
-def _is_gone(outcome: Trouble) -> bool:
-    return isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
-
-
-def _restarted(upload: Upload, answer: Trouble | Odd, dice: float, policy: Policy) -> Setback:
-    """Return an upload that is begun anew after a while, as often as attempts are allowed."""
+def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -> Setback:
+    """Return what follows from a request of an upload that did not go well."""
+    # The first of these cases holds. 1. Refused before its first byte, or ended by an answer that
+    # says no address: the video fails. 2. Finalize was asked for, or the API says that it has no
+    # such upload, or takes no such chunk, or three times nothing clear: it is begun anew. 3. The
+    # same chunk is sent again.
+    why, is_begun = outcome.message or "", upload.upload_id is not None
+    is_whole = is_begun and upload.acknowledged == upload.chunks
+    is_refused = isinstance(outcome, Refused)
+    if (is_refused and not is_begun) or (is_whole and outcome.status == HTTPStatus.OK):
+        return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)
+    is_gone = isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
+    is_its_own = is_begun and (is_refused or is_gone)
+    tries = upload.tries + (is_begun and isinstance(outcome, InDoubt | TryLater))
+    if not (is_whole or is_its_own or tries >= MOST_TRIES):
+        return Setback(why=why, upload=replace(upload, tries=tries), holds_all=True)
     restarts = upload.restarts + 1
     kept = replace(upload.anew(), restarts=restarts)
     if restarts >= policy.max_attempts:
-        why = f"{answer.message} (upload {restarts}, the last one allowed)"
-        return Setback(upload=kept, why=why, is_refused=True)
-    return Setback(upload=kept, why=answer.message, wait=policy.wait(restarts, dice))
+        why = f"{why} (upload {restarts}, the last one allowed)"
+        return Setback(why=why, upload=kept, is_refused=True)
+    wait = policy.wait(restarts, dice)
+    return Setback(why=why, upload=kept, wait=wait, holds_all=not is_its_own)

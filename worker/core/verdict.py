@@ -156,6 +156,7 @@ _HOLDS: Mapping[WaitReason, tuple[str, str | None]] = {
     WaitReason.DOUBTS: ("a doubt may be repeated at {until}", None),
     WaitReason.LIST: ("the API's list of jobs is asked about doubts at {until}", None),
     WaitReason.HOSTS: ("only videos of held hosts are left, the next probe goes at {until}", None),
+    WaitReason.UPLOADS: ("local files are being uploaded", None),
     WaitReason.HELD: ("another program holds the rows", None),
 }
 

@@ -292,8 +292,8 @@ may be asked for. ``tries``: troubles since the last acknowledged chunk; ``resta
 uploads thrown away for the API's sake, and for the file's.
 """
 
-_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
-_partial("uploads_left", _is_left, uploads.c.video_id, uploads.c.state)
+upload_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
+_partial("uploads_left", upload_is_left, uploads.c.video_id, uploads.c.state)
 
 account = Table(
     "account",

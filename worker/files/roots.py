@@ -72,13 +72,14 @@ def part(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> tuple[I
         return identity_of(descriptor), found
 
 
-def digest(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> tuple[Identity, str]:
-    """Return the SHA-256 of a part, and the marks after it was read. Raises as ``part``."""
+def digest(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> str:
+    """Return the SHA-256 of a part of a file. Raises as ``part``."""
     whole = hashlib.sha256()
     with opened(roots, path) as descriptor, _readable():
         for begin in range(offset, offset + size, PIECE):
             whole.update(read(descriptor, begin, min(PIECE, offset + size - begin)))
-        return identity_of(descriptor), whole.hexdigest()
+        identity_of(descriptor)
+    return whole.hexdigest()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from worker.api.client import Api
+from worker.api.uploads import UploadApi
 from worker.core import stop_conditions
 from worker.core.model import Start, Throttled
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
@@ -27,6 +28,7 @@ from worker.runner.pruner import Pruner
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
+from worker.runner.uploader import Uploader
 from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
 from worker.store.workers import WorkerRow
 
@@ -53,6 +55,7 @@ class Runner:
     options: RunOptions
     reporter: Reporter
     row: WorkerRow
+    upload_api: UploadApi | None = None
     beat: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -90,6 +93,17 @@ class Runner:
             reporter=self.reporter,
             news=self._wake.set,
         )
+        self._uploading: asyncio.Task[None] | None = None
+        self._uploader = self.upload_api and Uploader(
+            api=self.upload_api,
+            database=self.database,
+            write=self._writer.enqueue,
+            transaction=self.transaction,
+            limiter=self.limiter,
+            state=self.state,
+            log=self.reporter.log,
+            news=self._wake.set,
+        )
 
     async def run(self) -> RunReport:
         """Work until the run is over by its options, or until told to stop."""
@@ -101,6 +115,8 @@ class Runner:
             keep = None if self.options.drain else self._settings.keep_days
             pruner = Pruner(self.database, self._writer.enqueue, self._clock, log)
             pruning = keep and group.create_task(pruner.run(timedelta(days=keep)))
+            if self._uploader:
+                self._uploading = group.create_task(self._uploader.run())
             try:
                 stop = await self._run_feed(group, writing)
                 if settling:  # it waits for the writer or the API, which both bear to be left
@@ -253,6 +269,8 @@ class Runner:
         overdue = result.until is not None and result.until <= self._clock.now()
         if result.reason is WaitReason.LIST and overdue:
             self._reconciler.called.set()  # new videos do not wait for it
+        elif result.reason is WaitReason.UPLOADS and self._uploader:
+            self._uploader.called.set()
         elif result.until is not None:
             until = min(until, self._clock.until(result.until))
         if result.reason is WaitReason.PACE:
@@ -303,7 +321,7 @@ class Runner:
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        while self.state.in_flight:
+        while self.state.in_flight or self.state.uploading:
             self._wake.clear()
             await self._wake.wait()
         await self._writer.written()
@@ -318,8 +336,9 @@ class Runner:
             open_ = self.state.in_flight + self._writer.unwritten
             self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
-        for slot in self._slots:
-            slot.cancel()
+        for slot in (*self._slots, self._uploading):
+            if slot is not None:
+                slot.cancel()
 
 
 async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:

@@ -31,7 +31,7 @@ from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import account, hosts, is_pending, jobs, videos
 from worker.db.statements import Prepared
-from worker.store import queue
+from worker.store import queue, uploads
 from worker.store.queue import PASSED_OVER, Unwritable
 
 LOOK_AHEAD = 100
@@ -123,14 +123,16 @@ def passing(
     aside: Unwritable,
     most: int,
 ) -> Passing:
-    """Return the next videos to claim, and postpone at most ``most`` of held hosts on the way."""
+    """Return the next videos to claim, and postpone on the way at most ``most`` of held hosts, or
+    whose file is not uploaded yet.
+    """
     probes = _probes(connection, limit, now, checked_until, aside)
     ids = {row[queue.ID] for row in probes}
     postponed, look = 0, limit
     while postponed < most:
         found = queue.due(connection, look, now, checked_until, aside.known)
         rows = [row for row in found if row[queue.ID] not in ids]
-        held = _held_among(connection, rows)
+        held = [*_held_among(connection, rows), *uploads.hand_over(connection, rows, now)]
         if not held:
             return Passing([*probes, *rows][:limit], ids, postponed)
         some = held[: most - postponed]

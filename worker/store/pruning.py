@@ -14,7 +14,7 @@ from sqlalchemy.sql import and_, or_, select, update
 from worker.core.model import State
 from worker.core.pruning import horizon
 from worker.db.column_types import Bound
-from worker.db.schema import account, history, is_in_doubt, pruned, videos
+from worker.db.schema import account, history, is_in_doubt, pruned, uploads, videos
 from worker.store import caps, shared_state
 from worker.store.doubts import IS_ACCEPTANCE
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
@@ -73,6 +73,7 @@ def prune(connection: Connection, ids: Sequence[int], before: datetime, now: dat
     rows = bought.where(meant, videos.c.job_id.is_not(None))
     connection.execute(insert(pruned).from_select([*named, "pruned_at"], rows))
     connection.execute(delete(history).where(theirs))
+    connection.execute(delete(uploads).where(uploads.c.video_id.in_(ids)))
     connection.execute(delete(videos).where(meant))
     connection.execute(
         update(account).values({n: account.c[n] + more for n, more in known.items()})

@@ -32,7 +32,7 @@ HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
 
-ID, URL = 0, 5
+ID, URL, TWIN = 0, 5, -1
 """Places in a row that can be claimed."""
 
 Row = Sequence[Any]
@@ -280,7 +280,7 @@ def ahead(
     held_hosts: int = 0,
 ) -> Ahead:
     """Return if anything may be claimed, and when that can change. Those ``aside`` do not count,
-    nor those that are held for their host until later.
+    nor, with ``held_hosts``, those that are held for their host or their upload until later.
     """
     others: tuple[ColumnElement[bool], ...] = (videos.c.id.not_in(aside),) if aside else ()
     if held_hosts:
