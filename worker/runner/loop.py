@@ -328,6 +328,8 @@ class Runner:
 
     async def _cut_short(self, seconds: float) -> None:
         self._attempts.cut_short()
+        if self._uploading:
+            self._uploading.cancel()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
         await _ended(settled, seconds, self._hurrying)
@@ -336,9 +338,8 @@ class Runner:
             open_ = self.state.in_flight + self._writer.unwritten
             self.reporter.log.error(Event.SETTLE_GIVEN_UP, attempts=open_)
             self._writer.give_up()
-        for slot in (*self._slots, self._uploading):
-            if slot is not None:
-                slot.cancel()
+        for slot in self._slots:
+            slot.cancel()
 
 
 async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:

@@ -205,12 +205,11 @@ class Uploader:
         """Send the chunks that are left, one after the other."""
         keep_at = self._clock.monotonic() + KEEP_SECONDS
         for chunk in range(upload.acknowledged, upload.chunks):
-            is_over = self.limiter.is_shut or self._is_held
-            if is_over or self._clock.monotonic() >= keep_at:
+            if self._is_over or self._clock.monotonic() >= keep_at:
                 if not await self._keep(upload):
                     return None
                 keep_at = self._clock.monotonic() + KEEP_SECONDS
-            if is_over:
+            if self._is_over:
                 return Setback()
             offset, size = upload.place(chunk)
             found, data = await self._read(upload.address, offset, size)
@@ -223,6 +222,10 @@ class Uploader:
             self._goes_well()
             upload = replace(upload, acknowledged=chunk + 1, last_sha256=None, tries=0)
         return upload
+
+    @property
+    def _is_over(self) -> bool:
+        return self.limiter.is_shut or self._is_held
 
     async def _end(self, upload: Upload) -> Setback | None:
         """Finalize, once it is on disk that nobody may do so again."""

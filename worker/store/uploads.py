@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, func
-from sqlalchemy.sql import and_, delete, exists, insert, or_, select, text, update
+from sqlalchemy.sql import and_, delete, exists, false, insert, or_, select, text, update
 
 from worker.core.file_address import address_of, is_file, plain, problem
 from worker.core.model import Claim
@@ -135,7 +135,7 @@ def _left(reach: Reach, *wanted: ColumnElement[bool]) -> Select[Any]:
     below = (func.substr(uploads.c.address, 1, len(each)) == each for each in beginnings)
     both = uploads.join(videos, videos.c.id == uploads.c.video_id)
     columns = select(uploads.c.video_id, uploads.c.address).select_from(both)
-    return columns.where(upload_is_left, is_pending, or_(*below), *wanted)
+    return columns.where(upload_is_left, is_pending, or_(false(), *below), *wanted)
 
 
 def _can_go(now: datetime) -> ColumnElement[bool]:
