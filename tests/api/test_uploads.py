@@ -87,7 +87,7 @@ async def test_a_request_is_a_form_of_known_length() -> None:
         line.say(answer(b"{}"))
 
     async with scripted(script) as api:
-        assert Taken() == await api.send_chunk("u-1", 5, b"\r\n\0bytes")
+        assert Taken() == await api.send_chunk("u-1", 5, memoryview(b"\r\n\0bytes"))
     head, _, body = seen[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /core/1.0/send_file_chunk HTTP/1.1\r\n")
     assert b"User-Agent: valossa-ingest/test" in head
@@ -123,7 +123,7 @@ async def test_a_kind_of_trouble_has_its_outcome(step: str, kind: str) -> None:
         if step != "initialize":
             assert isinstance(told, Opened)
             upload_id = told.upload_id
-            told = await api.send_chunk(upload_id, 0, b"01234")  # type: ignore[assignment]
+            told = await api.send_chunk(upload_id, 0, memoryview(b"01234"))  # type: ignore[assignment]
         if step == "finalize":
             told = await api.finalize(upload_id)  # type: ignore[assignment]
         assert KINDS[kind] is type(told)
@@ -137,8 +137,8 @@ async def test_a_chunk_that_was_answered_by_200_is_taken(kind: str) -> None:
     async with Simulator(options) as simulator, client(simulator.url) as api:
         begun = await api.initialize(10)
         assert isinstance(begun, Opened)
-        assert Taken() == await api.send_chunk(begun.upload_id, 0, b"01234")
-        assert Taken() == await api.send_chunk(begun.upload_id, 1, b"56789")
+        assert Taken() == await api.send_chunk(begun.upload_id, 0, memoryview(b"01234"))
+        assert Taken() == await api.send_chunk(begun.upload_id, 1, memoryview(b"56789"))
         assert isinstance(await api.finalize(begun.upload_id), Finished)
 
 
@@ -149,7 +149,7 @@ async def test_an_odd_end_is_told_by_its_shape(kind: str) -> None:
     async with Simulator(options) as simulator, client(simulator.url) as api:
         begun = await api.initialize(5)
         assert isinstance(begun, Opened)
-        await api.send_chunk(begun.upload_id, 0, b"01234")
+        await api.send_chunk(begun.upload_id, 0, memoryview(b"01234"))
         told = await api.finalize(begun.upload_id)
     assert isinstance(told, InDoubt)
     assert 200 == told.status
@@ -183,7 +183,7 @@ async def test_no_answer_brings_the_key_into_the_table(body: bytes) -> None:
         for told in (await api.initialize(5), await api.finalize("u-1")):
             assert KEY not in repr(told)
     async with scripted(saying(answer(b"no " + KEY.encode(), "400 Bad Request"))) as api:
-        assert Refused("HTTP 400: no [key]", 400) == await api.send_chunk("u", 0, b"x")
+        assert Refused("HTTP 400: no [key]", 400) == await api.send_chunk("u", 0, memoryview(b"x"))
     assert KEY not in repr(api)
 
 
@@ -210,7 +210,7 @@ async def endless(line: Line) -> None:
 async def test_a_server_that_stands_still_ends_the_request(script: Script, size: int) -> None:
     """Law: each piece, and the answer, has a time; the request as a whole has none."""
     async with Wire(script) as wire, client(wire.url, seconds=NEVER_SECONDS) as api:
-        asking = asyncio.create_task(api.send_chunk("u", 0, bytes(size)))
+        asking = asyncio.create_task(api.send_chunk("u", 0, memoryview(bytes(size))))
         await wire.wait_for_lines(1)
         while not asking.done():
             await asyncio.sleep(0.05)
@@ -221,7 +221,7 @@ async def test_a_server_that_stands_still_ends_the_request(script: Script, size:
 async def test_an_answer_is_read_only_so_far() -> None:
     """A huge body costs no memory; the status says enough."""
     async with scripted(saying(answer(b" " * 1_000_000))) as api:
-        assert Taken() == await api.send_chunk("u", 0, b"x")
+        assert Taken() == await api.send_chunk("u", 0, memoryview(b"x"))
 
 
 def test_bytes_have_a_pace_of_their_own(hands: Hands) -> None:
@@ -249,7 +249,7 @@ async def test_a_chunk_is_written_at_the_pace() -> None:
 
     rate = Counted(10_000, lambda: 0.0)
     async with scripted(saying(answer(b"{}")), rate=rate) as api:
-        assert Taken() == await api.send_chunk("u", 0, bytes(1_250))
+        assert Taken() == await api.send_chunk("u", 0, memoryview(bytes(1_250)))
     assert [500, 500, 250] == waited
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -8,10 +9,14 @@ import pytest
 from worker.core.file_address import AddressError
 from worker.core.upload import Identity
 from worker.files.roots import (
+    PIECE,
     AbsentError,
     RefusedError,
+    _readable,
+    digest,
     identity_of,
     opened,
+    part,
     read,
     root_problem,
 )
@@ -27,11 +32,17 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
+def taken(descriptor: int, offset: int, size: int) -> bytes:
+    """Return what a read brings."""
+    room = memoryview(bytearray(size))
+    return bytes(room[: read(descriptor, offset, room)])
+
+
 def content(root: Path, path: Path | bytes, size: int = 100) -> bytes:
     """Return the first bytes of a file below the root."""
     with opened([os.fsencode(root)], os.fsencode(path)) as descriptor:
         identity_of(descriptor)
-        return read(descriptor, 0, size)
+        return taken(descriptor, 0, size)
 
 
 def test_a_file_below_a_root_is_read(root: Path) -> None:
@@ -41,9 +52,9 @@ def test_a_file_below_a_root_is_read(root: Path) -> None:
     with opened([b"/absent", os.fsencode(root)], os.fsencode(path)) as descriptor:
         marks = (found.st_dev, found.st_ino, 10, found.st_ctime_ns)
         assert Identity(*marks) == identity_of(descriptor)
-        assert b"3456" == read(descriptor, 3, 4)
-        assert b"89" == read(descriptor, 8, 4)
-        assert b"" == read(descriptor, 10, 4)
+        assert b"3456" == taken(descriptor, 3, 4)
+        assert b"89" == taken(descriptor, 8, 4)
+        assert b"" == taken(descriptor, 10, 4)
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe.mp4", "nein\u202e.mp4".encode(), b"a\nb", b"n" * 255])
@@ -124,7 +135,7 @@ def test_a_link_that_takes_the_place_of_a_file_is_not_followed(root: Path) -> No
         before = identity_of(descriptor)
         path.unlink()
         path.symlink_to(root.parent / "secret")
-        assert b"0123" == read(descriptor, 0, 4)
+        assert b"0123" == taken(descriptor, 0, 4)
         assert before.inode == os.fstat(descriptor).st_ino
 
 
@@ -133,6 +144,41 @@ def test_what_no_root_has_is_absent(root: Path, path: str) -> None:
     """A file outside of all roots, or not there, is left to other workers."""
     with pytest.raises(AbsentError):
         content(root, root.parent / path)
+
+
+def test_a_part_has_the_marks_of_its_file(root: Path) -> None:
+    """The bytes go into the room that is given; the marks are those after the reading."""
+    path, roots = root / "talks" / "a.mp4", [os.fsencode(root)]
+    room = memoryview(bytearray(4))
+    found, size = part(roots, os.fsencode(path), 8, room)
+    assert (b"89\0\0", 2) == (bytes(room), size)
+    assert (path.stat().st_ino, path.stat().st_ctime_ns) == (found.inode, found.changed_ns)
+    assert hashlib.sha256(b"345").hexdigest() == digest(roots, os.fsencode(path), 3, 3)
+
+
+def test_an_edit_changes_the_marks_also_where_its_time_is_put_back(root: Path) -> None:
+    """A file's mtime can be set by anybody, its ctime by nobody."""
+    path, roots = root / "talks" / "a.mp4", [os.fsencode(root)]
+    before, times = part(roots, os.fsencode(path), 0, memoryview(b""))[0], path.stat()
+    path.write_bytes(b"9876543210")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = part(roots, os.fsencode(path), 0, memoryview(b""))[0]
+    assert (before.size, before.inode) == (after.size, after.inode)
+    assert before != after
+
+
+def test_a_large_file_is_hashed_piece_by_piece(root: Path) -> None:
+    """The hash is that of the whole part, whatever fits into memory."""
+    data = os.urandom(2 * PIECE + 3)
+    (root / "large").write_bytes(data)
+    path = os.fsencode(root / "large")
+    assert hashlib.sha256(data[1:]).hexdigest() == digest([os.fsencode(root)], path, 1, len(data))
+
+
+def test_what_passes_is_waited_for(root: Path) -> None:
+    """A read that fails is no refusal: the disk, or the network behind it, may come back."""
+    with pytest.raises(AbsentError, match="cannot be read: Bad file descriptor"), _readable():
+        os.close(os.open(root, os.O_RDONLY)), os.read(-1, 1)
 
 
 def test_a_path_that_leads_back_is_refused(root: Path) -> None:

@@ -33,7 +33,7 @@ UNSENT = (
 )
 """Errors before the first byte."""
 
-PIECE = 128 * 1024
+PIECE = 1 << 20
 """Bytes of a chunk that are written at once; requests of others come between two of them."""
 
 BURST_SECONDS = 0.05
@@ -68,7 +68,7 @@ class _Chunk(aiohttp.Payload):
     request.
     """
 
-    def __init__(self, data: bytes, rate: ByteRate, seconds: float) -> None:
+    def __init__(self, data: memoryview, rate: ByteRate, seconds: float) -> None:
         super().__init__(data, filename="chunk")
         self._rate, self._seconds = rate, seconds
 
@@ -77,10 +77,10 @@ class _Chunk(aiohttp.Payload):
         return len(self._value)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return cast("bytes", self._value).decode(encoding, errors)
+        return bytes(self._value).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        whole, step = memoryview(self._value), self._rate.piece
+        whole, step = cast("memoryview", self._value), self._rate.piece
         for begin in range(0, len(whole), step):
             piece = whole[begin : begin + step]
             await asyncio.sleep(self._rate.wait(len(piece)))
@@ -105,7 +105,7 @@ class UploadApi:
         body = await self._ask("/initialize_file_upload", {"file_size_bytes": size})
         return self._checked(opened(body)) if isinstance(body, bytes) else body
 
-    async def send_chunk(self, upload_id: str, index: int, data: bytes) -> Taken | Outcome:
+    async def send_chunk(self, upload_id: str, index: int, data: memoryview) -> Taken | Outcome:
         """Send the chunk of that index, from 0."""
         given = {"upload_id": upload_id, "chunk_index": index}
         body = await self._ask("/send_file_chunk", given, data)
@@ -125,7 +125,7 @@ class UploadApi:
         return answer if is_clean else InDoubt("the answer holds the API key", HTTPStatus.OK)
 
     async def _ask(
-        self, path: str, given: Mapping[str, object], data: bytes | None = None
+        self, path: str, given: Mapping[str, object], data: memoryview | None = None
     ) -> bytes | Outcome:
         """POST a form. Return the body of a 200, else why there is none."""
         form = aiohttp.MultipartWriter("form-data")

@@ -68,6 +68,10 @@ class Upload:
         """Return the number of its chunks."""
         return -(-self.size // self.chunk_size)
 
+    def with_one_more(self) -> "Upload":
+        """Return it with one more acknowledged chunk."""
+        return replace(self, acknowledged=self.acknowledged + 1, last_sha256=None, tries=0)
+
     def place(self, chunk: int) -> tuple[int, int]:
         """Return the offset and the size of a chunk."""
         offset = chunk * self.chunk_size

@@ -63,21 +63,24 @@ def opened(roots: Sequence[bytes], path: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
-def part(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> tuple[Identity, bytes]:
-    """Return ``size`` bytes of a file, fewer only where it ends before, and its marks after they
-    were read. Raises as ``opened``, and AbsentError where reading fails.
+def part(
+    roots: Sequence[bytes], path: bytes, offset: int, room: memoryview
+) -> tuple[Identity, int]:
+    """Fill the room with the bytes of a file from ``offset``. Return the marks of the file after
+    that, and how many bytes there were. Raises as ``opened``, and AbsentError where reading fails.
     """
     with opened(roots, path) as descriptor, _readable():
-        found = read(descriptor, offset, size)
-        return identity_of(descriptor), found
+        size = read(descriptor, offset, room)
+        return identity_of(descriptor), size
 
 
 def digest(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> str:
     """Return the SHA-256 of a part of a file. Raises as ``part``."""
-    whole = hashlib.sha256()
+    whole, room = hashlib.sha256(), memoryview(bytearray(min(PIECE, size)))
     with opened(roots, path) as descriptor, _readable():
         for begin in range(offset, offset + size, PIECE):
-            whole.update(read(descriptor, begin, min(PIECE, offset + size - begin)))
+            left = room[: min(PIECE, offset + size - begin)]
+            whole.update(left[: read(descriptor, begin, left)])
         identity_of(descriptor)
     return whole.hexdigest()
 
@@ -103,13 +106,12 @@ def identity_of(descriptor: int) -> Identity:
     return Identity(*(mark & LARGEST_NUMBER for mark in marks))
 
 
-def read(descriptor: int, offset: int, size: int) -> bytes:
-    """Return ``size`` bytes from ``offset``, fewer only where the file ends before."""
-    parts, left = [], size
-    while left and (part := os.pread(descriptor, left, offset + size - left)):
-        parts.append(part)
-        left -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+def read(descriptor: int, offset: int, room: memoryview) -> int:
+    """Fill the room from ``offset`` on, and return how far; the file ends where it stays empty."""
+    done = 0
+    while done < len(room) and (more := os.preadv(descriptor, [room[done:]], offset + done)):
+        done += more
+    return done
 
 
 def root_problem(root: bytes) -> str | None:

@@ -42,8 +42,10 @@ LOOK_SECONDS = 5.0
 ABSENT_SECONDS = 60.0
 """Until a file that is not here is looked for again."""
 
-KEEP_SECONDS = 1.0
-"""Between two writes of how far an upload has come."""
+NO_ROOM = memoryview(b"")
+
+KEEP_SECONDS = 2.0
+"""Between two writes of how far an upload has come, each of which prolongs its lease."""
 
 _REASONS = {AccountRefused: StopReason.ACCOUNT, WrongAddress: StopReason.ADDRESS}
 
@@ -64,7 +66,7 @@ class Uploader:
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: deque[tuple[int, str]] = field(default_factory=deque)
     _look_at: float = 0.0
-    _carried: set[int] = field(default_factory=set)
+    _keep_at: dict[int, float] = field(default_factory=dict)
     _missed: set[int] = field(default_factory=set)
     _is_held: bool = False
     _troubles: int = 0
@@ -113,7 +115,7 @@ class Uploader:
         for video_id in [each for each, until in absent.items() if until <= now]:
             del absent[video_id]
         found = await self.database.read(self._see)
-        self._found.extend(each for each in found if each[0] not in self._carried)
+        self._found.extend(each for each in found if each[0] not in self._keep_at)
         self._look_at = now + LOOK_SECONDS
         return bool(self._found)
 
@@ -125,7 +127,7 @@ class Uploader:
         """Return True if this worker has the file; why it has not is written once."""
         with suppress(RefusedError, AddressError):  # which fails the video once it is taken
             try:
-                await self._read(address, 0, 0)
+                await self._read(address)
             except AbsentError as error:
                 self._reach.absent[video_id] = self._clock.monotonic() + ABSENT_SECONDS
                 if video_id not in self._missed:
@@ -145,7 +147,7 @@ class Uploader:
     async def _carry(self, upload: Upload) -> None:
         """Bring one upload as far as it goes, and write why it goes no further."""
         began, give_back = self._clock.monotonic(), partial(self._give_back, upload.video_id)
-        self._carried.add(upload.video_id)
+        self._keep_at[upload.video_id] = began + KEEP_SECONDS
         self.state.uploading += 1
         try:
             setback = await self._bring(upload)
@@ -158,7 +160,7 @@ class Uploader:
             give_back(Setback())  # which the writer does, though nobody waits for it
             raise
         finally:
-            self._carried.discard(upload.video_id)
+            del self._keep_at[upload.video_id]
             self.state.uploading -= 1
             self.news()
         seconds = round(self._clock.monotonic() - began, 3)
@@ -181,7 +183,7 @@ class Uploader:
 
     async def _begin(self, upload: Upload) -> Upload | Setback | None:
         """Return the upload with what the API has of it already, or as a new one."""
-        found, _ = await self._read(upload.address, 0, 0)
+        found, _ = await self._read(upload.address)
         if why := rules.size_problem(found.size):
             return Setback(why=why, upload=upload.anew(), is_refused=True)
         if upload.upload_id is not None and upload.identity != found:
@@ -203,24 +205,25 @@ class Uploader:
 
     async def _send(self, upload: Upload) -> Upload | Setback | None:
         """Send the chunks that are left, one after the other."""
-        keep_at = self._clock.monotonic() + KEEP_SECONDS
-        for chunk in range(upload.acknowledged, upload.chunks):
-            if self._is_over or self._clock.monotonic() >= keep_at:
-                if not await self._keep(upload):
-                    return None
-                keep_at = self._clock.monotonic() + KEEP_SECONDS
+        room = memoryview(
+            bytearray(upload.chunk_size)
+        )  # the same for all, since new pages take long
+        while upload.acknowledged < upload.chunks:
             if self._is_over:
-                return Setback()
-            offset, size = upload.place(chunk)
-            found, data = await self._read(upload.address, offset, size)
-            if found != upload.identity or len(data) < size:
+                return Setback() if await self._keep(upload) else None
+            offset, size = upload.place(upload.acknowledged)
+            found, read = await self._read(upload.address, offset, room[:size])
+            if found != upload.identity or read < size:
                 return self._changed(upload)
-            sending = self.api.send_chunk(str(upload.upload_id), chunk, data)
+            upload_id, chunk = str(upload.upload_id), upload.acknowledged
+            sending = self.api.send_chunk(upload_id, chunk, room[:size])
             answer = await self._meanwhile(sending, upload)
+            if answer is None:
+                return None
             if not isinstance(answer, Taken):
                 return await self._interrupted(await self._hashed(upload), answer)
             self._goes_well()
-            upload = replace(upload, acknowledged=chunk + 1, last_sha256=None, tries=0)
+            upload = upload.with_one_more()
         return upload
 
     @property
@@ -229,12 +232,14 @@ class Uploader:
 
     async def _end(self, upload: Upload) -> Setback | None:
         """Finalize, once it is on disk that nobody may do so again."""
-        found, _ = await self._read(upload.address, 0, 0)
+        found, _ = await self._read(upload.address)
         if found != upload.identity:
             return self._changed(upload)
         if not await self._keep(upload):
             return None
         answer = await self._meanwhile(self.api.finalize(str(upload.upload_id)), upload)
+        if answer is None:
+            return None
         if not isinstance(answer, Finished):
             return await self._interrupted(upload, answer)
         self._goes_well()
@@ -251,7 +256,21 @@ class Uploader:
             self._is_held = self.transaction.holds_uploads(connection)
             return uploads.keep(connection, whole, self._reach.worker, now, until)
 
+        self._keep_at[upload.video_id] = self._clock.monotonic() + KEEP_SECONDS
         return await self.write(keep, "to keep an upload")
+
+    async def _meanwhile(self, asking: Coroutine[None, None, T], upload: Upload) -> T | None:
+        """Return an answer, None if the upload is lost meanwhile. Its lease is prolonged."""
+        asked = asyncio.create_task(asking)
+        try:
+            while True:
+                left = self._keep_at[upload.video_id] - self._clock.monotonic()
+                if (await asyncio.wait({asked}, timeout=max(0.0, left)))[0]:
+                    return asked.result()
+                if not await self._keep(upload):
+                    return None
+        finally:
+            asked.cancel()
 
     async def _hashed(self, upload: Upload) -> Upload:
         """Return it with the hash of its last acknowledged chunk, as that is in the file now."""
@@ -262,21 +281,11 @@ class Uploader:
         found = await asyncio.to_thread(roots.digest, reach, path, *place)
         return replace(upload, last_sha256=found)
 
-    async def _read(self, address: str, offset: int, size: int) -> tuple[Identity, bytes]:
-        return await asyncio.to_thread(
-            roots.part, self._reach.roots, path_of(address), offset, size
-        )
-
-    async def _meanwhile(self, asking: Coroutine[None, None, T], upload: Upload) -> T:
-        """Return an answer; prolong the lease while it is awaited."""
-        asked = asyncio.create_task(asking)
-        third = self.transaction.settings.lease.total_seconds() / 3
-        try:
-            while not (await asyncio.wait({asked}, timeout=third))[0]:
-                await self._keep(upload)
-            return asked.result()
-        finally:
-            asked.cancel()
+    async def _read(
+        self, address: str, offset: int = 0, room: memoryview = NO_ROOM
+    ) -> tuple[Identity, int]:
+        path = path_of(address)
+        return await asyncio.to_thread(roots.part, self._reach.roots, path, offset, room)
 
     def _changed(self, upload: Upload) -> Setback:
         return rules.changed(upload, self.transaction.dice(), self.transaction.settings.policy)
