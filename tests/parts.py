@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from worker.api.client import Api
 from worker.api.transport import Transport
-from worker.api.uploads import ByteRate, UploadApi, session
+from worker.api.uploads import ByteRate, UploadApi, sessions
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Cap, Claim
@@ -271,11 +271,10 @@ class Worker:
             yield None
             return
         seconds = self.timeout_seconds
-        async with session(
-            agent="test", connect_timeout_seconds=seconds, timeout_seconds=seconds
-        ) as connections:
+        async with sessions("test", seconds, seconds) as (kept, single):
             yield UploadApi(
-                session=connections,
+                session=kept,
+                single=single,
                 url=url,
                 key=self.key,
                 now=self.clock.now,

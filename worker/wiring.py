@@ -16,7 +16,7 @@ from pathlib import Path
 from worker import __version__
 from worker.api.client import Api
 from worker.api.transport import Transport
-from worker.api.uploads import ByteRate, UploadApi, session
+from worker.api.uploads import ByteRate, UploadApi, sessions
 from worker.clock import Clock
 from worker.core.file_address import address_of
 from worker.core.model import Cap
@@ -195,13 +195,11 @@ async def _upload_api(settings: Settings, key: Key) -> AsyncIterator[UploadApi |
     if not settings.roots:
         yield None
         return
-    async with session(
-        agent=AGENT,
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        timeout_seconds=settings.timeout_seconds,
-    ) as connections:
+    patience = settings.connect_timeout_seconds, settings.timeout_seconds
+    async with sessions(AGENT, *patience) as (kept, single):
         yield UploadApi(
-            session=connections,
+            session=kept,
+            single=single,
             url=settings.api_url,
             key=key.value,
             now=CLOCK.now,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Hands
 from tests.wire import LOOPBACK, NEVER_SECONDS, Line, Script, Wire, answer, free_port, time_out
-from worker.api.uploads import PIECE, ByteRate, UploadApi, session
+from worker.api.uploads import PIECE, ByteRate, UploadApi, sessions
 from worker.core.model import (
     AccountRefused,
     InDoubt,
@@ -36,11 +36,15 @@ async def client(
     url: str, *, key: str = KEY, rate: ByteRate = FAST, seconds: float = 5.0
 ) -> AsyncIterator[UploadApi]:
     """Yield a client whose clock stands still."""
-    async with session(
-        agent="valossa-ingest/test", connect_timeout_seconds=5.0, timeout_seconds=seconds
-    ) as connections:
+    async with sessions("valossa-ingest/test", 5.0, seconds) as (kept, single):
         yield UploadApi(
-            session=connections, url=url, key=key, now=lambda: NOW, rate=rate, seconds=seconds
+            session=kept,
+            single=single,
+            url=url,
+            key=key,
+            now=lambda: NOW,
+            rate=rate,
+            seconds=seconds,
         )
 
 
@@ -71,7 +75,7 @@ async def test_a_file_is_uploaded_by_three_steps() -> None:
         assert PIECE + 1 == begun.chunk_size
         for index in (2, 0, 1):
             part = data[index * begun.chunk_size :][: begun.chunk_size]
-            assert Taken() == await api.send_chunk(begun.upload_id, index, part)
+            assert Taken() == await api.send_chunk(begun.upload_id, index, memoryview(part))
         ended = await api.finalize(begun.upload_id)
         (upload,) = simulator.uploads.finished
         assert Finished(upload.url) == ended
@@ -98,7 +102,7 @@ async def test_a_request_is_a_form_of_known_length() -> None:
         assert b"\r\n\r\n" + value + b"\r\n--" in body
 
 
-KINDS: dict[str, type[Outcome]] = {  # type: ignore[valid-type]
+KINDS: dict[str, type[Outcome]] = {
     "400": Refused,
     "401": AccountRefused,
     "404": WrongAddress,
@@ -119,13 +123,13 @@ async def test_a_kind_of_trouble_has_its_outcome(step: str, kind: str) -> None:
     """Each step ends in an outcome, whatever the network or the server does; none is repeated."""
     options = Options(uploads=Uploading(chunk_bytes=5, script={step: {1: kind}}))
     async with Simulator(options) as simulator, client(simulator.url) as api:
-        told = await api.initialize(5)
+        told: object = await api.initialize(5)
         if step != "initialize":
             assert isinstance(told, Opened)
             upload_id = told.upload_id
-            told = await api.send_chunk(upload_id, 0, memoryview(b"01234"))  # type: ignore[assignment]
+            told = await api.send_chunk(upload_id, 0, memoryview(b"01234"))
         if step == "finalize":
-            told = await api.finalize(upload_id)  # type: ignore[assignment]
+            told = await api.finalize(upload_id)
         assert KINDS[kind] is type(told)
         assert 1 == sum(request.step == step for request in simulator.uploads.requests)
 

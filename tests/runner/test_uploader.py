@@ -62,10 +62,11 @@ def worker(media: Path, **settings: object) -> Worker:
 
 
 @asynccontextmanager
-async def api(options: Options | None = None, **steps: dict[int, str]) -> AsyncIterator[Simulator]:
+async def api(**steps: dict[int, str]) -> AsyncIterator[Simulator]:
     """Yield the imitation with small chunks, and with troubles by step and request."""
+    jobs = steps.pop("new_job", {})
     kinds = Uploading(chunk_bytes=CHUNK, script=steps)
-    async with Simulator(replace(options or Options(), uploads=kinds)) as simulator:
+    async with Simulator(Options(uploads=kinds, script=jobs)) as simulator:
         yield simulator
 
 
@@ -184,6 +185,18 @@ def link(path: Path) -> None:
     path.symlink_to(path.with_name("other"))
 
 
+def pipe(path: Path) -> None:
+    """Put a pipe in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    """Put a folder in the place of a file."""
+    path.unlink()
+    path.mkdir()
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
@@ -191,8 +204,8 @@ def link(path: Path) -> None:
         (lambda path: os.truncate(path, 7_000_000_001), "url: has 7,000,000,001 bytes"),
         (link, "is a link"),
         (lambda path: path.with_name("b").hardlink_to(path), "has 2 names (hard links)"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "is a pipe"),
-        (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
+        (pipe, "is a pipe"),
+        (folder, "is a folder"),
     ],
 )
 async def test_a_file_that_cannot_be_uploaded_fails_its_video(
@@ -502,13 +515,13 @@ async def test_what_holds_sends_holds_uploads(
 
         async def act() -> None:
             await hold(database)
-            time.monotonic += KEEP_SECONDS  # so that it is looked at after this chunk
+            time.monotonic += KEEP_SECONDS  # so that it is looked at with the next chunk
 
         report = await during(database, simulator, drain, act)
         assert reason is report.stop.reason
-        assert ["0"] == chunks(simulator)
+        assert ["0", "1"] == chunks(simulator)
         kept = await upload_of(database)
-        assert ("wanted", 1, None) == (kept["state"], kept["acknowledged"], kept["worker"])
+        assert ("wanted", 2, None) == (kept["state"], kept["acknowledged"], kept["worker"])
 
 
 async def test_a_full_cap_holds_uploads(path: Path, media: Path) -> None:
@@ -592,8 +605,7 @@ async def test_a_cancelled_video_is_not_uploaded_further(path: Path, media: Path
 
 async def test_a_doubt_is_sent_again_with_the_same_upload(path: Path, media: Path) -> None:
     """Law 16: a video in doubt is never uploaded anew."""
-    options = Options(script={1: "lost"})
-    async with open_database(path) as database, api(options) as simulator:
+    async with open_database(path) as database, api(new_job={1: "lost"}) as simulator:
         await add(database, address(file(media)))
         again = draining(media, on_doubt="retry", doubt_settle_seconds=0.0)
         await again.run(database, simulator.url)

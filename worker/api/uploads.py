@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TypeVar, cast
 
@@ -35,6 +36,8 @@ UNSENT = (
 
 PIECE = 1 << 20
 """Bytes of a chunk that are written at once; requests of others come between two of them."""
+
+CHUNK = "/send_file_chunk"
 
 BURST_SECONDS = 0.05
 """What a late piece may make good."""
@@ -90,9 +93,14 @@ class _Chunk(aiohttp.Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadApi:
-    """The upload endpoints at one address, with one key; ``seconds``: until an answer is there."""
+    """The upload endpoints at one address, with one key; ``seconds``: until an answer is there.
+
+    ``session`` keeps its connections from chunk to chunk; ``single`` has a new one each time, where
+    no answer that nobody asked for can be taken for that to finalize.
+    """
 
     session: aiohttp.ClientSession
+    single: aiohttp.ClientSession
     url: str
     key: str = field(repr=False)
     now: Callable[[], datetime]
@@ -108,7 +116,7 @@ class UploadApi:
     async def send_chunk(self, upload_id: str, index: int, data: memoryview) -> Taken | Outcome:
         """Send the chunk of that index, from 0."""
         given = {"upload_id": upload_id, "chunk_index": index}
-        body = await self._ask("/send_file_chunk", given, data)
+        body = await self._ask(CHUNK, given, data)
         return Taken() if isinstance(body, bytes) else body
 
     async def finalize(self, upload_id: str) -> Finished | Outcome:
@@ -147,7 +155,8 @@ class UploadApi:
     async def _post(self, path: str, form: aiohttp.MultipartWriter) -> Answer:
         url = f"{self.url.rstrip('/')}{path}"
         proxy = self.proxy if url.startswith("https:") else None
-        async with self.session.post(url, data=form, proxy=proxy, allow_redirects=False) as told:
+        session = self.session if path == CHUNK else self.single
+        async with session.post(url, data=form, proxy=proxy, allow_redirects=False) as told:
             body = bytearray()
             async with asyncio.timeout(self.seconds):
                 async for part in told.content.iter_any():
@@ -165,17 +174,22 @@ class UploadApi:
 
 
 @asynccontextmanager
-async def session(
-    *, agent: str, connect_timeout_seconds: float, timeout_seconds: float
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """Yield connections for requests of any length that make progress."""
+async def sessions(
+    agent: str, connect_timeout_seconds: float, timeout_seconds: float
+) -> AsyncIterator[tuple[aiohttp.ClientSession, aiohttp.ClientSession]]:
+    """Yield a session that keeps its connections and one that does not, for requests that may last
+    as long as they make progress.
+    """
     patience = aiohttp.ClientTimeout(
         total=None, sock_connect=connect_timeout_seconds, sock_read=timeout_seconds
     )
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+    make = partial(
+        aiohttp.ClientSession,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={hdrs.USER_AGENT: agent, hdrs.ACCEPT_ENCODING: "identity"},
         timeout=patience,
-    ) as opened_session:
-        yield opened_session
+    )
+    kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
+    single = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with make(connector=kept) as first, make(connector=single) as second:
+        yield first, second
