@@ -29,9 +29,9 @@ rooms
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
-               relocation, pruning, rehearsal, hosts, uploads
+               relocation, pruning, rehearsal, hosts, uploads, transfers
   api/         the client of the Valossa Core API: client, transport, uploads
-  files/       local files, opened safely: roots
+  files/       local files: roots opens them safely; typed, looking: as people name and see them
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
                postgres, postgres_listener, postgres_errors, blockers, statements, batch, migrate
@@ -41,7 +41,8 @@ rooms
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, host, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, evidence, following, verdict, progress, notices, audit, advice,
-               preflight, redact, moments, plain_text, relocation, pruning, file_address, upload
+               preflight, redact, moments, plain_text, relocation, pruning, file_address, upload,
+               transfer
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

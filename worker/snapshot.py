@@ -12,12 +12,13 @@ from sqlalchemy import Connection, RowMapping
 from worker import wiring
 from worker.core import pace
 from worker.core.model import Fact, State, value
+from worker.core.transfer import Transfer
 from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState, judge
 from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
-from worker.store import caps, doubts, leases, shared_state, statistics, workers
+from worker.store import caps, doubts, leases, shared_state, statistics, transfers, workers
 
 Free = Callable[[Path], int]
 """Gives the free bytes of the disk of a folder."""
@@ -50,6 +51,7 @@ class Snapshot:
     levels: Sequence[caps.Level]
     workers: Sequence[workers.WorkerStatus]
     left: timedelta | None
+    transfer: Transfer
     facts: Facts
     verdict: Verdict
 
@@ -90,7 +92,10 @@ def at_rate(
     overview = statistics.overview(connection, now)
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
+    transfer = transfers.transfer(connection, workers.roots(everyone, now), now)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
+    stray, homeless = transfer.files - transfer.homeless, transfer.homeless
+    facts = replace(facts, uploads=stray, homeless=homeless)
     silent = list(_silent(everyone, now))
     if silent or judge(facts).state is VerdictState.STALLED:
         blocked = blocker(connection, address_of(settings.database_url), free)
@@ -108,6 +113,7 @@ def at_rate(
         levels=levels,
         workers=everyone,
         left=_left(now, overview, known, levels, pace.spacing(rate, settings.period_seconds)),
+        transfer=transfer,
         facts=facts,
         verdict=judge(facts),
     )

@@ -87,7 +87,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     "check": (_JSON, _switch("--online", "ask list_jobs whether the key works; spends nothing")),
     "add": (
         _JSON,
-        _value("url", "URL", "address of the video file"),
+        _value("url", "URL", "address of the video file, or a path to upload it from"),
         _value("--media-id", "VALUE", "your own name for it"),
         _value("--title", "VALUE", "shown with the results"),
         _value("--description", "VALUE", "keywords are taken from it"),
@@ -110,7 +110,9 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "import": (
         _JSON,
-        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="+"),
+        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="*"),
+        _value("--files", "PATTERN", "files to upload, such as 'media/**/*.mp4'", dest="glob"),
+        _value("--media-id", "PATTERN", "of them: made of {stem}, {name}, {folder}"),
         _list(
             "--map",
             "COLUMN=THEIRS",

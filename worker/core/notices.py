@@ -21,6 +21,7 @@ class Notice(StrEnum):
     STALLED = "stalled"
     WORKER_SILENT = "worker_silent"
     DOUBTS = "doubts"
+    UPLOADS = "uploads"
     FAILED = "failed"
     DRAIN_FAILED = "drain_failed"
     RESOLVED = "resolved"
@@ -42,6 +43,7 @@ def needs(facts: Facts) -> dict[str, float]:
         Notice.ADDRESS: refusal is Fact.WRONG_ADDRESS,
         Notice.WORKER_SILENT: len(facts.silent),
         Notice.DOUBTS: facts.for_person,
+        Notice.UPLOADS: facts.homeless,
         Notice.FAILED: facts.failed,
     }
 

@@ -12,6 +12,11 @@ from worker.core import advice, relocation
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
+_WITH_UPLOADS = frozenset(
+    (WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS)
+)
+"""What holds videos, and no upload."""
+
 UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
 """Answers after which a video is where it was before."""
 
@@ -19,6 +24,7 @@ START = "valossa-ingest run, or valossa-ingest drain"
 RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 BY_HAND = "in doubt that only a person can settle"
+GIVE_ROOT = "start a worker where they are, with their folder in upload_roots"
 LOOK_UP = (
     f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
 )
@@ -94,6 +100,7 @@ class Facts:
         next_drain_at: When the next drain is due; None where no schedule is known.
         pace: The pace in force, for people.
         cause: What keeps the database from being written; None if not known.
+        uploads, homeless: Files that are to be uploaded first, by some worker and by none.
     """
 
     now: datetime
@@ -113,6 +120,8 @@ class Facts:
     next_drain_at: datetime | None
     pace: str
     cause: Cause | None = None
+    uploads: int = 0
+    homeless: int = 0
 
     @property
     def still_since(self) -> datetime:
@@ -180,12 +189,15 @@ def judge(facts: Facts) -> Verdict:
 
 def _by_itself(facts: Facts) -> Verdict:
     """Return the state without regard to what only a person can do."""
-    # 1. The queue has moved. 2. Something can move, or a moment to move at has come. 3. Nothing is
-    # left to do. 4. The pace or answers are awaited, as always at work. 5. Something holds all.
+    # 1. The queue has moved. 2. Local files alone are left. 3. Something can move, or a moment to
+    # move at has come. 4. Nothing is left to do. 5. The pace or answers are awaited, as always at
+    # work. 6. Something holds all.
     held = facts.held
     if held is not None and held.reason is WaitReason.MOVED:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
+    if facts.uploads and not facts.due and held is not None and held.reason in _WITH_UPLOADS:
+        return _uploading(facts)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
     if held.reason is WaitReason.NOTHING:
@@ -194,6 +206,14 @@ def _by_itself(facts: Facts) -> Verdict:
     if held.reason in {WaitReason.PACE, WaitReason.OTHERS} and not facts.stands_still:
         return _free(facts)
     return _waiting(facts, held)
+
+
+def _uploading(facts: Facts) -> Verdict:
+    """Return the state of a queue in which all that can move is uploads."""
+    if facts.alive:
+        return Verdict(state=VerdictState.WORKING, sentence=f"{facts.uploads} files to upload")
+    sentence = f"{facts.uploads} files to upload, no worker is alive"
+    return Verdict(state=VerdictState.NOT_RUNNING, sentence=sentence, remedy=START)
 
 
 def _free(facts: Facts) -> Verdict:
@@ -256,6 +276,8 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
     yield from (_need(worker.words, worker.remedy) for worker in facts.silent)
     if facts.for_person:
         yield _need(f"{facts.for_person} {BY_HAND}", LOOK_UP)
+    if facts.homeless:
+        yield _need(f"{facts.homeless} files are in upload_roots of no worker", GIVE_ROOT)
     if facts.failed:
         yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
 

@@ -15,7 +15,7 @@ from worker.simulator.lists import LIST_KINDS
 from worker.simulator.options import Options
 from worker.simulator.server import LIMITED, Request, Simulator
 from worker.simulator.upload_kinds import UPLOAD_KINDS, Step, Uploading, parse_upload_failures
-from worker.simulator.uploads import Upload, UploadRequest
+from worker.simulator.uploads import Uploaded, UploadRequest
 
 __all__ = [
     "KINDS",
@@ -29,8 +29,8 @@ __all__ = [
     "Request",
     "Simulator",
     "Step",
-    "Upload",
     "UploadRequest",
+    "Uploaded",
     "Uploading",
     "parse_change",
     "parse_failure",

@@ -50,7 +50,7 @@ Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Upload:
+class Uploaded:
     """A finished upload; `finished_at` is wall-clock time in seconds since the epoch."""
 
     upload_id: str
@@ -90,7 +90,7 @@ class Uploads:
         released: Callable[[], Awaitable[object]],
     ) -> None:
         self.requests: list[UploadRequest] = []
-        self.finished: list[Upload] = []
+        self.finished: list[Uploaded] = []
         self._incoming: dict[str, tuple[float, Incoming]] = {}
         self._arrived: Counter[Step] = Counter()
         self._options, self._notify, self._released = options, notify, released
@@ -187,7 +187,7 @@ class Uploads:
         if missing := incoming.missing:
             raise NotDoneError(400, f"Missing chunks: {', '.join(map(str, missing[:10]))}")
         url, now = f"{SCHEME}{self._fresh_id()}", time.time()  # noqa: TID251 - a server's own clock
-        upload = Upload(incoming.upload_id, url, incoming.size, incoming.sha256, now)
+        upload = Uploaded(incoming.upload_id, url, incoming.size, incoming.sha256, now)
         self._book(upload)
         self._forget(incoming)
         other = f"{SCHEME}{self._fresh_id()}"
@@ -216,7 +216,7 @@ class Uploads:
         while self._incoming:
             self._forget(next(iter(self._incoming.values()))[1])
 
-    def _book(self, upload: Upload) -> None:
+    def _book(self, upload: Uploaded) -> None:
         if self._options.book is not None:
             with book_of_uploads(self._options.book).open("a") as file:
                 file.write(json.dumps(asdict(upload)) + "\n")
@@ -287,11 +287,11 @@ def book_of_uploads(book: Path) -> Path:
     return book.with_name(f"{book.name}.uploads")
 
 
-def read_uploads(book: Path) -> list[Upload]:
+def read_uploads(book: Path) -> list[Uploaded]:
     """Return the finished uploads of the file beside a book; none if there is no file."""
     path = book_of_uploads(book)
     lines = path.read_text().splitlines() if path.exists() else []
-    return [Upload(**json.loads(line)) for line in lines]
+    return [Uploaded(**json.loads(line)) for line in lines]
 
 
 def _owner(key: str) -> bytes:

@@ -51,7 +51,8 @@ def _status(call: Invocation, session: Session) -> int:
         output.document(output.keyed(facts | {"batches": batches}))
     else:
         named = "; ".join(f"{name}: {output.text(found)}" for name, found in batches.items())
-        lines = _lines(facts | {"batches": named}, seen.overview.heard)
+        told = {"batches": named, "to upload": seen.transfer.sentence}
+        lines = _lines(facts | told, seen.overview.heard)
         _print(seen, {} if call.args.check else lines)
     if file := call.args.metrics_file:
         from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
@@ -122,6 +123,7 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "time left": seen.left,
         "all handed in by": None if unended or seen.left is None else seen.now + seen.left,
         "daemon turned at": _turned_at(loaded.settings),
+        "to upload": asdict(seen.transfer) if seen.transfer.files else None,
         "workers alive": seen.facts.alive,
         "moved to": known.moved_to,
         "last answer": last and {name: last[name] for name in ("at", "fact", "message")},

@@ -8,7 +8,8 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_look
 from worker.core.model import State
-from worker.store import reasons, search, shared_state, statistics
+from worker.core.verdict import GIVE_ROOT
+from worker.store import reasons, search, shared_state, statistics, transfers, workers
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -39,4 +40,7 @@ def _groups(connection: Connection, now: datetime, batch: str | None) -> list[tu
         number = statistics.in_state(connection, State.PENDING)
         helps = "valossa-ingest resume --cool-down ends it; it ends by itself then"
         found.insert(0, (number, State.PENDING, cooling, first["id"], helps))
+    roots = workers.roots(workers.everyone(connection), now)
+    for number, reason, example in transfers.waiting(connection, roots):
+        found.append((number, State.PENDING, f"its file: {reason}", example, GIVE_ROOT))
     return found
