@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.plain import insert_all
 
 
 @pytest.fixture
@@ -35,18 +37,14 @@ def urls(cli: Cli) -> list[object]:
 def wait(cli: Cli, video: int, **columns: object) -> None:
     """Let a row wait for its upload, as a claim does."""
     row = {"video_id": video, "address": cli.row(video)["url"], "state": "wanted", **columns}
-    names, marks = ", ".join(row), ", ".join("?" * len(row))
-    cli.sql(f"INSERT INTO uploads ({names}) VALUES ({marks})", *row.values())
+    insert_all(cli.url, "uploads", [row])
 
 
 def alive(cli: Cli, roots: str | None) -> None:
     """Let a worker with these folders live."""
-    cli.sql(
-        "INSERT INTO workers (id, host, pid, command, started_at, seen_at, upload_roots) "
-        "SELECT 'w', 'h', 1, 'run', now_text, now_text, ? FROM (SELECT ? AS now_text) AS moment",
-        roots,
-        cli.sql("SELECT max(created_at) FROM videos")[0],
-    )
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"
+    row = {"id": "w", "host": "h", "pid": 1, "command": "run", "started_at": now, "seen_at": now}
+    insert_all(cli.url, "workers", [{**row, "upload_roots": roots}])
 
 
 def test_a_path_is_added_as_the_address_of_its_file(cli: Cli, media: Path) -> None:
@@ -172,7 +170,7 @@ def test_preflight_looks_at_files_and_sums_them(cli: Cli, media: Path) -> None:
     assert ("look", [5]) == found["url: is in none of upload_roots"]
     assert "url: has changed within a minute" in found
     told = cli("preflight", WORKER_UPLOAD_BYTES_PER_SECOND="2000000", **rooted(media))
-    assert "to upload: 6.0 GB (0:50:01)\n" in told.out
+    assert "to upload: 6.0 GB (0:50:00)\n" in told.out
     told = cli("drain", "--dry-run", **rooted(media))
     assert "6.0 GB" == told.pairs()["to upload first"]
 

@@ -15,9 +15,9 @@ HOUR_SECONDS = 3_600
 MEDIA, OTHER = "file:///srv/media", "file:///srv/other"
 
 
-async def put(database: Database, video: int, name: str = "media/a.mp4", **columns: object) -> None:
+async def put(database: Database, video: int, **columns: object) -> None:
     """Insert an upload."""
-    row = {"video_id": video, "address": f"file:///srv/{name}", "state": "wanted", **columns}
+    row = {"video_id": video, "address": f"{MEDIA}/a.mp4", "state": "wanted", **columns}
     if row["state"] == "uploading":
         row |= {"worker": "w", "lease_until": START}
     if row["state"] == "ready":
@@ -74,7 +74,7 @@ async def test_the_speed_is_else_that_of_what_ended(database: Database) -> None:
 async def test_files_below_no_living_root_are_homeless(database: Database) -> None:
     """A root is a folder, not the beginning of a name; where no worker lives, nobody is missed."""
     for video, name in enumerate(("media/a.mp4", "media2/a.mp4", "other/a.mp4", "medi/a.mp4"), 1):
-        await put(database, video, name)
+        await put(database, video, address=f"file:///srv/{name}")
     assert [4, 3, 2, 0] == [
         (await left(database, roots)).homeless for roots in ([], [MEDIA], [MEDIA, OTHER], None)
     ]
@@ -85,7 +85,7 @@ async def test_why_uploads_wait_is_told_by_kind(database: Database) -> None:
     await put(database, 1, error="'a.mp4' is not there")
     await put(database, 2, error="'b.mp4' is not there")
     await put(database, 3)
-    await put(database, 4, "stray/a.mp4", error="'a.mp4' is not there")
+    await put(database, 4, address="file:///srv/stray/a.mp4", error="'a.mp4' is not there")
     await put(database, 5, error="x", state="failed")
     found = await database.read(lambda c: transfers.waiting(c, [MEDIA]))
     assert [2, 1] == [number for number, _, _ in found]
