@@ -154,7 +154,7 @@ def test_a_pattern_that_finds_nothing_imports_nothing(cli: Cli, media: Path) -> 
 
 
 def test_preflight_looks_at_files_and_sums_them(cli: Cli, media: Path) -> None:
-    """What will fail, what is elsewhere, and the bytes and hours of the rest."""
+    """All that will fail, what is elsewhere, and the bytes and hours of the rest."""
     (media / "empty.mp4").touch()
     large = media / "large.mp4"
     large.touch()

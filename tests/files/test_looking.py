@@ -9,7 +9,10 @@ from worker.core.preflight import Weight
 from worker.core.upload import LARGEST
 from worker.files.looking import STILL, look
 
-LATER = datetime.now(UTC) + 2 * STILL
+
+def later() -> datetime:
+    """Return a moment at which a file that was just written is still."""
+    return datetime.now(UTC) + 2 * STILL
 
 
 @pytest.fixture
@@ -21,9 +24,9 @@ def media(tmp_path: Path) -> Path:
     return folder
 
 
-def seen(media: Path, path: Path, now: datetime = LATER) -> tuple[int, list[tuple[str, str]]]:
+def seen(media: Path, path: Path, now: datetime | None = None) -> tuple[int, list[tuple[str, str]]]:
     """Return what a look at a path sees: its size, and each finding's weight and reason."""
-    shown = look({"url": address_of(os.fsencode(path))}, [os.fsencode(media)], now)
+    shown = look({"url": address_of(os.fsencode(path))}, [os.fsencode(media)], now or later())
     assert all(each.remedy for each in shown.found)
     return shown.size, [(each.weight, each.reason) for each in shown.found]
 
@@ -36,7 +39,7 @@ def test_a_good_file_has_its_size(media: Path) -> None:
 @pytest.mark.parametrize("url", [None, "https://a.example/b.mp4", "file:x", "file:///a/../b"])
 def test_what_is_no_file_is_not_looked_at(media: Path, url: str | None) -> None:
     """Nor an address that the row's own check refuses."""
-    shown = look({"url": url}, [os.fsencode(media)], LATER)
+    shown = look({"url": url}, [os.fsencode(media)], later())
     assert (0, ()) == (shown.size, shown.found)
 
 

@@ -116,7 +116,7 @@ def test_without_roots_the_setting_is_named(media: Path) -> None:
 
 
 def test_a_file_that_cannot_be_uploaded_is_refused(media: Path) -> None:
-    """What it is stands in the message, and nothing is opened that may do something."""
+    """The message says what it is, and nothing is opened that may do something."""
     os.mkfifo(media / "pipe.mp4")
     (media / "empty.mp4").touch()
     (media / "twin.mp4").hardlink_to(media / "talks" / "a.mp4")

@@ -96,7 +96,7 @@ async def test_why_uploads_wait_is_told_by_kind(database: Database) -> None:
 
 
 async def test_an_upload_has_a_sentence(database: Database) -> None:
-    """How far it is, and what it waits for; none where a video waits for no file."""
+    """It says how far it is and what it waits for; there is none where a video waits for no file."""
     await put(database, 1, error="'a.mp4' is not there")
     await put(
         database,

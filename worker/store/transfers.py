@@ -26,7 +26,7 @@ _measured = (
 
 
 def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime) -> Transfer:
-    """Return what is left; ``roots``: the folders of living workers, as addresses; None where no
+    """Return the uploads that are left; ``roots``: the folders of living workers, as addresses; None where no
     worker lives.
     """
     counted = {
@@ -44,7 +44,7 @@ def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime)
 
 
 def waiting(connection: Connection, roots: Sequence[str] | None) -> list[tuple[int, str, int]]:
-    """Return why uploads are not begun, the most frequent reason first: how many, and one video."""
+    """Return the reasons why uploads are not begun, the most frequent reason first: how many, and one video."""
     why = (
         uploads.c.error
         if roots is None
@@ -59,7 +59,7 @@ def waiting(connection: Connection, roots: Sequence[str] | None) -> list[tuple[i
 
 
 def of_video(connection: Connection, video: int) -> str | None:
-    """Return how far the upload of a video's file is, for people; None if it waits for none."""
+    """Return the state of a video's upload, for people; None if it waits for none."""
     sought = select(uploads.c.state, uploads.c.error, uploads.c.size, _sent.label("sent"))
     found = connection.execute(sought.where(uploads.c.video_id == video, _is_left)).first()
     if found is None:
