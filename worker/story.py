@@ -9,7 +9,7 @@ from worker.core import request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.plain_text import text
 from worker.settings import Settings
-from worker.store import search, shared_state, transfers
+from worker.store import search, shared_state
 
 
 def told(
@@ -20,8 +20,8 @@ def told(
     """
     story = search.story(connection, row)
     after = _next(story, settings, now)
-    if row["state"] == State.PENDING and (upload := transfers.of_video(connection, row["id"])):
-        after = upload
+    if row["state"] == State.PENDING and row["held_host"] == "file:":
+        after = "its file is uploaded first; valossa-ingest status and why say more"
     cooling = shared_state.read(connection).cooling(now)
     if cooling and row["state"] == State.PENDING:
         after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"

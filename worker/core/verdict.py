@@ -197,7 +197,7 @@ def _by_itself(facts: Facts) -> Verdict:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
     if facts.uploads and not facts.due and held is not None and held.reason in _WITH_UPLOADS:
-        return _uploading(facts)
+        return _free(facts)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
     if held.reason is WaitReason.NOTHING:
@@ -208,20 +208,14 @@ def _by_itself(facts: Facts) -> Verdict:
     return _waiting(facts, held)
 
 
-def _uploading(facts: Facts) -> Verdict:
-    """Return the state of a queue in which all that can move is uploads."""
-    if facts.alive:
-        return Verdict(state=VerdictState.WORKING, sentence=f"{facts.uploads} files to upload")
-    sentence = f"{facts.uploads} files to upload, no worker is alive"
-    return Verdict(state=VerdictState.NOT_RUNNING, sentence=sentence, remedy=START)
-
-
 def _free(facts: Facts) -> Verdict:
     """Return the state of a queue in which something can move."""
     # 1. Workers are there, and nothing moves. 2. They work. 3. None is there, but one is expected.
     # 4. None is there.
     numbers = f"{facts.due} due, {facts.in_flight} in flight"
-    if (facts.alive or facts.silent) and facts.stands_still:
+    numbers += f", {facts.uploads} to upload" if facts.uploads else ""
+    goes_on = facts.uploads and not facts.due  # a large file takes longer than any patience
+    if (facts.alive or facts.silent) and facts.stands_still and not goes_on:
         cause, since = _standstill(facts), facts.still_since
         sentence = f"{numbers}, nothing has moved since {_at(since)}: {cause.words}"
         state, remedy = VerdictState.STALLED, cause.remedy

@@ -1,4 +1,4 @@
-"""Look at a local file before its upload: what speaks against it, and how large it is."""
+"""Look at a local file before its upload: its size, and what speaks against it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from worker.core.file_address import AddressError, is_file, path_of
 from worker.core.preflight import Finding, Weight
-from worker.core.upload import size_problem
+from worker.core.upload import Identity, size_problem
 from worker.files.roots import AbsentError, RefusedError, identity_of, opened
 
 STILL = timedelta(minutes=1)
@@ -15,7 +15,7 @@ STILL = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The bytes of a file, 0 where it is not here, and what speaks against its upload."""
+    """The bytes of a file, 0 where it cannot be uploaded from here, and what was found."""
 
     size: int = 0
     found: tuple[Finding, ...] = ()
@@ -26,24 +26,26 @@ def look(given: Mapping[str, object], roots: Sequence[bytes], now: datetime) -> 
     or of one that the row's own check refuses.
     """
     url = str(given.get("url") or "")
-    if not is_file(url):
-        return Look()
     try:
-        with opened(roots, path_of(url)) as descriptor:
-            seen = identity_of(descriptor)
+        seen = inspect(path_of(url), roots) if is_file(url) else None
     except AddressError:
-        return Look()
+        seen = None
+    if not isinstance(seen, Identity):
+        return Look(found=(seen,) if seen else ())
+    changed = datetime.fromtimestamp(seen.changed_ns / 1e9, UTC)
+    fresh = Finding(Weight.PROBABLY, "url: has changed within a minute", "wait until it is whole")
+    return Look(seen.size, (fresh,) if abs(now - changed) < STILL else ())
+
+
+def inspect(path: bytes, roots: Sequence[bytes]) -> Identity | Finding:
+    """Return the marks of a file, or why it cannot be uploaded from here. Raises AddressError."""
+    try:
+        with opened(roots, path) as descriptor:
+            seen = identity_of(descriptor)
     except AbsentError as error:
         remedy = "start a worker where the file is, with its folder in upload_roots"
-        return Look(found=(Finding(Weight.LOOK, f"url: {error}", remedy),))
+        return Finding(Weight.LOOK, f"url: {error}", remedy)
     except RefusedError as error:
-        remedy = "name a regular file that this user may read"
-        return Look(found=(Finding(Weight.SURELY, f"url: {error}", remedy),))
-    if (problem := size_problem(seen.size)) is not None:
-        reason, _, remedy = problem.partition(": ")
-        return Look(seen.size, (Finding(Weight.SURELY, f"url: {reason}", remedy),))
-    changed = datetime.fromtimestamp(seen.changed_ns / 1e9, UTC)
-    if abs(now - changed) < STILL:
-        reason, remedy = "url: has changed within a minute", "wait until it is whole"
-        return Look(seen.size, (Finding(Weight.PROBABLY, reason, remedy),))
-    return Look(seen.size)
+        return Finding(Weight.SURELY, f"url: {error}", "name a plain file that may be read")
+    reason, _, remedy = (size_problem(seen.size) or "").partition(": ")
+    return Finding(Weight.SURELY, f"url: {reason}", remedy) if reason else seen

@@ -11,9 +11,10 @@ from glob import iglob
 from pathlib import Path
 
 from worker.core.file_address import AddressError, address_of, is_file, path_of
+from worker.core.preflight import Weight
 from worker.core.redact import readable
-from worker.core.upload import size_problem
-from worker.files.roots import AbsentError, RefusedError, identity_of, opened
+from worker.core.upload import Identity
+from worker.files.looking import inspect
 
 _WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _PATH = re.compile(r"\.{0,2}/")
@@ -55,21 +56,18 @@ class Place:
             if real.startswith(known + b"/"):
                 real = root.rstrip(b"/") + real[len(known) :]
                 break
-        shown = repr(os.fsdecode(real))
         try:
-            with opened(self.roots, real) as descriptor:
-                problem = size_problem(identity_of(descriptor).size)
-        except AbsentError as error:
-            if os.path.lexists(real):
-                folder = shlex.quote(readable(str(Path(os.fsdecode(real)).parent)))
-                way = f"set upload_roots, as with export WORKER_UPLOAD_ROOTS={folder}"
-                raise PathError(f"{shown} is in no folder of upload_roots; {way}") from None
-            raise PathError(f"{shown}: {error}; correct it") from None
-        except (RefusedError, AddressError) as error:
-            problem = str(error)
-        if problem is not None:
-            raise PathError(f"{shown}: {problem}")
-        return address_of(real)
+            seen = inspect(real, self.roots)
+        except AddressError as error:
+            raise PathError(f"{os.fsdecode(real)!r} {error}") from None
+        if isinstance(seen, Identity):
+            return address_of(real)
+        remedy = seen.remedy
+        if seen.weight is Weight.LOOK and os.path.lexists(real):
+            folder = shlex.quote(readable(str(Path(os.fsdecode(real)).parent)))
+            remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={folder}"
+        reason = seen.reason.removeprefix("url: ")
+        raise PathError(f"{os.fsdecode(real)!r}: {reason}; {remedy}")
 
 
 def found(pattern: str, media_id: str | None) -> list[dict[str, str]]:

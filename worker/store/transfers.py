@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true
 
 from worker.core.advice import kind
-from worker.core.transfer import GB, Transfer
+from worker.core.transfer import Transfer
 from worker.db.schema import uploads
 
 NO_ROOT = "upload_roots of no worker has it"
@@ -26,16 +26,14 @@ _measured = (
 
 
 def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime) -> Transfer:
-    """Return the uploads that are left; ``roots``: the folders of living workers, as addresses; None where no
-    worker lives.
-    """
+    """Return the uploads left; ``roots``: the folders of living workers, None if none lives."""
     counted = {
         "files": func.count(),
         "uploading": func.count().filter(uploads.c.state == "uploading"),
         "unseen": func.count().filter(uploads.c.size.is_(None)),
         "size": func.sum(uploads.c.size),
         "sent": func.sum(_sent),
-        "homeless": literal(0) if roots is None else func.count().filter(_is_homeless(roots)),
+        "homeless": func.count().filter(false() if roots is None else _is_homeless(roots)),
     }
     named = [number.label(name) for name, number in counted.items()]
     found = connection.execute(select(*named).where(_is_left)).mappings().one()
@@ -44,30 +42,15 @@ def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime)
 
 
 def waiting(connection: Connection, roots: Sequence[str] | None) -> list[tuple[int, str, int]]:
-    """Return the reasons why uploads are not begun, the most frequent reason first: how many, and one video."""
-    why = (
-        uploads.c.error
-        if roots is None
-        else case((_is_homeless(roots), NO_ROOT), else_=uploads.c.error)
-    )
+    """Return why uploads are not begun, the most frequent reason first, with number and example."""
+    homeless = false() if roots is None else _is_homeless(roots)
+    why = case((homeless, NO_ROOT), else_=uploads.c.error)
     wanted = select(uploads.c.video_id, why).where(uploads.c.state == "wanted", why.is_not(None))
     groups: dict[str, tuple[str, list[int]]] = {}
     for video, reason in connection.execute(wanted.order_by(uploads.c.video_id)):
         groups.setdefault(kind(reason), (reason, []))[1].append(video)
     found = [(len(ids), reason, ids[0]) for reason, ids in groups.values()]
     return sorted(found, key=lambda each: -each[0])
-
-
-def of_video(connection: Connection, video: int) -> str | None:
-    """Return the state of a video's upload, for people; None if it waits for none."""
-    sought = select(uploads.c.state, uploads.c.error, uploads.c.size, _sent.label("sent"))
-    found = connection.execute(sought.where(uploads.c.video_id == video, _is_left)).first()
-    if found is None:
-        return None
-    size = f", {found.sent / GB:.1f} of {found.size / GB:.1f} GB sent" if found.size else ""
-    return f"its file is uploaded first: {found.state}{size}" + (
-        f" ({found.error})" if found.error else ""
-    )
 
 
 def _is_homeless(roots: Iterable[str]) -> ColumnElement[bool]:
