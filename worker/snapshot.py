@@ -96,6 +96,7 @@ def at_rate(
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     stray, homeless = transfer.files - transfer.homeless, transfer.homeless
     facts = replace(facts, uploads=stray, homeless=homeless)
+    timed = replace(overview, last_due_at=now + transfer.left) if transfer.files else overview
     silent = list(_silent(everyone, now))
     if silent or judge(facts).state is VerdictState.STALLED:
         blocked = blocker(connection, address_of(settings.database_url), free)
@@ -112,7 +113,7 @@ def at_rate(
         throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
         levels=levels,
         workers=everyone,
-        left=_left(now, overview, known, levels, pace.spacing(rate, settings.period_seconds)),
+        left=_left(now, timed, known, levels, pace.spacing(rate, settings.period_seconds)),
         transfer=transfer,
         facts=facts,
         verdict=judge(facts),

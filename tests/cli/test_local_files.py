@@ -188,19 +188,19 @@ def test_what_waits_for_its_file_is_told(cli: Cli) -> None:
     assert "needs a person" == said["verdict"]["state"]
     told = cli("status")
     assert (
-        "1 files are in upload_roots of no worker; working: 0 due, 0 in flight, 2 to upload"
+        "1 to upload, but in upload_roots of no worker; working: 0 due, 0 in flight, 2 to upload"
         in told.out
     )
-    line = "3, 0 under way: 7.2 GB and 2 files of unknown size left; 1 in upload_roots of no worker"
+    line = "3, 0 under way, 7.2 GB and 2 of unknown size left; 1 in upload_roots of no worker"
     assert line in told.out
     groups = {row[2]: row for row in cli("why").rows()[1:]}
-    assert "3" == groups["its file: upload_roots of no worker has it"][3]
+    assert "3" == groups["its file: is in no upload_roots"][3]
     assert "2" == groups["its file: 'b.mp4' is not there"][3]
     assert "its file is uploaded first" in cli("show", 1).out
 
 
 def test_nobody_is_missed_while_no_worker_lives(cli: Cli) -> None:
-    """Its folders are not known; that none lives is what is told."""
+    """Its folders are not known; ``why`` takes those of this machine."""
     cli.insert(url="file:///srv/a.mp4", due_at="2099-01-01 00:00:00")
     wait(cli, 1)
     said = cli("status", "--json").json()
@@ -209,4 +209,6 @@ def test_nobody_is_missed_while_no_worker_lives(cli: Cli) -> None:
         == said["verdict"]["sentence"]
     )
     assert 0 == said["to_upload"]["homeless"]
-    assert 1 == len(cli("why").rows())
+    assert "2099" not in cli("status").out
+    assert "its file: is in no upload_roots" == cli("why").rows()[1][2]
+    assert 1 == len(cli("why", WORKER_UPLOAD_ROOTS="/srv").rows())

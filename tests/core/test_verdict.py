@@ -205,7 +205,7 @@ NEEDS = [
     (replace(QUIET, failed=3), "needs a person: 3 failed", "valossa-ingest why"),
     (
         replace(QUIET, homeless=2, failed=3),
-        "needs a person: 2 files are in upload_roots of no worker",
+        "needs a person: 2 to upload, but in upload_roots of no worker",
         GIVE_ROOT,
     ),
     (

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.processes.programs import states, videos, within
-from tests.proof.ground import Ground, times, together
+from tests.processes.programs import states, videos
+from tests.proof.ground import FINISH_SECONDS, Ground, times, together
 from tests.proof.uploading import (
     CHUNK_BYTES,
     STEPS,
@@ -61,7 +61,7 @@ async def kill(ground: Ground, moment: Moment, path: Path, api: str) -> tuple[st
         program = await ground.start(
             "drain", database_url=queue, api_url=holding.wire.url, upload_roots=path.parent
         )
-        await within(holding.reached.wait())
+        await asyncio.wait_for(holding.reached.wait(), FINISH_SECONDS)
         program.kill()
         assert -signal.SIGKILL == (await program.ended()).code
     return queue, holding
@@ -71,9 +71,10 @@ async def finish(ground: Ground, queue: str, api: str, media: Path, hours: float
     """Let another worker go on, when all leases are over; what it asked the API for."""
     let_uploads_end(queue, hours)
     async with Holding(api) as holding:
-        ended = await ground.run(
+        program = await ground.start(
             "drain", database_url=queue, api_url=holding.wire.url, upload_roots=media
         )
+        ended = await program.ended(patience=FINISH_SECONDS)
         assert {0, 1} >= {ended.code}, ended.err
     return holding
 
@@ -183,10 +184,12 @@ async def change(ground: Ground, way: Callable[[Path], None], path: Path, api: s
             upload_roots=path.parent,
             backoff_base_seconds=0.05,
         )
-        await within(holding.reached.wait())
+        await asyncio.wait_for(holding.reached.wait(), FINISH_SECONDS)
         way(path)
         holding.go.set()
-        assert {0, 0 if CHANGES[way] else 1} >= {(await program.ended()).code}
+        assert {0, 0 if CHANGES[way] else 1} >= {
+            (await program.ended(patience=FINISH_SECONDS)).code
+        }
     return holding
 
 
@@ -220,7 +223,7 @@ async def cut_off(ground: Ground, queue: str, worker: dict[str, Any]) -> int:
     """Kill a worker at a random moment of its work, if it has not ended by itself; its code."""
     program = await ground.start("drain", "--wait", database_url=queue, **worker)
     reached = asyncio.create_task(program.logged("upload_ended", random.randrange(1, 6)))
-    ended = asyncio.create_task(program.ended())
+    ended = asyncio.create_task(program.ended(patience=FINISH_SECONDS))
     await asyncio.wait({reached, ended}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(random.uniform(0, 0.1))  # not to wait: to hit any step of the next ones
     if not ended.done():
@@ -253,7 +256,8 @@ async def test_two_workers_are_killed_among_faults(ground: Ground, media: Path) 
         codes += await together(*(cut_off(ground, queue, worker) for _ in range(2)))
         let_uploads_end(queue)
     for _ in range(10):
-        await ground.run("drain", "--wait", database_url=queue, **worker)
+        last = await ground.start("drain", "--wait", database_url=queue, **worker)
+        await last.ended(patience=FINISH_SECONDS)
         let_uploads_end(queue)
         if {"submitted", "failed", "in_doubt"} >= set(states(queue)):
             break

@@ -1,10 +1,11 @@
 """Say how far the uploads of a queue's local files have come."""
 
 from datetime import timedelta
+from math import inf
 
 from worker.core.model import value
 
-GB = 1_000_000_000
+GB, MB = 1_000_000_000, 1_000_000
 
 
 @value
@@ -28,17 +29,23 @@ class Transfer:
     per_second: float | None = None
 
     @property
+    def left(self) -> timedelta:
+        """Return how long the seen ones take at this speed; 0 where it is not known."""
+        return timedelta(seconds=round((self.size - self.sent) / (self.per_second or inf)))
+
+    @property
     def sentence(self) -> str:
         """Return it for people; empty where nothing is left to upload."""
         if not self.files:
             return ""
-        left = amount(self.size - self.sent, self.per_second)
-        unseen = f" and {self.unseen:,} files of unknown size" if self.unseen else ""
+        known = [amount(self.size - self.sent, self.per_second)] if self.size else []
+        unseen = [f"{self.unseen:,} of unknown size"] if self.unseen else []
         homeless = f"; {self.homeless:,} in upload_roots of no worker" if self.homeless else ""
-        return f"{self.files:,}, {self.uploading} under way: {left}{unseen} left{homeless}"
+        left = " and ".join((*known, *unseen))
+        return f"{self.files:,}, {self.uploading} under way, {left} left{homeless}"
 
 
 def amount(size: int, per_second: float | None) -> str:
     """Return bytes for people, with the time that they take if the speed is known."""
     took = f" ({timedelta(seconds=round(size / per_second))})" if per_second else ""
-    return f"{size / GB:.1f} GB{took}"
+    return (f"{size / GB:,.1f} GB" if size >= GB / 10 else f"{size / MB:,.1f} MB") + took

@@ -24,7 +24,7 @@ START = "valossa-ingest run, or valossa-ingest drain"
 RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 BY_HAND = "in doubt that only a person can settle"
-GIVE_ROOT = "start a worker where they are, with their folder in upload_roots"
+GIVE_ROOT = "start a worker where the file is, with its folder in upload_roots"
 LOOK_UP = (
     f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
 )
@@ -271,7 +271,7 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
     if facts.for_person:
         yield _need(f"{facts.for_person} {BY_HAND}", LOOK_UP)
     if facts.homeless:
-        yield _need(f"{facts.homeless} files are in upload_roots of no worker", GIVE_ROOT)
+        yield _need(f"{facts.homeless} to upload, but in upload_roots of no worker", GIVE_ROOT)
     if facts.failed:
         yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
 

@@ -9,7 +9,7 @@ from worker.core.advice import kind
 from worker.core.transfer import Transfer
 from worker.db.schema import uploads
 
-NO_ROOT = "upload_roots of no worker has it"
+NO_ROOT = "is in no upload_roots"
 
 MEASURED = 20
 """Uploads that tell the speed: those begun last."""
