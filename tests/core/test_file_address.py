@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.file_address import AddressError, address_of, is_file, names_of, path_of
+from worker.core.file_address import (
+    AddressError,
+    address_of,
+    is_file,
+    names_of,
+    path_of,
+    plain,
+    problem,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +75,17 @@ def test_an_address_gives_its_path_back(path: bytes) -> None:
 def test_other_addresses_are_no_files() -> None:
     """A link to the web is none."""
     assert not is_file("https://e.org/file:/a")
+
+
+def test_an_address_has_one_plain_spelling() -> None:
+    """However it is written, the same file has the same address."""
+    for url in ("file:/media/a%62.mp4", "FILE://localhost/media/ab.mp4", "file:///media/ab.mp4"):
+        assert "file:///media/ab.mp4" == plain(url)
+    with pytest.raises(AddressError):
+        plain("file:///media/../ab.mp4")
+
+
+def test_the_problem_of_an_address_is_told() -> None:
+    """None where it may name a file."""
+    assert problem("file:///media/a.mp4") is None
+    assert "holds a . or .." in str(problem("file:///media/../a.mp4"))

@@ -15,9 +15,10 @@ from tests.proof.mutations import LAWS, Mutation
 from tests.proof.mutations_evidence import ABSENT, FOUND
 from tests.proof.mutations_pace import PACE
 from tests.proof.mutations_postgres import SERVED
+from tests.proof.mutations_uploads import UPLOADED
 from tests.proof.mutations_verdict import VERDICT
 
-ALL = (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED, *VERDICT)
+ALL = (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED, *VERDICT, *UPLOADED)
 CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"

@@ -290,6 +290,55 @@ async def test_a_file_that_changes_is_uploaded_anew(
         assert [want] == bought(simulator)
 
 
+async def test_a_file_that_changes_under_its_last_chunk_is_uploaded_anew(
+    path: Path, media: Path
+) -> None:
+    """Law 16: no chunk is read after it, but finalize is not asked for."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={3: "stall"}) as simulator:
+        await add(database, address(video))
+        await during(database, simulator, draining(media), lambda: edit(video))
+        assert [sha256(video)] == bought(simulator)
+        assert 1 == len(asked(simulator, Step.FINALIZE))
+
+
+async def on_disk(database: Database, media: Path, **steps: dict[int, str]) -> dict[str, object]:
+    """Return the upload as it is on disk while the API stands still."""
+    await add(database, address(file(media)))
+    found: dict[str, object] = {}
+
+    async def look() -> None:
+        found.update(await upload_of(database))
+
+    async with api(**steps) as simulator:
+        await during(database, simulator, draining(media), look)
+    return found
+
+
+async def test_the_row_is_on_disk_before_initialize(database: Database, media: Path) -> None:
+    """Law 16: under its lease, with the marks of the file."""
+    found = await on_disk(database, media, initialize={1: "stall"})
+    assert ("uploading", "worker-1", None) == (found["state"], found["worker"], found["upload_id"])
+    assert found["lease_until"] is not None
+    assert 2_500 == found["size"]
+
+
+async def test_the_id_is_on_disk_before_the_first_chunk(database: Database, media: Path) -> None:
+    """Law 16: a worker that follows goes on with this upload."""
+    found = await on_disk(database, media, chunk={1: "stall"})
+    assert found["upload_id"] is not None
+    assert (CHUNK, 0) == (found["chunk_size"], found["acknowledged"])
+    assert found["begun_at"] is not None
+
+
+async def test_that_finalize_is_asked_for_is_on_disk_before(
+    database: Database, media: Path
+) -> None:
+    """Law 16: a worker that follows begins anew."""
+    found = await on_disk(database, media, finalize={1: "stall"})
+    assert (3, None) == (found["acknowledged"], found["url"])
+
+
 async def test_a_file_that_is_being_written_fails(path: Path, media: Path) -> None:
     """Three changes fail the video: nothing was bought."""
     video = file(media)

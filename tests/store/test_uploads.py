@@ -7,11 +7,12 @@ from sqlalchemy import select, update
 
 from tests.conftest import START
 from tests.parts import add, facts, row
+from worker.core.job_list import Listing
 from worker.core.model import Claim, Fact, Video
 from worker.core.upload import OLDEST, Identity, Setback, Upload
 from worker.db.database import Database
 from worker.db.schema import uploads, videos
-from worker.store import history, queue
+from worker.store import audit, doubts, history, pruning, queue
 from worker.store import uploads as store
 from worker.store.uploads import HELD, Reach
 
@@ -419,6 +420,29 @@ async def test_the_api_knows_a_video_by_its_upload(database: Database) -> None:
         for n, url in ((1, address(1)), (2, "https://e.org/a.mp4"), (3, address(3)))
     ]
     assert ["valossaupload://1", "https://e.org/a.mp4", address(3)] == addresses
+
+
+async def test_a_doubt_and_an_audit_look_for_what_was_sent(database: Database) -> None:
+    """Law 3: a list that shows the upload's address speaks of this video."""
+    await ready(database)
+    await change(database, 1, state="in_doubt", claims=1, attempts=1)
+    await fact(database, Fact.IN_DOUBT)
+    late = START + timedelta(days=9_000)
+    (doubt,) = await database.read(lambda c: doubts.doubts(c, late))
+    assert "valossaupload://1" == doubt.url
+    await change(database, 1, state="submitted", job_id="j")
+    nothing = Listing(entries=(), paged=None, shape="")
+    (audited,) = await database.read(lambda c: audit.rows(c, nothing))
+    assert "valossaupload://1" == audited.url
+
+
+async def test_a_pruned_video_takes_its_upload_along(database: Database) -> None:
+    """Nothing of it is left."""
+    await ready(database)
+    long_ago = START - timedelta(days=100)
+    await change(database, 1, state="failed", updated_at=long_ago)
+    await database.write(lambda c: pruning.prune(c, [1], START - timedelta(days=90), START), "test")
+    assert [] == await database.read(lambda c: list(c.scalars(select(uploads.c.video_id))))
 
 
 async def test_a_queue_knows_if_anything_waits(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Upload a file by the API's three steps (worker/api/README.md, section 9): one request each.
+"""Upload a file by the API's three steps (worker/api/README.md): one request each.
 
 By aiohttp's public ClientSession, since nothing here is paid. Every failure is a value; repeats no
 request, follows no redirect, opens no file.

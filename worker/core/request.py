@@ -148,7 +148,7 @@ def _bad_height(height: object) -> str | None:
 def _endings(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
     for column in ("url", "transcript_url"):
         link = given.get(column)
-        end = ends_at(link) if isinstance(link, str) else None
+        end = ends_at(link) if isinstance(link, str) and not is_file(link) else None
         if end is not None and end < now + margin:
             verb = "ended" if end <= now else "ends too soon,"
             hours = margin.total_seconds() / 3600

@@ -15,7 +15,7 @@ from worker.core.model import InDoubt, Outcome, Refused, TryLater, WrongAddress,
 from worker.core.redact import clean
 
 LARGEST = 7_000_000_000
-"""Bytes of a file (worker/api/README.md, section 11)."""
+"""Bytes of a file, by the documentation."""
 
 LARGEST_CHUNK = 64 << 20
 """The API is believed up to here: as many bytes are in memory for each upload."""

@@ -245,7 +245,7 @@ class QueueTransaction:
         upload_at = None if ahead.due else uploads.next_at(at.connection, self.reach, now)
         is_due = ahead.due or (probe_at is not None and probe_at <= now)
         if not is_due and (upload_at is None or upload_at > now):
-            if uploads.any_waits(at.connection):
+            if ahead.next_due_at is not None and uploads.any_waits(at.connection):
                 ahead = queue.ahead(at.connection, now, checked, aside, 1)
             moments = [(probe_at, WaitReason.HOSTS), (upload_at, WaitReason.LATER)]
             return self._nothing_due(at, ahead, repeat_at, moments)
