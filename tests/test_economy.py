@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import sqlite3
 from contextlib import redirect_stderr
 from dataclasses import replace
@@ -13,7 +14,8 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conftest import open_database
-from tests.parts import RUN_SETTINGS, Worker, add, overhear
+from tests.parts import DRAIN, DRAIN_ALL, RUN_SETTINGS, Worker, add, overhear
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.log import configure, logger
 from worker.simulator import Options, Simulator
@@ -44,6 +46,40 @@ async def test_a_thousand_videos_take_few_transactions(
     begun = sum(each.startswith("BEGIN") for each in said)
     assert begun <= transactions
     assert sum(1 for _ in groupby(said)) <= STATEMENTS[dialect] * begun
+
+
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
+async def test_following_costs_the_sends_nothing(path: Path, options: RunOptions) -> None:
+    """A run that follows jobs sends by the same statements as one that does not: beside them stand
+    the looks that find no job due, at most two in so short a run.
+    """
+    took: dict[str, set[str]] = {}
+    looks = 0
+    async with open_database(path) as database, Simulator(Options()) as simulator:
+        said: list[str] = []
+        await database.write(lambda connection: overhear(connection, said.append), "test")
+        for follow in ("off", "status"):
+            await add(database, *(f"https://v.example/{follow}/{n}" for n in range(VIDEOS)))
+            said.clear()
+            settings = replace(RUN_SETTINGS, rate=100_000, follow=follow)
+            worker = Worker(slots=16, settings=settings, options=options)
+            report = await worker.run(database, simulator.url)
+            assert VIDEOS == report.counts.submitted
+            took[follow] = {_shape(each) for each in said}
+            looks = sum(LOOK in each for each in said)
+        assert [] == simulator.questions
+    beside = {each for each in took["status"] - took["off"] if "jobs" not in each}
+    assert {each for each in beside if "account" not in each} == set()
+    assert 1 <= looks <= 2
+
+
+LOOK = "WHERE jobs.ended_as IS NULL AND jobs.next_poll_at <= "
+"""In the statement by which a follower begins each look."""
+
+
+def _shape(statement: str) -> str:
+    """Return a statement without its values."""
+    return re.sub(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b", "?", statement)
 
 
 async def test_no_statement_is_compiled_twice(path: Path) -> None:

@@ -40,7 +40,7 @@ async def test_a_queue_is_read_as_a_whole(database: Database, url: str) -> None:
     assert (3, 3, "2 per 1 s") == (
         found.overview.states[State.PENDING],
         found.facts.due,
-        found.pace,
+        found.facts.pace,
     )
     assert (None, 1) == (found.rate_source, found.facts.alive)
     assert "working: 3 due, 0 in flight, at 2 per 1 s" == found.verdict.sentence

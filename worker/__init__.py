@@ -24,12 +24,12 @@ rooms
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   story        one video's row, what happens to it next, its history and its request
   wiring       settings into running parts; the only reader of clocks and dice
-  runner/      one run: loop, attempts, heartbeat, reconciler, pruner, uploader, writer, limiter,
-               transaction, reporter, pacer, verdicts, model
+  runner/      one run: loop, attempts, heartbeat, reconciler, follower, pruner, uploader, writer,
+               limiter, transaction, reporter, pacer, verdicts, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
-               search, changes, imports, holders, bulk, statistics, timeline, reasons, workers,
-               relocation, pruning, rehearsal, hosts, uploads, transfers
+               search, changes, imports, holders, jobs, bulk, statistics, timeline, reasons,
+               workers, relocation, pruning, rehearsal, hosts, uploads, transfers
   api/         the client of the Valossa Core API: client, transport, uploads
   files/       local files: roots opens them safely; typed, looking: as people name and see them
   formats/     CSV and JSON Lines as rows

@@ -42,6 +42,7 @@ class Event(StrEnum):
     DOUBT_ABSENT = "doubt_absent"
     PRUNED = "pruned"
     UPLOAD_ENDED = "upload_ended"
+    JOB_CHANGED = "job_changed"
     LIST_WAITED_FOR = "list_waited_for"
     LIST_READ = "list_read"
     LIST_HAS_OURS = "list_has_ours"

@@ -234,6 +234,11 @@ class Settings:
         return self.on_doubt == "reconcile"
 
     @property
+    def follows(self) -> bool:
+        """Return True if jobs are followed to their end."""
+        return self.follow != "off"
+
+    @property
     def policy(self) -> Policy:
         """Return the settings about repeating."""
         return Policy(

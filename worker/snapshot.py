@@ -18,7 +18,17 @@ from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
 from worker.settings import Settings
-from worker.store import caps, doubts, leases, shared_state, statistics, transfers, workers
+from worker.store import (
+    caps,
+    doubts,
+    hosts,
+    jobs,
+    leases,
+    shared_state,
+    statistics,
+    transfers,
+    workers,
+)
 
 Free = Callable[[Path], int]
 """Gives the free bytes of the disk of a folder."""
@@ -54,11 +64,6 @@ class Snapshot:
     transfer: Transfer
     facts: Facts
     verdict: Verdict
-
-    @property
-    def pace(self) -> str:
-        """Return the pace in force, for people."""
-        return self.facts.pace
 
 
 def take(
@@ -149,6 +154,9 @@ def _facts(
     alive = [each for each in everyone if each.is_alive(now)]
     begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
     begun += [each.leases_end for each in everyone]
+    held = [each for each in hosts.held(connection) if each.videos] if known.held_hosts else []
+    begun += [each.probe_at for each in held]
+    overdue, overdue_job = jobs.overdue(connection)
     begun += [min((each.member.started_at for each in alive if each.member), default=None)]
     moved_at = statistics.moved_at(connection, heard)
     every, begun_at = settings.drain_every_seconds, filter(None, (moved_at, overview.oldest_due_at))
@@ -165,7 +173,9 @@ def _facts(
         for_person=doubts_for_person(
             connection, settings, states[State.PENDING], states[State.IN_DOUBT]
         ),
-        answer=_answer(heard),
+        answer=None
+        if heard is None
+        else LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or ""),
         alive=len(alive),
         silent=(),
         ready_at=max((each for each in begun if each is not None and each <= now), default=now),
@@ -175,14 +185,11 @@ def _facts(
         next_drain_at=None
         if every is None
         else max(begun_at, default=now) + timedelta(seconds=every),
+        hosts=held,
+        overdue=overdue,
+        overdue_job=overdue_job,
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
-
-
-def _answer(heard: RowMapping | None) -> LastAnswer | None:
-    if heard is None:
-        return None
-    return LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or "")
 
 
 def doubts_for_person(
@@ -237,7 +244,9 @@ class Snapshots:
         async with self._reading:
             now = self.database.now()
             if self._last is None or abs(now - self._last.now) >= FRESH:
-                self._last = await self.database.read(
-                    lambda c: take(c, self.settings, self.database.now())
-                )
+                self._last = await self.database.read(self.take)
             return self._last
+
+    def take(self, connection: Connection) -> Snapshot:
+        """Return a snapshot of now."""
+        return take(connection, self.settings, self.database.now())

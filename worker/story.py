@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
-from worker.core import request
+from worker.core import host, request
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.plain_text import text
 from worker.settings import Settings
-from worker.store import search, shared_state
+from worker.store import hosts, search, shared_state
 
 
 def told(
@@ -23,6 +23,9 @@ def told(
     if row["state"] == State.PENDING and row["held_host"] == "file:":
         after = "its file is uploaded first; valossa-ingest status and why say more"
     cooling = shared_state.read(connection).cooling(now)
+    if row["state"] == State.PENDING and row["held_host"] is not None:
+        held = hosts.held(connection, search.Filter(ids=(row["id"],)))[:1]
+        after = next((f"{host.told([each])}: {each.remedy}" for each in held if each.videos), after)
     if cooling and row["state"] == State.PENDING:
         after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
     name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]

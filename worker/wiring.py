@@ -26,6 +26,7 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.address import File, Server
 from worker.db.database import Database
 from worker.log import Event, logger
+from worker.runner.follower import Follower
 from worker.runner.limiter import Limiter
 from worker.runner.loop import Runner
 from worker.runner.pacer import Pacer
@@ -34,6 +35,7 @@ from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Observe, Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
+from worker.store.jobs import JobChange
 from worker.store.uploads import Reach
 from worker.store.workers import WorkerRow
 
@@ -121,6 +123,20 @@ async def reconciler(
             state=RunState(began_at=CLOCK.monotonic()),
             reporter=Reporter(logger()),
         )
+
+
+@asynccontextmanager
+async def follower(
+    settings: Settings,
+    key: Key,
+    database: Database,
+    who: str,
+    told: Callable[[JobChange], None],
+) -> AsyncIterator[Follower]:
+    """Yield a follower for a person, who settles doubts beside as ``on_doubt`` says."""
+    async with reconciler(settings, key, database, who) as asks:
+        own = transaction(settings, who, database.now)
+        yield Follower(dataclasses.replace(asks, transaction=own), told)
 
 
 def pruner(database: Database) -> Pruner:
@@ -212,9 +228,12 @@ async def _upload_api(settings: Settings, key: Key) -> AsyncIterator[UploadApi |
 def caps(settings: Settings) -> tuple[Cap, ...]:
     """Return the caps that are set."""
     set_ = (
-        ("max_per_day", settings.max_per_day, timedelta(hours=24)),
-        ("max_total", settings.max_total, None),
+        ("max_per_day", settings.max_per_day, timedelta(hours=24), False),
+        ("max_total", settings.max_total, None, False),
+        ("max_in_progress", settings.max_in_progress, None, True),
     )
     return tuple(
-        Cap(name=name, most=most, window=window) for name, most, window in set_ if most is not None
+        Cap(name=name, most=most, window=window, of_jobs=of_jobs)
+        for name, most, window, of_jobs in set_
+        if most is not None
     )

@@ -106,7 +106,9 @@ INDEXES = (
     "CREATE INDEX jobs_overdue ON jobs (overdue_since) WHERE ended_as IS NULL AND overdue_since IS NOT NULL",
     "CREATE INDEX jobs_ended ON jobs (ended_as, ended_at) WHERE ended_as IS NOT NULL",
     "CREATE INDEX jobs_of_host ON jobs (host, ended_at) WHERE host IS NOT NULL",
+    "CREATE INDEX hosts_held ON hosts (probe_at) WHERE held_since IS NOT NULL",
     "CREATE INDEX results_wanted ON results (next_try_at) WHERE state = 'wanted'",
+    "CREATE INDEX results_failed ON results (type) WHERE state = 'failed'",
 )
 
 ONE_JOB = """\
@@ -153,6 +155,30 @@ ON_SERVER = {
     ),
 }
 
+# A corrected link leaves the brake of its host at once, whoever corrects it.
+MENDED = "OLD.held_host IS NOT NULL AND NEW.url <> OLD.url"
+
+FREED_ON_FILE = """\
+CREATE TRIGGER videos_link_mended AFTER UPDATE OF url ON videos WHEN {mended}
+BEGIN
+    UPDATE videos SET held_host = NULL, error = NULL, due_at = datetime('now') WHERE id = NEW.id;
+END"""
+
+FREED_ON_SERVER = (
+    """\
+CREATE FUNCTION valossa_ingest_mended() RETURNS trigger LANGUAGE plpgsql AS $mended$
+BEGIN
+    NEW.held_host := NULL;
+    NEW.error := NULL;
+    NEW.due_at := clock_timestamp();
+    RETURN NEW;
+END
+$mended$""",
+    f"""\
+CREATE TRIGGER videos_link_mended BEFORE UPDATE OF url ON videos FOR EACH ROW WHEN ({MENDED})
+    EXECUTE FUNCTION valossa_ingest_mended()""",
+)
+
 
 def upgrade() -> None:
     """Add the columns and tables, a row for each job that is there, and the triggers."""
@@ -176,20 +202,24 @@ def upgrade() -> None:
                 f"CREATE TRIGGER {name} AFTER {event} ON videos FOR EACH ROW WHEN ({when}) "
                 "EXECUTE FUNCTION valossa_ingest_job()"
             )
+        for statement in FREED_ON_SERVER:
+            op.execute(statement)
     else:
         for name, (event, when, at) in ON_FILE.items():
             op.execute(
                 f"CREATE TRIGGER {name} AFTER {event} ON videos WHEN {when}\n"
                 f"BEGIN\n    {ONE_JOB.format(look_at=at)};\nEND"
             )
+        op.execute(FREED_ON_FILE.format(mended=MENDED))
 
 
 def downgrade() -> None:
     """Drop the triggers, the tables and the columns."""
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION valossa_ingest_job() CASCADE")
+        op.execute("DROP FUNCTION valossa_ingest_mended() CASCADE")
     else:
-        for name in ON_FILE:
+        for name in (*ON_FILE, "videos_link_mended"):
             op.execute(f"DROP TRIGGER {name}")
     for table in ("results", "hosts", "jobs"):
         op.execute(f"DROP TABLE {table}")

@@ -502,21 +502,20 @@ async def test_a_connection_that_does_not_come_about_is_not_sent() -> None:
 
 async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
     """A request that finds every connection busy ends as not sent."""
-    options = Options(script={1: "stall", 2: "stall"})
+    options = Options(script={1: "stall", 2: "stall", 3: "stall"})
     async with (
         Simulator(options) as simulator,
         client(simulator.url, connect=60, timeout=NEVER_SECONDS) as api,
     ):
-        first = asyncio.create_task(post(api, numbered("first")))
-        list_as_well = asyncio.create_task(post(api, numbered("on the connection for the list")))
-        await simulator.wait_for_requests(2)
+        beside = ("first", "on the connection for the list", "on that for questions about jobs")
+        busy = [asyncio.create_task(post(api, numbered(each))) for each in beside]
+        await simulator.wait_for_requests(3)
         waiting = asyncio.create_task(post(api, numbered("last")))
         await time_out(60)
         last = await waiting
         simulator.release()
         assert isinstance(last, NotSent)
-        assert isinstance(await first, Accepted)
-        assert isinstance(await list_as_well, Accepted)
+        assert [Accepted] * 3 == [type(await each) for each in busy]
         assert "last" not in {each.request_id for each in simulator.requests}
 
 

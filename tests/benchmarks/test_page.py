@@ -16,6 +16,7 @@ import pytest
 from tests.benchmarks.conftest import Tell
 from tests.benchmarks.kit import FASTEST, KEY, Server, make_queue, program_command, server, settings
 from tests.benchmarks.test_million import CROWDS, made
+from worker.web.board import OLDEST_SECONDS
 
 VIDEOS = 300_000
 SLOTS = 64
@@ -103,8 +104,8 @@ def test_an_open_page_costs_little(tmp_path: Path, tell: Tell) -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("crowd", CROWDS)
 def test_a_million_rows_are_shown_at_once(crowd: str, tmp_path: Path, tell: Tell) -> None:
-    """The first byte and the size of the first screen, asked for as an open page asks, and first of
-    all by who comes after a while.
+    """The first byte and the size of the first screen, asked for as an open page asks: first of all
+    by who follows the link, and at last by who comes after a while.
     """
     queue, log = made(tmp_path / "videos.db", CROWDS[crowd]), tmp_path / "page.log"
     took, sizes = [], []
@@ -113,17 +114,18 @@ def test_a_million_rows_are_shown_at_once(crowd: str, tmp_path: Path, tell: Tell
         command = program_command("page")
         with subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
             address = address_in(log)
-            for _ in range(8):
+            for pause in (1.0, *[POLL_SECONDS] * 7, OLDEST_SECONDS + 1):
+                time.sleep(pause)
                 began = time.perf_counter()
                 with urllib.request.urlopen(f"{address}/") as answer:
                     took.append(time.perf_counter() - began)
                     sizes.append(len(answer.read()))
-                time.sleep(POLL_SECONDS)
             process.terminate()
     tell(
-        f"the page of a million {crowd}: first byte after {median(took[1:]) * 1e3:.0f} ms "
-        f"(wanted {FIRST_BYTE_SECONDS * 1e3:.0f}), at the first look {took[0] * 1e3:.0f} ms; "
+        f"the page of a million {crowd}: first byte after {median(took[1:-1]) * 1e3:.0f} ms "
+        f"(wanted {FIRST_BYTE_SECONDS * 1e3:.0f}), at the first look {took[0] * 1e3:.0f} ms, after "
+        f"a while without one {took[-1] * 1e3:.0f} ms; "
         f"{max(sizes) / 1e3:.0f} KB"
     )
-    assert median(took[1:]) < FIRST_BYTE_SECONDS
+    assert median(took[1:-1]) < FIRST_BYTE_SECONDS
     assert max(sizes) < MOST_PAGE_BYTES

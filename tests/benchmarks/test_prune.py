@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 
 from tests.benchmarks.conftest import Tell
-from tests.benchmarks.kit import Server, drain, program_command, rate, server, settings
+from tests.benchmarks.kit import Server, drain, program, program_command, rate, server, settings
 from tests.benchmarks.test_million import ACCEPTED, DUE, FINISHED, MILLION, made
 
 VIDEOS = 10_000
@@ -84,3 +84,18 @@ def test_a_prune_slows_no_claim(crowd: Path, tmp_path: Path, tell: Tell) -> None
         f"{max(ratios):.2f}] of its rate alone (wanted 0.90); {median(pruned):,.0f} rows/s pruned"
     )
     assert median(ratios) >= 0.90
+
+
+@pytest.mark.timeout(7200)
+def test_a_million_rows_are_pruned_to_the_end(crowd: Path, tmp_path: Path, tell: Tell) -> None:
+    """Without a worker beside: every row that was finished long ago, and no other."""
+    copy, began = Path(shutil.copy(crowd, tmp_path / "copy.db")), time.monotonic()
+    usage = program(["prune", "--older-than", "90d", "--yes"], tmp_path / "log", database_url=copy)
+    took = time.monotonic() - began
+    with closing(sqlite3.connect(copy)) as connection:
+        counts = "SELECT (SELECT count(*) FROM videos), count(*) FROM pruned"
+        assert (VIDEOS, MILLION) == connection.execute(counts).fetchone()
+    tell(
+        f"a million rows pruned without a worker beside: {took / 60:.1f} min, "
+        f"{usage.cpu_seconds:.0f} s of processor time, at most {usage.peak_bytes / 1e6:.0f} MB"
+    )

@@ -374,6 +374,7 @@ EVERY = (
     ("audit",),
     ("pause",),
     ("resume",),
+    ("release", "--host", "videos.example"),
     ("prune", "--older-than", "90d", "--yes"),
     ("backup", "/dev/null/copy.db"),
 )

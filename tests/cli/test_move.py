@@ -15,6 +15,7 @@ REFUSED = (
     ("audit",),
     ("pause",),
     ("resume",),
+    ("release", "--host", "videos.example"),
     ("drain",),
     ("run",),
 )

@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
@@ -6,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from worker.cli.commands.run_exit import Left, advice, of_run
+from worker.core.host import HeldHost
 from worker.core.reasons import Stop, StopReason
 from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
@@ -25,9 +27,22 @@ def report(
     return RunReport(stop=stop, counts=Counts(**counts))
 
 
-def left(**numbers: int) -> Left:
+def left(*held: HeldHost, **numbers: int) -> Left:
     """Return the videos that a run left."""
-    return Left(**{"due": 0, "waiting": 0, "for_people": 0, **numbers})
+    return replace(Left(hosts=held), **numbers)  # type: ignore[arg-type]
+
+
+DEAD = HeldHost(
+    host="dead.example",
+    since=datetime(2026, 1, 1, tzinfo=UTC),
+    why="3 of the last 4 jobs of dead.example could not be downloaded",
+    videos=7,
+    first=1,
+    failed=5,
+    probe_at=datetime(2026, 1, 1, 0, 15, tzinfo=UTC),
+    probes=0,
+    probe_video=None,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +55,9 @@ def left(**numbers: int) -> Left:
         (report(StopReason.EMPTY, submitted=5, failed=1), NOTHING, 1),
         (report(StopReason.EMPTY, submitted=5, in_doubt=1), left(for_people=1), 1),
         (report(StopReason.EMPTY), left(waiting=1), 75),
+        (report(StopReason.EMPTY, submitted=5), left(DEAD, waiting=7, later=7), 1),
+        (report(StopReason.CAP), left(DEAD, due=7), 1),
+        (report(StopReason.ACCOUNT), left(DEAD), 77),
         (report(StopReason.EMPTY), left(due=1), 75),
         (report(StopReason.PAUSED), left(due=9), 75),
         (report(StopReason.PAUSED), NOTHING, 0),
@@ -186,6 +204,21 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
             ["2 in doubt that only a person can settle", "see valossa-ingest why, then show ID"],
         ),
         (report(StopReason.EMPTY, failed=1), NOTHING, ["see valossa-ingest why, then show ID"]),
+        (
+            report(StopReason.EMPTY),
+            left(DEAD, replace(DEAD, host="b.example", videos=2), later=9),
+            [
+                (
+                    "9 held for 2 hosts, most of them since 3 of the last 4 jobs of dead.example "
+                    "could not be downloaded"
+                ),
+                (
+                    "a probe goes at 2026-01-01 00:15:00 UTC; valossa-ingest release --host"
+                    " dead.example sends all once it serves again, cancel --error-like dead.example"
+                    " puts them away"
+                ),
+            ],
+        ),
     ],
 )
 def test_what_is_left_is_named_with_the_way_on(

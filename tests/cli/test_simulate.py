@@ -6,7 +6,7 @@ import pytest
 from worker.cli import run
 from worker.cli.commands.simulate import ordered
 from worker.cli.parser import parser
-from worker.simulator import Change, Limit, Options, Uploading
+from worker.simulator import Change, Limit, Options, Span, Uploading
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +63,10 @@ def test_what_is_typed_is_what_is_done() -> None:
         "simulate --key a --key b --latency 0.3 --fail lost=0.02 --fail 429=0.1 --limit 20/1s "
         "--limit-change 60=5/1s --limit-change 120=30/1s "
         "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
-        "--book jobs.jsonl --upload-fail chunk:lost=0.02 --upload-fail chunk:429=0.1 "
+        "--job-seconds 5-15m --dead-host dead.example --dead-host s3.example/bucket "
+        "--job error=0.1 --poll-again 7 --status 404=0.1 --results cut=0.2 --results-delay 3 "
+        "--result-bytes 9000 --book jobs.jsonl "
+        "--upload-fail chunk:lost=0.02 --upload-fail chunk:429=0.1 "
         "--upload-fail finalize:several=0.5 --upload-life 60 --chunk-bytes 1000"
     )
     assert Options(
@@ -78,6 +81,14 @@ def test_what_is_typed_is_what_is_done() -> None:
         list_delay_seconds=2,
         finished_share=0.5,
         finish_seconds=60,
+        job_seconds=Span(300, 900),
+        dead_hosts=frozenset({"dead.example", "s3.example/bucket"}),
+        job_failures={"error": 0.1},
+        poll_seconds=7,
+        status_failures={"404": 0.1},
+        result_failures={"cut": 0.2},
+        results_delay_seconds=3,
+        result_bytes=9_000,
         uploads=Uploading(
             chunk_bytes=1_000,
             failures={"chunk": {"lost": 0.02, "429": 0.1}, "finalize": {"several": 0.5}},

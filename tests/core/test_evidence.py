@@ -88,6 +88,17 @@ def test_what_a_whole_list_does_not_show_is_absent(doubt: Doubt) -> None:
     assert Absent() == judge(doubt, evidence(*SHOWN, held={"before"}))
 
 
+def test_an_earlier_job_of_the_video_is_not_the_one_in_doubt() -> None:
+    """A video that is bought anew keeps its identifier, and its first job is no sign of a second:
+    absence is proven beside it, and the second one is found.
+    """
+    first, held = entry("first", MADE), {*HELD, "first"}
+    doubt = replace(DOUBT, earlier=("first",))
+    assert Absent() == judge(doubt, evidence(*SHOWN, first, held=held))
+    second = entry("second", MADE)
+    assert Found("second") == judge(doubt, evidence(*SHOWN, first, second, held=held))
+
+
 def test_a_young_doubt_is_not_absent() -> None:
     """Absence does not count before the settle time, since a list may show a job late."""
     verdict = judge(DOUBT, evidence(*SHOWN, seconds=359.999))

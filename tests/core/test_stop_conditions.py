@@ -79,6 +79,8 @@ class Story:
         (WaitReason.HELD, None, None),
         (WaitReason.COOL_DOWN, None, None),
         (WaitReason.CAP, None, None),
+        (WaitReason.JOBS, None, None),
+        (WaitReason.HOSTS, StopReason.EMPTY, StopReason.EMPTY),
     ],
 )
 def test_a_reason_to_wait_ends_a_drain_or_not(
@@ -215,6 +217,16 @@ def test_a_cap_that_no_time_opens_ends_a_drain(options: RunOptions) -> None:
     """A drain does not wait for a person who raises a cap."""
     stop = Story(options).after(WaitReason.CAP, detail="max_total = 3 is reached")
     assert Stop(reason=StopReason.CAP, message="max_total = 3 is reached") == stop
+
+
+def test_jobs_in_progress_are_waited_for_by_a_drain_that_waits() -> None:
+    """At max_in_progress a drain ends as at a cap; one with --wait waits while jobs end."""
+    told = "max_in_progress = 3 is reached"
+    stop = Stop(reason=StopReason.CAP, message=told)
+    assert stop == Story(DRAIN).after(WaitReason.JOBS, detail=told)
+    assert Story(DRAIN).after(WaitReason.JOBS, submitting=1) is None
+    for seconds in (None, 10, 86_400):
+        assert Story(DRAIN_ALL).after(WaitReason.JOBS, seconds, detail=told) is None
 
 
 @pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core import relocation
+from worker.core.host import HeldHost
 from worker.core.model import Fact
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.verdict import (
@@ -108,6 +109,26 @@ STATES = [
         None,
     ),
     (
+        held(WaitReason.JOBS, None, detail="max_in_progress = 3 is reached: it goes on"),
+        "waiting: max_in_progress = 3 is reached",
+        "it goes on",
+    ),
+    (
+        held(WaitReason.JOBS, None, detail="max_in_progress = 3 is reached: no", submitting=1),
+        "waiting: max_in_progress = 3, all in flight or used",
+        None,
+    ),
+    (
+        replace(held(WaitReason.JOBS, None, detail="max_in_progress = 3 is reached"), alive=0),
+        "not running: 5 due, 2 in flight, no worker is alive",
+        START,
+    ),
+    (
+        held(WaitReason.HOSTS),
+        f"waiting: only videos of held hosts are left, the next probe goes at {MOMENT}",
+        None,
+    ),
+    (
         replace(held(WaitReason.PACE), moved_at=LONG_AGO),
         f"waiting: 40 per 1 s allows the next start at {MOMENT}",
         None,
@@ -176,6 +197,17 @@ def test_a_queue_is_judged(facts: Facts, sentence: str, remedy: str | None) -> N
     assert verdict.state == sentence.partition(":")[0]
 
 
+DEAD = HeldHost(
+    host="dead.example",
+    since=LONG_AGO,
+    why="3 of the last 4 jobs of dead.example could not be downloaded",
+    videos=7,
+    first=1,
+    failed=5,
+    probe_at=SOON,
+    probes=0,
+    probe_video=None,
+)
 NEEDS = [
     (
         replace(STUCK, answer=answered(Fact.ACCOUNT_REFUSED), failed=1),
@@ -207,6 +239,20 @@ NEEDS = [
         replace(QUIET, homeless=2, failed=3),
         "needs a person: 2 to upload, but in upload_roots of no worker",
         GIVE_ROOT,
+    ),
+    (
+        replace(held(WaitReason.HOSTS), hosts=[DEAD], overdue=1, overdue_job="j", failed=3),
+        (
+            "needs a person: 7 held, since 3 of the last 4 jobs of dead.example could not be "
+            "downloaded; waiting: only videos of held hosts are left, the next probe goes at "
+            f"{MOMENT}"
+        ),
+        "a probe goes at 2026-11-01 12:10:00 UTC; valossa-ingest release --host dead.example",
+    ),
+    (
+        replace(QUIET, overdue=2, overdue_job="job-1", failed=3),
+        "needs a person: 2 in progress for far longer than other jobs, such as job job-1",
+        "look in the Valossa Portal what became of them",
     ),
     (
         replace(STUCK, silent=[SILENT], alive=0),
@@ -276,6 +322,9 @@ ANY = st.builds(
     next_drain_at=st.none() | MOMENTS,
     pace=st.just("1 per 1 s"),
     cause=st.none() | st.just(LOCKED),
+    hosts=st.just(()) | st.just((DEAD,)),
+    overdue=NUMBERS,
+    overdue_job=st.just("job"),
 )
 
 
@@ -293,7 +342,11 @@ def test_no_verdict_is_calm_while_something_due_does_not_move(facts: Facts) -> N
         assert (facts.due, could_move) == (0, False)
     if verdict.state in {VerdictState.STALLED, VerdictState.NOT_RUNNING} and facts.held is None:
         assert verdict.remedy
-    if facts.failed or facts.for_person or facts.silent or facts.refusal:
+    if facts.held and facts.held.reason is WaitReason.JOBS and not facts.alive:
+        is_expected = facts.next_drain_at is not None and facts.next_drain_at > NOW
+        assert verdict.state is not VerdictState.WAITING or is_expected
+    persons = (facts.failed, facts.for_person, facts.silent, facts.refusal)
+    if any((*persons, facts.hosts, facts.overdue)):
         assert verdict.needs
         assert verdict.state not in {VerdictState.WORKING, VerdictState.IDLE, VerdictState.WAITING}
 

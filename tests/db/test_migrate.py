@@ -165,16 +165,18 @@ WAKING = {
     ".valossa_ingest_job",
     "videos.videos_job_brought",
     "videos.videos_job_made",
+    ".valossa_ingest_mended",
+    "videos.videos_link_mended",
 }
 """The things that only a server has and only the migrations make, beside its table ``commits``."""
 
 NORMALISING = {
     *("videos_due_at_inserted", "videos_due_at_updated"),
     *("videos_job_inserted", "videos_job_came", "videos_job_went"),
-    *("videos_job_brought", "videos_job_made"),
+    *("videos_job_brought", "videos_job_made", "videos_link_mended"),
 }
-"""The triggers that bring a ``due_at`` into SQLite's one form, count second jobs, and give each job
-its row.
+"""The triggers that bring a ``due_at`` into SQLite's one form, count second jobs, give each job its
+row, and let a corrected link go.
 """
 
 
@@ -239,6 +241,20 @@ async def test_each_job_has_a_row_whoever_writes_its_id(new: str) -> None:
         execute(new, "UPDATE videos SET job_id = NULL, state = 'pending' WHERE id = 2")
         execute(new, made)
         assert [(2,)] == execute(new, "SELECT count(*) FROM jobs")
+
+
+async def test_a_corrected_link_leaves_the_brake_of_its_host(new: str) -> None:
+    """A held row is due as soon as anybody gives it another link; the same link leaves it held."""
+    async with open_database(new) as database:
+        await migrate.upgrade(database)
+        later = (
+            "INSERT INTO videos (url, held_host, due_at) VALUES (?, 'e.org', '2090-01-01 00:00:00')"
+        )
+        for url in ("https://e.org/a", "https://e.org/b"):
+            execute(new, later, url)
+        execute(new, "UPDATE videos SET url = replace(url, '/a', '/c')")
+        held = "SELECT url, held_host FROM videos WHERE due_at < '2090-01-01' OR id = 2 ORDER BY id"
+        assert [("https://e.org/c", None), ("https://e.org/b", "e.org")] == execute(new, held)
 
 
 async def test_an_upgrade_of_what_is_up_to_date_changes_nothing(database: Database) -> None:

@@ -123,7 +123,7 @@ def unreadable(root: Path) -> Path:
 def test_what_is_no_file_of_the_root_is_refused(
     root: Path, make: Callable[[Path], Path], why: str
 ) -> None:
-    """Links, second names, pipes, devices and folders are never read."""
+    """Law 16: links, second names, pipes, devices and folders are never read."""
     with pytest.raises(RefusedError, match=re.escape(why)):
         content(root, make(root))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.plain import session
+from worker.simulator import book
 from worker.simulator.book import Job
 
 PATIENCE_SECONDS = 30.0
@@ -377,4 +378,4 @@ def unknown(url: Path | str, jobs: Iterable[Job]) -> list[Job]:
 
 def read_book(path: Path) -> list[Job]:
     """Return the jobs in a book's file."""
-    return [Job(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [entry for entry in book.read(path) if isinstance(entry, Job)]

@@ -22,7 +22,9 @@ DOCUMENTED = b'{"errors": [{"message": "Internal server error"}]}'
 @dataclass(slots=True)
 class Job:
     """A job in the book. ``video_id``: whose it really is, None if another program's; ``denied``:
-    the worker was told by a documented 500 that there is none.
+    the worker was told by a documented 500 that there is none. ``ended``: its documented end, once
+    it has one; ``lost``: the API knows it no more for now, ``was_lost``: it did so once;
+    ``unknown_at``: when a 404 said so first.
     """
 
     job_id: str
@@ -31,6 +33,26 @@ class Job:
     url: str
     made_at: float
     denied: bool = False
+    status: str = "queued"
+    ended: str | None = None
+    lost: bool = False
+    was_lost: bool = False
+    unknown_at: float | None = None
+
+    def become(self, status: str) -> None:
+        """Go on to another status, unless it has ended; or be lost, or found again."""
+        if status in {LOST, FOUND}:
+            self.lost = status == LOST
+            self.was_lost |= self.lost
+        elif self.ended is None:
+            self.status = status
+            self.ended = status if status in ENDS else None
+
+
+ENDS = {"finished", "error"}
+LOST, FOUND = "lost", "found"
+COURSE = ("on_hold", "processing", "Finished", "transcoding", *sorted(ENDS), LOST, FOUND)
+"""What may become of a job; two of the words are in no documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +114,8 @@ def accepted(job_id: str) -> Say:
 class Shown:
     """A list as the book shows it. ``late``: as it was so many seconds ago; ``first`` and
     ``last``: how many jobs are cut off at its ends; ``staggered``: young jobs come one by one;
-    ``identified``: which jobs show their identifier; ``order``: a seed for their order.
+    ``identified``: which jobs show their identifier; ``order``: a seed for their order;
+    ``statuses``: each job shows its own.
     """
 
     late: float = 0
@@ -104,6 +127,7 @@ class Shown:
     order: int = 0
     sign: str | None = None
     failure: bool = False
+    statuses: bool = True
 
 
 WHOLE = Shown()
@@ -121,6 +145,10 @@ class Book:
         self.jobs.append(job)
         return job
 
+    def find(self, job_id: str) -> Job | None:
+        """Return the job of this id."""
+        return next((job for job in self.jobs if job.job_id == job_id), None)
+
     def of(self, video_id: int) -> list[Job]:
         """Return the jobs of a video."""
         return [job for job in self.jobs if job.video_id == video_id]
@@ -129,7 +157,7 @@ class Book:
         """Return the answer to ``list_jobs`` at ``now``, as the worker reads it."""
         if shown.failure:
             return Unlisted(reason="HTTP 502", lasting=False)
-        jobs = [job for job in self.jobs if job.made_at <= now - shown.late]
+        jobs = [job for job in self.jobs if job.made_at <= now - shown.late and not job.lost]
         jobs = jobs[shown.first : len(jobs) - shown.last]
         if shown.staggered:
             young = now - SETTLE_SECONDS
@@ -142,18 +170,17 @@ class Book:
 
 def _document(jobs: Sequence[Job], shown: Shown, now: float) -> Mapping[str, object]:
     """Return a list in two arrays, an undocumented shape."""
-    finished = [
-        _entry(job, shown, "finished") for job in jobs if now - job.made_at > SETTLE_SECONDS
-    ]
-    waiting = [_entry(job, shown, "queued") for job in jobs if now - job.made_at <= SETTLE_SECONDS]
+    older = [_entry(job, shown, "finished") for job in jobs if now - job.made_at > SETTLE_SECONDS]
+    young = [_entry(job, shown, "queued") for job in jobs if now - job.made_at <= SETTLE_SECONDS]
     more = {shown.sign: "more"} if shown.sign else {}
-    return {"jobs": finished, "queue": {"jobs": waiting}, **more}
+    return {"jobs": older, "queue": {"jobs": young}, **more}
 
 
-def _entry(job: Job, shown: Shown, status: str) -> Mapping[str, object]:
+def _entry(job: Job, shown: Shown, age: str) -> Mapping[str, object]:
     media: dict[str, object] = {}
-    if job.request_id is not None and shown.identified in {"all", status}:
+    if job.request_id is not None and shown.identified in {"all", age}:
         media["customer_media_info"] = {"id": job.request_id}
     if shown.addressed:
         media["video"] = {"url": job.url}
-    return {"job_id": job.job_id, "status": status, "media": media}
+    status = {"status": job.status} if shown.statuses else {}
+    return {"job_id": job.job_id, **status, "media": media}

@@ -15,11 +15,11 @@ Found = Mapping[str, Any]
 
 STEPS = """
 CREATE TABLE steps (video_id INT, old TEXT, new TEXT, old_job TEXT, new_job TEXT, old_claims INT,
-                    new_claims INT);
+                    new_claims INT, old_attempts INT, new_attempts INT);
 """
 NOTE = """
 INSERT INTO steps VALUES (old.id, old.state, new.state, old.job_id, new.job_id, old.claims,
-                          new.claims);
+                          new.claims, old.attempts, new.attempts);
 """
 BODY = f"BEGIN {NOTE} RETURN NULL; END"
 WATCH = {
@@ -147,6 +147,8 @@ def unlawful(steps: Sequence[Found], actor: str) -> Iterator[str]:
             yield f"{told}: no such arrow"
         if step["old_job"] is not None and step["new_job"] != step["old_job"]:
             yield f"{told}: law 6: job {step['old_job']} was forgotten"
+        if arrow == ("pending", "pending") and step["old_attempts"] != step["new_attempts"]:
+            yield f"{told}: law 7: a wait was counted as an attempt"
         claimed = arrow == ("pending", "submitting")
         if step["new_claims"] - step["old_claims"] != claimed:
             yield f"{told}: law 1: its claims are not numbered"

@@ -4,25 +4,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from hypothesis import event
 from sqlalchemy import Connection
 
 from tests.parts import SETTINGS
 from tests.proof.model import CLEAR, DENIAL, SETTLE_SECONDS, UNCLEAR, WHOLE, Shown, accepted
+from tests.proof.model_hosts import BAD, link, wrongly_held
+from tests.proof.model_jobs import LIST, STATUS, Stop, misread, told
 from tests.proof.model_laws import Found, broken, open_doubts, unlawful
-from tests.proof.model_workers import Attempt, World
+from tests.proof.model_workers import HOSTS, Attempt, World
 from worker.core.job_list import Listing, Unlisted
 from worker.core.verdict import VerdictState, judge
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import JudgedDoubt
 from worker.snapshot import take
-from worker.store import changes
+from worker.store import changes, hosts
 from worker.store.search import Filter
 
 T = TypeVar("T")
 
+JOBS = "SELECT * FROM jobs ORDER BY job_id"
+HELD = "SELECT id FROM videos WHERE held_host IS NOT NULL"
+COUNTED = "SELECT held_hosts FROM account"
 CALM = {VerdictState.WORKING, VerdictState.IDLE}
+WAITS = {*CALM, VerdictState.WAITING}
 
 
 class Life:
@@ -33,6 +40,7 @@ class Life:
         self.shown: list[tuple[Listing | Unlisted, datetime]] = []
         self.actor = "work"
         self.held = 0
+        self.ends: dict[str, str] = {}
         self._settings = replace(SETTINGS, database_url=address, on_doubt="reconcile")
 
     # People and other programs
@@ -43,7 +51,7 @@ class Life:
             number = 1 if again else len(self.world.rows()) + 1
             self.world.plain.execute(
                 "INSERT INTO videos (url, media_id, due_at) VALUES (?, ?, ?)",
-                f"https://videos.example/{number}.mp4",
+                link(number),
                 name,
                 "2026-01-01 00:00:00",
             )
@@ -130,6 +138,20 @@ class Life:
         if not lonely:
             self._serve(worker, 1)
 
+    # Hosts
+
+    def darken(self) -> None:
+        """Let the jobs of the bad host end as failed downloads, and be asked about."""
+        for job in self.world.book.jobs:
+            if urlsplit(job.url).netloc == BAD:
+                job.become("error")
+        self.follow(0, "truth", WHOLE)
+
+    def release(self) -> None:
+        """Release the bad host, as a person does."""
+        self.actor = "release"
+        self.world.ask(lambda c: hosts.release(c, BAD, self.world.time.wall))
+
     # Time
 
     def wait(self, seconds: int) -> None:
@@ -147,10 +169,12 @@ class Life:
 
     def ask(self, shown: Shown) -> None:
         """Request the list; its verdicts are written later, or never."""
+        self.shown.append((self._listed(shown), self.world.time.wall))
+
+    def _listed(self, shown: Shown) -> Listing | Unlisted:
         if self.world.jumped_at is not None:  # then its seconds cannot be told from the clock's
             shown = replace(shown, late=min(shown.late, 150), last=0, staggered=False)
-        listed = self.world.book.listed(shown, self.world.time.seconds)
-        self.shown.append((listed, self.world.time.wall))
+        return self.world.book.listed(shown, self.world.time.seconds)
 
     def judge(self, pick: int) -> None:
         """Write the verdicts of a list."""
@@ -174,6 +198,44 @@ class Life:
         self.ask(shown)
         self.judge(len(self.shown) - 1)
 
+    # Jobs
+
+    def become(self, pick: int, status: str) -> None:
+        """Let a job go on at the API."""
+        if jobs := self.world.book.jobs:
+            _any(jobs, pick).become(status)
+
+    def question(self, worker: int, word: str, shown: Shown) -> None:
+        """Begin a question about jobs, or take its next step."""
+        self.actor, world = "judge", self.world
+
+        def answer(stop: Stop) -> object:
+            if stop.purpose == STATUS:
+                assert stop.job_id is not None
+                job = world.book.find(stop.job_id)
+                return told(job, word, world.time.wall, world.time.seconds)
+            return self._listed(shown) if stop.purpose == LIST else None
+
+        world.ask_about_jobs(worker, answer)
+
+    def follow(self, worker: int, word: str, shown: Shown) -> None:
+        """Ask whole questions until no more is due."""
+        self.world.pass_seconds(70)
+        self._follow(worker, word, shown)
+
+    def _follow(self, worker: int, word: str, shown: Shown) -> None:
+        for _ in range(2 * len(self.world.book.jobs) + 2):
+            asks = False
+            while True:
+                self.question(worker, word, shown)
+                held = self.world.questions[worker]
+                if held is None or held.stop is None:
+                    break
+                asks |= held.stop.purpose in {STATUS, LIST}
+            if not asks:
+                return
+            self.world.pass_seconds(1)
+
     def hold(self) -> None:
         """After each step, by the book and the rows; after each third one also the verdict."""
         world = self.world
@@ -183,11 +245,15 @@ class Life:
             for alive in (0, 1):
                 state = judge(replace(facts, alive=alive)).state
                 assert state not in CALM or not world.stands_still(), f"law 18: {facts}"
-        steps = world.rows("SELECT * FROM steps")
+                assert state not in WAITS or not world.rows(HELD), f"law 18: held, {facts}"
+        rows, steps = world.rows(), world.rows("SELECT * FROM steps")
+        known = world.time.seconds if world.jumped_at is None else None
         world.plain.execute("DELETE FROM steps")
         found = [
             *unlawful(steps, self.actor),
-            *broken(world.rows(), self._facts(), world.book, world.words),
+            *broken(rows, self._facts(), world.book, world.words),
+            *wrongly_held(rows, world.rows(HOSTS), world.rows(COUNTED)[0]["held_hosts"]),
+            *misread(world.rows(JOBS), rows, world.book, self.ends, known),
         ]
         assert [] == found, found
 
@@ -199,12 +265,14 @@ class Life:
         unfinished = "SELECT * FROM videos WHERE state IN ('pending', 'submitting')"
         for _ in range(4):
             world.pass_seconds(4_000)
+            self.release()
             self.reconcile(WHOLE, settled=False)
             self.hold()
             world.pass_seconds(60)  # what the list proves absent is due again after a backoff
             while world.rows(f"{unfinished} AND due_at <= '{self._now()}'") and self._serve(0, 3):
                 world.pass_seconds(1)
             self.hold()
+        self._come_to_an_end()
         left = [dict(row) for row in world.rows(unfinished)]
         assert [] == left, "lost: nothing will ever work it off"
         hidden = "SELECT id FROM videos WHERE state = 'in_doubt' AND media_id IS NULL"
@@ -212,6 +280,19 @@ class Life:
         assert [] == shown, (
             f"videos {shown} are in doubt, though the list shows their jobs and no others"
         )
+
+    def _come_to_an_end(self) -> None:
+        """End every job at the API; the workers then know each end of a job that is there."""
+        world = self.world
+        for job in world.book.jobs:
+            job.become("finished")
+        for _ in range(8):
+            world.pass_seconds(1_000)
+            self._follow(0, "truth", WHOLE)
+            self.hold()
+        there = {job.job_id for job in world.book.jobs if not job.lost}
+        still = [r["job_id"] for r in world.rows(JOBS) if r["ended_as"] is None]
+        assert not there.intersection(still), f"law 15: the ends of {still} are seen by nobody"
 
     def _serve(self, worker: int, room: int) -> int:
         """Let so many be accepted at most; how many were."""

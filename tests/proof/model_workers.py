@@ -15,6 +15,8 @@ from tests.conftest import Hands
 from tests.parts import transaction
 from tests.plain import is_server, session
 from tests.proof.model import CLEAR, SETTLE_SECONDS, Book, Job, Say
+from tests.proof.model_hosts import passed
+from tests.proof.model_jobs import Question, Stop
 from tests.proof.model_laws import WATCH, Found, Words, miscounted
 from tests.proof.model_tables import connected
 from worker.core.classify import Withheld, classify
@@ -57,6 +59,9 @@ class Dying(Exception):  # noqa: N818 - no error but a death
     """A process ends before its transaction does."""
 
 
+HOSTS = "SELECT * FROM hosts ORDER BY host"
+
+
 @dataclass
 class World:
     """Everything at one moment. ``hands``: the attempts of each worker that lives; ``orphans``:
@@ -82,6 +87,7 @@ class World:
             self.plain.execute(statement)
         self._workers = [self._worker() for _ in self._sessions]
         self.hands: list[list[Attempt]] = [[] for _ in self._sessions]
+        self.questions: list[Question | None] = [None for _ in self._sessions]
         self._claimed: set[tuple[int, int]] = set()
 
     def _worker(self) -> QueueTransaction:
@@ -109,7 +115,7 @@ class World:
     def work(self, worker: int, room: int) -> list[Attempt]:
         """Write what is over and claim; the attempts that this put into the worker's hands."""
         over = [attempt for attempt in self.hands[worker] if attempt.outcome]
-        before = {row["id"]: row for row in self.rows()}
+        before, hosts = {row["id"]: row for row in self.rows()}, self.rows(HOSTS)
         done = self._written(worker, over, room)
         after = {row["id"]: row for row in self.rows()}
         self.hands[worker] = [each for each in self.hands[worker] if not each.outcome]
@@ -120,13 +126,15 @@ class World:
             wrong = [*miscounted(attempt.claim, attempt.outcome, before[its], after[its])]
             assert [] == wrong, wrong
         new = [Attempt(start) for start in done.claimed.starts]
+        now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
+        wrong = [*passed([each.claim for each in new], hosts, self.rows(HOSTS), now)]
+        assert [] == wrong, wrong
         for attempt in new:
             number = (attempt.claim.video_id, attempt.claim.attempt)
             assert number not in self._claimed, f"law 2: {number} was claimed twice"
             self._claimed.add(number)
         self.hands[worker] += new
         left = "SELECT id FROM videos WHERE state = 'submitting' AND lease_until <= ?"
-        now = f"{self.time.wall:%Y-%m-%d %H:%M:%S.%f}"
         assert [] == self.plain.execute(left, now), "law 4: a lease ran out unseen"
         return new
 
@@ -138,9 +146,7 @@ class World:
             for each in over
             if each.outcome is not None
         ]
-        # The pace and its pauses have tests of their own; here everybody may claim.
-        free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
-        self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
+        self._free_pace()
 
         def write(connection: Connection) -> Committed:
             done = self._workers[worker].write(connection, notes, room)
@@ -149,6 +155,11 @@ class World:
             return done
 
         return self._sessions[worker].transact(write)
+
+    def _free_pace(self) -> None:
+        """Let everybody claim and ask: the pace and its pauses have tests of their own."""
+        free = "UPDATE account SET next_start_at = ?, cool_down_until = NULL, pace_cut_at = NULL"
+        self.plain.execute(free, f"{self.time.wall:%Y-%m-%d %H:%M:%S}")
 
     def _remember(self, attempt: Attempt) -> None:
         """Check that the reported outcomes are on disk."""
@@ -165,7 +176,21 @@ class World:
                 self._written(worker, over, room, dying=True)
         self.orphans += [attempt for attempt in self.hands[worker] if attempt.flies]
         self.hands[worker] = []
+        if question := self.questions[worker]:
+            question.die()
+        self.questions[worker] = None
         self._workers[worker] = self._worker()
+
+    def ask_about_jobs(self, worker: int, answer: Callable[[Stop], object]) -> None:
+        """Begin a question of this worker, or take the next step of the one in hand."""
+        question = self.questions[worker]
+        if question is None:
+            self._free_pace()
+            question = Question(self._workers[worker], self._sessions[worker].transact)
+        else:
+            assert question.stop is not None
+            question.step(answer(question.stop))
+        self.questions[worker] = question if question.stop else None
 
     def send(self, attempt: Attempt) -> None:
         """Begin, unless too little of the lease is left by one of the clocks (law 4)."""

@@ -13,8 +13,8 @@ UPLOADED = (
     Mutation(
         law="16: a file that is not uploaded is not claimed",
         file="worker/store/hosts.py",
-        old=", *uploads.hand_over(connection, rows, now)]",
-        new="]",
+        old="        held += uploads.hand_over(connection, found, now)\n",
+        new="",
         tests=(
             "tests/runner/test_transaction.py::test_a_file_waits_for_its_upload_and_others_go_on",
         ),

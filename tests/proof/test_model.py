@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 
 from tests.proof.databases import Databases
 from tests.proof.ground import FULL, times
-from tests.proof.model import SETTLE_SECONDS, WHOLE, Shown
+from tests.proof.model import COURSE, SETTLE_SECONDS, WHOLE, Shown
+from tests.proof.model_jobs import WORDS
 from tests.proof.model_life import Life
 
 LISTS = st.one_of(
@@ -34,6 +35,7 @@ LISTS = st.one_of(
         order=st.integers(0, 3),
         sign=st.sampled_from([None, None, None, "next"]),
         failure=st.sampled_from([False, False, False, True]),
+        statuses=st.sampled_from([True, True, False]),
     ),
 )
 PICK, YES_OR_NO, WORKER = st.integers(0, 99), st.booleans(), st.integers(0, 2)
@@ -71,6 +73,9 @@ ATTEMPT = step(Life.attempt, worker=WORKER, answer=PICK, made=YES_OR_NO, lonely=
 MOVE = step(Life.move, pick=PICK, answer=st.none() | PICK, arrives=YES_OR_NO, spent=YES_OR_NO)
 RECONCILE = step(Life.reconcile, shown=LISTS, settled=YES_OR_NO)
 
+BECOME = step(Life.become, pick=PICK, status=st.sampled_from(COURSE))
+WORD = st.sampled_from(WORDS)
+
 STEPS = st.one_of(
     *(INSERT, SERVE, ATTEMPT, ATTEMPT, ATTEMPT, MOVE, MOVE, MOVE, RECONCILE, RECONCILE),
     step(Life.work, worker=WORKER, room=st.integers(0, 3)),
@@ -83,6 +88,14 @@ STEPS = st.one_of(
     step(Life.retry, pick=PICK, may=YES_OR_NO),
     step(Life.cancel, pick=PICK),
     step(Life.resolve, pick=PICK, how=st.sampled_from(["gives up", "looks", "errs"])),
+    BECOME,
+    BECOME,
+    step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
+    step(Life.question, worker=WORKER, word=WORD, shown=LISTS),
+    step(Life.follow, worker=WORKER, word=WORD, shown=LISTS),
+    step(Life.darken),
+    step(Life.darken),
+    step(Life.release),
     step(Life.buy_elsewhere, name=st.sampled_from(["m1", "m2", "other", None])),
 )
 """All of it, what is rare in life as often as the rest; one choice, so that every kind can meet

@@ -13,12 +13,14 @@ import pytest
 from tests.proof.ground import FULL, ROOT
 from tests.proof.mutations import LAWS, Mutation
 from tests.proof.mutations_evidence import ABSENT, FOUND
+from tests.proof.mutations_following import FOLLOWED
+from tests.proof.mutations_hosts import HELD
 from tests.proof.mutations_pace import PACE
 from tests.proof.mutations_postgres import SERVED
 from tests.proof.mutations_uploads import UPLOADED
 from tests.proof.mutations_verdict import VERDICT
 
-ALL = (*LAWS, *FOUND, *ABSENT, *PACE, *SERVED, *VERDICT, *UPLOADED)
+ALL = (*LAWS, *FOUND, *ABSENT, *FOLLOWED, *HELD, *PACE, *SERVED, *VERDICT, *UPLOADED)
 CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"

@@ -155,7 +155,7 @@ def plan() -> Sequence[tuple[str, signal.Signals]]:
     return both * 5 if FULL else random.sample(both, 1)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 async def test_a_signal_ends_a_process_in_order(ground: Ground) -> None:
     """Wherever it stands, a process that is told to end does so at once, says by its exit code why,
     leaves the table true, and whoever goes on sends nothing twice.

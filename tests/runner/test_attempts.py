@@ -172,19 +172,19 @@ async def test_a_lease_that_runs_short_while_connecting_is_seen(
     database: Database, hands: Hands
 ) -> None:
     """Law 4: the lease is checked again after the wait for a connection."""
-    claims = await claimed(database, hands, 6)
+    claims = await claimed(database, hands, 7)
     async with (
-        Simulator(Options(script=dict.fromkeys(range(1, 6), "stall"))) as simulator,
+        Simulator(Options(script=dict.fromkeys(range(1, 7), "stall"))) as simulator,
         at_work(database, simulator.url, hands) as desk,
     ):
         carried = [asyncio.create_task(desk.carry(claim)) for claim in claims]
-        await simulator.wait_for_requests(5)  # all connections are busy, the sixth must wait
+        await simulator.wait_for_requests(6)  # all connections are busy, the seventh must wait
         hands.pass_seconds(60.0 - ENOUGH + 0.001)
         simulator.release()
         await asyncio.gather(*carried)
-        assert 5 == len(simulator.requests)
-        assert Counts(submitted=5) == desk.run.counts
-    assert [(1, "released")] == await facts(database, 6)
+        assert 6 == len(simulator.requests)
+        assert Counts(submitted=6) == desk.run.counts
+    assert [(1, "released")] == await facts(database, 7)
 
 
 async def test_after_the_gate_is_shut_a_claim_is_given_back(

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import START
 from tests.parts import Worker, add, listener, row, take
 from tests.plain import is_server
+from tests.store.test_hosts import ends
 from worker.core.reasons import StopReason
 from worker.core.run_state import Counts
 from worker.db.database import Database
@@ -165,3 +166,20 @@ async def test_law_14_a_row_that_is_never_settled_holds_nobody_up(
     assert Counts() == again.counts
     assert "submitting" == (await row(database, 3))["state"]
     assert [3] == [each["video"] for each in said if each["event"] == "video_refused"]
+
+
+@pytest.mark.usefixtures("remade")
+async def test_a_row_that_cannot_be_held_stops_no_other(database: Database, way: int) -> None:
+    """Law 14: a video that takes no mark of a held host fails alone; the others are held, or go."""
+    await ends(database, "badly", "badly", "badly", host="dead.example", at=database.now())
+    says = await refuse(database, way, "NEW.held_host IS NOT NULL")
+    await add(database, *(f"https://dead.example/{number}.mp4" for number in range(1, 6)))
+    await add(database, *links(2))
+    counts, messages, simulator = await drained(database)
+    assert Counts(submitted=2, failed=1) == counts
+    assert 2 == len(simulator.requests)
+    found = [await row(database, number) for number in range(1, 6)]
+    marks = [(each["state"], each["held_host"]) for each in found]
+    held = ("pending", "dead.example")
+    assert [held, held, ("failed", None), held, held] == marks
+    assert (SAID in messages[0]) == says

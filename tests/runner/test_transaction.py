@@ -34,7 +34,7 @@ from worker.db.schema import videos
 from worker.runner.model import Committed
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
-from worker.store import leases, relocation, shared_state, uploads
+from worker.store import changes, leases, relocation, shared_state, uploads
 from worker.store.shared_state import SharedState
 from worker.store.uploads import Reach
 
@@ -1319,6 +1319,67 @@ async def test_the_tighter_cap_holds(database: Database, hands: Hands, *, first:
         ClaimResult(reason=WaitReason.CAP, detail=TOTAL_TOLD)
         == (await write(database, both, free_slots=9)).claimed
     )
+
+
+JOBS = Cap(name="max_in_progress", most=3, window=None, of_jobs=True)
+JOBS_TOLD = (
+    "max_in_progress = 3 is reached: it goes on as jobs end; raise or unset it to go on at once"
+)
+
+
+async def end_a_job(database: Database, job_id: str, how: str = "finished") -> None:
+    """End a job as a follower does."""
+    sql = text("UPDATE jobs SET ended_as = :how, ended_at = accepted_at WHERE job_id = :job_id")
+    await database.write(lambda c: c.execute(sql, {"how": how, "job_id": job_id}), "test")
+
+
+async def test_jobs_that_have_not_ended_fill_their_cap(database: Database, hands: Hands) -> None:
+    """Claims in flight, jobs of any status without an end, and doubts that may have made one use
+    the room of max_in_progress; each end makes room for one.
+    """
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(JOBS,))
+    turn = (await write(database, work, free_slots=9)).claimed
+    assert [1, 2, 3] == [start.claim.video_id for start in turn.starts]
+    full = ClaimResult(
+        reason=WaitReason.JOBS, until=later(START, 70), detail=JOBS_TOLD, submitting=3
+    )
+    hands.pass_seconds(1)
+    assert full == (await write(database, work, free_slots=9)).claimed
+    said: list[Outcome] = [*accepted(2), InDoubt("silence")]
+    held = (await settle(database, work, turn, *said)).claimed
+    assert ClaimResult(reason=WaitReason.JOBS, detail=JOBS_TOLD) == held
+    assert held == await look(database, work)
+    await database.write(
+        lambda c: c.execute(text("UPDATE jobs SET status = 'on a journey', poll_errors = 9")),
+        "test",
+    )
+    assert held == await look(database, work)
+    for number, how in enumerate(("finished", "error")):
+        await end_a_job(database, f"job-{number}", how)
+        turn = (await write(database, work, free_slots=9)).claimed
+        assert [number + 4] == [start.claim.video_id for start in turn.starts]
+
+
+async def test_a_refusal_frees_the_room_of_a_job(database: Database, hands: Hands) -> None:
+    """A claim that makes no job gives its room back at once; a person's word ends a doubt's."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(JOBS,))
+    turn = (await write(database, work, free_slots=9)).claimed
+    said: list[Outcome] = [Refused("no", 400), *accepted(1), InDoubt("silence")]
+    done = await settle(database, work, turn, *said)
+    assert [4] == [start.claim.video_id for start in done.claimed.starts]
+    await database.write(lambda c: changes.resolve(c, 3, None, START, "person:me"), "test")
+    assert 1 == len((await write(database, work, free_slots=9)).claimed.starts)
+
+
+async def test_two_processes_share_the_room_of_jobs(database: Database, hands: Hands) -> None:
+    """Two processes together have no more jobs in progress than the setting says."""
+    await due(database, 9)
+    first, second = (transaction(hands.clock, worker=f"w{n}", caps=(JOBS,)) for n in range(2))
+    assert 2 == len((await write(database, first, free_slots=2)).claimed.starts)
+    hands.pass_seconds(1)
+    assert 1 == len((await write(database, second, free_slots=9)).claimed.starts)
 
 
 async def test_a_row_that_cannot_be_sent_uses_no_cap(database: Database, hands: Hands) -> None:

@@ -412,10 +412,13 @@ async def test_an_upload_is_resumed_only_where_all_fits(
             (await upload_of(database))["state"],
             (await upload_of(database))["acknowledged"],
         )
-        sent = hashlib.sha256(path.read_bytes()[:CHUNK]).hexdigest()
-        await change(database, **{"acknowledged": 1, "last_sha256": sent, **spoil})
+        known = {"acknowledged": 1, **spoil}
+        end = int(str(known["acknowledged"])) * CHUNK
+        sent = hashlib.sha256(path.read_bytes()[end - CHUNK : end]).hexdigest()
+        await change(database, **{"last_sha256": sent, **known})
         await worker(media).run(database, simulator.url)
         assert again == chunks(simulator)
+        assert 1 == len(asked(simulator, Step.FINALIZE))
         assert [sha256(path)] == bought(simulator)
 
 

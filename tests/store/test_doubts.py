@@ -11,7 +11,7 @@ from tests.plain import Plain
 from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
 from worker.db.database import Database
-from worker.db.schema import history, videos
+from worker.db.schema import history, jobs, videos
 from worker.store import doubts, leases
 
 DOUBTFUL = {"state": "in_doubt", "claims": 1, "attempts": 1}
@@ -509,8 +509,27 @@ def test_no_doubt_walks_the_finished_rows(
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     scans = {plan for plan in plans(crowded, action) if plan.startswith("SCAN")}
-    given = {"SCAN 600 CONSTANT ROWS", "SCAN (subquery-600)"}
+    given = {
+        "SCAN 600 CONSTANT ROWS",
+        "SCAN (subquery-600)",
+        "SCAN json_each VIRTUAL TABLE INDEX 1:",
+    }
     assert scans <= {"SCAN CONSTANT ROW", *given, *BY_PARTIAL_INDEX}
+
+
+async def test_the_job_of_a_video_that_is_bought_anew_stays_ours(database: Database) -> None:
+    """A job that has ended is ours also after its video was cleared of it; an open one is not."""
+    await accept(database, 1, 0, 1)
+    await accept(database, 2, 2, 3)
+    over = {"ended_as": "error", "ended_at": NOW}
+    bought = update(jobs).where(jobs.c.job_id == "job-1").values(over)
+    await database.write(lambda c: c.execute(bought), "test")
+    for number in (1, 2):
+        await change(database, number, state="in_doubt", job_id=None, claims=2, updated_at=NOW)
+    held = await database.read(lambda c: doubts.held(c, ["job-1", "job-2", "job-3"]))
+    assert {"job-1"} == held
+    found = {each.video_id: each.earlier for each in await known(database)}
+    assert {1: ("job-1",), 2: ()} == found
 
 
 BY_PARTIAL_INDEX = {

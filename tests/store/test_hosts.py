@@ -90,6 +90,7 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
             since=since,
             why=why,
             videos=2,
+            first=1,
             failed=4,
             probe_at=since + FIRST_WAIT,
             probes=0,

@@ -65,6 +65,7 @@ DUE = {"SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)", "SCAN c
 SPAN = {"SEARCH videos USING INDEX videos_due (priority=?)"}
 FACTS = {
     "SEARCH history USING INDEX history_jobs (at>?)",
+    "SEARCH history USING INDEX history_jobs (at>? AND at<?)",
     "SEARCH history USING INDEX history_others (at>?)",
     "SCAN history USING INDEX history_of_video",
     "SCAN history USING INDEX history_others",
@@ -76,6 +77,7 @@ FACTS = {
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
+OVERDUE = {"SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)"}
 BY_NAME = {
     "SEARCH videos USING INDEX videos_media_id (media_id=? AND rowid>?)",
     "SEARCH videos USING INDEX videos_job_id (job_id=? AND rowid>?)",
@@ -86,6 +88,8 @@ BY_NUMBER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)"}
 IN_ORDER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid>?)"}
 CLOSED = {"SEARCH videos USING INDEX videos_closed (state=? AND rowid>?)"}
 DOUBTS = {"SCAN videos USING INDEX videos_doubts", SORTED}
+PENDING = {"SCAN videos USING INDEX videos_due", "SCAN counted"}
+"""For a short page, while they are few: counted, then found and sorted."""
 
 
 def status(connection: Connection) -> None:
@@ -102,7 +106,7 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
-        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | {"SCAN account"}),
+        (status, BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | OVERDUE | {"SCAN account"}),
     ],
 )
 @pytest.mark.parametrize("analysed", [False, True])
@@ -136,6 +140,8 @@ def test_what_was_bought_twice_is_found_by_video(crowded: Connection) -> None:
         (Filter(states=(State.CANCELLED,)), CLOSED),
         (Filter(states=(State.IN_DOUBT,)), DOUBTS),
         (Filter(states=(State.SUBMITTING,)), {"SCAN videos USING INDEX videos_leases", SORTED}),
+        (Filter(states=(State.PENDING,)), PENDING | {SORTED}),
+        (Filter(states=(State.PENDING,), error_like="e"), PENDING | {SORTED}),
         (Filter(states=(State.FAILED, State.IN_DOUBT)), CLOSED | DOUBTS),
         (Filter(states=(State.FAILED,), error_like="e"), CLOSED),
         (Filter(states=(State.FAILED,), since=START, until=START), CLOSED),

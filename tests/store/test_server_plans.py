@@ -18,7 +18,7 @@ from tests.plain import execute
 from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
 from worker.db.schema import videos
-from worker.store import doubts, leases, queue, search, settle, statistics
+from worker.store import doubts, jobs, leases, queue, search, settle, statistics
 from worker.store.bulk import known
 from worker.store.search import Filter
 
@@ -165,7 +165,7 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
         ),
         (
             lambda c: doubts.held(c, [f"job-{n}" for n in range(60)]),
-            {"videos_job_id", "pruned_job_id"},
+            {"videos_job_id", "pruned_job_id", "jobs_pkey"},
         ),
         (doubts.youngest_doubt, {"videos_doubts"}),
         (doubts.still_in_doubt, {"videos_doubts"}),
@@ -182,6 +182,11 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
             lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
             {"videos_media_id", "videos_job_id", "videos_request_id"},
         ),
+        (lambda c: jobs.due(c, START, 2), {"jobs_open"}),
+        (jobs.next_at, {"jobs_open"}),
+        (jobs.open_jobs, {"jobs_open"}),
+        (lambda c: jobs.named(c, ["job-2", "job-3"]), {"jobs_pkey"}),
+        (lambda c: jobs.missing(c, START), {"jobs_missing"}),
         (lambda c: known(c, videos.c.url, ["https://videos.example/7"]), {"videos_url"}),
         (lambda c: known(c, videos.c.media_id, ["m7"]), {"videos_media_id"}),
         (

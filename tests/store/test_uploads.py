@@ -378,7 +378,7 @@ async def test_a_video_that_is_changed_meanwhile_is_let_go(
     await change(database, 1, **columns)
     done = await (keep if step == "keep" else finish)(database, upload)
     assert (step == "finish") is done
-    assert is_due is ((await row(database, 1))["due_at"] == START)
+    assert is_due is ((await row(database, 1))["held_host"] is None)
     gone = select(uploads.c.video_id)
     assert [] == await database.read(lambda c: list(c.scalars(gone)))
 

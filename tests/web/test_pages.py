@@ -3,6 +3,7 @@
 import re
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import insert
@@ -190,25 +191,31 @@ async def test_a_day_is_counted_piece_by_piece(page: Served, hands: Hands, secon
     """However slow counting is, each try goes further back until the day is whole; a minute that
     was counted once counts once, and one that has gone by leaves.
     """
-    rows = [refused(hands.wall - hour * HOUR) for hour in range(26)]
+    half = timedelta(seconds=30)
+    rows = [
+        refused(hands.wall - hour * HOUR + each * half) for hour in range(26) for each in (0, 1)
+    ]
     await page.database.write(lambda c: c.execute(insert(history), rows), "test")
-    minutes, end = Minutes(), hands.wall + timedelta(minutes=1)
+    minutes, now = Minutes(), hands.wall
 
     def monotonic() -> float:
         hands.pass_seconds(seconds)
         return hands.seconds
 
     tries = 0
-    while minutes.since > end - 24 * HOUR:
+    while minutes.since > now + timedelta(minutes=1) - 24 * HOUR:
         tries += 1
-        await page.database.read(lambda c: minutes.count(c, end, monotonic))
+        await page.database.read(lambda c: minutes.count(c, now, monotonic))
 
     assert (tries == 1) == (seconds == 0)
-    assert 24 == sum(each.total() for each in minutes.facts.values())
-    await page.database.read(lambda c: minutes.count(c, end + HOUR / 2, monotonic))
-    assert 24 == sum(each.total() for each in minutes.facts.values())
-    await page.database.read(lambda c: minutes.count(c, end + 3 * HOUR, monotonic))
-    assert 24 > sum(each.total() for each in minutes.facts.values())
+    for later in range(0, 90, 7):
+        moment = now + timedelta(seconds=later)
+        await page.database.read(partial(minutes.count, now=moment, monotonic=monotonic))
+        assert 48 == sum(each.total() for each in minutes.facts.values())
+    await page.database.read(lambda c: minutes.count(c, now + HOUR / 2, monotonic))
+    assert 48 == sum(each.total() for each in minutes.facts.values())
+    await page.database.read(lambda c: minutes.count(c, now + 3 * HOUR, monotonic))
+    assert 48 > sum(each.total() for each in minutes.facts.values())
 
 
 async def test_health_is_the_turn_of_the_loop(page: Served) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Self
@@ -18,7 +18,16 @@ from aiohttp import hdrs
 from aiohttp.http import HttpProcessingError
 
 from worker.api.transport import Exchange, Transport, UntrustedError, WithheldError
-from worker.core.classify import Answer, ExchangeResult, NoAnswer, Withheld, classify, title
+from worker.core.classify import (
+    Answer,
+    ExchangeResult,
+    NoAnswer,
+    Withheld,
+    classify,
+    job_answer,
+    title,
+)
+from worker.core.following import JobStatus, NoStatus
 from worker.core.job_list import Listing, Unlisted
 from worker.core.list_reader import LIST_LIMIT, ListReader, UnreadableError
 from worker.core.model import Accepted, InDoubt, Outcome, Throttled, TryLater
@@ -86,9 +95,23 @@ class Api:
             reason = f"{error}, but a page with the title {page}" if page else str(error)
             return Unlisted(reason=presentable(reason, self._key), lasting=True)
         except _FAILURES as error:
-            harmless = isinstance(error, (*_HARMLESS, UntrustedError))
-            reason = described(error) if harmless else type(error).__name__
-            return Unlisted(reason=presentable(reason, self._key))
+            return Unlisted(reason=self._failure(error))
+
+    def _failure(self, error: Exception) -> str:
+        """Return an error of a GET, whose address has the key."""
+        harmless = isinstance(error, (*_HARMLESS, UntrustedError))
+        return presentable(described(error) if harmless else type(error).__name__, self._key)
+
+    async def job_status(self, job_id: str) -> JobStatus | NoStatus:
+        """GET the state of a job (worker/api/README.md, section 4), in presentable texts."""
+        exchange, query = Exchange(BODY_LIMIT), {"api_key": self._key, "job_id": job_id}
+        try:
+            await self._transport.get("/job_status", query, exchange)
+        except _FAILURES as error:
+            return NoStatus(reason=self._failure(error))
+        said = job_answer(self._answer(exchange), job_id)
+        texts = {n: text for n, text in asdict(said).items() if type(text) is str}
+        return replace(said, **{n: presentable(text, self._key) for n, text in texts.items()})  # type: ignore[arg-type]
 
     def _blanked(self, reader: ListReader) -> Listing:
         """Return the list with the key blanked in every text."""

@@ -76,7 +76,7 @@ class Exchange:
 
 @dataclass(kw_only=True, eq=False)
 class Transport:
-    """The connections to one address; ``slots`` requests, and the list of jobs beside them."""
+    """The connections to one address; ``slots`` requests, and two questions beside them."""
 
     url: str
     slots: int
@@ -90,7 +90,7 @@ class Transport:
         patience = min(self.connect_timeout_seconds, self.timeout_seconds)
         self._patience = aiohttp.ClientTimeout(connect=patience, sock_connect=patience)
         self._connector = aiohttp.TCPConnector(
-            limit=self.slots + 1, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
+            limit=self.slots + 2, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_socket
         )
         make = partial(BoundedProtocol, loop=asyncio.get_running_loop())
         # aiohttp has no other place for it.

@@ -154,7 +154,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "workers": (_JSON,),
     "list": (_JSON, *_FILTERS, _value("--limit", "N", "at most N rows", type=positive)),
-    "why": (_JSON, _BATCH),
+    "why": (_JSON, _FILTERS[0], _BATCH),
     "export": (
         *_FILTERS,
         _value("--columns", "A,B,…", "these columns only, in this order (default: all)"),
@@ -174,6 +174,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
     ),
     "reconcile": (_JSON, _switch("--dry-run", "say it, but change nothing")),
+    "follow": (_JSON, _switch("--once", "ask one question, about what is due, and exit")),
     "audit": (
         _JSON,
         OneOf(
@@ -185,6 +186,10 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         _switch("--yes", "do not ask first"),
     ),
     "pause": (_value("--reason", "TEXT", "what status will show"),),
+    "release": (
+        _JSON,
+        _value("--host", "HOST", "as why and status name it, or a link to it", required=True),
+    ),
     "resume": (_switch("--cool-down", "end a cool-down that the API asked for as well"),),
     "prune": (
         _JSON,
@@ -225,14 +230,34 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
         _value("--finish", "SHARE", "of the jobs, finished at once", type=float, default=0.0),
         _value("--finish-after", "SECONDS", "the age at which a job is finished", type=seconds),
+        _value("--job-seconds", "SPAN", "how long a job takes, such as 20, 10-30 or 5-15m"),
+        _list("--dead-host", "HOST", "its jobs end in error; or HOST/BUCKET; may be repeated"),
+        _list("--job", "KIND=SHARE", "what becomes of a share of the jobs; help lists the kinds"),
+        _value(
+            "--poll-again",
+            "SECONDS",
+            "poll_again_after_seconds of a job without end (default 30)",
+            type=int,
+            default=30,
+        ),
+        _list("--status", "KIND=SHARE", "trouble of job_status; help lists the kinds"),
+        _list("--results", "KIND=SHARE", "trouble of job_results; help lists the kinds"),
+        _value(
+            "--results-delay",
+            "SECONDS",
+            "how long after its end a job's results are missing",
+            type=seconds,
+            default=0.0,
+        ),
+        _value("--result-bytes", "N", "the least size of core results", type=int, default=0),
         _value(
             "--seed",
             None,
-            "other dice for --fail, --list, --finish (default 0)",
+            "other dice for all shares and for --list, --job-seconds (default 0)",
             type=int,
             default=0,
         ),
-        _value("--book", "FILE", "every accepted job, before its answer"),
+        _value("--book", "FILE", "every accepted job before its answer, and its end"),
         _list(
             "--upload-fail",
             "STEP:KIND=SHARE",

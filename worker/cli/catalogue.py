@@ -46,16 +46,25 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     "workers": {0: "done, also if no worker is there"},
     "list": _SEARCHED,
     "show": {0: "done", 1: "no video has this name"},
-    "why": {0: "done, also where there are none"},
+    "why": {0: "done, also where there are none", 1: "an ID is that of no video"},
     "export": _SEARCHED,
     "retry": _CHANGED,
     "cancel": _CHANGED,
     "resolve": {0: "settled", 1: "it is not in doubt, or another video has this job"},
     "reconcile": {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
+    "follow": {
+        0: "all jobs have ended, and none in an error",
+        1: "jobs have ended in an error, or are overdue: see status",
+        75: "with --once: jobs have not ended yet",
+        77: "the key was refused",
+        78: "a setting, the key, the database or api_url is wrong",
+        **_STOPPED,
+    },
     "audit": {
         0: "they agree, or what was asked for is done",
         1: "they differ, or there is no list",
     },
+    "release": {0: "its videos are due now", 1: "the host is not held"},
     "prune": {0: "done, also where nothing is so old", 1: "nothing was pruned"},
     "backup": {
         0: "the copy is there, and was read",
@@ -90,6 +99,7 @@ MODULES = {
     "cancel": "retry_cancel",
     "pause": "pause_resume",
     "resume": "pause_resume",
+    "release": "pause_resume",
 }
 """Modules in ``worker.cli.commands`` that are not called like the function of their command."""
 
@@ -117,7 +127,7 @@ COMMANDS = (
     Command("workers", "who works on the queue, and what is in flight", "workers"),
     Command("list", "videos by state, error or time", "list --state failed --since 2h"),
     Command("show", "the story of one video", "show 17"),
-    Command("why", "failures and doubts by reason, and what helps", "why"),
+    Command("why", "failures, doubts and held hosts by reason, and what helps", "why"),
     Command(
         "export",
         "videos as CSV, in the columns that import reads",
@@ -127,6 +137,7 @@ COMMANDS = (
     Command("cancel", "take videos out of the queue", "cancel --state pending --since 2h"),
     Command("resolve", "settle a doubt by what you found", "resolve 17 --give-up"),
     Command("reconcile", "settle doubts by the API's list of jobs, now", "reconcile --dry-run"),
+    Command("follow", "ask about jobs until all have ended, and print each change", "follow"),
     Command("audit", "compare the API's whole list of jobs with the table", "audit --adopt"),
     Command(
         "pause",
@@ -134,6 +145,11 @@ COMMANDS = (
         "pause --reason 'wrong list'",
     ),
     Command("resume", "end a pause, or a cool-down", "resume --cool-down"),
+    Command(
+        "release",
+        "send the videos of a host that is held, once it serves again",
+        "release --host videos.example.com",
+    ),
     Command(
         "prune",
         "take what is finished for long out of the table, with its history",

@@ -16,8 +16,10 @@ from sqlalchemy import Connection
 
 from worker import opening, wiring
 from worker.db.database import Database
+from worker.runner.follower import Follower
 from worker.runner.reconciler import Reconciler
 from worker.settings import Key, Settings
+from worker.store.jobs import JobChange
 
 T = TypeVar("T")
 Open = Callable[[Settings], contextlib.AbstractAsyncContextManager[Database]]
@@ -43,6 +45,11 @@ class Session:
     def reconciler(self, key: Key) -> Reconciler:
         """Open a client of the API's job list. It is closed with the session."""
         opened = wiring.reconciler(self.settings, key, self.database, person())
+        return self.run(self.stack.enter_async_context(opened))
+
+    def follower(self, key: Key, told: Callable[[JobChange], None]) -> Follower:
+        """Open the one who asks about jobs. It is closed with the session."""
+        opened = wiring.follower(self.settings, key, self.database, person(), told)
         return self.run(self.stack.enter_async_context(opened))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

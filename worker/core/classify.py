@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html import unescape
+from http import HTTPStatus
 from itertools import product
 from typing import assert_never
 
+from worker.core.following import JobStatus, NoStatus
 from worker.core.model import (
     Accepted,
     AccountRefused,
@@ -30,6 +32,8 @@ from worker.core.model import (
 _ACCOUNT = {401, 402, 403}
 _ADDRESS = {404, 405, 407, 410, 421, 426}
 _THROTTLED = {425, 429}
+UNTOLD_SECONDS = 1.0
+"""The pause after a 429 that names no time."""
 _UNDECIDED = {101, 303, 408, 409}
 _TAG = re.compile(r"(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>")
 _TITLE = re.compile(r"(?is)<title[^<>]*>(.*?)(?:</title\s*>|\Z)")
@@ -124,6 +128,37 @@ def _clearly_later(answer: Answer) -> bool:
     documented = _documented_errors(parsed(answer.body)) is not None
     told_when = answer.status == 503 and _seconds(answer) is not None
     return (answer.status in {500, 503} and documented) or told_when
+
+
+def job_answer(answer: Answer, job_id: str) -> JobStatus | NoStatus:
+    """Return what ``job_status`` says of this job; its texts are raw, neither blanked nor cut."""
+    status, body = answer.status, parsed(answer.body)
+    if status == HTTPStatus.OK and isinstance(body, dict):
+        texts = {name: value for name, value in body.items() if isinstance(value, str) and value}
+        said = texts.get("status") or texts.get("job_status")
+        if said and texts.get("job_id", job_id) == job_id:
+            return JobStatus(
+                status=said,
+                transfer_status=texts.get("media_transfer_status"),
+                details=texts.get("details"),
+                again_after=_number(body.get("poll_again_after_seconds")),
+            )
+    seconds, outcome = _seconds(answer), classify(answer)
+    missing = status == HTTPStatus.NOT_FOUND and _documented_errors(body) is not None
+    refused = not missing and isinstance(outcome, AccountRefused | WrongAddress)
+    return NoStatus(
+        reason=_message(answer),
+        retry_after=UNTOLD_SECONDS if status in _THROTTLED and seconds is None else seconds,
+        missing=missing,
+        refused=outcome.fact if refused else None,
+    )
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def title(page: str) -> str:

@@ -56,6 +56,7 @@ class Doubt:
         before: A video was accepted before ``began_at``.
         after: A video was begun after ``recorded_at`` and accepted.
         neighbours: Those two videos and all accepted between them.
+        earlier: The jobs that the video had before it was bought anew.
     """
 
     video_id: int
@@ -70,6 +71,7 @@ class Doubt:
     before: bool = False
     after: bool = False
     neighbours: Sequence[NeighbourAcceptance] = ()
+    earlier: Collection[str] = ()
 
     @property
     def made(self) -> bool:
@@ -167,7 +169,8 @@ def judge(doubt: Doubt, evidence: Evidence) -> Verdict:
 
 def sighted(doubt: Doubt, evidence: Evidence) -> Found | Ambiguous | None:
     """Return the job of this doubt, or several that may be; None if the list shows none."""
-    named = evidence.by_identifier.get(doubt.request_id, ())
+    found = evidence.by_identifier.get(doubt.request_id, ())
+    named = [entry for entry in found if entry.job_id not in doubt.earlier]
     free = [entry for entry in named if entry.job_id not in evidence.held]
     if len(free) == 1 and free[0].job_id is not None and _is_ours(doubt, free[0]):
         return Found(free[0].job_id)

@@ -45,7 +45,7 @@ class HeldHost:
 
     Attributes:
         why: The evidence, as a clause.
-        videos: Pending videos that are held.
+        videos: Pending videos that are held; ``first``: the oldest of them.
         failed: Jobs that were bought and could not be downloaded, in all.
         probe_at: When the next probe may go (UTC).
         probes: Number of probes since ``since``; ``probe_video``: the last one, if there is any.
@@ -55,6 +55,7 @@ class HeldHost:
     since: datetime
     why: str
     videos: int
+    first: int | None
     failed: int
     probe_at: datetime
     probes: int
@@ -63,7 +64,16 @@ class HeldHost:
     @property
     def remedy(self) -> str:
         """Return the way out."""
-        return f"valossa-ingest release --host {self.host} ends it once the host serves again"
+        at = f"a probe goes at {self.probe_at:%Y-%m-%d %H:%M:%S} UTC"
+        sends = f"valossa-ingest release --host {self.host} sends all once it serves again"
+        return f"{at}; {sends}, cancel --error-like {self.host} puts them away"
+
+
+def told(held: Sequence[HeldHost]) -> str:
+    """Return a sentence on the held hosts, of which the first has the most videos."""
+    number = sum(each.videos for each in held)
+    for_hosts = f" for {len(held)} hosts, most of them" if len(held) > 1 else ","
+    return f"{number} held{for_hosts} since {held[0].why}"
 
 
 def is_dead(downloads_failed: Sequence[bool]) -> bool:

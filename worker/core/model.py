@@ -267,11 +267,14 @@ class Expired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cap:
-    """At most ``most`` attempts in any ``window``, None for all time, by the setting ``name``."""
+    """At most ``most`` attempts in any ``window``, None for all time, by the setting ``name``.
+    ``of_jobs``: at most so many jobs that have not ended, those that there may be among them.
+    """
 
     name: str
     most: int
     window: timedelta | None
+    of_jobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class WaitReason(StrEnum):
     LIST = "the API's list of jobs"
     HOSTS = "hosts that are held"
     UPLOADS = "local files that are being uploaded"
+    JOBS = "jobs that have not ended"
     NOTHING = "new videos"
     MOVED = "nothing here: the queue has moved"
 

@@ -120,7 +120,7 @@ def stop_after_claim(
             return _stop_by_uploads(result, run, options, now)
         case WaitReason.PAUSE:
             return Stop(reason=StopReason.PAUSED, message=result.detail)
-        case WaitReason.COOL_DOWN | WaitReason.CAP:
+        case WaitReason.COOL_DOWN | WaitReason.CAP | WaitReason.JOBS:
             return _stop_by_clock(result, run, options, now + (seconds or 0.0), now + longest)
         case WaitReason.HELD | WaitReason.LIST:
             goes_on = options.wait and run.awaits_own_doubts
@@ -150,15 +150,17 @@ def _stop_by_clock(
     result: ClaimResult, run: RunState, options: RunOptions, over_at: float, patience: float
 ) -> Stop | None:
     """Return why a run is over that a cool-down or a full cap holds until ``over_at``; None if it
-    waits for that. A claim that makes no job frees room in a cap before its time.
+    waits for that. A claim that makes no job frees room in a cap before its time, as jobs do in
+    theirs at their ends, which only ``--wait`` waits for.
     """
     if not options.wait:
         patience = min(patience, run.last_clear_at + PATIENCE_SECONDS)
     if result.reason is WaitReason.COOL_DOWN:
         stop = Stop(reason=StopReason.COOL_DOWN, message=result.detail)
         return stop if over_at > patience else None
+    jobs_end = result.reason is WaitReason.JOBS and options.wait
     waits = result.submitting or (result.until is not None and over_at <= patience)
-    return None if waits else Stop(reason=StopReason.CAP, message=result.detail)
+    return None if waits or jobs_end else Stop(reason=StopReason.CAP, message=result.detail)
 
 
 def with_late_failures(stop: Stop, run: RunState) -> Stop:

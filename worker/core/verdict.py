@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from worker.core import advice, relocation
+from worker.core import advice, host, relocation
+from worker.core.host import HeldHost
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
@@ -23,6 +24,7 @@ UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
 START = "valossa-ingest run, or valossa-ingest drain"
 RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
+ASK_VALOSSA = "look in the Valossa Portal what became of them, or ask Valossa"
 BY_HAND = "in doubt that only a person can settle"
 GIVE_ROOT = "start a worker where the file is, with its folder in upload_roots"
 LOOK_UP = (
@@ -100,6 +102,8 @@ class Facts:
         next_drain_at: When the next drain is due; None where no schedule is known.
         pace: The pace in force, for people.
         cause: What keeps the database from being written; None if not known.
+        hosts: Those that are held, with videos.
+        overdue: Jobs that should have ended long ago, such as ``overdue_job``.
         uploads, homeless: Files that are to be uploaded first, by some worker and by none.
     """
 
@@ -120,6 +124,9 @@ class Facts:
     next_drain_at: datetime | None
     pace: str
     cause: Cause | None = None
+    hosts: Sequence[HeldHost] = ()
+    overdue: int = 0
+    overdue_job: str | None = None
     uploads: int = 0
     homeless: int = 0
 
@@ -193,6 +200,8 @@ def _by_itself(facts: Facts) -> Verdict:
     # move at has come. 4. Nothing is left to do. 5. The pace or answers are awaited, as always at
     # work. 6. Something holds all.
     held = facts.held
+    if held is not None and held.reason is WaitReason.JOBS and not facts.alive:
+        return _free(facts)  # no worker asks about them
     if held is not None and held.reason is WaitReason.MOVED:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
@@ -246,7 +255,7 @@ def _waiting(facts: Facts, held: ClaimResult) -> Verdict:
     why, until = f" ({held.detail})" if held.detail else "", _at(held.until)
     since = _at(facts.paused_at)
     words = template.format(facts=facts, detail=held.detail, why=why, since=since, until=until)
-    if held.reason is WaitReason.CAP:
+    if held.reason in {WaitReason.CAP, WaitReason.JOBS}:
         words, _, remedy = held.detail.partition(": ")
     if held.submitting:  # which may free their room
         words, remedy = f"{words.removesuffix(' is reached')}, all in flight or used", None
@@ -270,6 +279,11 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
     yield from (_need(worker.words, worker.remedy) for worker in facts.silent)
     if facts.for_person:
         yield _need(f"{facts.for_person} {BY_HAND}", LOOK_UP)
+    if facts.hosts:
+        yield _need(host.told(facts.hosts), facts.hosts[0].remedy, facts.hosts[0].since)
+    if facts.overdue:
+        words = f"{facts.overdue} in progress for far longer than other jobs"
+        yield _need(f"{words}, such as job {facts.overdue_job}", ASK_VALOSSA)
     if facts.homeless:
         yield _need(f"{facts.homeless} to upload, but in upload_roots of no worker", GIVE_ROOT)
     if facts.failed:

@@ -247,6 +247,8 @@ hosts = Table(
 is not held; jobs that ended before ``judged_from`` say nothing any more.
 """
 
+_partial("hosts_held", hosts.c.held_since.is_not(None), hosts.c.probe_at)
+
 results = Table(
     "results",
     metadata,
@@ -262,6 +264,7 @@ results = Table(
     sqlite_strict=True,
 )
 _partial("results_wanted", results.c.state == text("'wanted'"), results.c.next_try_at)
+_partial("results_failed", results.c.state == text("'failed'"), results.c.type)
 
 uploads = Table(
     "uploads",

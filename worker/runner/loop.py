@@ -21,6 +21,7 @@ from worker.db.address import DatabaseProblem, LogLostError, Unreachable
 from worker.db.database import Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
+from worker.runner.follower import Follower
 from worker.runner.heartbeat import Heartbeat
 from worker.runner.limiter import Limiter
 from worker.runner.model import RunReport
@@ -39,6 +40,12 @@ heartbeat for a minute passes for a dead one.
 
 LAST_WORDS_SECONDS = 0.1
 """For a task to end by itself, before it is cancelled."""
+
+LAST_QUESTION_SECONDS = 5.0
+"""For the question about jobs at the end of a drain."""
+
+ASKS_LAST = {StopReason.EMPTY, StopReason.LIMIT, StopReason.TIME, StopReason.PAUSED, StopReason.CAP}
+"""Ends of a drain whose API answers."""
 
 LAST_WRITE_SECONDS = 5.0
 """For a database that cannot be written, after the grace of a stop."""
@@ -104,6 +111,7 @@ class Runner:
             log=self.reporter.log,
             news=self._wake.set,
         )
+        self._follower = Follower(self._reconciler, self.reporter.followed)
 
     async def run(self) -> RunReport:
         """Work until the run is over by its options, or until told to stop."""
@@ -111,18 +119,22 @@ class Runner:
         log.info(Event.RUN_STARTED, slots=self._settings.concurrency, drain=self.options.drain)
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
-            settling = self._settings.reconciles and group.create_task(self._reconciler.run())
+            follows, ends = self._settings.follows, self.options.drain and not self.options.wait
+            learn = self._follower.learn if follows else None
             keep = None if self.options.drain else self._settings.keep_days
             pruner = Pruner(self.database, self._writer.enqueue, self._clock, log)
-            pruning = keep and group.create_task(pruner.run(timedelta(days=keep)))
+            beside = [self._reconciler.run(learn)] if self._settings.reconciles else []
+            beside += [self._follower.run()] if follows and not ends else []
+            beside += [pruner.run(timedelta(days=keep))] if keep else []
+            tasks = [group.create_task(each) for each in beside]
             if self._uploader:
                 self._uploading = group.create_task(self._uploader.run())
             try:
                 stop = await self._run_feed(group, writing)
-                if settling:  # it waits for the writer or the API, which both bear to be left
-                    settling.cancel()
-                if pruning:
-                    pruning.cancel()
+                if follows and ends and stop.reason in ASKS_LAST:
+                    await self._ask_last()
+                for task in tasks:  # each waits for the writer or the API, which bear to be left
+                    task.cancel()
                 await self._wind_down()
                 if not self._writer.given_up.is_set():
                     self._heartbeat.leave()
@@ -186,6 +198,13 @@ class Runner:
         if feeding.done() and not feeding.cancelled():
             return feeding.result()
         return Stop(reason=reason, message=StopReason.HELD)
+
+    async def _ask_last(self) -> None:
+        """Ask one question about jobs before a drain ends, which it delays for seconds at most."""
+        asking = asyncio.create_task(self._follower.ask())
+        asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await _ended(asking, LAST_QUESTION_SECONDS, self._stopping)
+        asking.cancel()
 
     async def _end_feed(self, feeding: asyncio.Task[Stop]) -> None:
         """End the loop if it has not ended by itself. A short query gets time to end first, since

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from worker.clock import Clock, Steps
 from worker.core import pace
+from worker.core.classify import UNTOLD_SECONDS
 from worker.core.model import Accepted, Refused, Result, Throttled, TryLater
 from worker.settings import Settings
 from worker.store import shared_state
@@ -18,8 +19,7 @@ from worker.store import shared_state
 UNREADABLE_COOL_DOWN = timedelta(seconds=30)
 """In place of one whose end plain SQL has made unreadable. Then one answer shows what holds."""
 
-UNTOLD_COOL_DOWN_SECONDS = 1.0
-"""After a 429 that names no time."""
+LONGEST_QUESTION_SPACING = timedelta(seconds=30)
 
 LONGEST_COOL_DOWN_SECONDS = 31_536_000.0
 """A year: what an absurd Retry-After is taken for."""
@@ -87,7 +87,7 @@ class Pacer:
             shared_state.cool_down(connection, until, outcome.message, now)
         if isinstance(outcome, Throttled) and started_at is not None:
             told = outcome.retry_after
-            hold = self._after(now, UNTOLD_COOL_DOWN_SECONDS if told is None else told)
+            hold = self._after(now, UNTOLD_SECONDS if told is None else told)
             shared_state.cool_down(connection, hold, outcome.message, now)
             known, began = shared_state.read(connection).brake, min(started_at, now)
             shared_state.brake(connection, pace.cut(self.settings.rate, known, began, hold))
@@ -118,6 +118,10 @@ class Pacer:
         brake = pace.resume(known.brake, known.next_start_at, now)
         rate = pace.rate_in_force(self.settings.rate, brake, now)
         return pace.spacing(rate, self.settings.period_seconds)
+
+    def question_spacing(self, known: shared_state.SharedState, now: datetime) -> timedelta:
+        """Return the least time between two questions about jobs: five starts, half a minute."""
+        return min(LONGEST_QUESTION_SPACING, 5 * self._gap(known, now))
 
     def reserve_one(self, connection: Connection) -> float | datetime:
         """Spend one start on a question to the API. Return the monotonic second at which it may

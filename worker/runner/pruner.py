@@ -16,14 +16,14 @@ from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE, Database
 from worker.log import Event, Log
 from worker.runner.reconciler import Write
-from worker.store import pruning
+from worker.store import pruning, workers
 from worker.store.bulk import batches
 
 AT_ONCE = 100
 """Videos of one transaction, which takes some milliseconds."""
 
-REST = 15
-"""Times the duration of a step, but at most LONGEST_REST_SECONDS."""
+REST, REST_ALONE = 15, 1
+"""Times the duration of a step, but at most LONGEST_REST_SECONDS: beside workers, and without."""
 
 LONGEST_REST_SECONDS = 60.0
 
@@ -68,4 +68,5 @@ class Pruner:
 
     async def _rest(self, began: float) -> None:
         took = self.clock.monotonic() - began
-        await self.rest(min(LONGEST_REST_SECONDS, REST * took))
+        alive = await self.database.read(partial(workers.alive, now=self.clock.now()))
+        await self.rest(min(LONGEST_REST_SECONDS, (REST if alive else REST_ALONE) * took))

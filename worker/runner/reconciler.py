@@ -35,6 +35,9 @@ LOOK_SECONDS = 20.0
 TOLD_SECONDS = 5.0
 """A longer wait for the list is logged."""
 
+Learn = Callable[[Listing | Unlisted, datetime], Awaitable[None]]
+"""Take what a list that was asked for then shows of jobs, beside doubts."""
+
 WriteVerdicts = Callable[..., tuple[list[JudgedDoubt], set[int]]]
 
 
@@ -50,6 +53,7 @@ class Reconciled:
     """The answer to one question: the list or why there is none, and the verdicts by it."""
 
     shown: Listing | Unlisted
+    asked_at: datetime
     judged: Sequence[JudgedDoubt]
 
 
@@ -68,7 +72,7 @@ class Reconciler:
     news: Callable[[], None] = lambda: None
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self) -> None:
+    async def run(self, learn: Learn | None = None) -> None:
         """Ask whenever it is time, until the limiter is shut."""
         clock = self.transaction.clock
         while not self.limiter.is_shut:
@@ -79,8 +83,10 @@ class Reconciler:
                     # New doubts may go unseen for so long.
                     left = SOONEST_SECONDS if at is None else (at - clock.now()).total_seconds()
                     await sleep_or_event(self.called, min(SOONEST_SECONDS, left))
-                elif await self.settle(if_due=True):
+                elif (done := await self.settle(if_due=True)) is not None:
                     self.news()
+                    if learn is not None:
+                        await learn(done.shown, done.asked_at)
             except (DatabaseProblem, *BAD_VALUE):  # the writer reports it
                 await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
 
@@ -93,11 +99,12 @@ class Reconciler:
         """Ask once and write what is proven. Return None where ``ask`` does."""
         try:
             asked = await self.ask(if_due=if_due)
-            return asked and await self._conclude(*asked)
+            return asked and await self.conclude(*asked)
         finally:
             self.state.reads_list = False
 
-    async def _conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
+    async def conclude(self, shown: Listing | Unlisted, asked_at: datetime) -> Reconciled:
+        """Write what a list proves that was asked for then (UTC)."""
         work, now = self.transaction, self.transaction.clock.now()
 
         def write(
@@ -117,7 +124,7 @@ class Reconciler:
             ):
                 judged += await self._alone(each, write)
             left = await self.write(doubts.still_in_doubt, "to see what is in doubt")
-        done = Reconciled(shown=shown, judged=judged)
+        done = Reconciled(shown=shown, asked_at=asked_at, judged=judged)
         self._learn(done, left)
         return done
 
@@ -137,7 +144,7 @@ class Reconciler:
             return None
         read = self.transaction.verdicts.read
         judged = await self.write(lambda c: read(c, *asked), "to examine doubts")
-        return Reconciled(shown=asked[0], judged=judged)
+        return Reconciled(shown=asked[0], asked_at=asked[1], judged=judged)
 
     async def ask(self, *, if_due: bool = False) -> tuple[Listing | Unlisted, datetime] | None:
         """Return the list, and when it was asked for (UTC), at the next start that the pace allows.

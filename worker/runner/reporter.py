@@ -6,11 +6,21 @@ from datetime import datetime
 
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
-from worker.core.model import Accepted, Claim, CoolDown, Expired, Outcome, Released, Settlement
+from worker.core.model import (
+    Accepted,
+    Claim,
+    CoolDown,
+    Expired,
+    Fact,
+    Outcome,
+    Released,
+    Settlement,
+)
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.db.address import DatabaseProblem
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
+from worker.store.jobs import JobChange
 
 Observe = Callable[[str, float], None]
 """Takes the fact of each attempt and its seconds; ``turn`` and its Unix time, for each turn of the
@@ -96,6 +106,12 @@ class Reporter:
                 self.log.info(Event.DOUBT_FOUND, video=doubt.video_id, job_id=job_id)
             case Absent():
                 self.log.info(Event.DOUBT_ABSENT, video=doubt.video_id, attempt=doubt.attempt)
+
+    def followed(self, change: JobChange) -> None:
+        """Log a change of a job."""
+        job, fact, message = change
+        say = self.log.warning if fact in {Fact.JOB_ERROR, Fact.JOB_GONE} else self.log.info
+        say(Event.JOB_CHANGED, video=job.video_id, job_id=job.job_id, fact=fact, message=message)
 
     def cool_down(self, asked: CoolDown) -> None:
         """Log a pause of all processes."""

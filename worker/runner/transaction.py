@@ -172,9 +172,10 @@ class QueueTransaction:
         lease_until = now + self.settings.lease
         while len(ready) < count and len(closed) + postponed < self.closes_at_once:
             wanted = count - len(ready)
-            found = self._find(at, wanted, self.closes_at_once - len(closed) - postponed)
-            self.unwritable.tried = [row[queue.ID] for row in found.rows]
-            claims = queue.claim(connection, found.rows, now, self.worker, lease_until)
+            most = self.closes_at_once - len(closed) - postponed
+            rows, probes, passed = self._find(at, wanted, most)
+            self.unwritable.tried = [row[queue.ID] for row in rows]
+            claims = queue.claim(connection, rows, now, self.worker, lease_until)
             faults = _faults(claims, now, margin)
             refused = [
                 Result(claim=c, outcome=Invalid(why)) for c, why in faults if why is not None
@@ -182,10 +183,10 @@ class QueueTransaction:
             closed += self._settle(connection, refused, now)
             self.unwritable.tried = []
             sent = [c for c, why in faults if why is None]
-            hosts.probed(connection, [c for c in sent if c.video_id in found.probes], now)
+            hosts.probed(connection, [c for c in sent if c.video_id in probes], now)
             ready += uploads.addressed(connection, sent)
-            postponed += found.postponed
-            if len(claims) < wanted:
+            postponed += passed
+            if len(claims) < wanted and not probes:  # for one that is refused, another goes
                 break
         return ready, postponed
 
@@ -197,7 +198,7 @@ class QueueTransaction:
         if not at.shared.held_hosts:
             rows = queue.due(at.connection, wanted, at.now, checked, aside.known)
             if not any(is_file(row[queue.URL]) for row in rows):
-                return hosts.Passing(rows)
+                return rows, (), 0
         return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
 
     def _checked_until(self, at: _Moment) -> datetime | None:
@@ -241,7 +242,7 @@ class QueueTransaction:
             return None
         probe_at = None
         if shared.held_hosts and not ahead.due:
-            probe_at = hosts.next_probe_at(at.connection, checked, aside)
+            probe_at = hosts.next_probe_at(at.connection)
         upload_at = None if ahead.due else uploads.next_at(at.connection, self.reach, now)
         is_due = ahead.due or (probe_at is not None and probe_at <= now)
         if not is_due and (upload_at is None or upload_at > now):
@@ -327,7 +328,7 @@ def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:
     """Return the wait for a full cap, or for a lease whose end may turn its room into a doubt."""
     moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
     return ClaimResult(
-        reason=WaitReason.CAP,
+        reason=WaitReason.JOBS if level.cap.of_jobs else WaitReason.CAP,
         until=min(moments, default=None),
         detail=level.told,
         submitting=level.submitting,

@@ -72,6 +72,12 @@ def turned_away(kind: str, key: object) -> web.StreamResponse:
     return refusal(status, _phrase(status), retry_after_seconds=1 if named else None)
 
 
+def cut(body: Mapping[str, object]) -> web.StreamResponse:
+    """Return 200 with the body, whose Content-Length promises more."""
+    whole = json.dumps(body).encode()
+    return Raw(_head(200, {"Content-Length": str(len(whole) + 16)}) + whole)
+
+
 def raw_job(job_id: str, *, share: float = 1.0, missing: int = 0) -> bytes:
     """Return a 200 answer with `job_id` as bytes. It holds the first `share` (0 to 1) of the JSON;
     Content-Length is `missing` bytes too large.
@@ -128,6 +134,8 @@ _WELL_ANSWERED: Final = {None, faults.SAME_ID, faults.STALL, faults.UNASKED}
 
 _TURNED_AWAY: Final[Mapping[str, Callable[[object], web.StreamResponse]]] = {
     "echo-key": lambda key: refusal(400, f"Invalid value: api_key {key}"),
+    "empty": lambda _: _whole(200, b""),
+    "not-json": lambda _: _whole(200, b"accepted\n", content_type="text/plain"),
     "redirect": lambda _: _whole(307, b"", headers={"Location": MOVED}),
     "reset": lambda _: Raw(b"", reset=True),
     faults.RESET_EARLY: lambda _: Raw(b"", reset=True),

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from random import Random
 from types import MappingProxyType
@@ -82,15 +82,19 @@ def check_share(share: float) -> None:
         raise ValueError(f"the share {share!r} is outside 0 to 1; 0.05 means one in twenty")
 
 
-def parse_failure(text: str) -> tuple[str, float]:
-    """Read `KIND=SHARE`, such as `lost=0.05`; raise ValueError naming the value and the way out."""
+def parse_failure(
+    text: str, check: Callable[[str], None] | None = None, example: str = "lost"
+) -> tuple[str, float]:
+    """Read `KIND=SHARE`, such as `lost=0.05`; raise ValueError naming the value and the way out.
+    `check` knows the kinds; by default those of `KINDS`.
+    """
     kind, _, number = text.partition("=")
     try:
         share = float(number)
     except ValueError:
-        raise ValueError(f"{text!r} is not KIND=SHARE; write for example lost=0.05") from None
+        raise ValueError(f"{text!r} is not KIND=SHARE; write for example {example}=0.05") from None
     try:
-        check_kind(kind)
+        (check or check_kind)(kind)
         check_share(share)
     except ValueError as error:
         raise ValueError(f"{text!r}: {error}") from None
@@ -108,9 +112,13 @@ def kind_of(
         return script[number]
     if not failures:
         return None
-    dice = Random(f"{seed}/{number}").random()
-    for kind, share in failures.items():
-        if dice < share:
+    return pick(failures, Random(f"{seed}/{number}").random())
+
+
+def pick(shares: Mapping[str, float], rolled: float) -> str | None:
+    """Return the kind into whose share the number falls, None for none."""
+    for kind, share in shares.items():
+        if rolled < share:
             return kind
-        dice -= share
+        rolled -= share
     return None

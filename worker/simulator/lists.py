@@ -13,11 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from worker.simulator import faults
-
-QUEUED: Final = "queued"
-FINISHED: Final = "finished"
-CANCELLED: Final = "error"
-"""The possible states of a job here (worker/api/README.md, section 4)."""
+from worker.simulator.lives import FINISHED, QUEUED
 
 STRANGERS: Final = 100_000
 """Jobs of other programs in a huge list."""
@@ -33,6 +29,7 @@ LIST_KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "newest-N": "only the N newest jobs",
         "next": "where a job is missing, the address of a next page",
         "no-ids": "no job carries its identifier",
+        "no-status": "no job carries its status",
         "oldest-N": "only the N oldest jobs",
         "proxy-STATUS": "no list, but that status with a proxy's HTML page; 200 too",
         "retry-after-STATUS": "the same as STATUS, with Retry-After: 1",
@@ -113,6 +110,12 @@ def _counted(kinds: Iterable[str]) -> list[tuple[str, int]]:
 
 
 def _entry(kinds: Collection[str], job: Listed) -> Mapping[str, object]:
+    entry = _whole(kinds, job)
+    hidden = ("status", "job_status") if "no-status" in kinds else ()
+    return {name: value for name, value in entry.items() if name not in hidden}
+
+
+def _whole(kinds: Collection[str], job: Listed) -> Mapping[str, object]:
     if "bare" in kinds:
         return {"job_id": job.job_id, "job_status": job.status}
     hidden = "no-ids" in kinds or ("ids-when-finished" in kinds and job.status != FINISHED)

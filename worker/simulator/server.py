@@ -17,16 +17,18 @@ from typing import Final, Self
 
 from aiohttp import web
 
-from worker.simulator import answers, faults, fields, lists
-from worker.simulator.book import Book, Job
+from worker.simulator import answers, faults, fields
+from worker.simulator.book import Book, End, Job
+from worker.simulator.jobs import Jobs
 from worker.simulator.limit import Window, limit_at
+from worker.simulator.lives import QUEUED
 from worker.simulator.options import Options
+from worker.simulator.questions import Question, Questions
 from worker.simulator.uploads import Uploads
 
 LIMITED: Final = "limit"
 """The kind recorded for a request beyond `Options.limit`."""
 
-_POLL_AGAIN_SECONDS = 30
 _UNASKED_AFTER_SECONDS = 0.05
 _STOP_SECONDS = 0.1
 _BACKLOG = 1024
@@ -58,16 +60,23 @@ class Simulator:
 
     `requests` holds the new_job requests in the order of reading, `followed` those after a
     redirect, `unasked` the made-up job ids of unrequested answers. They and the jobs survive a stop
-    and start.
+    and start. `now` is the wall clock (seconds since the epoch) by which jobs live.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self,
+        options: Options,
+        now: Callable[[], float] = time.time,  # noqa: TID251 - not the worker's clock
+    ) -> None:
         self.options = options
         self.url = ""
         self.requests: list[Request] = []
         self.followed: list[Request] = []
         self.unasked: list[str] = []
+        self._now = now
         self._book = Book(options.book)
+        self._jobs = Jobs(self._book, lambda: self.options, now)
+        self._questions = Questions(self._jobs, lambda: self.options)
         self._ids = SystemRandom() if options.book else Random(options.seed)
         self._window = Window()
         self._arrived = 0
@@ -82,6 +91,17 @@ class Simulator:
         """Return the accepted jobs, oldest first, those read from the book before all others."""
         return self._book.jobs
 
+    @property
+    def ends(self) -> Mapping[str, End]:
+        """Return how the jobs have ended by now, by their ids."""
+        self._jobs.pass_time()
+        return self._book.ends
+
+    @property
+    def questions(self) -> list[Question]:
+        """Return the questions that came with a key, oldest first."""
+        return self._questions.asked
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
         """Open the book, listen on host (IPv4) and port (0: any free one), return the base URL.
         Raises OSError if book or port cannot be opened, ValueError if the file is not a book.
@@ -92,6 +112,7 @@ class Simulator:
         )
         try:
             self._book.open()
+            self._jobs.pass_time()
             await self._runner.setup()
             await web.TCPSite(self._runner, host, port, backlog=_BACKLOG).start()
         except Exception:
@@ -106,6 +127,7 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+            self._jobs.pass_time()
         self._book.close()
 
     async def __aenter__(self) -> Self:
@@ -136,8 +158,7 @@ class Simulator:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=0)
         app.router.add_post(f"{answers.BASE}/new_job", self._new_job)
-        app.router.add_get(f"{answers.BASE}/list_jobs", self._list_jobs)
-        app.router.add_get(f"{answers.BASE}/job_status", self._job_status)
+        app.router.add_routes(self._questions.routes())
         app.router.add_post(f"{answers.BASE}/cancel_job", self._cancel_job)
         app.router.add_post(answers.MOVED, self._moved)
         self.uploads.serve_on(app)
@@ -198,10 +219,11 @@ class Simulator:
             self._fresh_id(),
             _text(body, "media.customer_media_info.id"),
             str(fields.dig(body, "media.video.url")),
-            time.time(),  # noqa: TID251 - the server's own clock, not the worker's
+            self._now(),
         )
         named = self.accepted[-1] if kind == faults.SAME_ID and self.accepted else job
         self._book.enter(job, str(fields.dig(body, "api_key")))
+        self._jobs.pass_time()
         return answers.bought(kind, named.job_id)
 
     def _send_unasked(self, transport: asyncio.Transport | None) -> None:
@@ -211,52 +233,6 @@ class Simulator:
         transport.write(answers.raw_job(self.unasked[-1]))
         self._notify()
 
-    async def _list_jobs(self, request: web.Request) -> web.StreamResponse:
-        key = request.query.get("api_key")
-        if key not in self.options.keys:
-            return _invalid_key()
-        failure = next(filter(faults.status_of, self.options.listing), None)
-        if failure is not None:  # it takes the list's place
-            return answers.turned_away(failure, None)
-        until = time.time() - self.options.list_delay_seconds  # noqa: TID251 - as in _buy
-        jobs = [
-            lists.Listed(job.job_id, self._status(job), job.request_id, job.url)
-            for job in self._book.seen_by(key, until=until)
-        ]
-        return answers.success(lists.document(self.options.listing, jobs, self.options.seed))
-
-    async def _job_status(self, request: web.Request) -> web.StreamResponse:
-        key, job_id = request.query.get("api_key"), request.query.get("job_id")
-        if key not in self.options.keys:
-            return _invalid_key()
-        if job_id is None:
-            return answers.refusal(400, "Missing required field: job_id")
-        job = self._book.find(job_id, key)
-        if job is None:
-            return answers.refusal(404, "Job not found")
-        status = self._status(job)
-        return answers.success(
-            {
-                "job_id": job.job_id,
-                "status": status,
-                "media_transfer_status": status,
-                "details": "cancelled" if status == lists.CANCELLED else None,
-                "poll_again_after_seconds": _POLL_AGAIN_SECONDS if status == lists.QUEUED else None,
-            }
-        )
-
-    def _status(self, job: Job) -> str:
-        if job.job_id in self._book.cancelled:
-            return lists.CANCELLED
-        finished = lists.is_finished(
-            job.url,
-            time.time() - job.accepted_at,  # noqa: TID251 - as in _buy
-            share=self.options.finished_share,
-            after_seconds=self.options.finish_seconds,
-            seed=self.options.seed,
-        )
-        return lists.FINISHED if finished else lists.QUEUED
-
     async def _cancel_job(self, request: web.Request) -> web.StreamResponse:
         body = await _read_object(request)
         refusal = self._refusal(body, fields.CANCEL_JOB, fields.CANCEL_JOB_REQUIRED)
@@ -265,7 +241,7 @@ class Simulator:
         job = self._book.find(str(fields.dig(body, "job_id")), str(fields.dig(body, "api_key")))
         if job is None:
             return answers.refusal(404, "Job not found")
-        if self._status(job) != lists.QUEUED:
+        if self._jobs.shown(job).status != QUEUED:
             return answers.refusal(400, "Job is not waiting in the queue")
         self._book.cancelled.add(job.job_id)
         return answers.success({})

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, text, union_all
 
-from worker.core.model import Cap
+from worker.core.model import Cap, State
 from worker.db.column_types import LAST, Unreadable
-from worker.db.schema import account, history, is_submitting, videos
-from worker.store.history import IS_DOUBT
+from worker.db.schema import account, history, is_open, is_submitting, jobs, videos
+from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 from worker.store.statistics import count_of
 
 
@@ -21,7 +21,7 @@ class Level:
     """The attempts that count against a cap.
 
     Attributes:
-        settled: Accepted or in doubt.
+        settled: Accepted or in doubt; of a cap of jobs, those that have not ended.
         submitting: Claimed, and reserved until their outcome.
         opens_at: When time makes room in a full cap (UTC); None if only an outcome or a person can.
     """
@@ -45,6 +45,8 @@ class Level:
     def told(self) -> str:
         """Return the sentence about a full cap: the setting, its value and the way out."""
         reached = f"{self.cap.name} = {self.cap.most} is reached"
+        if self.cap.of_jobs:
+            return f"{reached}: it goes on as jobs end; raise or unset it to go on at once"
         if self.opens_at is None:
             return f"{reached}: raise or unset it to go on"
         return f"{reached} until {self.opens_at:%Y-%m-%d %H:%M:%S} UTC: wait, or raise it"
@@ -53,7 +55,8 @@ class Level:
 def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     """Return how full the cap is. Attempts later than ``now``, by a clock ahead, count as well."""
     lately = () if cap.window is None else (history.c.at > now - cap.window,)
-    settled, submitting = connection.execute(_numbers(*lately)).one()
+    wanted = _in_progress(cap.most) if cap.of_jobs else _numbers(*lately)
+    settled, submitting = connection.execute(wanted).one()
     opens_at = None
     if cap.window is not None and settled + submitting >= cap.most:
         moments = union_all(*_settled(*lately)).order_by("at").limit(1)
@@ -74,6 +77,20 @@ def _numbers(*lately: ColumnElement[bool]) -> Select[int, int]:
     if not lately:
         number += select(account.c.pruned_attempts).scalar_subquery()
     return select(number, count_of(videos, is_submitting).scalar_subquery())
+
+
+def _in_progress(most: int) -> Select[int, int]:
+    """Return a query for the jobs that have not ended, as far as ``most``, with the open doubts of
+    videos that are worked on still, and for the claims in flight.
+    """
+    going = select(jobs.c.job_id).where(is_open).limit(most).subquery("going")
+    of_video = history.join(videos, videos.c.id == history.c.video_id)
+    doubted = count_of(of_video, IS_OPEN_DOUBT, videos.c.state.in_(_WORKED_ON))
+    settled = count_of(going).scalar_subquery() + doubted.scalar_subquery()
+    return select(settled, count_of(videos, is_submitting).scalar_subquery())
+
+
+_WORKED_ON = (State.PENDING, State.SUBMITTING, State.IN_DOUBT)
 
 
 def _settled(*lately: ColumnElement[bool]) -> tuple[Select[datetime], ...]:

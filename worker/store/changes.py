@@ -104,7 +104,7 @@ def _change(
 
 def holder_of(connection: Connection, job_id: str) -> int | None:
     """Return the id of the video that has this job, or had it until it was pruned."""
-    return next((abs(held) for _, held in ever_known(connection, "job_id", [job_id])), None)
+    return next((held.id for _, held in ever_known(connection, "job_id", [job_id])), None)
 
 
 def resolve(

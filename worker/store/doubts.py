@@ -12,8 +12,10 @@ from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select
 from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
 from worker.core.redact import TEXT_LIMIT, clean
+from worker.db import batch
 from worker.db.column_types import EPOCH, LAST, Unreadable
-from worker.db.schema import history, is_in_doubt, is_pending, videos
+from worker.db.schema import history, is_in_doubt, is_pending, jobs, videos
+from worker.db.statements import Prepared
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted
@@ -25,6 +27,11 @@ EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
 
 ADOPTED = "adopted from the API's list"
+
+_over = jobs.c.ended_as.is_not(None)
+"""Only a job that has ended makes way for another one."""
+_asked = batch.rows("asked", jobs.c.job_id)
+_OVER = Prepared(select(jobs.c.job_id).join(_asked, _asked.c.job_id == jobs.c.job_id).where(_over))
 
 _waits_for_list = is_pending & (videos.c.http_status == text("500"))
 _accepts = history.c.fact.in_((Fact.ACCEPTED, Fact.LATE_ANSWER, Fact.FOUND))
@@ -103,6 +110,9 @@ def _doubt(
         unique=not _is_shared(connection, row["id"]),
         began_at=began_at,
         recorded_at=recorded_at,
+        earlier=tuple(
+            connection.scalars(select(jobs.c.job_id).where(_over, jobs.c.video_id == row["id"]))
+        ),
     )
 
 
@@ -148,8 +158,11 @@ def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAc
 
 
 def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
-    """Return those of these jobs that videos have, or had until they were pruned."""
-    return {str(job_id) for job_id, _ in ever_known(connection, "job_id", job_ids)}
+    """Return those of these jobs that videos have, or had until they were pruned, or until they
+    were bought anew.
+    """
+    over = _OVER(connection, asked=batch.encoded([job_id] for job_id in job_ids))
+    return {str(job_id) for job_id, *_ in (*ever_known(connection, "job_id", job_ids), *over)}
 
 
 def find(connection: Connection, doubt: Doubt, job_id: str, now: datetime, who: str) -> bool:

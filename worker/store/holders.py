@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection, RowMapping, select
 
@@ -20,8 +21,16 @@ REASONS = {
 }
 """The columns of which no two videos have one value, each with the reason to pass a row over."""
 
-NEW = sys.maxsize
-"""Stands for the id of a video that is about to be inserted."""
+
+class Holder(NamedTuple):
+    """A video with a value of a row; ``is_pruned``: it had that until it was pruned."""
+
+    id: int
+    is_pruned: bool = False
+
+
+NEW = Holder(sys.maxsize)
+"""Stands for a video that is about to be inserted."""
 
 
 def value_of(row: NewVideo | RowMapping, column: str) -> object:
@@ -32,18 +41,18 @@ def value_of(row: NewVideo | RowMapping, column: str) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The id of a video for each value by column, negative where it is pruned. The ``idle``,
-    cancelled and unsent, give way; one that is ``taken`` has the values of a new row by now.
+    """The video of each value by column. The ``idle``, cancelled and unsent, give way by their ids;
+    one that is ``taken`` has the values of a new row by now.
     """
 
-    by_column: Mapping[str, dict[object, int]]
+    by_column: Mapping[str, dict[object, Holder]]
     idle: set[int]
     taken: set[int] = field(default_factory=set)
 
-    def of(self, row: NewVideo) -> list[tuple[str, int]]:
-        """Return the columns in which a row has the value of a video, each with its id."""
+    def of(self, row: NewVideo) -> list[tuple[str, Holder]]:
+        """Return the columns in which a row has the value of a video, each with the video."""
         found = [(c, ids.get(value_of(row, c))) for c, ids in self.by_column.items()]
-        return [(c, each) for c, each in found if each is not None and each not in self.taken]
+        return [(c, each) for c, each in found if each is not None and each.id not in self.taken]
 
     def take(self, row: NewVideo) -> None:
         """Give the values of a row to a new video."""
@@ -61,20 +70,19 @@ def holders(connection: Connection, rows: Sequence[NewVideo], columns: Iterable[
         if column == "unsigned_url":
             plain = [row[column] for row in rows if row.get(column) is not None]
             found[column] += ever_known(connection, "url", plain)
-    idle = _idle(connection, {holder for pairs in found.values() for _, holder in pairs})
+    idle = _idle(connection, {holder.id for pairs in found.values() for _, holder in pairs})
     for pairs in found.values():
-        pairs.sort(key=lambda pair: pair[1] not in idle)  # of two with one value the last one stays
+        pairs.sort(key=lambda pair: pair[1].id not in idle)  # of two with one value the last stays
     return Holders({column: dict(pairs) for column, pairs in found.items()}, idle)
 
 
 def ever_known(
     connection: Connection, column: str, values: Sequence[object]
-) -> list[tuple[object, int]]:
-    """Return those of the values that a video has in this column, or had until it was pruned, each
-    with its id, negative if it is pruned.
-    """
+) -> list[tuple[object, Holder]]:
+    """Return those of the values that a video has in this column, or had until it was pruned."""
     once = known(connection, pruned.c[column], values)
-    return known(connection, videos.c[column], values) + [(v, -number) for v, number in once]
+    there = [(each, Holder(number)) for each, number in known(connection, videos.c[column], values)]
+    return there + [(each, Holder(number, is_pruned=True)) for each, number in once]
 
 
 def _idle(connection: Connection, ids: set[int]) -> set[int]:

@@ -1,31 +1,11 @@
 """Hold the hosts from which the API could not download, and let them go. Moments are UTC."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Update,
-    bindparam,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, union_all, update
 
-from worker.core.host import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    WINDOW,
-    HeldHost,
-    host_of,
-    is_dead,
-    wait,
-)
+from worker.core.host import FIRST_WAIT, LONGEST_WAIT, WINDOW, HeldHost, host_of, is_dead, wait
 from worker.core.model import Claim
 from worker.core.redact import clean
 from worker.db import batch
@@ -33,13 +13,21 @@ from worker.db.schema import account, hosts, is_pending, jobs, videos
 from worker.db.statements import Prepared
 from worker.store import queue, uploads
 from worker.store.queue import PASSED_OVER, Unwritable
+from worker.store.search import Filter
+
+EVERY = Filter()
 
 LOOK_AHEAD = 100
 """Videos beyond those wanted that are looked at once one was found whose host is held."""
 
+Passing = tuple[Sequence[queue.Row], Collection[int], int]
+"""Videos to claim, the ids of the probes among them, and how many others were postponed."""
+
 _is_held = hosts.c.held_since.is_not(None)
 _failed = func.coalesce(jobs.c.transfer_status, "") == "error"
-_ended_well = ~_failed & or_(jobs.c.ended_as == "finished", jobs.c.transfer_status == "finished")
+_finished = (jobs.c.ended_as == "finished") | (jobs.c.transfer_status == "finished")
+_now = bindparam("now", type_=videos.c.due_at.type)
+_FREE = update(videos).where(is_pending).values(held_host=None, due_at=_now, error=None)
 _tells = jobs.c.ended_as != "gone"
 """A job that is gone says nothing about its download."""
 
@@ -65,21 +53,15 @@ def _hold_if_dead(
     rows = connection.execute(
         select(_failed, jobs.c.details)
         .where(jobs.c.host == host, _tells, *lately)
-        .order_by(jobs.c.ended_at.desc(), jobs.c.job_id)
+        .order_by(jobs.c.ended_at.desc(), jobs.c.accepted_at.desc())
         .limit(WINDOW)
     ).all()
     failed = [details for is_failed, details in rows if is_failed]
     if not is_dead([bool(is_failed) for is_failed, _ in rows]):
         return
-    said = next(filter(None, failed), None)
-    why = f"{len(failed)} of the last {len(rows)} jobs of {host} could not be downloaded"
-    values = {
-        "held_since": now,
-        "probe_at": now + FIRST_WAIT,
-        "probes": 0,
-        "probe_video": None,
-        "why": clean(why + (f" ({said})" if said else "")),
-    }
+    said = "".join(f" ({details})" for details in [*filter(None, failed)][:1])
+    why = f"{len(failed)} of the last {len(rows)} jobs of {host} could not be downloaded{said}"
+    values = {"held_since": now, "probe_at": now + FIRST_WAIT, "probes": 0, "why": clean(why)}
     if not connection.execute(update(hosts).where(hosts.c.host == host).values(values)).rowcount:
         connection.execute(insert(hosts).values(host=host, **values))
     _count(connection)
@@ -89,7 +71,7 @@ def _a_probe_ended_well(connection: Connection, host: str, held_since: datetime)
     """Return True if a job that was accepted when only probes were sent has ended well."""
     probes = jobs.c.accepted_at >= held_since + FIRST_WAIT
     found = select(jobs.c.job_id).where(jobs.c.host == host, jobs.c.ended_at > held_since, probes)
-    return connection.scalar(found.where(_ended_well).limit(1)) is not None
+    return connection.scalar(found.where(_finished, ~_failed).limit(1)) is not None
 
 
 def release(connection: Connection, host: str, now: datetime) -> int | None:
@@ -97,22 +79,12 @@ def release(connection: Connection, host: str, now: datetime) -> int | None:
     Return how many videos that were; None where it was not held.
     """
     free = {"held_since": None, "judged_from": now, "probe_at": None, "probe_video": None}
-    freed = update(hosts).where(hosts.c.host == host, _is_held).values(probes=0, why=None, **free)
-    if not connection.execute(freed).rowcount:
+    if not connection.execute(
+        update(hosts).where(hosts.c.host == host, _is_held).values(free)
+    ).rowcount:
         return None
     _count(connection)
-    return connection.execute(_freed(videos.c.held_host == host, now)).rowcount
-
-
-@dataclass(frozen=True, slots=True)
-class Passing:
-    """The next videos to claim, the ids of those that are probes, and how many videos of held hosts
-    were postponed on the way.
-    """
-
-    rows: Sequence[queue.Row]
-    probes: Collection[int] = ()
-    postponed: int = 0
+    return connection.execute(_FREE.where(videos.c.held_host == host), {"now": now}).rowcount
 
 
 def passing(
@@ -126,78 +98,62 @@ def passing(
     """Return the next videos to claim, and postpone on the way at most ``most`` of held hosts, or
     whose file is not uploaded yet.
     """
-    probes = _probes(connection, limit, now, checked_until, aside)
-    ids = {row[queue.ID] for row in probes}
+    probes: dict[int, queue.Row] | None = None
     postponed, look = 0, limit
     while postponed < most:
         found = queue.due(connection, look, now, checked_until, aside.known)
-        rows = [row for row in found if row[queue.ID] not in ids]
-        held = [*_held_among(connection, rows), *uploads.hand_over(connection, rows, now)]
+        names = {row[queue.ID]: host_of(row[queue.URL]) for row in found}
+        meant = batch.encoded((name,) for name in {*names.values()})
+        known = _KNOWN(connection, meant=meant, now=now)
+        if probes is None:
+            waiting = [host for host, _, is_due in known if is_due]
+            probes = _probes(connection, waiting[:limit], now, aside)
+            if waiting:
+                continue  # what is freed is due
+        reasons = {host: f"its host is held: {why}" for host, why, is_due in known if not is_due}
+        held = [
+            (n, of, reasons[of]) for n, of in names.items() if of in reasons and n not in probes
+        ]
+        held += uploads.hand_over(connection, found, now)
         if not held:
-            return Passing([*probes, *rows][:limit], ids, postponed)
-        some = held[: most - postponed]
-        aside.tried = [number for number, *_ in some]
-        rest = now + LONGEST_WAIT
-        if _POSTPONE.write(connection, held=batch.encoded(some), until=rest) < len(some):
+            rest = (row for row in found if row[queue.ID] not in probes)
+            return [*probes.values(), *rest][:limit], probes, postponed
+        held = held[: most - postponed]
+        aside.tried = [number for number, *_ in held]
+        until, rows = now + LONGEST_WAIT, batch.encoded(held)
+        if _POSTPONE.write(connection, held=rows, until=until) < len(held):
             raise ValueError(PASSED_OVER)
-        postponed += len(some)
-        look = limit + LOOK_AHEAD
-    return Passing(probes, ids, postponed)
-
-
-def _held_among(connection: Connection, rows: Sequence[queue.Row]) -> list[tuple[int, str, str]]:
-    """Return the ids of the videos whose host is held, with the host and the reason."""
-    names = [(row[queue.ID], host_of(row[queue.URL])) for row in rows]
-    meant = batch.encoded((name,) for name in {name for _, name in names})
-    reasons = {host: why or "" for host, why in _HELD(connection, meant=meant)}
-    return [
-        (number, name, f"its host is held: {reasons[name]}")
-        for number, name in names
-        if name in reasons
-    ]
-
-
-_meant = batch.rows("meant", hosts.c.host)
-_HELD = Prepared(
-    select(hosts.c.host, hosts.c.why)
-    .select_from(_meant.join(hosts, hosts.c.host == _meant.c.host))
-    .where(_is_held)
-)
-_held_rows = batch.rows("held", videos.c.id, videos.c.held_host, videos.c.error)
-_POSTPONE = Prepared(
-    update(videos)
-    .where(videos.c.id == _held_rows.c.id)
-    .values(
-        held_host=_held_rows.c.held_host,
-        error=_held_rows.c.error,
-        due_at=bindparam("until", type_=videos.c.due_at.type),
-    )
-)
+        postponed, look = postponed + len(held), limit + LOOK_AHEAD
+    return [*(probes or {}).values()], probes or (), postponed
 
 
 def _probes(
-    connection: Connection,
-    limit: int,
-    now: datetime,
-    checked_until: datetime | None,
-    aside: Unwritable,
-) -> list[queue.Row]:
-    """Free a video of each host whose next probe is due, and return these."""
-    names = [host for (host,) in _PROBED_NOW(connection, now=now)][:limit]
-    if not names:
-        return []
-    rows = queue.first_held(connection, names, checked_until, aside.known)
-    aside.tried = [row[queue.ID] for row in rows]
-    connection.execute(_freed(videos.c.id.in_(aside.tried), now))
-    by_host = {host_of(row[queue.URL]): row for row in rows}  # a link may have been changed
-    return [by_host[name] for name in names if name in by_host]
+    connection: Connection, waiting: Iterable[str], now: datetime, aside: Unwritable
+) -> dict[int, queue.Row]:
+    """Free a video of each of these hosts, and return them by id as probes."""
+    probes: dict[int, queue.Row] = {}
+    for host in waiting:
+        rows = queue.first_held(connection, host, aside.known)
+        aside.tried = [row[queue.ID] for row in rows]
+        connection.execute(_FREE.where(videos.c.id.in_(aside.tried)), {"now": now})
+        probes |= {row[queue.ID]: row for row in rows if host_of(row[queue.URL]) == host}
+    return probes
 
 
-_PROBED_NOW = Prepared(
-    select(hosts.c.host)
-    .where(_is_held, hosts.c.probe_at <= bindparam("now"))
-    .order_by(hosts.c.probe_at)
+_has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
+_meant = batch.rows("meant", hosts.c.host)
+_of_meant = _meant.c.host == hosts.c.host
+_held_ones = select(hosts.c.host, hosts.c.why, text("0")).join(_meant, _of_meant).where(_is_held)
+_due_ones = select(hosts.c.host, hosts.c.why, text("1")).where(
+    _is_held, hosts.c.probe_at <= _now, _has_videos
 )
+_KNOWN = Prepared(union_all(_held_ones, _due_ones))
+"""The held hosts among those of some links, and all those whose probe is due."""
+
+_rows = batch.rows("held", videos.c.id, videos.c.held_host, videos.c.error)
+_until = bindparam("until", type_=videos.c.due_at.type)
+_marks = {"held_host": _rows.c.held_host, "error": _rows.c.error, "due_at": _until}
+_POSTPONE = Prepared(update(videos).where(videos.c.id == _rows.c.id).values(_marks))
 
 
 def probed(connection: Connection, claims: Iterable[Claim], now: datetime) -> None:
@@ -209,19 +165,13 @@ def probed(connection: Connection, claims: Iterable[Claim], now: datetime) -> No
         connection.execute(update(hosts).where(theirs).values(values))
 
 
-def next_probe_at(
-    connection: Connection, checked_until: datetime | None, aside: Collection[int]
-) -> datetime | None:
+def next_probe_at(connection: Connection) -> datetime | None:
     """Return when the next probe may go; None where no video is held."""
-    theirs = exists().where(videos.c.held_host == hosts.c.host, *queue.can_be_a_probe(aside))
-    at: datetime | None = connection.scalar(
-        select(func.min(hosts.c.probe_at)).where(_is_held, theirs), {"checked_until": checked_until}
-    )
+    at: datetime | None = connection.scalar(_NEXT_PROBE)
     return at
 
 
-def _freed(wanted: ColumnElement[bool], now: datetime) -> Update:
-    return update(videos).where(is_pending, wanted).values(held_host=None, due_at=now, error=None)
+_NEXT_PROBE = select(func.min(hosts.c.probe_at)).where(_is_held, _has_videos)
 
 
 def _count(connection: Connection) -> None:
@@ -229,23 +179,18 @@ def _count(connection: Connection) -> None:
     connection.execute(update(account).values(held_hosts=number))
 
 
-def held(connection: Connection) -> Sequence[HeldHost]:
-    """Return the held hosts with their evidence, the one with the most videos first."""
-    theirs = select(func.count()).where(is_pending, videos.c.held_host == hosts.c.host)
-    failed = select(func.count()).where(jobs.c.host == hosts.c.host, _failed)
-    number = theirs.scalar_subquery().label("videos")
-    rows = connection.execute(
-        select(
-            hosts.c.host,
-            hosts.c.held_since,
-            func.coalesce(hosts.c.why, ""),
-            number,
-            failed.scalar_subquery(),
-            hosts.c.probe_at,
-            hosts.c.probes,
-            hosts.c.probe_video,
-        )
-        .where(_is_held)
-        .order_by(number.desc(), hosts.c.host)
+def held(connection: Connection, among: Filter = EVERY) -> Sequence[HeldHost]:
+    """Return the held hosts with their evidence, the one with the most videos first, of those
+    ``among`` which they are counted.
+    """
+    held_ones = (is_pending, videos.c.held_host == hosts.c.host, *among.clauses())
+    number = select(func.count()).where(*held_ones).scalar_subquery().label("videos")
+    first = select(func.min(videos.c.id)).where(*held_ones).scalar_subquery()
+    failed = select(func.count()).where(jobs.c.host == hosts.c.host, _failed).scalar_subquery()
+    why, probes = func.coalesce(hosts.c.why, ""), (hosts.c.probe_at, hosts.c.probes)
+    fields = (hosts.c.host, hosts.c.held_since, why, number, first, failed, *probes)
+    rows = (
+        select(*fields, hosts.c.probe_video).where(_is_held).order_by(number.desc(), hosts.c.host)
     )
-    return [HeldHost(**dict(zip(HeldHost.__dataclass_fields__, row, strict=True))) for row in rows]
+    names = HeldHost.__dataclass_fields__
+    return [HeldHost(**dict(zip(names, row, strict=True))) for row in connection.execute(rows)]

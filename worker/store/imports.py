@@ -15,7 +15,7 @@ from worker.core.model import Fact, State
 from worker.db.schema import videos
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
-from worker.store.holders import NEW, REASONS, holders, value_of
+from worker.store.holders import NEW, REASONS, Holder, holders, value_of
 from worker.store.queue import UNSENT, submitted
 from worker.store.search import chosen
 
@@ -119,11 +119,11 @@ class Intake:
         self.skipped += other.skipped
         self.left += other.left
 
-    def pass_over(self, place: int, what: str, reason: str, holder: int | None = None) -> None:
+    def pass_over(self, place: int, what: str, reason: str, holder: Holder | None = None) -> None:
         """Note a row as ``rejected``, or as ``skipped`` or ``left`` beside the video ``holder``."""
         if holder is not None:
             getattr(self, what)[reason] += 1
-            known = f"video {holder}" if holder > 0 else f"video {-holder}, which was pruned"
+            known = f"video {holder.id}" + ", which was pruned" * holder.is_pruned
             reason += ": in this list" if holder == NEW else f": {known}"
         self.passed.append((place, what, reason))
 
@@ -141,11 +141,11 @@ def add(
     jobs_first = sorted(enumerate(options.new(rows)), key=lambda each: not each[1].get("job_id"))
     for place, row in jobs_first:
         found = there.of(row)
-        column, holder = next((each for each in found if each[1] not in there.idle), ("", 0))
-        if column == "media_id" and holder > options.last_id:
+        column, holder = next((each for each in found if each[1].id not in there.idle), ("", NEW))
+        if column == "media_id" and holder.id > options.last_id and not holder.is_pruned:
             intake.pass_over(place, "rejected", TWO_ADDRESSES.format(row["media_id"]))
         elif column not in {"", "job_id"} and row.get("job_id") and _has_no_job(connection, holder):
-            intake.pass_over(place, "rejected", JOB_OF_ANOTHER.format(row["job_id"], holder))
+            intake.pass_over(place, "rejected", JOB_OF_ANOTHER.format(row["job_id"], holder.id))
         elif column:
             intake.pass_over(place, "skipped", REASONS[column], holder)
         elif row.get("media_id") in lost:
@@ -155,9 +155,9 @@ def add(
         else:
             there.take(row)
             if found:
-                there.taken.add(found[0][1])
-                _bring_back(connection, found[0][1], row, now, options.who)
-                intake.brought_back.append(found[0][1])
+                there.taken.add(found[0][1].id)
+                _bring_back(connection, found[0][1].id, row, now, options.who)
+                intake.brought_back.append(found[0][1].id)
             else:
                 fresh[place] = row
     insert_all(connection, [fresh[place] for place in sorted(fresh)], now)
@@ -165,8 +165,8 @@ def add(
     return intake
 
 
-def _has_no_job(connection: Connection, video_id: int) -> bool:
-    there = select(videos.c.id).where(videos.c.id == video_id, videos.c.job_id.is_(None))
+def _has_no_job(connection: Connection, holder: Holder) -> bool:
+    there = select(videos.c.id).where(videos.c.id == holder.id, videos.c.job_id.is_(None))
     return connection.scalar(there) is not None
 
 
@@ -218,7 +218,7 @@ def add_or_update(
             if row.get("job_id") is not None and video["job_id"] not in {None, row["job_id"]}:
                 intake.pass_over(place, "rejected", SECOND_JOB.format(video["id"], video["job_id"]))
             elif reason := _reason_to_leave(connection, video, row, name):
-                intake.pass_over(place, "left", reason, video["id"])
+                intake.pass_over(place, "left", reason, Holder(video["id"]))
             elif _is_elsewhere(video, row) and options.has_brought(video):
                 intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video["media_id"]))
             elif other := _other(connection, video, row, options):
@@ -246,7 +246,7 @@ def _reason_to_leave(
 
 def _other(
     connection: Connection, video: RowMapping, row: NewVideo, options: ImportOptions
-) -> tuple[str, int] | None:
+) -> tuple[str, Holder] | None:
     """Return why a video must not get the row's values, and the other video that has them."""
     given = {name: row.get(name) for name in ("job_id", "media_id")}
     if _is_elsewhere(video, row):
@@ -256,7 +256,7 @@ def _other(
     fresh = [c for c in options.distinct if given.get(c) not in {None, video[c]}]
     there = holders(connection, [given], fresh)
     giving = {video["id"], *there.idle}
-    return next(((REASONS[c], each) for c, each in there.of(given) if each not in giving), None)
+    return next(((REASONS[c], each) for c, each in there.of(given) if each.id not in giving), None)
 
 
 def _is_elsewhere(video: RowMapping, row: NewVideo) -> bool:

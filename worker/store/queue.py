@@ -1,12 +1,11 @@
 """Claim due videos, and look at what lies ahead. Moments are UTC."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     bindparam,
     case,
@@ -165,23 +164,12 @@ def due(
     return [row for row in rows if row[ID] not in aside][:limit]
 
 
-def first_held(
-    connection: Connection,
-    hosts: Iterable[str],
-    checked_until: datetime | None,
-    aside: Collection[int],
-) -> list[Row]:
-    """Return the oldest video that is held, of each of these hosts."""
-    first = select(func.min(videos.c.id)).where(*can_be_a_probe(aside))
-    asked = {"checked_until": checked_until}
-    ids = [connection.scalar(first.where(videos.c.held_host == host), asked) for host in hosts]
-    theirs = select(*_COLUMNS).where(is_pending, videos.c.id.in_(ids))
-    return list(connection.execute(theirs.with_for_update(skip_locked=True)))
-
-
-def can_be_a_probe(aside: Collection[int]) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions of the videos of a held host that may be sent."""
-    return (is_pending, _is_checked, *((videos.c.id.not_in(aside),) if aside else ()))
+def first_held(connection: Connection, host: str, aside: Collection[int]) -> list[Row]:
+    """Return the oldest video that is held for this host, without those ``aside``."""
+    held = (is_pending, videos.c.held_host == host, videos.c.id.not_in(aside))
+    first = select(func.min(videos.c.id)).where(*held).scalar_subquery()
+    its = select(*_COLUMNS).where(is_pending, videos.c.id == first)
+    return list(connection.execute(its.with_for_update(of=videos, skip_locked=True)))
 
 
 _first_fact = select(func.min(history.c.id))
@@ -282,16 +270,15 @@ def ahead(
     """Return if anything may be claimed, and when that can change. Those ``aside`` do not count,
     nor, with ``held_hosts``, those that are held for their host or their upload until later.
     """
-    others: tuple[ColumnElement[bool], ...] = (videos.c.id.not_in(aside),) if aside else ()
-    if held_hosts:
-        others += (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),)
+    others = (videos.c.id.not_in(aside),) if aside else ()
+    unheld = (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),) if held_hosts else ()
     level, due, next_due_at = HIGHEST, False, None
     while level >= LOWEST:
         highest = connection.scalar(_LEVEL, {"level": level})
         if highest is None:
             break
         wanted = {"level": highest, "checked_until": checked_until}
-        first = connection.scalar(_FIRST.where(*others), wanted)
+        first = connection.scalar(_FIRST.where(*others, *unheld), wanted)
         if first is not None and first <= now:
             due = True
             break

@@ -15,7 +15,7 @@ from worker.db.schema import history, videos
 from worker.store.bulk import batches
 from worker.store.history import open_doubts
 from worker.store.queue import twins_of
-from worker.store.statistics import IN_STATE
+from worker.store.statistics import IN_STATE, has_few_pending
 
 PAGE = 1_000
 
@@ -154,13 +154,18 @@ def matching(connection: Connection, wanted: Filter, after: int, limit: int) -> 
 
 
 def _page(connection: Connection, wanted: Filter, after: int, limit: int) -> list[RowMapping]:
-    number = _unordered if wanted.states in _SMALL else videos.c.id
+    few = wanted.states in _SMALL or (
+        wanted.states == (State.PENDING,) and limit < PAGE and has_few_pending(connection)
+    )
+    number = _unordered if few else videos.c.id
     page = select(videos).where(*wanted.clauses(), number > after).order_by(number).limit(limit)
     return list(connection.execute(page).mappings())
 
 
 _SMALL = {(State.SUBMITTING,), (State.IN_DOUBT,)}
-"""States of few videos, with indexes in another order than that of the ids."""
+"""States of few videos, with indexes in another order than that of the ids. For a short page the
+pending ones, if they are few, are one of them.
+"""
 
 _unordered = videos.c.id + literal(0, literal_execute=True)
 """The id as an expression. SQLite then finds the few videos by their index and sorts them, where it

@@ -62,20 +62,24 @@ def overview(connection: Connection, now: datetime) -> Overview:
     first, last = span(connection)
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     month = day.replace(day=1)
-    bought = _facts_by_kind(connection, _has_job, history.c.at >= day)
-    others = _facts_by_kind(connection, _has_no_job, history.c.at >= day)
+    bought = number_of(connection, history, _has_job, history.c.at >= day)
+    # Grouping sorts: of what brought a job, the acceptances, nearly all, are the rest.
+    today = _facts_by_kind(connection, _has_job, history.c.at >= day, _is_not_accepted)
+    today[Fact.ACCEPTED] = bought - today.total()
+    today += _facts_by_kind(connection, _has_no_job, history.c.at >= day)
     return Overview(
         states=states,
         due=due(connection, states[State.PENDING], now),
         oldest_due_at=first if first is not None and first <= now else None,
         last_due_at=last,
-        accepted_today=bought.total(),
-        accepted_this_month=number_of(connection, history, _has_job, history.c.at >= month),
+        accepted_today=bought,
+        accepted_this_month=bought
+        + number_of(connection, history, _has_job, history.c.at >= month, history.c.at < day),
         accepted=number_of(connection, history)
         - number_of(connection, history, _has_no_job)
         + (connection.scalar(select(account.c.pruned_jobs)) or 0),
         possibly_twice=_possibly_twice(connection),
-        today={fact: n for fact, n in (bought + others).most_common() if fact in ANSWERS},
+        today={fact: n for fact, n in today.most_common() if fact in ANSWERS},
         heard=_last(connection, _ANSWERED),
     )
 
@@ -154,6 +158,14 @@ def in_state(connection: Connection, state: State) -> int:
     return number_of(connection, videos, IN_STATE[state])
 
 
+def has_few_pending(connection: Connection) -> bool:
+    """Return True if the pending videos are so few that they are found and sorted at once."""
+    return number_of(connection, _FEW_PENDING) < FEW
+
+
+_FEW_PENDING = select(videos.c.id).where(is_pending).limit(FEW).subquery("counted")
+
+
 def due(connection: Connection, pending: int, now: datetime) -> int:
     """Count the due ones of ``pending`` videos. If they are many, count the others instead."""
     of_levels = videos.c.priority.in_(select(_levels.c.priority))
@@ -180,6 +192,7 @@ def span(connection: Connection) -> tuple[datetime | None, datetime | None]:
 _has_job = history.c.job_id.is_not(None)
 _has_no_job = history.c.job_id.is_(None)
 """Each has an index; no index has all facts."""
+_is_not_accepted = history.c.fact != Fact.ACCEPTED
 
 
 def has_bought(connection: Connection) -> bool:

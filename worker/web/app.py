@@ -299,9 +299,11 @@ async def opened(
         key=key,
         metrics=metrics or Metrics(str(database.address)),
     )
+    warming = asyncio.create_task(page.boards.warm())
     prepare()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(page.stop)
+        stack.callback(warming.cancel)
         served = serving(page.application(), host.strip("[]"), int(port))
         try:
             free = await stack.enter_async_context(served)

@@ -6,6 +6,7 @@ Knows no HTTP. Made only when somebody asks, and at most every two seconds.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.core.model import Fact, State, value
+from worker.db.address import DatabaseProblem
 from worker.db.column_types import LAST
 from worker.db.database import Database
 from worker.snapshot import FRESH, Snapshot, Snapshots
@@ -23,7 +25,7 @@ from worker.store import reasons, search, statistics, timeline
 REASONED = 200
 """Failures, and doubts, that are grouped by their reason: the newest."""
 
-SHARE = 50
+SHARE = 100
 """A board is kept for so many times as long as it took to read."""
 
 LONGEST_KEPT_SECONDS = 10.0
@@ -32,6 +34,9 @@ OLDEST_SECONDS = 15.0
 """An older board is not shown: its reader waits for the next one."""
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+LATE = timedelta(seconds=10)
+"""For a fact on its way to the database."""
 
 COUNTING_SECONDS = 0.03
 """For minutes not counted yet; what is left is counted for the next board."""
@@ -107,29 +112,35 @@ def end_of(now: datetime) -> datetime:
 
 @dataclass(slots=True)
 class Minutes:
-    """The facts by minute from ``since`` on (UTC). Each count goes further back, up to a day."""
+    """The facts by minute from ``since`` on (UTC). Each count goes further back, up to a day, and
+    counts no fact a second time but those that came ``LATE``.
+    """
 
     facts: timeline.Minutes = field(default_factory=dict)
     since: datetime = LAST
     _until: datetime = LAST
+    _settled: timeline.Minutes = field(default_factory=dict)
     _step: timedelta = MINUTE
 
-    def count(self, connection: Connection, end: datetime, monotonic: Callable[[], float]) -> None:
-        """Count up to ``end`` from the last minute but one, whose facts may still come, and then
-        backwards as long as there is time.
-        """
-        settled, stop_at = end - 2 * MINUTE, monotonic() + COUNTING_SECONDS
-        if not settled - HOUR < self._until <= settled:  # long ago, or by a clock that was set
-            self.since = self._until = settled
-        kept = {at: f for at, f in self.facts.items() if end - DAY <= at < self._until}
-        self.facts = kept | timeline.minutes(connection, self._until, end)
-        while self.since > end - DAY and (began := monotonic()) < stop_at:
-            earlier = max(end - DAY, self.since - self._step)
-            self.facts |= timeline.minutes(connection, earlier, self.since)
-            self.since = earlier
+    def count(self, connection: Connection, now: datetime, monotonic: Callable[[], float]) -> None:
+        """Count up to ``now``, and then backwards as long as there is time."""
+        first, until, stop_at = end_of(now) - DAY, now - LATE, monotonic() + COUNTING_SECONDS
+        if not until - HOUR < self._until <= until:  # long ago, or by a clock that was set
+            self._settled, self.since, self._until = {}, until, until
+        self._settled = _sum(self._settled, timeline.minutes(connection, self._until, until))
+        self._until = until
+        while self.since > first and (began := monotonic()) < stop_at:
+            earlier = max(first, self.since - self._step)
+            more = timeline.minutes(connection, earlier, self.since)
+            self.since, self._settled = earlier, _sum(self._settled, more)
             quick = monotonic() - began < COUNTING_SECONDS / 4
             self._step = min(HOUR, self._step * 2) if quick else MINUTE
-        self._until = settled
+        self._settled = {at: facts for at, facts in self._settled.items() if at >= first}
+        self.facts = _sum(self._settled, timeline.minutes(connection, until, end_of(now)))
+
+
+def _sum(minutes: timeline.Minutes, more: timeline.Minutes) -> timeline.Minutes:
+    return minutes | {at: minutes.get(at, Counter()) + facts for at, facts in more.items()}
 
 
 @dataclass(slots=True)
@@ -155,6 +166,11 @@ class Boards:
         assert self.last is not None  # noqa: S101 - for the type checker: it is kept
         return self.last
 
+    async def warm(self) -> None:
+        """Read once, so that who looks first does not wait for what only a first time costs."""
+        with suppress(DatabaseProblem):
+            await self.database.read(lambda c: self._board(c, self.snapshots.take(c)))
+
     async def _read(self) -> Board:
         began = wiring.CLOCK.monotonic()
         try:
@@ -168,5 +184,5 @@ class Boards:
         return board
 
     def _board(self, connection: Connection, snapshot: Snapshot) -> Board:
-        self._minutes.count(connection, end_of(snapshot.now), wiring.CLOCK.monotonic)
+        self._minutes.count(connection, snapshot.now, wiring.CLOCK.monotonic)
         return board(connection, snapshot, self._minutes.facts, self._minutes.since)

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,14 +31,13 @@ async def _serve(call: Invocation) -> None:
     stopped, has_key = asyncio.Event(), {KEY, KEY_FILE} & call.environment.keys()
     for number in signals.stops():
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    key, listen = call.key() if has_key else None, call.settings.listen or LISTEN
-    async with _opened(call, listen, key, None, partial(print, flush=True)):
+    key = call.key() if has_key else None
+    async with _opened(call, key, None, partial(print, flush=True)):
         await stopped.wait()
 
 
-@asynccontextmanager
-async def beside(call: Invocation, key: Key, lookout: Lookout) -> AsyncIterator[None]:
-    """Serve the page of a daemon at ``listen`` while it runs. Raises SettingsError."""
+def beside(call: Invocation, key: Key, lookout: Lookout) -> AbstractAsyncContextManager[None]:
+    """Serve the page of a daemon while it runs. Raises SettingsError."""
 
     def announce(words: str) -> None:
         if sys.stderr.isatty():  # whoever reads there may not see the log
@@ -46,21 +45,19 @@ async def beside(call: Invocation, key: Key, lookout: Lookout) -> AsyncIterator[
         else:
             log.logger().info(log.Event.PAGE_OPENED, page=words)
 
-    listen = call.settings.listen or LISTEN
-    async with _opened(call, listen, key, lookout.metrics, announce):
-        yield
+    return _opened(call, key, lookout.metrics, announce)
 
 
 @asynccontextmanager
 async def _opened(
     call: Invocation,
-    listen: str,
     key: Key | None,
     metrics: "Metrics | None",
     announce: Callable[[str], None],
 ) -> AsyncIterator[None]:
     from worker.web import app  # noqa: PLC0415 - jinja2 is slow to load, and for the page alone
 
+    listen = call.settings.listen or LISTEN
     token = read_page_token(call.environment, listen)
     async with (
         opening.readable_database(call.settings) as database,

@@ -1,4 +1,4 @@
-"""``pause`` and ``resume``: claiming stopped, and allowed again, in every process."""
+"""``pause``, ``resume`` and ``release``: claiming stopped, and allowed again, in every process."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import open_to_change, person
+from worker.core.host import host_of
 from worker.core.model import State
-from worker.store import shared_state, statistics
+from worker.core.redact import readable
+from worker.store import hosts, shared_state, statistics
 
 
 def pause(call: Invocation) -> int:
@@ -48,4 +50,21 @@ def resume(call: Invocation) -> int:
         output.line(f"ended {cooling}" if cooling else "there was no cool-down")
     elif cooling:
         output.line(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
+    return exits.OK
+
+
+def release(call: Invocation) -> int:
+    """Make the videos of a held host due."""
+    given = readable(call.args.host)
+    host = host_of(given) or host_of(f"//{given}")
+    with open_to_change(call.settings) as session:
+        freed = session.write(lambda c, now: hosts.release(c, host, now), "to release a host")
+        held = session.read(lambda c, _: [each.host for each in hosts.held(c)])
+    if freed is None:
+        names = f"held are {', '.join(held)}" if held else "no host is held"
+        return exits.complain([f"{given!r} is not held: {names}"], exits.PROBLEMS)
+    if call.args.json:
+        output.document({"released": host, "due": freed})
+    else:
+        output.line(f"released {host}: {freed} videos are due now")
     return exits.OK

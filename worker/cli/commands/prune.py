@@ -1,9 +1,5 @@
 """``prune``: videos that are finished for long, out of the table with their history."""
 
-from datetime import datetime
-
-from sqlalchemy import Connection
-
 from worker import wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -15,15 +11,11 @@ from worker.store import pruning
 def prune(call: Invocation) -> int:
     """Prune what is older than asked for, after a question."""
     args, asked = call.args, resolved(call.args.older_than)
-
-    def ahead(connection: Connection, now: datetime) -> tuple[datetime, int]:
-        before = pruning.boundary(connection, now, asked)
-        return before, pruning.count(connection, before)
-
     with open_to_change(call.settings) as session:
-        before, number = session.read(ahead)
+        before = session.read(lambda c, now: pruning.boundary(c, now, asked))
+        number = 0 if args.yes else session.read(lambda c, _: pruning.count(c, before))
         meant = f"prune {number} videos, unchanged since {output.text(before)} UTC"
-        if number and not args.yes and not output.ask(f"{meant}, for good?"):
+        if number and not output.ask(f"{meant}, for good?"):
             why = f"nothing was pruned; --yes does it unasked, for good: {meant}"
             return exits.complain([why], exits.PROBLEMS)
         done = session.run(wiring.pruner(session.database).prune(asked))

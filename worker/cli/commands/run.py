@@ -34,7 +34,7 @@ from worker.runner.model import RunReport
 from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
 from worker.snapshot import doubts_for_person
-from worker.store import shared_state, statistics, workers
+from worker.store import hosts, shared_state, statistics, workers
 
 Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
 
@@ -216,7 +216,9 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
     )
     due = statistics.due(connection, pending, now)
     unsettled = doubts - doubts_for_person(connection, settings, pending, doubts)
+    held = hosts.held(connection) if shared_state.read(connection).held_hosts else ()
     return Left(
+        hosts=[each for each in held if each.videos],
         due=due,
         waiting=pending - due + submitting + unsettled,
         later=pending - due,

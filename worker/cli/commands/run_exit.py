@@ -1,9 +1,11 @@
 """Decide the exit code of a run, and the advice to print. Knows no database and no terminal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.cli.exits import CONFIG, KEY, LATER, OK, PROBLEMS
-from worker.core import relocation
+from worker.core import host, relocation
+from worker.core.host import HeldHost
 from worker.core.model import Fact
 from worker.core.reasons import Stop, StopReason
 from worker.core.verdict import BY_HAND, END_COOL_DOWN, REFUSED, RESUME
@@ -18,6 +20,7 @@ _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
 class Left:
     """Videos left: ``due`` now; ``waiting`` for a time or for another process, among them those due
     ``later`` and ``unsettled`` doubts that time may settle; ``for_people``: the other doubts.
+    ``hosts``: those that are held, with videos.
     """
 
     due: int = 0
@@ -25,6 +28,7 @@ class Left:
     later: int = 0
     unsettled: int = 0
     for_people: int = 0
+    hosts: Sequence[HeldHost] = ()
 
 
 def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
@@ -36,7 +40,7 @@ def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
         return CONFIG
     if report.stop.reason in _KEY_ENDS:
         return KEY
-    if report.counts.failed or left.for_people:
+    if report.counts.failed or left.for_people or left.hosts:
         return PROBLEMS
     limited = report.stop.reason is StopReason.LIMIT  # by a person, who knows of the others
     waits = left.unsettled if limited else left.due or left.waiting
@@ -67,6 +71,8 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
         lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
     if left.for_people:
         lines.append(f"{left.for_people} {BY_HAND}")
+    if left.hosts:
+        lines += [host.told(left.hosts), left.hosts[0].remedy]
     if report.counts.failed or left.for_people:
         lines.append("see valossa-ingest why, then show ID")
     return lines

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import shlex
 import signal
+from collections import Counter
 from pathlib import Path
 
 from worker import simulator
@@ -14,13 +15,17 @@ from worker.cli.invocation import Invocation
 def simulate(call: Invocation) -> int:
     """Serve until a signal."""
     args = call.args
-    if "help" in args.upload_fail:
-        output.pairs(simulator.UPLOAD_KINDS)
-        return exits.OK
-    asks_for_kinds = any(failure.endswith("=help") or failure == "help" for failure in args.fail)
-    if asks_for_kinds or "help" in args.list:
-        output.pairs(simulator.KINDS if asks_for_kinds else simulator.LIST_KINDS)
-        return exits.OK
+    for kinds, typed in (
+        (simulator.KINDS, args.fail),
+        (simulator.LIST_KINDS, args.list),
+        (simulator.JOB_KINDS, args.job),
+        (simulator.STATUS_KINDS, args.status),
+        (simulator.RESULT_KINDS, args.results),
+        (simulator.UPLOAD_KINDS, args.upload_fail),
+    ):
+        if any(each == "help" or each.endswith("=help") for each in typed):
+            output.pairs(kinds)
+            return exits.OK
     try:
         asyncio.run(_serve(ordered(args), args.port))
     except ValueError as error:
@@ -45,6 +50,14 @@ def ordered(args: argparse.Namespace) -> simulator.Options:
         list_delay_seconds=args.list_delay,
         finished_share=args.finish,
         finish_seconds=args.finish_after,
+        job_seconds=simulator.parse_span(args.job_seconds) if args.job_seconds else None,
+        dead_hosts=frozenset(args.dead_host),
+        job_failures=dict(map(simulator.parse_job_failure, args.job)),
+        poll_seconds=args.poll_again,
+        status_failures=dict(map(simulator.parse_status_failure, args.status)),
+        result_failures=dict(map(simulator.parse_result_failure, args.results)),
+        results_delay_seconds=args.results_delay,
+        result_bytes=args.result_bytes,
         uploads=simulator.Uploading(
             chunk_bytes=args.chunk_bytes,
             failures=simulator.parse_upload_failures(args.upload_fail),
@@ -65,3 +78,9 @@ async def _serve(options: simulator.Options, port: int) -> None:
     await stopped.wait()
     await imitation.stop()
     print(f"accepted {len(imitation.accepted)} jobs in {len(imitation.requests)} requests")
+    ends = Counter(end.ended_as for end in imitation.ends.values())
+    asked = Counter(question.call for question in imitation.questions)
+    for what, counts in (("ended", ends), ("was asked", asked)):
+        if counts:
+            told = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
+            print(f"{what}: {told}")

@@ -109,7 +109,7 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "due now": counted.due,
         "due later": counted.states[State.PENDING] - counted.due,
         "oldest due": counted.oldest_due_at,
-        "pace": seen.pace,
+        "pace": seen.facts.pace,
         "pace from": _pace_from(seen, loaded),
         "lowered at": seen.throttled and seen.throttled["at"],
         "lowered reason": seen.throttled and seen.throttled["message"],

@@ -1,0 +1,106 @@
+"""Runs and drains follow jobs: beside the sends, and once at the end."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import structlog
+from sqlalchemy import update
+from structlog.typing import EventDict, WrappedLogger
+
+from tests.parts import DAEMON, DRAIN, DRAIN_ALL, RUN_SETTINGS, Worker, add
+from worker.core.reasons import StopReason
+from worker.core.stop_conditions import RunOptions
+from worker.db.database import Database
+from worker.db.schema import account
+from worker.log import Log
+from worker.simulator import Options, Simulator
+from worker.simulator.lives import Span
+from worker.store import jobs
+
+AT_ONCE = Options(job_seconds=Span(0, 0))
+URLS = tuple(f"https://a.example/{number}.mp4" for number in range(3))
+
+
+async def due_at_once(database: Database) -> None:
+    """Let each job be asked about as soon as it is accepted."""
+    await database.write(lambda c: c.execute(update(account).values(job_seconds=0)), "test")
+
+
+def calling(event: asyncio.Event, ended: int) -> Log:
+    """Return a log that sets the event when so many jobs have ended."""
+    left = [ended]
+
+    def hear(_: WrappedLogger, __: str, said: EventDict) -> EventDict:
+        if said["event"] == "job_changed" and said["fact"] == "job_finished":
+            left[0] -= 1
+            if not left[0]:
+                event.set()
+        raise structlog.DropEvent
+
+    log: Log = structlog.wrap_logger(structlog.PrintLogger(), processors=[hear])
+    return log
+
+
+async def test_a_daemon_follows_the_jobs(database: Database) -> None:
+    """A daemon asks about its jobs while it runs, until it is stopped."""
+    await due_at_once(database)
+    await add(database, *URLS)
+    ended, off = asyncio.Event(), replace(RUN_SETTINGS, follow="off")
+    worker = Worker(options=DAEMON, log=calling(ended, len(URLS)))
+    async with Simulator(AT_ONCE) as simulator:
+        await Worker(settings=off).run(database, simulator.url)
+        async with worker.on(database, simulator.url) as runner:
+            running = asyncio.create_task(runner.run())
+            await asyncio.wait_for(ended.wait(), 30)
+            runner.stop()
+            await running
+    assert {"finished": 3} == (await database.read(jobs.counts)).ended
+
+
+@pytest.mark.parametrize("options", [DRAIN, replace(DRAIN, limit=3)])
+async def test_a_drain_asks_one_question_at_its_end(
+    database: Database, options: RunOptions
+) -> None:
+    """A drain from cron follows too: one list at its end answers for all that is due."""
+    await due_at_once(database)
+    await add(database, *URLS)
+    async with Simulator(AT_ONCE) as simulator:
+        report = await Worker(options=options).run(database, simulator.url)
+        assert ["list_jobs"] == [each.call for each in simulator.questions]
+    assert 3 == report.counts.submitted
+    assert {"finished": 3} == (await database.read(jobs.counts)).ended
+
+
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
+async def test_a_drain_asks_nothing_where_nothing_is_due(
+    database: Database, options: RunOptions
+) -> None:
+    """Jobs that are young are asked about by a later run, and delay none."""
+    await add(database, *URLS)
+    async with Simulator(AT_ONCE) as simulator:
+        report = await Worker(options=options).run(database, simulator.url)
+        assert [] == simulator.questions
+    assert StopReason.EMPTY is report.stop.reason
+
+
+async def test_nothing_is_followed_if_it_is_off(database: Database) -> None:
+    """Under ``follow = off`` no question about a job is asked."""
+    await due_at_once(database)
+    await add(database, *URLS)
+    settings = replace(RUN_SETTINGS, follow="off")
+    async with Simulator(AT_ONCE) as simulator:
+        await Worker(settings=settings).run(database, simulator.url)
+        assert [] == simulator.questions
+    assert 3 == (await database.read(jobs.counts)).open
+
+
+async def test_a_refused_drain_asks_nothing_more(database: Database) -> None:
+    """A drain that ends because the API refuses it asks no last question."""
+    await due_at_once(database)
+    await add(database, URLS[0], state="submitted", job_id="j-1", claims=1)
+    await add(database, *URLS[1:])
+    async with Simulator(Options(job_seconds=Span(0, 0), failures={"401": 1.0})) as simulator:
+        report = await Worker().run(database, simulator.url)
+        assert [] == simulator.questions
+    assert StopReason.ACCOUNT is report.stop.reason

@@ -1,0 +1,63 @@
+"""``follow``: jobs asked about until they have ended."""
+
+import sys
+
+from worker.cli import exits, output
+from worker.cli.invocation import Invocation
+from worker.cli.session import Session, open_to_change
+from worker.core.following import NoStatus
+from worker.core.job_list import Unlisted
+from worker.core.model import Fact
+from worker.runner.follower import Follower
+from worker.store import jobs
+from worker.store.jobs import JobChange, JobCounts
+
+
+def follow(call: Invocation) -> int:
+    """Print each change, until only overdue jobs are left; with ``--once``, ask once."""
+    key, as_json = call.key(), call.args.json
+    with open_to_change(call.settings) as session:
+        follower = session.follower(key, lambda change: _print(change, as_json=as_json))
+        refused = _ask(session, follower, once=call.args.once)
+        counts = _counts(session)
+    ended = counts.ended | {"open": counts.open, "overdue": counts.overdue}
+    if as_json:
+        output.document({**ended, "for_nothing": counts.for_nothing})
+    else:
+        output.pairs({**ended, "spent for nothing": counts.for_nothing})
+    if refused is not None:
+        return exits.KEY if refused is Fact.ACCOUNT_REFUSED else exits.CONFIG
+    if counts.for_nothing or counts.overdue:
+        return exits.PROBLEMS
+    return exits.LATER if counts.open else exits.OK
+
+
+def _counts(session: Session) -> JobCounts:
+    return session.read(lambda connection, _: jobs.counts(connection))
+
+
+def _ask(session: Session, follower: Follower, *, once: bool) -> Fact | None:
+    """Ask until all have ended. Return the refusal of the key or the address, None without one."""
+    limiter, clock = follower.reconciler.limiter, follower.reconciler.transaction.clock
+    told = ""
+    while (counts := _counts(session)).open > counts.overdue:
+        said, again_at = session.run(follower.ask())
+        if isinstance(said, NoStatus | Unlisted) and said.reason != told:
+            told = said.reason
+            exits.complain([told])
+        if isinstance(said, NoStatus) and said.refused is not None:
+            return said.refused
+        if once:
+            break
+        session.run(limiter.wait_until(clock.until(again_at)))
+    return None
+
+
+def _print(change: JobChange, *, as_json: bool) -> None:
+    job, fact, message = change
+    words = fact.removeprefix("job_") if message is None or fact is not Fact.JOB_STATUS else message
+    more = f": {message}" if message and fact is not Fact.JOB_STATUS else ""
+    output.line(
+        f"video {job.video_id}, job {job.job_id}: {words}{more}",
+        sys.stderr if as_json else None,
+    )

@@ -1,0 +1,183 @@
+"""Follow jobs to their end: ask about one, or for the list, as the budget of questions allows.
+
+A question spends no start of the pace. Knows no SQL, and decides no end.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import Connection
+
+from worker.core.following import (
+    GONE_AFTER,
+    LONGEST_WAIT,
+    FollowedJob,
+    JobStatus,
+    NoStatus,
+    buried,
+    heard,
+    question,
+)
+from worker.core.job_list import Listing, Unlisted
+from worker.db.address import DatabaseProblem
+from worker.db.database import BAD_VALUE
+from worker.runner.reconciler import Reconciler
+from worker.runner.writer import TRY_AGAIN_SECONDS
+from worker.store import jobs, shared_state
+from worker.store.bulk import batches
+from worker.store.jobs import JobChange
+
+IDLE = timedelta(seconds=30)
+"""Between looks at the table: a job may be due sooner than was seen."""
+
+AT_ONCE = 200
+"""Jobs of a list that one transaction writes; sends wait for it some milliseconds."""
+
+REST = 15
+"""Times that a list took, until the next question."""
+
+Asked = JobStatus | NoStatus | Listing | Unlisted | None
+"""The answer to a question; None where none was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """The one who asks about jobs, beside one who settles doubts by the same lists. ``told`` takes
+    each change that is on disk.
+    """
+
+    reconciler: Reconciler
+    told: Callable[[JobChange], None]
+
+    async def run(self) -> None:
+        """Ask whenever it is time, until the limiter is shut."""
+        clock = self.reconciler.transaction.clock
+        while not self.reconciler.limiter.is_shut:
+            again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
+            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+                _, again_at = await self.ask()
+            await self.reconciler.limiter.wait_until(clock.until(again_at))
+
+    async def ask(self) -> tuple[Asked, datetime]:
+        """Ask one question. Return its answer, and when to ask again (UTC)."""
+        clock = self.reconciler.transaction.clock
+        chosen = await self.reconciler.write(self._choose, "to choose a question about jobs")
+        if isinstance(chosen, datetime):
+            return None, chosen
+        if chosen is not None:
+            said = await self.reconciler.api.job_status(chosen.job_id)
+            self._tell(
+                await self.reconciler.write(partial(self._hear, chosen, said), "to follow a job")
+            )
+            return said, clock.now()
+        asked_at, shown = clock.now(), await self.reconciler.api.list_jobs()
+        if self.reconciler.transaction.settings.reconciles:
+            await self.reconciler.conclude(shown, asked_at)
+        await self.learn(shown, asked_at)
+        rest = min(timedelta(seconds=LONGEST_WAIT), REST * (clock.now() - asked_at))
+        return shown, clock.now() + rest
+
+    def _choose(self, connection: Connection) -> FollowedJob | datetime | None:
+        """Reserve a question: the job to ask about, None for the list; or when to look again."""
+        pacer, clock = self.reconciler.transaction.pacer, self.reconciler.transaction.clock
+        began, now = clock.monotonic(), clock.now()
+        pacer.follow(connection, began, now)
+        shared, known, later = pacer.read(connection, now), jobs.asking(connection), now + IDLE
+        due = jobs.due(connection, now, 2)
+        if shared.moved_to is not None or not due:
+            return later if due else min(later, jobs.next_at(connection) or later)
+        free_at = max(shared.cool_down_until or now, known.next_question_at or now)
+        if shared.cooling(now) or now < free_at <= later:  # beyond it, the clock was set
+            return min(later, free_at)
+        unproven = bool(jobs.missing(connection, now - GONE_AFTER))
+        chosen = question(due, known, jobs.open_jobs(connection), now, unproven=unproven)
+        if isinstance(chosen, datetime):
+            return min(later, chosen)
+        jobs.note(connection, next_question_at=now + pacer.question_spacing(shared, now))
+        if chosen is None:
+            shared_state.list_asked(connection, now)
+            jobs.note(connection, jobs_listed_at=now)
+        else:
+            patience = timedelta(seconds=2 * self.reconciler.transaction.settings.timeout_seconds)
+            jobs.postpone(connection, chosen, now + patience)
+        return chosen
+
+    def _hear(
+        self, asked: FollowedJob, said: JobStatus | NoStatus, connection: Connection
+    ) -> Sequence[JobChange]:
+        if isinstance(said, NoStatus):
+            self._hold(said, connection)
+        found = jobs.named(connection, [asked.job_id])
+        planned = [replace(job, next_poll_at=asked.next_poll_at) for job in found]
+        return self._write(connection, planned, {asked.job_id: said})
+
+    def _hold(self, answer: NoStatus | Unlisted, connection: Connection) -> None:
+        if answer.retry_after is not None:
+            self.reconciler.transaction.pacer.hold(connection, answer.retry_after, answer.reason)
+
+    def _write(
+        self,
+        connection: Connection,
+        found: Sequence[FollowedJob],
+        said: Mapping[str, JobStatus | NoStatus],
+    ) -> Sequence[JobChange]:
+        work, now, known = (
+            self.reconciler.transaction,
+            self.reconciler.transaction.clock.now(),
+            jobs.asking(connection),
+        )
+        asked = [job for job in found if job.job_id in said and job.ended_as is None]
+        pairs = [(job, heard(job, said[job.job_id], now, work.dice(), known)) for job in asked]
+        return jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
+
+    async def learn(self, shown: Listing | Unlisted, asked_at: datetime) -> None:
+        """Write what a list shows of own jobs, some at a time, and which of them it proves gone."""
+        if isinstance(shown, Unlisted):
+            await self.reconciler.write(partial(self._hold, shown), "to note why there is no list")
+            return
+        listed = {each.job_id: each.status for each in shown.entries if each.job_id is not None}
+        around: list[datetime] = []
+        for some in batches(list(listed), AT_ONCE):
+            status = {job_id: listed[job_id] for job_id in some}
+            with suppress(*BAD_VALUE):  # they are asked about one by one (law 14)
+                work = partial(self._listed, status)
+                found, changes = await self.reconciler.write(work, "to follow jobs by a list")
+                self._tell(changes)
+                around = sorted([*around, *(job.accepted_at for job in found)])
+                del around[1:-1]
+        if around and shown.paged is None and all(each.job_id for each in shown.entries):
+            bury = partial(self._bury, listed, asked_at, (around[0], around[-1]))
+            self._tell(await self.reconciler.write(bury, "to find jobs that are gone"))
+
+    def _listed(
+        self, status: Mapping[str, str | None], connection: Connection
+    ) -> tuple[Sequence[FollowedJob], Sequence[JobChange]]:
+        found = jobs.named(connection, status)
+        if shown := [status[job.job_id] is not None for job in found if job.ended_as is None]:
+            known = jobs.asking(connection).list_shows_status or 0
+            jobs.note(connection, list_shows_status=max(known, *shown, 0))
+        said = {j: JobStatus(status=s, listed=True) for j, s in status.items() if s is not None}
+        return found, self._write(connection, found, said)
+
+    def _bury(
+        self,
+        listed: Mapping[str, str | None],
+        asked_at: datetime,
+        around: tuple[datetime, datetime],
+        connection: Connection,
+    ) -> Sequence[JobChange]:
+        now, missing = (
+            self.reconciler.transaction.clock.now(),
+            jobs.missing(connection, asked_at - GONE_AFTER),
+        )
+        unlisted = [job for job in missing if job.job_id not in listed]
+        pairs = [(job, buried(job, asked_at, around, now)) for job in unlisted]
+        gone = [pair for pair in pairs if pair[0] is not pair[1]]
+        return jobs.write(connection, gone, now, self.reconciler.transaction.worker)
+
+    def _tell(self, changes: Sequence[JobChange]) -> None:
+        for change in changes:
+            self.told(change)
