@@ -195,11 +195,12 @@ class QueueTransaction:
         uploaded.
         """
         aside, checked = self.unwritable, self._checked_until(at)
-        if not at.shared.held_hosts:
-            rows = queue.due(at.connection, wanted, at.now, checked, aside.known)
-            if not any(is_file(row[queue.URL]) for row in rows):
-                return rows, (), 0
-        return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
+        if at.shared.held_hosts:
+            return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
+        rows = queue.due(at.connection, wanted, at.now, checked, aside.known)
+        if any(is_file(row[queue.URL]) for row in rows):
+            return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
+        return rows, (), 0
 
     def _checked_until(self, at: _Moment) -> datetime | None:
         """Return up to when a list has checked answers; a video with a later 500 waits."""
