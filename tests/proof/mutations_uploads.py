@@ -136,13 +136,6 @@ UPLOADED = (
         tests=("tests/files/test_roots.py::test_what_is_no_file_of_the_root_is_refused",),
     ),
     Mutation(
-        law="16: what is below no root is not opened",
-        file="worker/files/roots.py",
-        old="        if names[: len(known)] == known and len(names) > len(known):",
-        new="        if True:",
-        tests=("tests/files/test_roots.py::test_what_no_root_has_is_absent",),
-    ),
-    Mutation(
         law="3: a list is searched for the address that was sent",
         file="worker/store/doubts.py",
         old='url=sent_as(connection, row["id"], row["url"]),',
