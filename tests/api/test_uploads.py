@@ -161,7 +161,7 @@ async def test_an_odd_end_is_told_by_its_shape(kind: str) -> None:
 
 
 async def test_nobody_there_is_certain() -> None:
-    """What no server has taken was not sent."""
+    """No server has taken it, so it was not sent."""
     with free_port() as port:
         async with client(f"http://{LOOPBACK}:{port}") as api:
             assert isinstance(await api.initialize(5), NotSent)

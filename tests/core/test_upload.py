@@ -88,7 +88,7 @@ def test_an_upload_goes_on_only_where_nothing_is_in_doubt(
 
 
 def test_a_finished_upload_grows_old() -> None:
-    """How long the API keeps one is not documented."""
+    """No page says how long the API keeps one."""
     assert is_fresh(START, START + OLDEST)
     assert not is_fresh(START, START + OLDEST + SECOND)
 

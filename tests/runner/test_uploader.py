@@ -577,7 +577,7 @@ async def test_what_holds_sends_holds_uploads(
 
 
 async def test_a_full_cap_holds_uploads(path: Path, media: Path) -> None:
-    """What could not be sent would grow old."""
+    """A file that could not be sent would grow old."""
     videos_ = [file(media, f"{n}.mp4") for n in range(3)]
     async with open_database(path) as database, api() as simulator:
         await add(database, *map(address, videos_))
@@ -589,7 +589,7 @@ async def test_a_full_cap_holds_uploads(path: Path, media: Path) -> None:
 
 
 async def test_a_stop_ends_between_two_chunks(database: Database, media: Path) -> None:
-    """What was sent is on disk, and the lease is given back at once."""
+    """All that was sent is on disk, and the lease is given back at once."""
     await add(database, address(file(media)))
     async with api(chunk={2: "stall"}) as simulator:
         daemon = replace(worker(media), options=DAEMON)

@@ -148,7 +148,7 @@ async def test_a_finished_upload_is_sent_in_place_of_its_file(database: Database
 
 
 async def test_a_finished_upload_makes_its_video_due(database: Database) -> None:
-    """What waited for its upload is sent at once."""
+    """A video that waited for its upload is sent at once."""
     await due(database, address(1))
     await handed(database)
     tomorrow = START + timedelta(days=1)
@@ -198,7 +198,7 @@ async def test_an_upload_is_bought_once(
 
 
 async def test_an_old_upload_is_begun_anew(database: Database) -> None:
-    """How long the API keeps one is not documented."""
+    """No page says how long the API keeps one."""
     await ready(database)
     assert [] == await handed(database, START + OLDEST)
     assert [1] == await handed(database, START + OLDEST + timedelta(seconds=1))
@@ -289,7 +289,7 @@ async def test_two_workers_never_take_one_upload(database: Database) -> None:
 
 
 async def test_an_upload_is_kept_as_it_is(database: Database) -> None:
-    """What is written is what is taken by the next worker, to the last mark."""
+    """The next worker takes what was written, to the last mark."""
     await due(database, address(1))
     await handed(database)
     upload = replace(
@@ -403,7 +403,7 @@ async def test_why_a_file_is_missed_is_written_while_nobody_has_it(database: Dat
 
 
 async def test_nothing_is_left_for_a_worker_without_the_files(database: Database) -> None:
-    """What others must do, or what is absent here, is no reason to go on."""
+    """Files that others must do, or that are absent here, are no reason to go on."""
     await due(database, address(1))
     await handed(database)
     assert START == await next_at(database)

@@ -30,7 +30,7 @@ LOOK_AHEAD = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What one worker can upload: the files below its ``roots``, without those that are ``absent``,
+    """The reach of one worker: the files below its ``roots``, without those that are ``absent``,
     each until a second of the monotonic clock.
     """
 
