@@ -104,12 +104,8 @@ class Runner:
         self._uploader = self.upload_api and Uploader(
             api=self.upload_api,
             database=self.database,
-            write=self._writer.enqueue,
-            transaction=self.transaction,
-            limiter=self.limiter,
-            state=self.state,
+            beside=self._reconciler,
             log=self.reporter.log,
-            news=self._wake.set,
         )
         self._follower = Follower(self._reconciler, self.reporter.followed)
 

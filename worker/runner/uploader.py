@@ -6,7 +6,7 @@ before the first chunk, the last chunk before finalize. What is in doubt is begu
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,16 +21,13 @@ from worker.core import upload as rules
 from worker.core.file_address import AddressError, path_of
 from worker.core.model import AccountRefused, Outcome, Throttled, TryLater, WrongAddress
 from worker.core.reasons import Stop, StopReason
-from worker.core.run_state import RunState
 from worker.core.upload import Finished, Identity, Opened, Setback, Taken, Upload
 from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE, Database
 from worker.files import roots
 from worker.files.roots import AbsentError, RefusedError
 from worker.log import Event, Log
-from worker.runner.limiter import Limiter
-from worker.runner.reconciler import Write
-from worker.runner.transaction import QueueTransaction
+from worker.runner.reconciler import Reconciler
 from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import uploads
 
@@ -52,16 +49,14 @@ _REASONS = {AccountRefused: StopReason.ACCOUNT, WrongAddress: StopReason.ADDRESS
 
 @dataclass(kw_only=True, eq=False)
 class Uploader:
-    """The uploads of one run. ``news`` is called after each; ``called`` makes it look at once."""
+    """The uploads of one run, beside its reconciler, whose ``news`` is called after each.
+    ``called`` makes it look at once.
+    """
 
     api: UploadApi
     database: Database
-    write: Write
-    transaction: QueueTransaction
-    limiter: Limiter
-    state: RunState
+    beside: Reconciler
     log: Log
-    news: Callable[[], None]
     called: asyncio.Event = field(default_factory=asyncio.Event)
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: deque[tuple[int, str]] = field(default_factory=deque)
@@ -73,6 +68,8 @@ class Uploader:
     _quiet_until: float = 0.0
 
     def __post_init__(self) -> None:
+        self.transaction, self.limiter = self.beside.transaction, self.beside.limiter
+        self.write, self.state = self.beside.write, self.beside.state
         self._reach, self._clock = self.transaction.reach, self.transaction.clock
 
     async def run(self) -> None:
@@ -162,7 +159,7 @@ class Uploader:
         finally:
             del self._keep_at[upload.video_id]
             self.state.uploading -= 1
-            self.news()
+            self.beside.news()
         seconds = round(self._clock.monotonic() - began, 3)
         if setback is not None:
             await give_back(setback)
