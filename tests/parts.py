@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from worker.api.client import Api
 from worker.api.transport import Transport
+from worker.api.uploads import ByteRate, UploadApi, sessions
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Cap, Claim
@@ -30,6 +31,7 @@ from worker.runner.reporter import Reporter
 from worker.runner.transaction import FAR_FUTURE, QueueTransaction
 from worker.settings import Settings
 from worker.store import queue
+from worker.store.uploads import Reach
 from worker.store.workers import WorkerRow
 
 POLICY = Policy(max_attempts=3, backoff_base_seconds=10, backoff_max_seconds=60)
@@ -234,11 +236,12 @@ class Worker:
     @asynccontextmanager
     async def on(self, database: Database, url: str) -> AsyncIterator[Runner]:
         """Yield a runner with all its parts, real ones, ready to run once."""
-        async with self.api(url) as api:
+        async with self.api(url) as api, self.upload_api(url) as upload_api:
             yield Runner(
                 database=database,
                 transaction=self.transaction(),
                 api=api,
+                upload_api=upload_api,
                 limiter=self.limiter(),
                 options=self.options,
                 reporter=Reporter(self.log),
@@ -260,6 +263,24 @@ class Worker:
             agent="test",
         )
         return Api(transport, self.key, self.clock.now)
+
+    @asynccontextmanager
+    async def upload_api(self, url: str) -> AsyncIterator[UploadApi | None]:
+        """Yield its client of uploads, None without roots."""
+        if not self.settings.roots:
+            yield None
+            return
+        seconds = self.timeout_seconds
+        async with sessions("test", seconds, seconds) as (kept, single):
+            yield UploadApi(
+                session=kept,
+                single=single,
+                url=url,
+                key=self.key,
+                now=self.clock.now,
+                rate=ByteRate(self.settings.upload_bytes_per_second, self.clock.monotonic),
+                seconds=seconds,
+            )
 
     def row(self) -> WorkerRow:
         """Return it as the other workers see it."""
@@ -287,6 +308,7 @@ class Worker:
                 probe_after=None if self.options.drain else longest,
             ),
             caps=self.caps,
+            reach=Reach(self.name, settings.roots),
         )
 
     def limiter(self) -> Limiter:

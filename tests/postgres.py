@@ -126,7 +126,8 @@ async def _created(server: str, like: str = "") -> str:
 EMPTY = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid();
-TRUNCATE videos, history, workers, pruned, jobs, hosts, results, account RESTART IDENTITY;
+TRUNCATE
+  videos, history, workers, pruned, jobs, hosts, results, uploads, account RESTART IDENTITY;
 INSERT INTO account (id, callback_secret) VALUES (1, repeat('5', 64));
 DROP FUNCTION IF EXISTS valossa_ingest_moved() CASCADE
 """

@@ -151,6 +151,9 @@ VALUES: dict[str, tuple[str, object]] = {
     "default_language": ("fi-FI", "fi-FI"),
     "default_callback_url": ("", None),
     "default_email_group": ("team", "team"),
+    "upload_roots": ("/srv/media:/mnt/talks/", "/srv/media:/mnt/talks/"),
+    "uploads": ("1", 1),
+    "upload_bytes_per_second": ("1000", 1_000),
     "price_per_video": ("1.5", 1.5),
     "currency": ("USD", "USD"),
     "drain_every_seconds": ("", None),
@@ -201,6 +204,7 @@ def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) ->
 
 LINK = "must be an address like https://hooks.example.com/queue"
 WHOLE = "must be a whole number below 1,000,000,000"
+ROOTS = "must be whole paths of folders, such as /srv/media"
 NUMBER = "must be a number below 1,000,000,000"
 
 
@@ -238,6 +242,12 @@ NUMBER = "must be a number below 1,000,000,000"
         ),
         ("max_in_progress", "0", "must be 1 or more"),
         ("callback_base_url", "queue.example.com", LINK),
+        *(
+            ("upload_roots", value, f"{ROOTS}: {root!r} is none")
+            for value, root in (("media", "media"), ("/a:", ""), ("/", "/"), ("/a/../b", "/a/../b"))
+        ),
+        ("uploads", "0", "must be 1 or more"),
+        ("upload_bytes_per_second", "999", "must be 1000 or more"),
         ("log_level", "INFO", "must be one of debug, info, warning, error"),
         ("log_format", "xml", "must be one of auto, console, json"),
         ("database_url", "", "must be text"),

@@ -24,13 +24,14 @@ rooms
   snapshot     a queue's numbers, pace and workers in one read, with the verdict on them
   story        one video's row, what happens to it next, its history and its request
   wiring       settings into running parts; the only reader of clocks and dice
-  runner/      one run: loop, attempts, heartbeat, reconciler, follower, fetcher, pruner, writer,
-               limiter, transaction, reporter, pacer, verdicts, result_files, model
+  runner/      one run: loop, attempts, heartbeat, reconciler, follower, fetcher, uploader, pruner,
+               writer, limiter, transaction, reporter, pacer, verdicts, result_files, model
   relocate     moves a queue to another database
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, jobs, job_numbers, results, bulk, statistics,
-               timeline, reasons, workers, relocation, pruning, rehearsal, hosts
-  api/         the client of the Valossa Core API: client, transport, downloads
+               timeline, reasons, workers, relocation, pruning, rehearsal, hosts, uploads, transfers
+  api/         the client of the Valossa Core API: client, transport, downloads, uploads
+  files/       local files: roots opens them safely; typed, looking: as people name and see them
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
                postgres, postgres_listener, postgres_errors, blockers, statements, batch, migrate
@@ -40,7 +41,8 @@ rooms
   core/        the decisions, pure: model, request, link, signed_link, classify, decide, backoff,
                reasons, host, breaker, pace, run_state, stop_conditions, import_row, job_list,
                list_reader, results, evidence, following, verdict, progress, notices, audit,
-               advice, preflight, redact, moments, plain_text, relocation, pruning, callback
+               advice, preflight, redact, moments, plain_text, relocation, pruning, callback,
+               file_address, upload, transfer
   simulator/   the imitation of the API, the judge of the tests: it shares no code with the rest
 """
 

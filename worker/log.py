@@ -41,6 +41,7 @@ class Event(StrEnum):
     DOUBT_FOUND = "doubt_found"
     DOUBT_ABSENT = "doubt_absent"
     PRUNED = "pruned"
+    UPLOAD_ENDED = "upload_ended"
     JOB_CHANGED = "job_changed"
     RESULT_STORED = "result_stored"
     RESULT_FAILED = "result_failed"

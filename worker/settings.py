@@ -5,6 +5,7 @@ The API key is not a setting: ``Key`` never shows its value.
 
 import dataclasses
 import operator
+import os
 import re
 import shlex
 from collections.abc import Callable
@@ -88,6 +89,13 @@ def _command(value: object) -> str | None:
         return f"cannot be split into words ({error}): close the quotes"
 
 
+def _roots(value: object) -> str | None:
+    for root in str(value).split(":"):
+        if not re.fullmatch(r"(/(?!\.{0,2}(/|\Z))[^/\0]+)+/?", root):
+            return f"must be whole paths of folders, such as /srv/media: {root!r} is none"
+    return None
+
+
 def _setting(default: T, help_text: str, check: Check = lambda _: None) -> T:
     return field(default=default, metadata={"help": help_text, "check": check})
 
@@ -160,6 +168,13 @@ class Settings:
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")
     default_email_group: str | None = _setting(None, "for rows that name none")
+    upload_roots: str | None = _setting(
+        None, "folders below which local files may be uploaded, separated by colons", _roots
+    )
+    uploads: int = _setting(2, "local files uploaded at once, per process", _at_least(1))
+    upload_bytes_per_second: int | None = _setting(
+        None, "of all uploads of a process together", _at_least(1_000)
+    )
     price_per_video: float | None = _setting(
         None, "what one accepted video costs, for status", _at_least(0)
     )
@@ -202,6 +217,11 @@ class Settings:
     def settle_after(self) -> timedelta:
         """Return the age from which an absent job counts as absent."""
         return timedelta(seconds=self.doubt_settle_seconds)
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """Return the folders below which local files may be uploaded."""
+        return tuple(os.fsencode(root) for root in (self.upload_roots or "").split(":") if root)
 
     @property
     def reconciles(self) -> bool:

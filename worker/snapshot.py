@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping
 from worker import wiring
 from worker.core import pace
 from worker.core.model import Fact, State, value
+from worker.core.transfer import Transfer
 from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState, judge
 from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
@@ -26,6 +27,7 @@ from worker.store import (
     leases,
     shared_state,
     statistics,
+    transfers,
     workers,
 )
 
@@ -61,6 +63,7 @@ class Snapshot:
     levels: Sequence[caps.Level]
     workers: Sequence[workers.WorkerStatus]
     left: timedelta | None
+    transfer: Transfer
     facts: Facts
     verdict: Verdict
 
@@ -96,7 +99,11 @@ def at_rate(
     overview = statistics.overview(connection, now)
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
+    transfer = transfers.transfer(connection, workers.roots(everyone, now), now)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
+    stray, homeless = transfer.files - transfer.homeless, transfer.homeless
+    facts = replace(facts, uploads=stray, homeless=homeless)
+    timed = replace(overview, last_due_at=now + transfer.left) if transfer.files else overview
     silent = list(_silent(everyone, now))
     if silent or judge(facts).state is VerdictState.STALLED:
         blocked = blocker(connection, address_of(settings.database_url), free)
@@ -114,7 +121,8 @@ def at_rate(
         throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
         levels=levels,
         workers=everyone,
-        left=_left(now, overview, known, levels, pace.spacing(rate, settings.period_seconds)),
+        left=_left(now, timed, known, levels, pace.spacing(rate, settings.period_seconds)),
+        transfer=transfer,
         facts=facts,
         verdict=judge(facts),
     )

@@ -26,6 +26,8 @@ def told(
     after = _next(story, settings, now)
     if job := next((job for job in known if job["job_id"] == row["job_id"]), None):
         after = _next_of_job(row["id"], job, settings)
+    if row["state"] == State.PENDING and row["held_host"] == "file:":
+        after = "its file is uploaded first; valossa-ingest status and why say more"
     cooling = shared_state.read(connection).cooling(now)
     if row["state"] == State.PENDING and row["held_host"] is not None:
         held = hosts.held(connection, search.Filter(ids=(row["id"],)))[:1]

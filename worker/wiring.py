@@ -16,8 +16,10 @@ from pathlib import Path
 from worker import __version__
 from worker.api.client import Api
 from worker.api.transport import Transport
+from worker.api.uploads import ByteRate, UploadApi, sessions
 from worker.clock import Clock
 from worker.core import callback
+from worker.core.file_address import address_of
 from worker.core.model import Cap
 from worker.core.redact import clean
 from worker.core.run_state import RunState
@@ -36,9 +38,12 @@ from worker.runner.transaction import QueueTransaction
 from worker.settings import Key, Settings
 from worker.store import shared_state
 from worker.store.jobs import JobChange
+from worker.store.uploads import Reach
 from worker.store.workers import WorkerRow
 
 CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
+
+AGENT = f"valossa-ingest/{__version__}"
 
 TOUCH_SECONDS = 5.0
 """Between two touches of a daemon's heartbeat file."""
@@ -72,11 +77,12 @@ async def runner(
     def callback_url(video_id: int) -> str | None:
         return callback.url(base_url, secret, video_id) if base_url and secret else None
 
-    async with api(settings, key) as client:
+    async with api(settings, key) as client, _upload_api(settings, key) as upload_api:
         yield Runner(
             database=database,
             transaction=transaction(settings, worker, database.now, probe_after),
             api=client,
+            upload_api=upload_api,
             limiter=_limiter(settings),
             options=options,
             reporter=Reporter(logger().bind(worker=worker), observe),
@@ -97,6 +103,7 @@ def member(worker: str, settings: Settings, options: RunOptions, now: datetime) 
         rate=settings.rate,
         period_seconds=settings.period_seconds,
         rate_source=options.rate_source,
+        upload_roots="\n".join(map(address_of, settings.roots)) or None,
     )
 
 
@@ -168,6 +175,7 @@ def transaction(
         dice=random.random,
         pacer=Pacer(settings=settings, clock=clock, dice=random.random, probe_after=probe_after),
         caps=caps(settings),
+        reach=Reach(worker, settings.roots),
     )
 
 
@@ -200,10 +208,30 @@ def api(settings: Settings, key: Key) -> Api:
         slots=settings.concurrency,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
-        agent=f"valossa-ingest/{__version__}",
+        agent=AGENT,
         proxy=settings.proxy,
     )
     return Api(transport, key.value, CLOCK.now)
+
+
+@asynccontextmanager
+async def _upload_api(settings: Settings, key: Key) -> AsyncIterator[UploadApi | None]:
+    """Yield the client of the API's uploads, None where no file may be uploaded."""
+    if not settings.roots:
+        yield None
+        return
+    patience = settings.connect_timeout_seconds, settings.timeout_seconds
+    async with sessions(AGENT, *patience) as (kept, single):
+        yield UploadApi(
+            session=kept,
+            single=single,
+            url=settings.api_url,
+            key=key.value,
+            now=CLOCK.now,
+            rate=ByteRate(settings.upload_bytes_per_second, CLOCK.monotonic),
+            seconds=settings.timeout_seconds,
+            proxy=settings.proxy,
+        )
 
 
 def caps(settings: Settings) -> tuple[Cap, ...]:

@@ -88,9 +88,8 @@ def test_status_of_an_empty_queue_is_all_zeros(cli: Cli) -> None:
     )
     expected |= dict.fromkeys((*nothing, "time_left", "all_handed_in_by"))
     expected |= dict.fromkeys(("lowered_at", "lowered_reason"))
-    expected |= dict.fromkeys(
-        ("daemon_turned_at", "last_answer", "today", "moved_to", "jobs", "held_hosts")
-    )
+    nothing_yet = ("daemon_turned_at", "last_answer", "today", "moved_to")
+    expected |= dict.fromkeys((*nothing_yet, "jobs", "held_hosts", "to_upload"))
     expected |= {"pace": "1 per 1 s", "pace_from": f"the setting (default){NO_WORKER}"}
     expected |= {"batches": {}}
     expected |= {"perhaps_bought": 0, "money": None}

@@ -173,7 +173,8 @@ def test_flags_that_are_settings_are_settings() -> None:
         (("list", "--since", "0001-01-01T00:00+05:00"), "is no moment; write 2026-01-31"),
         (("show",), "the following arguments are required: ID"),
         (("add",), "the following arguments are required: URL"),
-        (("import",), "the following arguments are required: FILE"),
+        (("import",), "name a list, or files with --files"),
+        (("import", "a.csv", "--media-id", "{stem}"), "name a list, or files with --files"),
         (("drain", "--rate", "fast"), "invalid int value: 'fast'"),
     ],
 )

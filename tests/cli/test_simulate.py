@@ -6,7 +6,7 @@ import pytest
 from worker.cli import run
 from worker.cli.commands.simulate import ordered
 from worker.cli.parser import parser
-from worker.simulator import Change, Limit, Options, Span
+from worker.simulator import Change, Limit, Options, Span, Uploading
 
 
 def test_the_kinds_of_trouble_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +21,12 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
     assert "two-arrays" in capsys.readouterr().out
 
 
+def test_the_kinds_of_trouble_of_uploads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--upload-fail help`` lists the steps and their faults."""
+    assert 0 == run(["simulate", "--upload-fail", "help"], {})
+    assert "finalize:several" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
@@ -30,6 +36,9 @@ def test_the_kinds_of_list_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
         ("--limit-change", "5/1s"),
         ("--list", "nonsense"),
         ("--finish", "2"),
+        ("--upload-fail", "lost=0.1"),
+        ("--upload-fail", "chunk:nonsense=0.1"),
+        ("--chunk-bytes", "0"),
     ],
 )
 def test_an_order_that_cannot_be_read_is_named(
@@ -56,7 +65,9 @@ def test_what_is_typed_is_what_is_done() -> None:
         "--list newest-7 --list total --list-delay 2 --finish 0.5 --finish-after 60 --seed 7 "
         "--job-seconds 5-15m --dead-host dead.example --dead-host s3.example/bucket "
         "--job error=0.1 --poll-again 7 --status 404=0.1 --results cut=0.2 --results-delay 3 "
-        "--result-bytes 9000 --book jobs.jsonl"
+        "--result-bytes 9000 --book jobs.jsonl "
+        "--upload-fail chunk:lost=0.02 --upload-fail chunk:429=0.1 "
+        "--upload-fail finalize:several=0.5 --upload-life 60 --chunk-bytes 1000"
     )
     assert Options(
         keys=frozenset({"a", "b"}),
@@ -78,6 +89,11 @@ def test_what_is_typed_is_what_is_done() -> None:
         result_failures={"cut": 0.2},
         results_delay_seconds=3,
         result_bytes=9_000,
+        uploads=Uploading(
+            chunk_bytes=1_000,
+            failures={"chunk": {"lost": 0.02, "429": 0.1}, "finalize": {"several": 0.5}},
+            life_seconds=60,
+        ),
     ) == ordered(parser().parse_args(typed.split()))
 
 

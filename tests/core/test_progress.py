@@ -168,3 +168,10 @@ def test_a_story_has_no_secret(outcome: Outcome, answer: str, job: str | None) -
         "answer": answer,
         "job_id": job,
     } == story(CLAIM, outcome)
+
+
+def test_uploads_have_a_line_of_their_own() -> None:
+    """Where files are left to upload, and there alone."""
+    left = "3, 2 under way: 7.2 GB (1:00:00) left"
+    assert f"uploads: {left}" in sentences(replace(BUSY, uploads=left))
+    assert not any("uploads" in line for line in sentences(BUSY))

@@ -139,6 +139,16 @@ def test_the_media_id_is_not_sent_beside_the_request_id() -> None:
             id="url-without-a-scheme",
         ),
         pytest.param(
+            Video(url="file:///media/../v.mp4"),
+            "url: holds a . or .. or an empty name; write the plain path",
+            id="file-that-leads-back",
+        ),
+        pytest.param(
+            Video(url=URL, transcript_url="file:///media/a.srt"),
+            "transcript_url: must begin with http:// or https://",
+            id="transcript-in-a-file",
+        ),
+        pytest.param(
             Video(url="https:///v.mp4"),
             "url: names no host; give the whole address",
             id="url-without-a-host",
@@ -397,3 +407,11 @@ def test_law_17_a_bought_address_is_told_with_the_way_out(twin: Twin, how: str) 
         "valossa-ingest retry 13 --may-buy-twice"
     )
     assert expected == bought_already(13, twin)
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///media/a b.mp4", "file:///media/expires=1700000000/a.mp4", "FILE:///a%22.mp4"]
+)
+def test_a_local_file_may_have_any_name(url: str) -> None:
+    """A path is no link: it has no signature that ends, and a space in it is one of its name."""
+    assert problem(Video(url=url), NOW, MARGIN) is None

@@ -70,6 +70,7 @@ class Story:
         (WaitReason.PACE, None, None),
         (WaitReason.PAUSE, StopReason.PAUSED, StopReason.PAUSED),
         (WaitReason.MOVED, StopReason.MOVED, StopReason.MOVED),
+        (WaitReason.UPLOADS, None, None),
         (WaitReason.NOTHING, StopReason.EMPTY, StopReason.EMPTY),
         (WaitReason.LATER, StopReason.EMPTY, None),
         (WaitReason.OTHERS, StopReason.EMPTY, None),
@@ -101,6 +102,22 @@ def test_a_stop_says_what_the_claim_said() -> None:
     assert Stop(reason=StopReason.PAUSED, message="lunch") == Story().after(
         WaitReason.PAUSE, detail="lunch"
     )
+
+
+def test_a_drain_gives_up_on_uploads_that_a_trouble_holds() -> None:
+    """It names the trouble after a minute of it; one that waits does not, nor one at the sends."""
+    run = RunState(began_at=BEGAN)
+    run.note_uploads(REFUSED, BEGAN)
+    run.note_uploads(REFUSED, BEGAN + 30)
+    assert Story(DRAIN, run, BEGAN + PATIENCE_SECONDS - 1).after(WaitReason.UPLOADS) is None
+    late = BEGAN + PATIENCE_SECONDS
+    assert REFUSED == Story(DRAIN, run, late).after(WaitReason.UPLOADS)
+    assert Story(DRAIN_ALL, run, late).after(WaitReason.UPLOADS) is None
+    assert Story(DRAIN, run, late).after(WaitReason.PACE) is None
+    run.note_uploads(None, late)
+    assert Story(DRAIN, run, late).after(WaitReason.UPLOADS) is None
+    run.note_uploads(REFUSED, late)
+    assert Story(DRAIN, run, late).after(WaitReason.UPLOADS) is None
 
 
 @pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])

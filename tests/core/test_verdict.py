@@ -11,6 +11,7 @@ from worker.core.model import Fact
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.verdict import (
     END_COOL_DOWN,
+    GIVE_ROOT,
     RESUME,
     START,
     UNCLEAR,
@@ -51,6 +52,7 @@ BUSY = Facts(
 )
 STUCK = replace(BUSY, moved_at=LONG_AGO)
 QUIET = replace(BUSY, due=0, pending=0, in_flight=0, held=ClaimResult(reason=WaitReason.NOTHING))
+UNSENT, WORKS = "0 due, 2 in flight, 3 to upload", "working: 5 due, 2 in flight, 3 to upload"
 LOCKED = Cause(words="another program has locked it", remedy="end it")
 MOMENT = "2026-11-01 12:10:00 UTC"
 STANDS = "stalled: 5 due, 2 in flight, nothing has moved since 2026-11-01 11:57:29 UTC"
@@ -68,11 +70,22 @@ def held(reason: WaitReason, until: datetime | None = SOON, **more: object) -> F
     return replace(BUSY, held=ClaimResult(reason=reason, until=until, **more))  # type: ignore[arg-type]
 
 
+UPLOADING = replace(held(WaitReason.UPLOADS, NOW), due=0, moved_at=LONG_AGO, uploads=3)
 STATES = [
     (BUSY, "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (held(WaitReason.PACE), "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (held(WaitReason.OTHERS), "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (QUIET, "idle: nothing is due", None),
+    (replace(QUIET, uploads=3), "working: 0 due, 0 in flight, 3 to upload, at 40 per 1 s", None),
+    (
+        replace(UPLOADING, held=ClaimResult(reason=WaitReason.LATER)),
+        f"working: {UNSENT}, at 40 per 1 s",
+        None,
+    ),
+    (UPLOADING, f"working: {UNSENT}, at 40 per 1 s", None),
+    (replace(UPLOADING, alive=0), f"not running: {UNSENT}, no worker is alive", START),
+    (replace(held(WaitReason.LATER, ago(1)), uploads=3), f"{WORKS}, at 40 per 1 s", None),
+    (replace(held(WaitReason.PACE), uploads=3), f"{WORKS}, at 40 per 1 s", None),
     (
         replace(held(WaitReason.PAUSE, None, detail="wrong list"), paused_at=LONG_AGO),
         "waiting: paused since 2026-11-01 11:57:29 UTC (wrong list)",
@@ -222,6 +235,11 @@ NEEDS = [
         "valossa-ingest list --state in_doubt names them",
     ),
     (replace(QUIET, failed=3), "needs a person: 3 failed", "valossa-ingest why"),
+    (
+        replace(QUIET, homeless=2, failed=3),
+        "needs a person: 2 to upload, but in upload_roots of no worker",
+        GIVE_ROOT,
+    ),
     (
         replace(held(WaitReason.HOSTS), hosts=[DEAD], overdue=1, overdue_job="j", failed=3),
         (

@@ -83,7 +83,17 @@ def ours(found: dict[str, object]) -> dict[str, object]:
 
 async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
     """Every revision can be taken and taken back."""
-    tables = {"videos", "history", "account", "workers", "pruned", "jobs", "hosts", "results"}
+    tables = {
+        "videos",
+        "history",
+        "account",
+        "workers",
+        "pruned",
+        "jobs",
+        "hosts",
+        "results",
+        "uploads",
+    }
     async with open_database(new) as database:
         await migrate.upgrade(database)
         first = await database.read(schema)
@@ -99,7 +109,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
         assert await database.read(schema_problem) is None
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005", "0006", "0007"])
 async def test_each_revision_takes_back_what_it_made(new: str, revision: str) -> None:
     """A step down takes back everything that the steps up made."""
     async with open_database(new) as database:

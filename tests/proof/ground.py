@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from tests.plain import insert_all
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 """The folder of every process, so that a changed copy of the project proves the copy."""
 
 HOUR_SECONDS = 3600
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 FINISH_SECONDS = 180.0
 """For a drain of what two hundred killed workers left, at a pace that refusals have lowered."""
@@ -122,12 +125,19 @@ class Ground:
         return done
 
     def judged(
-        self, scenario: int, what: str, handed_in: Collection[str], *, count: int = 0
+        self,
+        scenario: int,
+        what: str,
+        handed_in: Collection[str],
+        *,
+        count: int = 0,
+        uploaded: Mapping[str, str] = _NOTHING,
     ) -> Verdict:
         """Enter what the book says of these videos in the table, ``count`` times tried (once for
-        each video if not told); fails where a promise was broken.
+        each video if not told); fails where a promise was broken. ``uploaded``: the video behind
+        the address of each upload.
         """
-        verdict = judge(self.book, handed_in, self.made)
+        verdict = judge(self.book, handed_in, self.made, uploaded)
         tries = count or len(handed_in)
         self._tried.append(
             Tried(

@@ -1,8 +1,9 @@
 """Judge the worker's table by the book of `simulate`."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.processes.programs import Row, read_book, videos
 from worker.simulator.book import Job
@@ -40,12 +41,19 @@ class Tried:
     verdict: Verdict
 
 
-def judge(book: Path, handed_in: Collection[str], tables: Iterable[str]) -> Verdict:
+def judge(
+    book: Path,
+    handed_in: Collection[str],
+    tables: Iterable[str],
+    uploaded: Mapping[str, str] = MappingProxyType({}),
+) -> Verdict:
     """Return the verdict on the videos with these addresses, after all workers have ended.
 
-    A job that belongs to no video of any table counts as lost.
+    A job that belongs to no video of any table counts as lost. ``uploaded``: the video whose bytes
+    are behind the address of an upload; two jobs of one upload are two of that video.
     """
-    jobs, rows = read_book(book), [row for table in tables for row in videos(table)]
+    jobs = [replace(job, url=uploaded.get(job.url, job.url)) for job in read_book(book)]
+    rows = [row for table in tables for row in videos(table)]
     bought = _bought(rows, jobs)
     seen = [(row, bought[str(row["url"])]) for row in rows if row["url"] in handed_in]
     gone = [f"{url}: the video vanished" for url in handed_in if url not in bought]

@@ -18,9 +18,10 @@ from tests.proof.mutations_hosts import HELD
 from tests.proof.mutations_pace import PACE
 from tests.proof.mutations_postgres import SERVED
 from tests.proof.mutations_questions import QUESTIONS
+from tests.proof.mutations_uploads import UPLOADED
 from tests.proof.mutations_verdict import VERDICT
 
-ALL = (*LAWS, *FOUND, *ABSENT, *FOLLOWED, *HELD, *PACE, *SERVED, *VERDICT, *QUESTIONS)
+ALL = (*LAWS, *FOUND, *ABSENT, *FOLLOWED, *HELD, *PACE, *SERVED, *VERDICT, *QUESTIONS, *UPLOADED)
 CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 
 IMPORTED = "worker/wiring.py"

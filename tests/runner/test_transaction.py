@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -27,13 +28,15 @@ from worker.core.model import (
 )
 from worker.core.pace import Brake
 from worker.core.reasons import ClaimResult, WaitReason
+from worker.core.upload import Setback
 from worker.db.database import Database
 from worker.db.schema import videos
 from worker.runner.model import Committed
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
-from worker.store import changes, leases, relocation, shared_state
+from worker.store import changes, leases, relocation, shared_state, uploads
 from worker.store.shared_state import SharedState
+from worker.store.uploads import Reach
 
 GAP = timedelta(microseconds=1020)
 """Between two starts under ``SETTINGS``: a second and the margin, a thousandth of both."""
@@ -1488,3 +1491,108 @@ async def test_a_cap_that_an_unreadable_moment_fills_opens_by_no_time(
     work = replace(transaction(hands.clock), caps=(cap,))
     held = (await write(database, work, free_slots=1)).claimed
     assert (WaitReason.CAP, None) == (held.reason, held.until)
+
+
+# --- Local files ----------------------------------------------------------------------------------
+
+FILE = "file:///media/a.mp4"
+HERE = Reach("worker-1", (b"/media",))
+
+
+async def test_a_file_waits_for_its_upload_and_others_go_on(
+    database: Database, hands: Hands
+) -> None:
+    """Law 16: it is handed over and postponed in the claim's transaction, without a trace in its
+    history; the videos behind it are claimed, in a few transactions.
+    """
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, *(f"file:///media/{number}.mp4" for number in range(30)), due_at=START)
+    await add(database, "https://example.org/a.mp4", due_at=START)
+    turn = (await write(database, work, free_slots=2)).claimed
+    assert [31] == [start.claim.video_id for start in turn.starts]
+    for video_id in (1, 30):
+        video = await row(database, video_id)
+        assert ("pending", 0, START + timedelta(days=1)) == (
+            video["state"],
+            video["claims"],
+            video["due_at"],
+        )
+        assert (uploads.HELD, "waits for its upload") == (video["held_host"], video["error"])
+        assert [] == await facts(database, video_id)
+    wanted = await database.read(lambda c: uploads.look(c, HERE, START))
+    assert list(range(1, 31)) == [number for number, _ in wanted]
+
+
+async def test_an_upload_that_is_left_keeps_a_drain_at_work(
+    database: Database, hands: Hands
+) -> None:
+    """Its worker is at it; one without the folder has nothing left, today or tomorrow."""
+    work = transaction(hands.clock)
+    here, there = replace(work, reach=HERE), replace(work, reach=Reach("worker-2", (b"/other",)))
+    await add(database, FILE, due_at=START)
+    left = ClaimResult(reason=WaitReason.UPLOADS, until=START)
+    assert (
+        ClaimResult(reason=WaitReason.NOTHING)
+        == (await write(database, there, free_slots=2)).claimed
+    )
+    assert left == (await write(database, here, free_slots=2)).claimed
+    assert left == await database.read(here.peek)
+    assert ClaimResult(reason=WaitReason.NOTHING) == await database.read(there.peek)
+    await add(database, "https://example.org/a.mp4", due_at=later(START, 60))
+    for each in (work, there):
+        assert ClaimResult(reason=WaitReason.LATER, until=later(START, 60)) == (
+            await database.read(each.peek)
+        )
+
+
+async def test_an_upload_that_waits_is_due_later(database: Database, hands: Hands) -> None:
+    """A drain that does not wait leaves it, as any backoff."""
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, FILE, due_at=START)
+    await write(database, work, free_slots=2)
+
+    def set_back(connection: Connection) -> None:
+        upload = uploads.take(connection, 1, HERE, START, later(START, 9))
+        setback = Setback(upload=upload, wait=timedelta(seconds=5))
+        uploads.set_back(connection, 1, setback, "worker-1", START)
+
+    await database.write(set_back, "test")
+    assert ClaimResult(reason=WaitReason.LATER, until=later(START, 5)) == (
+        await database.read(work.peek)
+    )
+
+
+async def test_a_video_is_sent_by_its_upload(database: Database, hands: Hands) -> None:
+    """Law 16: the claim names the upload, the row keeps its file; of two videos with one file, one
+    is bought.
+    """
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, FILE, FILE, due_at=START)
+    await write(database, work, free_slots=2)
+
+    def finish(connection: Connection, video_id: int) -> None:
+        upload = uploads.take(connection, video_id, HERE, START, later(START, 9))
+        assert upload is not None
+        uploads.finish(connection, upload, "worker-1", f"valossaupload://{video_id}", START)
+
+    for video_id in (1, 2):
+        await database.write(partial(finish, video_id=video_id), "test")
+    turn = await write(database, work, free_slots=2)
+    assert ["valossaupload://1"] == [s.claim.video.url for s in turn.claimed.starts]
+    assert [2] == [closed.result.claim.video_id for closed in turn.closed]
+    assert FILE == (await row(database, 1))["url"]
+
+
+async def test_what_holds_sends_is_told_while_uploads_are_left(
+    database: Database, hands: Hands
+) -> None:
+    """A cool-down comes before the uploads that wait for its end, as a pause and a cap do."""
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, FILE, due_at=START)
+    assert not await database.read(work.holds_uploads)
+    await write(database, work, free_slots=2)
+    await cool(database, later(START, 60))
+    assert await database.read(work.holds_uploads)
+    result = await database.read(work.peek)
+    assert result is not None
+    assert WaitReason.COOL_DOWN is result.reason

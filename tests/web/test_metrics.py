@@ -49,12 +49,14 @@ async def test_an_empty_queue_has_every_series(database: Database) -> None:
     assert dict.fromkeys(HOLDS, 0.0) | {"nothing": 1} == found["held"]
     assert (
         dict.fromkeys(
-            ("key", "address", "worker_silent", "doubts", "held_host", "overdue", "failed"), 0
+            ("key", "address", "worker_silent", "doubts", "held_host", "overdue", "uploads"), 0
         )
+        | {"failed": 0}
         == found["needs_person"]
     )
     assert (0.5, 0.5) == (found["pace_set_per_second"][""], found["pace_allowed_per_second"][""])
-    for name in ("stalled", "paused", "due_videos", "bought", "possibly_twice", "workers_alive"):
+    names = ["stalled", "paused", "due_videos", "bought", "possibly_twice", "workers_alive"]
+    for name in (*names, "uploads_left", "upload_bytes_left"):
         assert {"": 0} == found[name]
     moments = {name for name in found if name.endswith("timestamp_seconds")}
     assert {"next_start_timestamp_seconds"} == moments

@@ -103,7 +103,7 @@ class Api:
     def _failure(self, error: Exception) -> str:
         """Return an error of a GET, whose address has the key."""
         harmless = isinstance(error, (*_HARMLESS, UntrustedError))
-        return presentable(_described(error) if harmless else type(error).__name__, self._key)
+        return presentable(described(error) if harmless else type(error).__name__, self._key)
 
     async def job_status(self, job_id: str) -> JobStatus | NoStatus:
         """GET the state of a job (worker/api/README.md, section 4), in presentable texts."""
@@ -196,7 +196,7 @@ class Api:
                 task.uncancel()
             error = "cut short by our own stop"
         except Exception as failure:  # noqa: BLE001 - every failure of an exchange has an outcome
-            error = _described(failure)
+            error = described(failure)
         # The status counts even if the body broke off. No await stands between the last byte read
         # and the return, so that an answer is never lost to a cancellation.
         return NoAnswer(error, exchange.sent) if exchange.head is None else self._answer(exchange)
@@ -225,7 +225,7 @@ def _shows_end(headers: Mapping[str, str], kind: str) -> bool:
     return is_counted and (ENDINGS[kind].endswith("gz") or hdrs.CONTENT_ENCODING not in headers)
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
     """Return an error as a sentence without the request or the server's words: aiohttp cuts and
     escapes its quotes, so that the key in them could not be found.
     """

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     "check": (_JSON, _switch("--online", "ask list_jobs whether the key works; spends nothing")),
     "add": (
         _JSON,
-        _value("url", "URL", "address of the video file"),
+        _value("url", "URL", "address of the video file, or a path to upload it from"),
         _value("--media-id", "VALUE", "your own name for it"),
         _value("--title", "VALUE", "shown with the results"),
         _value("--description", "VALUE", "keywords are taken from it"),
@@ -120,7 +121,9 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "import": (
         _JSON,
-        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="+"),
+        _value("files", "FILE", "CSV or JSON Lines; - is standard input", nargs="*"),
+        _value("--files", "PATTERN", "files to upload, such as 'media/**/*.mp4'", dest="glob"),
+        _value("--media-id", "PATTERN", "of them: made of {stem}, {name}, {folder}"),
         _list(
             "--map",
             "COLUMN=THEIRS",
@@ -284,6 +287,13 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
             default=0,
         ),
         _value("--book", "FILE", "every accepted job before its answer, and its end"),
+        _list(
+            "--upload-fail",
+            "STEP:KIND=SHARE",
+            "trouble for a share of an upload's requests; help lists steps and kinds",
+        ),
+        _value("--upload-life", "SECONDS", "of an unfinished upload", type=seconds, default=inf),
+        _value("--chunk-bytes", "N", "of an upload (default 4194304)", type=int, default=4 << 20),
     ),
     "demo": (_value("--keep", "FOLDER", "leave the demo's database there (default: a new one)"),),
 }

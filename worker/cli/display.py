@@ -174,4 +174,5 @@ class Display:
             last=progress.story(*run.last) if run.last else {},
             held=seen.facts.held,
             verdict=seen.verdict,
+            uploads=seen.transfer.sentence,
         )

@@ -114,7 +114,7 @@ def _answered(answer: Answer) -> Outcome:
 
 
 def _success(answer: Answer) -> Outcome:
-    body = _parsed(answer.body)
+    body = parsed(answer.body)
     job_id = body.get("job_id") if isinstance(body, dict) else None
     if isinstance(job_id, str) and job_id.strip():
         return Accepted(job_id, answer.status)
@@ -125,14 +125,14 @@ def _clearly_later(answer: Answer) -> bool:
     """Return True if a server error says that no job was made. That is a 500 or 503 with the
     documented body (worker/api/README.md, section 10), or a 503 that names a time.
     """
-    documented = _documented_errors(_parsed(answer.body)) is not None
+    documented = _documented_errors(parsed(answer.body)) is not None
     told_when = answer.status == 503 and _seconds(answer) is not None
     return (answer.status in {500, 503} and documented) or told_when
 
 
 def job_answer(answer: Answer, job_id: str) -> JobStatus | NoStatus:
     """Return what ``job_status`` says of this job; its texts are raw, neither blanked nor cut."""
-    status, body = answer.status, _parsed(answer.body)
+    status, body = answer.status, parsed(answer.body)
     if status == HTTPStatus.OK and isinstance(body, dict):
         texts = {name: value for name, value in body.items() if isinstance(value, str) and value}
         said = texts.get("status") or texts.get("job_status")
@@ -173,7 +173,7 @@ def _message(answer: Answer) -> str:
     """
     page = answer.body.decode("utf-8", "replace")
     name, rest = title(page), unescape(_TAG.sub(" ", _TITLE.sub(" ", page)))
-    text = _documented_errors(_parsed(answer.body)) or " ".join(
+    text = _documented_errors(parsed(answer.body)) or " ".join(
         f"{name}: {rest}".split() if name else rest.split()
     )
     told = f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}, empty body"
@@ -194,7 +194,7 @@ def _documented_errors(body: object) -> str | None:
     return "; ".join(told) if len(told) == len(errors) else None
 
 
-def _parsed(body: bytes) -> object:
+def parsed(body: bytes) -> object:
     """Return the body as JSON, or None if it is not JSON. Deep nesting raises RecursionError and a
     huge integer ValueError: both count as "not JSON".
     """

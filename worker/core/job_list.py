@@ -102,7 +102,7 @@ def listing_of(document: object) -> Listing:
     return Listing(
         entries=entries,
         paged=next(_signs_of_paging(document, len(entries)), None),
-        shape=_shape(document)[:SHAPE_LIMIT],
+        shape=shape(document)[:SHAPE_LIMIT],
     )
 
 
@@ -267,13 +267,13 @@ def _is_sign(name: str, value: object, shown: int) -> bool:
     return any(part in name for part in _TOTAL) and number > shown
 
 
-def _shape(value: object, depth: int = 0) -> str:
+def shape(value: object, depth: int = 0) -> str:
     """Return names and types without values, so that a maintainer can read an unknown list."""
     if isinstance(value, dict):
         if depth == _DEEPEST:
             return "{…}"
         named = {k if _NAME.fullmatch(k) else "…": v for k, v in value.items()}
-        return "{" + ", ".join(f"{k}: {_shape(v, depth + 1)}" for k, v in named.items()) + "}"
+        return "{" + ", ".join(f"{k}: {shape(v, depth + 1)}" for k, v in named.items()) + "}"
     if isinstance(value, list):
-        return f"[{_shape(value[0], depth + 1)}]" if value and depth < _DEEPEST else "[]"
+        return f"[{shape(value[0], depth + 1)}]" if value and depth < _DEEPEST else "[]"
     return "null" if value is None else type(value).__name__

@@ -23,6 +23,7 @@ class Notice(StrEnum):
     DOUBTS = "doubts"
     HELD_HOST = "held_host"
     OVERDUE = "overdue"
+    UPLOADS = "uploads"
     FAILED = "failed"
     SPENT = "spent_for_nothing"
     DRAIN_FAILED = "drain_failed"
@@ -47,6 +48,7 @@ def needs(facts: Facts) -> dict[str, float]:
         Notice.DOUBTS: facts.for_person,
         Notice.HELD_HOST: len(facts.hosts),
         Notice.OVERDUE: facts.overdue,
+        Notice.UPLOADS: facts.homeless,
         Notice.FAILED: facts.failed,
     }
 

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from worker.core.advice import kind
+from worker.core.file_address import is_file
 from worker.core.request import problem_of
 from worker.core.signed_link import unsigned
 
@@ -95,6 +96,8 @@ def doubtful(given: Mapping[str, object]) -> Iterator[Finding]:
     """Yield what probably makes a job of a row end in an error."""
     url, language = str(given.get("url") or ""), str(given.get("language") or "")
     host, path, query = _parts(url)
+    if is_file(url) and not _FORMAT.fullmatch(_split(url)[1]):
+        yield _probably("url: has no file ending of a video", "look if it is one")
     if host and not (_FORMAT.fullmatch(_split(path)[1]) or _FILE_NAMED.search(query)):
         yield _probably("url: has no file ending of a video", "look if it is the file itself")
     if url[:7].lower() == "http://":
@@ -182,12 +185,13 @@ class Compared:
 @dataclass(slots=True)
 class Tally:
     """All that was found in many rows, by kind, and the hosts of the rows; ``rows`` are the first
-    of each kind.
+    of each kind, ``size`` is the bytes of their local files.
     """
 
     hosts: Counter[str] = field(default_factory=Counter)
     numbers: Counter[Finding] = field(default_factory=Counter)
     rows: dict[Finding, list[object]] = field(default_factory=dict)
+    size: int = 0
 
     def add(self, row: object, url: object, found: Iterable[Finding]) -> None:
         """Take in what was found in a row, which is named so and has this address."""

@@ -31,6 +31,7 @@ class Progress:
         money: What was bought today and what fills the caps, in words.
         last: The last request as ``story`` tells it; empty before the first.
         held, verdict: Those of the queue.
+        uploads: How far those are, for people; empty where none is left.
     """
 
     at: datetime
@@ -47,6 +48,7 @@ class Progress:
     last: Mapping[str, object]
     held: ClaimResult | None
     verdict: Verdict
+    uploads: str = ""
 
     @property
     def brake(self) -> tuple[bool, WaitReason | None]:
@@ -78,7 +80,7 @@ def story(claim: Claim, outcome: Outcome) -> dict[str, object]:
 
 
 def block(shown: Progress, width: int) -> list[str]:
-    """Return at most six lines for a terminal; one that is narrow gets a single line."""
+    """Return at most seven lines for a terminal; one that is narrow gets a single line."""
     (head, *rest), ended = sentences(shown), shown.counts.ended
     if width < NARROW:
         return [f"{head}  {shown.verdict.sentence}"]
@@ -105,6 +107,7 @@ def sentences(shown: Progress) -> list[str]:
         states,
         pace,
         ", ".join((f"bought {counts.submitted}, perhaps {counts.in_doubt} more", *shown.money)),
+        *([f"uploads: {shown.uploads}"] if shown.uploads else []),
         *([f"last {', '.join(map('{0[0]} {0[1]}'.format, last))}"] if shown.last else []),
         shown.verdict.sentence + (f" | {way_out}" if way_out else ""),
     ]

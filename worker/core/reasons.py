@@ -21,6 +21,7 @@ class WaitReason(StrEnum):
     DOUBTS = "doubts that may be repeated later"
     LIST = "the API's list of jobs"
     HOSTS = "hosts that are held"
+    UPLOADS = "local files that are being uploaded"
     JOBS = "jobs that have not ended"
     NOTHING = "new videos"
     MOVED = "nothing here: the queue has moved"

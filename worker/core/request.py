@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from urllib.parse import urlsplit
 
+from worker.core.file_address import is_file
+from worker.core.file_address import problem as file_problem
 from worker.core.link import cleaned, fault
 from worker.core.model import REQUEST_COLUMNS, State, Twin, Video
 from worker.core.signed_link import ends_at, is_common
@@ -124,6 +126,9 @@ def _bad_links(given: Mapping[str, object]) -> str | None:
 
 
 def _bad_link(column: str, link: str, schemes: tuple[str, ...]) -> str | None:
+    if column == "url" and is_file(link):
+        bad = file_problem(link)
+        return bad and f"{column}: {bad}"
     if notes := cleaned(link)[1]:
         return f"{column}: needs {', '.join(notes)}; export it, and import --update does that"
     if bad := fault(link):
@@ -147,7 +152,7 @@ def _bad_height(height: object) -> str | None:
 def _endings(given: Mapping[str, object], now: datetime, margin: timedelta) -> str | None:
     for column in ("url", "transcript_url"):
         link = given.get(column)
-        end = ends_at(link) if isinstance(link, str) else None
+        end = ends_at(link) if isinstance(link, str) and not is_file(link) else None
         if end is not None and end < now + margin:
             verb = "ended" if end <= now else "ends too soon,"
             hours = margin.total_seconds() / 3600

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
 from worker.core.model import Accepted, Claim, Outcome, Refused, Released, Settlement, State
-from worker.core.reasons import WaitReason
+from worker.core.reasons import Stop, WaitReason
 
 
 @dataclass(slots=True)
@@ -40,6 +40,8 @@ class RunState:
         reconciles: True where the API's list settles doubts.
         resolvable: What may still settle a doubt, as the last list has shown.
         stalled: A wait without an end of its own, and since when it lasts.
+        uploading: Local files that are being uploaded.
+        upload_trouble: The trouble that holds all uploads, and since when.
         database_lost_at: Time since which the database cannot be used.
     """
 
@@ -56,6 +58,8 @@ class RunState:
     doubts: set[int] = field(default_factory=set)
     resolvable: dict[int, Resolvable] = field(default_factory=dict)
     stalled: tuple[WaitReason, float] | None = None
+    uploading: int = 0
+    upload_trouble: tuple[Stop, float] | None = None
     database_lost_at: float | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +119,11 @@ class RunState:
             self.stalled = None
         elif self.stalled is None or self.stalled[0] is not reason:
             self.stalled = reason, now
+
+    def note_uploads(self, trouble: Stop | None, now: float) -> None:
+        """Note the trouble that holds all uploads; None once it is over."""
+        since = now if self.upload_trouble is None else self.upload_trouble[1]
+        self.upload_trouble = None if trouble is None else (trouble, since)
 
     @property
     def busy(self) -> bool:

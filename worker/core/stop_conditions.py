@@ -126,8 +126,8 @@ def stop_after_claim(
     if not options.drain or run.busy:
         return None
     match result.reason:
-        case WaitReason.PACE:
-            return None
+        case WaitReason.PACE | WaitReason.UPLOADS:
+            return _stop_by_uploads(result, run, options, now)
         case WaitReason.PAUSE:
             return Stop(reason=StopReason.PAUSED, message=result.detail)
         case WaitReason.COOL_DOWN | WaitReason.CAP | WaitReason.JOBS:
@@ -145,6 +145,15 @@ def stop_after_claim(
             assert_never(result.reason)
     # For want of work; a refusal that no other video could confirm counts.
     return None if goes_on else run.breaker.suspected or Stop(reason=StopReason.EMPTY)
+
+
+def _stop_by_uploads(
+    result: ClaimResult, run: RunState, options: RunOptions, now: float
+) -> Stop | None:
+    """Return why a run is over that has only uploads left, all of which a trouble holds."""
+    trouble, since = run.upload_trouble or (None, now)
+    gives_up = result.reason is WaitReason.UPLOADS and not options.wait
+    return trouble if gives_up and now >= since + PATIENCE_SECONDS else None
 
 
 def _stop_by_clock(

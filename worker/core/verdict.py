@@ -13,6 +13,11 @@ from worker.core.host import HeldHost
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
+_WITH_UPLOADS = frozenset(
+    (WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS)
+)
+"""What holds videos, and no upload."""
+
 UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
 """Answers after which a video is where it was before."""
 
@@ -21,6 +26,7 @@ RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 ASK_VALOSSA = "look in the Valossa Portal what became of them, or ask Valossa"
 BY_HAND = "in doubt that only a person can settle"
+GIVE_ROOT = "start a worker where the file is, with its folder in upload_roots"
 LOOK_UP = (
     f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
 )
@@ -98,6 +104,7 @@ class Facts:
         cause: What keeps the database from being written; None if not known.
         hosts: Those that are held, with videos.
         overdue: Jobs that should have ended long ago, such as ``overdue_job``.
+        uploads, homeless: Files that are to be uploaded first, by some worker and by none.
     """
 
     now: datetime
@@ -120,6 +127,8 @@ class Facts:
     hosts: Sequence[HeldHost] = ()
     overdue: int = 0
     overdue_job: str | None = None
+    uploads: int = 0
+    homeless: int = 0
 
     @property
     def still_since(self) -> datetime:
@@ -163,6 +172,7 @@ _HOLDS: Mapping[WaitReason, tuple[str, str | None]] = {
     WaitReason.DOUBTS: ("a doubt may be repeated at {until}", None),
     WaitReason.LIST: ("the API's list of jobs is asked about doubts at {until}", None),
     WaitReason.HOSTS: ("only videos of held hosts are left, the next probe goes at {until}", None),
+    WaitReason.UPLOADS: ("local files are being uploaded", None),
     WaitReason.HELD: ("another program holds the rows", None),
 }
 
@@ -186,14 +196,17 @@ def judge(facts: Facts) -> Verdict:
 
 def _by_itself(facts: Facts) -> Verdict:
     """Return the state without regard to what only a person can do."""
-    # 1. The queue has moved. 2. Something can move, or a moment to move at has come. 3. Nothing is
-    # left to do. 4. The pace or answers are awaited, as always at work. 5. Something holds all.
+    # 1. The queue has moved. 2. Local files alone are left. 3. Something can move, or a moment to
+    # move at has come. 4. Nothing is left to do. 5. The pace or answers are awaited, as always at
+    # work. 6. Something holds all.
     held = facts.held
     if held is not None and held.reason is WaitReason.JOBS and not facts.alive:
         return _free(facts)  # no worker asks about them
     if held is not None and held.reason is WaitReason.MOVED:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
+    if facts.uploads and not facts.due and held is not None and held.reason in _WITH_UPLOADS:
+        return _free(facts)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
     if held.reason is WaitReason.NOTHING:
@@ -209,7 +222,9 @@ def _free(facts: Facts) -> Verdict:
     # 1. Workers are there, and nothing moves. 2. They work. 3. None is there, but one is expected.
     # 4. None is there.
     numbers = f"{facts.due} due, {facts.in_flight} in flight"
-    if (facts.alive or facts.silent) and facts.stands_still:
+    numbers += f", {facts.uploads} to upload" if facts.uploads else ""
+    goes_on = facts.uploads and not facts.due  # a large file takes longer than any patience
+    if (facts.alive or facts.silent) and facts.stands_still and not goes_on:
         cause, since = _standstill(facts), facts.still_since
         sentence = f"{numbers}, nothing has moved since {_at(since)}: {cause.words}"
         state, remedy = VerdictState.STALLED, cause.remedy
@@ -269,6 +284,8 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
     if facts.overdue:
         words = f"{facts.overdue} in progress for far longer than other jobs"
         yield _need(f"{words}, such as job {facts.overdue_job}", ASK_VALOSSA)
+    if facts.homeless:
+        yield _need(f"{facts.homeless} to upload, but in upload_roots of no worker", GIVE_ROOT)
     if facts.failed:
         yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
 

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from worker.db.column_types import DialectSQL, Moment
 
-SCHEMA = "0007"
+SCHEMA = "0008"
 """The revision that this program works on; the head of ``migrations/``."""
 
 _ISO = (
@@ -266,6 +266,38 @@ results = Table(
 _partial("results_wanted", results.c.state == text("'wanted'"), results.c.next_try_at)
 _partial("results_failed", results.c.state == text("'failed'"), results.c.type)
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("video_id", _Big, primary_key=True, autoincrement=False),
+    Column("address", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'wanted'")),
+    *(Column(name, _Big) for name in ("device", "inode", "size", "changed_ns", "chunk_size")),
+    *(Column(name, Text) for name in ("upload_id", "last_sha256", "url", "worker", "error")),
+    *(
+        Column(name, Integer, nullable=False, server_default=text("0"))
+        for name in ("acknowledged", "changes", "tries", "restarts")
+    ),
+    *(Column(name, Moment) for name in ("begun_at", "ready_at", "next_try_at", "lease_until")),
+    CheckConstraint(
+        "state IN ('wanted', 'uploading', 'ready', 'failed')", name="upload_state_is_known"
+    ),
+    CheckConstraint(
+        "state <> 'uploading' OR (worker IS NOT NULL AND lease_until IS NOT NULL)",
+        name="uploading_has_a_lease",
+    ),
+    CheckConstraint("state <> 'ready' OR url IS NOT NULL", name="ready_has_an_address"),
+    sqlite_strict=True,
+)
+"""The local files of videos. ``address``: in its plain spelling; with another one in ``videos.url``
+the row is worthless. ``acknowledged``: chunks, from the first on; all of them only when finalize
+may be asked for. ``tries``: troubles since the last acknowledged chunk; ``restarts``, ``changes``:
+uploads thrown away for the API's sake, and for the file's.
+"""
+
+upload_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
+_partial("uploads_left", upload_is_left, uploads.c.video_id, uploads.c.state)
+
 account = Table(
     "account",
     metadata,
@@ -307,6 +339,6 @@ workers = Table(
     Column("seen_at", Moment, nullable=False),
     Column("rate", _Number),
     Column("period_seconds", _Number),
-    Column("rate_source", Text),
+    *(Column(name, Text) for name in ("rate_source", "upload_roots")),
     sqlite_strict=True,
 )

@@ -17,9 +17,13 @@ _SURE = re.compile(rf"^[^,;]*$|\.{_MEDIA}(?:[?#][^,;]*)?$")
 """Found in an address whose commas, if it has any, are its own."""
 
 
+_PATH = re.compile(rf"\.{{0,2}}/.*\.{_MEDIA}$")
+"""A path is told by its beginning and its end; it may hold anything between."""
+
+
 def is_address(text: str) -> bool:
-    """Return True if this is one address, perhaps with commas."""
-    return bool(ADDRESS.match(text)) and not _MORE_CELLS.search(text)
+    """Return True if this is one address, perhaps with commas, or the path of a video."""
+    return bool(ADDRESS.match(text) and not _MORE_CELLS.search(text)) or bool(_PATH.match(text))
 
 
 def are_addresses(sample: Sequence[Line]) -> bool:

@@ -82,8 +82,8 @@ def _row(record: _Record, header: list[str], delimiter: str) -> Row | Reject:
     if record.flaw:
         return reject(record.lines, record.flaw)
     cells = record.cells
-    if len(header) == 1 and ADDRESS.match(record.lines[0].text.lstrip()):  # without quotes
-        text = record.lines[0].text.strip()
+    text = record.lines[0].text.strip()
+    if len(header) == 1 and (ADDRESS.match(text) or is_address(text)):  # without quotes
         cells = [text] if is_address(text) else re.split(f"[{DELIMITERS}]", text)
     while len(cells) > len(header) and not cells[-1].strip():
         cells.pop()

@@ -12,7 +12,7 @@ from worker.core.redact import readable
 MOST_BYTES = 1 << 20
 MOST_TEXT = 2_000
 BLANK = " \t\r\n"
-ADDRESS = re.compile(r"(?i:https?|s3|ftps?|sftp|gs|valossaupload):(?:\\?/){2}")
+ADDRESS = re.compile(r"(?i:https?|s3|ftps?|sftp|gs|valossaupload|file):(?:\\?/){2}")
 _SAMPLE, _OF_LINE = 100_000, 1_000  # about so many bytes, in at most a hundred lines
 _FOREIGN = re.compile(  # by the byte order mark, or by the zeros beside the first letter
     "(?s)(?P<UTF_32>\udcff\udcfe\0\0|\0\0\udcfe\udcff)|(?P<UTF_16>\udcff\udcfe|\udcfe\udcff)|"

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from worker.api.client import Api
+from worker.api.uploads import UploadApi
 from worker.core import stop_conditions
 from worker.core.model import Start, Throttled
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
@@ -29,6 +30,7 @@ from worker.runner.pruner import Pruner
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
+from worker.runner.uploader import Uploader
 from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
 from worker.store.workers import WorkerRow
 
@@ -53,6 +55,7 @@ class Runner:
     options: RunOptions
     reporter: Reporter
     row: WorkerRow
+    upload_api: UploadApi | None = None
     beat: Callable[[], None] = lambda: None
     callback_url: Callable[[int], str | None] = lambda _: None
 
@@ -92,6 +95,13 @@ class Runner:
             reporter=self.reporter,
             news=self._wake.set,
         )
+        self._uploading: asyncio.Task[None] | None = None
+        self._uploader = self.upload_api and Uploader(
+            api=self.upload_api,
+            database=self.database,
+            beside=self._reconciler,
+            log=self.reporter.log,
+        )
         self._follower = Follower(self._reconciler, self.reporter.followed)
 
     async def run(self) -> RunReport:
@@ -101,6 +111,8 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             writing = asyncio.create_task(self._writer.run())
             tasks = [group.create_task(each) for each in self._beside()]
+            if self._uploader:
+                self._uploading = group.create_task(self._uploader.run())
             try:
                 stop = await self._run_feed(group, writing)
                 if self._settings.follows and stop_conditions.asks_last(stop, self.options):
@@ -272,6 +284,8 @@ class Runner:
         overdue = result.until is not None and result.until <= self._clock.now()
         if result.reason is WaitReason.LIST and overdue:
             self._reconciler.called.set()  # new videos do not wait for it
+        elif result.reason is WaitReason.UPLOADS and self._uploader:
+            self._uploader.called.set()
         elif result.until is not None:
             until = min(until, self._clock.until(result.until))
         if result.reason is WaitReason.PACE:
@@ -322,13 +336,15 @@ class Runner:
         await self._cut_short(LAST_WRITE_SECONDS)
 
     async def _settled(self) -> None:
-        while self.state.in_flight:
+        while self.state.in_flight or self.state.uploading:
             self._wake.clear()
             await self._wake.wait()
         await self._writer.written()
 
     async def _cut_short(self, seconds: float) -> None:
         self._attempts.cut_short()
+        if self._uploading:
+            self._uploading.cancel()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
         await _ended(settled, seconds, self._hurrying)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from worker.clock import Clock
 from worker.core import pace
 from worker.core.decide import decide
+from worker.core.file_address import is_file
 from worker.core.model import Cap, Claim, Invalid, Result, Settlement, Start, State, Twin
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.request import bought_already, problem
@@ -20,10 +21,11 @@ from worker.runner.pacer import Pacer
 from worker.runner.verdicts import Verdicts, next_list_at, next_recheck_at
 from worker.settings import Settings
 from worker.store import caps as caps_store
-from worker.store import changes, hosts, leases, queue, settle, shared_state
+from worker.store import changes, hosts, leases, queue, settle, shared_state, uploads
 from worker.store.caps import Level
 from worker.store.queue import Unwritable
 from worker.store.shared_state import SharedState
+from worker.store.uploads import Reach
 
 FAR_FUTURE = datetime.max.replace(tzinfo=UTC)
 
@@ -54,6 +56,7 @@ class QueueTransaction:
     dice: Callable[[], float]
     pacer: Pacer
     caps: tuple[Cap, ...] = ()
+    reach: Reach = field(default_factory=Reach)
     unwritable: Unwritable = field(default_factory=Unwritable)
     closes_at_once: int = INVALID_AT_ONCE
 
@@ -86,6 +89,14 @@ class QueueTransaction:
     def refuse(self, connection: Connection, video_id: int, why: str) -> int:
         """Fail a video that cannot be claimed, and return how many were."""
         return changes.refuse(connection, video_id, why, self.clock.now(), self.worker)
+
+    def holds_uploads(self, connection: Connection) -> bool:
+        """Return True while nothing may be sent: what is uploaded now would grow old."""
+        at = _Moment(connection, 0.0, self.clock.now(), shared_state.read(connection))
+        level, shared = self._tightest(at), at.shared
+        is_full = level is not None and not level.room
+        held = (shared.moved_to, shared.paused_at, shared.cooling(at.now))
+        return is_full or any(each is not None for each in held)
 
     def _settle(
         self, connection: Connection, results: Sequence[Result], now: datetime
@@ -173,17 +184,23 @@ class QueueTransaction:
             self.unwritable.tried = []
             sent = [c for c, why in faults if why is None]
             hosts.probed(connection, [c for c in sent if c.video_id in probes], now)
-            ready, postponed = ready + sent, postponed + passed
+            ready += uploads.addressed(connection, sent)
+            postponed += passed
             if len(claims) < wanted and not probes:  # for one that is refused, another goes
                 break
         return ready, postponed
 
     def _find(self, at: _Moment, wanted: int, most: int) -> hosts.Passing:
-        """Return the next videos to claim, without those of held hosts."""
+        """Return the next videos to claim, without those of held hosts, and those whose file is not
+        uploaded.
+        """
         aside, checked = self.unwritable, self._checked_until(at)
         if at.shared.held_hosts:
             return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
-        return queue.due(at.connection, wanted, at.now, checked, aside.known), (), 0
+        rows = queue.due(at.connection, wanted, at.now, checked, aside.known)
+        if any(is_file(row[queue.URL]) for row in rows):
+            return hosts.passing(at.connection, wanted, at.now, checked, aside, most)
+        return rows, (), 0
 
     def _checked_until(self, at: _Moment) -> datetime | None:
         """Return up to when a list has checked answers; a video with a later 500 waits."""
@@ -210,8 +227,8 @@ class QueueTransaction:
         """Return why nothing can be claimed; None where something can be, or is to be written."""
         # The first of these cases holds.
         # 1. A lease has run out: to be written. 2. The queue has moved away. 3. A person has
-        # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due, and no probe.
-        # 6. The pace or a cool-down allows no start yet. 7. A cap is full.
+        # paused it. 4. A doubt is to be repeated: to be written. 5. Nothing is due, no probe and no
+        # upload. 6. The pace or a cool-down allows no start yet. 7. A cap is full. 8. Only uploads.
         shared, now = at.shared, at.now
         aside, checked = self.unwritable.known, self._checked_until(at)
         ahead = queue.ahead(at.connection, now, checked, aside, shared.held_hosts)
@@ -227,26 +244,33 @@ class QueueTransaction:
         probe_at = None
         if shared.held_hosts and not ahead.due:
             probe_at = hosts.next_probe_at(at.connection)
-        if not ahead.due and (probe_at is None or probe_at > now):
-            return self._nothing_due(at, ahead, repeat_at, probe_at)
+        upload_at = None if ahead.due else uploads.next_at(at.connection, self.reach, now)
+        is_due = ahead.due or (probe_at is not None and probe_at <= now)
+        if not is_due and (upload_at is None or upload_at > now):
+            if ahead.next_due_at is not None and uploads.any_waits(at.connection):
+                ahead = queue.ahead(at.connection, now, checked, aside, 1)
+            moments = [(probe_at, WaitReason.HOSTS), (upload_at, WaitReason.LATER)]
+            return self._nothing_due(at, ahead, repeat_at, moments)
         planned = self.pacer.plan(shared, now)
         if isinstance(planned, pace.Wait) and planned.repair is None:
             return _too_early(at, planned)
         level = self._tightest(at)
-        return _full(level, ahead) if level is not None and not level.room else None
+        if level is not None and not level.room:
+            return _full(level, ahead)
+        return None if is_due else ClaimResult(reason=WaitReason.UPLOADS, until=now)
 
     def _nothing_due(
         self,
         at: _Moment,
         ahead: queue.Ahead,
         repeat_at: datetime | None,
-        probe_at: datetime | None,
+        moments: Sequence[tuple[datetime | None, WaitReason]],
     ) -> ClaimResult:
         """Return the nearest moment at which something can become due, and its reason. Two are no
         reason beside others: a list that is worth asking for later, and a probe.
         """
         moments = [
-            (probe_at, WaitReason.HOSTS),
+            *moments,
             (ahead.next_due_at, WaitReason.LATER),
             (repeat_at, WaitReason.DOUBTS),
             (ahead.next_lease_end, WaitReason.OTHERS),

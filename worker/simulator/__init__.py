@@ -4,8 +4,8 @@ It serves `valossa-ingest simulate`, the demo and the tests, which compare its a
 the worker's table. A judge must share no code with what it judges, so this package imports nothing
 else of the project. The key of a request is compared and dropped; only `echo-key` repeats it.
 
-Reading order: faults, limit, lives, lists, polls, results, options, fields (pure), book, jobs,
-answers, questions, server.
+Reading order: faults, limit, lives, lists, polls, results, upload_kinds, options, fields (pure),
+book, jobs, answers, questions, chunks, uploads, server.
 """
 
 from worker.simulator.book import End, Job
@@ -18,6 +18,8 @@ from worker.simulator.polls import STATUS_KINDS, parse_status_failure
 from worker.simulator.questions import Question
 from worker.simulator.results import RESULT_KINDS, RESULT_TYPES, parse_result_failure
 from worker.simulator.server import LIMITED, Request, Simulator
+from worker.simulator.upload_kinds import UPLOAD_KINDS, Step, Uploading, parse_upload_failures
+from worker.simulator.uploads import Uploaded, UploadRequest
 
 __all__ = [
     "JOB_KINDS",
@@ -27,6 +29,7 @@ __all__ = [
     "RESULT_KINDS",
     "RESULT_TYPES",
     "STATUS_KINDS",
+    "UPLOAD_KINDS",
     "Change",
     "End",
     "Job",
@@ -36,6 +39,10 @@ __all__ = [
     "Request",
     "Simulator",
     "Span",
+    "Step",
+    "UploadRequest",
+    "Uploaded",
+    "Uploading",
     "parse_change",
     "parse_failure",
     "parse_job_failure",
@@ -43,4 +50,5 @@ __all__ = [
     "parse_result_failure",
     "parse_span",
     "parse_status_failure",
+    "parse_upload_failures",
 ]

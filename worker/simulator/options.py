@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.simulator import faults, lists, lives, polls, results
 from worker.simulator.limit import Change, Limit
 from worker.simulator.lives import Span
+from worker.simulator.upload_kinds import Uploading
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Options:
         result_failures: Kind of trouble of job_results -> share of its questions.
         results_delay_seconds: How long after a job's end its results answer an error.
         result_bytes: Least size of a job's `core` results.
+        uploads: Those of uploads.
 
     A job's life is fixed when it is accepted or read from the book. Raises ValueError for an
     unknown kind or an impossible share.
@@ -62,6 +64,7 @@ class Options:
     result_failures: Mapping[str, float] = field(default_factory=dict)
     results_delay_seconds: float = 0.0
     result_bytes: int = 0
+    uploads: Uploading = field(default_factory=Uploading)
 
     def __post_init__(self) -> None:
         for check, kinds in (

@@ -24,6 +24,7 @@ from worker.simulator.limit import Window, limit_at
 from worker.simulator.lives import QUEUED
 from worker.simulator.options import Options
 from worker.simulator.questions import Question, Questions
+from worker.simulator.uploads import Uploads
 
 LIMITED: Final = "limit"
 """The kind recorded for a request beyond `Options.limit`."""
@@ -83,6 +84,7 @@ class Simulator:
         self._changed = asyncio.Event()
         self._released = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self.uploads = Uploads(options, self._notify, lambda: self._released.wait())  # noqa: PLW0108 - it changes
 
     @property
     def accepted(self) -> list[Job]:
@@ -159,6 +161,7 @@ class Simulator:
         app.router.add_routes(self._questions.routes())
         app.router.add_post(f"{answers.BASE}/cancel_job", self._cancel_job)
         app.router.add_post(answers.MOVED, self._moved)
+        self.uploads.serve_on(app)
         app.router.add_route("*", "/{path:.*}", self._elsewhere)
         return app
 

@@ -14,6 +14,7 @@ from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
 from worker.store.history import record
 from worker.store.queue import submitted
+from worker.store.uploads import sent_as
 
 _COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id", "submitted_at")
 
@@ -39,7 +40,7 @@ def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[Aud
             video_id=row.id,
             state=State(row.state),
             claims=row.claims,
-            url=row.url,
+            url=sent_as(connection, row.id, row.url),
             identifier=row.request_id if row.claims else row.media_id or row.request_id,
             made=is_made(row.request_id, row.media_id),
             job_id=row.job_id,

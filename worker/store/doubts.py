@@ -21,6 +21,7 @@ from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted
 from worker.store.search import chosen
 from worker.store.statistics import number_of
+from worker.store.uploads import sent_as
 
 EVIDENCE_SEPARATOR = "; evidence: "
 """Stands between the reason of a doubt and the evidence of the last job list."""
@@ -106,7 +107,8 @@ def _doubt(
     return Doubt(
         video_id=row["id"],
         attempt=row["claims"],
-        **{name: row[name] for name in ("attempts", "url", "media_id", "request_id")},
+        url=sent_as(connection, row["id"], row["url"]),
+        **{name: row[name] for name in ("attempts", "media_id", "request_id")},
         unique=not _is_shared(connection, row["id"]),
         began_at=began_at,
         recorded_at=recorded_at,

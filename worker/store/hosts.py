@@ -11,7 +11,7 @@ from worker.core.redact import clean
 from worker.db import batch
 from worker.db.schema import account, hosts, is_pending, jobs, videos
 from worker.db.statements import Prepared
-from worker.store import queue
+from worker.store import queue, uploads
 from worker.store.queue import PASSED_OVER, Unwritable
 from worker.store.search import Filter
 
@@ -95,7 +95,9 @@ def passing(
     aside: Unwritable,
     most: int,
 ) -> Passing:
-    """Return the next videos to claim, and postpone at most ``most`` of held hosts on the way."""
+    """Return the next videos to claim, and postpone on the way at most ``most`` of held hosts, or
+    whose file is not uploaded yet.
+    """
     probes: dict[int, queue.Row] | None = None
     postponed, look = 0, limit
     while postponed < most:
@@ -112,6 +114,7 @@ def passing(
         held = [
             (n, of, reasons[of]) for n, of in names.items() if of in reasons and n not in probes
         ]
+        held += uploads.hand_over(connection, found, now)
         if not held:
             rest = (row for row in found if row[queue.ID] not in probes)
             return [*probes.values(), *rest][:limit], probes, postponed

@@ -22,6 +22,7 @@ from worker.db.schema import (
     jobs,
     pruned,
     results,
+    uploads,
     videos,
 )
 from worker.store import caps, shared_state
@@ -89,6 +90,7 @@ def prune(
     connection.execute(delete(results).where(results.c.job_id.in_(its)))
     connection.execute(delete(jobs).where(jobs.c.video_id.in_(ids)))
     connection.execute(delete(history).where(theirs))
+    connection.execute(delete(uploads).where(uploads.c.video_id.in_(ids)))
     connection.execute(delete(videos).where(meant))
     connection.execute(
         update(account).values({n: account.c[n] + more for n, more in known.items()})

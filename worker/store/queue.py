@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
@@ -20,7 +31,7 @@ HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
 
-ID, URL = 0, 5
+ID, URL, TWIN = 0, 5, -1
 """Places in a row that can be claimed."""
 
 Row = Sequence[Any]
@@ -257,7 +268,7 @@ def ahead(
     held_hosts: int = 0,
 ) -> Ahead:
     """Return if anything may be claimed, and when that can change. Those ``aside`` do not count,
-    nor those that are held for their host until later.
+    nor, with ``held_hosts``, those that are held for their host or their upload until later.
     """
     others = (videos.c.id.not_in(aside),) if aside else ()
     unheld = (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),) if held_hosts else ()

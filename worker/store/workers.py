@@ -3,6 +3,7 @@
 Videos in flight are counted by the tokens of claims: none is missed, even if its worker has no row.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from math import inf
@@ -23,7 +24,9 @@ FORGOTTEN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
-    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run."""
+    """One run of one process: ``id`` is the token of its claims, ``command`` drain or run;
+    ``upload_roots``: the addresses of its folders, one a line.
+    """
 
     id: str
     host: str
@@ -33,6 +36,7 @@ class WorkerRow:
     rate: float | None = None
     period_seconds: float | None = None
     rate_source: str | None = None
+    upload_roots: str | None = None
 
     @property
     def per_second(self) -> float:
@@ -100,6 +104,13 @@ _CLAIMS = (
     .group_by(videos.c.claimed_by)
     .order_by(videos.c.claimed_by)
 )
+
+
+def roots(everyone: Sequence[WorkerStatus], now: datetime) -> list[str] | None:
+    """Return the folders that living workers upload from, as addresses; None if none lives."""
+    living = [each.member for each in everyone if each.member and each.is_alive(now)]
+    named = [root for each in living for root in (each.upload_roots or "").splitlines()]
+    return named if living else None
 
 
 def last_seen(connection: Connection, host: str) -> datetime | None:

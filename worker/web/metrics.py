@@ -133,6 +133,8 @@ def _of_queue(seen: Snapshot | None) -> Numbers:
         "pace_set_per_second": seen.settings_rate / seen.period_seconds,
         "cap_used cap": {each.cap.name: each.used for each in seen.levels},
         "cap_limit cap": {each.cap.name: each.cap.most for each in seen.levels},
+        "uploads_left": seen.transfer.files,
+        "upload_bytes_left": seen.transfer.size - seen.transfer.sent,
         "workers_alive": seen.facts.alive,
         "bought": overview.accepted,
         "jobs_open status": _in_progress(seen.jobs.open),

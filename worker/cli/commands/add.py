@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from sqlalchemy import Connection
 
@@ -12,6 +13,7 @@ from worker.cli.invocation import Invocation
 from worker.cli.session import open_or_make, person
 from worker.core.import_row import COLUMNS, ImportMapping, RejectedError, admit, notes
 from worker.db.database import place_of
+from worker.files.typed import PathError, Place
 from worker.store import imports
 from worker.store.holders import REASONS
 
@@ -20,17 +22,19 @@ def add(call: Invocation) -> int:
     """Enqueue one video, print its id."""
     args, margin = call.args, timedelta(seconds=call.settings.url_margin_seconds)
     given = {column: getattr(args, column) for column in COLUMNS}
+    place = Place(Path.cwd(), call.settings.roots)
     plan = ImportMapping(
         theirs={"job_id": "job_id"}, fixed={}, margin=margin, takes_wasted=args.allow_wasted
     )
     try:
+        given["url"] = place.address(args.url)
         row = admit(given, plan, wiring.CLOCK.now())
-    except RejectedError as error:
+    except (RejectedError, PathError) as error:
         return exits.complain([str(error)], exits.USAGE)
     allowed = args.allow_duplicates
     with open_or_make(call.settings) as session:
         added = session.write(lambda c, now: _add(c, row, now, allowed=allowed), "to add a video")
-        place = session.read(lambda c, _: place_of(c, session.database.address))
+        queue = session.read(lambda c, _: place_of(c, session.database.address))
     told = list(notes(given, plan, row))
     if added["skipped"]:
         way = "" if added["skipped"] == REASONS["job_id"] else " (--allow-duplicates adds it)"
@@ -38,9 +42,9 @@ def add(call: Invocation) -> int:
     elif not args.json:
         output.line(added["id"])
         again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
-        output.line(f"{again} in {place}", file=sys.stderr)
+        output.line(f"{again} in {queue}", file=sys.stderr)
     if args.json:
-        output.document({**added, "database": place})
+        output.document({**added, "database": queue})
     return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from worker import wiring
 from worker.cli import exits, output
-from worker.cli.commands.preflight import findings, judged, show
+from worker.cli.commands.preflight import findings, judged, show, upload_speed
 from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_look
 from worker.core import pace
@@ -19,6 +19,7 @@ from worker.core.audit import compare
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import State
 from worker.core.preflight import Tally, Weight
+from worker.core.transfer import amount
 from worker.log import Event, logger
 from worker.settings import Key, Settings
 from worker.store import audit, caps, search, shared_state, statistics
@@ -118,6 +119,9 @@ def purchase(
         "from": ", ".join(f"{host} {n:,}" for host, n in hosts),
         "other hosts": len(tally.hosts) - len(hosts),
         "at this pace": number * gap,
+        "to upload first": amount(tally.size, upload_speed(connection, settings, now))
+        if tally.size
+        else "",
         **{f"{level.cap.name} leaves": level.room for level in levels},
         **{weight: tally.number(weight) for weight in Weight},
     }, tally

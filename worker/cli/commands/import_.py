@@ -22,6 +22,7 @@ from worker.cli.commands.import_files import (
     Admitted,
     admit_all,
     begun,
+    found_files,
     must_have_url,
     next_chunk,
     opened,
@@ -34,8 +35,11 @@ from worker.cli.session import person
 from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
 from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
+from worker.core.transfer import amount
 from worker.db.address import address_of
 from worker.db.database import Database, place_of
+from worker.files.looking import look
+from worker.files.typed import Place
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports, rehearsal
@@ -58,6 +62,7 @@ class Import:
     options: imports.ImportOptions
     rejects: TextIO | None
     stop: StopSignal
+    roots: Sequence[bytes]
     show: Callable[[str, str], None]
     counts: imports.Intake = field(default_factory=imports.Intake)
     rows: int = 0
@@ -109,11 +114,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     fixed |= {"batch": args.batch} if args.batch else {}
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     mapping = replace(mapping, takes_wasted=args.allow_wasted)
+    names = [*args.files, *([args.glob] if args.glob else [])]
+    if not names or (args.media_id and not args.glob):
+        raise ValueError("name a list, or files with --files, to which --media-id belongs")
     with stop.cancelling(), ExitStack() as stack:
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
-        ]
+        ] + ([found_files(args.glob, args.media_id)] if args.glob else [])
         rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         filled, address = settings, address_of(settings.database_url)
         if args.dry_run:
@@ -130,11 +138,12 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             )
             with _display() as show:
                 current = Import(
-                    args, mapping, database, queue, place, options, rejects, stop, show
+                    *(args, mapping, database, queue, place, options, rejects, stop),
+                    *(settings.roots, show),
                 )
                 for reading in readings:
                     _note_columns(current, reading.columns or ())
-                for name, reading in zip(args.files, readings, strict=True):
+                for name, reading in zip(names, readings, strict=True):
                     await _import_one(current, name, reading)
     return current
 
@@ -152,6 +161,7 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
     long on a pipe, so it waits until ``_bring`` allows it.
     """
     current.show(name, "")
+    place = Place(Path.cwd() if name == "-" else Path.cwd() / Path(name).parent, current.roots)
     checked = reading.columns is not None
     writing = asyncio.create_task(asyncio.sleep(0))  # nothing is being written yet
     try:
@@ -163,7 +173,7 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
                 checked = True
                 for each in dict.fromkeys(tuple(row.values) for row in rows):
                     _note_columns(current, each)
-            admitted = admit_all(chunk, current.mapping, current.database.now())
+            admitted = admit_all(chunk, current.mapping, place, current.database.now())
             await writing
             current.show(name, _progress(current))
             may_block = asyncio.Event()
@@ -234,8 +244,10 @@ def _judge(current: Import, name: str, chunk: Admitted, passed: set[int]) -> Non
     """Tally what speaks against the rows that were taken, but for those that have a job."""
     for place, (row, record) in enumerate(zip(chunk.rows, chunk.records, strict=True)):
         if place not in passed and row.get("url") and not row.get("job_id"):
-            found = chain(doubtful(row), current.compared.look(row))
+            seen = look(row, current.roots, chunk.at)
+            found = chain(doubtful(row), seen.found, current.compared.look(row))
             current.tally.add(f"{name}:{record.line}", row["url"], found)
+            current.tally.size += seen.size
 
 
 def _pass_over(current: Import, name: str, line: int, what: str, reason: str, row: object) -> None:
@@ -257,6 +269,7 @@ def report(done: Import, *, as_json: bool) -> None:
         told = {name: getattr(counts, name) for name in ("inserted", "updated", "skipped", "left")}
         told |= {"brought_back": len(counts.brought_back), "rejected": done.reasons}
         told |= {"dry_run": done.args.dry_run, "found": findings(done.tally)}
+        told |= {"bytes_to_upload": done.tally.size}
         output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
     empty = "" if done.options.last_id else ", empty until now"
@@ -271,6 +284,8 @@ def report(done: Import, *, as_json: bool) -> None:
     for label, reasons in by_reason:
         numbers |= {f"{label}, {reason}": number for reason, number in reasons.items()}
     numbers |= {f"{each.weight}, {each.reason}": n for each, n in done.tally.sorted()}
+    if done.tally.size:
+        numbers["to upload"] = amount(done.tally.size, None)
     hidden = "" if done.rejects else _hidden(done)
     if hidden and not done.reasons:
         numbers["not shown"] = f"{hidden}; --rejects FILE keeps them"

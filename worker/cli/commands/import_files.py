@@ -4,17 +4,20 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from worker.cli.commands.interruptible import StoppedError, StopSignal, interruptible
-from worker.core.import_row import ImportMapping, RejectedError, admit, notes
+from worker.core.import_row import ImportMapping, RejectedError, admit, notes, spelled_as
+from worker.files.typed import PathError, Place, found
 from worker.formats import FormatError, Reading, Reject, Row, read
+from worker.formats.lines import Lines
 
 Chunk = list[Row | Reject]
 
@@ -50,24 +53,48 @@ class Admitted:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def admit_all(chunk: Chunk, mapping: ImportMapping, now: datetime) -> Admitted:
-    """Return the rows of a chunk and its rejects, in the order of the file."""
+def admit_all(chunk: Chunk, mapping: ImportMapping, place: Place, now: datetime) -> Admitted:
+    """Return the rows of a chunk and its rejects, in the order of the file; ``place``: where its
+    paths begin.
+    """
     admitted = Admitted(now)
     for record in chunk:
         if isinstance(record, Reject):
             admitted.rejected.append((record.line, record.reason, record.text))
             continue
         try:
-            row = admit(record.values, mapping, now)
+            values = addressed(record.values, mapping, place)
+            row = admit(values, mapping, now)
         except RejectedError as error:
             admitted.rejected.append((record.line, str(error), record.values))
             continue
-        admitted.notes.update(notes(record.values, mapping, row))
+        admitted.notes.update(notes(values, mapping, row))
         if mapping.partial:  # an update also empties the columns that are empty in the row
             row = dict.fromkeys(mapping.named(record.values)) | row
         admitted.rows.append(row)
         admitted.records.append(record)
     return admitted
+
+
+def addressed(
+    values: Mapping[str, object], mapping: ImportMapping, place: Place
+) -> Mapping[str, object]:
+    """Return the values with the address of a local file for its path. Raises RejectedError."""
+    column = spelled_as(tuple(values), mapping).source("url")
+    given = values.get(column)
+    if not isinstance(given, str):
+        return values
+    try:
+        address = place.address(given.strip())
+    except PathError as error:
+        raise RejectedError(f"url: {error}") from None
+    return values if address == given.strip() else {**values, column: address}
+
+
+def found_files(pattern: str, media_id: str | None) -> Reading:
+    """Return the files that a pattern finds, as the rows of a list. Raises ValueError."""
+    rows = [Row(number, each) for number, each in enumerate(found(pattern, media_id), start=1)]
+    return Reading(tuple(rows[0].values), iter(rows), Lines(BytesIO(), "utf-8"))
 
 
 @contextmanager

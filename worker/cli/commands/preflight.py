@@ -6,14 +6,19 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from sqlalchemy import Connection
+
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, filter_of, named
 from worker.cli.session import open_to_look
 from worker.core.model import State
 from worker.core.preflight import Compared, Tally, Weight, judge
+from worker.core.transfer import amount
+from worker.files.looking import look
 from worker.settings import Settings
 from worker.store import search
+from worker.store.transfers import speed
 
 SHOWN = 5
 """Rows of a finding that a person sees; JSON has the first thousand."""
@@ -28,10 +33,14 @@ def preflight(call: Invocation) -> int:
         tally, references = session.read(
             lambda c, now: (judged(search.every(c, wanted), call.settings, now), named(c, args))
         )
+        per_second = session.read(lambda c, now: upload_speed(c, call.settings, now))
     if args.json:
-        output.document({"judged": tally.hosts.total(), "found": findings(tally)})
+        sums = {"bytes_to_upload": tally.size, "bytes_per_second": per_second}
+        output.document({"judged": tally.hosts.total(), **sums, "found": findings(tally)})
     else:
         show(tally)
+        if tally.size:
+            output.line(f"to upload: {amount(tally.size, per_second)}")
     return complain_missing(references) or min(tally.number(Weight.SURELY), exits.PROBLEMS)
 
 
@@ -42,8 +51,16 @@ def judged(rows: Iterable[Mapping[Any, Any]], settings: Settings, now: datetime)
     for each in rows:
         if each["job_id"] is None:
             row = dict(each)
-            tally.add(row["id"], row["url"], chain(judge(row, now, margin), compared.look(row)))
+            seen = look(row, settings.roots, now)
+            found = chain(judge(row, now, margin), seen.found, compared.look(row))
+            tally.add(row["id"], row["url"], found)
+            tally.size += seen.size
     return tally
+
+
+def upload_speed(connection: Connection, settings: Settings, now: datetime) -> float | None:
+    """Return the bytes per second that were measured, else those of the settings."""
+    return speed(connection, now) or settings.upload_bytes_per_second
 
 
 def findings(tally: Tally) -> list[dict[str, object]]:

@@ -21,6 +21,7 @@ def simulate(call: Invocation) -> int:
         (simulator.JOB_KINDS, args.job),
         (simulator.STATUS_KINDS, args.status),
         (simulator.RESULT_KINDS, args.results),
+        (simulator.UPLOAD_KINDS, args.upload_fail),
     ):
         if any(each == "help" or each.endswith("=help") for each in typed):
             output.pairs(kinds)
@@ -57,6 +58,11 @@ def ordered(args: argparse.Namespace) -> simulator.Options:
         result_failures=dict(map(simulator.parse_result_failure, args.results)),
         results_delay_seconds=args.results_delay,
         result_bytes=args.result_bytes,
+        uploads=simulator.Uploading(
+            chunk_bytes=args.chunk_bytes,
+            failures=simulator.parse_upload_failures(args.upload_fail),
+            life_seconds=args.upload_life,
+        ),
     )
 
 

@@ -51,8 +51,13 @@ def _status(call: Invocation, session: Session) -> int:
         output.document(output.keyed(facts | {"batches": batches}))
     else:
         named = "; ".join(f"{name}: {output.text(found)}" for name, found in batches.items())
-        told = {"jobs": _jobs(seen, call.settings), "held hosts": _held_hosts(seen)}
-        lines = _lines(facts | {"batches": named, **told}, seen.overview.heard)
+        told = {
+            "batches": named,
+            "jobs": _jobs(seen, call.settings),
+            "held hosts": _held_hosts(seen),
+            "to upload": seen.transfer.sentence,
+        }
+        lines = _lines(facts | told, seen.overview.heard)
         _print(seen, {} if call.args.check else lines)
     if file := call.args.metrics_file:
         from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
@@ -123,6 +128,7 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "time left": seen.left,
         "all handed in by": None if unended or seen.left is None else seen.now + seen.left,
         "daemon turned at": _turned_at(loaded.settings),
+        "to upload": asdict(seen.transfer) if seen.transfer.files else None,
         "workers alive": seen.facts.alive,
         "moved to": known.moved_to,
         "jobs": asdict(seen.jobs) if seen.jobs.open or any(seen.jobs.ended.values()) else None,

@@ -1,5 +1,6 @@
 """``why``: failures and doubts by reason, with an example and what helps."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,9 +10,11 @@ from worker.cli import output
 from worker.cli.invocation import Invocation
 from worker.cli.references import complain_missing, named
 from worker.cli.session import open_to_look
+from worker.core.file_address import address_of
 from worker.core.model import State
 from worker.core.redact import readable
-from worker.store import hosts, reasons, search, shared_state, statistics
+from worker.core.verdict import GIVE_ROOT
+from worker.store import hosts, reasons, search, shared_state, statistics, transfers, workers
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -21,7 +24,7 @@ def why(call: Invocation) -> int:
     with open_to_look(call.settings) as session:
         found = session.read(lambda c, _: named(c, call.args))
         some = replace(search.called(map(readable, found)), batch=call.args.batch)
-        groups = session.read(lambda c, now: _groups(c, now, some))
+        groups = session.read(lambda c, now: _groups(c, now, some, call.settings.roots))
     if call.args.json:
         output.document(output.objects(COLUMNS, groups))
     elif output.on_terminal():
@@ -35,9 +38,11 @@ def why(call: Invocation) -> int:
     return complain_missing(found)
 
 
-def _groups(connection: Connection, now: datetime, some: search.Filter) -> list[tuple[object, ...]]:
+def _groups(
+    connection: Connection, now: datetime, some: search.Filter, roots_here: Sequence[bytes]
+) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, then the hosts that hold
-    videos, as ``COLUMNS``.
+    videos, then why files are not uploaded: by this machine's roots, where no worker lives.
     """
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
@@ -49,4 +54,8 @@ def _groups(connection: Connection, now: datetime, some: search.Filter) -> list[
         number = statistics.in_state(connection, State.PENDING)
         helps = "valossa-ingest resume --cool-down ends it; it ends by itself then"
         found.insert(0, (number, State.PENDING, cooling, first["id"], helps))
+    roots = workers.roots(workers.everyone(connection), now)
+    roots = [*map(address_of, roots_here)] if roots is None else roots
+    for number, reason, example in transfers.waiting(connection, roots):
+        found.append((number, State.PENDING, f"its file: {reason}", example, GIVE_ROOT))
     return found

@@ -1,0 +1,688 @@
+"""Local files from the table to the API: a real run, real files, the imitation as the judge."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from tests.conftest import open_database
+from tests.parts import (
+    DAEMON,
+    DRAIN_ALL,
+    RUN_SETTINGS,
+    RealTime,
+    Worker,
+    add,
+    facts,
+    row,
+    states,
+)
+from worker.core.file_address import address_of
+from worker.core.model import Cap
+from worker.core.reasons import StopReason
+from worker.db.database import Database
+from worker.db.schema import uploads, videos
+from worker.runner.loop import Runner
+from worker.runner.model import RunReport
+from worker.runner.uploader import KEEP_SECONDS
+from worker.simulator import Options, Simulator, Step, Uploading
+from worker.store import shared_state
+
+CHUNK = 1_000
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Return a root."""
+    (tmp_path / "media").mkdir()
+    return tmp_path / "media"
+
+
+def file(media: Path, name: str = "a.mp4", size: int = 2_500) -> Path:
+    """Write a file of random bytes."""
+    (media / name).write_bytes(os.urandom(size))
+    return media / name
+
+
+def address(path: Path) -> str:
+    """Return a file's address."""
+    return address_of(os.fsencode(path))
+
+
+def worker(media: Path, **settings: object) -> Worker:
+    """Return a worker with one root."""
+    roots = {"upload_roots": str(media), "uploads": 1, **settings}
+    return Worker(settings=replace(RUN_SETTINGS, **roots))  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def api(**steps: dict[int, str]) -> AsyncIterator[Simulator]:
+    """Yield the imitation with small chunks, and with troubles by step and request."""
+    jobs = steps.pop("new_job", {})
+    kinds = Uploading(chunk_bytes=CHUNK, script=steps)
+    async with Simulator(Options(uploads=kinds, script=jobs)) as simulator:
+        yield simulator
+
+
+@asynccontextmanager
+async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
+    """Run it until the end of the block, then stop it."""
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            runner.stop()
+            runner.hurry()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def sha256(path: Path) -> str:
+    """Return a file's hash."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def bought(simulator: Simulator) -> list[str]:
+    """Return the hashes of what was bought, in its order; each address is a finished upload's."""
+    finished = {upload.url: upload.sha256 for upload in simulator.uploads.finished}
+    return [finished[job.url] for job in simulator.accepted]
+
+
+def asked(simulator: Simulator, step: Step) -> list[dict[str, str]]:
+    """Return the forms of the requests of one step."""
+    return [dict(each.fields) for each in simulator.uploads.requests if each.step is step]
+
+
+def chunks(simulator: Simulator) -> list[str]:
+    """Return the indexes of the chunks that were sent, in their order."""
+    return [form["chunk_index"] for form in asked(simulator, Step.CHUNK)]
+
+
+async def upload_of(database: Database, video_id: int = 1) -> dict[str, object]:
+    """Return a row of ``uploads``."""
+    its = select(uploads).where(uploads.c.video_id == video_id)
+    return dict(await database.read(lambda c: c.execute(its).mappings().one()))
+
+
+async def change(database: Database, **columns: object) -> None:
+    """Change the first upload as nobody does."""
+    its = update(uploads).where(uploads.c.video_id == 1).values(**columns)
+    await database.write(lambda c: c.execute(its), "test")
+
+
+async def _until(true: Callable[[], object], task: "asyncio.Task[RunReport]") -> None:
+    """Wait until it is true, looking again and again, while the run lasts."""
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)
+            assert not task.done(), task.result()
+
+
+async def during(
+    database: Database,
+    simulator: Simulator,
+    runs: Worker,
+    act: Callable[[], object],
+) -> RunReport:
+    """Run it to its end; act while the API stands still at the first request that stalls."""
+    async with runs.on(database, simulator.url) as runner, going(runner) as task:
+        requests = simulator.uploads.requests
+        await _until(lambda: any(each.kind == "stall" for each in requests), task)
+        acted = act()
+        if isinstance(acted, Awaitable):
+            await acted
+        simulator.release()
+        return await task
+
+
+def draining(media: Path, **settings: object) -> Worker:
+    """Return a worker with one root that drains to the end of all backoffs."""
+    return replace(worker(media, **settings), options=DRAIN_ALL)
+
+
+async def test_files_are_uploaded_and_bought(database: Database, media: Path) -> None:
+    """Law 16: a drain uploads each file whole, then buys it, once."""
+    sizes = (1, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK)
+    paths = [file(media, f"{n}.mp4", size) for n, size in enumerate(sizes)]
+    await add(database, *map(address, paths), "https://videos.example/1.mp4")
+    async with api() as simulator:
+        report = await worker(media, uploads=2).run(database, simulator.url)
+        assert StopReason.EMPTY is report.stop.reason
+        assert 6 == report.counts.submitted
+        finished = {upload.url: upload.sha256 for upload in simulator.uploads.finished}
+        of_files = [finished[job.url] for job in simulator.accepted if job.url in finished]
+        assert sorted(map(sha256, paths)) == sorted(of_files)
+    assert {"submitted": 6} == await states(database)
+    assert [(1, "accepted")] == await facts(database, 1)
+
+
+async def test_the_video_keeps_its_address(database: Database, media: Path) -> None:
+    """Law 17: a file is known by its own address, and bought once."""
+    path = file(media)
+    await add(database, address(path), address(path))
+    async with api() as simulator:
+        await worker(media).run(database, simulator.url)
+        assert [sha256(path)] == bought(simulator)
+    first, second = await row(database, 1), await row(database, 2)
+    assert (address(path), "submitted") == (first["url"], first["state"])
+    assert "failed" == second["state"]
+    assert str(second["error"]).startswith("url: is that of video 1, which ")
+
+
+# --- What is wrong with a file --------------------------------------------------------------------
+
+
+def link(path: Path) -> None:
+    """Put a link in the place of a file."""
+    path.rename(path.with_name("other"))
+    path.symlink_to(path.with_name("other"))
+
+
+def pipe(path: Path) -> None:
+    """Put a pipe in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    """Put a folder in the place of a file."""
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda path: path.write_bytes(b""), "url: is empty"),
+        (lambda path: os.truncate(path, 7_000_000_001), "url: has 7,000,000,001 bytes"),
+        (link, "is a link"),
+        (lambda path: path.with_name("b").hardlink_to(path), "has 2 names (hard links)"),
+        (pipe, "is a pipe"),
+        (folder, "is a folder"),
+    ],
+)
+async def test_a_file_that_cannot_be_uploaded_fails_its_video(
+    database: Database, media: Path, spoil: Callable[[Path], object], why: str
+) -> None:
+    """The row says why; nothing was sent, nothing was bought, no attempt is spent."""
+    path, other = file(media), file(media, "z.mp4")
+    spoil(path)
+    await add(database, address(path), address(other))
+    async with api() as simulator:
+        await worker(media).run(database, simulator.url)
+        assert [sha256(other)] == bought(simulator)
+        assert 1 == len(asked(simulator, Step.INITIALIZE))
+    video = await row(database, 1)
+    assert ("failed", 0) == (video["state"], video["attempts"])
+    assert why in str(video["error"])
+
+
+@pytest.mark.parametrize("url", ["file:///media/../etc/shadow", "file://nas/a.mp4", "file:a.mp4"])
+async def test_a_wrong_address_is_refused(path: Path, media: Path, url: str) -> None:
+    """An address that names no file here is never opened."""
+    async with open_database(path) as database:
+        await add(database, url)
+        async with api() as simulator:
+            await worker(media).run(database, simulator.url)
+            assert [] == simulator.uploads.requests
+        video = await row(database, 1)
+        assert ("failed", True) == (video["state"], str(video["error"]).startswith("url: "))
+
+
+@pytest.mark.parametrize("name", ["absent.mp4", "secret.mp4"])
+async def test_a_file_that_is_not_here_waits(database: Database, media: Path, name: str) -> None:
+    """Others may have it: a drain goes on without it, and ends, also one that waits."""
+    here = file(media)
+    file(media.parent, "secret.mp4")
+    root = media.parent if name == "secret.mp4" else media
+    await add(database, address(root / name), address(here))
+    async with api() as simulator:
+        report = await draining(media).run(database, simulator.url)
+        assert StopReason.EMPTY is report.stop.reason
+        assert [sha256(here)] == bought(simulator)
+    video = await row(database, 1)
+    assert ("pending", "waits for its upload") == (video["state"], video["error"])
+    told = (await upload_of(database))["error"]
+    assert ("'absent.mp4' is not there" if name == "absent.mp4" else None) == told
+
+
+def edit(path: Path) -> None:
+    """Write into a file, and put its time back."""
+    before = path.stat()
+    with path.open("r+b") as opened:
+        opened.write(b"edited")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replaced(path: Path) -> None:
+    """Put another file in a file's place."""
+    file(path.parent, "new").rename(path)
+
+
+CHANGES = [
+    edit,
+    replaced,
+    lambda path: os.truncate(path, 1_500),
+    lambda path: os.truncate(path, 4_000),
+]
+
+
+@pytest.mark.parametrize("step", ["initialize", "chunk", "finalize"])
+@pytest.mark.parametrize("spoil", CHANGES)
+async def test_a_file_that_changes_is_uploaded_anew(
+    path: Path, media: Path, spoil: Callable[[Path], None], step: str
+) -> None:
+    """Law 16: what is bought is one whole file, as it was at one time."""
+    video = file(media)
+    async with open_database(path) as database, api(**{step: {1: "stall"}}) as simulator:
+        await add(database, address(video))
+        before = sha256(video)
+        await during(database, simulator, draining(media), lambda: spoil(video))
+        want = before if step == "finalize" else sha256(video)
+        assert (step != "finalize") == (await upload_of(database))["changes"]
+        assert [want] == bought(simulator)
+
+
+async def test_a_file_that_changes_under_its_last_chunk_is_uploaded_anew(
+    path: Path, media: Path
+) -> None:
+    """Law 16: no chunk is read after it, but finalize is not asked for."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={3: "stall"}) as simulator:
+        await add(database, address(video))
+        await during(database, simulator, draining(media), lambda: edit(video))
+        assert [sha256(video)] == bought(simulator)
+        assert 1 == len(asked(simulator, Step.FINALIZE))
+
+
+async def on_disk(database: Database, media: Path, **steps: dict[int, str]) -> dict[str, object]:
+    """Return the upload as it is on disk while the API stands still."""
+    await add(database, address(file(media)))
+    found: dict[str, object] = {}
+
+    async def look() -> None:
+        found.update(await upload_of(database))
+
+    async with api(**steps) as simulator:
+        await during(database, simulator, draining(media), look)
+    return found
+
+
+async def test_the_row_is_on_disk_before_initialize(database: Database, media: Path) -> None:
+    """Law 16: under its lease, with the marks of the file."""
+    found = await on_disk(database, media, initialize={1: "stall"})
+    assert ("uploading", "worker-1", None) == (found["state"], found["worker"], found["upload_id"])
+    assert found["lease_until"] is not None
+    assert 2_500 == found["size"]
+
+
+async def test_the_id_is_on_disk_before_the_first_chunk(database: Database, media: Path) -> None:
+    """Law 16: a worker that follows goes on with this upload."""
+    found = await on_disk(database, media, chunk={1: "stall"})
+    assert found["upload_id"] is not None
+    assert (CHUNK, 0) == (found["chunk_size"], found["acknowledged"])
+    assert found["begun_at"] is not None
+
+
+async def test_that_finalize_is_asked_for_is_on_disk_before(
+    database: Database, media: Path
+) -> None:
+    """Law 16: a worker that follows begins anew."""
+    found = await on_disk(database, media, finalize={1: "stall"})
+    assert (3, None) == (found["acknowledged"], found["url"])
+
+
+async def test_a_file_that_is_being_written_fails(path: Path, media: Path) -> None:
+    """Three changes fail the video: nothing was bought."""
+    video = file(media)
+    kinds = dict.fromkeys(range(1, 99), "stall")
+    async with open_database(path) as database, api(chunk=kinds) as simulator:
+        await add(database, address(video))
+        async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
+            for times in (1, 2, 3):
+                await _until(lambda times=times: times == len(chunks(simulator)), task)  # type: ignore[misc]
+                edit(video)
+                simulator.release()
+            await task
+        assert [] == simulator.accepted
+        assert 3 == len(asked(simulator, Step.INITIALIZE))
+        failed = await row(database, 1)
+        assert "failed" == failed["state"]
+        assert "it is being written" in str(failed["error"])
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+async def test_a_file_that_vanishes_waits(
+    path: Path, media: Path, spoil: Callable[[Path], object]
+) -> None:
+    """It is left to those who have it."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
+        await add(database, address(video))
+        report = await during(database, simulator, draining(media), lambda: spoil(video))
+        assert StopReason.EMPTY is report.stop.reason
+        assert [] == simulator.accepted
+        assert ("pending", "wanted") == (
+            (await row(database, 1))["state"],
+            (await upload_of(database))["state"],
+        )
+
+
+# --- What the API does ----------------------------------------------------------------------------
+
+
+async def test_an_upload_goes_on_at_its_last_chunk(database: Database, media: Path) -> None:
+    """After a crash, or on another worker, no chunk that is on disk is sent again."""
+    path = file(media)
+    await add(database, address(path))
+    async with api(chunk={3: "500"}) as simulator:
+        await worker(media).run(database, simulator.url)
+        assert ["0", "1", "2", "2"] == chunks(simulator)
+        assert 1 == len(asked(simulator, Step.INITIALIZE))
+        assert [sha256(path)] == bought(simulator)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "again"),
+    [
+        ({}, ["1", "2"]),
+        ({"last_sha256": "other"}, ["0", "1", "2"]),
+        ({"acknowledged": 3}, ["0", "1", "2"]),
+        ({"begun_at": RealTime().clock.now().replace(year=2020)}, ["0", "1", "2"]),
+    ],
+)
+async def test_an_upload_is_resumed_only_where_all_fits(
+    database: Database, media: Path, spoil: dict[str, object], again: Sequence[str]
+) -> None:
+    """Law 16: the last chunk has its hash, it is young, and finalize was not asked for."""
+    path = file(media)
+    await add(database, address(path))
+    async with api(chunk={2: "stall"}) as simulator:
+        async with worker(media).on(database, simulator.url) as runner, going(runner) as task:
+            await _until(lambda: chunks(simulator)[1:], task)
+        simulator.uploads.requests.clear()
+        assert ("wanted", 0) == (
+            (await upload_of(database))["state"],
+            (await upload_of(database))["acknowledged"],
+        )
+        known = {"acknowledged": 1, **spoil}
+        end = int(str(known["acknowledged"])) * CHUNK
+        sent = hashlib.sha256(path.read_bytes()[end - CHUNK : end]).hexdigest()
+        await change(database, **{"last_sha256": sent, **known})
+        await worker(media).run(database, simulator.url)
+        assert again == chunks(simulator)
+        assert 1 == len(asked(simulator, Step.FINALIZE))
+        assert [sha256(path)] == bought(simulator)
+
+
+@pytest.mark.parametrize("kind", ["lost", "lost-fin", "half", "lost-502", "404", "400", "reset"])
+async def test_a_finalize_in_doubt_is_begun_anew(path: Path, media: Path, kind: str) -> None:
+    """Law 16: it is never asked for twice."""
+    video = file(media)
+    async with open_database(path) as database, api(finalize={1: kind}) as simulator:
+        await add(database, address(video))
+        await draining(media).run(database, simulator.url)
+        assert 2 == len({form["upload_id"] for form in asked(simulator, Step.FINALIZE)})
+        assert 2 == len(asked(simulator, Step.FINALIZE))
+        assert [sha256(video)] == bought(simulator)
+
+
+@pytest.mark.parametrize("kind", ["several", "other-scheme", "empty", "not-json"])
+async def test_an_end_without_one_address_fails_the_video(
+    path: Path, media: Path, kind: str
+) -> None:
+    """Law 16: nothing is guessed, nothing is bought; the row has the answer's shape."""
+    async with open_database(path) as database, api(finalize={1: kind}) as simulator:
+        await add(database, address(file(media)))
+        await worker(media).run(database, simulator.url)
+        video = await row(database, 1)
+        assert ("failed", 0) == (video["state"], video["attempts"])
+        assert "finalize_file_upload answered" in str(video["error"])
+        assert [] == simulator.accepted
+
+
+@pytest.mark.parametrize("kind", ["lost", "lost-fin", "half", "lost-502", "500", "reset", "429"])
+async def test_a_chunk_without_a_clear_answer_is_sent_again(
+    path: Path, media: Path, kind: str
+) -> None:
+    """The same bytes again, in the same upload."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={2: kind}) as simulator:
+        await add(database, address(video))
+        await draining(media).run(database, simulator.url)
+        assert ["0", "1", "1", "2"] == chunks(simulator)
+        assert 1 == len(asked(simulator, Step.INITIALIZE))
+        assert [sha256(video)] == bought(simulator)
+
+
+@pytest.mark.parametrize("kinds", [{2: "lost", 3: "lost", 4: "lost"}, {2: "forgotten"}, {2: "400"}])
+async def test_a_chunk_that_is_not_taken_begins_the_upload_anew(
+    path: Path, media: Path, kinds: dict[int, str]
+) -> None:
+    """After three unclear answers, or a clear no."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk=kinds) as simulator:
+        await add(database, address(video))
+        await draining(media).run(database, simulator.url)
+        assert 2 == len(asked(simulator, Step.INITIALIZE))
+        assert ["0", "1", "2"] == chunks(simulator)[-3:]
+        assert [sha256(video)] == bought(simulator)
+
+
+async def test_a_chunk_that_the_api_lost_is_missed_at_the_end(path: Path, media: Path) -> None:
+    """An acknowledgement that lies costs an upload, and no video."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={2: "unkept"}) as simulator:
+        await add(database, address(video))
+        await draining(media).run(database, simulator.url)
+        assert [sha256(video)] == bought(simulator)
+
+
+async def test_an_api_that_keeps_nothing_fails_the_video(path: Path, media: Path) -> None:
+    """As many uploads as attempts are allowed, then a person must look."""
+    kinds = dict.fromkeys(range(1, 99), "forgotten")
+    async with open_database(path) as database, api(chunk=kinds) as simulator:
+        await add(database, address(file(media)))
+        await draining(media).run(database, simulator.url)
+        assert RUN_SETTINGS.max_attempts == len(asked(simulator, Step.INITIALIZE))
+        video = await row(database, 1)
+        assert ("failed", "url: HTTP 404: Upload not found (upload 3, the last one allowed)") == (
+            video["state"],
+            video["error"],
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("reset", StopReason.UNREACHABLE),
+        ("401", StopReason.ACCOUNT),
+        ("404", StopReason.ADDRESS),
+    ],
+)
+async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
+    path: Path, media: Path, kind: str, reason: StopReason
+) -> None:
+    """It says why; the files wait, as they are, for the next run."""
+    time = RealTime()
+    kinds = dict.fromkeys(range(1, 999), kind)
+    async with open_database(path) as database, api(initialize=kinds) as simulator:
+        await add(database, address(file(media)))
+        async with (
+            replace(worker(media), clock=time.clock).on(database, simulator.url) as runner,
+            going(runner) as task,
+        ):
+            await _until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)
+            time.monotonic += 120.0
+            report = await task
+        assert reason is report.stop.reason
+        assert ("pending", 0) == (
+            (await row(database, 1))["state"],
+            (await upload_of(database))["restarts"],
+        )
+
+
+async def test_a_pause_that_the_api_asks_for_holds_all(database: Database, media: Path) -> None:
+    """A Retry-After to an upload is a cool-down of every worker."""
+    await add(database, address(file(media)))
+    async with api(initialize={1: "retry-after-429"}) as simulator:
+        report = await draining(media, retry_after_max_seconds=0.5).run(database, simulator.url)
+        assert StopReason.COOL_DOWN is report.stop.reason
+        assert 1 == len(asked(simulator, Step.INITIALIZE))
+    assert "HTTP 429" in str((await database.read(shared_state.read)).cool_down_reason)
+
+
+async def held_by_pause(database: Database) -> None:
+    """Pause the queue."""
+    now = RealTime().clock.now()
+    await database.write(lambda c: shared_state.pause(c, now, "lunch"), "test")
+
+
+async def held_by_cool_down(database: Database) -> None:
+    """Begin a cool-down."""
+    now = RealTime().clock.now()
+    until = now.replace(year=now.year + 1)
+    await database.write(lambda c: shared_state.cool_down(c, until, "slow", now), "test")
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"),
+    [(held_by_pause, StopReason.PAUSED), (held_by_cool_down, StopReason.COOL_DOWN)],
+)
+async def test_what_holds_sends_holds_uploads(
+    path: Path, media: Path, hold: Callable[[Database], Awaitable[None]], reason: StopReason
+) -> None:
+    """It ends between two chunks, keeps what it has, and the drain says why it is over."""
+    time = RealTime()
+    drain = replace(worker(media), clock=time.clock)
+    async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
+        await add(database, address(file(media)))
+
+        async def act() -> None:
+            await hold(database)
+            time.monotonic += KEEP_SECONDS  # so that it is looked at with the next chunk
+
+        report = await during(database, simulator, drain, act)
+        assert reason is report.stop.reason
+        assert ["0", "1"] == chunks(simulator)
+        kept = await upload_of(database)
+        assert ("wanted", 2, None) == (kept["state"], kept["acknowledged"], kept["worker"])
+
+
+async def test_a_full_cap_holds_uploads(path: Path, media: Path) -> None:
+    """A file that could not be sent would grow old."""
+    videos_ = [file(media, f"{n}.mp4") for n in range(3)]
+    async with open_database(path) as database, api() as simulator:
+        await add(database, *map(address, videos_))
+        drain = replace(worker(media), caps=(Cap(name="max_total", most=1, window=None),))
+        report = await drain.run(database, simulator.url)
+        assert StopReason.CAP is report.stop.reason
+        assert 1 == len(simulator.accepted)
+        assert 3 > len(simulator.uploads.finished)
+
+
+async def test_a_stop_ends_between_two_chunks(database: Database, media: Path) -> None:
+    """All that was sent is on disk, and the lease is given back at once."""
+    await add(database, address(file(media)))
+    async with api(chunk={2: "stall"}) as simulator:
+        daemon = replace(worker(media), options=DAEMON)
+        async with daemon.on(database, simulator.url) as runner:
+            task = asyncio.create_task(runner.run())
+            await _until(lambda: chunks(simulator)[1:], task)
+            runner.stop()
+            simulator.release()
+            report = await task
+        assert StopReason.STOPPED is report.stop.reason
+        assert ["0", "1"] == chunks(simulator)
+    kept = await upload_of(database)
+    assert ("wanted", 2, None) == (kept["state"], kept["acknowledged"], kept["lease_until"])
+
+
+async def test_two_workers_upload_each_file_once(database: Database, url: str, media: Path) -> None:
+    """Law 16: no file is uploaded by two at the same time."""
+    paths = [file(media, f"{n}.mp4") for n in range(12)]
+    await add(database, *map(address, paths))
+    async with api() as simulator, open_database(url) as other:
+        first, second = worker(media, uploads=2), replace(worker(media, uploads=2), name="worker-2")
+        await asyncio.gather(first.run(database, simulator.url), second.run(other, simulator.url))
+        await first.run(database, simulator.url)
+        assert sorted(map(sha256, paths)) == sorted(bought(simulator))
+        assert 12 == len(asked(simulator, Step.INITIALIZE))
+
+
+async def test_a_dead_workers_upload_is_taken_over(database: Database, media: Path) -> None:
+    """Its lease runs out; the next one goes on where it was."""
+    path, time = file(media), RealTime()
+    await add(database, address(path))
+    async with api(chunk={3: "stall"}) as simulator:
+        async with worker(media).on(database, simulator.url) as runner:
+            task = asyncio.create_task(runner.run())
+            await _until(lambda: chunks(simulator)[2:], task)
+            sent = hashlib.sha256(path.read_bytes()[CHUNK : 2 * CHUNK]).hexdigest()
+            await change(database, acknowledged=2, last_sha256=sent)
+            left = await upload_of(database)
+            runner.stop()
+            runner.hurry()
+            await task
+        await change(database, **left)
+        assert 1 == (await states(database))["pending"]
+        time.wall = RUN_SETTINGS.lease.total_seconds() + 1
+        later = replace(worker(media), name="worker-2", clock=time.clock)
+        await later.run(database, simulator.url)
+        assert ["0", "1", "2", "2"] == chunks(simulator)
+        assert [sha256(path)] == bought(simulator)
+
+
+async def test_a_cancelled_video_is_not_uploaded_further(path: Path, media: Path) -> None:
+    """The upload ends, and nothing is bought."""
+    async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
+        await add(database, address(file(media)))
+        cancel = update(videos).values(state="cancelled")
+        await during(
+            database,
+            simulator,
+            draining(media),
+            lambda: database.write(lambda c: c.execute(cancel), "test"),
+        )
+        assert [] == simulator.accepted
+        assert {"cancelled": 1} == await states(database)
+
+
+async def test_a_doubt_is_sent_again_with_the_same_upload(path: Path, media: Path) -> None:
+    """Law 16: a video in doubt is never uploaded anew."""
+    async with open_database(path) as database, api(new_job={1: "lost"}) as simulator:
+        await add(database, address(file(media)))
+        again = draining(media, on_doubt="retry", doubt_settle_seconds=0.0)
+        await again.run(database, simulator.url)
+        assert 2 == len(simulator.requests)
+        assert 1 == len({request.url for request in simulator.requests})
+        assert 1 == len(simulator.uploads.finished)
+
+
+async def test_a_worker_without_roots_leaves_files_alone(database: Database, media: Path) -> None:
+    """Their videos wait for one that has them; those of the web are sent."""
+    await add(database, address(file(media)), "https://videos.example/1.mp4")
+    async with api() as simulator:
+        report = await Worker(options=DRAIN_ALL).run(database, simulator.url)
+        assert StopReason.EMPTY is report.stop.reason
+        assert 1 == len(simulator.accepted)
+        assert {"pending": 1, "submitted": 1} == await states(database)
+        await worker(media).run(database, simulator.url)
+    assert {"submitted": 2} == await states(database)
+
+
+async def test_a_daemon_finds_what_others_hand_over(database: Database, media: Path) -> None:
+    """A file that comes while nothing is due is uploaded at once."""
+    daemon = replace(worker(media), options=DAEMON)
+    async with api() as simulator, daemon.on(database, simulator.url) as runner, going(runner):
+        for name in ("a.mp4", "b.mp4"):
+            await add(database, address(file(media, name)))
+            async with asyncio.timeout(4):
+                await simulator.wait_for_accepted(1 if name == "a.mp4" else 2)

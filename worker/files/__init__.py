@@ -1,0 +1,1 @@
+"""Local files that are to be uploaded."""

@@ -1,0 +1,95 @@
+"""Write a path that a person typed, or that a pattern finds, as the address of a row. The file must
+be here, and one that is uploaded. Knows no table and no network.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import iglob
+from pathlib import Path
+
+from worker.core.file_address import AddressError, address_of, is_file, path_of
+from worker.core.preflight import Weight
+from worker.core.redact import readable
+from worker.core.upload import Identity
+from worker.files.looking import inspect
+
+_WEB = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_PATH = re.compile(r"\.{0,2}/")
+
+
+class PathError(ValueError):
+    """The path names no file that this machine may upload; the message says the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folder that paths begin in, and the folders below which files are uploaded."""
+
+    folder: Path
+    roots: Sequence[bytes]
+
+    def address(self, text: str) -> str:
+        """Return what is typed as an address: a path as that of its file, a ``file:`` in its plain
+        spelling, and anything else as it is. Raises PathError.
+        """
+        if is_file(text):
+            try:
+                return address_of(path_of(text))
+            except AddressError:
+                return text  # the row's own check says what is wrong
+        path = self.folder / text
+        if not text or _WEB.match(text) or not (_PATH.match(text) or os.path.lexists(path)):
+            return text
+        try:
+            real = os.path.realpath(os.fsencode(path))
+        except ValueError:  # holds what no name can
+            return text
+        return self._checked(real)
+
+    def _checked(self, real: bytes) -> str:
+        """Return the address of a path without links, spelled as the root that it is below."""
+        for root in self.roots:
+            known = os.path.realpath(root)
+            if real.startswith(known + b"/"):
+                real = root.rstrip(b"/") + real[len(known) :]
+                break
+        try:
+            seen = inspect(real, self.roots)
+        except AddressError as error:
+            raise PathError(f"{os.fsdecode(real)!r} {error}") from None
+        if isinstance(seen, Identity):
+            return address_of(real)
+        remedy = seen.remedy
+        if seen.weight is Weight.LOOK and os.path.lexists(real):
+            folder = shlex.quote(readable(str(Path(os.fsdecode(real)).parent)))
+            remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={folder}"
+        reason = seen.reason.removeprefix("url: ")
+        raise PathError(f"{os.fsdecode(real)!r}: {reason}; {remedy}")
+
+
+def found(pattern: str, media_id: str | None) -> list[dict[str, str]]:
+    """Return the path of each file that a pattern finds, in order, with a media id made of its
+    name: ``{stem}``, ``{name}`` and ``{folder}`` stand for its parts. Raises ValueError for a
+    pattern that finds no file, and a media id of other parts.
+    """
+    rows = [
+        {"url": str(path), "media_id": _named(media_id, path)}
+        for path in sorted(Path.cwd() / name for name in iglob(pattern, recursive=True))  # noqa: PTH207 - whole paths too
+        if not path.is_dir()
+    ]
+    if not rows:
+        raise ValueError(f"--files {pattern!r} finds no file; ** stands for any folders")
+    return rows if media_id else [{"url": row["url"]} for row in rows]
+
+
+def _named(media_id: str | None, path: Path) -> str:
+    parts = {"stem": path.stem, "name": path.name, "folder": path.parent.name}
+    try:
+        return (media_id or "").format_map(parts)
+    except (KeyError, ValueError, IndexError, AttributeError):
+        raise ValueError(
+            f"--media-id {media_id!r} cannot be read; it may hold {{stem}}, {{name}}, {{folder}}"
+        ) from None

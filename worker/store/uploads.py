@@ -1,0 +1,249 @@
+"""Hand local files over to those who upload them, and keep what became of each. Moments are UTC.
+
+One row a video. An upload is taken under a lease, and whoever has lost that changes it no more.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, func
+from sqlalchemy.sql import and_, delete, exists, false, insert, or_, select, text, update
+
+from worker.core.file_address import address_of, is_file, plain, problem
+from worker.core.model import Claim
+from worker.core.redact import clean
+from worker.core.upload import Identity, Setback, Upload, is_fresh
+from worker.db.schema import history, is_pending, upload_is_left, uploads, videos
+from worker.store import changes
+from worker.store.history import IS_OPEN_DOUBT
+from worker.store.queue import ID, TWIN, URL, Row
+
+HELD = "file:"
+"""In ``videos.held_host``: the video waits for its upload, as others wait for their host."""
+
+LOOK_AHEAD = 1_000
+"""Uploads that one look finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The reach of one worker: the files below its ``roots``, without those that are ``absent``,
+    each until a second of the monotonic clock.
+    """
+
+    worker: str = ""
+    roots: tuple[bytes, ...] = ()
+    absent: dict[int, float] = field(default_factory=dict)
+
+
+def hand_over(
+    connection: Connection, rows: Sequence[Row], now: datetime
+) -> list[tuple[int, str, str]]:
+    """Have the files of these videos uploaded. Return the videos that wait for it, each with a mark
+    and the reason. What is ready does not wait, nor what will be refused: a wrong address, a twin.
+    """
+    meant = {
+        row[ID]: plain(row[URL])
+        for row in rows
+        if is_file(row[URL]) and row[TWIN] is None and problem(row[URL]) is None
+    }
+    if not meant:
+        return []
+    known = connection.execute(_found(meant)).mappings().all()
+    fits = [row for row in known if row["address"] == meant[row["video_id"]]]
+    ready = {row["video_id"] for row in fits if _may_be_sent(row, now)}
+    going = {row["video_id"] for row in fits if row["state"] in {"wanted", "uploading"}}
+    if anew := meant.keys() - ready - going:
+        connection.execute(delete(uploads).where(uploads.c.video_id.in_(anew)))
+        given = [{"video_id": number, "address": meant[number]} for number in sorted(anew)]
+        connection.execute(insert(uploads), given)
+    return [(number, HELD, "waits for its upload") for number in meant if number not in ready]
+
+
+def _found(video_ids: Collection[int]) -> Select[Any]:
+    its, job = history.c.video_id == uploads.c.video_id, history.c.job_id
+    is_clear = or_(job.is_not(None), history.c.fact == text("'refused'"))
+    return select(
+        *(uploads.c[name] for name in ("video_id", "address", "state", "ready_at", "url")),
+        exists().where(its, IS_OPEN_DOUBT).label("doubted"),
+        exists().where(its, history.c.at >= uploads.c.ready_at, is_clear).label("spent"),
+    ).where(uploads.c.video_id.in_(video_ids))
+
+
+def _may_be_sent(row: RowMapping, now: datetime) -> bool:
+    """Return True for a whole upload that was neither bought nor refused (law 16). While a doubt is
+    open, the same one is sent again, however old it is.
+    """
+    is_whole = row["state"] == "ready" and not row["spent"]
+    return is_whole and (row["doubted"] or is_fresh(row["ready_at"], now))
+
+
+def addressed(connection: Connection, claims: Sequence[Claim]) -> list[Claim]:
+    """Return the claims, those of files with the address of their upload."""
+    ids = [claim.video_id for claim in claims if is_file(claim.video.url)]
+    if not ids:
+        return list(claims)
+    urls = {row.video_id: row.url for row in connection.execute(_found(ids))}
+    return [
+        replace(claim, video=replace(claim.video, url=urls[claim.video_id]))
+        if is_file(claim.video.url)
+        else claim
+        for claim in claims
+    ]
+
+
+def sent_as(connection: Connection, video_id: int, url: str) -> str:
+    """Return the address under which the API knows a video, which is that of its upload."""
+    its = select(uploads.c.url).where(uploads.c.video_id == video_id)
+    return (connection.scalar(its) if is_file(url) else None) or url
+
+
+def look(connection: Connection, reach: Reach, now: datetime) -> list[tuple[int, str]]:
+    """Return the next uploads that this worker can take, in the order of the queue."""
+    order = (videos.c.priority.desc(), videos.c.due_at, videos.c.id)
+    rows = connection.execute(_left(reach, _can_go(now)).order_by(*order))
+    found = ((number, address) for number, address in rows if number not in reach.absent)
+    return list(islice(found, LOOK_AHEAD))
+
+
+def next_at(connection: Connection, reach: Reach, now: datetime) -> datetime | None:
+    """Return when this worker can go on with an upload, None where none is left for it. That is
+    ``now`` while it is at one.
+    """
+    if not reach.roots:
+        return None
+    can_go = or_(uploads.c.worker == reach.worker, _can_go(now))
+    if any(number not in reach.absent for number, _ in connection.execute(_left(reach, can_go))):
+        return now
+    moment = func.coalesce(uploads.c.lease_until, uploads.c.next_try_at)
+    later = _left(reach, moment > now).with_only_columns(func.min(moment))
+    at: datetime | None = connection.scalar(later)
+    return at
+
+
+def any_waits(connection: Connection) -> bool:
+    """Return True if a video waits for its upload."""
+    waits = select(videos.c.id).where(is_pending, videos.c.held_host == HELD).limit(1)
+    return connection.scalar(waits) is not None
+
+
+def _left(reach: Reach, *wanted: ColumnElement[bool]) -> Select[Any]:
+    beginnings = [address_of(root.rstrip(b"/")) + "/" for root in reach.roots]
+    below = (func.substr(uploads.c.address, 1, len(each)) == each for each in beginnings)
+    both = uploads.join(videos, videos.c.id == uploads.c.video_id)
+    columns = select(uploads.c.video_id, uploads.c.address).select_from(both)
+    return columns.where(upload_is_left, is_pending, or_(false(), *below), *wanted)
+
+
+def _can_go(now: datetime) -> ColumnElement[bool]:
+    is_wanted = and_(
+        uploads.c.state == text("'wanted'"),
+        or_(uploads.c.next_try_at.is_(None), uploads.c.next_try_at <= now),
+    )
+    return or_(is_wanted, uploads.c.lease_until <= now)
+
+
+def take(
+    connection: Connection, video_id: int, reach: Reach, now: datetime, lease_until: datetime
+) -> Upload | None:
+    """Take an upload under a lease; None if it is not to be taken any more. A video whose address
+    was changed meanwhile is due again.
+    """
+    row = connection.execute(
+        update(uploads)
+        .where(uploads.c.video_id == video_id, upload_is_left, _can_go(now))
+        .values(state="uploading", worker=reach.worker, lease_until=lease_until, next_try_at=None)
+        .returning(*uploads.c)
+    ).first()
+    if row is None or not _is_still_wanted(connection, video_id, row.address, now):
+        return None
+    marks = {name: getattr(row, name) for name in _MARKS}
+    kept = {name: getattr(row, name) for name in _KEPT}
+    identity = None if row.size is None else Identity(**marks)
+    return Upload(video_id=video_id, address=row.address, identity=identity, **kept)
+
+
+_MARKS = tuple(Identity.__dataclass_fields__)
+_KEPT = tuple(
+    name for name in Upload.__dataclass_fields__ if name not in {"video_id", "address", "identity"}
+)
+
+
+def _columns(upload: Upload) -> dict[str, object]:
+    marks = dict.fromkeys(_MARKS) if upload.identity is None else asdict(upload.identity)
+    return {**marks, **{name: getattr(upload, name) for name in _KEPT}}
+
+
+def _is_still_wanted(connection: Connection, video_id: int, address: str, now: datetime) -> bool:
+    """Return True if the video is pending under this address; else its upload is forgotten."""
+    url = connection.scalar(select(videos.c.url).where(is_pending, videos.c.id == video_id))
+    if url is not None and is_file(url) and problem(url) is None and plain(url) == address:
+        return True
+    connection.execute(delete(uploads).where(uploads.c.video_id == video_id))
+    connection.execute(_due(video_id, now))
+    return False
+
+
+def _due(video_id: int, now: datetime) -> Update:
+    its = update(videos).where(is_pending, videos.c.id == video_id, videos.c.held_host == HELD)
+    return its.values(held_host=None, due_at=now, error=None)
+
+
+def keep(
+    connection: Connection, upload: Upload, worker: str, now: datetime, lease_until: datetime
+) -> bool:
+    """Write how far an upload has come, and prolong its lease. Return False if the lease is lost,
+    or the video is not wanted any more.
+    """
+    values = {"lease_until": lease_until, **_columns(upload)}
+    done = _change(connection, upload.video_id, worker, values)
+    return done and _is_still_wanted(connection, upload.video_id, upload.address, now)
+
+
+def finish(connection: Connection, upload: Upload, worker: str, url: str, now: datetime) -> bool:
+    """Write the address of a finished upload, and let its video be sent. Return False if the lease
+    was lost: another one is under way.
+    """
+    ready = {"state": "ready", "url": url, "ready_at": now, "error": None, **_RELEASED}
+    if not _change(connection, upload.video_id, worker, ready):
+        return False
+    if _is_still_wanted(connection, upload.video_id, upload.address, now):
+        connection.execute(_due(upload.video_id, now))
+    return True
+
+
+_RELEASED = {"worker": None, "lease_until": None}
+
+
+def set_back(
+    connection: Connection, video_id: int, setback: Setback, worker: str, now: datetime
+) -> None:
+    """Give an interrupted upload back, or fail its video, which costs no attempt."""
+    why = clean(setback.why)
+    rest = {
+        "state": "failed" if setback.is_refused else "wanted",
+        "error": why or None,
+        "next_try_at": now + setback.wait if setback.wait else None,
+        **_RELEASED,
+        **(_columns(setback.upload) if setback.upload else {}),
+    }
+    if _change(connection, video_id, worker, rest) and setback.is_refused:
+        changes.refuse(connection, video_id, f"url: {why}", now, worker)
+
+
+def miss(connection: Connection, absent: Mapping[int, str]) -> None:
+    """Write why this worker cannot read these videos' files, unless another one is at them."""
+    its = update(uploads).where(uploads.c.state == text("'wanted'"))
+    for video_id, why in absent.items():
+        connection.execute(its.where(uploads.c.video_id == video_id).values(error=clean(why)))
+
+
+def _change(
+    connection: Connection, video_id: int, worker: str, values: Mapping[str, object]
+) -> bool:
+    mine = (uploads.c.state == "uploading", uploads.c.worker == worker)
+    its = update(uploads).where(uploads.c.video_id == video_id, *mine)
+    return bool(connection.execute(its.values(dict(values))).rowcount)
