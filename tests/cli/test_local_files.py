@@ -175,7 +175,7 @@ def test_preflight_looks_at_files_and_sums_them(cli: Cli, media: Path) -> None:
     assert "6.0 GB" == told.pairs()["to upload first"]
 
 
-def test_what_waits_for_its_file_is_told(cli: Cli) -> None:
+def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     """``status``, ``why`` and ``show`` say what is left, and what no worker can do."""
     for name in ("media/a.mp4", "media/b.mp4", "stray/c.mp4"):
         cli.insert(url=f"file:///srv/{name}", due_at="2099-01-01 00:00:00", held_host="file:")
@@ -193,6 +193,8 @@ def test_what_waits_for_its_file_is_told(cli: Cli) -> None:
     )
     line = "3, 0 under way, 7.2 GB and 2 of unknown size left; 1 in upload_roots of no worker"
     assert line in told.out
+    assert 0 == cli("status", "--html", tmp_path / "page.html").code
+    assert f"To upload first: {line}." in (tmp_path / "page.html").read_text()
     groups = {row[2]: row for row in cli("why").rows()[1:]}
     assert "3" == groups["its file: is in no upload_roots"][3]
     assert "2" == groups["its file: 'b.mp4' is not there"][3]

@@ -84,6 +84,9 @@ async def prepared(folder: Path) -> Ground:
     """
     for name, text in lists(README).items():
         (folder / name).write_text(text, encoding="utf-8")
+    for name in ("media/talk.mp4", "media/2026/keynote.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(name.encode())
     ground = Ground(folder=folder, path=search_path(folder), values={})
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     options = Options(keys=frozenset({KEY}), book=folder / "book.jsonl", script=SCRIPT)
