@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,14 @@ async def sleep_or_event(event: asyncio.Event, seconds: float) -> None:
     """Wait for ``seconds``, or until ``event`` is set if that is earlier."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+async def ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
+    """Wait until ``task`` has ended, an event is set or ``seconds`` are over; None: no such end."""
+    called = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait({task, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for waiting in called:
+        waiting.cancel()
 
 
 @dataclass(slots=True)

@@ -92,8 +92,8 @@ class Display:
         """Show the end of the run."""
         if self._mode == "none":
             return
-        if self._runner.silence and self._silent_seconds < SILENCE_SECONDS:
-            exits.complain([f"{self._no_answer}: {self._runner.silence}"])
+        if self._run.silence and self._silent_seconds < SILENCE_SECONDS:
+            exits.complain([f"{self._no_answer}: {self._run.silence}"])
         if self._mode != "live":
             await self._say("summary", end=stop.reason)
         else:
@@ -120,9 +120,9 @@ class Display:
         """Tell once a trouble why no clear answer comes."""
         while True:
             await asyncio.sleep(1)
-            self._silent_seconds = self._silent_seconds + 1 if self._runner.silence else 0
+            self._silent_seconds = self._silent_seconds + 1 if self._run.silence else 0
             if self._silent_seconds == SILENCE_SECONDS:
-                exits.complain([f"{self._no_answer}: {self._runner.silence}; trying on"])
+                exits.complain([f"{self._no_answer}: {self._run.silence}; trying on"])
 
     async def _look(self) -> None:
         run, limit = self._run, self._runner.options.limit

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 
 from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
-from worker.core.model import Accepted, Claim, Outcome, Refused, Released, Settlement, State
+from worker.core.model import (
+    Accepted,
+    Claim,
+    Outcome,
+    Refused,
+    Released,
+    Settlement,
+    State,
+    Throttled,
+)
 from worker.core.reasons import Stop, WaitReason
 
 
@@ -129,6 +138,14 @@ class RunState:
     def busy(self) -> bool:
         """Return True while an answer is awaited, to a video or to a question for the list."""
         return self.in_flight > 0 or self.reads_list
+
+    @property
+    def silence(self) -> str | None:
+        """Return why no clear answer comes; None if one came, or the API refuses all or slows."""
+        first = self.in_flight and self.last_clear_at == self.began_at
+        why = self.last_unclear if self.breaker.blanks else "no answer yet" if first else None
+        slowed = self.last is not None and isinstance(self.last[1], Throttled)
+        return None if self.breaker.stop or self.breaker.suspicion or slowed else why
 
     @property
     def awaits_own_doubts(self) -> bool:

@@ -12,8 +12,9 @@ from typing import Any
 
 from worker.api.client import Api
 from worker.api.uploads import UploadApi
+from worker.clock import ended
 from worker.core import stop_conditions
-from worker.core.model import Start, Throttled
+from worker.core.model import Start
 from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
@@ -160,15 +161,6 @@ class Runner:
         """End the grace now."""
         self._hurrying.set()
 
-    @property
-    def silence(self) -> str | None:
-        """Return why no clear answer comes; None if one came, or the API refuses all or slows."""
-        run, breaker = self.state, self.state.breaker
-        first = run.in_flight and run.last_clear_at == run.began_at
-        why = run.last_unclear if breaker.blanks else "no answer yet" if first else None
-        slowed = run.last is not None and isinstance(run.last[1], Throttled)
-        return None if breaker.stop or breaker.suspicion or slowed else why
-
     async def _run_feed(self, group: asyncio.TaskGroup, writing: asyncio.Task[None]) -> Stop:
         """Run the claim loop and return why it ended. Return early if the writer task has died, or
         if a stop or the deadline comes while the database is locked.
@@ -183,7 +175,7 @@ class Runner:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if stopping.done() and not writing.done():
-                await _ended(feeding, LAST_WRITE_SECONDS, self._hurrying)
+                await ended(feeding, LAST_WRITE_SECONDS, self._hurrying)
             reason = StopReason.STOPPED if self._stopping.is_set() else StopReason.HELD
         finally:
             stopping.cancel()
@@ -197,7 +189,7 @@ class Runner:
     async def _ask_last(self) -> None:
         """Ask one question about jobs before a drain ends, which it delays for seconds at most."""
         asking = asyncio.create_task(self._follower.ask())
-        await _ended(asking, LAST_QUESTION_SECONDS, self._stopping)
+        await ended(asking, LAST_QUESTION_SECONDS, self._stopping)
         asking.cancel()
         with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
             await asking
@@ -216,7 +208,7 @@ class Runner:
         """Wait for the last transaction. If it lasts, the writer gave up, or a claim whose caller
         has gone waits for another program's lock.
         """
-        await _ended(writing, LAST_WRITE_SECONDS, self._hurrying)
+        await ended(writing, LAST_WRITE_SECONDS, self._hurrying)
         if writing.done():
             writing.result()
         else:  # cancelled it may leave a lock held; it ends when its database is closed
@@ -330,8 +322,8 @@ class Runner:
         """
         self.limiter.shut()
         settled = asyncio.create_task(self._settled())
-        await _ended(settled, None, self._stopping, self._writer.troubled)
-        await _ended(settled, self._settings.grace, self._hurrying)
+        await ended(settled, None, self._stopping, self._writer.troubled)
+        await ended(settled, self._settings.grace, self._hurrying)
         settled.cancel()
         await self._cut_short(LAST_WRITE_SECONDS)
 
@@ -347,7 +339,7 @@ class Runner:
             self._uploading.cancel()
         self._hurrying.clear()
         settled = asyncio.create_task(self._settled())
-        await _ended(settled, seconds, self._hurrying)
+        await ended(settled, seconds, self._hurrying)
         if not settled.done():
             settled.cancel()
             open_ = self.state.in_flight + self._writer.unwritten
@@ -355,10 +347,3 @@ class Runner:
             self._writer.give_up()
         for slot in self._slots:
             slot.cancel()
-
-
-async def _ended(task: asyncio.Task[Any], seconds: float | None, *events: asyncio.Event) -> None:
-    called = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait({task, *called}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for waiting in called:
-        waiting.cancel()
