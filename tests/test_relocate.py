@@ -20,7 +20,7 @@ from worker.core.pace import Brake
 from worker.core.relocation import copy_of, on_its_way
 from worker.db.address import DatabaseProblem
 from worker.db.database import Database
-from worker.db.schema import account, history, hosts, jobs, pruned, results, videos
+from worker.db.schema import account, history, hosts, jobs, pruned, results, uploads, videos
 from worker.relocate import Move, Moved
 from worker.store import relocation, shared_state
 from worker.store.relocation import CHUNK, Census
@@ -54,6 +54,9 @@ video_id, 1, accepted_at FROM jobs;
 INSERT INTO results (job_id, type, state, path, bytes) SELECT job_id, 'core', 'stored',
 '2026-01/' || job_id, 2000000000000 FROM jobs WHERE ended_as IS NULL;
 INSERT INTO hosts (host, held_since, probes) VALUES ('v.example', '2026-01-01 00:00:00', 2);
+INSERT INTO uploads (video_id, address, state, url, size, chunk_size, upload_id, acknowledged)
+SELECT id, 'file:///media/' || id, 'ready', 'valossaupload://' || id, 7000000000, 4194304, id,
+1669 FROM videos WHERE state = 'pending';
 UPDATE account SET held_hosts = 1, job_seconds = 7, callback_secret = 'abc'
 """
 
@@ -122,7 +125,7 @@ class Bench:
 
     async def agree(self) -> None:
         """Hold that all is there, as it was."""
-        for table in (videos, history, pruned, jobs, results, hosts, account):
+        for table in (videos, history, pruned, jobs, results, uploads, hosts, account):
             old, new = [
                 await each.read(lambda c: c.execute(select(table)).mappings().all())  # noqa: B023
                 for each in (self.source, self.target)
@@ -169,7 +172,7 @@ async def test_everything_is_there_as_it_was(bench: Bench) -> None:
     states_then = {"pending": 252, "submitted": 253, "in_doubt": 253, "cancelled": 252}
     expected = {"submitting": 0, "failed": 0, **states_then}
     assert Census(expected, CHUNK + 10) == Census(dict(done.census.videos), done.census.history)
-    rows = {"jobs": 506, "videos": CHUNK + 10, "history": CHUNK + 10, "pruned": 1}
+    rows = {"jobs": 506, "videos": CHUNK + 10, "uploads": 252, "history": CHUNK + 10, "pruned": 1}
     assert rows == done.copied
     assert [] == bench.told
 
@@ -237,7 +240,7 @@ async def test_a_move_that_goes_on_copies_what_is_missing(bench: Bench) -> None:
         await bench.run()
     assert 2 * CHUNK == sum((await states(bench.target)).values())
     bench.target.writes = 10**9
-    copied = {"jobs": 0, "videos": CHUNK, "history": 3 * CHUNK, "pruned": 1}
+    copied = {"jobs": 0, "videos": CHUNK, "uploads": 750, "history": 3 * CHUNK, "pruned": 1}
     assert copied == (await bench.run()).copied
     await bench.agree()
 

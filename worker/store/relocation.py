@@ -14,19 +14,31 @@ from sqlalchemy import Connection, RowMapping, Table, delete, func, insert, sele
 from worker.core import relocation
 from worker.core.redact import readable
 from worker.core.request import LINKS
-from worker.db.schema import account, history, hosts, is_submitting, jobs, pruned, results, videos
+from worker.db.schema import (
+    account,
+    history,
+    hosts,
+    is_submitting,
+    jobs,
+    pruned,
+    results,
+    uploads,
+    videos,
+)
 from worker.store import shared_state, statistics
 from worker.store.bulk import BATCH, batches
 
 CHUNK = 1_000
 """Rows copied in one transaction."""
 
-TABLES = (jobs, videos, history, pruned)
+TABLES = (jobs, videos, uploads, history, pruned)
 """The tables that are copied row by row, in this order: a video whose job is there already gets no
 other by the trigger. The results go with their jobs.
 """
 
-NUMBERED_BY = {table: table.c["video_id" if table is jobs else "id"] for table in TABLES}
+NUMBERED_BY = {
+    table: table.c["video_id" if table in (jobs, uploads) else "id"] for table in TABLES
+}
 """The column by whose numbers rows are copied. Of jobs, several may have one number."""
 
 TableRow = Mapping[str, object]
@@ -177,7 +189,7 @@ def share(connection: Connection, known: Shared) -> None:
 def continue_ids(connection: Connection) -> None:
     """Set the next ids above every id ever used: the history outlives a deleted video."""
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
-    last = max(last, *(highest(connection, table) for table in (videos, pruned, jobs)))
+    last = max(last, *(highest(connection, table) for table in (videos, pruned, jobs, uploads)))
     for table, number in ((videos, last), (history, highest(connection, history))):
         for statement in _CONTINUE[connection.dialect.name] if number else ():
             connection.execute(text(statement), {"table": table.name, "number": number})
@@ -202,10 +214,11 @@ class Census:
     pruned: int = 0
     jobs: int = 0
     results: int = 0
+    uploads: int = 0
 
 
 def census(connection: Connection) -> Census:
     """Count the rows."""
-    others = (history, pruned, jobs, results)
+    others = (history, pruned, jobs, results, uploads)
     numbers = (statistics.number_of(connection, table) for table in others)
     return Census(statistics.by_state(connection), *numbers)
