@@ -18,7 +18,7 @@ from worker.settings_sources import load
 ROOT = Path(__file__).parent.parent
 README = DOCUMENTS[""]
 CONFIG = (ROOT / "config" / "worker.toml").read_text(encoding="utf-8")
-MAPPED = ("api", "core", "db", "runner", "store")
+MAPPED = ("api", "core", "db", "files", "runner", "store", "web")
 
 MOST_LINES, MOST_WORDS = 220, 2_200
 """Of the README: what a newcomer reads before the first command of his own."""
@@ -193,11 +193,14 @@ def test_the_example_of_each_help_can_be_typed(command: object) -> None:
 
 
 def test_every_module_is_on_the_map() -> None:
-    """The map names every module outside the rooms for commands, formats and the imitation."""
-    roots = (ROOT / "worker", *(ROOT / "worker" / room for room in MAPPED))
-    modules = {path.stem for root in roots for path in root.glob("*.py")}
-    named = set(re.findall(r"\w+", worker_map or ""))
-    assert set() == {name for name in modules if not name.startswith("__")} - named
+    """The map names every module at the root, and of the rooms that it lists those that are there."""
+    rooms = (worker_map or "").partition("\nrooms\n")[2]
+    at_root = {path.stem for path in (ROOT / "worker").glob("[!_]*.py")}
+    assert set() == at_root - set(re.findall(r"\w+", rooms))
+    for room in MAPPED:
+        entry = re.search(rf"^  {room}/ (.*?)(?=^  \w|\Z)", rooms, re.MULTILINE | re.DOTALL)
+        named = set(re.findall(r"\w+", entry[1].rpartition(":")[2])) if entry else set()
+        assert {path.stem for path in (ROOT / "worker" / room).glob("[!_]*.py")} == named
 
 
 def test_every_room_is_on_the_map() -> None:

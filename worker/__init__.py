@@ -30,8 +30,8 @@ rooms
   store/       the only SQL: queue, settle, history, leases, shared_state, caps, doubts, audit,
                search, changes, imports, holders, jobs, job_numbers, results, bulk, statistics,
                timeline, reasons, workers, relocation, pruning, rehearsal, hosts, uploads, transfers
-  api/         the client of the Valossa Core API: client, transport, downloads, uploads
-  files/       local files: roots opens them safely; typed, looking: as people name and see them
+  api/         the client of the Valossa Core API: client, transport, uploads
+  files/       local files, opened safely and as people name them: roots, looking, typed
   formats/     CSV and JSON Lines as rows
   db/          a queue's database: database, address, place, schema, column_types, sqlite,
                postgres, postgres_listener, postgres_errors, blockers, statements, batch, migrate
