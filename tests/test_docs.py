@@ -193,7 +193,7 @@ def test_the_example_of_each_help_can_be_typed(command: object) -> None:
 
 
 def test_every_module_is_on_the_map() -> None:
-    """The map names every module at the root, and of the rooms that it lists those that are there."""
+    """The map names every module at the root, and exactly the modules of the rooms it lists."""
     rooms = (worker_map or "").partition("\nrooms\n")[2]
     at_root = {path.stem for path in (ROOT / "worker").glob("[!_]*.py")}
     assert set() == at_root - set(re.findall(r"\w+", rooms))
