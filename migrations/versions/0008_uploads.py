@@ -48,11 +48,14 @@ CREATE TABLE uploads (
 # Those that are left, of all that ever were.
 LEFT = "CREATE INDEX uploads_left ON uploads (video_id, state) WHERE state = 'wanted' OR state = 'uploading'"
 
+BEGUN = "CREATE INDEX uploads_begun ON uploads (begun_at) WHERE begun_at IS NOT NULL"
+
 
 def upgrade() -> None:
-    """Add the table, its index and the column."""
+    """Add the table, its indexes and the column."""
     op.execute(UPLOADS.format(**WORDS[op.get_context().dialect.name]))
     op.execute(LEFT)
+    op.execute(BEGUN)
     op.execute("ALTER TABLE workers ADD COLUMN upload_roots TEXT")
 
 

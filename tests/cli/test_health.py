@@ -24,7 +24,7 @@ def turned(path: Path, seconds_ago: float) -> None:
     os.utime(sign, (time.time() - seconds_ago, time.time() - seconds_ago))
 
 
-DAEMON = "INSERT INTO workers VALUES ('w', 'h', 7, 'run', ?, ?, 1, 1, 'default')"
+DAEMON = "INSERT INTO workers VALUES ('w', 'h', 7, 'run', ?, ?, 1, 1, 'default', NULL)"
 """A row of a daemon, begun and seen at these moments."""
 
 

@@ -73,7 +73,9 @@ def test_a_process_that_is_gone_or_another_program_is_gone() -> None:
 
 def test_a_process_that_is_there_has_no_trouble() -> None:
     """A process of this program that runs is not the cause of a silence."""
-    program = [sys.executable, "-c", "import sys; sys.stdin.read()", "-m", "worker"]
-    with subprocess.Popen(program, stdin=subprocess.PIPE) as there:
+    program = [sys.executable, "-c", "print(flush=True); input()", "-m", "worker"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as there:
+        assert there.stdout is not None
+        there.stdout.readline()  # the system has its command line only some time after its start
         assert trouble_of(there.pid) is None
         there.kill()

@@ -11,7 +11,7 @@ from tests.conftest import START
 from tests.parts import SETTINGS, plans
 from worker.core.model import Cap, State
 from worker.snapshot import take
-from worker.store import caps, search, statistics
+from worker.store import caps, search, statistics, transfers
 from worker.store.search import Filter
 
 
@@ -91,6 +91,7 @@ JOBS = {
     "SCAN results USING INDEX results_wanted",
     "SCAN results USING INDEX sqlite_autoindex_results_1",
 }
+UPLOADS = {"SCAN uploads USING INDEX uploads_left"}
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
 OVERDUE = {"SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)"}
@@ -113,6 +114,11 @@ def status(connection: Connection) -> None:
     take(connection, SETTINGS, START)
 
 
+def speed(connection: Connection) -> None:
+    """Measure the uploads."""
+    transfers.speed(connection, START)
+
+
 def left(connection: Connection) -> None:
     """Count as a drain does."""
     statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
@@ -122,9 +128,19 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
+        (speed, {"SCAN uploads USING INDEX uploads_begun"}),
         (
             status,
-            BY_STATE | LEVELS | DUE | SPAN | FACTS | IN_FLIGHT | OVERDUE | JOBS | {"SCAN account"},
+            BY_STATE
+            | LEVELS
+            | DUE
+            | SPAN
+            | FACTS
+            | IN_FLIGHT
+            | OVERDUE
+            | JOBS
+            | UPLOADS
+            | {"SCAN account"},
         ),
     ],
 )

@@ -297,6 +297,7 @@ uploads thrown away for the API's sake, and for the file's.
 
 upload_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
 _partial("uploads_left", upload_is_left, uploads.c.video_id, uploads.c.state)
+_partial("uploads_begun", uploads.c.begun_at.is_not(None), uploads.c.begun_at)
 
 account = Table(
     "account",

@@ -36,9 +36,7 @@ TABLES = (jobs, videos, uploads, history, pruned)
 other by the trigger. The results go with their jobs.
 """
 
-NUMBERED_BY = {
-    table: table.c["video_id" if table in (jobs, uploads) else "id"] for table in TABLES
-}
+NUMBERED_BY = {table: table.c["video_id" if table in (jobs, uploads) else "id"] for table in TABLES}
 """The column by whose numbers rows are copied. Of jobs, several may have one number."""
 
 TableRow = Mapping[str, object]

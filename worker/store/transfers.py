@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, false, func, selec
 
 from worker.core.advice import kind
 from worker.core.transfer import Transfer
-from worker.db.schema import uploads
+from worker.db.schema import upload_is_left, uploads
 
 NO_ROOT = "is in no upload_roots"
 
@@ -16,7 +16,6 @@ MEASURED = 20
 
 _acknowledged = uploads.c.acknowledged * uploads.c.chunk_size
 _sent = case((_acknowledged < uploads.c.size, _acknowledged), else_=uploads.c.size)
-_is_left = uploads.c.state.in_(("wanted", "uploading"))
 _measured = (
     select(uploads.c.state, _sent, uploads.c.begun_at, uploads.c.ready_at)
     .where(uploads.c.begun_at.is_not(None), uploads.c.state.in_(("uploading", "ready")))
@@ -36,7 +35,7 @@ def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime)
         "homeless": func.count().filter(false() if roots is None else _is_homeless(roots)),
     }
     named = [number.label(name) for name, number in counted.items()]
-    found = connection.execute(select(*named).where(_is_left)).mappings().one()
+    found = connection.execute(select(*named).where(upload_is_left)).mappings().one()
     numbers = {name: int(number or 0) for name, number in found.items()}
     return Transfer(**numbers, per_second=speed(connection, now) if numbers["files"] else None)
 
