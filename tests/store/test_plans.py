@@ -128,7 +128,7 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
-        (speed, {"SCAN uploads USING INDEX uploads_begun"}),
+        (speed, {"SEARCH uploads USING INDEX uploads_begun (begun_at>?)"}),
         (
             status,
             BY_STATE
