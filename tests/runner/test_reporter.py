@@ -11,7 +11,6 @@ from worker.core.model import (
     CoolDown,
     Expired,
     InDoubt,
-    Invalid,
     Outcome,
     Refused,
     Released,
@@ -105,7 +104,7 @@ def test_a_lost_claim_is_logged(bench: Bench) -> None:
 
 def test_a_row_that_was_closed_is_told(bench: Bench) -> None:
     """A video that fails without a request is in the log."""
-    bench.reporter.closed(settled(Invalid("url: is empty"), Transition.reject("url: is empty")))
+    bench.reporter.refused(7, "url: is empty")
     refused = {"event": "video_refused", "log_level": "warning", "video": 7}
     assert [{**refused, "message": "url: is empty"}] == bench.said
 

@@ -20,6 +20,7 @@ from tests.parts import (
     Worker,
     add,
     facts,
+    listener,
     row,
     states,
 )
@@ -28,6 +29,7 @@ from worker.core.model import Cap
 from worker.core.reasons import StopReason
 from worker.db.database import Database
 from worker.db.schema import uploads, videos
+from worker.log import Event
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.runner.uploader import KEEP_SECONDS
@@ -211,17 +213,40 @@ def folder(path: Path) -> None:
 async def test_a_file_that_cannot_be_uploaded_fails_its_video(
     database: Database, media: Path, spoil: Callable[[Path], object], why: str
 ) -> None:
-    """The row says why; nothing was sent, nothing was bought, no attempt is spent."""
+    """The row says why, and the run counts and tells it; nothing was sent, nothing was bought, no
+    attempt is spent.
+    """
     path, other = file(media), file(media, "z.mp4")
     spoil(path)
     await add(database, address(path), address(other))
+    log, said = listener()
     async with api() as simulator:
-        await worker(media).run(database, simulator.url)
+        report = await replace(worker(media), log=log).run(database, simulator.url)
         assert [sha256(other)] == bought(simulator)
         assert 1 == len(asked(simulator, Step.INITIALIZE))
     video = await row(database, 1)
     assert ("failed", 0) == (video["state"], video["attempts"])
     assert why in str(video["error"])
+    assert (1, 1, 2) == (report.counts.failed, report.counts.submitted, report.counts.ended)
+    refused = [each for each in said if each["event"] == Event.VIDEO_REFUSED]
+    told = {"event": "video_refused", "log_level": "warning", "video": 1}
+    assert [{**told, "message": video["error"]}] == refused
+
+
+async def test_a_run_does_not_count_what_it_did_not_fail(path: Path, media: Path) -> None:
+    """A video that a person took away meanwhile is no failure of the run."""
+    video = file(media)
+    cancel = update(videos).values(state="cancelled")
+
+    async def act() -> None:
+        link(video)
+        await database.write(lambda c: c.execute(cancel), "test")
+
+    async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
+        await add(database, address(video))
+        report = await during(database, simulator, draining(media), act)
+        assert 0 == report.counts.failed
+        assert {"cancelled": 1} == await states(database)
 
 
 @pytest.mark.parametrize("url", ["file:///media/../etc/shadow", "file://nas/a.mp4", "file:a.mp4"])

@@ -98,10 +98,7 @@ class Runner:
         )
         self._uploading: asyncio.Task[None] | None = None
         self._uploader = self.upload_api and Uploader(
-            api=self.upload_api,
-            database=self.database,
-            beside=self._reconciler,
-            log=self.reporter.log,
+            api=self.upload_api, database=self.database, beside=self._reconciler
         )
         self._follower = Follower(self._reconciler, self.reporter.followed)
 

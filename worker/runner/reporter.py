@@ -64,10 +64,9 @@ class Reporter:
         """Log a claim whose result changed no row."""
         self.log.warning(Event.CLAIM_LOST, video=claim.video_id, attempt=claim.attempt)
 
-    def closed(self, settlement: Settlement) -> None:
-        """Log a row that was refused without a request."""
-        claim, outcome = settlement.result.claim, settlement.result.outcome
-        self.log.warning(Event.VIDEO_REFUSED, video=claim.video_id, message=outcome.message)
+    def refused(self, video_id: int, why: str | None) -> None:
+        """Log a row that was refused without a request, by its own values or its file."""
+        self.log.warning(Event.VIDEO_REFUSED, video=video_id, message=why)
 
     def unwritable(self, video_id: int, why: str) -> None:
         """Log a row that the database refuses to write."""

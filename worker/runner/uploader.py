@@ -26,7 +26,7 @@ from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE, Database
 from worker.files import roots
 from worker.files.roots import AbsentError, RefusedError
-from worker.log import Event, Log
+from worker.log import Event
 from worker.runner.reconciler import Reconciler
 from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import uploads
@@ -56,7 +56,6 @@ class Uploader:
     api: UploadApi
     database: Database
     beside: Reconciler
-    log: Log
     called: asyncio.Event = field(default_factory=asyncio.Event)
     _line: asyncio.Lock = field(default_factory=asyncio.Lock)
     _found: deque[tuple[int, str]] = field(default_factory=deque)
@@ -143,30 +142,28 @@ class Uploader:
 
     async def _carry(self, upload: Upload) -> None:
         """Bring one upload as far as it goes, and write why it goes no further."""
-        began, give_back = self._clock.monotonic(), partial(self._give_back, upload.video_id)
-        self._keep_at[upload.video_id] = began + KEEP_SECONDS
+        began, video_id = self._clock.monotonic(), upload.video_id
+        self._keep_at[video_id] = began + KEEP_SECONDS
         self.state.uploading += 1
         try:
             setback = await self._bring(upload)
-        except AbsentError as error:
-            self._reach.absent[upload.video_id] = self._clock.monotonic() + ABSENT_SECONDS
-            setback = Setback(why=str(error))
-        except (RefusedError, AddressError) as error:
-            setback = Setback(why=str(error), upload=upload.anew(), is_refused=True)
+            seconds = round(self._clock.monotonic() - began, 3)
+            if setback is not None and await self._give_back(video_id, setback):
+                self.state.counts.failed += 1
+                self.beside.reporter.refused(video_id, f"url: {setback.why}")
         except asyncio.CancelledError:
-            give_back(Setback())  # which the writer does, though nobody waits for it
+            self._give_back(video_id, Setback())  # the writer does it, though nobody waits for it
             raise
         finally:
-            del self._keep_at[upload.video_id]
+            del self._keep_at[video_id]
             self.state.uploading -= 1
             self.beside.news()
-        seconds = round(self._clock.monotonic() - began, 3)
-        if setback is not None:
-            await give_back(setback)
         why = setback and setback.why
-        self.log.info(Event.UPLOAD_ENDED, video=upload.video_id, seconds=seconds, reason=why)
+        self.beside.reporter.log.info(
+            Event.UPLOAD_ENDED, video=video_id, seconds=seconds, reason=why
+        )
 
-    def _give_back(self, video_id: int, setback: Setback) -> Awaitable[None]:
+    def _give_back(self, video_id: int, setback: Setback) -> Awaitable[int]:
         now, worker = self._clock.now(), self._reach.worker
         return self.write(
             lambda c: uploads.set_back(c, video_id, setback, worker, now), "to give an upload back"
@@ -174,9 +171,15 @@ class Uploader:
 
     async def _bring(self, upload: Upload) -> Setback | None:
         """Return why an upload did not come to its end; None if it did, or if it is another's."""
-        begun = await self._begin(upload)
-        sent = await self._send(begun) if isinstance(begun, Upload) else begun
-        return await self._end(sent) if isinstance(sent, Upload) else sent
+        try:
+            begun = await self._begin(upload)
+            sent = await self._send(begun) if isinstance(begun, Upload) else begun
+            return await self._end(sent) if isinstance(sent, Upload) else sent
+        except AbsentError as error:
+            self._reach.absent[upload.video_id] = self._clock.monotonic() + ABSENT_SECONDS
+            return Setback(why=str(error))
+        except (RefusedError, AddressError) as error:
+            return Setback(why=str(error), upload=upload.anew(), is_refused=True)
 
     async def _begin(self, upload: Upload) -> Upload | Setback | None:
         """Return the upload with what the API has of it already, or as a new one."""

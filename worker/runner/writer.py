@@ -291,7 +291,8 @@ class Writer:
             self._count_written()
         for settlement in done.closed:
             self.state.settle(settlement)
-            self.reporter.closed(settlement)
+            result = settlement.result
+            self.reporter.refused(result.claim.video_id, result.outcome.message)
         for expired in done.expired:
             self.state.open_doubt(expired.video_id)
             self.reporter.expired(expired)

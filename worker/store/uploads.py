@@ -220,8 +220,10 @@ _RELEASED = {"worker": None, "lease_until": None}
 
 def set_back(
     connection: Connection, video_id: int, setback: Setback, worker: str, now: datetime
-) -> None:
-    """Give an interrupted upload back, or fail its video, which costs no attempt."""
+) -> int:
+    """Give an interrupted upload back, or fail its video, which costs no attempt. Return how many
+    videos failed.
+    """
     why = clean(setback.why)
     rest = {
         "state": "failed" if setback.is_refused else "wanted",
@@ -230,8 +232,9 @@ def set_back(
         **_RELEASED,
         **(_columns(setback.upload) if setback.upload else {}),
     }
-    if _change(connection, video_id, worker, rest) and setback.is_refused:
-        changes.refuse(connection, video_id, f"url: {why}", now, worker)
+    if not _change(connection, video_id, worker, rest) or not setback.is_refused:
+        return 0
+    return changes.refuse(connection, video_id, f"url: {why}", now, worker)
 
 
 def miss(connection: Connection, absent: Mapping[int, str]) -> None:
