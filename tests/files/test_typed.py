@@ -104,9 +104,21 @@ def test_a_link_below_a_root_is_followed_when_it_is_typed(media: Path, tmp_path:
     (media / "out.mp4").symlink_to(tmp_path / "other.mp4")
     (media / "folder").symlink_to(tmp_path)
     assert f"file://{media}/talks/a.mp4" == place(media).address("inside.mp4")
-    for text in ("out.mp4", "folder/other.mp4", "../other.mp4"):
-        with pytest.raises(PathError, match=r"other\.mp4': is in none of upload_roots; set"):
+    for text in ("out.mp4", "folder/other.mp4"):
+        with pytest.raises(PathError) as told:
             place(media).address(text)
+        why = f"{text!r} is a link to '{tmp_path}/other.mp4', which is in none of upload_roots"
+        assert f"{why}; hand in the file itself, or leave it" == str(told.value)
+
+
+def test_a_file_outside_of_all_roots_is_refused(media: Path, tmp_path: Path) -> None:
+    """The way out is the setting, also where the root is named by another way."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(tmp_path)
+    linked = Place(tmp_path / "elsewhere" / "link", [os.fsencode(media)])
+    for here, text in ((place(media), "../other.mp4"), (linked, "other.mp4")):
+        with pytest.raises(PathError, match=r"other\.mp4': is in none of upload_roots; set"):
+            here.address(text)
 
 
 def test_without_roots_the_setting_is_named(media: Path) -> None:

@@ -47,10 +47,13 @@ class Place:
             real = os.path.realpath(os.fsencode(path))
         except ValueError:  # holds what no name can
             return text
-        return self._checked(real)
+        plain = os.path.normpath(os.fsencode(self.folder.resolve() / text))
+        return self._checked(real, None if real == plain else text)
 
-    def _checked(self, real: bytes) -> str:
-        """Return the address of a path without links, spelled as the root that it is below."""
+    def _checked(self, real: bytes, link: str | None) -> str:
+        """Return the address of a path without links, spelled as the root that it is below.
+        ``link``: what was typed, if that leads to it by a link.
+        """
         for root in self.roots:
             known = os.path.realpath(root)
             if real.startswith(known + b"/"):
@@ -62,12 +65,14 @@ class Place:
             raise PathError(f"{os.fsdecode(real)!r} {error}") from None
         if isinstance(seen, Identity):
             return address_of(real)
-        remedy = seen.remedy
+        shown, remedy, reason = os.fsdecode(real), seen.remedy, seen.reason.removeprefix("url: ")
         if seen.weight is Weight.LOOK and os.path.lexists(real):
-            folder = shlex.quote(readable(str(Path(os.fsdecode(real)).parent)))
+            if link is not None:  # perhaps laid by somebody else: no reason to open that folder
+                reason = f"is a link to {shown!r}, which {reason}"
+                raise PathError(f"{link!r} {reason}; hand in the file itself, or leave it")
+            folder = shlex.quote(readable(str(Path(shown).parent)))
             remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={folder}"
-        reason = seen.reason.removeprefix("url: ")
-        raise PathError(f"{os.fsdecode(real)!r}: {reason}; {remedy}")
+        raise PathError(f"{shown!r}: {reason}; {remedy}")
 
 
 def found(pattern: str, media_id: str | None) -> list[dict[str, str]]:
