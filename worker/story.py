@@ -1,18 +1,22 @@
 """Tell the story of a video: its row, what happens to it next, its history and its request."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping
 
 from worker.core import host, request
+from worker.core.file_address import is_file
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.plain_text import text
 from worker.core.verdict import ASK_VALOSSA
 from worker.settings import Settings
-from worker.store import hosts, search, shared_state
+from worker.store import hosts, search, shared_state, uploads
 from worker.store.job_numbers import UNASKED
+
+NOT_UPLOADED = "valossaupload://… (its file is not uploaded yet)"
 
 
 def told(
@@ -37,12 +41,14 @@ def told(
     base_url = settings.callback_base_url
     callback = base_url and f"{base_url.rstrip('/')}/callback/…"  # the rest is a secret
     name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]
+    url = uploads.sent_as(connection, row["id"], row["url"])
+    sent = replace(_video(row), url=NOT_UPLOADED if is_file(url) else url)
     return {
         "video": dict(row),
         "next": after,
         "jobs": known,
         "history": [dict(fact) for fact in story.facts],
-        "request": request.body(_video(row), name, settings.defaults, callback),
+        "request": request.body(sent, name, settings.defaults, callback),
     }
 
 

@@ -201,6 +201,20 @@ def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     assert "its file is uploaded first" in cli("show", 1).out
 
 
+def test_the_request_of_a_file_has_the_address_of_its_upload(cli: Cli) -> None:
+    """No ``file:`` is ever sent; before its upload, the address is not known."""
+
+    def sent() -> object:
+        return json.loads(cli("show", 1, "--json").out)[0]["request"]["media"]["video"]["url"]
+
+    cli("add", "file:///srv/a.mp4")
+    assert "valossaupload://… (its file is not uploaded yet)" == sent()
+    wait(cli, 1)
+    assert "valossaupload://… (its file is not uploaded yet)" == sent()
+    cli.sql("UPDATE uploads SET state = 'ready', url = 'valossaupload://x'")
+    assert "valossaupload://x" == sent()
+
+
 def test_nobody_is_missed_while_no_worker_lives(cli: Cli) -> None:
     """Its folders are not known; ``why`` takes those of this machine."""
     cli.insert(url="file:///srv/a.mp4", due_at="2099-01-01 00:00:00")
