@@ -15,7 +15,7 @@ from structlog.typing import EventDict
 
 from worker.api.client import Api
 from worker.api.transport import Transport
-from worker.api.uploads import ByteRate, UploadApi, sessions
+from worker.api.uploads import ByteRate, uploading
 from worker.clock import Clock
 from worker.core.decide import Policy
 from worker.core.model import Cap, Claim
@@ -236,7 +236,8 @@ class Worker:
     @asynccontextmanager
     async def on(self, database: Database, url: str) -> AsyncIterator[Runner]:
         """Yield a runner with all its parts, real ones, ready to run once."""
-        async with self.api(url) as api, self.upload_api(url) as upload_api:
+        rate = ByteRate(self.settings.upload_bytes_per_second, self.clock.monotonic)
+        async with self.api(url) as api, uploading(api, self.key, rate) as upload_api:
             yield Runner(
                 database=database,
                 transaction=self.transaction(),
@@ -263,24 +264,6 @@ class Worker:
             agent="test",
         )
         return Api(transport, self.key, self.clock.now)
-
-    @asynccontextmanager
-    async def upload_api(self, url: str) -> AsyncIterator[UploadApi | None]:
-        """Yield its client of uploads, None without roots."""
-        if not self.settings.roots:
-            yield None
-            return
-        seconds = self.timeout_seconds
-        async with sessions("test", seconds, seconds) as (kept, single):
-            yield UploadApi(
-                session=kept,
-                single=single,
-                url=url,
-                key=self.key,
-                now=self.clock.now,
-                rate=ByteRate(self.settings.upload_bytes_per_second, self.clock.monotonic),
-                seconds=seconds,
-            )
 
     def row(self) -> WorkerRow:
         """Return it as the other workers see it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from worker import __version__
 from worker.api.client import Api
 from worker.api.transport import Transport
-from worker.api.uploads import ByteRate, UploadApi, sessions
+from worker.api.uploads import ByteRate, uploading
 from worker.clock import Clock
 from worker.core import callback
 from worker.core.file_address import address_of
@@ -77,7 +77,8 @@ async def runner(
     def callback_url(video_id: int) -> str | None:
         return callback.url(base_url, secret, video_id) if base_url and secret else None
 
-    async with api(settings, key) as client, _upload_api(settings, key) as upload_api:
+    rate = ByteRate(settings.upload_bytes_per_second, CLOCK.monotonic)
+    async with api(settings, key) as client, uploading(client, key.value, rate) as upload_api:
         yield Runner(
             database=database,
             transaction=transaction(settings, worker, database.now, probe_after),
@@ -212,26 +213,6 @@ def api(settings: Settings, key: Key) -> Api:
         proxy=settings.proxy,
     )
     return Api(transport, key.value, CLOCK.now)
-
-
-@asynccontextmanager
-async def _upload_api(settings: Settings, key: Key) -> AsyncIterator[UploadApi | None]:
-    """Yield the client of the API's uploads, None where no file may be uploaded."""
-    if not settings.roots:
-        yield None
-        return
-    patience = settings.connect_timeout_seconds, settings.timeout_seconds
-    async with sessions(AGENT, *patience) as (kept, single):
-        yield UploadApi(
-            session=kept,
-            single=single,
-            url=settings.api_url,
-            key=key.value,
-            now=CLOCK.now,
-            rate=ByteRate(settings.upload_bytes_per_second, CLOCK.monotonic),
-            seconds=settings.timeout_seconds,
-            proxy=settings.proxy,
-        )
 
 
 def caps(settings: Settings) -> tuple[Cap, ...]:

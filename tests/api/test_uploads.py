@@ -12,7 +12,9 @@ import pytest
 
 from tests.conftest import Hands
 from tests.wire import LOOPBACK, NEVER_SECONDS, Line, Script, Wire, answer, free_port, time_out
-from worker.api.uploads import PIECE, ByteRate, UploadApi, sessions
+from worker.api.client import Api
+from worker.api.transport import Transport
+from worker.api.uploads import PIECE, ByteRate, UploadApi, uploading
 from worker.core.model import (
     AccountRefused,
     InDoubt,
@@ -36,16 +38,15 @@ async def client(
     url: str, *, key: str = KEY, rate: ByteRate = FAST, seconds: float = 5.0
 ) -> AsyncIterator[UploadApi]:
     """Yield a client whose clock stands still."""
-    async with sessions("valossa-ingest/test", 5.0, seconds) as (kept, single):
-        yield UploadApi(
-            session=kept,
-            single=single,
-            url=url,
-            key=key,
-            now=lambda: NOW,
-            rate=rate,
-            seconds=seconds,
-        )
+    transport = Transport(
+        url=url,
+        slots=1,
+        connect_timeout_seconds=5.0,
+        timeout_seconds=seconds,
+        agent="valossa-ingest/test",
+    )
+    async with Api(transport, key, lambda: NOW) as own, uploading(own, key, rate) as api:
+        yield api
 
 
 @asynccontextmanager

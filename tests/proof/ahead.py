@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from worker import log, opening, wiring
 from worker.api.client import Api
 from worker.api.transport import Transport
+from worker.api.uploads import ByteRate, uploading
 from worker.clock import Clock
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
@@ -62,7 +63,11 @@ async def work(
         timeout_seconds=settings.timeout_seconds,
         agent="proof",
     )
-    async with Api(transport, key.value, clock.now) as api:
+    rate = ByteRate(None, clock.monotonic)
+    async with (
+        Api(transport, key.value, clock.now) as api,
+        uploading(api, key.value, rate) as upload_api,
+    ):
         runner = Runner(
             database=database,
             transaction=QueueTransaction(
@@ -74,6 +79,7 @@ async def work(
                 caps=wiring.caps(settings),
             ),
             api=api,
+            upload_api=upload_api,
             limiter=Limiter(
                 rate=settings.rate,
                 period_seconds=settings.period_seconds,

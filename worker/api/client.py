@@ -54,7 +54,7 @@ class Api:
     """The connections to one address of the API, with one key."""
 
     def __init__(self, transport: Transport, key: str, now: Callable[[], datetime]) -> None:
-        self._transport = transport
+        self.transport = transport
         self._key = key
         self._now = now
 
@@ -62,7 +62,7 @@ class Api:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._transport.close()
+        await self.transport.close()
 
     async def new_job(self, body: Json, may_send: Callable[[], str | None]) -> Outcome:
         """POST one job and return its outcome. ``may_send`` is called last, when the connection
@@ -87,7 +87,7 @@ class Api:
 
         exchange.take = take
         try:
-            await self._transport.get("/list_jobs", {"api_key": self._key}, exchange)
+            await self.transport.get("/list_jobs", {"api_key": self._key}, exchange)
             answer = self._answer(exchange)
             if answer.status != HTTPStatus.OK:
                 return self._unlisted(answer)
@@ -109,7 +109,7 @@ class Api:
         """GET the state of a job (worker/api/README.md, section 4), in presentable texts."""
         exchange, query = Exchange(BODY_LIMIT), {"api_key": self._key, "job_id": job_id}
         try:
-            await self._transport.get("/job_status", query, exchange)
+            await self.transport.get("/job_status", query, exchange)
         except _FAILURES as error:
             return NoStatus(reason=self._failure(error))
         said = job_answer(self._answer(exchange), job_id)
@@ -150,13 +150,13 @@ class Api:
         began = False
         try:
             async with (
-                self._transport.session() as client,
+                self.transport.session() as client,
                 client.get("job_results", params=query, allow_redirects=False) as response,
             ):
                 began, headers = True, response.headers
                 if response.status != HTTPStatus.OK:
                     body = await response.content.read(BODY_LIMIT)
-                    return self._undelivered(self._read(response.status, body, headers), job_id)
+                    return self._undelivered(self.read(response.status, body, headers), job_id)
                 if "html" in response.content_type or not _shows_end(headers, kind):
                     return Undelivered(reason=NO_END)
                 async for part in response.content.iter_any():
@@ -177,7 +177,7 @@ class Api:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""
         exchange = Exchange(BODY_LIMIT)
         try:
-            await self._transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)
+            await self.transport.post("/cancel_job", self._body({"job_id": job_id}), exchange)
         except _FAILURES as error:
             return type(error).__name__
         answer = self._answer(exchange)
@@ -187,7 +187,7 @@ class Api:
         exchange = Exchange(BODY_LIMIT, may_send)
         error = ""
         try:
-            await self._transport.post("/new_job", self._body(body), exchange)
+            await self.transport.post("/new_job", self._body(body), exchange)
         except WithheldError as reason:
             return Withheld(str(reason))
         except asyncio.CancelledError:
@@ -206,9 +206,10 @@ class Api:
 
     def _answer(self, exchange: Exchange) -> Answer:
         assert exchange.head is not None  # noqa: S101 - callers have checked it
-        return self._read(exchange.head.code, bytes(exchange.body), exchange.head.headers)
+        return self.read(exchange.head.code, bytes(exchange.body), exchange.head.headers)
 
-    def _read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def read(self, status: int, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Return an answer that comes now."""
         return Answer(
             status=status,
             body=body,

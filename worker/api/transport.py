@@ -105,11 +105,12 @@ class Transport:
             self._timer.cancel()
         await self._connector.close()
 
-    def session(self) -> aiohttp.ClientSession:
-        """Return a client of one answer of any size: its time-out is of the wait for more bytes."""
+    def session(self, connector: aiohttp.TCPConnector | None = None) -> aiohttp.ClientSession:
+        """Return a client of bodies of any size: its time-out is of the wait for more bytes."""
         patience = self._patience.connect
         return aiohttp.ClientSession(
             f"{self._url}/",
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={hdrs.USER_AGENT: self.agent, hdrs.ACCEPT_ENCODING: "identity"},
             proxy=self.proxy if self._url.startswith("https:") else None,

@@ -8,17 +8,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import partial
 from http import HTTPStatus
 from typing import TypeVar, cast
 
 import aiohttp
-from aiohttp import hdrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpProcessingError
 
-from worker.api.client import BODY_LIMIT, described
+from worker.api.client import BODY_LIMIT, Api, described
 from worker.api.transport import KEEP_ALIVE_SECONDS
 from worker.core.classify import Answer, NoAnswer, classify
 from worker.core.model import InDoubt, Outcome
@@ -37,7 +34,7 @@ UNSENT = (
 PIECE = 1 << 20
 """Bytes of a chunk that are written at once; requests of others come between two of them."""
 
-CHUNK = "/send_file_chunk"
+CHUNK = "send_file_chunk"
 
 BURST_SECONDS = 0.05
 """What a late piece may make good."""
@@ -101,16 +98,14 @@ class UploadApi:
 
     session: aiohttp.ClientSession
     single: aiohttp.ClientSession
-    url: str
     key: str = field(repr=False)
-    now: Callable[[], datetime]
+    read: Callable[[int, bytes, Mapping[str, str]], Answer]
     rate: ByteRate
     seconds: float
-    proxy: str | None = None
 
     async def initialize(self, size: int) -> Opened | Outcome:
         """Begin the upload of a file of ``size`` bytes."""
-        body = await self._ask("/initialize_file_upload", {"file_size_bytes": size})
+        body = await self._ask("initialize_file_upload", {"file_size_bytes": size})
         return self._checked(opened(body)) if isinstance(body, bytes) else body
 
     async def send_chunk(self, upload_id: str, index: int, data: memoryview) -> Taken | Outcome:
@@ -121,7 +116,7 @@ class UploadApi:
 
     async def finalize(self, upload_id: str) -> Finished | Outcome:
         """End an upload whose chunks are all there."""
-        body = await self._ask("/finalize_file_upload", {"upload_id": upload_id})
+        body = await self._ask("finalize_file_upload", {"upload_id": upload_id})
         return self._checked(finished(body)) if isinstance(body, bytes) else body
 
     def _checked(self, answer: Given) -> Given | InDoubt:
@@ -153,43 +148,24 @@ class UploadApi:
         return replace(outcome, message=presentable(outcome.message or "", self.key))
 
     async def _post(self, path: str, form: aiohttp.MultipartWriter) -> Answer:
-        url = f"{self.url.rstrip('/')}{path}"
-        proxy = self.proxy if url.startswith("https:") else None
         session = self.session if path == CHUNK else self.single
-        async with session.post(url, data=form, proxy=proxy, allow_redirects=False) as told:
+        async with session.post(path, data=form, allow_redirects=False) as told:
             body = bytearray()
             async with asyncio.timeout(self.seconds):
                 async for part in told.content.iter_any():
                     body += part[: BODY_LIMIT - len(body)]
                     if len(body) == BODY_LIMIT:
                         break
-            return Answer(
-                status=told.status,
-                body=bytes(body),
-                received_at=self.now(),
-                retry_after=told.headers.get(hdrs.RETRY_AFTER),
-                date=told.headers.get(hdrs.DATE),
-                location=told.headers.get(hdrs.LOCATION),
-            )
+            return self.read(told.status, bytes(body), told.headers)
 
 
 @asynccontextmanager
-async def sessions(
-    agent: str, connect_timeout_seconds: float, timeout_seconds: float
-) -> AsyncIterator[tuple[aiohttp.ClientSession, aiohttp.ClientSession]]:
-    """Yield a session that keeps its connections and one that does not, for requests that may last
-    as long as they make progress.
-    """
-    patience = aiohttp.ClientTimeout(
-        total=None, sock_connect=connect_timeout_seconds, sock_read=timeout_seconds
-    )
-    make = partial(
-        aiohttp.ClientSession,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={hdrs.USER_AGENT: agent, hdrs.ACCEPT_ENCODING: "identity"},
-        timeout=patience,
-    )
+async def uploading(api: Api, key: str, rate: ByteRate) -> AsyncIterator[UploadApi]:
+    """Yield the upload endpoints at the address of a client."""
     kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
     single = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with make(connector=kept) as first, make(connector=single) as second:
-        yield first, second
+    make, seconds = api.transport.session, api.transport.timeout_seconds
+    async with make(kept) as first, make(single) as second:
+        yield UploadApi(
+            session=first, single=second, key=key, read=api.read, rate=rate, seconds=seconds
+        )

@@ -56,7 +56,7 @@ class Runner:
     options: RunOptions
     reporter: Reporter
     row: WorkerRow
-    upload_api: UploadApi | None = None
+    upload_api: UploadApi
     beat: Callable[[], None] = lambda: None
     callback_url: Callable[[int], str | None] = lambda _: None
 
@@ -97,9 +97,8 @@ class Runner:
             news=self._wake.set,
         )
         self._uploading: asyncio.Task[None] | None = None
-        self._uploader = self.upload_api and Uploader(
-            api=self.upload_api, database=self.database, beside=self._reconciler
-        )
+        uploader = Uploader(api=self.upload_api, database=self.database, beside=self._reconciler)
+        self._uploader = uploader if self._settings.roots else None
         self._follower = Follower(self._reconciler, self.reporter.followed)
 
     async def run(self) -> RunReport:
