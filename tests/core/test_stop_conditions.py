@@ -105,7 +105,9 @@ def test_a_stop_says_what_the_claim_said() -> None:
 
 
 def test_a_drain_gives_up_on_uploads_that_a_trouble_holds() -> None:
-    """It names the trouble after a minute of it; one that waits does not, nor one at the sends."""
+    """It names the trouble after a minute of it; one that waits does not, nor one at the sends. A
+    database that cannot be written ends both.
+    """
     run = RunState(began_at=BEGAN)
     run.note_uploads(REFUSED, BEGAN)
     run.note_uploads(REFUSED, BEGAN + 30)
@@ -114,6 +116,9 @@ def test_a_drain_gives_up_on_uploads_that_a_trouble_holds() -> None:
     assert REFUSED == Story(DRAIN, run, late).after(WaitReason.UPLOADS)
     assert Story(DRAIN_ALL, run, late).after(WaitReason.UPLOADS) is None
     assert Story(DRAIN, run, late).after(WaitReason.PACE) is None
+    lost = Stop(reason=StopReason.DATABASE, message="the disk is full")
+    run.note_uploads(lost, late)
+    assert lost == Story(DRAIN_ALL, run, late).after(WaitReason.UPLOADS)
     run.note_uploads(None, late)
     assert Story(DRAIN, run, late).after(WaitReason.UPLOADS) is None
     run.note_uploads(REFUSED, late)

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from tests.conftest import open_database
 from tests.parts import (
     DAEMON,
+    DRAIN,
     DRAIN_ALL,
     RUN_SETTINGS,
     RealTime,
@@ -27,6 +28,7 @@ from tests.parts import (
 from worker.core.file_address import address_of
 from worker.core.model import Cap
 from worker.core.reasons import StopReason
+from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import uploads, videos
 from worker.log import Event
@@ -383,21 +385,69 @@ async def test_a_file_that_is_being_written_fails(path: Path, media: Path) -> No
         assert "it is being written" in str(failed["error"])
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.rename(path.with_name("moved"))])
+VANISHED: list[tuple[Callable[[Path], object], str]] = [
+    (Path.unlink, "'a.mp4' is not there"),
+    (lambda path: path.rename(path.with_name("moved")), "'a.mp4' is not there"),
+    (lambda path: path.parent.rename(path.parent.with_name("gone")), "media' is not there"),
+]
+
+
+@pytest.mark.parametrize("step", ["chunk", "finalize"])
+@pytest.mark.parametrize(("spoil", "why"), VANISHED)
 async def test_a_file_that_vanishes_waits(
-    path: Path, media: Path, spoil: Callable[[Path], object]
+    path: Path, media: Path, step: str, spoil: Callable[[Path], object], why: str
 ) -> None:
-    """It is left to those who have it."""
+    """It is left to those who have it. A whole upload of it is bought all the same."""
+    video = file(media)
+    async with open_database(path) as database, api(**{step: {1: "stall"}}) as simulator:
+        await add(database, address(video))
+        report = await during(database, simulator, draining(media), lambda: spoil(video))
+        assert StopReason.EMPTY is report.stop.reason
+        assert 0 == report.counts.failed
+        state, upload = (await row(database, 1))["state"], await upload_of(database)
+        if step == "finalize":
+            assert ("submitted", "ready", 1) == (state, upload["state"], len(bought(simulator)))
+        else:
+            assert ("pending", "wanted", []) == (state, upload["state"], simulator.accepted)
+            assert str(upload["error"]).endswith(why)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"), [(link, "a link"), (pipe, "a pipe"), (folder, "a folder")]
+)
+async def test_a_file_that_becomes_something_else_fails(
+    path: Path, media: Path, spoil: Callable[[Path], object], why: str
+) -> None:
+    """Between two chunks: nothing of it is bought, and the run counts it."""
     video = file(media)
     async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
         await add(database, address(video))
         report = await during(database, simulator, draining(media), lambda: spoil(video))
-        assert StopReason.EMPTY is report.stop.reason
-        assert [] == simulator.accepted
-        assert ("pending", "wanted") == (
-            (await row(database, 1))["state"],
-            (await upload_of(database))["state"],
-        )
+        assert (1, []) == (report.counts.failed, simulator.accepted)
+        assert ["0"] == chunks(simulator)
+        assert f"is {why}" in str((await row(database, 1))["error"])
+
+
+async def test_a_file_whose_reading_fails_waits(path: Path, tmp_path: Path) -> None:
+    """Also for root, who reads all: nobody can read the first page of a process' memory."""
+    own = f"{os.getpid()}"
+    (tmp_path / "disk" / own).mkdir(parents=True)
+    file(tmp_path / "disk" / own, "mem")
+    way = tmp_path / "way"
+    way.symlink_to(tmp_path / "disk")
+
+    def spoil() -> None:
+        way.unlink()
+        way.symlink_to("/proc")
+
+    async with open_database(path) as database, api(chunk={1: "stall"}) as simulator:
+        await add(database, address(way / own / "mem"))
+        report = await during(database, simulator, draining(way / own), spoil)
+        assert (StopReason.EMPTY, []) == (report.stop.reason, simulator.accepted)
+        assert "pending" == (await row(database, 1))["state"]
+        upload = await upload_of(database)
+        why = "cannot be read: Input/output error"
+        assert ("wanted", why) == (upload["state"], upload["error"])
 
 
 # --- What the API does ----------------------------------------------------------------------------
@@ -552,6 +602,70 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
             (await row(database, 1))["state"],
             (await upload_of(database))["restarts"],
         )
+
+
+async def let_grow(database: Database) -> None:
+    """Have each change of an upload take room, so that the next one meets a full disk."""
+    grow = "INSERT INTO filler VALUES (zeroblob(100000))"
+    trigger = f"CREATE TRIGGER grow AFTER UPDATE ON uploads BEGIN {grow}; END"
+    for statement in ("CREATE TABLE filler (bytes BLOB)", trigger):
+        await database.write(lambda c, s=statement: c.exec_driver_sql(s), "test")  # type: ignore[misc]
+
+
+async def room(database: Database, pages: int) -> None:
+    """Give the worker's own connection no more room than that."""
+    pragma = f"PRAGMA max_page_count = {pages}"
+    await database.write(lambda c: c.exec_driver_sql(pragma), "test")
+
+
+@pytest.mark.parametrize(("step", "begun"), [("initialize", 2), ("chunk", 1), ("finalize", 2)])
+@pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
+async def test_a_full_disk_ends_a_drain_that_uploads(
+    path: Path, media: Path, step: str, begun: int, options: RunOptions
+) -> None:
+    """Law 16: what cannot be written is not gone on with, and a drain says so. With room again,
+    the file is bought whole and once.
+    """
+    time, video = RealTime(), file(media)
+    drain = replace(worker(media), clock=time.clock, options=options)
+    async with open_database(path) as database, api(**{step: {1: "stall"}}) as simulator:
+        await add(database, address(video))
+        await let_grow(database)
+        requests = simulator.uploads.requests
+        async with drain.on(database, simulator.url) as runner, going(runner) as task:
+            await _until(lambda: any(each.kind == "stall" for each in requests), task)
+            await room(database, 1)
+            simulator.release()
+            await _until(lambda: runner.state.upload_trouble, task)
+            time.monotonic = 120.0
+            report = await task
+        assert StopReason.DATABASE is report.stop.reason
+        assert "full" in report.stop.message
+        assert [] == simulator.accepted
+        await room(database, 1_000_000)
+        time.wall = RUN_SETTINGS.lease.total_seconds() + 1
+        await drain.run(database, simulator.url)
+        assert [sha256(video)] == bought(simulator)
+        assert begun == len(asked(simulator, Step.INITIALIZE))
+
+
+async def test_an_upload_goes_on_when_the_disk_has_room_again(path: Path, media: Path) -> None:
+    """Its lease need not run out, and no chunk's answer is believed that is not on disk."""
+    video = file(media)
+    async with open_database(path) as database, api(chunk={2: "stall"}) as simulator:
+        await add(database, address(video))
+        await let_grow(database)
+        requests = simulator.uploads.requests
+        async with worker(media).on(database, simulator.url) as runner, going(runner) as task:
+            await _until(lambda: any(each.kind == "stall" for each in requests), task)
+            await room(database, 1)
+            simulator.release()
+            await _until(lambda: runner.state.upload_trouble, task)
+            await room(database, 1_000_000)
+            assert StopReason.EMPTY is (await task).stop.reason
+        assert ["0", "1", "2", "0", "1", "2"] == chunks(simulator)
+        assert [sha256(video)] == bought(simulator)
+        assert 1 == len(asked(simulator, Step.INITIALIZE))
 
 
 async def test_a_pause_that_the_api_asks_for_holds_all(database: Database, media: Path) -> None:

@@ -23,7 +23,7 @@ from worker.core.model import AccountRefused, Outcome, Throttled, TryLater, Wron
 from worker.core.reasons import Stop, StopReason
 from worker.core.upload import Finished, Identity, Opened, Setback, Taken, Upload
 from worker.db.address import DatabaseProblem
-from worker.db.database import BAD_VALUE, Database
+from worker.db.database import BAD_VALUE, Database, refusal
 from worker.files import roots
 from worker.files.roots import AbsentError, RefusedError
 from worker.log import Event
@@ -62,6 +62,7 @@ class Uploader:
     _look_at: float = 0.0
     _keep_at: dict[int, float] = field(default_factory=dict)
     _missed: set[int] = field(default_factory=set)
+    _left: set[int] = field(default_factory=set)
     _is_held: bool = False
     _troubles: int = 0
     _quiet_until: float = 0.0
@@ -84,11 +85,18 @@ class Uploader:
                     upload = await self._next()
                 if upload is not None:
                     await self._carry(upload)
-            except (DatabaseProblem, *BAD_VALUE):  # the writer reports it
-                await self.limiter.wait_until(self._clock.monotonic() + TRY_AGAIN_SECONDS)
+            except (DatabaseProblem, *BAD_VALUE) as error:  # the heartbeat tells of the first
+                now, is_lost = self._clock.monotonic(), isinstance(error, DatabaseProblem)
+                why = str(error) if is_lost else refusal(error)
+                self.state.note_uploads(Stop(reason=StopReason.DATABASE, message=why), now)
+                await self.limiter.wait_until(now + TRY_AGAIN_SECONDS)
 
     async def _next(self) -> Upload | None:
         """Take the next upload; None after a while without one."""
+        for video_id in [*self._left]:
+            await self._give_back(video_id, Setback())
+            self._left.discard(video_id)
+            self.state.note_uploads(None, self._clock.monotonic())
         now = self._clock.monotonic()
         if now < self._quiet_until:
             await self.limiter.wait_until(min(self._quiet_until, now + LOOK_SECONDS))
@@ -153,6 +161,9 @@ class Uploader:
                 self.beside.reporter.refused(video_id, f"url: {setback.why}")
         except asyncio.CancelledError:
             self._give_back(video_id, Setback())  # the writer does it, though nobody waits for it
+            raise
+        except DatabaseProblem:
+            self._left.add(video_id)
             raise
         finally:
             del self._keep_at[video_id]
