@@ -43,8 +43,6 @@ from worker.store.workers import WorkerRow
 
 CLOCK = Clock(now=partial(datetime.now, UTC), monotonic=time.monotonic)  # noqa: TID251 - its owner
 
-AGENT = f"valossa-ingest/{__version__}"
-
 TOUCH_SECONDS = 5.0
 """Between two touches of a daemon's heartbeat file."""
 
@@ -209,7 +207,7 @@ def api(settings: Settings, key: Key) -> Api:
         slots=settings.concurrency,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         timeout_seconds=settings.timeout_seconds,
-        agent=AGENT,
+        agent=f"valossa-ingest/{__version__}",
         proxy=settings.proxy,
     )
     return Api(transport, key.value, CLOCK.now)

@@ -12,13 +12,11 @@ from worker.files.roots import (
     PIECE,
     AbsentError,
     RefusedError,
-    _readable,
     digest,
     identity_of,
     opened,
     part,
     read,
-    root_problem,
 )
 
 
@@ -175,9 +173,10 @@ def test_a_large_file_is_hashed_piece_by_piece(root: Path) -> None:
     assert hashlib.sha256(data[1:]).hexdigest() == digest([os.fsencode(root)], path, 1, len(data))
 
 
-def test_what_passes_is_waited_for() -> None:
+def test_what_passes_is_waited_for(root: Path) -> None:
     """A read that fails is no refusal: the disk, or the network behind it, may come back."""
-    with pytest.raises(AbsentError, match="cannot be read: Bad file descriptor"), _readable():
+    file = opened([os.fsencode(root)], os.fsencode(root / "talks" / "a.mp4"))
+    with pytest.raises(AbsentError, match="cannot be read: Bad file descriptor"), file:
         os.read(-1, 1)
 
 
@@ -185,16 +184,3 @@ def test_a_path_that_leads_back_is_refused(root: Path) -> None:
     """No ``..`` leads out of a root."""
     with pytest.raises(AddressError, match=r"holds a \. or \.\."):
         content(root, os.fsencode(root) + b"/../secret")
-
-
-def test_a_root_is_a_folder_and_no_link(root: Path) -> None:
-    """A root that is absent, a file, a link or no whole path is named."""
-    (root / "link").symlink_to(root / "talks")
-    assert root_problem(os.fsencode(root)) is None
-    for path, why in (
-        (b"media", "is no whole path"),
-        (os.fsencode(root / "absent"), "No such file or directory"),
-        (os.fsencode(root / "talks" / "a.mp4"), "Not a directory"),
-        (os.fsencode(root / "link"), "is a link"),
-    ):
-        assert why in str(root_problem(path))

@@ -159,7 +159,8 @@ def opened(body: bytes) -> Opened | InDoubt:
     if is_named and type(size) is int and 0 < size <= LARGEST_CHUNK:
         return Opened(str(upload_id), size)
     chunks = f", with chunks of {size} bytes" if type(size) is int else ""
-    return _odd(f"initialize_file_upload answered {shape(document)[:SHAPE_LIMIT]}{chunks}")
+    told = f"initialize_file_upload answered {shape(document)[:SHAPE_LIMIT]}{chunks}"
+    return InDoubt(told, HTTPStatus.OK)
 
 
 def finished(body: bytes) -> Finished | InDoubt:
@@ -168,12 +169,8 @@ def finished(body: bytes) -> Finished | InDoubt:
     found = {text for text in _texts(document) if text.startswith(SCHEME) and text == clean(text)}
     if len(found) == 1:
         return Finished(found.pop())
-    told = shape(document)[:SHAPE_LIMIT]
-    return _odd(f"finalize_file_upload answered {told}, with {len(found)} addresses")
-
-
-def _odd(message: str) -> InDoubt:
-    return InDoubt(message, HTTPStatus.OK)
+    told = f"{shape(document)[:SHAPE_LIMIT]}, with {len(found)} addresses"
+    return InDoubt(f"finalize_file_upload answered {told}", HTTPStatus.OK)
 
 
 def _texts(document: object) -> Iterator[str]:

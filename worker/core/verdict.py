@@ -13,9 +13,7 @@ from worker.core.host import HeldHost
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
-_WITH_UPLOADS = frozenset(
-    (WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS)
-)
+_WITH_UPLOADS = {WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS}
 """What holds videos, and no upload."""
 
 UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from worker.core.file_address import AddressError, is_file, path_of
 from worker.core.preflight import Finding, Weight
 from worker.core.upload import Identity, size_problem
+from worker.core.verdict import GIVE_ROOT
 from worker.files.roots import AbsentError, RefusedError, identity_of, opened
 
 STILL = timedelta(minutes=1)
@@ -43,8 +44,7 @@ def inspect(path: bytes, roots: Sequence[bytes]) -> Identity | Finding:
         with opened(roots, path) as descriptor:
             seen = identity_of(descriptor)
     except AbsentError as error:
-        remedy = "start a worker where the file is, with its folder in upload_roots"
-        return Finding(Weight.LOOK, f"url: {error}", remedy)
+        return Finding(Weight.LOOK, f"url: {error}", GIVE_ROOT)
     except RefusedError as error:
         return Finding(Weight.SURELY, f"url: {error}", "name a plain file that may be read")
     reason, _, remedy = (size_problem(seen.size) or "").partition(": ")

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from worker.core.file_address import names_of
 from worker.core.upload import Identity
@@ -25,7 +25,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFCHR: "a device",
 }
-
 
 _LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
 """Errors that a file keeps until a person changes something."""
@@ -47,8 +46,8 @@ class RefusedError(Exception):
 
 @contextmanager
 def opened(roots: Sequence[bytes], path: bytes) -> Iterator[int]:
-    """Yield a descriptor of the file at an absolute path, and close it. Raises AbsentError,
-    RefusedError, or AddressError for a path of unsafe names.
+    """Yield a descriptor of the file at an absolute path, and close it. Raises AbsentError, also
+    where reading fails, RefusedError, or AddressError for a path of unsafe names.
     """
     names = names_of(path)
     root = _root_of(roots, names)
@@ -59,6 +58,8 @@ def opened(roots: Sequence[bytes], path: bytes) -> Iterator[int]:
         os.close(folder)
     try:
         yield descriptor
+    except OSError as error:
+        raise AbsentError(f"cannot be read: {error.strerror}") from None
     finally:
         os.close(descriptor)
 
@@ -67,30 +68,22 @@ def part(
     roots: Sequence[bytes], path: bytes, offset: int, room: memoryview
 ) -> tuple[Identity, int]:
     """Fill the room with the bytes of a file from ``offset``. Return the marks of the file after
-    that, and how many bytes there were. Raises as ``opened``, and AbsentError where reading fails.
+    that, and how many bytes there were. Raises as ``opened``.
     """
-    with opened(roots, path) as descriptor, _readable():
+    with opened(roots, path) as descriptor:
         size = read(descriptor, offset, room)
         return identity_of(descriptor), size
 
 
 def digest(roots: Sequence[bytes], path: bytes, offset: int, size: int) -> str:
-    """Return the SHA-256 of a part of a file. Raises as ``part``."""
+    """Return the SHA-256 of a part of a file. Raises as ``opened``."""
     whole, room = hashlib.sha256(), memoryview(bytearray(min(PIECE, size)))
-    with opened(roots, path) as descriptor, _readable():
+    with opened(roots, path) as descriptor:
         for begin in range(offset, offset + size, PIECE):
             left = room[: min(PIECE, offset + size - begin)]
             whole.update(left[: read(descriptor, begin, left)])
         identity_of(descriptor)
     return whole.hexdigest()
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AbsentError(f"cannot be read: {error.strerror}") from None
 
 
 def identity_of(descriptor: int) -> Identity:
@@ -112,17 +105,6 @@ def read(descriptor: int, offset: int, room: memoryview) -> int:
     while done < len(room) and (more := os.preadv(descriptor, [room[done:]], offset + done)):
         done += more
     return done
-
-
-def root_problem(root: bytes) -> str | None:
-    """Return why a folder cannot be a root; None if it can."""
-    if not root.startswith(b"/"):
-        return "is no whole path; begin with /"
-    try:
-        os.close(os.open(root, _FOLDER))
-    except OSError as error:
-        return _said(error, root)
-    return None
 
 
 def _root_of(roots: Sequence[bytes], names: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -166,19 +148,8 @@ def _open(name: bytes, folder: int) -> int:
 def _problem(error: OSError, name: bytes, folder: int | None) -> Exception:
     if isinstance(error, FileNotFoundError):
         return AbsentError(f"{os.fsdecode(name)!r} is not there")
-    kind = RefusedError if error.errno in _LASTING else AbsentError
-    return kind(_said(error, name, folder))
-
-
-def _said(error: OSError, name: bytes, folder: int | None = None) -> str:
-    shown = repr(os.fsdecode(name))
-    if _is_link(name, folder):
-        return f"{shown} is a link: name what it leads to"
-    return f"{shown}: {error.strerror}"
-
-
-def _is_link(name: bytes, folder: int | None) -> bool:
-    try:
-        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    except OSError:
-        return False
+    kind, shown = RefusedError if error.errno in _LASTING else AbsentError, os.fsdecode(name)
+    with suppress(OSError):
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            return kind(f"{shown!r} is a link: name what it leads to")
+    return kind(f"{shown!r}: {error.strerror}")

@@ -216,18 +216,17 @@ class Uploader:
 
     async def _send(self, upload: Upload) -> Upload | Setback | None:
         """Send the chunks that are left, one after the other."""
-        room = memoryview(
-            bytearray(upload.chunk_size)
-        )  # the same for all, since new pages take long
+        # The same room for all, since new pages take long.
+        room = memoryview(bytearray(upload.chunk_size))
         while upload.acknowledged < upload.chunks:
-            if self._is_over:
+            if self.limiter.is_shut or self._is_held:
                 return Setback() if await self._keep(upload) else None
             offset, size = upload.place(upload.acknowledged)
             found, read = await self._read(upload.address, offset, room[:size])
             if found != upload.identity or read < size:
                 return self._changed(upload)
-            upload_id, chunk = str(upload.upload_id), upload.acknowledged
-            sending = self.api.send_chunk(upload_id, chunk, room[:size])
+            upload_id, part = str(upload.upload_id), room[:size]
+            sending = self.api.send_chunk(upload_id, upload.acknowledged, part)
             answer = await self._meanwhile(sending, upload)
             if answer is None:
                 return None
@@ -236,10 +235,6 @@ class Uploader:
             self._goes_well()
             upload = upload.with_one_more()
         return upload
-
-    @property
-    def _is_over(self) -> bool:
-        return self.limiter.is_shut or self._is_held
 
     async def _end(self, upload: Upload) -> Setback | None:
         """Finalize, once it is on disk that nobody may do so again."""

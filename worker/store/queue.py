@@ -5,18 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    func,
-    null,
-    or_,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable

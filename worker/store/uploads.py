@@ -67,7 +67,7 @@ def _found(video_ids: Collection[int]) -> Select[Any]:
     its, job = history.c.video_id == uploads.c.video_id, history.c.job_id
     is_clear = or_(job.is_not(None), history.c.fact == text("'refused'"))
     return select(
-        *(uploads.c[name] for name in ("video_id", "address", "state", "ready_at", "url")),
+        uploads,
         exists().where(its, IS_OPEN_DOUBT).label("doubted"),
         exists().where(its, history.c.at >= uploads.c.ready_at, is_clear).label("spent"),
     ).where(uploads.c.video_id.in_(video_ids))
@@ -87,12 +87,8 @@ def addressed(connection: Connection, claims: Sequence[Claim]) -> list[Claim]:
     if not ids:
         return list(claims)
     urls = {row.video_id: row.url for row in connection.execute(_found(ids))}
-    return [
-        replace(claim, video=replace(claim.video, url=urls[claim.video_id]))
-        if is_file(claim.video.url)
-        else claim
-        for claim in claims
-    ]
+    sent = [replace(each.video, url=urls.get(each.video_id, each.video.url)) for each in claims]
+    return [replace(claim, video=video) for claim, video in zip(claims, sent, strict=True)]
 
 
 def sent_as(connection: Connection, video_id: int, url: str) -> str:
