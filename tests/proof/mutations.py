@@ -426,7 +426,7 @@ LAWS = (
     Mutation(
         law="moved: a number does not come back",
         file=MOVING,
-        old="max(last, *(highest(connection, table) for table in (videos, pruned, jobs)))",
+        old="max(last, *(highest(connection, table) for table in (videos, pruned, jobs, uploads)))",
         new="highest(connection, videos)",
         tests=("tests/test_relocate.py::test_new_videos_get_new_numbers",),
     ),
