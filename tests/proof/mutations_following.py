@@ -85,8 +85,8 @@ FOLLOWED = (
     ),
     Mutation(
         law="questions: a cool-down holds them",
-        file=FOLLOWER,
-        old="if shared.cooling(now) or now < free_at <= later:",
+        file="worker/runner/pacer.py",
+        old="if known.cooling(now) or now < free_at <= later:",
         new="if now < free_at <= now:",
         tests=(f"{RUN}::test_a_cool_down_holds_questions_and_a_pause_does_not",),
     ),

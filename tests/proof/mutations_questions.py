@@ -61,9 +61,9 @@ QUESTIONS = (
     ),
     Mutation(
         law="questions: none where the queue is no more",
-        file=FOLLOWER,
-        old="if shared.moved_to is not None or not due:",
-        new="if not due:",
+        file="worker/runner/pacer.py",
+        old="if known.moved_to is not None:",
+        new="if False:",
         tests=(f"{RUN}::test_a_queue_that_has_moved_is_followed_elsewhere",),
     ),
     Mutation(

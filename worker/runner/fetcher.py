@@ -28,9 +28,6 @@ IDLE = timedelta(seconds=5)
 HELD = timedelta(seconds=60)
 """Between tries while the folder takes nothing, and while another process may have the result."""
 
-LATEST = timedelta(seconds=30)
-"""A budget that is free later was written by a clock that was set."""
-
 
 @dataclass(slots=True, eq=False)
 class Fetcher:
@@ -69,18 +66,13 @@ class Fetcher:
 
     def _choose(self, connection: Connection) -> WantedResult | datetime:
         """Reserve a question: the result to fetch, or when to look again."""
-        pacer, clock = self.reconciler.transaction.pacer, self.reconciler.transaction.clock
-        began, now = clock.monotonic(), clock.now()
-        pacer.follow(connection, began, now)
-        shared, wanted = pacer.read(connection, now), results.due(connection, now)
-        if shared.moved_to is not None or wanted is None:
+        now = self.reconciler.transaction.clock.now()
+        if (wanted := results.due(connection, now)) is None:
             return now + IDLE
-        free_at = max(
-            shared.cool_down_until or now, jobs.asking(connection).next_question_at or now
-        )
-        if shared.cooling(now) or now < free_at <= now + LATEST:
-            return min(now + LATEST, free_at)
-        jobs.note(connection, next_question_at=now + pacer.question_spacing(shared, now))
+        spacing = self.reconciler.transaction.pacer.question(connection)
+        if isinstance(spacing, datetime):
+            return spacing
+        jobs.note(connection, next_question_at=now + spacing)
         results.write(connection, wanted.job_id, wanted.type, next_try_at=now + HELD)
         return wanted
 

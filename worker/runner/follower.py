@@ -83,18 +83,14 @@ class Follower:
 
     def _choose(self, connection: Connection) -> FollowedJob | datetime | None:
         """Reserve a question: the job to ask about, None for the list; or when to look again."""
-        pacer, clock = self.reconciler.transaction.pacer, self.reconciler.transaction.clock
-        began, now = clock.monotonic(), clock.now()
-        pacer.follow(connection, began, now)
-        shared, known, later = pacer.read(connection, now), jobs.asking(connection), now + IDLE
-        due = jobs.due(connection, now, 2)
-        if shared.moved_to is not None or not due:
-            return later if due else min(later, jobs.next_at(connection) or later)
-        free_at = max(shared.cool_down_until or now, known.next_question_at or now)
-        if shared.cooling(now) or now < free_at <= later:  # beyond it, the clock was set
-            return min(later, free_at)
+        now, pacer = self.reconciler.transaction.clock.now(), self.reconciler.transaction.pacer
+        due, later = jobs.due(connection, now, 2), now + IDLE
+        if not due:
+            return min(later, jobs.next_at(connection) or later)
+        if isinstance(spacing := pacer.question(connection), datetime):
+            return spacing
         unproven = bool(jobs.missing(connection, now - GONE_AFTER))
-        number, spacing = jobs.open_jobs(connection), pacer.question_spacing(shared, now)
+        number, known = jobs.open_jobs(connection), jobs.asking(connection)
         chosen = question(due, known, number, now, spacing=spacing, unproven=unproven)
         if isinstance(chosen, datetime):
             return min(later, chosen)

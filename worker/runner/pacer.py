@@ -14,7 +14,7 @@ from worker.core import pace
 from worker.core.classify import UNTOLD_SECONDS
 from worker.core.model import Accepted, Refused, Result, Throttled, TryLater
 from worker.settings import Settings
-from worker.store import shared_state
+from worker.store import jobs, shared_state
 
 UNREADABLE_COOL_DOWN = timedelta(seconds=30)
 """In place of one whose end plain SQL has made unreadable. Then one answer shows what holds."""
@@ -119,8 +119,18 @@ class Pacer:
         rate = pace.rate_in_force(self.settings.rate, brake, now)
         return pace.spacing(rate, self.settings.period_seconds)
 
-    def question_spacing(self, known: shared_state.SharedState, now: datetime) -> timedelta:
-        """Return the least time between two questions about jobs: five starts, half a minute."""
+    def question(self, connection: Connection) -> timedelta | datetime:
+        """Return the least time from a question about jobs to the next, that of five starts but at
+        most half a minute; or when to look again (UTC), if none may be asked now.
+        """
+        began, now = self.clock.monotonic(), self.clock.now()
+        self.follow(connection, began, now)
+        known, later = self.read(connection, now), now + LONGEST_QUESTION_SPACING
+        free_at = max(known.cool_down_until or now, jobs.asking(connection).next_question_at or now)
+        if known.moved_to is not None:
+            return later
+        if known.cooling(now) or now < free_at <= later:  # beyond it, the clock was set
+            return min(later, free_at)
         return min(LONGEST_QUESTION_SPACING, 5 * self._gap(known, now))
 
     def reserve_one(self, connection: Connection) -> float | datetime:
