@@ -182,6 +182,8 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
             lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
             {"videos_media_id", "videos_job_id", "videos_request_id"},
         ),
+        (statistics.last_throttled, {"history_last", "history_pkey"}),
+        (statistics.refusal, {"history_last", "history_pkey"}),
         (lambda c: jobs.due(c, START, 2), {"jobs_open"}),
         (jobs.next_at, {"jobs_open"}),
         (lambda c: jobs.named(c, ["job-2", "job-3"]), {"jobs_pkey"}),

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     desc,
+    func,
     or_,
     text,
 )
@@ -198,8 +199,11 @@ _partial(
     "history_doubts", history.c.fact == text("'in_doubt'"), history.c.video_id, history.c.attempt
 )
 _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
-_no_job = history.c.job_id.is_(None)  # and the last column always NULL, as above
+is_of_video = func.substr(history.c.fact, text("1"), text("4")) != text("'job_'")
+"""False for what is told of a job that is followed. It is said as the indexes say it."""
+_no_job = history.c.job_id.is_(None) & is_of_video  # and the last column always NULL, as above
 _partial("history_others", _no_job, history.c.at, history.c.fact, history.c.job_id)
+_partial("history_last", is_of_video, history.c.fact, history.c.id)
 
 jobs = Table(
     "jobs",

@@ -4,14 +4,33 @@ A count through an index takes some 30 ms for a million videos; a walk, twenty t
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, FromClause, RowMapping, Select, func, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    RowMapping,
+    Select,
+    func,
+    select,
+    text,
+)
 
 from worker.core.model import Fact, State
 from worker.core.verdict import UNCLEAR
-from worker.db.schema import account, history, is_left, is_pending, is_submitting, pruned, videos
+from worker.db.schema import (
+    account,
+    history,
+    is_left,
+    is_of_video,
+    is_pending,
+    is_submitting,
+    pruned,
+    videos,
+)
 from worker.store.bulk import BATCH, batches
 from worker.store.history import IS_DOUBT, open_doubts
 
@@ -75,8 +94,7 @@ def overview(connection: Connection, now: datetime) -> Overview:
         accepted_today=bought,
         accepted_this_month=bought
         + number_of(connection, history, _has_job, history.c.at >= month, history.c.at < day),
-        accepted=number_of(connection, history)
-        - number_of(connection, history, _has_no_job)
+        accepted=number_of(connection, history, _has_job)
         + (connection.scalar(select(account.c.pruned_jobs)) or 0),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in today.most_common() if fact in ANSWERS},
@@ -84,7 +102,18 @@ def overview(connection: Connection, now: datetime) -> Overview:
     )
 
 
-_ANSWERED = select(history).where(history.c.fact.in_(ANSWERS))
+def _last_of(facts: Collection[Fact]) -> Select[*tuple[object, ...]]:
+    """Return the query for the newest of these facts, each of which ends a part of an index. A fact
+    is no constant in it: PostgreSQL would walk the history to find one that it thinks is near.
+    """
+    ordered = select(history.c.id).order_by(history.c.fact.desc(), history.c.id.desc()).limit(1)
+    names = (text(f"'{fact}'") for fact in facts)
+    each = (ordered.where(is_of_video, history.c.fact.between(name, name)) for name in names)
+    ends = [last.scalar_subquery() for last in each]
+    return select(history).where(history.c.id.in_(ends)).order_by(history.c.id.desc()).limit(1)
+
+
+_ANSWERED, _MOVED, _THROTTLED = map(_last_of, (ANSWERS, _MOVES, (Fact.THROTTLED,)))
 
 
 def refusal(connection: Connection) -> RowMapping | None:
@@ -190,8 +219,8 @@ def span(connection: Connection) -> tuple[datetime | None, datetime | None]:
 
 
 _has_job = history.c.job_id.is_not(None)
-_has_no_job = history.c.job_id.is_(None)
-"""Each has an index; no index has all facts."""
+_has_no_job = history.c.job_id.is_(None) & is_of_video
+"""Each has an index; none has what is told of jobs."""
 _is_not_accepted = history.c.fact != Fact.ACCEPTED
 
 
@@ -205,25 +234,28 @@ def has_bought(connection: Connection) -> bool:
 
 
 def _facts_by_kind(connection: Connection, *wanted: ColumnElement[bool]) -> Counter[str]:
-    facts = select(history.c.fact, func.count()).where(*wanted).group_by(history.c.fact)
+    kind = history.c.fact.concat(
+        text("''")
+    )  # in the order of no index, so that the moments have one
+    facts = select(kind, func.count()).where(*wanted).group_by(kind)
     return Counter(dict(connection.execute(facts).all()))
 
 
 def last_throttled(connection: Connection) -> RowMapping | None:
-    """Return the fact of the last 429, None if there is none. The later, the sooner found."""
-    return _last(connection, select(history).where(history.c.fact == Fact.THROTTLED))
+    """Return the fact of the last 429, None if there is none."""
+    return _last(connection, _THROTTLED)
 
 
 def moved_at(connection: Connection, heard: RowMapping | None) -> datetime | None:
     """Return when a video last moved on, or was claimed after an answer that was clear."""
-    last = _last(connection, select(history).where(history.c.fact.in_(_MOVES)))
+    last = _last(connection, _MOVED)
     claimed: Select[datetime] = select(func.max(videos.c.updated_at)).where(is_submitting)
     claimed_at = None if heard and heard["fact"] in UNCLEAR else connection.scalar(claimed)
     return max(filter(None, (last and last["at"], claimed_at)), default=None)
 
 
 def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapping | None:
-    return connection.execute(facts.order_by(history.c.id.desc()).limit(1)).mappings().first()
+    return connection.execute(facts).mappings().first()
 
 
 def _possibly_twice(connection: Connection) -> int:
