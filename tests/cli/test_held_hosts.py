@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.conftest import Beside, Cli
 from worker.simulator import Options
+from worker.store.hosts import FREED_AT_ONCE
 
 HOST = "dead.example"
 WHY = "3 of the last 3 jobs of dead.example could not be downloaded (HTTP 503)"
@@ -63,6 +64,20 @@ def test_a_person_releases_a_host(held: Cli, named: str) -> None:
         again.code,
         again.err,
     )
+
+
+def test_a_release_goes_on_until_none_is_left(held: Cli) -> None:
+    """Many videos are freed some at a time; a release that was broken off is run again."""
+    many = (
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FREED_AT_ONCE})"
+    )
+    held.sql(
+        f"INSERT INTO videos (url, held_host) {many} SELECT 'https://{HOST}/' || i, ? FROM n", HOST
+    )
+    number = FREED_AT_ONCE + 2
+    assert {"released": HOST, "due": number} == held("release", "--host", HOST, "--json").json()
+    held.sql("UPDATE videos SET held_host = ? WHERE id = 1", HOST)
+    assert {"released": HOST, "due": 1} == held("release", "--host", HOST, "--json").json()
 
 
 def test_a_release_is_told_to_programs(held: Cli) -> None:

@@ -72,6 +72,7 @@ async def crowded(database: Database, dialect: str) -> Database:
 
 HOST = "SEARCH hosts USING INDEX sqlite_autoindex_hosts_1 (host=?)"
 HELD = "SEARCH videos USING INDEX videos_held (held_host=?)"
+BY_ID = "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)"
 OF_HOST = "SEARCH jobs USING INDEX jobs_of_host (host=?)"
 LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
     "judge": (
@@ -81,8 +82,8 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
     ),
     "release": (
         lambda c: hosts.release(c, "h20.example", NOW),
-        {HOST, HELD, "SCAN hosts USING INDEX hosts_held", "SCAN account"},
-        {"hosts_pkey", "videos_held", "hosts_held", "all of account"},
+        {HOST, HELD, BY_ID, "SCAN hosts USING INDEX hosts_held", "SCAN account"},
+        {"hosts_pkey", "videos_held", "videos_pkey", "hosts_held", "all of account"},
     ),
     "held": (
         hosts.held,
@@ -100,7 +101,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
             *(HOST, HELD, "SEARCH hosts USING INDEX hosts_held (probe_at<?)"),
             "SEARCH videos USING INDEX videos_due (priority<?)",
             "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
-            "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
+            BY_ID,
             "SEARCH twin USING INDEX videos_url (url=?)",
             "SEARCH pruned USING INDEX pruned_url (url=?)",
             "SEARCH history USING INDEX history_of_video (video_id=?)",
@@ -118,7 +119,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
             "SCAN jobs USING INDEX jobs_open",
             "SCAN history USING INDEX history_doubts",
             "SEARCH history_1 USING INDEX history_of_video (video_id=?)",
-            "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
+            BY_ID,
             "SCAN videos USING INDEX videos_leases",
         },
         {"jobs_open", "history_doubts", "history_of_video", "videos_pkey", "videos_leases"},

@@ -124,6 +124,32 @@ async def test_a_release_makes_the_videos_due_and_forgets_the_evidence(database:
     assert [HOST] == [each.host for each in await held(database)]
 
 
+async def test_a_release_frees_some_at_a_time(database: Database) -> None:
+    """A release frees a bounded number; the hold ends first, so what is left is freed later."""
+    await ends(database, "badly", "badly", "badly")
+    tomorrow, number = START + timedelta(days=1), brake.FREED_AT_ONCE + 1
+    await add(database, *["https://dead.example/1"] * number, held_host=HOST, due_at=tomorrow)
+    freed = [
+        await database.write(lambda c: brake.release(c, HOST, later(START, 60)), "test")
+        for _ in range(3)
+    ]
+    assert [number - 1, 1, None] == freed
+    assert [] == await held(database)
+
+
+@pytest.mark.parametrize(("kind", "left"), [("well", None), ("badly", HOST)])
+async def test_what_a_release_has_left_is_freed_by_the_next_end(
+    database: Database, kind: str, left: str | None
+) -> None:
+    """An end of a job of a host that was released frees more of its videos, unless it holds it."""
+    await ends(database, "badly", "badly", "badly")
+    await database.write(lambda c: brake.release(c, HOST, later(START, 60)), "test")
+    await ends(database, "badly", "badly", at=later(START, 61))
+    await add(database, "https://dead.example/1", held_host=HOST)
+    await ends(database, kind, at=later(START, 70))
+    assert left == (await row(database, 1))["held_host"]
+
+
 async def test_what_is_not_held_is_not_released(database: Database) -> None:
     """A host that is not held, or not known, is not released."""
     await ends(database, "badly")

@@ -84,7 +84,9 @@ async def test_a_held_host_is_shown_with_its_evidence_and_released(page: Served)
     assert 303 == (await page.act("release", host="dead.example"))[0]
 
     assert (await row(page.database, 1))["held_host"] is None
-    assert "dead.example is released, by page:Ada" == (await page.json("/status.json"))["told"]
+    assert (
+        "release: 2 videos changed in all, by page:Ada" == (await page.json("/status.json"))["told"]
+    )
     status, body = await page.act("release", host="dead.example")
     assert (409, True) == (status, "dead.example is not held" in body)
 

@@ -20,6 +20,9 @@ EVERY = Filter()
 LOOK_AHEAD = 100
 """Videos beyond those wanted that are looked at once one was found whose host is held."""
 
+FREED_AT_ONCE = 5_000
+"""Videos that one transaction lets go; others wait for it some tenth of a second."""
+
 Passing = tuple[Sequence[queue.Row], Collection[int], int]
 """Videos to claim, the ids of the probes among them, and how many others were postponed."""
 
@@ -58,6 +61,8 @@ def _hold_if_dead(
     ).all()
     failed = [details for is_failed, details in rows if is_failed]
     if not is_dead([bool(is_failed) for is_failed, _ in rows]):
+        if judged_from is not None:
+            _free(connection, host, now)  # what its release has left
         return
     said = "".join(f" ({details})" for details in [*filter(None, failed)][:1])
     why = f"{len(failed)} of the last {len(rows)} jobs of {host} could not be downloaded{said}"
@@ -75,16 +80,20 @@ def _a_probe_ended_well(connection: Connection, host: str, held_since: datetime)
 
 
 def release(connection: Connection, host: str, now: datetime) -> int | None:
-    """Let a host go: its videos are due now, and jobs that ended until now say nothing any more.
-    Return how many videos that were; None where it was not held.
+    """Let a host go: jobs that ended until now say nothing any more, and ``FREED_AT_ONCE`` of its
+    videos are due now. Return how many, to be called again until that is 0; None where nothing was
+    held. What is left by one that is broken off is freed by the next, or by the next end of a job.
     """
     free = {"held_since": None, "judged_from": now, "probe_at": None, "probe_video": None}
-    if not connection.execute(
-        update(hosts).where(hosts.c.host == host, _is_held).values(free)
-    ).rowcount:
-        return None
-    _count(connection)
-    return connection.execute(_FREE.where(videos.c.held_host == host), {"now": now}).rowcount
+    ended = update(hosts).where(hosts.c.host == host, _is_held).values(free)
+    if was_held := connection.execute(ended).rowcount:
+        _count(connection)
+    return _free(connection, host, now) or (0 if was_held else None)
+
+
+def _free(connection: Connection, host: str, now: datetime) -> int:
+    some = select(videos.c.id).where(is_pending, videos.c.held_host == host).limit(FREED_AT_ONCE)
+    return connection.execute(_FREE.where(videos.c.id.in_(some)), {"now": now}).rowcount
 
 
 def passing(

@@ -31,8 +31,8 @@ OPTIONS: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ChangeOfMany:
-    """A retry or a cancellation of the videos that match ``fields`` at ``began_at``. Videos that
-    change later are left, so that it does no more than was previewed.
+    """A release of a host, or a retry or a cancellation of the videos that match ``fields`` at
+    ``began_at``. Videos that change later are left, so that it does no more than was previewed.
     """
 
     action: str
@@ -74,6 +74,9 @@ class ChangeOfMany:
         """Change the next videos after the id ``after``. Return how many were changed, and the last
         id; None if there are no more.
         """
+        if self.action == "release":
+            freed = hosts.release(connection, self.fields.get("host", ""), now) or 0
+            return freed, freed or None
         wanted = filter_of(self.fields, self.began_at)
         states = tuple(each for each in self.states if each in (wanted.states or self.states))
         until = min(wanted.until or self.began_at, self.began_at)
@@ -140,9 +143,6 @@ def do(connection: Connection, action: str, fields: Fields, now: datetime, who: 
         case "pause":
             shared_state.pause(connection, now, fields.get("reason") or f"by {who}")
             return "paused"
-        case "release":
-            hosts.release(connection, fields.get("host", ""), now)
-            return f"{fields['host']} is released"
         case _:
             shared_state.resume(connection)
             if "cool_down" in fields:

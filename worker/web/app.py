@@ -164,7 +164,7 @@ class Page:
             seen = actions.preview(connection, action, fields, now)
             if not seen["possible"] or seen["mark"] != fields.get("mark"):
                 return None
-            in_one = action not in {"retry", "cancel", "reconcile"}
+            in_one = action not in {"retry", "cancel", "release", "reconcile"}
             return actions.do(connection, action, fields, now, who) if in_one else now
 
         done = await opening.change(self.database, work, f"to {action}")

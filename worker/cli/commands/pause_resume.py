@@ -58,7 +58,13 @@ def release(call: Invocation) -> int:
     given = readable(call.args.host)
     host = host_of(given) or host_of(f"//{given}")
     with open_to_change(call.settings) as session:
-        freed = session.write(lambda c, now: hosts.release(c, host, now), "to release a host")
+
+        def some() -> int | None:
+            return session.write(lambda c, now: hosts.release(c, host, now), "to release a host")
+
+        freed = some()
+        while freed and (more := some()):
+            freed += more
         held = session.read(lambda c, _: [each.host for each in hosts.held(c)])
     if freed is None:
         names = f"held are {', '.join(held)}" if held else "no host is held"
