@@ -65,6 +65,20 @@ def test_list_shows_every_result(cli: Cli, folder: Path) -> None:
     assert [["1", "j", "core", "stored"]] == [r[:4] for r in cli("results", "list").rows()[1:]]
 
 
+def test_many_results_are_read_by_pages(cli: Cli, folder: Path) -> None:
+    """Each result is listed and verified once, however many pages they fill."""
+    stored(cli, folder)
+    more = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+    cli.sql(f"INSERT INTO results (job_id, type) {more} SELECT 'j', 't' || i FROM n")
+    cli.sql(
+        "UPDATE results SET state = 'stored', path = 'p', sha256 = 's', bytes = 1 WHERE type > 't'"
+    )
+    listed = [row["type"] for row in cli("results", "list", "--json").json()]
+    assert (1201, sorted({*listed})) == (len(listed), listed)
+    assert 1202 == len(cli("results", "list").rows())
+    assert "1,201 verified, 1,200 wrong" == cli("results", "verify").out.splitlines()[-1]
+
+
 def fetch(cli: Cli, api: Simulator, *words: str) -> Said:
     """Fetch by the imitation."""
     settings = {"WORKER_API_URL": api.url, "WORKER_RATE": "1000", "VALOSSA_API_KEY": "demo-key"}

@@ -27,6 +27,15 @@ def document(value: object, file: TextIO | None = None, indent: int | None = 2) 
     print(json.dumps(value, default=plain_text.for_json, indent=indent), file=file)
 
 
+def array(values: Iterable[object]) -> None:
+    """Print a JSON document of many values while they come, one a line."""
+    before = "["
+    for value in values:
+        print(before, json.dumps(value, default=plain_text.for_json), sep="\n", end="")
+        before = ","
+    print("\n]" if before == "," else "[]")
+
+
 def objects(columns: Sequence[str], rows: Rows) -> list[dict[str, object]]:
     """Return the rows of a table as objects of a JSON document."""
     return [keyed(dict(zip(columns, row, strict=True))) for row in rows]

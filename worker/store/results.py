@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, exists, insert, literal, select, text, update
+from sqlalchemy import Connection, exists, insert, literal, select, text, tuple_, update
 
 from worker.core.model import value
 from worker.core.redact import clean
@@ -14,6 +14,8 @@ from worker.store.statistics import number_of
 _wanted = results.c.state == literal("wanted", literal_execute=True)
 """Literal, so that the partial index serves."""
 
+PAGE = 500
+_KEY = (results.c.job_id, results.c.type)
 _ROWS = select(results, jobs.c.video_id, jobs.c.accepted_at).join(
     jobs, results.c.job_id == jobs.c.job_id
 )
@@ -58,10 +60,12 @@ def write(connection: Connection, job_id: str, kind: str, **values: object) -> N
     connection.execute(update(results).where(*which).values(values))
 
 
-def every(connection: Connection) -> list[dict[str, Any]]:
-    """Return all results, each with the video and the acceptance of its job."""
-    ordered = _ROWS.order_by(results.c.job_id, results.c.type)
-    return [dict(row) for row in connection.execute(ordered).mappings()]
+def page(connection: Connection, after: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return the next results after a job id and a type, at most ``PAGE``, each with the video and
+    the acceptance of its job.
+    """
+    rows = _ROWS.where(tuple_(*_KEY) > after).order_by(*_KEY).limit(PAGE)
+    return [dict(row) for row in connection.execute(rows).mappings()]
 
 
 def counts(connection: Connection) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """``results``: what is stored of finished jobs: listed, verified, fetched."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from sqlalchemy import Connection
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
-from worker.cli.session import open_to_change, open_to_look
+from worker.cli.session import Session, open_to_change, open_to_look
 from worker.runner.fetcher import Fetcher
 from worker.runner.result_files import fingerprint
 from worker.store import results as store
 
 COLUMNS = ("video_id", "job_id", "type", "state", "path", "bytes", "sha256", "fetched_at", "error")
+SCREEN = 1_000
+"""Results that a terminal gets."""
 
 
 def results(call: Invocation) -> int:
@@ -27,25 +30,45 @@ def results(call: Invocation) -> int:
     if args.what == "fetch":
         return _fetch(call, folder)
     with open_to_look(call.settings) as session:
-        rows = session.read(lambda connection, _: store.every(connection))
-    if args.what == "verify":
-        return _verify(call, folder, [row for row in rows if row["state"] == "stored"])
-    if args.json:
-        output.document(rows)
-    else:
-        output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
+        rows = chain.from_iterable(_pages(session))
+        return _verify(call, folder, rows) if args.what == "verify" else _list(call, rows)
+
+
+def _pages(session: Session) -> Iterator[list[dict[str, Any]]]:
+    """Yield all results by pages, each in a transaction of its own."""
+    after = ("", "")
+
+    def read(connection: Connection, _: datetime) -> list[dict[str, Any]]:
+        return store.page(connection, after)
+
+    while page := session.read(read):
+        yield page
+        after = page[-1]["job_id"], page[-1]["type"]
+
+
+def _list(call: Invocation, rows: Iterator[dict[str, Any]]) -> int:
+    if call.args.json:
+        output.array(rows)
+        return exits.OK
+    shown = islice(rows, SCREEN) if output.on_terminal() else rows
+    output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in shown))
+    if next(rows, None):
+        output.line("… more: pipe it, or --json")
     return exits.OK
 
 
-def _verify(call: Invocation, folder: Path, rows: list[dict[str, Any]]) -> int:
+def _verify(call: Invocation, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Compare every stored file with its row, and print what differs."""
-    found = {row["path"]: _fault(folder, row) for row in rows}
-    wrong = [{"path": path, "fault": fault} for path, fault in found.items() if fault]
+    wrong, verified = [], 0
+    for row in rows:
+        verified += row["state"] == "stored"
+        if row["state"] == "stored" and (fault := _fault(folder, row)):
+            wrong.append({"path": row["path"], "fault": fault})
     if call.args.json:
-        output.document({"verified": len(rows), "wrong": wrong})
+        output.document({"verified": verified, "wrong": wrong})
     else:
         output.table(("fault", "path"), ((each["fault"], each["path"]) for each in wrong))
-        output.line(f"{len(rows):,} verified, {len(wrong):,} wrong")
+        output.line(f"{verified:,} verified, {len(wrong):,} wrong")
     way = "move what is changed or cut away, then: valossa-ingest results fetch --missing"
     return exits.complain([way], exits.PROBLEMS) if wrong else exits.OK
 
@@ -65,22 +88,27 @@ def _is_lost(folder: Path, row: Mapping[str, Any]) -> bool:
     return not (folder / row["path"]).exists() if is_stored else row["state"] == "failed"
 
 
+def _want(session: Session, folder: Path, types: Sequence[str]) -> None:
+    """Want what is not there."""
+    for page in _pages(session):
+        lost = [row for row in page if _is_lost(folder, row)]
+
+        def want(connection: Connection, now: datetime, lost: list[dict[str, Any]] = lost) -> None:
+            for row in lost:
+                anew = {"state": "wanted", "tries": 0, "next_try_at": now}
+                store.write(connection, row["job_id"], row["type"], **anew)
+
+        session.write(want, "to want results")
+    session.write(lambda connection, now: store.want(connection, types, now), "to want results")
+
+
 def _fetch(call: Invocation, folder: Path) -> int:
     """Fetch what is wanted; with ``--missing`` all that is not there."""
     key = call.key()
     with open_to_change(call.settings) as session:
         fetcher = Fetcher(session.reconciler(key))
         if call.args.missing:
-            rows = session.read(lambda connection, _: store.every(connection))
-            lost = [row for row in rows if _is_lost(folder, row)]
-
-            def want(connection: Connection, now: datetime) -> None:
-                store.want(connection, call.settings.result_types, now)
-                for row in lost:
-                    anew = {"state": "wanted", "tries": 0, "next_try_at": now}
-                    store.write(connection, row["job_id"], row["type"], **anew)
-
-            session.write(want, "to want results")
+            _want(session, folder, call.settings.result_types)
         limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
         again_at = clock.now()
         while fetcher.held is None and session.read(store.due) is not None:
