@@ -40,6 +40,9 @@ def test_status_counts_the_jobs(lived: Cli) -> None:
     assert "1 not asked yet (1 overdue); ended: 1 finished" in said["jobs"]
     assert "1 in error (0.50 EUR spent for nothing)" in said["jobs"]
     assert said["jobs"].endswith("results: 1 wanted")
+    why = "No space left on device"
+    lived.sql("UPDATE results SET error = ?, next_try_at = '2099-01-01 00:00:00'", why)
+    assert f"results: 1 wanted; results wait: {why}\n" in lived("status").out
     assert "dead.example (1 videos)" == said["held hosts"]
     assert "(money spent for nothing)" in lived("status").pairs()["jobs"]
     told = lived("status", "--json").json()

@@ -1,5 +1,6 @@
 """Jobs in numbers, each through an index."""
 
+import pytest
 from sqlalchemy import Connection, insert, update
 
 from tests.conftest import START
@@ -23,6 +24,7 @@ async def test_jobs_are_counted_by_status_and_end(database: Database) -> None:
         overdue=1,
         ended={"finished": 1, "error": 1, "gone": 1},
         results={"stored": 2, "wanted": 1, "failed": 1},
+        results_wait=None,
         wasted=1,
         wasted_at=START,
         wasted_host=None,
@@ -41,6 +43,27 @@ async def test_what_was_wasted_lately_names_the_first(database: Database) -> Non
     assert (2, START) == (found.wasted, found.wasted_at)
     assert ("b.example", "b") == (found.wasted_host, found.wasted_details)
     assert 3 == found.ended["error"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "tries", "error", "said"),
+    [
+        (30, 0, "x.part: No space left on device", "x.part: No space left on device"),
+        (-299, 0, "no connection", "no connection"),
+        (-301, 0, "no connection", None),
+        (30, 1, "HTTP 404", None),
+        (30, 0, None, None),
+    ],
+)
+async def test_what_holds_all_results_up_is_named(
+    database: Database, seconds: int, tries: int, error: str | None, said: str | None
+) -> None:
+    """The folder or the network is named while it is tried; not what one result lacks."""
+    await live(database, LIVES)
+    values = {"type": "core", "next_try_at": later(START, seconds), "tries": tries, "error": error}
+    wanted = insert(results).values(job_id="job-finished", **values)
+    await database.write(lambda c: c.execute(wanted), "test")
+    assert said == (await database.read(lambda c: numbers(c, START))).results_wait
 
 
 async def test_nothing_is_counted_in_an_empty_queue(database: Database) -> None:

@@ -88,6 +88,7 @@ JOBS = {
     "SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)",
     "SCAN results USING INDEX results_failed",
     "SCAN results USING INDEX results_wanted",
+    "SEARCH results USING INDEX results_wanted (next_try_at>?)",
     "SCAN results USING INDEX sqlite_autoindex_results_1",
 }
 UPLOADS = {"SCAN uploads USING INDEX uploads_left"}

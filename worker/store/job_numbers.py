@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, literal, select
 from worker.core.model import value
 from worker.db.column_types import EPOCH, Bound
 from worker.db.schema import is_open, jobs
-from worker.store.results import counts
+from worker.store.results import counts, waits
 from worker.store.search import WASTED
 from worker.store.statistics import number_of
 
@@ -28,7 +28,7 @@ class JobNumbers:
     Attributes:
         open: Jobs in progress, by their status.
         overdue: Those of them that should have ended long ago.
-        ended: By how they ended. ``results``: by their state.
+        ended: By how they ended. ``results``: by their state; ``results_wait``: for what.
         wasted: Jobs that ended in error within ``LATELY``, paid for nothing.
         wasted_at: The last of those ends. ``wasted_host``, ``wasted_details``: Of the first.
     """
@@ -37,6 +37,7 @@ class JobNumbers:
     overdue: int
     ended: Mapping[str, int]
     results: Mapping[str, int]
+    results_wait: str | None
     wasted: int
     wasted_at: datetime | None
     wasted_host: str | None
@@ -64,6 +65,7 @@ def numbers(connection: Connection, now: datetime) -> JobNumbers:
         overdue=number_of(connection, jobs, is_open, jobs.c.overdue_since.is_not(None)),
         ended={"finished": finished, **ended},
         results=counts(connection),
+        results_wait=waits(connection, now),
         wasted=number_wasted,
         wasted_at=wasted_at,
         wasted_host=host,

@@ -1,13 +1,14 @@
 """Read and write the results of jobs: wanted, stored or failed. Moments are UTC."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, literal, select, text, tuple_, update
 
 from worker.core.model import value
 from worker.core.redact import clean
+from worker.db.column_types import Bound
 from worker.db.schema import jobs, results
 from worker.store.statistics import number_of
 
@@ -15,6 +16,10 @@ _wanted = results.c.state == literal("wanted", literal_execute=True)
 """Literal, so that the partial index serves."""
 
 PAGE = 500
+
+LATELY = timedelta(minutes=5)
+"""What holds all results up is tried anew each minute."""
+
 _KEY = (results.c.job_id, results.c.type)
 _ROWS = select(results, jobs.c.video_id, jobs.c.accepted_at).join(
     jobs, results.c.job_id == jobs.c.job_id
@@ -66,6 +71,14 @@ def page(connection: Connection, after: tuple[str, str]) -> list[dict[str, Any]]
     """
     rows = _ROWS.where(tuple_(*_KEY) > after).order_by(*_KEY).limit(PAGE)
     return [dict(row) for row in connection.execute(rows).mappings()]
+
+
+def waits(connection: Connection, now: datetime) -> str | None:
+    """Return what holds results up now, of which none is the cause: the folder, or the network."""
+    tried = (results.c.next_try_at > literal(now - LATELY, Bound), results.c.tries == 0)
+    why = select(results.c.error).where(_wanted, *tried, results.c.error.is_not(None))
+    found: str | None = connection.scalar(why.order_by(results.c.next_try_at.desc()).limit(1))
+    return found
 
 
 def counts(connection: Connection) -> dict[str, int]:

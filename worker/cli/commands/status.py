@@ -206,6 +206,7 @@ def _jobs(seen: Snapshot, settings: Settings) -> str:
         + (f" ({known.overdue:,} overdue)" if known.overdue else ""),
         "ended": ", ".join(f"{number:,} {end}" for end, number in ended.items() if number),
         "results": ", ".join(f"{n:,} {state}" for state, n in known.results.items() if n),
+        "results wait": known.results_wait,
     }
     return "; ".join(f"{name}: {words}" for name, words in told.items() if words)
 
