@@ -69,6 +69,16 @@ async def test_a_call_lets_its_open_job_be_asked_about_now(database: Database) -
     assert {far} == set(found.values())
 
 
+async def test_a_look_has_ended_when_its_page_has(database: Database) -> None:
+    """A page that stops waits for the look under way, which is broken off."""
+    inbox = Inbox(database)
+    await inbox.stop()
+    inbox.take("a call")
+    await inbox.stop()
+    assert inbox.looking is not None
+    assert inbox.looking.cancelled()
+
+
 @pytest.mark.parametrize("secret", [None, "another"])
 async def test_a_wrong_token_does_nothing(database: Database, secret: str | None) -> None:
     """A token that is not signed with the secret of the queue moves no job."""

@@ -210,8 +210,7 @@ class Page:
     async def stop(self) -> None:
         """End the action under way after its transaction."""
         self.stopping.set()
-        if self.inbox.looking:
-            self.inbox.looking.cancel()
+        await self.inbox.stop()
         if self.acting and not self.acting.done():
             await asyncio.wait({self.acting}, timeout=SOON_SECONDS)
             self.acting.cancel()

@@ -34,6 +34,12 @@ class Inbox:
         if self.looking is None or self.looking.done():
             self.looking = asyncio.create_task(self._look())
 
+    async def stop(self) -> None:
+        """Break off the look under way, and wait for its end."""
+        if self.looking:
+            self.looking.cancel()
+            await asyncio.wait({self.looking}, timeout=LOOK_SECONDS)
+
     async def _look(self) -> None:
         await self.rest(LOOK_SECONDS)
         came, self._came = self._came, set()

@@ -30,6 +30,14 @@ ENDS = {8: "transfer-error"}
 
 KEY, JOB_SECONDS, PRICE = "demo-key", 2.0, 2.5
 
+IMITATION = Options(
+    keys=frozenset({KEY}),
+    latency_seconds=0.15,
+    script=FAULTS,
+    job_seconds=Span(JOB_SECONDS / 2, JOB_SECONDS),
+    job_script=ENDS,
+)
+
 
 def demo(call: Invocation) -> int:
     """Import a sample list, drain it, and print the result."""
@@ -42,15 +50,8 @@ def demo(call: Invocation) -> int:
 
 
 async def _demo(database: Path, display: str) -> int:
-    imitation = Options(
-        keys=frozenset({KEY}),
-        latency_seconds=0.15,
-        script=FAULTS,
-        job_seconds=Span(JOB_SECONDS / 2, JOB_SECONDS),
-        job_script=ENDS,
-    )
     log.configure("error", "auto")
-    async with Simulator(imitation) as simulator:
+    async with Simulator(IMITATION) as simulator:
         settings = Settings(
             database_url=str(database),
             api_url=simulator.url,

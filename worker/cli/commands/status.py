@@ -102,7 +102,6 @@ def _print(seen: Snapshot, lines: Mapping[str, object]) -> None:
 def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
     """Return all that there is for programs."""
     known, counted, last = seen.shared, seen.overview, seen.overview.heard
-    cools = "cool_down_until" in known.unreadable or known.cooling(seen.now)
     capped = {
         each.cap.name: {"used": each.used, "allowed": each.cap.most, "room": each.room}
         for each in seen.levels
@@ -114,14 +113,7 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "due now": counted.due,
         "due later": counted.states[State.PENDING] - counted.due,
         "oldest due": counted.oldest_due_at,
-        "pace": seen.facts.pace,
-        "pace from": _pace_from(seen, loaded),
-        "lowered at": seen.throttled and seen.throttled["at"],
-        "lowered reason": seen.throttled and seen.throttled["message"],
-        "paused since": known.paused_at,
-        "pause reason": known.pause_reason,
-        "cool-down until": known.cool_down_until if cools else None,
-        "cool-down reason": known.cool_down_reason if cools else None,
+        **_pace(seen, loaded),
         "max per day": capped.get("max_per_day"),
         "max per day opens": next((each.opens_at for each in seen.levels if each.opens_at), None),
         "max total": capped.get("max_total"),
@@ -139,6 +131,22 @@ def _facts(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
         "perhaps bought": counted.states[State.IN_DOUBT],
         "possibly bought twice": counted.possibly_twice,
         "money": _money(seen, loaded.settings),
+    }
+
+
+def _pace(seen: Snapshot, loaded: Loaded) -> dict[str, object]:
+    """Return the pace in force, and what lowers it or stops it."""
+    known = seen.shared
+    cools = "cool_down_until" in known.unreadable or known.cooling(seen.now)
+    return {
+        "pace": seen.facts.pace,
+        "pace from": _pace_from(seen, loaded),
+        "lowered at": seen.throttled and seen.throttled["at"],
+        "lowered reason": seen.throttled and seen.throttled["message"],
+        "paused since": known.paused_at,
+        "pause reason": known.pause_reason,
+        "cool-down until": known.cool_down_until if cools else None,
+        "cool-down reason": known.cool_down_reason if cools else None,
     }
 
 
