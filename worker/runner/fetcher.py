@@ -4,7 +4,6 @@ Knows no SQL, and holds up no send: bytes are read, compressed and written in a 
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,12 +12,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from worker.core.results import Undelivered, WrongResultError, again_after
-from worker.db.address import DatabaseProblem
-from worker.db.database import BAD_VALUE
 from worker.log import Event
 from worker.runner.reconciler import Reconciler
 from worker.runner.result_files import BusyError, FolderError, Part, StoredResult
-from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import jobs, results
 from worker.store.results import WantedResult
 
@@ -40,12 +36,7 @@ class Fetcher:
 
     async def run(self) -> None:
         """Fetch whenever it is time, until the limiter is shut."""
-        clock = self.reconciler.transaction.clock
-        while not self.reconciler.limiter.is_shut:
-            again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
-            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
-                again_at = await self.fetch()
-            await self.reconciler.limiter.wait_until(clock.until(again_at))
+        await self.reconciler.repeat(self.fetch)
 
     async def fetch(self) -> datetime:
         """Fetch the result that is due first. Return when to look again (UTC)."""

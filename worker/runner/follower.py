@@ -23,10 +23,8 @@ from worker.core.following import (
 )
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Fact
-from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE
 from worker.runner.reconciler import Reconciler
-from worker.runner.writer import TRY_AGAIN_SECONDS
 from worker.store import jobs, results, shared_state
 from worker.store.bulk import batches
 from worker.store.jobs import JobChange
@@ -55,12 +53,10 @@ class Follower:
 
     async def run(self) -> None:
         """Ask whenever it is time, until the limiter is shut."""
-        clock = self.reconciler.transaction.clock
-        while not self.reconciler.limiter.is_shut:
-            again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
-            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
-                _, again_at = await self.ask()
-            await self.reconciler.limiter.wait_until(clock.until(again_at))
+        await self.reconciler.repeat(self._ask)
+
+    async def _ask(self) -> datetime:
+        return (await self.ask())[1]
 
     async def ask(self) -> tuple[Asked, datetime]:
         """Ask one question. Return its answer, and when to ask again (UTC)."""
@@ -122,11 +118,8 @@ class Follower:
         found: Sequence[FollowedJob],
         said: Mapping[str, JobStatus | NoStatus],
     ) -> Sequence[JobChange]:
-        work, now, known = (
-            self.reconciler.transaction,
-            self.reconciler.transaction.clock.now(),
-            jobs.asking(connection),
-        )
+        work = self.reconciler.transaction
+        now, known = work.clock.now(), jobs.asking(connection)
         asked = [job for job in found if job.job_id in said and job.ended_as is None]
         pairs = [(job, heard(job, said[job.job_id], now, work.dice(), known)) for job in asked]
         changes = jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
@@ -171,14 +164,10 @@ class Follower:
         around: tuple[datetime, datetime],
         connection: Connection,
     ) -> Sequence[JobChange]:
-        now, missing = (
-            self.reconciler.transaction.clock.now(),
-            jobs.missing(connection, asked_at - GONE_AFTER),
-        )
-        unlisted = [job for job in missing if job.job_id not in listed]
+        work, missing = self.reconciler.transaction, jobs.missing(connection, asked_at - GONE_AFTER)
+        now, unlisted = work.clock.now(), [job for job in missing if job.job_id not in listed]
         pairs = [(job, buried(job, asked_at, around, now)) for job in unlisted]
-        gone = [pair for pair in pairs if pair[0] is not pair[1]]
-        return jobs.write(connection, gone, now, self.reconciler.transaction.worker)
+        return jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
 
     def _tell(self, changes: Sequence[JobChange]) -> None:
         for change in changes:

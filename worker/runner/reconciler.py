@@ -6,8 +6,9 @@ does. Knows no SQL, and judges nothing itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -89,6 +90,15 @@ class Reconciler:
                         await learn(done.shown, done.asked_at)
             except (DatabaseProblem, *BAD_VALUE):  # the writer reports it
                 await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
+
+    async def repeat(self, ask: Callable[[], Awaitable[datetime]]) -> None:
+        """Ask each time when the last time has said (UTC), until the limiter is shut."""
+        clock = self.transaction.clock
+        while not self.limiter.is_shut:
+            again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
+            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+                again_at = await ask()
+            await self.limiter.wait_until(clock.until(again_at))
 
     async def next_at(self) -> datetime | None:
         """Return when the list is worth asking for (UTC); None while there is no doubt."""
