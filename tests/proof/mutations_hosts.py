@@ -93,6 +93,20 @@ HELD = (
         ),
     ),
     Mutation(
+        law="brake: what a release has left is freed by the next end",
+        file=HOSTS,
+        old="        if judged_from is not None:\n",
+        new="        if False:\n",
+        tests=("tests/store/test_hosts.py::test_what_a_release_has_left_is_freed_by_the_next_end",),
+    ),
+    Mutation(
+        law="brake: a release frees a bounded number at once",
+        file=HOSTS,
+        old=".limit(FREED_AT_ONCE)",
+        new="",
+        tests=("tests/store/test_hosts.py::test_a_release_frees_some_at_a_time",),
+    ),
+    Mutation(
         law="brake: a job from before the hold is no probe",
         file=HOSTS,
         old="jobs.c.accepted_at >= held_since + FIRST_WAIT",
