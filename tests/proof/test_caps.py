@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from tests.processes.programs import Program, read_book, states
-from tests.proof.ground import HOUR_SECONDS, Ground, addresses, times, together
+from tests.proof.ground import (
+    FINISH_SECONDS,
+    HOUR_SECONDS,
+    Ground,
+    addresses,
+    times,
+    together,
+)
 
 PROCESSES = 4
 CAP = 100
@@ -74,7 +81,7 @@ async def test_a_cap_is_exact(ground: Ground, cap: str) -> None:
             codes = Counter(code for codes in await together(*lanes) for code in codes)
             assert {-signal.SIGKILL} >= set(codes) - {0}
         last = [await started(ground, queue, 1 + len(HOURS), **worker) for _ in range(PROCESSES)]
-        for done in await together(*(program.ended() for program in last)):
+        for done in await together(*(program.ended(FINISH_SECONDS) for program in last)):
             assert (0, f"{queue}: a cap is reached\n") == (done.code, done.out), done.err
 
         again = await ground.run("drain", "--json", database_url=queue, **worker)
