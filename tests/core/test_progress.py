@@ -175,3 +175,18 @@ def test_uploads_have_a_line_of_their_own() -> None:
     left = "3, 2 under way: 7.2 GB (1:00:00) left"
     assert f"uploads: {left}" in sentences(replace(BUSY, uploads=left))
     assert not any("uploads" in line for line in sentences(BUSY))
+
+
+def test_the_end_is_not_told_before_the_last_upload() -> None:
+    """A run ends after its requests and its uploads, whatever takes longer."""
+    soonest, latest = BUSY.eta or (0.0, 0.0)
+    between, beyond = (soonest + latest) / 2, latest + 1
+    assert (between, latest) == replace(BUSY, upload_seconds=between).eta
+    assert (beyond, beyond) == replace(BUSY, upload_seconds=beyond).eta
+
+
+def test_a_file_that_is_uploaded_is_not_waited_for_until_its_lease_ends() -> None:
+    """While there are uploads, the moments at which other videos become due say nothing."""
+    later = ClaimResult(reason=WaitReason.LATER, until=START + timedelta(hours=1))
+    held = replace(BUSY, held=later)
+    assert replace(BUSY, held=None).eta == replace(held, uploads="3, 2 under way").eta

@@ -130,7 +130,8 @@ class Display:
             self._seen = await self._runner.database.read(
                 lambda c: take(c, self._settings, self._clock.now())
             )
-            due = self._seen.overview.due
+            transfer = self._seen.transfer
+            due = self._seen.overview.due + transfer.files - transfer.homeless
             more = due if limit is None else min(due, limit - run.spent)
             self._total = run.counts.ended + run.in_flight + more
 
@@ -175,4 +176,5 @@ class Display:
             held=seen.facts.held,
             verdict=seen.verdict,
             uploads=seen.transfer.sentence,
+            upload_seconds=seen.transfer.left.total_seconds(),
         )

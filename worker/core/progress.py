@@ -7,7 +7,7 @@ from worker.core.model import Accepted, Claim, Outcome, value
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.redact import without_query
 from worker.core.run_state import Counts
-from worker.core.verdict import Verdict
+from worker.core.verdict import WITH_UPLOADS, Verdict
 
 NARROW = 60
 """Columns below which a block is one line."""
@@ -24,7 +24,7 @@ class Progress:
 
     Attributes:
         seconds: Age of the run.
-        left: Videos that are due or in flight here.
+        left: Videos that are due, in flight here, or to be uploaded.
         rate, allowed, used: Starts per period: by the setting, by the pace in force, and those of
             the last minute (None while the run is too young to tell).
         full_pace_at: When the brake is over if no 429 comes; None without one.
@@ -32,6 +32,7 @@ class Progress:
         last: The last request as ``story`` tells it; empty before the first.
         held, verdict: Those of the queue.
         uploads: How far those are, for people; empty where none is left.
+        upload_seconds: Until their bytes are sent; 0 where that is not known.
     """
 
     at: datetime
@@ -49,13 +50,14 @@ class Progress:
     held: ClaimResult | None
     verdict: Verdict
     uploads: str = ""
+    upload_seconds: float = 0.0
 
     @property
     def brake(self) -> tuple[bool, WaitReason | None]:
         """Return what slows the run: a lowered pace, and the reason that holds all."""
         reason = self.held.reason if self.held else None
-        at_work = reason in {WaitReason.PACE, WaitReason.OTHERS}
-        return self.full_pace_at is not None, None if at_work else reason
+        passing = {WaitReason.PACE, WaitReason.OTHERS, *(WITH_UPLOADS if self.uploads else ())}
+        return self.full_pace_at is not None, None if reason in passing else reason
 
     @property
     def eta(self) -> tuple[float, float] | None:
@@ -65,7 +67,9 @@ class Progress:
             return None
         held, work = max(0.0, (until - self.at).total_seconds()), self.left * self.period_seconds
         slowest = max(min(self.used or self.allowed, self.allowed), self.rate / 1_000)
-        return held + work / max(self.rate, self.used or 0.0), held + work / slowest
+        quickest = max(self.rate, self.used or 0.0)
+        soonest, latest = (max(self.upload_seconds, held + work / r) for r in (quickest, slowest))
+        return soonest, latest
 
 
 def story(claim: Claim, outcome: Outcome) -> dict[str, object]:

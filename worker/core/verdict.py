@@ -13,7 +13,7 @@ from worker.core.host import HeldHost
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 
-_WITH_UPLOADS = {WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS}
+WITH_UPLOADS = {WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS}
 """What holds videos, and no upload."""
 
 UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
@@ -203,7 +203,7 @@ def _by_itself(facts: Facts) -> Verdict:
     if held is not None and held.reason is WaitReason.MOVED:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
-    if facts.uploads and not facts.due and held is not None and held.reason in _WITH_UPLOADS:
+    if facts.uploads and not facts.due and held is not None and held.reason in WITH_UPLOADS:
         return _free(facts)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
