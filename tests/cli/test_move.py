@@ -71,7 +71,7 @@ def test_a_move_counts_in_json(cli: Cli, new: Cli) -> None:
     cli.insert()
     typed = ("move", "--json", "--from", cli.url, "--to", new.url)
     told = cli.bare(*typed).json()
-    assert {"jobs": 0, "videos": 1, "history": 0, "pruned": 0} == told["copied"]
+    assert {"jobs": 0, "videos": 1, "uploads": 0, "history": 0, "pruned": 0} == told["copied"]
     assert (1, 0) == (told["videos"]["pending"], told["history"])
     assert (opening.shown(cli.url), f"sqlite:///{new.path}") == (told["from"], told["to"])
     again = cli.bare(*typed)
