@@ -1,6 +1,7 @@
 import pytest
 
 from tests.conftest import START
+from worker.core.breaker import Breaker
 from worker.core.evidence import Resolvable
 from worker.core.model import (
     Accepted,
@@ -14,6 +15,7 @@ from worker.core.model import (
     Result,
     Settlement,
     State,
+    Throttled,
     Transition,
     Video,
 )
@@ -121,3 +123,19 @@ def test_a_stalled_wait_counts_from_its_first_moment() -> None:
     assert (WaitReason.LIST, 3.0) == run.stalled
     run.note_wait(None, 4.0)
     assert run.stalled is None
+
+
+def test_a_silence_is_told_with_its_reason() -> None:
+    """Before the first clear answer, and while unclear ones come; not where the API slows."""
+    run, told = RunState(began_at=0.0), []
+    told.append(run.silence)
+    run.begin()
+    told.append(run.silence)
+    run.end(CLAIM, InDoubt("connection reset"), 1.0)
+    told.append(run.silence)
+    run.breaker = Breaker(blanks=1)
+    told.append(run.silence)
+    run.begin()
+    run.end(CLAIM, Throttled("slower", 429, 1.0), 2.0)
+    told.append(run.silence)
+    assert [None, "no answer yet", None, "connection reset", None] == told
