@@ -18,10 +18,10 @@ from tests.benchmarks.kit import FASTEST, KEY, Server, make_queue, program_comma
 from tests.benchmarks.test_million import CROWDS, made
 from worker.web.board import OLDEST_SECONDS
 
-VIDEOS = 300_000
+VIDEOS = 500_000
 SLOTS = 64
 WINDOW_SECONDS = 8.0
-PAIRS = 8
+PAIRS = 6
 POLL_SECONDS, SCRAPE_SECONDS = 2.0, 5.0
 MOST_BYTES = 110e6
 FIRST_BYTE_SECONDS = 0.15

@@ -83,7 +83,7 @@ QUESTIONS = (
     Mutation(
         law="questions: a drain asks one at its end",
         file="worker/runner/loop.py",
-        old="                    await self._ask_last()\n",
+        old="                    await self._follower.ask_last(self._stopping)\n",
         new="                    pass\n",
         tests=("tests/runner/test_following_run.py::test_a_drain_asks_one_question_at_its_end",),
     ),

@@ -3,6 +3,7 @@
 A question spends no start of the pace. Knows no SQL, and decides no end.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
+from worker.clock import ended
 from worker.core.following import (
     GONE_AFTER,
     LONGEST_WAIT,
@@ -23,6 +25,7 @@ from worker.core.following import (
 )
 from worker.core.job_list import Listing, Unlisted
 from worker.core.model import Fact
+from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE
 from worker.runner.reconciler import Reconciler
 from worker.store import jobs, results, shared_state
@@ -37,6 +40,9 @@ AT_ONCE = 200
 
 REST = 15
 """Times that a list took, until the next question."""
+
+LAST_QUESTION_SECONDS = 5.0
+"""For the question at the end of a drain."""
 
 Asked = JobStatus | NoStatus | Listing | Unlisted | None
 """The answer to a question; None where none was asked."""
@@ -57,6 +63,14 @@ class Follower:
 
     async def _ask(self) -> datetime:
         return (await self.ask())[1]
+
+    async def ask_last(self, stopping: asyncio.Event) -> None:
+        """Ask one question before a drain ends, which it delays for seconds at most."""
+        asking = asyncio.create_task(self.ask())
+        await ended(asking, LAST_QUESTION_SECONDS, stopping)
+        asking.cancel()
+        with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
+            await asking
 
     async def ask(self) -> tuple[Asked, datetime]:
         """Ask one question. Return its answer, and when to ask again (UTC)."""

@@ -19,7 +19,7 @@ from worker.core.reasons import ClaimResult, Stop, StopReason, WaitReason
 from worker.core.run_state import RunState
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import DatabaseProblem, LogLostError, Unreachable
-from worker.db.database import BAD_VALUE, Database
+from worker.db.database import Database
 from worker.log import Event
 from worker.runner.attempts import Attempts
 from worker.runner.fetcher import Fetcher
@@ -41,7 +41,6 @@ heartbeat for a minute passes for a dead one.
 """
 
 LAST_WORDS_SECONDS = 0.1  # for a task to end by itself, before it is cancelled
-LAST_QUESTION_SECONDS = 5.0  # about jobs, at the end of a drain
 LAST_WRITE_SECONDS = 5.0  # for a database that cannot be written, after the grace of a stop
 
 
@@ -113,7 +112,7 @@ class Runner:
             try:
                 stop = await self._run_feed(group, writing)
                 if self._settings.follows and stop_conditions.asks_last(stop, self.options):
-                    await self._ask_last()
+                    await self._follower.ask_last(self._stopping)
                 for task in tasks:  # each waits for the writer or the API, which bear to be left
                     task.cancel()
                 await self._wind_down()
@@ -181,14 +180,6 @@ class Runner:
         if feeding.done() and not feeding.cancelled():
             return feeding.result()
         return Stop(reason=reason, message=StopReason.HELD)
-
-    async def _ask_last(self) -> None:
-        """Ask one question about jobs before a drain ends, which it delays for seconds at most."""
-        asking = asyncio.create_task(self._follower.ask())
-        await ended(asking, LAST_QUESTION_SECONDS, self._stopping)
-        asking.cancel()
-        with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
-            await asking
 
     async def _end_feed(self, feeding: asyncio.Task[Stop]) -> None:
         """End the loop if it has not ended by itself. A short query gets time to end first, since
@@ -282,10 +273,22 @@ class Runner:
         before, self._seen = self._seen, self.database.data_version()
         if self._seen != before:
             return  # a row was written, perhaps after the claim looked: look again
-        while self._clock.monotonic() < until and not self._wake.is_set():
-            await self._sleep(min(until, self._clock.monotonic() + self._settings.poll_seconds))
-            if self.database.data_version() != self._seen:
+        self._look()
+        try:
+            await self._sleep(until)
+        finally:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        """Wake the loop if a row was written, and look again soon: by a timer, which costs an idle
+        daemon half of what a task does that sleeps.
+        """
+        later = asyncio.get_running_loop().call_later
+        self._looking = later(self._settings.poll_seconds, self._look)
+        with suppress(DatabaseProblem):  # which the next claim meets as well
+            if self.database.data_version() == self._seen:
                 return
+        self._wake.set()
 
     async def _sleep(self, until: float | None) -> None:
         """Wait for an attempt's end, a stop or the second ``until``; never past the deadline."""

@@ -86,16 +86,18 @@ def overview(connection: Connection, now: datetime) -> Overview:
     today = _facts_by_kind(connection, _has_job, history.c.at >= day, _is_not_accepted)
     today[Fact.ACCEPTED] = bought - today.total()
     today += _facts_by_kind(connection, _has_no_job, history.c.at >= day)
+    month_so_far = bought + number_of(
+        connection, history, _has_job, history.c.at >= month, history.c.at < day
+    )
+    before = number_of(connection, history, _has_job, history.c.at < month)
     return Overview(
         states=states,
         due=due(connection, states[State.PENDING], now),
         oldest_due_at=first if first is not None and first <= now else None,
         last_due_at=last,
         accepted_today=bought,
-        accepted_this_month=bought
-        + number_of(connection, history, _has_job, history.c.at >= month, history.c.at < day),
-        accepted=number_of(connection, history, _has_job)
-        + (connection.scalar(select(account.c.pruned_jobs)) or 0),
+        accepted_this_month=month_so_far,
+        accepted=month_so_far + before + (connection.scalar(select(account.c.pruned_jobs)) or 0),
         possibly_twice=_possibly_twice(connection),
         today={fact: n for fact, n in today.most_common() if fact in ANSWERS},
         heard=_last(connection, _ANSWERED),
