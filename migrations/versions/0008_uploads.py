@@ -34,6 +34,7 @@ CREATE TABLE uploads (
     changes INTEGER DEFAULT 0 NOT NULL,
     tries INTEGER DEFAULT 0 NOT NULL,
     restarts INTEGER DEFAULT 0 NOT NULL,
+    claims INTEGER DEFAULT 0 NOT NULL,
     begun_at {moment},
     ready_at {moment},
     next_try_at {moment},
@@ -50,12 +51,15 @@ LEFT = "CREATE INDEX uploads_left ON uploads (video_id, state) WHERE state = 'wa
 
 BEGUN = "CREATE INDEX uploads_begun ON uploads (begun_at) WHERE begun_at IS NOT NULL"
 
+NAMED = "CREATE INDEX uploads_url ON uploads (url) WHERE url IS NOT NULL"
+
 
 def upgrade() -> None:
     """Add the table, its indexes and the column."""
     op.execute(UPLOADS.format(**WORDS[op.get_context().dialect.name]))
     op.execute(LEFT)
     op.execute(BEGUN)
+    op.execute(NAMED)
     op.execute("ALTER TABLE workers ADD COLUMN upload_roots TEXT")
 
 

@@ -41,6 +41,12 @@ def test_an_address_names_a_path(url: str, path: bytes) -> None:
         ("file:///a?b", "holds a ? or #"),
         ("file:///a#b", "holds a ? or #"),
         ("file://[/a", "is no readable address"),
+        ("file:///srv/a\nb.mp4", "holds U+000A; take it out, or percent-encode it"),
+        ("file:///srv/a\tb.mp4", "holds U+0009"),
+        ("file:///srv/a.mp4\r", "holds U+000D"),
+        ("file:///srv/a\x85.mp4", "holds U+0085"),
+        ("file:///srv/a\x7f.mp4", "holds U+007F"),
+        ("file:///srv/\udcff.mp4", "holds bytes that are not UTF-8; percent-encode them"),
     ],
 )
 def test_an_address_without_a_path_is_refused(url: str, why: str) -> None:

@@ -17,6 +17,7 @@ from worker.core.model import (
     WrongAddress,
 )
 from worker.core.upload import (
+    EARLY,
     LARGEST,
     LARGEST_CHUNK,
     OLDEST,
@@ -93,6 +94,12 @@ def test_a_finished_upload_grows_old() -> None:
     assert not is_fresh(START, START + OLDEST + SECOND)
 
 
+def test_an_upload_of_a_later_time_is_not_fresh() -> None:
+    """The clock was set back, so nobody knows its age. Clocks of two workers differ a little."""
+    assert is_fresh(START, START - EARLY)
+    assert not is_fresh(START, START - EARLY - SECOND)
+
+
 def test_an_upload_that_is_begun_anew_keeps_its_troubles_alone() -> None:
     """Nothing of the old upload is left, but what bounds the new ones."""
     old = replace(HALF, changes=1, restarts=2)
@@ -151,6 +158,11 @@ def test_the_one_address_is_found_wherever_it_stands(document: object) -> None:
         ({"url": "https://e.org/x"}, "{url: str}, with 0 addresses"),
         (["valossaupload://x", "valossaupload://y"], "[str], with 2 addresses"),
         ({"url": "valossaupload://x\0"}, "with 0 addresses"),
+        ({"m": "valossaupload://x is ready"}, "with 0 addresses"),
+        ({"url": "valossaupload://"}, "with 0 addresses"),
+        ({"url": "valossaupload://x\n"}, "with 0 addresses"),
+        ({"url": "valossaupload://\u00e4"}, "with 0 addresses"),
+        ({"url": "valossaupload://" + "x" * 2_000}, "with 0 addresses"),
         (None, "null, with 0 addresses"),
     ],
 )

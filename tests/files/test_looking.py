@@ -36,7 +36,9 @@ def test_a_good_file_has_its_size(media: Path) -> None:
     assert (10, []) == seen(media, media / "a.mp4")
 
 
-@pytest.mark.parametrize("url", [None, "https://a.example/b.mp4", "file:x", "file:///a/../b"])
+@pytest.mark.parametrize(
+    "url", [None, "https://a.example/b.mp4", "file:x", "file:///a/../b", "file:///\udcff"]
+)
 def test_what_is_no_file_is_not_looked_at(media: Path, url: str | None) -> None:
     """Nor an address that the row's own check refuses."""
     shown = look({"url": url}, [os.fsencode(media)], later())

@@ -1,8 +1,10 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -124,6 +126,46 @@ def test_what_is_no_file_of_the_root_is_refused(
     """Law 16: links, second names, pipes, devices and folders are never read."""
     with pytest.raises(RefusedError, match=re.escape(why)):
         content(root, make(root))
+
+
+@contextmanager
+def modes_count() -> Iterator[None]:
+    """Be nobody where the tests are root, for whom the modes of files say nothing."""
+    user = os.geteuid()
+    os.seteuid(65534 if user == 0 else user)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("closed", ["media", "media/talks", "media/talks/a.mp4"])
+def test_what_this_worker_may_not_read_is_left_to_others(closed: str) -> None:
+    """Rights are a trouble of one machine, and fail no file."""
+    with TemporaryDirectory() as name:  # which others may enter, unlike those of pytest
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "media" / "talks").mkdir(parents=True)
+        (folder / "media" / "talks" / "a.mp4").write_bytes(b"0123456789")
+        (folder / closed).chmod(0)
+        with modes_count(), pytest.raises(AbsentError, match="Permission denied"):
+            content(folder / "media", folder / "media" / "talks" / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda root: root.symlink_to(root.parent / "media"), "is a link: name what it leads to"),
+        (lambda root: root.touch(), "Not a directory"),
+    ],
+)
+def test_a_root_that_is_none_is_a_trouble_of_this_worker(
+    root: Path, make: Callable[[Path], None], why: str
+) -> None:
+    """Its files are left to others, and the row says what is wrong."""
+    make(root.parent / "other")
+    with pytest.raises(AbsentError, match=re.escape(why)):
+        content(root.parent / "other", root.parent / "other" / "talks" / "a.mp4")
 
 
 def test_a_link_that_takes_the_place_of_a_file_is_not_followed(root: Path) -> None:

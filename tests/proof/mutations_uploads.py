@@ -4,9 +4,11 @@ from tests.proof.mutations import Mutation
 
 RULES = "worker/core/upload.py"
 STORE = "worker/store/uploads.py"
+ADDRESSES = "worker/core/file_address.py"
 UPLOADER = "worker/runner/uploader.py"
 TURN = "worker/runner/transaction.py"
 RUN = "tests/runner/test_uploader.py::"
+CLAIM = "tests/runner/test_transaction.py::"
 ROWS = "tests/store/test_uploads.py::"
 
 UPLOADED = (
@@ -15,16 +17,14 @@ UPLOADED = (
         file="worker/store/hosts.py",
         old="        held += uploads.hand_over(connection, found, now)\n",
         new="",
-        tests=(
-            "tests/runner/test_transaction.py::test_a_file_waits_for_its_upload_and_others_go_on",
-        ),
+        tests=(f"{CLAIM}test_a_file_waits_for_its_upload_and_others_go_on",),
         quick=True,
     ),
     Mutation(
         law="16: an upload that was bought or refused is not sent again",
         file=STORE,
-        old='row["state"] == "ready" and not row["spent"]',
-        new='row["state"] == "ready"',
+        old='(not row["spent"] and is_fresh(row["ready_at"], now))',
+        new='is_fresh(row["ready_at"], now)',
         tests=(f"{ROWS}test_an_upload_is_bought_once",),
     ),
     Mutation(
@@ -37,16 +37,89 @@ UPLOADED = (
     Mutation(
         law="16: a video in doubt is never uploaded anew",
         file=STORE,
-        old='(row["doubted"] or is_fresh(row["ready_at"], now))',
-        new='is_fresh(row["ready_at"], now)',
+        old='row["doubted"] or (not row["spent"] and is_fresh(row["ready_at"], now))',
+        new='not row["spent"] and is_fresh(row["ready_at"], now)',
         tests=(f"{ROWS}test_a_video_in_doubt_is_never_uploaded_anew",),
+    ),
+    Mutation(
+        law="16: nor where another attempt of it was refused",
+        file=STORE,
+        old='row["doubted"] or (not row["spent"] and is_fresh(row["ready_at"], now))',
+        new='not row["spent"] and (row["doubted"] or is_fresh(row["ready_at"], now))',
+        tests=(f"{ROWS}test_a_refusal_beside_a_doubt_uploads_nothing_anew",),
     ),
     Mutation(
         law="16: an old upload is begun anew",
         file=STORE,
-        old='(row["doubted"] or is_fresh(row["ready_at"], now))',
-        new="True",
+        old='(not row["spent"] and is_fresh(row["ready_at"], now))',
+        new='not row["spent"]',
         tests=(f"{ROWS}test_an_old_upload_is_begun_anew",),
+    ),
+    Mutation(
+        law="16: an upload of a later time is begun anew",
+        file=RULES,
+        old="return -EARLY <= now - ready_at <= OLDEST",
+        new="return now - ready_at <= OLDEST",
+        tests=(f"{ROWS}test_an_upload_of_a_later_time_is_begun_anew",),
+    ),
+    Mutation(
+        law="16: attempts say if an upload is spent, and no clock",
+        file=STORE,
+        old="is_later = history.c.attempt > uploads.c.claims",
+        new="is_later = history.c.at >= uploads.c.ready_at",
+        tests=(
+            f"{ROWS}test_an_upload_is_bought_once",
+            f"{ROWS}test_what_was_refused_before_an_upload_does_not_spend_it",
+        ),
+    ),
+    Mutation(
+        law="16: one address is of one upload",
+        file=STORE,
+        old="if connection.scalar(others.limit(1)) is not None:",
+        new="if False:",
+        tests=(f"{ROWS}test_an_address_is_of_one_upload",),
+    ),
+    Mutation(
+        law="16: an address is nothing but an address",
+        file=RULES,
+        old="if ADDRESS.fullmatch(text) and",
+        new='if text.startswith("valossaupload://") and',
+        tests=("tests/core/test_upload.py::test_none_or_several_addresses_are_a_doubt",),
+    ),
+    Mutation(
+        law="16: a file address with a control character names no file",
+        file=ADDRESSES,
+        old="_CONTROL.search(url)",
+        new="_CONTROL.match(url)",
+        tests=("tests/core/test_file_address.py::test_an_address_without_a_path_is_refused",),
+    ),
+    Mutation(
+        law="14: a file address that is no text stops nobody",
+        file=ADDRESSES,
+        old="except UnicodeEncodeError:",
+        new="except MemoryError:",
+        tests=("tests/runner/test_loop.py::test_a_poisoned_file_stops_nobody",),
+    ),
+    Mutation(
+        law="17: a file in another spelling finds its twin",
+        file="worker/store/hosts.py",
+        old="        if uploads.respell(connection, found, aside):\n            continue",
+        new="        if False:\n            continue",
+        tests=(f"{CLAIM}test_law_17_a_ready_upload_in_another_spelling_finds_its_twin",),
+    ),
+    Mutation(
+        law="7: a file is of no host",
+        file="worker/core/host.py",
+        old="(?!file:|valossaupload:)",
+        new="",
+        tests=("tests/store/test_jobs.py::test_a_file_that_could_not_be_downloaded_is_of_no_host",),
+    ),
+    Mutation(
+        law="16: what is wrong with a root fails no file",
+        file="worker/files/roots.py",
+        old="folder is not None and error.errno in _LASTING",
+        new="error.errno in _LASTING",
+        tests=("tests/files/test_roots.py::test_a_root_that_is_none_is_a_trouble_of_this_worker",),
     ),
     Mutation(
         law="16: an upload is taken under a lease",

@@ -1509,6 +1509,22 @@ async def test_a_poisoned_row_stops_nobody(
     assert 2 == len(simulator.requests)
 
 
+@pytest.mark.usefixtures("path")
+async def test_a_poisoned_file_stops_nobody(
+    database: Database, simulator: Simulator, plain: Plain
+) -> None:
+    """Law 14: a file's address of bytes that are no text is refused, and stops no other."""
+    await add(database, *urls(3))
+    bad = "CAST(x'66696C653A2F2F2F7372762FFF' AS TEXT)"
+    await say(plain, f"UPDATE videos SET url = {bad} WHERE id = 2")
+    report = await Worker().run(database, simulator.url)
+    assert (StopReason.EMPTY, Counts(submitted=2, failed=1)) == (report.stop.reason, report.counts)
+    error = await database.read(
+        lambda c: c.exec_driver_sql("SELECT error FROM videos WHERE id = 2").scalar_one()
+    )
+    assert "url: holds bytes that are not UTF-8; write the value again as UTF-8" == error
+
+
 async def test_an_answer_that_cannot_be_stored_stops_nobody(database: Database) -> None:
     """Law 14: a text of the API that the table cannot take stops no other video's settling."""
     await add(database, *urls(3))

@@ -169,6 +169,23 @@ async def test_law_14_a_row_that_is_never_settled_holds_nobody_up(
 
 
 @pytest.mark.usefixtures("remade")
+async def test_a_file_that_cannot_be_respelled_stops_no_other(database: Database, way: int) -> None:
+    """Law 14: a video whose address is refused in its plain spelling fails alone; others wait."""
+    await add(database, *(f"file:/media/{number}.mp4" for number in range(1, 6)))
+    says = await refuse(database, way, "NEW.url LIKE 'file:///%'")
+    await add(database, *links(2))
+    counts, messages, simulator = await drained(database)
+    assert Counts(submitted=2, failed=1) == counts
+    assert 2 == len(simulator.requests)
+    found = [await row(database, number) for number in range(1, 6)]
+    assert ["pending", "pending", "failed", "pending", "pending"] == [e["state"] for e in found]
+    assert [f"file:///media/{n}.mp4" for n in (1, 2, 4, 5)] == [
+        each["url"] for each in found if each["state"] == "pending"
+    ]
+    assert (SAID in messages[0]) == says
+
+
+@pytest.mark.usefixtures("remade")
 async def test_a_row_that_cannot_be_held_stops_no_other(database: Database, way: int) -> None:
     """Law 14: a video that takes no mark of a held host fails alone; the others are held, or go."""
     await ends(database, "badly", "badly", "badly", host="dead.example", at=database.now())

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import pairwise
 
 import pytest
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, insert, text, update
 
 from tests.conftest import START, Hands, open_database
 from tests.parts import add, facts, later, let_start, overhear, row, take, transaction
@@ -30,7 +30,7 @@ from worker.core.pace import Brake
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.upload import Setback
 from worker.db.database import Database
-from worker.db.schema import videos
+from worker.db.schema import account, hosts, videos
 from worker.runner.model import Committed
 from worker.runner.pacer import LONGEST_COOL_DOWN_SECONDS
 from worker.runner.transaction import INVALID_AT_ONCE, QueueTransaction
@@ -1562,6 +1562,13 @@ async def test_an_upload_that_waits_is_due_later(database: Database, hands: Hand
     )
 
 
+def finish(connection: Connection, video_id: int) -> None:
+    """Bring a file to its end."""
+    upload = uploads.take(connection, video_id, HERE, START, later(START, 9))
+    assert upload is not None
+    assert uploads.finish(connection, upload, "worker-1", f"valossaupload://{video_id}", START)
+
+
 async def test_a_video_is_sent_by_its_upload(database: Database, hands: Hands) -> None:
     """Law 16: the claim names the upload, the row keeps its file; of two videos with one file, one
     is bought.
@@ -1569,18 +1576,65 @@ async def test_a_video_is_sent_by_its_upload(database: Database, hands: Hands) -
     work = replace(transaction(hands.clock), reach=HERE)
     await add(database, FILE, FILE, due_at=START)
     await write(database, work, free_slots=2)
-
-    def finish(connection: Connection, video_id: int) -> None:
-        upload = uploads.take(connection, video_id, HERE, START, later(START, 9))
-        assert upload is not None
-        uploads.finish(connection, upload, "worker-1", f"valossaupload://{video_id}", START)
-
     for video_id in (1, 2):
         await database.write(partial(finish, video_id=video_id), "test")
     turn = await write(database, work, free_slots=2)
     assert ["valossaupload://1"] == [s.claim.video.url for s in turn.claimed.starts]
     assert [2] == [closed.result.claim.video_id for closed in turn.closed]
     assert FILE == (await row(database, 1))["url"]
+
+
+@pytest.mark.parametrize("spelled", ["file:/media/a.mp4", "FILE:///media/%61.mp4"])
+async def test_law_17_a_file_in_another_spelling_is_bought_once(
+    database: Database, hands: Hands, spelled: str
+) -> None:
+    """Law 17: a claim writes the plain spelling, and finds the twin before anything is uploaded."""
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, FILE, state="submitted", job_id="J7")
+    await add(database, spelled, "https://example.org/a.mp4", due_at=START)
+    done = await write(database, work, free_slots=9)
+    assert [3] == [start.claim.video_id for start in done.claimed.starts]
+    closed = await row(database, 2)
+    assert (FILE, "failed") == (closed["url"], closed["state"])
+    sentence = f"url: is that of video 1, which has job J7; {AGAIN.format(2)}"
+    assert sentence == closed["error"]
+    assert [] == await database.read(lambda c: uploads.look(c, HERE, START))
+
+
+async def test_law_17_a_ready_upload_in_another_spelling_finds_its_twin(
+    database: Database, hands: Hands
+) -> None:
+    """Law 17: also where another program spells the address anew once its upload is ready."""
+    work = replace(transaction(hands.clock), reach=HERE)
+    await add(database, FILE, due_at=START)
+    await write(database, work, free_slots=1)
+    await database.write(partial(finish, video_id=1), "test")
+    await add(database, FILE, state="submitted", job_id="J7")
+    spelled = update(videos).where(videos.c.id == 1).values(url="file://localhost/media/a.mp4")
+    await database.write(lambda c: c.execute(spelled), "test")
+    done = await write(database, work, free_slots=1)
+    assert () == done.claimed.starts
+    assert (
+        f"url: is that of video 2, which has job J7; {AGAIN.format(1)}"
+        == ((await row(database, 1))["error"])
+    )
+
+
+async def test_a_file_is_of_no_host(database: Database, hands: Hands) -> None:
+    """A held host of that name holds no file, and no probe of it is one. One that was held for it
+    is let go by the change of its address.
+    """
+    work = replace(transaction(hands.clock), reach=HERE)
+    held = {"held_since": START, "probe_at": START, "why": "dead"}
+    dead = insert(hosts).values(host="localhost", **held)
+    await database.write(lambda c: c.execute(dead), "test")
+    await database.write(lambda c: c.execute(update(account).values(held_hosts=1)), "test")
+    await add(database, "file://localhost/media/a.mp4", "http://localhost/a.mp4", due_at=START)
+    await add(database, "file://LOCALHOST/media/b.mp4", due_at=START, held_host="localhost")
+    done = await write(database, work, free_slots=9)
+    assert () == done.claimed.starts
+    marks = [(await row(database, number))["held_host"] for number in (1, 2, 3)]
+    assert [uploads.HELD, "localhost", None] == marks
 
 
 async def test_what_holds_sends_is_told_while_uploads_are_left(

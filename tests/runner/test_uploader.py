@@ -794,6 +794,20 @@ async def test_a_cancelled_video_is_not_uploaded_further(path: Path, media: Path
         assert {"cancelled": 1} == await states(database)
 
 
+async def test_an_address_that_is_given_twice_buys_one_file(
+    database: Database, media: Path
+) -> None:
+    """Law 16: nobody knows which of two files an address of the API stands for."""
+    for name in ("a.mp4", "b.mp4"):
+        await add(database, address(file(media, name)))
+        async with api() as simulator:  # whose addresses are those of the one before
+            report = await worker(media).run(database, simulator.url)
+    assert ([], 1) == (simulator.accepted, report.counts.failed)
+    assert {"submitted": 1, "failed": 1} == await states(database)
+    error = "url: finalize_file_upload answered the address of another video's upload; "
+    assert f"{error}retry uploads anew" == (await row(database, 2))["error"]
+
+
 async def test_a_doubt_is_sent_again_with_the_same_upload(path: Path, media: Path) -> None:
     """Law 16: a video in doubt is never uploaded anew."""
     async with open_database(path) as database, api(new_job={1: "lost"}) as simulator:

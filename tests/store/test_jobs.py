@@ -13,7 +13,7 @@ from tests.parts import add, facts, later, plans
 from worker.core.following import FollowedJob
 from worker.core.model import Fact
 from worker.db.database import Database
-from worker.db.schema import history, jobs, videos
+from worker.db.schema import account, history, jobs, videos
 from worker.store import jobs as store
 from worker.store import statistics
 
@@ -115,6 +115,18 @@ async def test_an_end_has_its_host_and_teaches_the_times(database: Database) -> 
     await database.write(lambda c: c.execute(settle), "test")
     (new,) = await database.read(lambda c: store.named(c, ["new"]))
     assert later(START, 20) == new.next_poll_at
+
+
+async def test_a_file_that_could_not_be_downloaded_is_of_no_host(database: Database) -> None:
+    """Uploads come from no host, so none is held for them."""
+    for number in (1, 2, 3):
+        await follow(database, number)
+        url = update(videos).where(videos.c.id == number).values(url="file://localhost/v.mp4")
+        await database.write(lambda c, url=url: c.execute(url), "test")  # type: ignore[misc]
+        over = {"status": "error", "transfer_status": "error", "ended_at": NOW, "ended_as": "error"}
+        await write(database, await job(database, number), **over)
+    assert {None} == {*await database.read(lambda c: c.scalars(select(jobs.c.host)).all())}
+    assert 0 == await database.read(lambda c: c.scalar(select(account.c.held_hosts)))
 
 
 async def test_jobs_are_counted(database: Database) -> None:

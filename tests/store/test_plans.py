@@ -10,8 +10,9 @@ from sqlalchemy import Connection, create_engine
 from tests.conftest import START
 from tests.parts import SETTINGS, plans, steps
 from worker.core.model import Cap, State
+from worker.core.upload import Upload
 from worker.snapshot import take
-from worker.store import caps, search, statistics, transfers
+from worker.store import caps, search, statistics, transfers, uploads
 from worker.store.search import Filter
 
 
@@ -156,6 +157,14 @@ def test_what_is_counted_is_counted_in_indexes(
     if analysed:
         crowded.exec_driver_sql("ANALYZE")
     assert expected == looks(crowded, action)
+
+
+def test_an_address_is_looked_for_in_its_index(crowded: Connection) -> None:
+    """The end of an upload reads no other one."""
+    upload = Upload(video_id=0, address="")
+    looked = looks(crowded, lambda c: uploads.finish(c, upload, "w", "u", START))
+    assert "SEARCH uploads USING INDEX uploads_url (url=?)" in looked
+    assert not any(step.startswith("SCAN") for step in looked), looked
 
 
 JOBS_ENDED = """

@@ -1,6 +1,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.conftest import START, Hands
 from tests.parts import SETTINGS, add, let_start, row, take, transaction
 from worker.core.model import Accepted, InDoubt, Outcome, Refused, Result
 from worker.core.relocation import copy_of, on_its_way
+from worker.core.request import problem_of
 from worker.db.database import Database
 from worker.db.schema import videos
 from worker.store import relocation, shared_state
@@ -150,14 +152,19 @@ async def test_in_flight_is_what_is_to_be_waited_for(database: Database) -> None
 async def test_rows_that_no_other_database_takes_are_mended(
     database: Database, plain: sqlite3.Connection
 ) -> None:
-    """Law 14: a value that another database cannot store is replaced, and a link gets a space."""
+    """Law 14: a value that another database cannot store is replaced; a link or file with it stays
+    refused.
+    """
     plain.execute(
         "INSERT INTO videos (url, title)"
         " VALUES (CAST(x'68747470733A2F2FFF' AS TEXT), 'a' || char(0))"
     )
     await add(database, "https://v.example/\ufffd", title="ä")
-    bad, good = await database.read(lambda c: relocation.rows(c, videos, 0))
-    assert ("https:// ", "a\ufffd") == (bad["url"], bad["title"])
+    plain.execute("INSERT INTO videos (url) VALUES (CAST(x'66696C653A2F2F2F612FFF62' AS TEXT))")
+    bad, good, file = await database.read(lambda c: relocation.rows(c, videos, 0))
+    assert ("https://\x1a", "a\ufffd") == (bad["url"], bad["title"])
+    for moved in (bad, file):
+        assert "U+001A" in str(problem_of(moved, START, timedelta(0)))
     assert ("https://v.example/\ufffd", "ä") == (good["url"], good["title"])
 
 

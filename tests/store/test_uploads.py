@@ -109,7 +109,7 @@ async def ready(database: Database, url: str = address(1), now: datetime = START
 
 async def test_a_file_is_handed_over_once(database: Database) -> None:
     """A video with a file waits for its upload; one of the web does not."""
-    await due(database, "file:/media/a%62.mp4", "https://e.org/a.mp4")
+    await due(database, "file:///media/ab.mp4", "https://e.org/a.mp4")
     assert [1] == await handed(database)
     assert [1] == await handed(database)
     made = await upload_of(database, 1)
@@ -167,11 +167,13 @@ async def test_a_finished_upload_makes_its_video_due(database: Database) -> None
     )
 
 
-async def fact(database: Database, kind: Fact, job_id: str | None = None) -> None:
-    """Record a fact of the first video a second after its upload was ready."""
-    at = START + timedelta(seconds=1)
+async def fact(database: Database, kind: Fact, job_id: str | None = None, attempt: int = 1) -> None:
+    """Record a fact of the first video, at a time before its upload was ready by a clock that was
+    set back.
+    """
+    at = START - timedelta(seconds=1)
     await database.write(
-        lambda c: history.record(c, [(1, 1)], kind, at, "w", job_id=job_id), "test"
+        lambda c: history.record(c, [(1, attempt)], kind, at, "w", job_id=job_id), "test"
     )
 
 
@@ -197,6 +199,23 @@ async def test_an_upload_is_bought_once(
     assert ("wanted" if waits else "ready") == (await upload_of(database, 1))["state"]
 
 
+async def test_what_was_refused_before_an_upload_does_not_spend_it(database: Database) -> None:
+    """Attempts are counted, and no clock is asked: a refusal before it says nothing of it."""
+    await due(database, address(1), claims=1)
+    await handed(database)
+    assert await finish(database, await taken(database), now=START - timedelta(seconds=30))
+    await fact(database, Fact.REFUSED)
+    assert [] == await handed(database)
+    await fact(database, Fact.REFUSED, attempt=2)
+    assert [1] == await handed(database)
+
+
+async def test_an_upload_of_a_later_time_is_begun_anew(database: Database) -> None:
+    """The clock was set back, so its age is not known."""
+    await ready(database, now=START + timedelta(hours=1))
+    assert [1] == await handed(database)
+
+
 async def test_an_old_upload_is_begun_anew(database: Database) -> None:
     """No page says how long the API keeps one."""
     await ready(database)
@@ -212,6 +231,29 @@ async def test_a_video_in_doubt_is_never_uploaded_anew(database: Database) -> No
     assert [] == await handed(database, START + 10 * OLDEST)
     await fact(database, Fact.ABSENT)
     assert [1] == await handed(database, START + 10 * OLDEST)
+
+
+async def test_a_refusal_beside_a_doubt_uploads_nothing_anew(database: Database) -> None:
+    """Law 16: the first attempt is in doubt, the second was refused; the same upload is sent."""
+    await ready(database)
+    await fact(database, Fact.IN_DOUBT)
+    await fact(database, Fact.REFUSED, attempt=2)
+    assert [] == await handed(database, START + 10 * OLDEST)
+    assert "ready" == (await upload_of(database, 1))["state"]
+
+
+async def test_an_address_is_of_one_upload(database: Database) -> None:
+    """Law 16: the address of another video's upload is not written; its own is, once more."""
+    await ready(database)
+    await due(database, address(2))
+    await handed(database)
+    upload = await taken(database, 2)
+    its = "valossaupload://1"
+    assert not await database.write(lambda c: store.finish(c, upload, "worker-1", its, START), "t")
+    made = await upload_of(database, 2)
+    assert ("uploading", None) == (made["state"], made["url"])
+    assert await finish(database, upload)
+    assert "ready" == (await upload_of(database, 2))["state"]
 
 
 async def test_an_upload_is_of_one_address(database: Database) -> None:
@@ -280,7 +322,7 @@ async def test_two_workers_never_take_one_upload(database: Database) -> None:
     assert [1] == await look(database, OTHER, LEASE)
     assert first == await take(database, 1, OTHER, LEASE)
     assert not await keep(database, first)
-    assert not await finish(database, first)
+    assert await finish(database, first)  # which writes nothing
     await set_back(database, Setback(why="lost", is_refused=True))
     assert ("uploading", "pending") == (
         (await upload_of(database, 1))["state"],

@@ -1,5 +1,6 @@
 """Read ``file:`` addresses as paths, and write paths as addresses. Opens no file."""
 
+import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 SCHEME = "file:"
@@ -8,6 +9,8 @@ LONGEST_NAME = 255
 
 _HERE = ("", "localhost")
 _UNSAFE = {b"", b".", b".."}
+_CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
+"""What a reader of addresses may drop, or takes for their end. NUL has a sentence of its own."""
 
 
 class AddressError(ValueError):
@@ -21,6 +24,8 @@ def is_file(url: str) -> bool:
 
 def path_of(url: str) -> bytes:
     """Return the absolute path in a ``file:`` address. Raises AddressError if it holds none."""
+    if found := _CONTROL.search(url):
+        raise AddressError(f"holds U+{ord(found[0]):04X}; take it out, or percent-encode it")
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -31,7 +36,10 @@ def path_of(url: str) -> bytes:
         )
     if parts.query or parts.fragment:
         raise AddressError("holds a ? or #; write them as %3F and %23")
-    path = unquote_to_bytes(parts.path)
+    try:
+        path = unquote_to_bytes(parts.path)
+    except UnicodeEncodeError:
+        raise AddressError("holds bytes that are not UTF-8; percent-encode them") from None
     if not path.startswith(b"/"):
         raise AddressError("names no whole path; begin with file:/// and the whole path")
     return path

@@ -16,7 +16,7 @@ LONGEST = 300
 """Characters of a name that is taken for a host; a key of PostgreSQL's indexes must be short."""
 
 _LINK = re.compile(
-    r"\s*(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}(?:[^/?#\\]*@)?(\[[^/?#\\\]]*\]|[^/?#\\:@\]]*)(?::\d*)?"
+    r"\s*(?!file:|valossaupload:)(?:[a-z][a-z0-9+.-]*:)?[/\\]{2}(?:[^/?#\\]*@)?(\[[^/?#\\\]]*\]|[^/?#\\:@\]]*)(?::\d*)?"
     r"[/\\]*([^/?#\\]*)",
     re.IGNORECASE,
 )
@@ -30,7 +30,7 @@ _PATH_STYLE = re.compile(
 
 def host_of(url: str) -> str:
     """Return the host of a link in lower case, or host/bucket of a store that many share; an empty
-    text for what names none.
+    text for what names none, as a file and its upload do.
     """
     if (found := _LINK.match(url)) is None:
         return ""

@@ -3,6 +3,7 @@
 Only ``new_job`` costs money, so whatever is in doubt before it is begun anew (law 16).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,7 +28,14 @@ MOST_CHANGES = 3
 MOST_TRIES = 3
 """Of one chunk without a clear answer."""
 
-SCHEME = "valossaupload://"
+EARLY = timedelta(minutes=1)
+"""So far two clocks differ. An upload from later than that tells of a clock that was set back."""
+
+ADDRESS = re.compile(r"valossaupload://[!-~]+")
+
+GIVEN_TWICE = (
+    "finalize_file_upload answered the address of another video's upload; retry uploads anew"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,7 @@ def goes_on(upload: Upload, found: Identity, now: datetime) -> bool:
 
 def is_fresh(ready_at: datetime, now: datetime) -> bool:
     """Return True while the API is trusted to have a finished upload still."""
-    return now - ready_at <= OLDEST
+    return -EARLY <= now - ready_at <= OLDEST
 
 
 def opened(body: bytes) -> Opened | InDoubt:
@@ -166,7 +174,7 @@ def opened(body: bytes) -> Opened | InDoubt:
 def finished(body: bytes) -> Finished | InDoubt:
     """Return the answer to finalize, whose form is not documented: the one address in it."""
     document = parsed(body)
-    found = {text for text in _texts(document) if text.startswith(SCHEME) and text == clean(text)}
+    found = {text for text in _texts(document) if ADDRESS.fullmatch(text) and text == clean(text)}
     if len(found) == 1:
         return Finished(found.pop())
     told = f"{shape(document)[:SHAPE_LIMIT]}, with {len(found)} addresses"

@@ -24,7 +24,7 @@ RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 ASK_VALOSSA = "look in the Valossa Portal what became of them, or ask Valossa"
 BY_HAND = "in doubt that only a person can settle"
-GIVE_ROOT = "start a worker where the file is, with its folder in upload_roots"
+GIVE_ROOT = "start a worker that may read the file, with its folder in upload_roots"
 LOOK_UP = (
     f"valossa-ingest list --state in_doubt names them; {advice.remedy(State.IN_DOUBT, None, '')}"
 )

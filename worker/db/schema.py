@@ -280,7 +280,7 @@ uploads = Table(
     *(Column(name, Text) for name in ("upload_id", "last_sha256", "url", "worker", "error")),
     *(
         Column(name, Integer, nullable=False, server_default=text("0"))
-        for name in ("acknowledged", "changes", "tries", "restarts")
+        for name in ("acknowledged", "changes", "tries", "restarts", "claims")
     ),
     *(Column(name, Moment) for name in ("begun_at", "ready_at", "next_try_at", "lease_until")),
     CheckConstraint(
@@ -296,11 +296,13 @@ uploads = Table(
 """The local files of videos. ``address``: in its plain spelling; with another one in ``videos.url``
 the row is worthless. ``acknowledged``: chunks, from the first on; all of them only when finalize
 may be asked for. ``tries``: troubles since the last acknowledged chunk; ``restarts``, ``changes``:
-uploads thrown away for the API's sake, and for the file's.
+uploads thrown away for the API's sake, and for the file's. ``claims``: those of the video when its
+upload was ready.
 """
 
 upload_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
 _partial("uploads_left", upload_is_left, uploads.c.video_id, uploads.c.state)
+_partial("uploads_url", uploads.c.url.is_not(None), uploads.c.url)
 _partial("uploads_begun", uploads.c.begun_at.is_not(None), uploads.c.begun_at)
 
 account = Table(

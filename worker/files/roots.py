@@ -26,8 +26,8 @@ _KINDS = {
     stat.S_IFCHR: "a device",
 }
 
-_LASTING = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
-"""Errors that a file keeps until a person changes something."""
+_LASTING = {errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENXIO}
+"""Errors that a file below a root keeps on every machine, unlike one of the root or of rights."""
 
 LARGEST_NUMBER = 2**63 - 1
 """Of a table; a file system may use one bit more."""
@@ -148,7 +148,8 @@ def _open(name: bytes, folder: int) -> int:
 def _problem(error: OSError, name: bytes, folder: int | None) -> Exception:
     if isinstance(error, FileNotFoundError):
         return AbsentError(f"{os.fsdecode(name)!r} is not there")
-    kind, shown = RefusedError if error.errno in _LASTING else AbsentError, os.fsdecode(name)
+    is_lasting, shown = folder is not None and error.errno in _LASTING, os.fsdecode(name)
+    kind = RefusedError if is_lasting else AbsentError
     with suppress(OSError):
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             return kind(f"{shown!r} is a link: name what it leads to")

@@ -11,7 +11,6 @@ from glob import iglob
 from pathlib import Path
 
 from worker.core.file_address import AddressError, address_of, is_file, path_of
-from worker.core.preflight import Weight
 from worker.core.redact import readable
 from worker.core.upload import Identity
 from worker.files.looking import inspect
@@ -54,11 +53,9 @@ class Place:
         """Return the address of a path without links, spelled as the root that it is below.
         ``link``: what was typed, if that leads to it by a link.
         """
-        for root in self.roots:
-            known = os.path.realpath(root)
-            if real.startswith(known + b"/"):
-                real = root.rstrip(b"/") + real[len(known) :]
-                break
+        inside = [r for r in self.roots if real.startswith(os.path.realpath(r) + b"/")]
+        if inside:
+            real = inside[0].rstrip(b"/") + real[len(os.path.realpath(inside[0])) :]
         try:
             seen = inspect(real, self.roots)
         except AddressError as error:
@@ -66,7 +63,7 @@ class Place:
         if isinstance(seen, Identity):
             return address_of(real)
         shown, remedy, reason = os.fsdecode(real), seen.remedy, seen.reason.removeprefix("url: ")
-        if seen.weight is Weight.LOOK and os.path.lexists(real):
+        if not inside and os.path.lexists(real):
             if link is not None:  # perhaps laid by somebody else: no reason to open that folder
                 reason = f"is a link to {shown!r}, which {reason}"
                 raise PathError(f"{link!r} {reason}; hand in the file itself, or leave it")

@@ -251,7 +251,8 @@ class Uploader:
         self._goes_well()
         now, worker, url = self._clock.now(), self._reach.worker, answer.url
         finish = partial(uploads.finish, upload=upload, worker=worker, url=url, now=now)
-        await self.write(finish, "to finish an upload")
+        if not await self.write(finish, "to finish an upload"):
+            return Setback(why=rules.GIVEN_TWICE, upload=upload.anew(), is_refused=True)
         return None
 
     async def _keep(self, upload: Upload) -> bool:

@@ -111,6 +111,8 @@ def passing(
     postponed, look = 0, limit
     while postponed < most:
         found = queue.due(connection, look, now, checked_until, aside.known)
+        if uploads.respell(connection, found, aside):
+            continue  # a twin may be known by now
         names = {row[queue.ID]: host_of(row[queue.URL]) for row in found}
         meant = batch.encoded((name,) for name in {*names.values()})
         known = _KNOWN(connection, meant=meant, now=now)

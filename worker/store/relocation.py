@@ -150,10 +150,10 @@ def rows(connection: Connection, table: Table, after: int) -> list[TableRow]:
 
 
 def storable(row: RowMapping) -> TableRow:
-    """Return a row without NUL and bad UTF-8; a link gets a space there, so that it is refused."""
+    """Return a row without NUL and bad UTF-8; a link gets U+001A there, so that it is refused."""
     texts = {name: value for name, value in row.items() if isinstance(value, str)}
     mended = {name: readable(value) for name, value in texts.items() if readable(value) != value}
-    spaced = {name: mended[name].replace("\ufffd", " ") for name in LINKS.keys() & mended.keys()}
+    spaced = {name: mended[name].replace("\ufffd", "\x1a") for name in LINKS.keys() & mended.keys()}
     return {**row, **mended, **spaced}
 
 

@@ -16,10 +16,12 @@ from worker.core.file_address import address_of, is_file, plain, problem
 from worker.core.model import Claim
 from worker.core.redact import clean
 from worker.core.upload import Identity, Setback, Upload, is_fresh
+from worker.db import batch
 from worker.db.schema import history, is_pending, upload_is_left, uploads, videos
+from worker.db.statements import Prepared
 from worker.store import changes
 from worker.store.history import IS_OPEN_DOUBT
-from worker.store.queue import ID, TWIN, URL, Row
+from worker.store.queue import ID, PASSED_OVER, TWIN, URL, Row, Unwritable
 
 HELD = "file:"
 """In ``videos.held_host``: the video waits for its upload, as others wait for their host."""
@@ -39,14 +41,32 @@ class Reach:
     absent: dict[int, float] = field(default_factory=dict)
 
 
+def respell(connection: Connection, rows: Sequence[Row], aside: Unwritable) -> int:
+    """Write the addresses of these videos' files in their plain spelling, by which a twin is found
+    (law 17). Return how many were changed, to be looked at again.
+    """
+    files = ((row[ID], row[URL]) for row in rows if is_file(row[URL]) and not problem(row[URL]))
+    changed = [(number, plain(url)) for number, url in files if plain(url) != url]
+    if changed:
+        aside.tried = [number for number, _ in changed]
+        if _RESPELL.write(connection, plain=batch.encoded(changed)) < len(changed):
+            raise ValueError(PASSED_OVER)
+    return len(changed)
+
+
+_plain = batch.rows("plain", videos.c.id, videos.c.url)
+_RESPELL = Prepared(update(videos).where(videos.c.id == _plain.c.id).values(url=_plain.c.url))
+
+
 def hand_over(
     connection: Connection, rows: Sequence[Row], now: datetime
 ) -> list[tuple[int, str, str]]:
-    """Have the files of these videos uploaded. Return the videos that wait for it, each with a mark
-    and the reason. What is ready does not wait, nor what will be refused: a wrong address, a twin.
+    """Have the files of these videos uploaded, whose addresses are plain (``respell``). Return the
+    videos that wait for it, each with a mark and the reason. What is ready does not wait, nor what
+    will be refused: a wrong address, a twin.
     """
     meant = {
-        row[ID]: plain(row[URL])
+        row[ID]: row[URL]
         for row in rows
         if is_file(row[URL]) and row[TWIN] is None and problem(row[URL]) is None
     }
@@ -66,19 +86,21 @@ def hand_over(
 def _found(video_ids: Collection[int]) -> Select[Any]:
     its, job = history.c.video_id == uploads.c.video_id, history.c.job_id
     is_clear = or_(job.is_not(None), history.c.fact == text("'refused'"))
+    is_later = history.c.attempt > uploads.c.claims
     return select(
         uploads,
         exists().where(its, IS_OPEN_DOUBT).label("doubted"),
-        exists().where(its, history.c.at >= uploads.c.ready_at, is_clear).label("spent"),
+        exists().where(its, is_later, is_clear).label("spent"),
     ).where(uploads.c.video_id.in_(video_ids))
 
 
 def _may_be_sent(row: RowMapping, now: datetime) -> bool:
     """Return True for a whole upload that was neither bought nor refused (law 16). While a doubt is
-    open, the same one is sent again, however old it is.
+    open, the same one is sent again, however old it is, and though it was refused.
     """
-    is_whole = row["state"] == "ready" and not row["spent"]
-    return is_whole and (row["doubted"] or is_fresh(row["ready_at"], now))
+    if row["state"] != "ready":
+        return False
+    return row["doubted"] or (not row["spent"] and is_fresh(row["ready_at"], now))
 
 
 def addressed(connection: Connection, claims: Sequence[Claim]) -> list[Claim]:
@@ -200,14 +222,18 @@ def keep(
 
 
 def finish(connection: Connection, upload: Upload, worker: str, url: str, now: datetime) -> bool:
-    """Write the address of a finished upload, and let its video be sent. Return False if the lease
-    was lost: another one is under way.
+    """Write the address of a finished upload, and let its video be sent, unless the lease was lost:
+    another one is under way. Return False, and write nothing, if another upload has the address.
     """
-    ready = {"state": "ready", "url": url, "ready_at": now, "error": None, **_RELEASED}
-    if not _change(connection, upload.video_id, worker, ready):
+    number, its = upload.video_id, videos.c.id == upload.video_id
+    others = select(uploads.c.video_id).where(uploads.c.url == url, uploads.c.video_id != number)
+    if connection.scalar(others.limit(1)) is not None:
         return False
-    if _is_still_wanted(connection, upload.video_id, upload.address, now):
-        connection.execute(_due(upload.video_id, now))
+    claims = func.coalesce(select(videos.c.claims).where(its).scalar_subquery(), 0)
+    ready = {"state": "ready", "url": url, "ready_at": now, "claims": claims, "error": None}
+    done = _change(connection, number, worker, {**ready, **_RELEASED})
+    if done and _is_still_wanted(connection, number, upload.address, now):
+        connection.execute(_due(number, now))
     return True
 
 
