@@ -127,6 +127,14 @@ def test_without_roots_the_setting_is_named(media: Path) -> None:
         Place(media, []).address("talks/a.mp4")
 
 
+def test_a_root_that_is_a_link_is_not_named_as_the_setting(media: Path) -> None:
+    """The setting has it, and the message says what to write instead."""
+    (media.parent / "other").symlink_to(media)
+    why = "other' is a link: name what it leads to; start a worker that may read the file, with "
+    with pytest.raises(PathError, match=why):
+        Place(media, [os.fsencode(media.parent / "other")]).address("talks/a.mp4")
+
+
 def test_a_file_that_cannot_be_uploaded_is_refused(media: Path) -> None:
     """The message says what it is, and nothing is opened that may do something."""
     os.mkfifo(media / "pipe.mp4")
