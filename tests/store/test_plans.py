@@ -73,7 +73,7 @@ FACTS = {
     "SEARCH history USING INDEX history_jobs (at>?)",
     "SEARCH history USING INDEX history_jobs (at>? AND at<?)",
     "SEARCH history USING INDEX history_others (at>?)",
-    "SCAN history USING INDEX history_jobs",
+    "SEARCH history USING INDEX history_jobs (at<?)",
     "SEARCH history USING INDEX history_last (fact>? AND fact<?)",
     "SEARCH history USING INTEGER PRIMARY KEY (rowid=?)",
     "SCAN history USING INDEX history_doubts",
