@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, exists, func, insert, literal
-from sqlalchemy.sql import and_, or_, select, update
+from sqlalchemy.sql import and_, or_, select, text, update
 
 from worker.core.model import State
 from worker.core.pruning import horizon
@@ -99,15 +99,20 @@ def prune(
 
 
 def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions. A job must have ended, unless no job is followed to its end."""
+    """Return the conditions. A job must have ended, unless no job is followed to its end, and no
+    result of it be wanted where results are fetched.
+    """
     at, its, job = literal(before, Bound), history.c.video_id == videos.c.id, history.c.job_id
+    of_it, wanted = jobs.c.video_id == videos.c.id, results.c.state == text("'wanted'")
+    unfetched = exists().where(of_it, results.c.job_id == jobs.c.job_id, wanted)
     return (
         videos.c.state.in_(PRUNED_STATES),
         videos.c.updated_at < at,
         or_(videos.c.submitted_at.is_(None), videos.c.submitted_at < at),
         ~exists().where(its, history.c.at >= at),
         ~exists().where(its, IS_OPEN_DOUBT),
-        *((~exists().where(jobs.c.video_id == videos.c.id, is_open),) if follow != "off" else ()),
+        *((~exists().where(of_it, is_open),) if follow != "off" else ()),
+        *((~unfetched,) if follow == "results" else ()),
         # A job that the row does not name would be forgotten with the history.
         ~exists().where(its, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
     )
