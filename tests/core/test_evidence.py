@@ -208,6 +208,15 @@ def test_a_neighbour_whose_row_is_gone_proves_nothing() -> None:
     assert "does not show job between" in why(judge(doubt, evidence(*SHOWN)))
 
 
+def test_a_neighbour_that_is_bought_anew_is_shown_by_its_job() -> None:
+    """A neighbour under another identifier now is shown by its job; one that is missing is not."""
+    renamed = replace(BETWEEN, request_id="new", renamed=True)
+    doubt = replace(DOUBT, neighbours=(BEFORE, renamed, AFTER))
+    assert Absent() == judge(doubt, evidence(*SHOWN))
+    shown = [each for each in SHOWN if each.job_id != "between"]
+    assert "does not show job between" in why(judge(doubt, evidence(*shown)))
+
+
 def test_jobs_that_we_hold_need_no_identifier() -> None:
     """A job that a video of ours holds does not count as nameless."""
     assert Absent() == judge(DOUBT, evidence(*SHOWN, entry("held"), held={*HELD, "held"}))

@@ -12,7 +12,8 @@ from worker.core.evidence import Doubt, NeighbourAcceptance
 from worker.core.model import Fact
 from worker.db.database import Database
 from worker.db.schema import history, jobs, videos
-from worker.store import doubts, leases
+from worker.store import changes, doubts, leases
+from worker.store.search import Filter
 
 DOUBTFUL = {"state": "in_doubt", "claims": 1, "attempts": 1}
 
@@ -291,7 +292,28 @@ async def test_a_video_that_is_gone_shows_no_identifier(database: Database) -> N
     await accept(database, 6, 61, 62)
     await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
     (found,) = await known(database)
-    assert [None, "r-6"] == [witness.request_id for witness in found.neighbours]
+    assert [(None, False), ("r-6", False)] == [
+        (witness.request_id, witness.renamed) for witness in found.neighbours
+    ]
+
+
+async def test_a_neighbour_that_is_bought_anew_counts_by_its_job_alone(database: Database) -> None:
+    """A neighbour under a new identifier is compared by its job: under what it was sent is unknown.
+    The job that it has now is compared by both.
+    """
+    await accept(database, 1, -5, -1)
+    await doubt(database, 5, 0, 60)
+    await accept(database, 6, 61, 62)
+    over = {"ended_as": "error", "ended_at": START}
+    end = update(jobs).where(jobs.c.job_id == "job-1").values(over)
+    await database.write(lambda c: c.execute(end), "test")
+    anew = Filter(ids=(1,))
+    assert 1 == await database.write(lambda c: changes.buy_again(c, anew, LATE, "me"), "test")
+    for columns in ({}, {"state": "submitted", "job_id": "job-9"}):
+        await change(database, 1, updated_at=LATE, **columns)
+        (found,) = await known(database)
+        near = [(each.job_id, each.renamed) for each in found.neighbours]
+        assert [("job-1", True), ("job-6", False)] == near
 
 
 async def test_what_a_500_turned_away_is_rechecked(database: Database) -> None:

@@ -35,12 +35,14 @@ def is_made(request_id: str, media_id: str | None) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeighbourAcceptance:
     """A job that the API accepted near a doubt. ``request_id``: the identifier that was sent, None
-    if the row is gone; ``at``: when the answer was stored (UTC).
+    if the row is gone; ``at``: when the answer was stored (UTC). ``renamed``: its video has been
+    bought anew since, under another identifier, so that what was sent is unknown.
     """
 
     job_id: str
     request_id: str | None
     at: datetime
+    renamed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,10 @@ class Evidence:
         )
 
     def shows(self, neighbour: NeighbourAcceptance) -> bool:
-        """Return True if the list shows this job under the identifier that was sent."""
+        """Return True if the list shows this job under the identifier that was sent, if known."""
         entry = self.by_job.get(neighbour.job_id)
+        if neighbour.renamed:
+            return entry is not None
         return entry is not None and neighbour.request_id in entry.identifiers
 
 

@@ -150,13 +150,14 @@ def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping
 
 
 def _accepted(connection: Connection, first: int, last: int) -> list[NeighbourAcceptance]:
+    renamed = videos.c.id.is_not(None) & videos.c.job_id.is_distinct_from(history.c.job_id)
     rows = connection.execute(
-        select(history.c.job_id, videos.c.request_id, history.c.at)
+        select(history.c.job_id, videos.c.request_id, history.c.at, renamed.label("renamed"))
         .select_from(history.outerjoin(videos, videos.c.id == history.c.video_id))
         .where(history.c.id.between(first, last), IS_ACCEPTANCE)
         .order_by(history.c.id)
     )
-    return [NeighbourAcceptance(job_id=r.job_id, request_id=r.request_id, at=r.at) for r in rows]
+    return [NeighbourAcceptance(**row) for row in rows.mappings()]
 
 
 def held(connection: Connection, job_ids: Sequence[str]) -> set[str]:
