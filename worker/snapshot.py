@@ -17,6 +17,7 @@ from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState,
 from worker.db.address import address_of
 from worker.db.blockers import blocker, trouble_of
 from worker.db.database import Database
+from worker.runner.result_files import free_bytes
 from worker.settings import Settings
 from worker.store import (
     caps,
@@ -69,7 +70,7 @@ class Snapshot:
 
 
 def take(
-    connection: Connection, settings: Settings, now: datetime, free: Free = wiring.free_bytes
+    connection: Connection, settings: Settings, now: datetime, free: Free = free_bytes
 ) -> Snapshot:
     """Return the queue at ``now``, at the rate of its fastest living worker."""
     everyone = workers.everyone(connection)
@@ -87,7 +88,7 @@ def at_rate(
     settings: Settings,
     now: datetime,
     rate_source: str | None,
-    free: Free = wiring.free_bytes,
+    free: Free = free_bytes,
 ) -> Snapshot:
     """Return the queue at ``now``, at the rate of the settings."""
     known = shared_state.read(connection)

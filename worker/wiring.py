@@ -4,7 +4,6 @@ import dataclasses
 import os
 import random
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -109,11 +108,6 @@ def member(worker: str, settings: Settings, options: RunOptions, now: datetime) 
 def host() -> str:
     """Return the name of this machine."""
     return clean(socket.gethostname())
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the room on the disk of a folder."""
-    return shutil.disk_usage(folder).free
 
 
 @asynccontextmanager

@@ -98,14 +98,19 @@ async def test_what_cannot_be_decompressed_is_no_result(coding: str) -> None:
     ("said", "kind"),
     [
         (b"HTTP/1.0 200 OK\r\n\r\n{}", "core"),
-        (answer(b"<p>", Content_Type="text/html"), "core"),
         (answer(ZIPPED[:-9], **{"Content-Encoding": "gzip"}), "speech_to_text_srt"),
     ],
 )
 async def test_an_answer_that_does_not_show_its_end_is_no_result(said: bytes, kind: str) -> None:
-    """A page is no result, and neither is what may be cut without a sign of it."""
-    expected = Undelivered(reason="it is a page, or does not show its end")
+    """What may be cut without a sign of it is no result."""
+    expected = Undelivered(reason="it does not show its end")
     assert expected == await failure(said, kind)
+
+
+async def test_a_page_is_not_the_results_fault() -> None:
+    """A page in its place says nothing about the result: the API is in trouble, or a proxy."""
+    got = await failure(answer(b"<p>", Content_Type="text/html"))
+    assert Undelivered(reason="it is a page", spent=False, outage=True) == got
 
 
 ERROR = b'{"errors": [{"message": "no"}]}'
@@ -116,8 +121,14 @@ ERROR = b'{"errors": [{"message": "no"}]}'
     [
         (answer(ERROR, "404 Not Found"), Undelivered(reason="HTTP 404: no")),
         (answer(ERROR, "400 Bad"), Undelivered(reason="HTTP 400: no")),
-        (answer(ERROR, "500 Oops"), Undelivered(reason="HTTP 500: no")),
-        (answer(b"", "502 Bad"), Undelivered(reason="HTTP 502, empty body")),
+        (
+            answer(ERROR, "500 Oops"),
+            Undelivered(reason="HTTP 500: no", spent=False, outage=True),
+        ),
+        (
+            answer(b"", "502 Bad"),
+            Undelivered(reason="HTTP 502, empty body", spent=False, outage=True),
+        ),
         (answer(ERROR, "401 No"), Undelivered(reason="HTTP 401: no", spent=False)),
         (
             answer(ERROR, "429 Slow", **{"Retry-After": "7"}),
@@ -137,7 +148,11 @@ ERROR = b'{"errors": [{"message": "no"}]}'
         ),
         (
             answer(b"", "307 Moved", Location="https://e.example/?api_key=" + KEY),
-            Undelivered(reason="HTTP 307, empty body; it points to https://e.example/"),
+            Undelivered(
+                reason="HTTP 307, empty body; it points to https://e.example/",
+                spent=False,
+                outage=True,
+            ),
         ),
         (
             answer(f"<title>{KEY}</title>".encode(), "400 Bad"),
@@ -198,6 +213,26 @@ async def test_a_slow_answer_may_take_longer_than_the_time_out() -> None:
         async with Worker(key=KEY, timeout_seconds=1.0).api(wire.url) as api:
             assert None is await api.job_results("j", "core", taken.extend)
     assert CORE.strip() == taken
+
+
+async def test_an_answer_has_an_hour() -> None:
+    """An answer that never ends, however lively, is cut off after an hour."""
+    pauses = 0
+
+    async def script(line: Line) -> None:
+        nonlocal pauses
+        await line.request()
+        line.say(answer(CORE)[:-50])
+        while pauses < 10:
+            pauses += 1
+            await time_out(900)
+            line.say(b" ")
+        await time_out()
+
+    async with Wire(script) as wire, Worker(key=KEY, timeout_seconds=1_000.0).api(wire.url) as api:
+        got = await api.job_results("j", "core", lambda _: None)
+    assert Undelivered(reason=f"{CUT}: TimeoutError") == got
+    assert 4 <= pauses <= 5
 
 
 async def test_what_the_taker_raises_is_raised() -> None:

@@ -113,7 +113,7 @@ def test_fetch_missing_wants_what_is_not_there(cli: Cli, folder: Path, beside: S
 def test_what_fails_or_waits_has_a_code_of_its_own(cli: Cli, folder: Path, beside: Start) -> None:
     """A result that has failed exits by 1, one that is still wanted by 75."""
     with beside(Options()) as api:
-        stored(cli, folder)
+        stored(cli, folder).unlink()
         cli.sql("UPDATE results SET state = 'failed'")
         assert 75 == fetch(cli, api, "--missing").code  # the API knows no such job
         cli.sql("UPDATE results SET state = 'failed'")
@@ -126,9 +126,58 @@ def test_a_folder_that_is_gone_is_said(cli: Cli, folder: Path, beside: Start) ->
         stored(cli, folder).unlink()
         folder.joinpath("2026-01").rmdir()
         folder.rmdir()
-        said = fetch(cli, api, "--missing")
+        cli.sql("UPDATE results SET state = 'wanted', next_try_at = ?", AT)
+        said = fetch(cli, api)
     assert 1 == said.code
     assert "No such file or directory: make room, or mend the folder" in said.err
+
+
+def test_a_disk_that_is_not_mounted_is_not_fetched_anew(
+    cli: Cli, folder: Path, beside: Start
+) -> None:
+    """Without any folder of what is stored nothing is wanted or asked for, unless a person makes
+    one of them.
+    """
+    with beside(Options()) as api:
+        for name in ("a", "b"):
+            stored(cli, folder, name)
+        folder.rename(folder.with_name("disk"))
+        folder.mkdir()
+        said = fetch(cli, api, "--missing")
+        assert 1 == said.code
+        assert f"results_dir = {folder} has none of the results that are stored" in said.err
+        assert f"mkdir -p {folder}/2026-01 first" in said.err
+        assert [] == api.questions
+        assert {"stored"} == {row["state"] for row in cli("results", "list", "--json").json()}
+
+        (folder / "2026-01").mkdir()
+        assert 75 == fetch(cli, api, "--missing").code
+        assert 2 == len(api.questions)
+
+
+@pytest.mark.parametrize("state", ["failed", "wanted"])
+def test_what_is_there_is_not_fetched_again(
+    cli: Cli, folder: Path, beside: Start, state: str
+) -> None:
+    """A result whose file is what its row says is stored, whatever became of it meanwhile; one
+    whose file is another is asked for.
+    """
+    with beside(Options()) as api:
+        stored(cli, folder, "right")
+        stored(cli, folder, "changed").write_bytes(b"DATA")
+        cli.sql("UPDATE results SET state = ?, error = 'HTTP 404', tries = 10", state)
+        cli.sql(
+            "INSERT INTO results (job_id, type, state) VALUES ('right', 'speech_to_text_srt', ?)",
+            state,
+        )
+        fetch(cli, api, "--missing")
+        rows = cli("results", "list", "--json").json()
+        found = {(row["job_id"], row["type"]): row["state"] for row in rows}
+        assert "stored" == found.pop(("right", "core"))
+        assert {"wanted"} == {*found.values()}
+        assert b"DATA" == (folder / "2026-01/changed.core.json.gz").read_bytes()
+        (right,) = (row for row in rows if row["state"] == "stored")
+        assert (0, None, None) == (right["tries"], right["error"], right["next_try_at"])
 
 
 def test_words_that_do_not_fit_are_refused(cli: Cli) -> None:

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from worker.core.results import (
     TOO_LONG,
     Document,
     WrongResultError,
+    after_outage,
     again_after,
     path_of,
 )
@@ -195,6 +196,14 @@ def test_a_wrong_result_is_waited_for_ever_longer(tries: int, seconds: int | Non
     """The wait doubles up to an hour; after ten tries there is none."""
     wait = again_after(tries)
     assert seconds == (None if wait is None else wait.total_seconds())
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(-5, 30), (29, 30), (31, 31), (3_599, 3_599), (9_999_999, 3_600)]
+)
+def test_an_outage_is_waited_for_as_long_as_the_job_is_over(age: int, seconds: int) -> None:
+    """The wait is half a minute at least and an hour at most, also by a clock that was set back."""
+    assert seconds == after_outage(timedelta(seconds=age)).total_seconds()
 
 
 @pytest.mark.parametrize("size", [3, 1 << 16])

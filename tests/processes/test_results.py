@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 
 from tests.processes.programs import Ended, Program, Programs, execute, within
 from tests.wire import Line, Wire
+from worker.runner.result_files import ROOM, FolderError, Part
 from worker.simulator import Options, Simulator
 from worker.simulator import results as imitated
+from worker.store.results import WantedResult
 
 pytestmark = pytest.mark.slow
 
@@ -184,24 +187,37 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 async def test_a_full_disk_stops_the_fetching_until_there_is_room(store: Store) -> None:
-    """On a full disk nothing is stored, half or whole; one event says so, and the table. With room
-    the same command goes on.
+    """On a disk that is nearly full nothing is stored, half or whole; one event says so, and the
+    table. With room the same command goes on.
     """
     job_id = await store.job()
-    with small_disk(store.folder, "64k"):
+    with small_disk(store.folder, "260m"):
         filler = store.folder / "filler"
-        filler.write_bytes(b"x" * 65_536)
+        filler.write_bytes(b"x" * 8 * 2**20)
         full = await store.results("fetch", "--missing", api_url=store.api.url)
         assert 1 == full.code
-        assert "No space left on device: make room, or mend the folder" in full.err
+        assert "less than 256 MiB are free: make room, or mend the folder" in full.err
         assert 1 == len(full.events("results_held"))
         (row,) = execute(store.url, "SELECT state, tries, error FROM results")
         assert ("wanted", 0) == (row["state"], row["tries"])
-        assert str(row["error"]).endswith("No space left on device")
+        assert str(row["error"]).endswith("less than 256 MiB are free")
         assert [filler] == store.files()
         filler.unlink()
         assert 0 == (await store.fetch_all()).code
         await store.judged(job_id)
+
+
+def test_a_disk_that_others_fill_leaves_no_half_file(tmp_path: Path) -> None:
+    """A disk on which there is no byte left ends a result with the reason of the disk."""
+    now = datetime(2026, 1, 31, tzinfo=UTC)
+    kind = "speech_to_text_srt"
+    wanted = WantedResult(job_id="j", type=kind, tries=0, accepted_at=now, ended_at=now)
+    with small_disk(tmp_path, "64k"):
+        part = Part(tmp_path, wanted, lambda _: ROOM)
+        with pytest.raises(FolderError, match="No space left on device"):
+            part.take(b"x" * 131_072)
+        part.close()
+        assert [] == [each for each in tmp_path.rglob("*") if each.is_file()]
 
 
 async def test_a_full_disk_of_results_holds_up_no_send(store: Store) -> None:

@@ -2,7 +2,7 @@ import asyncio
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from worker.log import Log
 from worker.runner.fetcher import HELD, IDLE, Fetcher
 from worker.runner.reconciler import Reconciler
 from worker.runner.reporter import Reporter
-from worker.runner.result_files import Part
+from worker.runner.result_files import ROOM, STEP, FolderError, Part, free_bytes
 from worker.simulator import Options, Simulator
 from worker.simulator import results as imitated
 from worker.store import results as store
@@ -59,7 +59,9 @@ class Scene:
         return made
 
     @asynccontextmanager
-    async def fetcher(self, name: str = "worker-1") -> AsyncIterator[Fetcher]:
+    async def fetcher(
+        self, name: str = "worker-1", free: Callable[[Path], int] = free_bytes
+    ) -> AsyncIterator[Fetcher]:
         """Yield a fetcher of a process."""
         settings = replace(RUN_SETTINGS, results_dir=str(self.folder))
         worker = Worker(name=name, clock=self.hands.clock, log=self.log, settings=settings)
@@ -72,7 +74,8 @@ class Scene:
                     transaction=worker.transaction(),
                     state=RunState(began_at=0.0),
                     reporter=Reporter(self.log),
-                )
+                ),
+                free,
             )
 
     async def fetch(self, times: int = 1) -> datetime:
@@ -172,9 +175,7 @@ async def test_every_type_is_fetched(scene: Scene) -> None:
         ("empty", "it is not JSON to its end"),
         ("not-json", "it is not JSON to its end"),
         ("wrong-id", "it does not name this job"),
-        ("proxy-200", "it is a page, or does not show its end"),
         ("404", "HTTP 404: "),
-        ("500", "HTTP 500: "),
     ],
 )
 async def test_what_is_wrong_is_tried_again_and_leaves_no_file(
@@ -219,6 +220,29 @@ async def test_what_stays_wrong_fails(scene: Scene) -> None:
     assert ("failed", TRIES, None) == (row["state"], row["tries"], row["next_try_at"])
     assert "HTTP 400: Job is not finished" == row["error"]
     assert TRIES == len(scene.api.questions)
+
+
+@pytest.mark.parametrize("trouble", ["500", "proxy-502", "proxy-200"])
+async def test_an_outage_fails_no_result(scene: Scene, trouble: str) -> None:
+    """However long the API fails, a result is asked for, each time after as long as its job is
+    over, an hour at most, and no try is used up.
+    """
+    (job_id,) = await scene.finished()
+    scene.api.options = replace(FINISHED, result_failures={trouble: 1.0})
+    waits = []
+    async with scene.fetcher() as fetcher:
+        scene.hands.pass_seconds(1)
+        for _ in range(TRIES + 5):
+            await fetcher.fetch()
+            row = await scene.row(job_id)
+            assert ("wanted", 0) == (row["state"], row["tries"])
+            waits.append((row["next_try_at"] - scene.hands.wall).total_seconds())
+            scene.hands.pass_seconds(waits[-1])
+        assert [30, 31, 62, 124, 248, 496, 992, 1984, 3600, 3600] == waits[:10]
+        assert TRIES + 5 == len(scene.api.questions)
+        scene.api.options = FINISHED
+        await fetcher.fetch()
+    assert "stored" == (await scene.row(job_id))["state"]
 
 
 @pytest.mark.parametrize("trouble", ["401", "429", "reset", "retry-after-503"])
@@ -316,17 +340,55 @@ LEFT = {
 
 @pytest.mark.parametrize("left", LEFT)
 async def test_a_file_without_a_row_proves_nothing(scene: Scene, left: str) -> None:
-    """A file that has its last name, but no row, is removed, and the result is fetched."""
+    """A file that has its last name, but no row, is replaced by what the API has."""
     (job_id,) = await scene.finished()
     place(scene, job_id).write_bytes(LEFT[left].replace(b"mine", job_id.encode()))
-    scene.api.options = replace(FINISHED, result_failures={"500": 1.0})
-    await scene.fetch()
-    assert [] == scene.files()
 
-    scene.api.options = FINISHED
     await scene.fetch()
     (file,) = scene.files()
     assert scene.whole(job_id) == gzip.decompress(file.read_bytes())
+
+
+@pytest.mark.parametrize("trouble", ["404", "cut", "wrong-id", "500", "reset"])
+async def test_a_file_stays_until_its_replacement_is_whole(scene: Scene, trouble: str) -> None:
+    """A file whose result is wanted again is there until another one is, whatever the API says."""
+    (job_id,) = await scene.finished()
+    await scene.fetch()
+    (file,) = scene.files()
+    was = file.read_bytes()
+    again = {"state": "wanted", "next_try_at": scene.hands.wall}
+    await scene.database.write(lambda c: store.write(c, job_id, "core", **again), "test")
+    scene.api.options = replace(FINISHED, result_failures={trouble: 1.0})
+
+    await scene.fetch()
+
+    assert "wanted" == (await scene.row(job_id))["state"]
+    assert [file] == scene.files()
+    assert was == file.read_bytes()
+
+
+async def test_a_failure_says_nothing_of_what_another_process_has_stored(scene: Scene) -> None:
+    """A process that took more than a minute, and failed, does not change a row that another one
+    has written meanwhile.
+    """
+    (job_id,) = await scene.finished()
+    stored = {"state": "stored", "next_try_at": None, "fetched_at": scene.hands.wall}
+    loop = asyncio.get_running_loop()
+
+    def store_meanwhile(_: Path) -> int:
+        work = scene.database.write(lambda c: store.write(c, job_id, "core", **stored), "test")
+        asyncio.run_coroutine_threadsafe(work, loop).result()
+        return ROOM
+
+    scene.api.options = replace(FINISHED, result_failures={"404": 1.0})
+    async with scene.fetcher(free=store_meanwhile) as fetcher:
+        scene.hands.pass_seconds(61)
+        await fetcher.fetch()
+    assert 1 == len(scene.api.questions)
+    row = await scene.row(job_id)
+    assert ("stored", 0, None, None) == tuple(
+        row[name] for name in ("state", "tries", "error", "next_try_at")
+    )
 
 
 async def test_a_part_that_was_left_is_written_anew(scene: Scene) -> None:
@@ -346,7 +408,7 @@ async def test_two_processes_do_not_write_one_file(scene: Scene) -> None:
     (job_id,) = await scene.finished()
     wanted = await scene.database.read(lambda c: store.due(c, scene.hands.wall))
     assert wanted is not None
-    part = Part(scene.folder, wanted)
+    part = Part(scene.folder, wanted, free_bytes)
     part.take(b"{")
 
     await scene.fetch()
@@ -403,3 +465,38 @@ async def test_without_the_folder_nothing_is_fetched_until_it_is_back(scene: Sce
     assert 2 == len(scene.told("result_stored"))
     for row in (await scene.row(first), await scene.row(second)):
         assert (0, "stored") == (row["tries"], row["state"])
+
+
+async def test_results_leave_room_for_others(scene: Scene) -> None:
+    """Nothing is asked for while little is free below the folder, so that a queue on the same disk
+    goes on; with room it is fetched.
+    """
+    (job_id,) = await scene.finished()
+    free = [ROOM, ROOM - 1]
+    async with scene.fetcher(free=lambda _: free[-1]) as fetcher:
+        scene.hands.pass_seconds(61)
+        assert scene.hands.wall + HELD == await fetcher.fetch()
+        assert f"{scene.folder}: less than 256 MiB are free" == fetcher.held
+        row = await scene.row(job_id)
+        assert ("wanted", 0, fetcher.held) == (row["state"], row["tries"], row["error"])
+        assert [] == scene.api.questions
+        assert [] == scene.files()
+        free.pop()
+        scene.hands.pass_seconds(61)
+        await fetcher.fetch()
+    assert "stored" == (await scene.row(job_id))["state"]
+
+
+async def test_a_disk_that_fills_up_meanwhile_ends_a_result(scene: Scene) -> None:
+    """While a result is written, the room is looked at every few MiB."""
+    await scene.finished(types=("speech_to_text_srt",))
+    wanted = await scene.database.read(lambda c: store.due(c, scene.hands.wall))
+    assert wanted is not None
+    free = [ROOM - 1, ROOM]
+    part = Part(scene.folder, wanted, lambda _: free.pop())
+    part.take(b"x" * (STEP - 1))
+    part.take(b"x")
+    with pytest.raises(FolderError, match="less than 256 MiB are free"):
+        part.take(b"x")
+    part.close()
+    assert [] == scene.files()

@@ -41,7 +41,10 @@ BODY_LIMIT = 64 * 1024
 ERROR_LIMIT = 500
 """Characters of an unexpected answer that are shown."""
 
-CUT, NO_END = "the answer was cut off", "it is a page, or does not show its end"
+RESULT_SECONDS = 3_600
+"""A result has as long as this to come."""
+
+CUT, NO_END, PAGE = "the answer was cut off", "it does not show its end", "it is a page"
 
 _JSON = json.JSONEncoder(ensure_ascii=False)
 _FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
@@ -150,6 +153,7 @@ class Api:
         began = False
         try:
             async with (
+                asyncio.timeout(RESULT_SECONDS),
                 self.transport.session() as client,
                 client.get("job_results", params=query, allow_redirects=False) as response,
             ):
@@ -157,7 +161,9 @@ class Api:
                 if response.status != HTTPStatus.OK:
                     body = await response.content.read(BODY_LIMIT)
                     return self._undelivered(self.read(response.status, body, headers), job_id)
-                if "html" in response.content_type or not _shows_end(headers, kind):
+                if "html" in response.content_type:
+                    return Undelivered(reason=PAGE, spent=False, outage=True)
+                if not _shows_end(headers, kind):
                     return Undelivered(reason=NO_END)
                 async for part in response.content.iter_any():
                     await asyncio.to_thread(take, part)
@@ -170,8 +176,10 @@ class Api:
         told = job_answer(answer, job_id)
         assert isinstance(told, NoStatus)  # noqa: S101 - the answer is no success
         later, is_account = told.retry_after, told.refused is Fact.ACCOUNT_REFUSED
+        outage = later is None and answer.status not in range(400, 500)
+        spent = later is None and not is_account and not outage
         reason = presentable(told.reason, self._key)[:ERROR_LIMIT]
-        return Undelivered(reason=reason, spent=later is None and not is_account, retry_after=later)
+        return Undelivered(reason=reason, spent=spent, outage=outage, retry_after=later)
 
     async def cancel_job(self, job_id: str) -> str | None:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""

@@ -14,7 +14,7 @@ ENDINGS = dict.fromkeys(_JSON, "json.gz")
 ENDINGS |= {f"speech_to_text_{name}": ending for name, ending in _TEXTS.items()}
 """Every type of worker/api/README.md, section 5, with the ending of its file."""
 
-TRIES, FIRST_WAIT = 10, timedelta(seconds=30)
+TRIES, FIRST_WAIT, LONGEST_WAIT = 10, timedelta(seconds=30), timedelta(hours=1)
 """A result that is late by three hours is a failure."""
 
 DEEPEST, LONGEST = 1_000, 1024 * 1024
@@ -37,18 +37,26 @@ def path_of(job_id: str, accepted_at: datetime, kind: str) -> str:
 
 @value
 class Undelivered:
-    """The reason why there is no result. ``spent``: False where network or account are the reason
-    (law 7); ``retry_after``: seconds that the API asked everybody to wait.
+    """The reason why there is no result. ``spent``: False where network or account are the reason,
+    or an ``outage`` of the API (law 7); ``retry_after``: seconds that everybody was asked to wait.
     """
 
     reason: str
     spent: bool = True
+    outage: bool = False
     retry_after: float | None = None
 
 
 def again_after(tries: int) -> timedelta | None:
     """Return the wait after so many wrong answers, doubled up to an hour; None to give up."""
-    return None if tries >= TRIES else min(timedelta(hours=1), 2**tries * FIRST_WAIT)
+    return None if tries >= TRIES else min(LONGEST_WAIT, 2**tries * FIRST_WAIT)
+
+
+def after_outage(age: timedelta) -> timedelta:
+    """Return the wait after an answer that says nothing about a result: as long as its job is over,
+    which doubles each time, up to an hour.
+    """
+    return min(LONGEST_WAIT, max(FIRST_WAIT, age))
 
 
 class WrongResultError(Exception):

@@ -4,6 +4,7 @@ Knows no SQL, and holds up no send: bytes are read, compressed and written in a 
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,10 +12,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker.core.results import Undelivered, WrongResultError, again_after
+from worker.core.results import Undelivered, WrongResultError, after_outage, again_after
 from worker.log import Event
 from worker.runner.reconciler import Reconciler
-from worker.runner.result_files import BusyError, FolderError, Part, StoredResult
+from worker.runner.result_files import BusyError, FolderError, Part, StoredResult, free_bytes
 from worker.store import jobs, results
 from worker.store.results import WantedResult
 
@@ -27,11 +28,12 @@ HELD = timedelta(seconds=60)
 
 @dataclass(slots=True, eq=False)
 class Fetcher:
-    """The one who fetches results, with the parts of one who settles doubts. ``held``: why the
-    folder takes nothing now; None while it does.
+    """The one who fetches results, with the parts of one who settles doubts. ``free``: returns the
+    room on the disk of a folder; ``held``: why the folder takes nothing now; None while it does.
     """
 
     reconciler: Reconciler
+    free: Callable[[Path], int] = free_bytes
     held: str | None = None
 
     async def run(self) -> None:
@@ -70,7 +72,7 @@ class Fetcher:
     async def _fetched(self, wanted: WantedResult) -> StoredResult | Undelivered:
         """Return what is on the disk, or why nothing is. Raises WrongResultError or FolderError."""
         folder = Path(self.reconciler.transaction.settings.results_dir or "")
-        part = await asyncio.to_thread(Part, folder, wanted)
+        part = await asyncio.to_thread(Part, folder, wanted, self.free)
         try:
             ask = self.reconciler.api.job_results
             failure = await ask(wanted.job_id, wanted.type, part.take)
@@ -86,14 +88,15 @@ class Fetcher:
         if isinstance(got, StoredResult):
             values = {"path": got.path, "bytes": got.bytes, "sha256": got.sha256}
             values |= {"state": "stored", "error": None, "next_try_at": None, "fetched_at": now}
+            results.write(connection, wanted.job_id, wanted.type, **values)
         else:
             tries = wanted.tries + got.spent
-            wait = again_after(tries)
+            wait = after_outage(now - wanted.ended_at) if got.outage else again_after(tries)
             values = {"error": got.reason, "tries": tries, "next_try_at": wait and now + wait}
             values |= {} if wait else {"state": "failed"}
             if got.retry_after is not None:
                 self.reconciler.transaction.pacer.hold(connection, got.retry_after, got.reason)
-        results.write(connection, wanted.job_id, wanted.type, **values)
+            results.write_wanted(connection, wanted.job_id, wanted.type, **values)
 
     def _tell(
         self, wanted: WantedResult, got: StoredResult | Undelivered, held: str | None

@@ -3,8 +3,9 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from worker.store.results import WantedResult
 
 PIECE = 16 * 1024
 """Bytes that are read as JSON at once: other threads wait for that, a millisecond."""
+
+ROOM, STEP = 256 * 2**20, 4 * 2**20
+"""Bytes that stay free for others, such as a queue on the same disk, and bytes between looks."""
 
 
 class FolderError(Exception):
@@ -35,17 +39,18 @@ class StoredResult:
 
 class Part:
     """A result on its way to the disk, hashed and, as JSON, compressed while it moves. The part is
-    locked, and a file of the last name is removed. Raises BusyError or FolderError.
+    locked. A file of the last name stays until ``finish``. Raises BusyError or FolderError.
     """
 
-    def __init__(self, folder: Path, wanted: WantedResult) -> None:
-        self._folder, self._wanted = folder, wanted
+    def __init__(self, folder: Path, wanted: WantedResult, free: Callable[[Path], int]) -> None:
+        self._folder, self._wanted, self._free = folder, wanted, free
         self._name = path_of(wanted.job_id, wanted.accepted_at, wanted.type)
         self._path = folder / self._name
         self._part = self._path.with_name(f"{self._path.name}.part")
-        self._hash, self._bytes = hashlib.sha256(), 0
+        self._hash, self._bytes, self._looked_at = hashlib.sha256(), 0, 0
         self._document = Document() if self._name.endswith(".gz") else None
         self._zip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        self._look()
         with _disk(self._part):
             self._path.parent.mkdir(exist_ok=True)
             self._file = self._part.open("ab")
@@ -53,7 +58,6 @@ class Part:
                 self._file.close()
                 raise BusyError("another process fetches it")
             self._file.truncate(0)
-            self._path.unlink(missing_ok=True)
 
     def _is_ours(self) -> bool:
         """Lock the file; return False if another process has, or has just renamed it."""
@@ -71,7 +75,15 @@ class Part:
                 piece = self._zip.compress(piece)
             self._write(piece)
 
+    def _look(self) -> None:
+        with _disk(self._folder):
+            if self._free(self._folder) < ROOM:
+                raise FolderError(f"{self._folder}: less than {ROOM >> 20} MiB are free")
+        self._looked_at = self._bytes
+
     def _write(self, data: bytes) -> None:
+        if self._bytes - self._looked_at >= STEP:
+            self._look()
         self._hash.update(data)
         self._bytes += len(data)
         with _disk(self._part):
@@ -100,6 +112,11 @@ class Part:
         with suppress(OSError), self._file:
             if self._is_ours():
                 self._part.unlink()
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the room on the disk of a folder."""
+    return shutil.disk_usage(folder).free
 
 
 def fingerprint(folder: Path, name: str) -> StoredResult:

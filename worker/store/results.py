@@ -1,10 +1,10 @@
 """Read and write the results of jobs: wanted, stored or failed. Moments are UTC."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, exists, insert, literal, select, text, tuple_, update
+from sqlalchemy import Connection, Update, exists, insert, literal, select, text, tuple_, update
 
 from worker.core.model import value
 from worker.core.redact import clean
@@ -21,7 +21,7 @@ LATELY = timedelta(minutes=5)
 """What holds all results up is tried anew each minute."""
 
 _KEY = (results.c.job_id, results.c.type)
-_ROWS = select(results, jobs.c.video_id, jobs.c.accepted_at).join(
+_ROWS = select(results, jobs.c.video_id, jobs.c.accepted_at, jobs.c.ended_at).join(
     jobs, results.c.job_id == jobs.c.job_id
 )
 
@@ -34,6 +34,7 @@ class WantedResult:
     type: str
     tries: int
     accepted_at: datetime
+    ended_at: datetime
 
 
 def want(
@@ -60,9 +61,18 @@ def due(connection: Connection, now: datetime) -> WantedResult | None:
 
 def write(connection: Connection, job_id: str, kind: str, **values: object) -> None:
     """Write columns of one result; its texts are cleaned."""
+    connection.execute(_change(job_id, kind, values))
+
+
+def write_wanted(connection: Connection, job_id: str, kind: str, **values: object) -> None:
+    """Write the same of one that is wanted still: another process may have stored it."""
+    connection.execute(_change(job_id, kind, values).where(_wanted))
+
+
+def _change(job_id: str, kind: str, values: Mapping[str, object]) -> Update:
     values = {n: clean(v) if isinstance(v, str) else v for n, v in values.items()}
     which = results.c.job_id == job_id, results.c.type == kind
-    connection.execute(update(results).where(*which).values(values))
+    return update(results).where(*which).values(values)
 
 
 def page(connection: Connection, after: tuple[str, str]) -> list[dict[str, Any]]:

@@ -83,23 +83,42 @@ def _fault(folder: Path, row: Mapping[str, Any]) -> str | None:
     return "cut" if found.bytes < row["bytes"] else "changed"
 
 
-def _is_lost(folder: Path, row: Mapping[str, Any]) -> bool:
-    is_stored = row["state"] == "stored"
-    return not (folder / row["path"]).exists() if is_stored else row["state"] == "failed"
+def _state(folder: Path, row: Mapping[str, Any]) -> str:
+    """Return the state of a result by its file."""
+    if row["state"] == "stored":
+        is_there = (folder / row["path"]).exists()
+    else:
+        is_there = row["sha256"] is not None and _fault(folder, row) is None
+    return "stored" if is_there else "wanted"
 
 
 def _want(session: Session, folder: Path, types: Sequence[str]) -> None:
-    """Want what is not there."""
+    """Want what is not there, and nothing that is."""
     for page in _pages(session):
-        lost = [row for row in page if _is_lost(folder, row)]
+        states = [(row, state) for row in page if (state := _state(folder, row)) != row["state"]]
 
-        def want(connection: Connection, now: datetime, lost: list[dict[str, Any]] = lost) -> None:
-            for row in lost:
-                anew = {"state": "wanted", "tries": 0, "next_try_at": now}
+        def want(
+            connection: Connection, now: datetime, states: list[tuple[Any, str]] = states
+        ) -> None:
+            for row, state in states:
+                at = now if state == "wanted" else None
+                anew = {"state": state, "tries": 0, "error": None, "next_try_at": at}
                 store.write(connection, row["job_id"], row["type"], **anew)
 
         session.write(want, "to want results")
     session.write(lambda connection, now: store.want(connection, types, now), "to want results")
+
+
+def _unmounted(session: Session, folder: Path) -> str | None:
+    """Return why this cannot be the folder of what is stored: it has no month of it."""
+    month = None
+    for row in chain.from_iterable(_pages(session)):
+        if row["state"] == "stored":
+            month = (folder / row["path"]).parent
+            if month.exists():
+                return None
+    way = f"mount its disk, or name the right folder; if they are lost, mkdir -p {month} first"
+    return month and f"results_dir = {folder} has none of the results that are stored: {way}"
 
 
 def _fetch(call: Invocation, folder: Path) -> int:
@@ -108,6 +127,8 @@ def _fetch(call: Invocation, folder: Path) -> int:
     with open_to_change(call.settings) as session:
         fetcher = Fetcher(session.reconciler(key))
         if call.args.missing:
+            if (why := _unmounted(session, folder)) is not None:
+                return exits.complain([why], exits.PROBLEMS)
             _want(session, folder, call.settings.result_types)
         limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
         again_at = clock.now()
