@@ -102,7 +102,7 @@ async def test_what_cannot_be_decompressed_is_no_result(coding: str) -> None:
     ],
 )
 async def test_an_answer_that_does_not_show_its_end_is_no_result(said: bytes, kind: str) -> None:
-    """What may be cut without a sign of it is no result."""
+    """A result that may be cut without a sign of it is none."""
     expected = Undelivered(reason="it does not show its end")
     assert expected == await failure(said, kind)
 
