@@ -710,3 +710,9 @@ def test_a_run_reads_its_policy_and_defaults_from_the_settings() -> None:
     assert defaults == chosen.defaults
     on_doubt = ("reconcile", "hold", "retry")
     assert [True, False, False] == [Settings(on_doubt=each).reconciles for each in on_doubt]
+
+
+def test_the_roots_are_folders_however_they_are_written() -> None:
+    """A slash at the end changes nothing: files below would be in no root of any worker."""
+    assert (b"/srv/media", b"/a") == Settings(upload_roots="/srv/media/:/a").roots
+    assert () == Settings().roots

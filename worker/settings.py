@@ -221,7 +221,8 @@ class Settings:
     @property
     def roots(self) -> tuple[bytes, ...]:
         """Return the folders below which local files may be uploaded."""
-        return tuple(os.fsencode(root) for root in (self.upload_roots or "").split(":") if root)
+        named = (root.rstrip("/") for root in (self.upload_roots or "").split(":"))
+        return tuple(os.fsencode(root) for root in named if root)
 
     @property
     def reconciles(self) -> bool:

@@ -100,10 +100,17 @@ def at_rate(
     overview = statistics.overview(connection, now)
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
-    transfer = transfers.transfer(connection, workers.roots(everyone, now), now)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
-    stray, homeless = transfer.files - transfer.homeless, transfer.homeless
-    facts = replace(facts, uploads=stray, homeless=homeless)
+    roots = workers.roots(everyone, now)
+    transfer = transfers.transfer(connection, roots, now, facts.patience)
+    facts = replace(
+        facts,
+        uploads=transfer.files - transfer.homeless,
+        homeless=transfer.homeless,
+        stuck=transfer.stuck,
+        stuck_on=transfer.stuck_on,
+        uploads_at=transfer.at,
+    )
     timed = replace(overview, last_due_at=now + transfer.left) if transfer.files else overview
     silent = list(_silent(everyone, now))
     if silent or judge(facts).state is VerdictState.STALLED:

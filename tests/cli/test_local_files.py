@@ -201,6 +201,15 @@ def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     assert "its file is uploaded first" in cli("show", 1).out
 
 
+def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
+    """A worker is there, and has said long ago why it does not upload the last file."""
+    cli.insert(url="file:///srv/media/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
+    wait(cli, 1, error="'a.mp4' is not there", next_try_at="2026-01-01 00:00:00")
+    alive(cli, "file:///srv/media")
+    told = cli("status", "--json").json()["verdict"]
+    assert "needs a person: 1 cannot be uploaded ('a.mp4' is not there)" == told["sentence"]
+
+
 def test_the_request_of_a_file_has_the_address_of_its_upload(cli: Cli) -> None:
     """No ``file:`` is ever sent; before its upload, the address is not known."""
 

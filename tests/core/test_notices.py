@@ -56,6 +56,9 @@ TROUBLES = [
     ({"answer": refused(Fact.ACCOUNT_REFUSED), "pending": 0}, {}),
     ({"hosts": (HELD, HELD)}, {Notice.HELD_HOST: 2}),
     ({"overdue": 3}, {Notice.OVERDUE: 3}),
+    ({"homeless": 2}, {Notice.UPLOADS: 2}),
+    ({"stuck": 2}, {Notice.UPLOADS: 1}),
+    ({"stuck": 2, "uploads_at": START}, {}),
 ]
 
 

@@ -105,24 +105,30 @@ def test_a_stop_says_what_the_claim_said() -> None:
 
 
 def test_a_drain_gives_up_on_uploads_that_a_trouble_holds() -> None:
-    """It names the trouble after a minute of it; one that waits does not, nor one at the sends. A
-    database that cannot be written ends both.
-    """
-    run = RunState(began_at=BEGAN)
-    run.note_uploads(REFUSED, BEGAN)
-    run.note_uploads(REFUSED, BEGAN + 30)
+    """It names the trouble after a minute of it; one that waits does not, nor one at the sends."""
+    run, silence = RunState(began_at=BEGAN), Stop(reason=StopReason.UNREACHABLE, message="lost")
+    run.note_uploads(silence, BEGAN)
+    run.note_uploads(silence, BEGAN + 30)
     assert Story(DRAIN, run, BEGAN + PATIENCE_SECONDS - 1).after(WaitReason.UPLOADS) is None
     late = BEGAN + PATIENCE_SECONDS
-    assert REFUSED == Story(DRAIN, run, late).after(WaitReason.UPLOADS)
+    assert silence == Story(DRAIN, run, late).after(WaitReason.UPLOADS)
     assert Story(DRAIN_ALL, run, late).after(WaitReason.UPLOADS) is None
     assert Story(DRAIN, run, late).after(WaitReason.PACE) is None
-    lost = Stop(reason=StopReason.DATABASE, message="the disk is full")
-    run.note_uploads(lost, late)
-    assert lost == Story(DRAIN_ALL, run, late).after(WaitReason.UPLOADS)
     run.note_uploads(None, late)
     assert Story(DRAIN, run, late).after(WaitReason.UPLOADS) is None
-    run.note_uploads(REFUSED, late)
+    run.note_uploads(silence, late)
     assert Story(DRAIN, run, late).after(WaitReason.UPLOADS) is None
+
+
+@pytest.mark.parametrize("reason", [StopReason.DATABASE, StopReason.ACCOUNT, StopReason.ADDRESS])
+def test_what_lasts_ends_a_drain_of_uploads_that_waits(reason: StopReason) -> None:
+    """A refused key, a wrong address and a database that cannot be written end both, in time."""
+    run, late = RunState(began_at=BEGAN), BEGAN + PATIENCE_SECONDS
+    trouble = Stop(reason=reason, message="why")
+    run.note_uploads(trouble, BEGAN)
+    for options in (DRAIN, DRAIN_ALL):
+        assert Story(options, run, late - 1).after(WaitReason.UPLOADS) is None
+        assert trouble == Story(options, run, late).after(WaitReason.UPLOADS)
 
 
 @pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])

@@ -194,12 +194,22 @@ ALL_ALIKE = (
 )
 
 
-@pytest.mark.parametrize("outcome", [*UNCLEAR, *ALL_ALIKE, WrongAddress("HTTP 404", 404)])
+@pytest.mark.parametrize("outcome", [*ALL_ALIKE, WrongAddress("HTTP 404", 404)])
 def test_an_upload_that_was_not_opened_waits_for_its_turn(outcome: Outcome) -> None:
     """Nothing is lost, and the others wait as well: they would meet the same."""
     fresh = WANTED.anew(FILE)
     met = interrupted(fresh, outcome, 0.5, POLICY)
     assert Setback(why=outcome.message or "", upload=fresh, holds_all=True) == met
+
+
+@pytest.mark.parametrize("outcome", UNCLEAR)
+def test_an_upload_whose_opening_stays_unclear_lets_others_pass(outcome: Outcome) -> None:
+    """It waits for longer than all do, and for longer each time; the last time fails it."""
+    first = interrupted(WANTED.anew(FILE), outcome, 0.5, POLICY)
+    assert (replace(WANTED, restarts=1), True) == (first.upload, first.holds_all)
+    assert (POLICY.wait(2, 0.5), False) == (first.wait, first.is_refused)
+    last = replace(WANTED.anew(FILE), restarts=POLICY.max_attempts - 1)
+    assert interrupted(last, outcome, 0.5, POLICY).is_refused
 
 
 def test_a_file_that_the_api_refuses_fails() -> None:
@@ -247,6 +257,15 @@ def test_an_end_without_an_address_fails_the_video() -> None:
     met = interrupted(WHOLE, InDoubt("answered {}, with 0 addresses", 200), 0.5, POLICY)
     assert (True, "answered {}, with 0 addresses") == (met.is_refused, met.why)
     assert WANTED == met.upload
+
+
+@pytest.mark.parametrize("outcome", [Refused("HTTP 400", 400), WrongAddress("HTTP 404", 404)])
+def test_a_second_end_that_is_refused_fails_the_video(outcome: Outcome) -> None:
+    """The file would be sent again and again; the others wait, since they may meet the same."""
+    met = interrupted(replace(WHOLE, restarts=1), outcome, 0.5, POLICY)
+    assert (True, True, outcome.message) == (met.is_refused, met.holds_all, met.why)
+    part = interrupted(replace(HALF, restarts=1), outcome, 0.5, POLICY)
+    assert (False, False) == (part.is_refused, part.holds_all)
 
 
 def test_an_upload_is_begun_anew_only_so_often() -> None:

@@ -15,6 +15,7 @@ from worker.core.verdict import (
     RESUME,
     START,
     UNCLEAR,
+    WHY,
     Cause,
     Facts,
     LastAnswer,
@@ -70,7 +71,12 @@ def held(reason: WaitReason, until: datetime | None = SOON, **more: object) -> F
     return replace(BUSY, held=ClaimResult(reason=reason, until=until, **more))  # type: ignore[arg-type]
 
 
-UPLOADING = replace(held(WaitReason.UPLOADS, NOW), due=0, moved_at=LONG_AGO, uploads=3)
+UPLOADING = replace(
+    held(WaitReason.UPLOADS, NOW), due=0, moved_at=LONG_AGO, uploads=3, uploads_at=SOON
+)
+IN_VAIN = replace(UPLOADING, uploads_at=LONG_AGO, stuck=1, stuck_on="HTTP 401")
+ABSENT = replace(QUIET, moved_at=LONG_AGO, uploads=2, uploads_at=LONG_AGO, stuck=2, stuck_on="gone")
+ALONE = "not running: 0 due, 0 in flight, 2 to upload"
 STATES = [
     (BUSY, "working: 5 due, 2 in flight, at 40 per 1 s", None),
     (held(WaitReason.PACE), "working: 5 due, 2 in flight, at 40 per 1 s", None),
@@ -83,6 +89,9 @@ STATES = [
         None,
     ),
     (UPLOADING, f"working: {UNSENT}, at 40 per 1 s", None),
+    (replace(UPLOADING, uploads_at=ago(150)), f"working: {UNSENT}, at 40 per 1 s", None),
+    (replace(UPLOADING, stuck=3), f"working: {UNSENT}, at 40 per 1 s", None),
+    (replace(ABSENT, alive=0, stuck=0), f"{ALONE}, no worker is alive", START),
     (replace(UPLOADING, alive=0), f"not running: {UNSENT}, no worker is alive", START),
     (replace(held(WaitReason.LATER, ago(1)), uploads=3), f"{WORKS}, at 40 per 1 s", None),
     (replace(held(WaitReason.PACE), uploads=3), f"{WORKS}, at 40 per 1 s", None),
@@ -154,6 +163,11 @@ STATES = [
     (
         STUCK,
         f"{STANDS}: its workers claim nothing",
+        "see their settings and log (valossa-ingest workers says where), then start them anew",
+    ),
+    (
+        replace(UPLOADING, uploads_at=LONG_AGO),
+        f"{STANDS.replace('5 due, 2 in flight', UNSENT)}: its workers claim nothing",
         "see their settings and log (valossa-ingest workers says where), then start them anew",
     ),
     (
@@ -235,6 +249,18 @@ NEEDS = [
         "valossa-ingest list --state in_doubt names them",
     ),
     (replace(QUIET, failed=3), "needs a person: 3 failed", "valossa-ingest why"),
+    (
+        IN_VAIN,
+        (
+            f"stalled: {UNSENT}, nothing has moved since 2026-11-01 11:57:29 UTC: "
+            "1 cannot be uploaded (HTTP 401)"
+        ),
+        WHY,
+    ),
+    (ABSENT, "needs a person: 2 cannot be uploaded (gone)", WHY),
+    (replace(ABSENT, uploads=3, moved_at=JUST_NOW), "needs a person: 2 cannot be uploaded", WHY),
+    (replace(BUSY, stuck=1, stuck_on="gone", uploads=1), "needs a person: 1 cannot be", WHY),
+    (replace(ABSENT, alive=0), ALONE, START),
     (
         replace(QUIET, homeless=2, failed=3),
         "needs a person: 2 to upload, but in upload_roots of no worker",
@@ -325,6 +351,9 @@ ANY = st.builds(
     hosts=st.just(()) | st.just((DEAD,)),
     overdue=NUMBERS,
     overdue_job=st.just("job"),
+    uploads=NUMBERS,
+    stuck=NUMBERS,
+    uploads_at=st.none() | MOMENTS,
 )
 
 
@@ -337,7 +366,8 @@ def test_no_verdict_is_calm_while_something_due_does_not_move(facts: Facts) -> N
     could_move = facts.held is None or (facts.held.until or SOON) <= NOW
     if verdict.state is VerdictState.WORKING:
         assert facts.alive
-        assert not facts.stands_still
+        uploads = facts.uploads and facts.uploads_go_on and not facts.due
+        assert uploads or not facts.stands_still
     if verdict.state is VerdictState.IDLE:
         assert (facts.due, could_move) == (0, False)
     if verdict.state in {VerdictState.STALLED, VerdictState.NOT_RUNNING} and facts.held is None:
@@ -346,7 +376,7 @@ def test_no_verdict_is_calm_while_something_due_does_not_move(facts: Facts) -> N
         is_expected = facts.next_drain_at is not None and facts.next_drain_at > NOW
         assert verdict.state is not VerdictState.WAITING or is_expected
     persons = (facts.failed, facts.for_person, facts.silent, facts.refusal)
-    if any((*persons, facts.hosts, facts.overdue)):
+    if any((*persons, facts.hosts, facts.overdue, facts.stuck_cause)):
         assert verdict.needs
         assert verdict.state not in {VerdictState.WORKING, VerdictState.IDLE, VerdictState.WAITING}
 

@@ -280,6 +280,34 @@ async def test_a_file_that_is_not_here_waits(database: Database, media: Path, na
     assert ("'absent.mp4' is not there" if name == "absent.mp4" else None) == told
 
 
+async def test_a_file_that_is_not_here_is_looked_for_ever_less_often(
+    path: Path, media: Path
+) -> None:
+    """After a minute, two, four, at most an hour; what nobody missed for long is forgotten."""
+    time = RealTime()
+    daemon = replace(worker(media), options=DAEMON, clock=time.clock)
+    async with (
+        open_database(path) as database,
+        api() as simulator,
+        daemon.on(database, simulator.url) as runner,
+        going(runner) as task,
+    ):
+        await add(database, address(media / "absent.mp4"), address(media / "gone.mp4"))
+        uploader = runner._uploader  # noqa: SLF001 - where else it is kept nobody sees
+        assert uploader is not None
+
+        def missed(seconds: float) -> bool:
+            uploader.called.set()
+            return [seconds] * 2 == [each for _, each in uploader._absent.values()]  # noqa: SLF001
+
+        for seconds in (60, 120, 240, 480, 960, 1_920, 3_600, 3_600):
+            await _until(lambda wait=seconds: missed(wait), task)  # type: ignore[misc]
+            time.monotonic += seconds
+        time.monotonic += 7_200
+        await _until(lambda: missed(60), task)
+        assert "'gone.mp4' is not there" == (await upload_of(database, 2))["error"]
+
+
 def edit(path: Path) -> None:
     """Write into a file, and put its time back."""
     before = path.stat()
@@ -575,15 +603,46 @@ async def test_an_api_that_keeps_nothing_fails_the_video(path: Path, media: Path
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("step", "times"), [("initialize", RUN_SETTINGS.max_attempts), ("finalize", 2)]
+)
+async def test_an_end_that_never_comes_fails_the_video(
+    path: Path, media: Path, step: str, times: int
+) -> None:
+    """No clear answer to initialize, or a second end that is refused; others pass."""
+    kinds = dict.fromkeys(range(1, 99), "400" if step == "finalize" else "lost")
+    async with open_database(path) as database, api(**{step: kinds}) as simulator:
+        await add(database, address(file(media)), address(file(media, "b.mp4")))
+        await draining(media).run(database, simulator.url)
+        assert {"failed": 2} == await states(database)
+        assert 2 * times == len(asked(simulator, Step(step)))
+
+
+async def test_an_upload_that_is_opened_is_no_end_of_a_trouble(path: Path, media: Path) -> None:
+    """Where the API takes no chunk, it lasts since the first one."""
+    kinds = dict.fromkeys(range(1, 99), "reset")
+    async with open_database(path) as database, api(chunk=kinds) as simulator:
+        await add(database, address(file(media)))
+        async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
+            await _until(lambda: runner.state.upload_trouble, task)
+            first = runner.state.upload_trouble
+            await _until(lambda: chunks(simulator)[4:], task)
+            last = runner.state.upload_trouble
+            assert first is not None
+            assert last is not None
+            assert first[1] == last[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "options"),
     [
-        ("reset", StopReason.UNREACHABLE),
-        ("401", StopReason.ACCOUNT),
-        ("404", StopReason.ADDRESS),
+        ("429", StopReason.UNREACHABLE, DRAIN),
+        ("401", StopReason.ACCOUNT, DRAIN),
+        ("401", StopReason.ACCOUNT, DRAIN_ALL),
+        ("404", StopReason.ADDRESS, DRAIN_ALL),
     ],
 )
 async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
-    path: Path, media: Path, kind: str, reason: StopReason
+    path: Path, media: Path, kind: str, reason: StopReason, options: RunOptions
 ) -> None:
     """It says why; the files wait, as they are, for the next run."""
     time = RealTime()
@@ -591,7 +650,9 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
     async with open_database(path) as database, api(initialize=kinds) as simulator:
         await add(database, address(file(media)))
         async with (
-            replace(worker(media), clock=time.clock).on(database, simulator.url) as runner,
+            replace(worker(media), clock=time.clock, options=options).on(
+                database, simulator.url
+            ) as runner,
             going(runner) as task,
         ):
             await _until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)

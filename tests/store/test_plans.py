@@ -14,6 +14,7 @@ from worker.core.upload import Upload
 from worker.snapshot import take
 from worker.store import caps, search, statistics, transfers, uploads
 from worker.store.search import Filter
+from worker.store.uploads import Reach
 
 
 @pytest.fixture
@@ -92,7 +93,10 @@ JOBS = {
     "SEARCH results USING INDEX results_wanted (next_try_at>?)",
     "SCAN results USING INDEX sqlite_autoindex_results_1",
 }
-UPLOADS = {"SCAN uploads USING INDEX uploads_left"}
+UPLOADS = {
+    "SCAN uploads USING INDEX uploads_left",
+    "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
+}
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
 OVERDUE = {"SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)"}
@@ -120,6 +124,19 @@ def speed(connection: Connection) -> None:
     transfers.speed(connection, START)
 
 
+REACH = Reach("w", (b"/srv",), {1})
+
+
+def look(connection: Connection) -> None:
+    """Find the next uploads."""
+    uploads.look(connection, REACH, START)
+
+
+def next_at(connection: Connection) -> None:
+    """Ask when an upload can go on, as each idle look at the queue does."""
+    uploads.next_at(connection, REACH, START)
+
+
 def left(connection: Connection) -> None:
     """Count as a drain does."""
     statistics.due(connection, statistics.in_state(connection, State.PENDING), START)
@@ -129,6 +146,8 @@ def left(connection: Connection) -> None:
     ("action", "expected"),
     [
         (left, {"SCAN videos USING INDEX videos_due"} | LEVELS | DUE),
+        (look, UPLOADS | {SORTED, f"{next(iter(BY_NUMBER))} LEFT-JOIN"}),
+        (next_at, UPLOADS | {"SEARCH uploads USING INDEX uploads_left"}),
         (speed, {"SEARCH uploads USING INDEX uploads_begun (begun_at>?)"}),
         (
             status,

@@ -1,17 +1,18 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from tests.conftest import START
 from tests.parts import later
 from worker.core.transfer import Transfer
 from worker.db.database import Database
-from worker.db.schema import uploads
+from worker.db.schema import uploads, videos
 from worker.store import transfers, workers
 from worker.store.transfers import NO_ROOT
 from worker.store.workers import WorkerRow
 
 HOUR_SECONDS = 3_600
+PATIENCE = timedelta(seconds=150)
 MEDIA, OTHER = "file:///srv/media", "file:///srv/other"
 
 
@@ -22,6 +23,8 @@ async def put(database: Database, video: int, **columns: object) -> None:
         row |= {"worker": "w", "lease_until": START}
     if row["state"] == "ready":
         row |= {"url": "valossaupload://x"}
+    its = {"id": video, "url": f"{row['address']}#{video}", "state": "pending"}
+    await database.write(lambda c: c.execute(insert(videos), its), "test")
     await database.write(lambda c: c.execute(insert(uploads), row), "test")
 
 
@@ -29,7 +32,7 @@ async def left(
     database: Database, roots: list[str] | None = None, now: datetime = START
 ) -> Transfer:
     """Return what is left."""
-    return await database.read(lambda c: transfers.transfer(c, roots, now))
+    return await database.read(lambda c: transfers.transfer(c, roots, now, PATIENCE))
 
 
 async def test_a_queue_without_files_has_none_left(database: Database) -> None:
@@ -47,7 +50,30 @@ async def test_what_is_left_is_counted_in_bytes(database: Database) -> None:
     await put(database, 4, size=7_000_000_000, state="ready")
     await put(database, 5, size=7_000_000_000, state="failed")
     found = await left(database)
-    assert Transfer(files=3, uploading=1, unseen=1, size=200, sent=160) == found
+    assert Transfer(files=3, uploading=1, unseen=1, size=200, sent=160, at=START) == found
+
+
+async def test_an_upload_that_nobody_waits_for_is_not_left(database: Database) -> None:
+    """A cancelled video's file is not uploaded."""
+    await put(database, 1, error="'a.mp4' is not there")
+    cancelled = update(videos).values(state="cancelled")
+    await database.write(lambda c: c.execute(cancelled), "test")
+    assert Transfer() == await left(database)
+    assert [] == await database.read(lambda c: transfers.waiting(c, None))
+
+
+async def test_an_upload_with_an_error_for_long_is_stuck(database: Database) -> None:
+    """It is not yet within the patience, nor without an error, nor where no worker has its root."""
+    long_ago, lately = later(START, -151), later(START, -150)
+    await put(database, 1, error="HTTP 401", next_try_at=lately)
+    await put(database, 2, next_try_at=long_ago)
+    await put(database, 3, error="is not there", next_try_at=long_ago, address="file:///x/a")
+    found = await left(database, [MEDIA])
+    assert (0, "", lately) == (found.stuck, found.stuck_on, found.at)
+    await put(database, 4, error="HTTP 401", next_try_at=long_ago)
+    found = await left(database, [MEDIA])
+    assert (1, "HTTP 401", 1) == (found.stuck, found.stuck_on, found.homeless)
+    assert 2 == (await left(database)).stuck
 
 
 async def test_the_speed_is_that_of_all_under_way(database: Database) -> None:

@@ -14,11 +14,11 @@ from worker.db.database import Database
 from worker.db.schema import uploads, videos
 from worker.store import audit, doubts, history, pruning, queue
 from worker.store import uploads as store
-from worker.store.uploads import HELD, Reach
+from worker.store.uploads import HELD, LOOK_AHEAD, Reach
 
 FILE = Identity(device=1, inode=2, size=2_500, changed_ns=4)
 LEASE = START + timedelta(seconds=180)
-HERE = Reach("worker-1", (b"/media", b"/srv/talks/"))
+HERE = Reach("worker-1", (b"/media", b"/srv/talks"))
 OTHER = Reach("worker-2", HERE.roots)
 
 
@@ -36,7 +36,7 @@ async def handed(database: Database, now: datetime = START) -> list[int]:
     """Hand over what is due, as a claim does, and return the videos that wait."""
 
     def hand_over(connection: object) -> list[int]:
-        rows = queue.due(connection, 100, now, None)  # type: ignore[arg-type]
+        rows = queue.due(connection, 2_000, now, None)  # type: ignore[arg-type]
         return [number for number, *_ in store.hand_over(connection, rows, now)]  # type: ignore[arg-type]
 
     return await database.write(hand_over, "test")
@@ -297,7 +297,7 @@ async def test_a_worker_finds_what_its_roots_have(database: Database, outside: s
     """Files outside of the roots, and absent ones, are left to others."""
     await due(database, outside, "file:///srv/talks/a", address(3), address(4))
     await handed(database)
-    reach = Reach("worker-1", HERE.roots, {3: 1.0})
+    reach = Reach("worker-1", HERE.roots, {3})
     assert [2, 4] == await look(database, reach)
     assert [] == await look(database, Reach("worker-1", ()))
 
@@ -439,9 +439,59 @@ async def test_why_a_file_is_missed_is_written_while_nobody_has_it(database: Dat
     await due(database, address(1), address(2))
     await handed(database)
     await taken(database, 2)
-    await database.write(lambda c: store.miss(c, {1: "is not there", 2: "is not there"}), "test")
+    await database.write(
+        lambda c: store.miss(c, {1: "is not there", 2: "is not there"}, START), "test"
+    )
     errors = [(await upload_of(database, n))["error"] for n in (1, 2)]
     assert ["is not there", None] == errors
+
+
+async def test_since_when_an_upload_has_an_error_is_kept(database: Database) -> None:
+    """Others that try in vain change nothing; an upload that goes on does, and so does its wait."""
+    soon, late = START + timedelta(seconds=5), START + timedelta(seconds=9)
+    await due(database, address(1))
+    await handed(database)
+    upload = await taken(database)
+
+    async def since() -> object:
+        return (await upload_of(database, 1))["next_try_at"]
+
+    async def give_back(now: datetime, wait: int = 0) -> object:
+        held = Setback(why="HTTP 401", wait=timedelta(seconds=wait))
+        await database.write(lambda c: store.set_back(c, 1, held, "worker-1", now), "test")
+        return await since()
+
+    assert (None, soon) == (await since(), await give_back(soon))
+    assert await take(database, 1, now=late)
+    assert (soon, soon) == (await since(), await give_back(late))
+    assert await take(database, 1, now=late)
+    assert await keep(database, upload)
+    assert soon == await since()
+    assert await keep(database, replace(upload, upload_id="u"))
+    assert (None, late) == (await since(), await give_back(late))
+    assert await take(database, 1, now=late)
+    assert late + timedelta(seconds=3) == await give_back(late, 3)
+
+
+async def test_since_when_a_file_is_missed_is_kept(database: Database) -> None:
+    """The first miss counts, not the hand-over before it nor a miss after it."""
+    await due(database, address(1))
+    await handed(database)
+    assert START == (await upload_of(database, 1))["next_try_at"]
+    for second, why in ((5, "is not there"), (9, "cannot be read")):
+        now = START + timedelta(seconds=second)
+        await database.write(lambda c, n=now, w=why: store.miss(c, {1: w}, n), "test")  # type: ignore[misc]
+        made = await upload_of(database, 1)
+        assert (why, START + timedelta(seconds=5)) == (made["error"], made["next_try_at"])
+
+
+async def test_a_look_sees_no_more_than_it_hands_on(database: Database) -> None:
+    """A million files that wait cost no more than a thousand, whichever of them are absent."""
+    await due(database, *map(address, range(1, LOOK_AHEAD + 4)))
+    await handed(database)
+    reach = Reach("worker-1", HERE.roots, {1, 2})
+    assert [*range(3, LOOK_AHEAD + 3)] == await look(database, reach)
+    assert START == await next_at(database, reach)
 
 
 async def test_nothing_is_left_for_a_worker_without_the_files(database: Database) -> None:
@@ -449,7 +499,7 @@ async def test_nothing_is_left_for_a_worker_without_the_files(database: Database
     await due(database, address(1))
     await handed(database)
     assert START == await next_at(database)
-    for reach in (Reach("w"), Reach("w", (b"/other",)), Reach("w", HERE.roots, {1: 5.0})):
+    for reach in (Reach("w"), Reach("w", (b"/other",)), Reach("w", HERE.roots, {1})):
         assert await next_at(database, reach) is None
 
 

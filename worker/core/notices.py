@@ -48,7 +48,7 @@ def needs(facts: Facts) -> dict[str, float]:
         Notice.DOUBTS: facts.for_person,
         Notice.HELD_HOST: len(facts.hosts),
         Notice.OVERDUE: facts.overdue,
-        Notice.UPLOADS: facts.homeless,
+        Notice.UPLOADS: facts.homeless or facts.stuck_cause is not None,
         Notice.FAILED: facts.failed,
     }
 

@@ -152,7 +152,8 @@ def _stop_by_uploads(
 ) -> Stop | None:
     """Return why a run is over that has only uploads left, all of which a trouble holds."""
     trouble, since = run.upload_trouble or (None, now)
-    is_lost = trouble is not None and trouble.reason is StopReason.DATABASE
+    lasting = {StopReason.DATABASE, StopReason.ACCOUNT, StopReason.ADDRESS}
+    is_lost = trouble is not None and trouble.reason in lasting
     gives_up = result.reason is WaitReason.UPLOADS and (is_lost or not options.wait)
     return trouble if gives_up and now >= since + PATIENCE_SECONDS else None
 

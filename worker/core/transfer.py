@@ -1,6 +1,6 @@
 """Say how far the uploads of a queue's local files have come."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 
 from worker.core.model import value
@@ -16,7 +16,9 @@ class Transfer:
         files, uploading: How many there are, and are under way.
         unseen: Those whose size is not known: no worker has opened them yet.
         homeless: Those below no folder of a living worker; 0 where none lives.
-        size, sent: Bytes of the others.
+        stuck, stuck_on: Those that have had an error for long, and such an error.
+        at: Until when one is under way, or waits, or since when it could go on; the last one.
+        size, sent: Bytes of those whose size is known.
         per_second: Bytes; None where none were measured.
     """
 
@@ -24,6 +26,9 @@ class Transfer:
     uploading: int = 0
     unseen: int = 0
     homeless: int = 0
+    stuck: int = 0
+    stuck_on: str = ""
+    at: datetime | None = None
     size: int = 0
     sent: int = 0
     per_second: float | None = None

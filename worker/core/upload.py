@@ -201,24 +201,26 @@ def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
 
 def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -> Setback:
     """Return what follows from a request of an upload that did not go well."""
-    # The first of these cases holds. 1. Refused before its first byte, or ended by an answer that
-    # says no address: the video fails. 2. Finalize was asked for, or the API says that it has no
-    # such upload, or takes no such chunk, or three times nothing clear: it is begun anew. 3. The
-    # same chunk is sent again.
+    # The first of these cases holds. 1. Refused before its first byte, or at its end and not for
+    # the first time, or ended by an answer that says no address: the video fails. 2. Finalize was
+    # asked for, or the API says that it has no such upload, or takes no such chunk, or three times
+    # nothing clear, once to initialize: it is begun anew. 3. The same is sent again.
     why, is_begun = outcome.message or "", upload.upload_id is not None
     is_whole = is_begun and upload.acknowledged == upload.chunks
     is_refused = isinstance(outcome, Refused)
-    if (is_refused and not is_begun) or (is_whole and outcome.status == HTTPStatus.OK):
-        return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)
     is_gone = isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
     is_its_own = is_begun and (is_refused or is_gone)
-    tries = upload.tries + (is_begun and isinstance(outcome, InDoubt | TryLater))
-    if not (is_whole or is_its_own or tries >= MOST_TRIES):
+    is_over = outcome.status == HTTPStatus.OK or (is_its_own and upload.restarts)
+    if (is_refused and not is_begun) or (is_whole and is_over):
+        return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)
+    tries = upload.tries + isinstance(outcome, InDoubt | TryLater)
+    most = MOST_TRIES if is_begun else 1
+    if not (is_whole or is_its_own or tries >= most):
         return Setback(why=why, upload=replace(upload, tries=tries), holds_all=True)
     restarts = upload.restarts + 1
     kept = replace(upload.anew(), restarts=restarts)
     if restarts >= policy.max_attempts:
         why = f"{why} (upload {restarts}, the last one allowed)"
         return Setback(why=why, upload=kept, is_refused=True)
-    wait = policy.wait(restarts, dice)
+    wait = policy.wait(restarts + (not is_its_own), dice)  # longer than all wait: others pass
     return Setback(why=why, upload=kept, wait=wait, holds_all=not is_its_own)

@@ -23,6 +23,7 @@ START = "valossa-ingest run, or valossa-ingest drain"
 RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 ASK_VALOSSA = "look in the Valossa Portal what became of them, or ask Valossa"
+WHY = "valossa-ingest why says what helps"
 BY_HAND = "in doubt that only a person can settle"
 GIVE_ROOT = "start a worker that may read the file, with its folder in upload_roots"
 LOOK_UP = (
@@ -103,6 +104,8 @@ class Facts:
         hosts: Those that are held, with videos.
         overdue: Jobs that should have ended long ago, such as ``overdue_job``.
         uploads, homeless: Files that are to be uploaded first, by some worker and by none.
+        stuck, stuck_on: Those of the first that have had an error for long, and such an error.
+        uploads_at: When one was last under way, or could go on.
     """
 
     now: datetime
@@ -127,6 +130,21 @@ class Facts:
     overdue_job: str | None = None
     uploads: int = 0
     homeless: int = 0
+    stuck: int = 0
+    stuck_on: str = ""
+    uploads_at: datetime | None = None
+
+    @property
+    def uploads_go_on(self) -> bool:
+        """Return True if a file was lately being uploaded: it may take longer than any patience."""
+        at = self.uploads_at
+        return at is not None and self.now - at <= self.patience
+
+    @property
+    def stuck_cause(self) -> Cause | None:
+        """Return why files are not uploaded, while none is; None if that is not for long."""
+        words = f"{self.stuck} cannot be uploaded ({self.stuck_on})"
+        return Cause(words=words, remedy=WHY) if self.stuck and not self.uploads_go_on else None
 
     @property
     def still_since(self) -> datetime:
@@ -203,7 +221,8 @@ def _by_itself(facts: Facts) -> Verdict:
     if held is not None and held.reason is WaitReason.MOVED:
         words = f"this queue {relocation.sentence(held.detail)}"
         return Verdict(state=VerdictState.NOT_RUNNING, sentence=words)
-    if facts.uploads and not facts.due and held is not None and held.reason in WITH_UPLOADS:
+    is_left = facts.uploads > (facts.stuck if facts.alive and facts.stuck_cause else 0)
+    if is_left and not facts.due and held is not None and held.reason in WITH_UPLOADS:
         return _free(facts)
     if held is None or (held.until is not None and held.until <= facts.now):
         return _free(facts)
@@ -221,7 +240,7 @@ def _free(facts: Facts) -> Verdict:
     # 4. None is there.
     numbers = f"{facts.due} due, {facts.in_flight} in flight"
     numbers += f", {facts.uploads} to upload" if facts.uploads else ""
-    goes_on = facts.uploads and not facts.due  # a large file takes longer than any patience
+    goes_on = facts.uploads and not facts.due and facts.uploads_go_on
     if (facts.alive or facts.silent) and facts.stands_still and not goes_on:
         cause, since = _standstill(facts), facts.still_since
         sentence = f"{numbers}, nothing has moved since {_at(since)}: {cause.words}"
@@ -238,7 +257,7 @@ def _free(facts: Facts) -> Verdict:
 
 def _standstill(facts: Facts) -> Cause:
     """Return the cause of a standstill, as far as it is known."""
-    if known := next(iter(facts.silent), facts.cause):
+    if known := next(iter(facts.silent), facts.cause) or (not facts.due and facts.stuck_cause):
         return known
     if facts.answer is not None and facts.answer.fact in UNCLEAR:
         words = f"no clear answer from the API ({facts.answer.message})"
@@ -284,8 +303,10 @@ def _needs(facts: Facts) -> Iterator[Verdict]:
         yield _need(f"{words}, such as job {facts.overdue_job}", ASK_VALOSSA)
     if facts.homeless:
         yield _need(f"{facts.homeless} to upload, but in upload_roots of no worker", GIVE_ROOT)
+    if (cause := facts.stuck_cause) is not None:
+        yield _need(cause.words, cause.remedy)
     if facts.failed:
-        yield _need(f"{facts.failed} failed", "valossa-ingest why says what helps")
+        yield _need(f"{facts.failed} failed", WHY)
 
 
 def _need(words: str, remedy: str, since: datetime | None = None) -> Verdict:

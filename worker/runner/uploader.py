@@ -36,8 +36,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 5.0
 """Between looks for files that others handed over."""
 
-ABSENT_SECONDS = 60.0
-"""Until a file that is not here is looked for again."""
+ABSENT_SECONDS, LONGEST_ABSENT_SECONDS = 60.0, 3_600.0
+"""Until a file that is not here is looked for again, at first and at last; doubles each time."""
 
 NO_ROOM = memoryview(b"")
 
@@ -61,7 +61,8 @@ class Uploader:
     _found: deque[tuple[int, str]] = field(default_factory=deque)
     _look_at: float = 0.0
     _keep_at: dict[int, float] = field(default_factory=dict)
-    _missed: set[int] = field(default_factory=set)
+    _absent: dict[int, tuple[float, float]] = field(default_factory=dict)
+    _why_absent: dict[int, str] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
     _is_held: bool = False
     _troubles: int = 0
@@ -106,6 +107,7 @@ class Uploader:
         while self._found or await self._look():
             video_id, address = self._found.popleft()
             if await self._is_here(video_id, address):
+                await self._note_absent()
                 taken = await self.write(partial(self._take, video_id), "to take an upload")
                 if taken is not None:
                     return taken
@@ -115,9 +117,13 @@ class Uploader:
 
     async def _look(self) -> bool:
         """Find the next uploads, and return True if there are any."""
+        await self._note_absent()
         now, absent = self._clock.monotonic(), self._reach.absent
-        for video_id in [each for each, until in absent.items() if until <= now]:
-            del absent[video_id]
+        for video_id, (until, _) in [*self._absent.items()]:
+            if until <= now:
+                absent.discard(video_id)
+            if until + LONGEST_ABSENT_SECONDS <= now:
+                del self._absent[video_id]
         found = await self.database.read(self._see)
         self._found.extend(each for each in found if each[0] not in self._keep_at)
         self._look_at = now + LOOK_SECONDS
@@ -128,18 +134,29 @@ class Uploader:
         return () if self._is_held else uploads.look(connection, self._reach, self._clock.now())
 
     async def _is_here(self, video_id: int, address: str) -> bool:
-        """Return True if this worker has the file; why it has not is written once."""
+        """Return True if this worker has the file."""
         with suppress(RefusedError, AddressError):  # which fails the video once it is taken
             try:
                 await self._read(address)
             except AbsentError as error:
-                self._reach.absent[video_id] = self._clock.monotonic() + ABSENT_SECONDS
-                if video_id not in self._missed:
-                    self._missed.add(video_id)
-                    miss = partial(uploads.miss, absent={video_id: str(error)})
-                    await self.write(miss, "to note an absent file")
+                self._miss(video_id)
+                self._why_absent[video_id] = str(error)
                 return False
         return True
+
+    def _miss(self, video_id: int) -> None:
+        """Leave a file that is not here to others, for longer each time."""
+        _, last = self._absent.get(video_id, (0.0, ABSENT_SECONDS / 2))
+        seconds = min(2 * last, LONGEST_ABSENT_SECONDS)
+        self._absent[video_id] = self._clock.monotonic() + seconds, seconds
+        self._reach.absent.add(video_id)
+
+    async def _note_absent(self) -> None:
+        """Write why files are not here, at once for all that were missed."""
+        if self._why_absent:
+            why, self._why_absent = self._why_absent, {}
+            miss = partial(uploads.miss, absent=why, now=self._clock.now())
+            await self.write(miss, "to note absent files")
 
     def _take(self, video_id: int, connection: Connection) -> Upload | None:
         return uploads.take(connection, video_id, self._reach, *self._lease())
@@ -187,7 +204,7 @@ class Uploader:
             sent = await self._send(begun) if isinstance(begun, Upload) else begun
             return await self._end(sent) if isinstance(sent, Upload) else sent
         except AbsentError as error:
-            self._reach.absent[upload.video_id] = self._clock.monotonic() + ABSENT_SECONDS
+            self._miss(upload.video_id)
             return Setback(why=str(error))
         except (RefusedError, AddressError) as error:
             return Setback(why=str(error), upload=upload.anew(), is_refused=True)
@@ -208,7 +225,6 @@ class Uploader:
         begun_at, answer = self._clock.now(), await self.api.initialize(found.size)
         if not isinstance(answer, Opened):
             return await self._interrupted(fresh, answer)
-        self._goes_well()
         begun = replace(
             fresh, upload_id=answer.upload_id, chunk_size=answer.chunk_size, begun_at=begun_at
         )

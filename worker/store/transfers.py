@@ -1,13 +1,14 @@
 """Count what is left to upload, for those who watch."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, case, false, func, select, true
+from sqlalchemy import ColumnElement, Connection, and_, case, false, func, not_, select, true
 
 from worker.core.advice import kind
 from worker.core.transfer import Transfer
-from worker.db.schema import upload_is_left, uploads
+from worker.db.schema import uploads
+from worker.store.uploads import IS_WANTED
 
 NO_ROOT = "is in no upload_roots"
 
@@ -24,27 +25,38 @@ _measured = (
 )
 
 
-def transfer(connection: Connection, roots: Sequence[str] | None, now: datetime) -> Transfer:
-    """Return the uploads left; ``roots``: the folders of living workers, None if none lives."""
+def transfer(
+    connection: Connection, roots: Sequence[str] | None, now: datetime, patience: timedelta
+) -> Transfer:
+    """Return the uploads left; ``roots``: the folders of living workers, None if none lives. One
+    that has had an error for longer than the patience is stuck.
+    """
+    homeless, why = false() if roots is None else _is_homeless(roots), uploads.c.error
+    is_stuck = and_(why.is_not(None), uploads.c.next_try_at < now - patience, not_(homeless))
     counted = {
         "files": func.count(),
         "uploading": func.count().filter(uploads.c.state == "uploading"),
         "unseen": func.count().filter(uploads.c.size.is_(None)),
         "size": func.sum(uploads.c.size),
         "sent": func.sum(_sent),
-        "homeless": func.count().filter(false() if roots is None else _is_homeless(roots)),
+        "homeless": func.count().filter(homeless),
+        "stuck": func.count().filter(is_stuck),
     }
     named = [number.label(name) for name, number in counted.items()]
-    found = connection.execute(select(*named).where(upload_is_left)).mappings().one()
-    numbers = {name: int(number or 0) for name, number in found.items()}
-    return Transfer(**numbers, per_second=speed(connection, now) if numbers["files"] else None)
+    at = func.max(func.coalesce(uploads.c.next_try_at, uploads.c.lease_until))
+    of_all = select(*named, at, func.min(why).filter(is_stuck)).where(IS_WANTED)
+    *found, until, stuck_on = connection.execute(of_all).one()
+    numbers = {name: int(number or 0) for name, number in zip(counted, found, strict=True)}
+    per_second = speed(connection, now) if numbers["files"] else None
+    return Transfer(**numbers, per_second=per_second, at=until, stuck_on=stuck_on or "")
 
 
 def waiting(connection: Connection, roots: Sequence[str] | None) -> list[tuple[int, str, int]]:
     """Return why uploads are not begun, the most frequent reason first, with number and example."""
     homeless = false() if roots is None else _is_homeless(roots)
     why = case((homeless, NO_ROOT), else_=uploads.c.error)
-    wanted = select(uploads.c.video_id, why).where(uploads.c.state == "wanted", why.is_not(None))
+    wanted = select(uploads.c.video_id, why).where(IS_WANTED, why.is_not(None))
+    wanted = wanted.where(uploads.c.state == "wanted")
     groups: dict[str, tuple[str, list[int]]] = {}
     for video, reason in connection.execute(wanted.order_by(uploads.c.video_id)):
         groups.setdefault(kind(reason), (reason, []))[1].append(video)

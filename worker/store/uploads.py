@@ -6,14 +6,13 @@ One row a video. An upload is taken under a lease, and whoever has lost that cha
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, func
-from sqlalchemy.sql import and_, delete, exists, false, insert, or_, select, text, update
+from sqlalchemy.sql import and_, case, delete, exists, false, insert, or_, select, text, update
 
 from worker.core.file_address import address_of, is_file, plain, problem
-from worker.core.model import Claim
+from worker.core.model import Claim, State
 from worker.core.redact import clean
 from worker.core.upload import Identity, Setback, Upload, is_fresh
 from worker.db import batch
@@ -26,19 +25,21 @@ from worker.store.queue import ID, PASSED_OVER, TWIN, URL, Row, Unwritable
 HELD = "file:"
 """In ``videos.held_host``: the video waits for its upload, as others wait for their host."""
 
+_state = select(videos.c.state).where(videos.c.id == uploads.c.video_id).correlate(uploads)
+IS_WANTED = and_(upload_is_left, _state.scalar_subquery() == State.PENDING)
+"""One look-up for each upload that is left: far more videos are pending."""
+
 LOOK_AHEAD = 1_000
 """Uploads that one look finds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The reach of one worker: the files below its ``roots``, without those that are ``absent``,
-    each until a second of the monotonic clock.
-    """
+    """The reach of one worker: the files below its ``roots``, without those that are ``absent``."""
 
     worker: str = ""
     roots: tuple[bytes, ...] = ()
-    absent: dict[int, float] = field(default_factory=dict)
+    absent: set[int] = field(default_factory=set)
 
 
 def respell(connection: Connection, rows: Sequence[Row], aside: Unwritable) -> int:
@@ -79,7 +80,7 @@ def hand_over(
     if anew := meant.keys() - ready - going:
         connection.execute(delete(uploads).where(uploads.c.video_id.in_(anew)))
         given = [{"video_id": number, "address": meant[number]} for number in sorted(anew)]
-        connection.execute(insert(uploads), given)
+        connection.execute(insert(uploads).values(next_try_at=now), given)
     return [(number, HELD, "waits for its upload") for number in meant if number not in ready]
 
 
@@ -122,9 +123,10 @@ def sent_as(connection: Connection, video_id: int, url: str) -> str:
 def look(connection: Connection, reach: Reach, now: datetime) -> list[tuple[int, str]]:
     """Return the next uploads that this worker can take, in the order of the queue."""
     order = (videos.c.priority.desc(), videos.c.due_at, videos.c.id)
-    rows = connection.execute(_left(reach, _can_go(now)).order_by(*order))
-    found = ((number, address) for number, address in rows if number not in reach.absent)
-    return list(islice(found, LOOK_AHEAD))
+    most = LOOK_AHEAD + len(reach.absent)
+    both = _left(reach, _can_go(now)).outerjoin(videos, videos.c.id == uploads.c.video_id)
+    rows = connection.execute(both.order_by(*order).limit(most))
+    return [(number, address) for number, address in rows if number not in reach.absent]
 
 
 def next_at(connection: Connection, reach: Reach, now: datetime) -> datetime | None:
@@ -134,7 +136,8 @@ def next_at(connection: Connection, reach: Reach, now: datetime) -> datetime | N
     if not reach.roots:
         return None
     can_go = or_(uploads.c.worker == reach.worker, _can_go(now))
-    if any(number not in reach.absent for number, _ in connection.execute(_left(reach, can_go))):
+    some = connection.execute(_left(reach, can_go).limit(len(reach.absent) + 1))
+    if any(number not in reach.absent for number, _ in some):
         return now
     moment = func.coalesce(uploads.c.lease_until, uploads.c.next_try_at)
     later = _left(reach, moment > now).with_only_columns(func.min(moment))
@@ -149,11 +152,10 @@ def any_waits(connection: Connection) -> bool:
 
 
 def _left(reach: Reach, *wanted: ColumnElement[bool]) -> Select[Any]:
-    beginnings = [address_of(root.rstrip(b"/")) + "/" for root in reach.roots]
+    beginnings = [address_of(root) + "/" for root in reach.roots]
     below = (func.substr(uploads.c.address, 1, len(each)) == each for each in beginnings)
-    both = uploads.join(videos, videos.c.id == uploads.c.video_id)
-    columns = select(uploads.c.video_id, uploads.c.address).select_from(both)
-    return columns.where(upload_is_left, is_pending, or_(false(), *below), *wanted)
+    columns = select(uploads.c.video_id, uploads.c.address)
+    return columns.where(IS_WANTED, or_(false(), *below), *wanted)
 
 
 def _can_go(now: datetime) -> ColumnElement[bool]:
@@ -170,10 +172,11 @@ def take(
     """Take an upload under a lease; None if it is not to be taken any more. A video whose address
     was changed meanwhile is due again.
     """
+    since = case((uploads.c.error.is_not(None), uploads.c.next_try_at))
     row = connection.execute(
         update(uploads)
         .where(uploads.c.video_id == video_id, upload_is_left, _can_go(now))
-        .values(state="uploading", worker=reach.worker, lease_until=lease_until, next_try_at=None)
+        .values(state="uploading", worker=reach.worker, lease_until=lease_until, next_try_at=since)
         .returning(*uploads.c)
     ).first()
     if row is None or not _is_still_wanted(connection, video_id, row.address, now):
@@ -216,7 +219,8 @@ def keep(
     """Write how far an upload has come, and prolong its lease. Return False if the lease is lost,
     or the video is not wanted any more.
     """
-    values = {"lease_until": lease_until, **_columns(upload)}
+    begun = {"next_try_at": None} if upload.upload_id else {}
+    values = {"lease_until": lease_until, **begun, **_columns(upload)}
     done = _change(connection, upload.video_id, worker, values)
     return done and _is_still_wanted(connection, upload.video_id, upload.address, now)
 
@@ -250,7 +254,7 @@ def set_back(
     rest = {
         "state": "failed" if setback.is_refused else "wanted",
         "error": why or None,
-        "next_try_at": now + setback.wait if setback.wait else None,
+        "next_try_at": now + setback.wait if setback.wait else _since(now),
         **_RELEASED,
         **(_columns(setback.upload) if setback.upload else {}),
     }
@@ -259,11 +263,19 @@ def set_back(
     return changes.refuse(connection, video_id, f"url: {why}", now, worker)
 
 
-def miss(connection: Connection, absent: Mapping[int, str]) -> None:
+def miss(connection: Connection, absent: Mapping[int, str], now: datetime) -> None:
     """Write why this worker cannot read these videos' files, unless another one is at them."""
     its = update(uploads).where(uploads.c.state == text("'wanted'"))
     for video_id, why in absent.items():
-        connection.execute(its.where(uploads.c.video_id == video_id).values(error=clean(why)))
+        new = (uploads.c.video_id == video_id, uploads.c.error.is_distinct_from(clean(why)))
+        connection.execute(its.where(*new).values(error=clean(why), next_try_at=_since(now)))
+
+
+def _since(now: datetime) -> ColumnElement[datetime]:
+    """Return since when an upload has an error."""
+    return case(
+        (uploads.c.error.is_not(None), func.coalesce(uploads.c.next_try_at, now)), else_=now
+    )
 
 
 def _change(
