@@ -43,6 +43,7 @@ class Event(StrEnum):
     PRUNED = "pruned"
     UPLOAD_ENDED = "upload_ended"
     JOB_CHANGED = "job_changed"
+    JOB_UNANSWERED = "job_unanswered"
     RESULT_STORED = "result_stored"
     RESULT_FAILED = "result_failed"
     RESULTS_HELD = "results_held"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker.core import host, request
 from worker.core.file_address import is_file
+from worker.core.following import BEFORE_ALL
 from worker.core.model import REQUEST_COLUMNS, State, Video
 from worker.core.plain_text import text
 from worker.core.verdict import ASK_VALOSSA
@@ -98,6 +99,8 @@ def _next_of_job(video_id: int, job: Mapping[str, Any], settings: Settings) -> s
         return "nothing: the API has it, and is not asked what becomes of it (follow = off)"
     if job["next_poll_at"] is None:
         return "the API is asked about its job when no other one is due"
+    if job["next_poll_at"] == BEFORE_ALL:
+        return "the API is asked about its job before others"
     return f"the API is asked about its job from {text(job['next_poll_at'])} UTC on"
 
 

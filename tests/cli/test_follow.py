@@ -1,10 +1,24 @@
 """``follow``: jobs asked about until they have ended."""
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Beside, Cli, Said
+from tests.conftest import Hands
+from tests.parts import RUN_SETTINGS, Worker, add, let_start, listener
+from worker.api.client import Api
+from worker.cli.commands.follow import _ask
+from worker.cli.session import Session, open_or_make
+from worker.core.run_state import RunState
+from worker.runner.follower import Follower
+from worker.runner.limiter import Limiter
+from worker.runner.reconciler import Reconciler
+from worker.runner.reporter import Reporter
 from worker.simulator import Options, Simulator
 from worker.simulator.lives import Span
 
@@ -97,6 +111,44 @@ def test_a_refusal_ends_it(cli: Cli, beside: Start, kind: str, code: int) -> Non
         said = say(cli, simulator, "follow")
     assert code == said.code
     assert f"HTTP {kind[-3:]}" in said.err
+
+
+async def opened(session: Session, worker: Worker, url: str) -> Api:
+    """Open the API for as long as the session."""
+    return await session.stack.enter_async_context(worker.api(url))
+
+
+def test_what_gets_no_answer_is_not_waited_for(tmp_path: Path, beside: Start) -> None:
+    """After ten minutes in which no question was answered it ends, in virtual time, and says so."""
+    hands, said = Hands(), io.StringIO()
+
+    class Leaping(Limiter):
+        """Lets time pass instead of waiting."""
+
+        async def wait_until(self, at: float) -> bool:
+            hands.pass_seconds(max(0.0, at - hands.seconds))
+            return True
+
+    with (
+        beside(options(status_failures={"500": 1.0})) as simulator,
+        open_or_make(replace(RUN_SETTINGS, database_url=f"sqlite:///{tmp_path}/q.db")) as session,
+        redirect_stderr(said),
+    ):
+        session.run(let_start(session.database, hands.wall))
+        session.run(add(session.database, "https://a.example/1", state="submitted", job_id="j"))
+        worker = Worker(settings=RUN_SETTINGS, clock=hands.clock, key=KEY)
+        api = session.run(opened(session, worker, simulator.url))
+        reconciler = Reconciler(
+            api=api,
+            limiter=Leaping(rate=5, period_seconds=1.0, monotonic=hands.clock.monotonic),
+            write=session.database.write,
+            transaction=worker.transaction(),
+            state=RunState(began_at=hands.seconds, reconciles=True),
+            reporter=Reporter(listener()[0]),
+        )
+        assert _ask(session, Follower(reconciler, lambda _: None), once=False) is None
+    assert 600 <= hands.seconds - 1_000 <= 1_500
+    assert "no question about the 1 jobs that are left was answered" in said.getvalue()
 
 
 def test_a_trouble_is_named_once(cli: Cli, beside: Start) -> None:

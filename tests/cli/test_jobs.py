@@ -78,6 +78,13 @@ def test_show_says_what_happens_next(lived: Cli, life: str, following: str, word
     assert words in lived("show", f"id={PLACES[life]}", WORKER_FOLLOW=following).out
 
 
+def test_show_says_that_a_job_comes_next(lived: Cli) -> None:
+    """A job that was called for, or shown in error, has no time: it is the next."""
+    lived.sql("UPDATE jobs SET next_poll_at = '2000-01-01 00:00:00' WHERE job_id = 'job-queued'")
+    said = lived("show", f"id={PLACES['queued']}", WORKER_FOLLOW="status").out
+    assert "next: the API is asked about its job before others" in said
+
+
 def test_show_has_every_job_of_a_video(lived: Cli) -> None:
     """All jobs that a video has had stand in its story, the oldest first, with their results."""
     lived.sql("UPDATE videos SET job_id = NULL, state = 'pending' WHERE id = ?", PLACES["error"])

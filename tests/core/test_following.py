@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.core.following import (
+    BEFORE_ALL,
     Asking,
     FollowedJob,
     JobStatus,
@@ -157,22 +158,37 @@ def test_an_error_of_a_list_is_asked_about_once_more() -> None:
     listed = JobStatus(status="error", listed=True)
     job = replace(JOB, poll_errors=3, next_poll_at=at(500), transfer_status="downloading")
     seen = told(job, listed, 100)
-    assert (None, "error", at(0), 0) == (
+    assert (None, "error", BEFORE_ALL, 0) == (
         seen.ended_as,
         seen.status,
         seen.next_poll_at,
         seen.poll_errors,
     )
     assert news(job, seen) is None
-    assert told(seen, listed, 130).ended_as is None
+    assert seen is told(seen, listed, 130)
     full = told(seen, JobStatus(status="error", transfer_status="error", details="HTTP 403"), 110)
     assert ("error", "error", "HTTP 403") == (full.ended_as, full.transfer_status, full.details)
+    assert at(100) == full.ended_at
     assert "error" == told(told(seen, NoStatus(reason="HTTP 500"), 110), listed, 140).ended_as
     unknown = told(seen, NoStatus(reason="HTTP 404", missing=True), 110)
     assert "error" == told(unknown, listed, 140).ended_as
     other = told(seen, JobStatus(status="processing"), 110)
     assert (None, "processing") == (other.ended_as, other.status)
     assert "downloading" == other.transfer_status
+
+
+def test_an_error_of_the_backlog_keeps_its_turn_and_is_not_overdue() -> None:
+    """An error is over, though its details are not known; an unplanned job stays unplanned."""
+    known, listed = Asking(job_seconds_most=60.0), JobStatus(status="error", listed=True)
+    late = replace(JOB, overdue_since=at(4000))
+    assert (None, None) == (
+        told(late, listed, 5000, known).overdue_since,
+        told(late, listed, 5000, known).next_poll_at,
+    )
+    seen = told(replace(late, next_poll_at=at(4500)), listed, 5000, known)
+    assert (None, BEFORE_ALL) == (seen.overdue_since, seen.next_poll_at)
+    failed = told(seen, NoStatus(reason="HTTP 500"), 5000, known)
+    assert (None, at(5030)) == (failed.overdue_since, failed.next_poll_at)
 
 
 def test_a_404_is_no_end() -> None:
@@ -225,11 +241,33 @@ def test_what_stays_too_long_needs_a_person_and_is_asked_about_hourly(
     known = Asking(job_seconds_most=most)
     after = told(replace(JOB, status="queued", status_since=at(0)), said, age, known)
     assert (at(age) if overdue else None) == after.overdue_since
-    assert (3600.0 if overdue else wait(after)) == wait(after)
+    assert (max(3600.0, round(age / 24, 3)) if overdue else wait(after)) == wait(after)
     assert after.ended_as is None
     later = told(after, said, age + 3600, Asking(job_seconds_most=1e6))
     assert later.overdue_since is None
     assert told(after, JobStatus(status="finished"), age + 3600, known).overdue_since is None
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(3600, 30), (3601, 3600), (172_800, 7200), (9e6, 86_400)]
+)
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(JobStatus(status="queued", again_after=30), NoStatus(reason="HTTP 500")),
+        NoStatus(reason="HTTP 404", missing=True),
+    ],
+)
+def test_the_wait_of_an_overdue_job_grows_to_a_day(
+    age: float, seconds: float, said: JobStatus | NoStatus
+) -> None:
+    """What is overdue is asked about each hour, then each day, whatever the answers are; that it is
+    so is known without any.
+    """
+    after = told(JOB, said, age, Asking(job_seconds_most=60.0))
+    assert after.next_poll_at is not None
+    assert seconds == (after.next_poll_at - at(age)).total_seconds()
+    assert (seconds > 30) is (after.overdue_since is not None)
 
 
 def finished(took: float, polls: int = 2, planned: float = 60) -> FollowedJob:
@@ -252,6 +290,7 @@ def test_what_was_seen_late_is_not_learnt_from() -> None:
     assert typical([finished(86_400)]) is None
     assert typical([replace(finished(86_400), next_poll_at=None)]) is None
     assert (1200.0, 1200.0) == typical([finished(1200, planned=600)])
+    assert (900.0, 900.0) == typical([replace(finished(900), next_poll_at=BEFORE_ALL)])
 
 
 def test_the_first_look_comes_sooner_if_it_finds_an_end() -> None:
@@ -307,6 +346,40 @@ def test_a_list_is_never_asked_for_twice_in_a_row() -> None:
     for second, expected in ((1030, due[0]), (1059, due[0]), (1060, None)):
         spacing = timedelta(seconds=30)
         assert expected == question(due, known, 2, at(second), spacing=spacing, unproven=False)
+
+
+ERROR = replace(JOB, status="error", next_poll_at=BEFORE_ALL)
+
+
+@pytest.mark.parametrize(
+    "first", [ERROR, replace(ERROR, next_poll_at=None), replace(ERROR, status="queued")]
+)
+@pytest.mark.parametrize(
+    ("last_question", "now", "job"),
+    [
+        pytest.param(1000, 1001, True, id="after the list"),
+        pytest.param(1000, 9000, True, id="the list was the last question, of a drain"),
+        pytest.param(8700, 9000, False, id="so they take turns"),
+        pytest.param(1031, 1059, True, id="many errors"),
+        pytest.param(1059, 1060, False, id="but not for ever"),
+    ],
+)
+def test_what_is_due_before_all_comes_before_the_list(
+    first: FollowedJob,
+    last_question: float,
+    now: float,
+    job: bool,  # noqa: FBT001
+) -> None:
+    """A shown error and a job that was called for are asked about before the next list, which is
+    put off once at most, or for one question where questions are rare.
+    """
+    asking = replace(KNOWN, jobs_listed_at=LISTED, list_shows_status=1)
+    known = replace(asking, next_question_at=at(last_question) + BRIEF)
+    due = [first, JOB]
+    found = question(due, known, 2, at(now), spacing=BRIEF, unproven=False)
+    assert (first if job else None) is found
+    unknown = replace(known, jobs_listed_at=None)
+    assert question(due, unknown, 2, at(now), spacing=BRIEF, unproven=False) is None
 
 
 def test_a_list_is_asked_for_to_prove_a_job_gone() -> None:

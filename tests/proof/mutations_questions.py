@@ -38,14 +38,14 @@ QUESTIONS = (
     Mutation(
         law="questions: no job is expected before the median",
         file=FOLLOWING,
-        old="max(seconds, min(LONGEST_HINT, left)) if",
-        new="seconds if",
+        old="max(seconds, min(LONGEST_HINT, known.job_seconds - age))",
+        new="seconds",
         tests=(f"{CORE}::test_no_job_is_expected_before_the_median",),
     ),
     Mutation(
         law="questions: what is overdue is asked about hourly",
         file=FOLLOWING,
-        old="if job.overdue_since is None else OVERDUE_SECONDS",
+        old="if job.overdue_since is None else _overdue_wait(age)",
         new="if job.overdue_since is None else seconds",
         tests=(
             f"{CORE}::test_what_stays_too_long_needs_a_person_and_is_asked_about_hourly",

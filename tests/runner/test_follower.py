@@ -22,6 +22,7 @@ from worker.core.request import Defaults
 from worker.core.run_state import RunState
 from worker.db.database import Database
 from worker.db.schema import account, jobs, videos
+from worker.log import Event
 from worker.runner.follower import AT_ONCE, Asked, Follower
 from worker.runner.reconciler import Learn, Reconciler
 from worker.runner.reporter import Reporter
@@ -181,6 +182,90 @@ async def test_the_error_of_a_list_is_asked_about_for_its_details(made: Make) ->
     assert found["details"]
     told = {job: (fact, message) for job, fact, message in bench.told}
     assert {dead: (Fact.JOB_ERROR, found["details"]), fine: (Fact.JOB_FINISHED, None)} == told
+
+
+async def test_errors_of_a_list_end_where_questions_are_rare(made: Make) -> None:
+    """One question in five minutes, as of drains: lists and errors take turns, and all end."""
+    options = replace(MINUTE, dead_hosts=frozenset({"dead.example"}))
+    async with made(options) as bench:
+        await bench.bought(*(f"https://dead.example/{n}.mp4" for n in range(3)))
+        for _ in range(6):
+            bench.hands.pass_seconds(300)
+            await bench.ask()
+        counts = await bench.database.read(store.counts)
+        held = await bench.database.read(lambda c: c.scalar(select(account.c.held_hosts)))
+    assert ({"error": 3}, 1) == (counts.ended, held)
+    assert (2, 3) == (bench.asked("list_jobs"), bench.asked("job_status"))
+
+
+async def test_errors_of_a_list_end_though_lists_are_slow(made: Make) -> None:
+    """Where it is time for a list whenever a question is asked, errors end all the same."""
+    options = replace(MINUTE, dead_hosts=frozenset({"dead.example"}))
+    async with made(options) as bench:
+        await bench.bought(*(f"https://dead.example/{n}.mp4" for n in range(9)))
+        bench.hands.pass_seconds(60)
+        for _ in range(10):
+            said, again_at = await bench.ask()
+            rest = 31 if isinstance(said, Listing) else 1.1
+            at = max(again_at, later(bench.hands.wall, rest))
+            bench.hands.pass_seconds((at - bench.hands.wall).total_seconds())
+        counts = await bench.database.read(store.counts)
+    assert {"error": 9} == counts.ended
+
+
+async def test_some_failures_among_many_hold_no_host(made: Make) -> None:
+    """One list ends the jobs of a host; its errors, known a little later, were not the last."""
+    script = dict.fromkeys((5, 10, 15), "transfer-error")
+    async with made(replace(MINUTE, job_script=script)) as bench:
+        for number in range(50):
+            await bench.bought(f"https://a.example/{number}.mp4")
+            bench.hands.pass_seconds(0.1)
+        bench.hands.pass_seconds(100)
+        await bench.pass_time(300)
+        counts = await bench.database.read(store.counts)
+        held = await bench.database.read(lambda c: c.scalar(select(account.c.held_hosts)))
+    assert ({"finished": 47, "error": 3}, 0) == (counts.ended, held)
+
+
+async def test_an_upgrade_holds_no_host(made: Make) -> None:
+    """Jobs from before an upgrade that ended in error say nothing about their host of today."""
+    options = replace(MINUTE, dead_hosts=frozenset({"dead.example"}))
+    async with made(options) as bench:
+        await bench.bought(*(f"https://dead.example/{n}.mp4" for n in range(5)))
+        plan = update(jobs).values(next_poll_at=None)
+        await bench.database.write(lambda c: c.execute(plan), "test")
+        bench.hands.pass_seconds(600)
+        await bench.pass_time(300)
+        counts = await bench.database.read(store.counts)
+        held = await bench.database.read(lambda c: c.scalar(select(account.c.held_hosts)))
+    assert ({"error": 5}, 0) == (counts.ended, held)
+
+
+async def test_a_job_without_answers_is_overdue_too(made: Make) -> None:
+    """A job whose questions fail needs a person at its time, and is asked about hourly then."""
+    async with made(replace(MINUTE, status_failures={"500": 1.0})) as bench:
+        (job,) = await bench.bought("https://a.example/1.mp4")
+        await bench.known(job_seconds_most=60.0)
+        await bench.pass_time(HOUR + 300)
+        found, before = await bench.job(job), bench.asked("job_status")
+        await bench.pass_time(4 * HOUR)
+    assert found["overdue_since"] is not None
+    assert 3 <= bench.asked("job_status") - before <= 5
+
+
+async def test_a_job_that_was_called_for_comes_before_the_list(made: Make) -> None:
+    """A callback is a question about its job, at the next start of a question."""
+    async with made() as bench:
+        ids = await bench.bought(*(f"https://a.example/{n}.mp4" for n in range(3)))
+        await bench.known(jobs_listed_at=START, list_shows_status=1)
+        bench.hands.pass_seconds(100)
+        await bench.database.write(lambda c: store.hasten(c, {3}), "test")
+        await bench.ask()
+        found = await bench.job(ids[2])
+    assert (["job_status"], "finished") == (
+        [each.call for each in bench.simulator.questions],
+        found["ended_as"],
+    )
 
 
 async def test_three_failed_downloads_hold_their_host(made: Make) -> None:
@@ -479,6 +564,22 @@ async def test_a_list_of_jobs_settles_no_doubt_that_is_held(
         await bench.ask()
         error = (await row(database, 5))["error"]
     assert (on_doubt == "reconcile") == ("evidence" in str(error))
+
+
+async def test_why_there_is_no_answer_is_logged_once_an_hour(made: Make) -> None:
+    """A run tells why a question about a job failed, the same reason at most once an hour."""
+    async with made(replace(MINUTE, status_failures={"500": 1.0})) as bench:
+        await bench.bought("https://a.example/1.mp4")
+        log, events = listen()
+        async with bench.follower() as follower:
+            reporter = Reporter(log)
+            asks = replace(follower, reconciler=replace(follower.reconciler, reporter=reporter))
+            for _ in range(13):
+                bench.hands.pass_seconds(330)
+                await asks._ask()  # noqa: SLF001
+    told = [each for each in events if each["event"] == Event.JOB_UNANSWERED]
+    assert 2 == len(told)
+    assert "HTTP 500" in told[0]["reason"]
 
 
 async def test_it_asks_until_the_limiter_is_shut(made: Make) -> None:

@@ -72,6 +72,30 @@ async def test_a_drain_asks_one_question_at_its_end(
     assert {"finished": 3} == (await database.read(jobs.counts)).ended
 
 
+async def test_a_drain_asks_on_for_the_details_of_errors(database: Database) -> None:
+    """What the last list of a drain shows in error is asked about within its seconds, and ends."""
+    await due_at_once(database)
+    await add(database, *URLS)
+    options = replace(AT_ONCE, dead_hosts=frozenset({"a.example"}))
+    async with Simulator(options) as simulator:
+        await Worker().run(database, simulator.url)
+        calls = [each.call for each in simulator.questions]
+    assert ["list_jobs", *["job_status"] * 3] == calls
+    assert {"error": 3} == (await database.read(jobs.counts)).ended
+
+
+async def test_a_drain_waits_for_no_question_that_comes_too_late(database: Database) -> None:
+    """Where a question may be asked each half minute, a drain asks one and ends."""
+    await due_at_once(database)
+    await add(database, *URLS[:2])
+    slow = replace(RUN_SETTINGS, rate=2, period_seconds=20.0)
+    options = replace(AT_ONCE, dead_hosts=frozenset({"a.example"}))
+    async with Simulator(options) as simulator:
+        await Worker(settings=replace(RUN_SETTINGS, follow="off")).run(database, simulator.url)
+        await asyncio.wait_for(Worker(settings=slow).run(database, simulator.url), 4)
+        assert ["list_jobs"] == [each.call for each in simulator.questions]
+
+
 @pytest.mark.parametrize("options", [DRAIN, DRAIN_ALL])
 async def test_a_drain_asks_nothing_where_nothing_is_due(
     database: Database, options: RunOptions

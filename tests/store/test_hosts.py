@@ -25,7 +25,8 @@ def end(
     """Write a job's end as a follower does, and have its host judged."""
     told = {"ended_as": "error", "transfer_status": "error", **columns}
     of = {"job_id": job, "video_id": 1, "attempt": 1, "accepted_at": accepted_at, "host": host}
-    connection.execute(insert(jobs).values(**of, ended_at=at, **told))
+    values = {**of, "ended_at": at, "next_poll_at": accepted_at, **told}
+    connection.execute(insert(jobs).values(values))
     brake.judge(connection, host, at)
 
 
@@ -37,6 +38,7 @@ async def ends(database: Database, *kinds: str, at: datetime = START, host: str 
         "analysis": {"transfer_status": "finished"},
         "unknown": {"transfer_status": None},
         "gone": {"ended_as": "gone", "transfer_status": None},
+        "of an upgrade": {"next_poll_at": None},
     }
 
     def write(connection: Connection) -> None:
@@ -65,6 +67,8 @@ async def held(database: Database) -> list[HeldHost]:
         (("badly", "badly", "well", "well", "badly"), False),
         (("badly", "badly", "gone", "gone", "gone", "badly"), True),
         (("badly", "badly", "unknown", "analysis", "badly"), False),
+        (("of an upgrade",) * 5, False),
+        (("badly", "badly", *["of an upgrade"] * 3, "badly"), True),
         (("analysis",) * 5, False),
         (("unknown",) * 5, False),
     ],
@@ -76,6 +80,20 @@ async def test_three_of_the_last_four_ended_jobs_hold_a_host(
     await ends(database, *kinds)
     await ends(database, "badly", host="other.example")
     assert ([HOST] if is_held else []) == [each.host for each in await held(database)]
+
+
+async def test_jobs_that_ended_at_once_are_judged_by_their_acceptance(database: Database) -> None:
+    """Of jobs whose ends one list has shown, those that were accepted last are the last four."""
+
+    def write(connection: Connection) -> None:
+        fine = {"ended_as": "finished", "transfer_status": "finished"}
+        for place in range(9):
+            bad = place in {2, 4, 8}
+            accepted_at = later(START, -place)
+            end(connection, f"j{place}", START, HOST, accepted_at, **({} if bad else fine))
+
+    await database.write(write, "test")
+    assert [] == await held(database)
 
 
 async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None:

@@ -45,6 +45,13 @@ async def test_what_was_wasted_lately_names_the_first(database: Database) -> Non
     assert 3 == found.ended["error"]
 
 
+async def test_what_an_upgrade_found_was_not_wasted_lately(database: Database) -> None:
+    """An error of a job that no one has planned is old, whenever it became known."""
+    await live(database, {"error": {**LIVES["error"], "next_poll_at": None}})
+    found = await database.read(lambda c: numbers(c, START))
+    assert (0, None, 1) == (found.wasted, found.wasted_at, found.ended["error"])
+
+
 @pytest.mark.parametrize(
     ("seconds", "tries", "error", "said"),
     [

@@ -18,7 +18,13 @@ from worker.store.search import Filter
 OPEN = {"ended_as": None, "ended_at": None}
 LIVES: dict[str, dict[str, object]] = {
     "finished": {"ended_as": "finished", "ended_at": START, "status": "finished"},
-    "error": {"ended_as": "error", "ended_at": START, "status": "error", "details": "no video"},
+    "error": {
+        "ended_as": "error",
+        "ended_at": START,
+        "next_poll_at": START,
+        "status": "error",
+        "details": "no video",
+    },
     "gone": {"ended_as": "gone", "ended_at": START, "status": "processing"},
     "queued": {**OPEN, "status": "queued", "next_poll_at": START},
     "dancing": {**OPEN, "status": "dancing", "next_poll_at": START},

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, create_engine, select, text, update
 
 from tests.conftest import START
 from tests.parts import add, facts, later, plans
-from worker.core.following import FollowedJob
+from worker.core.following import BEFORE_ALL, FollowedJob
 from worker.core.model import Fact
 from worker.db.database import Database
 from worker.db.schema import account, history, jobs, videos
@@ -147,11 +148,43 @@ async def test_jobs_are_counted(database: Database) -> None:
 
 
 async def test_the_missing_are_found_by_their_first_404(database: Database) -> None:
-    """Open jobs that the API has not known since then are those that a list may prove gone."""
-    for number, since in enumerate((1, 100, None), 1):
+    """Open jobs that the API has not known since then are those that a list may prove gone, if it
+    shows others around; of many, those that were missed last.
+    """
+    for number, since in enumerate((1, 2, 3, 4, 100, None), 1):
         await follow(database, number, 0, missing_since=since and later(START, since))
-    found = await database.read(lambda c: store.missing(c, later(START, 99)))
-    assert ["job-1"] == [each.job_id for each in found]
+    around, then = (later(START, 1), later(START, 4)), later(START, 99)
+    for most, expected in ((9, ["job-3", "job-2"]), (1, ["job-3"])):
+        found = await database.read(partial(store.missing, since=then, around=around, most=most))
+        assert expected == [each.job_id for each in found]
+    for seconds, is_any in ((0.5, False), (1.0, True)):
+        at = later(START, seconds)
+        assert is_any is await database.read(partial(store.is_any_missing, since=at))
+
+
+async def test_overdue_jobs_come_last(database: Database) -> None:
+    """Overdue jobs come after planned ones and the backlog, unless one was called for."""
+    late = {"overdue_since": START}
+    await follow(database, 1, 1, **late)
+    await follow(database, 2, 2, **late)
+    assert ["job-1", "job-2"] == await due(database)
+    await follow(database, 3, None)
+    assert ["job-3"] == await due(database)
+    await follow(database, 4, 30)
+    assert ["job-4"] == await due(database)
+    await database.write(lambda c: store.hasten(c, {2}), "test")
+    assert "job-2" == (await due(database))[0]
+    assert BEFORE_ALL == (await job(database, 2)).next_poll_at
+
+
+async def test_a_job_in_progress_is_answered_or_not(database: Database) -> None:
+    """Jobs that are overdue, or whose last question failed, are waited for in vain."""
+    await follow(database, 1, overdue_since=START)
+    await follow(database, 2, poll_errors=1)
+    await follow(database, 3, ended_as="finished", ended_at=START)
+    assert not await database.read(store.is_any_answered)
+    await follow(database, 4)
+    assert await database.read(store.is_any_answered)
 
 
 CROWD = """
@@ -163,6 +196,7 @@ SELECT 'c' || n, n, 1, at, CASE WHEN n % 4 < 2 THEN at END,
        CASE WHEN n % 1000 = 1 THEN at END
 FROM (SELECT n, strftime('%Y-%m-%d %H:%M:%S', '2026-01-01', n || ' seconds') AS at FROM s)
 """
+FIRST_IS_LATE = "UPDATE jobs SET overdue_since = next_poll_at WHERE job_id = 'c1'"
 BY_KEY = {
     "SCAN json_each VIRTUAL TABLE INDEX 1:",
     "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (job_id=?)",
@@ -186,8 +220,19 @@ BY_KEY = {
         (store.next_at, {"SEARCH jobs USING INDEX jobs_open"}),
         (lambda c: store.named(c, ["c1", "c2"]), BY_KEY),
         (
-            lambda c: store.missing(c, NOW),
-            {"SEARCH jobs USING INDEX jobs_missing (missing_since<?)"},
+            lambda c: (store.missing(c, NOW, (START, NOW), 9), store.is_any_missing(c, NOW)),
+            {
+                *("CO-ROUTINE anon_1", "SCAN anon_1"),
+                "SEARCH jobs USING INDEX jobs_missing (missing_since<?)",
+            },
+        ),
+        (
+            lambda c: (c.exec_driver_sql(FIRST_IS_LATE), store.due(c, NOW.replace(year=2027), 2)),
+            {
+                *("CO-ROUTINE anon_1", "SCAN anon_1", "USE TEMP B-TREE FOR ORDER BY"),
+                "SEARCH jobs USING INDEX jobs_open (next_poll_at<?)",
+                "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (job_id=?)",
+            },
         ),
     ],
 )

@@ -187,7 +187,8 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
         (lambda c: jobs.due(c, START, 2), {"jobs_open"}),
         (jobs.next_at, {"jobs_open"}),
         (lambda c: jobs.named(c, ["job-2", "job-3"]), {"jobs_pkey"}),
-        (lambda c: jobs.missing(c, START), {"jobs_missing"}),
+        (lambda c: jobs.missing(c, START, (START, START), 9), {"jobs_missing"}),
+        (lambda c: jobs.is_any_missing(c, START), {"jobs_missing"}),
         (lambda c: known(c, videos.c.url, ["https://videos.example/7"]), {"videos_url"}),
         (lambda c: known(c, videos.c.media_id, ["m7"]), {"videos_media_id"}),
         (

@@ -15,6 +15,7 @@ from tests.store.test_job_search import LIVES, PLACES, live
 from tests.web.conftest import serve
 from worker import wiring
 from worker.core.callback import token
+from worker.core.following import BEFORE_ALL
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import account, jobs
@@ -51,22 +52,39 @@ async def secret_of(database: Database) -> str:
 
 
 async def test_a_call_lets_its_open_job_be_asked_about_now(database: Database) -> None:
-    """A call moves the next question about an open job to now, and nothing of an ended one."""
+    """A call moves the question about an open job before all others, and none of an ended one."""
     await live(database, LIVES)
     far = later(database.now(), 1_000)
     plan = update(jobs).where(jobs.c.job_id != "job-unasked").values(next_poll_at=far)
     await database.write(lambda c: c.execute(plan), "test")
     secret = await secret_of(database)
     meant = ("finished", "queued", "unasked")
-    began = database.now()
 
     await call(database, *(token(secret, PLACES[name]) for name in meant), "no", token(secret, 99))
 
     found = await planned(database)
-    for name in ("queued", "unasked"):
-        at = found.pop(name)
-        assert began <= at <= database.now()  # type: ignore[operator]
+    assert [BEFORE_ALL] * 2 == [found.pop(name) for name in ("queued", "unasked")]
     assert {far} == set(found.values())
+
+
+async def test_a_call_during_a_look_is_looked_at_next(database: Database) -> None:
+    """A call that comes while others are looked at is not lost."""
+    await live(database, {"queued": LIVES["queued"]})
+    right = token(await secret_of(database), 1)
+    rests = 0
+
+    async def rest(_: float) -> None:
+        nonlocal rests
+        rests += 1
+        assert await planned(database)  # as the look's own questions let calls come
+        if rests == 1:
+            asyncio.get_running_loop().call_soon(inbox.take, right)
+
+    inbox = Inbox(database, rest)
+    inbox.take("1-x")
+    assert inbox.looking is not None
+    await inbox.looking
+    assert (2, {"queued": BEFORE_ALL}) == (rests, await planned(database))
 
 
 async def test_a_look_has_ended_when_its_page_has(database: Database) -> None:

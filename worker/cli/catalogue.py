@@ -54,7 +54,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     "reconcile": {0: "nothing is in doubt any more", 1: "doubts are left, or there is no list"},
     "follow": {
         0: "all jobs have ended, and none in an error",
-        1: "jobs have ended in an error, or are overdue: see status",
+        1: "jobs have ended in an error, are overdue, or get no answer: see status",
         75: "with --once: jobs have not ended yet",
         77: "the key was refused",
         78: "a setting, the key, the database or api_url is wrong",

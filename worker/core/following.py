@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from worker.core.model import Fact, value
 
 ENDS = ("finished", "error")
 """The statuses that are documented as ends (worker/api/README.md, section 4)."""
+
+BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
+"""When a planned job is due whose end was called or shown: before all others, and asked itself."""
 
 GONE, GONE_AFTER = "gone", timedelta(hours=1)
 """The end of a job that the API knows no more, and its least time after the first 404."""
@@ -19,8 +22,14 @@ SHORTEST_WAIT, LONGEST_WAIT = 30.0, 300.0
 JOBS_A_SECOND = 50
 """Open jobs for each second between two lists."""
 
+LISTS_LEFT_OUT = 2
+"""Times between two lists, after which one comes before jobs that are due before all others."""
+
 OVERDUE_SECONDS, OVERDUE_TIMES, OVERDUE_UNKNOWN_SECONDS = 3600.0, 5, 86_400.0
 """Least age of an overdue job, in 95th percentiles too; its age until own jobs have ended."""
+
+OVERDUE_PART, LONGEST_OVERDUE_WAIT = 24, 86_400.0
+"""An overdue job waits for such a part of its age: an hour at least, so many seconds at most."""
 
 
 @value
@@ -93,13 +102,16 @@ def heard(
     """Return an open job after an answer; the same one if that changes nothing."""
     # 1. No status says nothing about the job. 2. A 404 alone is no end. 3. A list says nothing new
     # of a job that is not due. 4. A list's error is asked about once more, for its details; if that
-    # failed, the list's next word is enough. 5. An end. 6. Anything else is followed on.
+    # failed, the list's next word is enough. 5. An end, since it was shown first, so that a host is
+    # judged by what one list has shown at once. 6. Anything else is followed on.
     age = (now - job.accepted_at).total_seconds()
-    late = (job.overdue_since or now) if age > known.overdue_seconds else None
+    is_late = age > known.overdue_seconds and job.status != "error"  # which is over
+    late = (job.overdue_since or now) if is_late else None
     if isinstance(said, NoStatus) and not said.missing:
         seconds = SHORTEST_WAIT * 2.0 ** min(job.poll_errors, 9)
+        seconds = _overdue_wait(age) if late else min(LONGEST_WAIT, seconds)
         asked = replace(job, polls=job.polls + 1, poll_errors=job.poll_errors + 1)
-        return replace(asked, next_poll_at=_later(now, min(LONGEST_WAIT, seconds), dice))
+        return replace(asked, overdue_since=late, next_poll_at=_later(now, seconds, dice))
     after = replace(job, polled_at=now, polls=job.polls + 1, overdue_since=late)
     if isinstance(said, NoStatus):
         since = job.missing_since or now
@@ -113,9 +125,11 @@ def heard(
         transfer = said.transfer_status or job.transfer_status
         after = replace(after, transfer_status=transfer, details=said.details)
     elif said.status == "error" and (is_new or not (job.poll_errors or job.missing_since)):
-        return replace(after, poll_errors=0, next_poll_at=job.accepted_at)
+        soon = job.next_poll_at and BEFORE_ALL  # an unplanned one keeps its turn
+        shown = replace(after, poll_errors=0, overdue_since=None, next_poll_at=soon)
+        return shown if is_new else job
     if said.status in ENDS:
-        return replace(after, overdue_since=None, ended_at=now, ended_as=said.status)
+        return replace(after, overdue_since=None, ended_at=since, ended_as=said.status)
     return _scheduled(replace(after, poll_errors=0), said.again_after, since, now, dice, known)
 
 
@@ -128,11 +142,14 @@ def _scheduled(
     seconds = min(LONGEST_WAIT, max(SHORTEST_WAIT, (now - since).total_seconds() / 4))
     if hint is not None and hint > 0:
         seconds = min(LONGEST_HINT, max(SHORTEST_HINT, hint))
-    left = known.job_seconds - (now - job.accepted_at).total_seconds()
-    seconds = (
-        max(seconds, min(LONGEST_HINT, left)) if job.overdue_since is None else OVERDUE_SECONDS
-    )
+    age = (now - job.accepted_at).total_seconds()
+    young = max(seconds, min(LONGEST_HINT, known.job_seconds - age))
+    seconds = young if job.overdue_since is None else _overdue_wait(age)
     return replace(job, next_poll_at=_later(now, seconds, dice))
+
+
+def _overdue_wait(age: float) -> float:
+    return min(LONGEST_OVERDUE_WAIT, max(OVERDUE_SECONDS, age / OVERDUE_PART))
 
 
 def _later(now: datetime, seconds: float, dice: float) -> datetime:
@@ -160,13 +177,16 @@ def news(before: FollowedJob, after: FollowedJob) -> tuple[Fact, str | None] | N
 
 def typical(finished: Iterable[FollowedJob]) -> tuple[float, float] | None:
     """Return the median and the 95th percentile of the seconds that jobs took; None without any. A
-    job whose end was seen far too late says little; one that had ended at the first look took less.
+    job whose end was seen far too late says little, but one whose end was called was seen in time;
+    one that had ended at the first look took less.
     """
     took = []
     for job in finished:
         at, planned = job.ended_at or job.accepted_at, job.next_poll_at or job.accepted_at
         seconds = (at - job.accepted_at).total_seconds()
-        if seconds <= 2 * max((planned - job.accepted_at).total_seconds(), Asking().job_seconds):
+        if planned == BEFORE_ALL or seconds <= 2 * max(
+            (planned - job.accepted_at).total_seconds(), Asking().job_seconds
+        ):
             took.append(seconds * 0.9 if job.polls <= 1 else seconds)
     took.sort()
     median, most = (took[(len(took) - 1) // 2], took[-1 - len(took) // 20]) if took else (0.0, 0.0)
@@ -186,14 +206,19 @@ def question(
     one question to the next; ``unproven``: a list may prove a job gone.
     """
     # 1. The list, if it is time for it and it answers for several jobs; one that shows no status is
-    # tried as rarely as an overdue job, and never two in a row: an error that a list has shown is
-    # still to be asked about. 2. The next list will answer for this job, which was not due at the
-    # last one. 3. The job.
+    # tried as rarely as an overdue job, and never two in a row. A shown error, and a job that was
+    # called for, come before it, though not for ever; where questions are rarer than lists could
+    # be, as of drains, they take turns. 2. The next list will answer for this job, which was not
+    # due at the last one. 3. The job.
     seconds = min(LONGEST_WAIT, max(SHORTEST_WAIT, open_jobs / JOBS_A_SECOND))
     seconds = OVERDUE_SECONDS if known.list_shows_status == 0 else seconds
     wait = max(timedelta(seconds=seconds), 2 * spacing)
     listed_at, due_at = known.jobs_listed_at, due[0].next_poll_at
-    if listed_at is None or not listed_at <= now < listed_at + wait:  # or the clock was set
+    patience = wait
+    if listed_at is not None and (due[0].status == "error" or due_at == BEFORE_ALL):
+        is_turn = known.next_question_at is None or known.next_question_at <= listed_at + wait
+        patience = timedelta.max if is_turn else LISTS_LEFT_OUT * wait
+    if listed_at is None or not timedelta() <= now - listed_at < patience:  # or the clock was set
         return None if len(due) > 1 or unproven else due[0]
     waits = known.list_shows_status and due_at is not None and due_at > listed_at
     return listed_at + wait if waits else due[0]

@@ -226,7 +226,8 @@ jobs = Table(
 )
 """The jobs of all videos, also those that a person has bought anew since. A trigger of migration
 0007 adds each one, whoever writes its id. ``next_poll_at`` is NULL for a job that was there before:
-it is asked about when nothing else is due. ``host``: known from the end on.
+it is asked about when nothing else is due; ``following.BEFORE_ALL`` for one that is asked first.
+``host``: known from the end on.
 """
 
 is_open = jobs.c.ended_as.is_(None)

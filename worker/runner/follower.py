@@ -62,15 +62,34 @@ class Follower:
         await self.reconciler.repeat(self._ask)
 
     async def _ask(self) -> datetime:
-        return (await self.ask())[1]
+        said, again_at = await self.ask()
+        if isinstance(said, NoStatus) and not said.missing:
+            now = self.reconciler.transaction.clock.now()
+            self.reconciler.reporter.unanswered(said.reason, now)
+        return again_at
 
     async def ask_last(self, stopping: asyncio.Event) -> None:
-        """Ask one question before a drain ends, which it delays for seconds at most."""
-        asking = asyncio.create_task(self.ask())
+        """Ask one question before a drain ends, which it delays for seconds at most, and on while
+        an error that a list has shown may be asked about.
+        """
+        asking = asyncio.create_task(self._ask_on())
         await ended(asking, LAST_QUESTION_SECONDS, stopping)
         asking.cancel()
         with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
             await asking
+
+    async def _ask_on(self) -> None:
+        limiter, clock = self.reconciler.limiter, self.reconciler.transaction.clock
+        until = clock.now() + timedelta(seconds=LAST_QUESTION_SECONDS)
+        while (again_at := await self._ask()) < until and await self.reconciler.write(
+            self._owes_details, "to see which errors were shown"
+        ):
+            if not await limiter.wait_until(clock.until(again_at)):
+                return
+
+    def _owes_details(self, connection: Connection) -> bool:
+        due = jobs.due(connection, self.reconciler.transaction.clock.now(), 1)
+        return any(job.status == "error" for job in due)
 
     async def ask(self) -> tuple[Asked, datetime]:
         """Ask one question. Return its answer, and when to ask again (UTC)."""
@@ -99,7 +118,7 @@ class Follower:
             return min(later, jobs.next_at(connection) or later)
         if isinstance(spacing := pacer.question(connection), datetime):
             return spacing
-        unproven = bool(jobs.missing(connection, now - GONE_AFTER))
+        unproven = jobs.is_any_missing(connection, now - GONE_AFTER)
         number, known = jobs.open_jobs(connection), jobs.asking(connection)
         chosen = question(due, known, number, now, spacing=spacing, unproven=unproven)
         if isinstance(chosen, datetime):
@@ -178,7 +197,8 @@ class Follower:
         around: tuple[datetime, datetime],
         connection: Connection,
     ) -> Sequence[JobChange]:
-        work, missing = self.reconciler.transaction, jobs.missing(connection, asked_at - GONE_AFTER)
+        work = self.reconciler.transaction
+        missing = jobs.missing(connection, asked_at - GONE_AFTER, around, AT_ONCE)
         now, unlisted = work.clock.now(), [job for job in missing if job.job_id not in listed]
         pairs = [(job, buried(job, asked_at, around, now)) for job in unlisted]
         return jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
@@ -27,6 +27,8 @@ Observe = Callable[[str, float], None]
 claim loop; ``database_transaction`` and its seconds.
 """
 
+SAME_REASON_AGAIN = timedelta(hours=1)
+
 
 class Reporter:
     """The report of one run."""
@@ -38,6 +40,7 @@ class Reporter:
         self._database_works = True
         self._capped = False
         self._cooling = ""
+        self._unanswered = ("", datetime.min.replace(tzinfo=UTC))
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """Log the outcome of one attempt. On a full disk this line is the only record of it."""
@@ -111,6 +114,13 @@ class Reporter:
         job, fact, message = change
         say = self.log.warning if fact in {Fact.JOB_ERROR, Fact.JOB_GONE} else self.log.info
         say(Event.JOB_CHANGED, video=job.video_id, job_id=job.job_id, fact=fact, message=message)
+
+    def unanswered(self, reason: str, now: datetime) -> None:
+        """Log why a question about a job has no answer, the same reason once an hour."""
+        told, at = self._unanswered
+        if reason != told or now >= at + SAME_REASON_AGAIN:
+            self.log.warning(Event.JOB_UNANSWERED, reason=reason)
+            self._unanswered = (reason, now)
 
     def cool_down(self, asked: CoolDown) -> None:
         """Log a pause of all processes."""

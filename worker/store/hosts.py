@@ -31,8 +31,10 @@ _failed = func.coalesce(jobs.c.transfer_status, "") == "error"
 _finished = (jobs.c.ended_as == "finished") | (jobs.c.transfer_status == "finished")
 _now = bindparam("now", type_=videos.c.due_at.type)
 _FREE = update(videos).where(is_pending).values(held_host=None, due_at=_now, error=None)
-_tells = jobs.c.ended_as != "gone"
-"""A job that is gone says nothing about its download."""
+_tells = (jobs.c.ended_as != "gone", jobs.c.next_poll_at.is_not(None))
+"""A job that is gone says nothing about its download; one that no one has planned may have
+ended long ago, as those of an upgrade.
+"""
 
 
 def judge(connection: Connection, host: str, now: datetime) -> None:
@@ -55,7 +57,7 @@ def _hold_if_dead(
     lately = () if judged_from is None else (jobs.c.ended_at > judged_from,)
     rows = connection.execute(
         select(_failed, jobs.c.details)
-        .where(jobs.c.host == host, _tells, *lately)
+        .where(jobs.c.host == host, *_tells, *lately)
         .order_by(jobs.c.ended_at.desc(), jobs.c.accepted_at.desc())
         .limit(WINDOW)
     ).all()

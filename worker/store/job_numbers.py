@@ -55,7 +55,9 @@ def numbers(connection: Connection, now: datetime) -> JobNumbers:
     # The finished ones are the rest: all rows are counted at once, a million of an end are not.
     ended = {end: number_of(connection, jobs, jobs.c.ended_as == end) for end in WASTED}
     finished = number_of(connection, jobs) - unended - sum(ended.values())
-    wasted = (jobs.c.ended_as == "error", jobs.c.ended_at > literal(now - LATELY, Bound))
+    was_planned = jobs.c.next_poll_at.is_not(None)  # others ended before an upgrade, perhaps
+    lately = jobs.c.ended_at > literal(now - LATELY, Bound)
+    wasted = (jobs.c.ended_as == "error", lately, was_planned)
     first = select(jobs.c.host, jobs.c.details).where(*wasted).order_by(jobs.c.ended_at).limit(1)
     wasted_of = select(func.count(), func.max(jobs.c.ended_at)).where(*wasted)
     number_wasted, wasted_at = connection.execute(wasted_of).one()

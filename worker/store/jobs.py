@@ -3,13 +3,12 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
-from worker.core.following import Asking, FollowedJob, news, typical
+from worker.core.following import BEFORE_ALL, Asking, FollowedJob, news, typical
 from worker.core.host import host_of
 from worker.core.model import Fact, value
 from worker.db import batch
-from worker.db.column_types import Bound
 from worker.db.schema import account, is_open, jobs, videos
 from worker.db.statements import Prepared
 from worker.store import hosts
@@ -20,7 +19,9 @@ LATELY = 200
 """Finished jobs from which the times of the next ones are learnt."""
 
 MANY = 15_000
-"""Open jobs, which are counted no further: the list is as rare as it can be."""
+"""Open jobs, which are counted no further: the list is as rare as it can be. No look for one among
+others goes further either.
+"""
 
 JobChange = tuple[FollowedJob, Fact, str | None]
 """A job as it was written, with the fact of its history and the fact's message."""
@@ -30,14 +31,23 @@ _JOB, _OPEN = (
     select(*(jobs.c[name] for name in _FIELDS)).where(*also) for also in ((), (is_open,))
 )
 _at, _most = bindparam("at", type_=jobs.c.next_poll_at.type), bindparam("most", type_=Integer)
-_DUE = Prepared(_OPEN.where(jobs.c.next_poll_at <= _at).order_by(jobs.c.next_poll_at).limit(_most))
+_by_time = _OPEN.where(jobs.c.next_poll_at <= _at).order_by(jobs.c.next_poll_at)
+_DUE = Prepared(_by_time.limit(_most))
+_many = _by_time.limit(MANY).subquery()
+_in_time = select(_many).where(_many.c.overdue_since.is_(None)).order_by(_many.c.next_poll_at)
+_IN_TIME = Prepared(_in_time.limit(_most))
 _backwards = (jobs.c.next_poll_at.desc(), jobs.c.accepted_at.desc())  # as the index has them
 _backlog = _OPEN.where(jobs.c.next_poll_at.is_(None))
 _BACKLOG = Prepared(_backlog.order_by(*_backwards).limit(_most))
 _NEXT_AT = Prepared(select(func.min(jobs.c.next_poll_at)).where(is_open))
 _asked = batch.rows("asked", jobs.c.job_id)
 _NAMED = Prepared(_JOB.join(_asked, _asked.c.job_id == jobs.c.job_id))
-_MISSING = Prepared(_OPEN.where(jobs.c.missing_since <= _at))
+_lost = _OPEN.where(jobs.c.missing_since <= _at)
+_LOST = Prepared(_lost.limit(1))
+_newest = _lost.order_by(jobs.c.missing_since.desc()).limit(MANY).subquery()
+_first, _last = (bindparam(name, type_=jobs.c.accepted_at.type) for name in ("first", "last"))
+_shown = (_newest.c.accepted_at > _first, _newest.c.accepted_at < _last)
+_MISSING = Prepared(select(_newest).where(*_shown).limit(_most))
 _FINISHED = _JOB.where(jobs.c.ended_as == "finished").order_by(jobs.c.ended_at.desc())
 _LATELY = Prepared(_FINISHED.limit(LATELY))
 _ASKING = Prepared(select(*(account.c[name] for name in Asking.__dataclass_fields__)))
@@ -63,9 +73,13 @@ def _jobs(rows: Iterable[Sequence[object]]) -> list[FollowedJob]:
 
 def due(connection: Connection, at: datetime, most: int) -> list[FollowedJob]:
     """Return open jobs that are due at ``at``, the longest due first; where none is, those that no
-    one has planned, the newest first.
+    one has planned, the newest first. Overdue ones come last, if nobody has called for them.
     """
-    return _jobs(_DUE(connection, at=at, most=most) or _BACKLOG(connection, most=most))
+    found = _jobs(_DUE(connection, at=at, most=most))
+    if found and (found[0].overdue_since is None or found[0].next_poll_at == BEFORE_ALL):
+        return found
+    in_time = found and _IN_TIME(connection, at=at, most=most)
+    return _jobs(in_time or _BACKLOG(connection, most=most)) or found
 
 
 def next_at(connection: Connection) -> datetime | None:
@@ -79,9 +93,19 @@ def named(connection: Connection, job_ids: Iterable[str]) -> list[FollowedJob]:
     return _jobs(_NAMED(connection, asked=batch.encoded([job_id] for job_id in job_ids)))
 
 
-def missing(connection: Connection, since: datetime) -> list[FollowedJob]:
-    """Return the open jobs that the API has not known since then, or longer."""
-    return _jobs(_MISSING(connection, at=since))
+def is_any_missing(connection: Connection, since: datetime) -> bool:
+    """Return True if there is an open job that the API has not known since then, or longer."""
+    return bool(_LOST(connection, at=since))
+
+
+def missing(
+    connection: Connection, since: datetime, around: tuple[datetime, datetime], most: int
+) -> list[FollowedJob]:
+    """Return open jobs that the API has not known since then, or longer, and that were accepted
+    between these moments; of many, those that were missed last.
+    """
+    first, last = around
+    return _jobs(_MISSING(connection, at=since, first=first, last=last, most=most))
 
 
 def open_jobs(connection: Connection) -> int:
@@ -106,12 +130,17 @@ def postpone(connection: Connection, job: FollowedJob, until: datetime) -> None:
     )
 
 
-def hasten(connection: Connection, video_ids: Collection[int | None], now: datetime) -> None:
-    """Let the open jobs that these videos have be asked about now."""
+def hasten(connection: Connection, video_ids: Collection[int | None]) -> None:
+    """Let the open jobs that these videos have be asked about before all others."""
     theirs = select(videos.c.job_id).where(videos.c.id.in_(video_ids))
-    later = jobs.c.next_poll_at.is_(None) | (jobs.c.next_poll_at > literal(now, Bound))
-    hastened = update(jobs).where(is_open, later, jobs.c.job_id.in_(theirs))
-    connection.execute(hastened.values(next_poll_at=now))
+    hastened = update(jobs).where(is_open, jobs.c.job_id.in_(theirs))
+    connection.execute(hastened.values(next_poll_at=BEFORE_ALL))
+
+
+def is_any_answered(connection: Connection) -> bool:
+    """Return True if a job is in progress, is not overdue, and its last question was answered."""
+    answered = (jobs.c.overdue_since.is_(None), jobs.c.poll_errors == 0)
+    return connection.execute(_OPEN.where(*answered).limit(1)).first() is not None
 
 
 def write(

@@ -1,7 +1,7 @@
 """Take the API's calls at the end of a job: each lets its job be asked about at once, no more."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -41,11 +41,15 @@ class Inbox:
             await asyncio.wait({self.looking}, timeout=LOOK_SECONDS)
 
     async def _look(self) -> None:
-        await self.rest(LOOK_SECONDS)
-        came, self._came = self._came, set()
-        with suppress(DatabaseProblem):
-            secret = await self.database.read(shared_state.callback_secret)
-            if found := {video_of(secret, token) for token in came if secret} - {None}:
-                await opening.change(
-                    self.database, lambda c, now: jobs.hasten(c, found, now), "to note callbacks"
-                )
+        while self._came:
+            await self.rest(LOOK_SECONDS)
+            came, self._came = self._came, set()
+            with suppress(DatabaseProblem):
+                await self._note(came)
+
+    async def _note(self, tokens: Collection[str]) -> None:
+        secret = await self.database.read(shared_state.callback_secret)
+        if found := {video_of(secret, token) for token in tokens if secret} - {None}:
+            await opening.change(
+                self.database, lambda c, _: jobs.hasten(c, found), "to note callbacks"
+            )

@@ -1,6 +1,7 @@
 """``follow``: jobs asked about until they have ended."""
 
 import sys
+from datetime import timedelta
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -12,9 +13,19 @@ from worker.runner.follower import Follower
 from worker.store import jobs
 from worker.store.jobs import JobChange, JobCounts
 
+PATIENCE = timedelta(minutes=10)
+"""While no question about a job that is left is answered."""
+
+IN_VAIN = (
+    "no question about the {} jobs that are left was answered for 10 minutes; valossa-ingest check "
+    "--online says whether key and address are right, valossa-ingest follow goes on"
+)
+
 
 def follow(call: Invocation) -> int:
-    """Print each change, until only overdue jobs are left; with ``--once``, ask once."""
+    """Print each change, until only jobs are left that are overdue, or about which no question is
+    answered; with ``--once``, ask once.
+    """
     key, as_json = call.key(), call.args.json
     with open_to_change(call.settings) as session:
         follower = session.follower(key, lambda change: _print(change, as_json=as_json))
@@ -27,7 +38,7 @@ def follow(call: Invocation) -> int:
         output.pairs({**ended, "spent for nothing": counts.for_nothing})
     if refused is not None:
         return exits.KEY if refused is Fact.ACCOUNT_REFUSED else exits.CONFIG
-    if counts.for_nothing or counts.overdue:
+    if counts.for_nothing or counts.overdue or (counts.open and not call.args.once):
         return exits.PROBLEMS
     return exits.LATER if counts.open else exits.OK
 
@@ -39,8 +50,13 @@ def _counts(session: Session) -> JobCounts:
 def _ask(session: Session, follower: Follower, *, once: bool) -> Fact | None:
     """Ask until all have ended. Return the refusal of the key or the address, None without one."""
     limiter, clock = follower.reconciler.limiter, follower.reconciler.transaction.clock
-    told = ""
+    told, answered_at = "", clock.now()
     while (counts := _counts(session)).open > counts.overdue:
+        if session.read(lambda connection, _: jobs.is_any_answered(connection)):
+            answered_at = clock.now()
+        elif clock.now() >= answered_at + PATIENCE:
+            exits.complain([IN_VAIN.format(counts.open - counts.overdue)])
+            break
         said, again_at = session.run(follower.ask())
         if isinstance(said, NoStatus | Unlisted) and said.reason != told:
             told = said.reason
