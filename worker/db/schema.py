@@ -189,8 +189,7 @@ history = Table(
     Column("fact", Text, nullable=False),
     Column("started_at", Moment),
     Column("http_status", Integer),
-    Column("message", Text),
-    Column("job_id", Text),
+    *(Column(name, Text) for name in ("message", "job_id")),
     sqlite_strict=True,
 )
 
@@ -201,8 +200,8 @@ _partial(
 _partial("history_jobs", history.c.job_id.is_not(None), history.c.at, history.c.id, history.c.fact)
 is_of_video = func.substr(history.c.fact, text("1"), text("4")) != text("'job_'")
 """False for what is told of a job that is followed. It is said as the indexes say it."""
-_no_job = history.c.job_id.is_(None) & is_of_video  # and the last column always NULL, as above
-_partial("history_others", _no_job, history.c.at, history.c.fact, history.c.job_id)
+_others = history.c.job_id.is_(None) & is_of_video  # and the last column always NULL, as above
+_partial("history_others", _others, history.c.at, history.c.fact, history.c.job_id)
 _partial("history_last", is_of_video, history.c.fact, history.c.id)
 
 jobs = Table(
@@ -297,8 +296,7 @@ uploads = Table(
 """The local files of videos. ``address``: in its plain spelling; with another one in ``videos.url``
 the row is worthless. ``acknowledged``: chunks, from the first on; all of them only when finalize
 may be asked for. ``tries``: troubles since the last acknowledged chunk; ``restarts``, ``changes``:
-uploads thrown away for the API's sake, and for the file's. ``claims``: those of the video when its
-upload was ready.
+uploads thrown away for the API's sake, and for the file's. ``claims``: the video's, when ready.
 """
 
 upload_is_left = or_(uploads.c.state == text("'wanted'"), uploads.c.state == text("'uploading'"))
