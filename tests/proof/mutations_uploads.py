@@ -145,8 +145,8 @@ UPLOADED = (
     Mutation(
         law="16: a finalize in doubt is begun anew",
         file=RULES,
-        old="if not (is_whole or is_its_own or tries >= MOST_TRIES):",
-        new="if not (is_its_own or tries >= MOST_TRIES):",
+        old="if not (is_whole or is_its_own or tries >= most):",
+        new="if not (is_its_own or tries >= most):",
         tests=("tests/core/test_upload.py::test_finalize_is_never_asked_for_again",),
     ),
     Mutation(
