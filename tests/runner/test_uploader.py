@@ -635,7 +635,6 @@ async def test_an_upload_that_is_opened_is_no_end_of_a_trouble(path: Path, media
 @pytest.mark.parametrize(
     ("kind", "reason", "options"),
     [
-        ("429", StopReason.UNREACHABLE, DRAIN),
         ("401", StopReason.ACCOUNT, DRAIN),
         ("401", StopReason.ACCOUNT, DRAIN_ALL),
         ("404", StopReason.ADDRESS, DRAIN_ALL),
@@ -663,6 +662,20 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
             (await row(database, 1))["state"],
             (await upload_of(database))["restarts"],
         )
+
+
+async def test_a_drain_gives_up_on_an_api_that_is_not_there(path: Path, media: Path) -> None:
+    """What was never sent costs no upload."""
+    time = RealTime()
+    drain = replace(worker(media), clock=time.clock)
+    async with open_database(path) as database:
+        await add(database, address(file(media)))
+        async with drain.on(database, "http://127.0.0.1:9") as runner, going(runner) as task:
+            await _until(lambda: runner.state.upload_trouble, task)
+            time.monotonic += 120.0
+            report = await task
+        assert StopReason.UNREACHABLE is report.stop.reason
+        assert 0 == (await upload_of(database))["restarts"]
 
 
 async def let_grow(database: Database) -> None:
