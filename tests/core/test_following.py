@@ -261,7 +261,7 @@ def test_what_stays_too_long_needs_a_person_and_is_asked_about_hourly(
 def test_the_wait_of_an_overdue_job_grows_to_a_day(
     age: float, seconds: float, said: JobStatus | NoStatus
 ) -> None:
-    """What is overdue is asked about each hour, then each day, whatever the answers are; that it is
+    """An overdue job is asked about each hour, then each day, whatever the answers are; that it is
     so is known without any.
     """
     after = told(JOB, said, age, Asking(job_seconds_most=60.0))

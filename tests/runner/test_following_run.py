@@ -73,7 +73,7 @@ async def test_a_drain_asks_one_question_at_its_end(
 
 
 async def test_a_drain_asks_on_for_the_details_of_errors(database: Database) -> None:
-    """What the last list of a drain shows in error is asked about within its seconds, and ends."""
+    """An error of a drain's last list is asked about within its seconds, and ends."""
     await due_at_once(database)
     await add(database, *URLS)
     options = replace(AT_ONCE, dead_hosts=frozenset({"a.example"}))
