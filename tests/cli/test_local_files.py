@@ -210,6 +210,24 @@ def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
     assert "needs a person: 1 cannot be uploaded ('a.mp4' is not there)" == told["sentence"]
 
 
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [
+        ("'a.mp4' is not there", "start a worker that may read the file"),
+        ("HTTP 401: Invalid API key", "valossa-ingest check --online says"),
+        ("not sent: ClientConnectorError: no route", "valossa-ingest check --online says"),
+    ],
+)
+def test_what_helps_depends_on_who_has_the_trouble(cli: Cli, error: str, helps: str) -> None:
+    """The machine that has no file, or the API that takes none."""
+    cli.insert(url="file:///srv/media/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
+    wait(cli, 1, error=error)
+    alive(cli, "file:///srv/media")
+    (row,) = cli("why").rows()[1:]
+    assert f"its file: {error}" == row[2]
+    assert helps in row[4]
+
+
 def test_the_request_of_a_file_has_the_address_of_its_upload(cli: Cli) -> None:
     """No ``file:`` is ever sent; before its upload, the address is not known."""
 

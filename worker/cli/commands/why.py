@@ -16,6 +16,9 @@ from worker.core.redact import readable
 from worker.core.verdict import GIVE_ROOT
 from worker.store import hosts, reasons, search, shared_state, statistics, transfers, workers
 
+ASK_API = "it is tried again; valossa-ingest check --online says if key and address are right"
+_OF_API = ("HTTP ", "not sent", "sent, but")
+
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
 
@@ -57,5 +60,6 @@ def _groups(
     roots = workers.roots(workers.everyone(connection), now)
     roots = [*map(address_of, roots_here)] if roots is None else roots
     for number, reason, example in transfers.waiting(connection, roots):
-        found.append((number, State.PENDING, f"its file: {reason}", example, GIVE_ROOT))
+        helps = ASK_API if reason.startswith(_OF_API) else GIVE_ROOT
+        found.append((number, State.PENDING, f"its file: {reason}", example, helps))
     return found
