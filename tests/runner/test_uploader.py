@@ -665,7 +665,7 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
 
 
 async def test_a_drain_gives_up_on_an_api_that_is_not_there(path: Path, media: Path) -> None:
-    """What was never sent costs no upload."""
+    """An upload that was never begun costs none of its tries."""
     time = RealTime()
     drain = replace(worker(media), clock=time.clock)
     async with open_database(path) as database:
