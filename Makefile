@@ -17,7 +17,7 @@ test: .venv/ready                ## run the tests, but for what make check alone
 	@echo 'left out: what is slow, or needs PostgreSQL, Prometheus or a browser; make check runs it'
 
 proof: .venv/ready               ## the promise, held against faults and kills; QUICK=1: in small
-	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n 2 --dist worksteal -o timeout=3600
+	PROOF=$(if $(QUICK),quick,full) $(BIN)/pytest tests/proof -p no:randomly -n $(if $(QUICK),3,2) --dist worksteal -o timeout=3600
 
 bench: .venv/ready               ## what is said of speed, measured on this machine
 	$(BIN)/pytest tests/benchmarks -p no:randomly
@@ -28,7 +28,7 @@ check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report="
-	$(BIN)/pytest $(UNIT) -m "$(MORE)" --cov --cov-append --cov-report=
+	$(BIN)/pytest $(UNIT) -n 3 -m "$(MORE)" --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 	$(MAKE) proof QUICK=1

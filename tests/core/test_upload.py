@@ -259,13 +259,19 @@ def test_an_end_without_an_address_fails_the_video() -> None:
     assert WANTED == met.upload
 
 
-@pytest.mark.parametrize("outcome", [Refused("HTTP 400", 400), WrongAddress("HTTP 404", 404)])
-def test_a_second_end_that_is_refused_fails_the_video(outcome: Outcome) -> None:
-    """The file would be sent again and again; the others wait, since they may meet the same."""
-    met = interrupted(replace(WHOLE, restarts=1), outcome, 0.5, POLICY)
-    assert (True, True, outcome.message) == (met.is_refused, met.holds_all, met.why)
-    part = interrupted(replace(HALF, restarts=1), outcome, 0.5, POLICY)
+def test_a_third_end_that_is_refused_fails_the_video() -> None:
+    """The file would be sent again and again; the others wait, since they may meet the same. An
+    upload that the API has forgotten is begun anew.
+    """
+    refused, policy = Refused("HTTP 400", 400), replace(POLICY, max_attempts=8)
+    met = interrupted(replace(WHOLE, restarts=2), refused, 0.5, policy)
+    assert (True, True, "HTTP 400") == (met.is_refused, met.holds_all, met.why)
+    second = interrupted(replace(WHOLE, restarts=1), refused, 0.5, policy)
+    assert (replace(WANTED, restarts=2), False) == (second.upload, second.is_refused)
+    part = interrupted(replace(HALF, restarts=2), refused, 0.5, policy)
     assert (False, False) == (part.is_refused, part.holds_all)
+    gone = interrupted(replace(WHOLE, restarts=2), WrongAddress("HTTP 404", 404), 0.5, policy)
+    assert (replace(WANTED, restarts=3), False) == (gone.upload, gone.is_refused)
 
 
 def test_an_upload_is_begun_anew_only_so_often() -> None:

@@ -256,7 +256,8 @@ async def cut_off(ground: Ground, queue: str, worker: dict[str, Any]) -> int:
 @pytest.mark.timeout(times(300, 3_600))
 async def test_two_workers_are_killed_among_faults(ground: Ground, media: Path) -> None:
     """Two workers with the same root, killed at random and robbed of their leases: no file is
-    bought twice or in part, and none is lost. One whose upload ends without an address fails.
+    bought twice or in part, and none is lost. One whose upload ends without an address fails, and
+    one whose end is refused at last, as where the API has lost a chunk.
     """
     count, restarts = times(20, 300), times(3, 40)
     paths = write(media, count, "any", chunks=6)
@@ -285,7 +286,7 @@ async def test_two_workers_are_killed_among_faults(ground: Ground, media: Path) 
     uploaded = contents(ground.book, paths)
     verdict = ground.judged(17, "two workers, kill -9 and faults", urls, uploaded=uploaded)
     assert -signal.SIGKILL in codes
-    odd = [row["url"] for row in videos(queue) if "finalize_file_upload" in str(row["error"])]
+    odd = [row["url"] for row in videos(queue) if row["state"] == "failed" and row["error"]]
     assert count == len({*verdict.once, *verdict.in_doubt, *odd})
-    assert len(verdict.in_doubt) < count / 2
-    assert len(uploaded.values()) >= len({*uploaded.values()}) == count
+    assert len(verdict.in_doubt) + len(odd) < count / 2
+    assert len(uploaded) >= len({*uploaded.values()}) >= count - len(odd)

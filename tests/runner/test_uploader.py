@@ -603,12 +603,12 @@ async def test_an_api_that_keeps_nothing_fails_the_video(path: Path, media: Path
 
 
 @pytest.mark.parametrize(
-    ("step", "times"), [("initialize", RUN_SETTINGS.max_attempts), ("finalize", 2)]
+    ("step", "times"), [("initialize", RUN_SETTINGS.max_attempts), ("finalize", 3)]
 )
 async def test_an_end_that_never_comes_fails_the_video(
     path: Path, media: Path, step: str, times: int
 ) -> None:
-    """No clear answer to initialize, or a second end that is refused; others pass."""
+    """No clear answer to initialize, or a third end that is refused; others pass."""
     kinds = dict.fromkeys(range(1, 99), "400" if step == "finalize" else "lost")
     async with open_database(path) as database, api(**{step: kinds}) as simulator:
         await add(database, address(file(media)), address(file(media, "b.mp4")))

@@ -26,7 +26,7 @@ OLDEST = timedelta(hours=12)
 
 MOST_CHANGES = 3
 MOST_TRIES = 3
-"""Of one chunk without a clear answer."""
+"""Of one chunk without a clear answer, and of an upload whose end is refused."""
 
 EARLY = timedelta(minutes=1)
 """So far two clocks differ. An upload from later than that tells of a clock that was set back."""
@@ -201,8 +201,8 @@ def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
 
 def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -> Setback:
     """Return what follows from a request of an upload that did not go well."""
-    # The first of these cases holds. 1. Refused before its first byte, or at its end and not for
-    # the first time, or ended by an answer that says no address: the video fails. 2. Finalize was
+    # The first of these cases holds. 1. Refused before its first byte, or at its end after two that
+    # came to nothing, or ended by an answer that says no address: the video fails. 2. Finalize was
     # asked for, or the API says that it has no such upload, or takes no such chunk, or three times
     # nothing clear, once to initialize: it is begun anew. 3. The same is sent again.
     why, is_begun = outcome.message or "", upload.upload_id is not None
@@ -210,7 +210,7 @@ def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -
     is_refused = isinstance(outcome, Refused)
     is_gone = isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
     is_its_own = is_begun and (is_refused or is_gone)
-    is_over = outcome.status == HTTPStatus.OK or (is_its_own and upload.restarts)
+    is_over = outcome.status == HTTPStatus.OK or (is_refused and upload.restarts + 1 >= MOST_TRIES)
     if (is_refused and not is_begun) or (is_whole and is_over):
         return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)
     tries = upload.tries + isinstance(outcome, InDoubt | TryLater)
