@@ -1,9 +1,10 @@
 """Build the real parts of a worker for tests, with short times."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -309,3 +310,25 @@ async def states(database: Database) -> dict[str, int]:
         lambda c: c.execute(select(videos.c.state, func.count()).group_by(videos.c.state)).all()
     )
     return {state: count for state, count in rows}  # noqa: C416 - dict() does not take rows
+
+
+@asynccontextmanager
+async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
+    """Run it until the end of the block, then stop and hurry it."""
+    task = asyncio.create_task(runner.run())
+    try:
+        yield task
+    finally:
+        if not task.done():
+            runner.stop()
+            runner.hurry()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(true: Callable[[], object], what: "asyncio.Task[RunReport] | None" = None) -> None:
+    """Wait until it is true, looking again and again: no event says what is on disk."""
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.005)
+            assert what is None or not what.done(), what and what.result()

@@ -103,20 +103,8 @@ def at_rate(
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     roots = workers.roots(everyone, now)
     transfer = transfers.transfer(connection, roots, now, facts.patience)
-    facts = replace(
-        facts,
-        uploads=transfer.files - transfer.homeless,
-        homeless=transfer.homeless,
-        stuck=transfer.stuck,
-        stuck_on=transfer.stuck_on,
-        uploads_at=transfer.at,
-    )
     timed = replace(overview, last_due_at=now + transfer.left) if transfer.files else overview
-    silent = list(_silent(everyone, now))
-    if silent or judge(facts).state is VerdictState.STALLED:
-        blocked = blocker(connection, address_of(settings.database_url), free)
-        silences = [_silence(member, seen_at, blocked) for member, seen_at in silent]
-        facts = replace(facts, cause=blocked, silent=silences)
+    facts = _explained(connection, settings, _with_uploads(facts, transfer), everyone, free)
     return Snapshot(
         now=now,
         overview=overview,
@@ -134,6 +122,33 @@ def at_rate(
         facts=facts,
         verdict=judge(facts),
     )
+
+
+def _with_uploads(facts: Facts, transfer: Transfer) -> Facts:
+    return replace(
+        facts,
+        uploads=transfer.files - transfer.homeless,
+        homeless=transfer.homeless,
+        stuck=transfer.stuck,
+        stuck_on=transfer.stuck_on,
+        uploads_at=transfer.at,
+    )
+
+
+def _explained(
+    connection: Connection,
+    settings: Settings,
+    facts: Facts,
+    everyone: Sequence[workers.WorkerStatus],
+    free: Free,
+) -> Facts:
+    """Return the facts with the cause of a silence or a standstill, looked for there alone."""
+    silent = list(_silent(everyone, facts.now))
+    if not silent and judge(facts).state is not VerdictState.STALLED:
+        return facts
+    blocked = blocker(connection, address_of(settings.database_url), free)
+    silences = [_silence(member, seen_at, blocked) for member, seen_at in silent]
+    return replace(facts, cause=blocked, silent=silences)
 
 
 def _left(
@@ -162,17 +177,12 @@ def _facts(
     everyone: Sequence[workers.WorkerStatus],
 ) -> Facts:
     states, heard = overview.states, overview.heard
-    alive = [each for each in everyone if each.is_alive(now)]
-    begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at]
-    begun += [each.leases_end for each in everyone]
     held = [each for each in hosts.held(connection) if each.videos] if known.held_hosts else []
-    begun += [each.probe_at for each in held]
     overdue, overdue_job = jobs.overdue(connection)
-    begun += [min((each.member.started_at for each in alive if each.member), default=None)]
     moved_at = statistics.moved_at(connection, heard)
-    every, begun_at = settings.drain_every_seconds, filter(None, (moved_at, overview.oldest_due_at))
+    lately = max(filter(None, (moved_at, overview.oldest_due_at)), default=now)
+    every = settings.drain_every_seconds
     lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
-    spacing = pace.spacing(rate, settings.period_seconds)
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
         now=now,
@@ -184,23 +194,40 @@ def _facts(
         for_person=doubts_for_person(
             connection, settings, states[State.PENDING], states[State.IN_DOUBT]
         ),
-        answer=None
-        if heard is None
-        else LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or ""),
-        alive=len(alive),
+        answer=_answer(heard),
+        alive=sum(each.is_alive(now) for each in everyone),
         silent=(),
-        ready_at=max((each for each in begun if each is not None and each <= now), default=now),
+        ready_at=_ready_at(now, overview, known, everyone, [each.probe_at for each in held]),
         moved_at=moved_at,
         paused_at=known.paused_at,
-        patience=max(3 * spacing, standstill),
-        next_drain_at=None
-        if every is None
-        else max(begun_at, default=now) + timedelta(seconds=every),
+        patience=max(3 * pace.spacing(rate, settings.period_seconds), standstill),
+        next_drain_at=None if every is None else lately + timedelta(seconds=every),
         hosts=held,
         overdue=overdue,
         overdue_job=overdue_job,
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
     )
+
+
+def _ready_at(
+    now: datetime,
+    overview: statistics.Overview,
+    known: shared_state.SharedState,
+    everyone: Sequence[workers.WorkerStatus],
+    probes: Sequence[datetime | None],
+) -> datetime:
+    """Return since when something could have moved: the last of what it had to wait for."""
+    alive = (each.member for each in everyone if each.is_alive(now))
+    begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at, *probes]
+    begun += [each.leases_end for each in everyone]
+    begun += [min((member.started_at for member in alive if member), default=None)]
+    return max((each for each in begun if each is not None and each <= now), default=now)
+
+
+def _answer(heard: RowMapping | None) -> LastAnswer | None:
+    if heard is None:
+        return None
+    return LastAnswer(fact=Fact(heard["fact"]), at=heard["at"], message=heard["message"] or "")
 
 
 def doubts_for_person(

@@ -39,7 +39,14 @@ class Server:
 @contextmanager
 def server(latency_seconds: float = 0.0) -> Iterator[Server]:
     """Yield a server of its own process, which answers at once, or after that long."""
-    command = [sys.executable, str(HERE / "server.py"), str(latency_seconds)]
+    with serving("server.py", str(latency_seconds)) as at:
+        yield at
+
+
+@contextmanager
+def serving(*program: str) -> Iterator[Server]:
+    """Yield a server of this folder, with its arguments, until the block ends."""
+    command = [sys.executable, str(HERE / program[0]), *program[1:]]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -8,8 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +25,7 @@ from tests.benchmarks.kit import (
     program_command,
     rate,
     run,
+    serving,
     settings,
 )
 
@@ -34,19 +34,6 @@ LARGEST = 7_000 * MB
 ROUNDS = 5
 
 Book = dict[str, list[float]]
-
-
-@contextmanager
-def sink() -> Iterator[Server]:
-    """Yield a server that takes every byte and keeps none."""
-    command = [sys.executable, str(HERE / "sink.py")]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        yield Server(int(process.stdout.readline()))
-        process.stdin.close()
 
 
 def book(at: Server) -> Book:
@@ -89,7 +76,7 @@ def test_an_upload_keeps_up_with_a_plain_loop(tmp_path: Path, tell: Tell) -> Non
     plain = tmp_path / "plain.mp4"
     plain.touch()
     os.truncate(plain, size)
-    with sink() as at:
+    with serving("sink.py") as at:
         for turn in range(ROUNDS):
             command = [sys.executable, str(HERE / "plain_upload.py"), at.url, str(plain)]
             run(command, tmp_path / "plain.log")
@@ -107,7 +94,7 @@ def test_an_upload_keeps_up_with_a_plain_loop(tmp_path: Path, tell: Tell) -> Non
 @pytest.mark.timeout(1200)
 def test_the_memory_of_an_upload_is_small(tmp_path: Path, tell: Tell) -> None:
     """The highest resident size of a drain of the largest file."""
-    with sink() as at:
+    with serving("sink.py") as at:
         used = upload(tmp_path, at, "largest", LARGEST)
         speed = bytes_per_second(book(at), LARGEST)
     tell(
@@ -126,7 +113,7 @@ def test_the_bytes_of_a_second_are_held(
     sizes = [20 * per_second // uploads] * uploads
     queue = make_queue(tmp_path / "videos.db", 0)
     media = add_files(queue, *sizes)
-    with sink() as at:
+    with serving("sink.py") as at:
         told = {"upload_roots": media, "uploads": uploads, "upload_bytes_per_second": per_second}
         drain(queue, at, slots=8, **told)
         done = book(at)
@@ -142,7 +129,7 @@ def test_the_bytes_of_a_second_are_held(
 def test_uploads_take_little_from_the_sends(tmp_path: Path, tell: Tell) -> None:
     """The pace of sends beside four uploads, which are limited to what a line of a gigabit has."""
     paces = {}
-    with sink() as at:
+    with serving("sink.py") as at:
         for uploads in (0, 4):
             queue = make_queue(tmp_path / f"{uploads}.db", 2_000)
             media = add_files(queue, *[5_000 * MB] * uploads, priority=1)

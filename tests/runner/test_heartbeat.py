@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conftest import START, Hands
-from tests.parts import DAEMON, DRAIN, Worker, add, later, listener
-from tests.runner.test_loop import going, until
+from tests.parts import DAEMON, DRAIN, Worker, add, going, later, listener, until
 from worker.db.address import DatabaseProblem
 from worker.db.database import Database
 from worker.runner.heartbeat import HEARTBEAT_SECONDS, Heartbeat

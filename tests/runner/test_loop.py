@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -26,10 +26,12 @@ from tests.parts import (
     Worker,
     add,
     facts,
+    going,
     listener,
     row,
     states,
     take,
+    until,
 )
 from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
@@ -69,28 +71,6 @@ async def agree(database: Database, simulator: Simulator) -> None:
     )
     assert Counter((request_id, job_id) for request_id, job_id in known) == bought
     assert {1} >= set(Counter(each.request_id for each in simulator.accepted).values())
-
-
-@asynccontextmanager
-async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
-    """Run it until the end of the block, then stop and hurry it."""
-    task = asyncio.create_task(runner.run())
-    try:
-        yield task
-    finally:
-        if not task.done():
-            runner.stop()
-            runner.hurry()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(true: Callable[[], object], what: asyncio.Task[RunReport] | None = None) -> None:
-    """Wait until it is true, looking again and again: no event says what is on disk."""
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0.005)
-            assert what is None or not what.done()
 
 
 def state_of(plain: Plain, video_id: int) -> object:

@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 
 from tests.conftest import START, Hands
-from tests.parts import DAEMON, DRAIN, RUN_SETTINGS, Worker, add, later, listener
-from tests.runner.test_loop import going, until
+from tests.parts import DAEMON, DRAIN, RUN_SETTINGS, Worker, add, going, later, listener, until
 from worker.core.stop_conditions import RunOptions
 from worker.db.address import Unreachable
 from worker.db.database import Database

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +21,11 @@ from tests.parts import (
     Worker,
     add,
     facts,
+    going,
     listener,
     row,
     states,
+    until,
 )
 from worker.core.file_address import address_of
 from worker.core.model import Cap
@@ -32,7 +34,6 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import uploads, videos
 from worker.log import Event
-from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.runner.uploader import KEEP_SECONDS
 from worker.simulator import Options, Simulator, Step, Uploading
@@ -74,20 +75,6 @@ async def api(**steps: dict[int, str]) -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@asynccontextmanager
-async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
-    """Run it until the end of the block, then stop it."""
-    task = asyncio.create_task(runner.run())
-    try:
-        yield task
-    finally:
-        if not task.done():
-            runner.stop()
-            runner.hurry()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 def sha256(path: Path) -> str:
     """Return a file's hash."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -121,14 +108,6 @@ async def change(database: Database, **columns: object) -> None:
     await database.write(lambda c: c.execute(its), "test")
 
 
-async def _until(true: Callable[[], object], task: "asyncio.Task[RunReport]") -> None:
-    """Wait until it is true, looking again and again, while the run lasts."""
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.005)
-            assert not task.done(), task.result()
-
-
 async def during(
     database: Database,
     simulator: Simulator,
@@ -138,7 +117,7 @@ async def during(
     """Run it to its end; act while the API stands still at the first request that stalls."""
     async with runs.on(database, simulator.url) as runner, going(runner) as task:
         requests = simulator.uploads.requests
-        await _until(lambda: any(each.kind == "stall" for each in requests), task)
+        await until(lambda: any(each.kind == "stall" for each in requests), task)
         acted = act()
         if isinstance(acted, Awaitable):
             await acted
@@ -301,10 +280,10 @@ async def test_a_file_that_is_not_here_is_looked_for_ever_less_often(
             return [seconds] * 2 == [each for _, each in uploader._absent.values()]  # noqa: SLF001
 
         for seconds in (60, 120, 240, 480, 960, 1_920, 3_600, 3_600):
-            await _until(lambda wait=seconds: missed(wait), task)  # type: ignore[misc]
+            await until(lambda wait=seconds: missed(wait), task)  # type: ignore[misc]
             time.monotonic += seconds
         time.monotonic += 7_200
-        await _until(lambda: missed(60), task)
+        await until(lambda: missed(60), task)
         assert "'gone.mp4' is not there" == (await upload_of(database, 2))["error"]
 
 
@@ -402,7 +381,7 @@ async def test_a_file_that_is_being_written_fails(path: Path, media: Path) -> No
         await add(database, address(video))
         async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
             for times in (1, 2, 3):
-                await _until(lambda times=times: times == len(chunks(simulator)), task)  # type: ignore[misc]
+                await until(lambda times=times: times == len(chunks(simulator)), task)  # type: ignore[misc]
                 edit(video)
                 simulator.release()
             await task
@@ -509,7 +488,7 @@ async def test_an_upload_is_resumed_only_where_all_fits(
     await add(database, address(path))
     async with api(chunk={2: "stall"}) as simulator:
         async with worker(media).on(database, simulator.url) as runner, going(runner) as task:
-            await _until(lambda: chunks(simulator)[1:], task)
+            await until(lambda: chunks(simulator)[1:], task)
         simulator.uploads.requests.clear()
         assert ("wanted", 0) == (
             (await upload_of(database))["state"],
@@ -623,9 +602,9 @@ async def test_an_upload_that_is_opened_is_no_end_of_a_trouble(path: Path, media
     async with open_database(path) as database, api(chunk=kinds) as simulator:
         await add(database, address(file(media)))
         async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
-            await _until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: runner.state.upload_trouble, task)
             first = runner.state.upload_trouble
-            await _until(lambda: chunks(simulator)[4:], task)
+            await until(lambda: chunks(simulator)[4:], task)
             last = runner.state.upload_trouble
             assert first is not None
             assert last is not None
@@ -654,7 +633,7 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
             ) as runner,
             going(runner) as task,
         ):
-            await _until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)
+            await until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)
             time.monotonic += 120.0
             report = await task
         assert reason is report.stop.reason
@@ -671,7 +650,7 @@ async def test_a_drain_gives_up_on_an_api_that_is_not_there(path: Path, media: P
     async with open_database(path) as database:
         await add(database, address(file(media)))
         async with drain.on(database, "http://127.0.0.1:9") as runner, going(runner) as task:
-            await _until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: runner.state.upload_trouble, task)
             time.monotonic += 120.0
             report = await task
         assert StopReason.UNREACHABLE is report.stop.reason
@@ -707,10 +686,10 @@ async def test_a_full_disk_ends_a_drain_that_uploads(
         await let_grow(database)
         requests = simulator.uploads.requests
         async with drain.on(database, simulator.url) as runner, going(runner) as task:
-            await _until(lambda: any(each.kind == "stall" for each in requests), task)
+            await until(lambda: any(each.kind == "stall" for each in requests), task)
             await room(database, 1)
             simulator.release()
-            await _until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: runner.state.upload_trouble, task)
             time.monotonic = 120.0
             report = await task
         assert StopReason.DATABASE is report.stop.reason
@@ -731,10 +710,10 @@ async def test_an_upload_goes_on_when_the_disk_has_room_again(path: Path, media:
         await let_grow(database)
         requests = simulator.uploads.requests
         async with worker(media).on(database, simulator.url) as runner, going(runner) as task:
-            await _until(lambda: any(each.kind == "stall" for each in requests), task)
+            await until(lambda: any(each.kind == "stall" for each in requests), task)
             await room(database, 1)
             simulator.release()
-            await _until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: runner.state.upload_trouble, task)
             await room(database, 1_000_000)
             assert StopReason.EMPTY is (await task).stop.reason
         assert ["0", "1", "2", "0", "1", "2"] == chunks(simulator)
@@ -808,7 +787,7 @@ async def test_a_stop_ends_between_two_chunks(database: Database, media: Path) -
         daemon = replace(worker(media), options=DAEMON)
         async with daemon.on(database, simulator.url) as runner:
             task = asyncio.create_task(runner.run())
-            await _until(lambda: chunks(simulator)[1:], task)
+            await until(lambda: chunks(simulator)[1:], task)
             runner.stop()
             simulator.release()
             report = await task
@@ -837,7 +816,7 @@ async def test_a_dead_workers_upload_is_taken_over(database: Database, media: Pa
     async with api(chunk={3: "stall"}) as simulator:
         async with worker(media).on(database, simulator.url) as runner:
             task = asyncio.create_task(runner.run())
-            await _until(lambda: chunks(simulator)[2:], task)
+            await until(lambda: chunks(simulator)[2:], task)
             sent = hashlib.sha256(path.read_bytes()[CHUNK : 2 * CHUNK]).hexdigest()
             await change(database, acknowledged=2, last_sha256=sent)
             left = await upload_of(database)

@@ -104,6 +104,13 @@ def _split(pairs: Sequence[str]) -> dict[str, str]:
     return split
 
 
+def _named(args: argparse.Namespace) -> list[str]:
+    names = [*args.files, *([args.glob] if args.glob else [])]
+    if not names or (args.media_id and not args.glob):
+        raise ValueError("name a list, or files with --files, to which --media-id belongs")
+    return names
+
+
 async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
     """Read every file into the queue, after checking the beginning of each. Raises StoppedError if
     ``stop`` is heard before any row was read, CancelledError at a second signal, FormatError,
@@ -114,9 +121,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     fixed |= {"batch": args.batch} if args.batch else {}
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     mapping = replace(mapping, takes_wasted=args.allow_wasted)
-    names = [*args.files, *([args.glob] if args.glob else [])]
-    if not names or (args.media_id and not args.glob):
-        raise ValueError("name a list, or files with --files, to which --media-id belongs")
+    names = _named(args)
     with stop.cancelling(), ExitStack() as stack:
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
