@@ -203,22 +203,26 @@ def test_a_404_is_no_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing", "asked", "around", "end"),
+    ("missing", "again", "around", "end"),
     [
-        pytest.param(100, 3700, (-1, 1), "gone", id="an hour, and its neighbours are there"),
+        pytest.param(100, 3700, (-1, 1), "gone", id="404 an hour later, its neighbours are there"),
         pytest.param(100, 3699, (-1, 1), None, id="not an hour yet"),
+        pytest.param(100, 100, (-1, 1), None, id="one 404, however long ago"),
         pytest.param(None, 3700, (-1, 1), None, id="no 404 yet"),
         pytest.param(100, 3700, (0, 1), None, id="nothing from before it"),
         pytest.param(100, 3700, (-1, 0), None, id="nothing from after it"),
     ],
 )
 def test_gone_is_what_a_list_proves(
-    missing: float | None, asked: float, around: tuple[float, float], end: str | None
+    missing: float | None, again: float, around: tuple[float, float], end: str | None
 ) -> None:
-    """A job is gone an hour after the first 404, if a list shows its neighbours and not it."""
-    job = replace(JOB, missing_since=None if missing is None else at(missing))
-    after = buried(job, at(asked), (at(around[0]), at(around[1])), at(3800))
-    assert (end, at(3800) if end else None) == (after.ended_as, after.ended_at)
+    """A job is gone that is 404 an hour after its first 404, if a list shows its neighbours and
+    not it.
+    """
+    since = None if missing is None else at(missing)
+    job = replace(JOB, missing_since=since, polled_at=at(again))
+    after = buried(job, (at(around[0]), at(around[1])), at(9000))
+    assert (end, at(9000) if end else None) == (after.ended_as, after.ended_at)
     assert ((Fact.JOB_GONE, None) if end else None) == news(job, after)
     assert end or after is job
 

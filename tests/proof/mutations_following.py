@@ -44,8 +44,8 @@ FOLLOWED = (
     Mutation(
         law="15: gone only after an hour",
         file=FOLLOWING,
-        old="asked_at >= job.missing_since + GONE_AFTER",
-        new="asked_at >= job.missing_since",
+        old="last >= first + GONE_AFTER",
+        new="last >= first",
         tests=(PROVED,),
     ),
     Mutation(

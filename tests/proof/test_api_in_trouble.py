@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes.programs import states, until, videos, within
+from tests.processes.programs import Program, states, until, videos, within
 from tests.proof.between import Between, Forward, serve
 from tests.proof.ground import Ground, addresses, among_served, hand_in, times
 from tests.wire import Line, answer
@@ -43,6 +43,14 @@ async def imitation(ground: Ground) -> AsyncIterator[Simulator]:
         yield simulator
 
 
+async def cooled_down(daemon: Program, count: int) -> None:
+    """Wait until the daemon's own answers have begun so many cool-downs: such a line of the log
+    says the seconds. That a cool-down holds a claim is logged too.
+    """
+    begun = partial(daemon.events, "cool_down")
+    await until(lambda: sum("seconds" in each for each in begun()) >= count)
+
+
 @pytest.mark.timeout(300)
 async def test_what_ails_the_api_is_no_row_s_fault(ground: Ground) -> None:
     """While a proxy answers for the API, or it asks for a pause, or the key is revoked, hardly a
@@ -64,7 +72,7 @@ async def behind_a_proxy(ground: Ground) -> None:
         await daemon.logged("attempt_ended", outcome="accepted")
         api.options = replace(api.options, failures={"lost-502": 1.0})
         hand_in(queue, urls[1:])
-        await daemon.logged("cool_down", 1 + probes)
+        await cooled_down(daemon, 1 + probes)
         daemon.signal(signal.SIGTERM)
         assert 143 == (await daemon.ended()).code
         handful = CROWD + SLOTS - 1 + probes
@@ -127,9 +135,7 @@ async def revoked_for_a_while(ground: Ground) -> None:
         api.options = replace(api.options, keys=frozenset({"another-key"}))
         worker: dict[str, Any] = {"database_url": queue, "api_url": api.url}
         daemon = await ground.start("run", **worker, backoff_base_seconds=0.05)
-        # One that its own answer has begun says its seconds; that it holds a claim is logged too.
-        begun = partial(daemon.events, "cool_down")
-        await until(lambda: sum("seconds" in each for each in begun()) == times(1, 2))
+        await cooled_down(daemon, times(1, 2))
         assert 1 + times(1, 2) == len(api.requests)
         api.options = Options(book=ground.book)
         await daemon.logged("attempt_ended", len(urls), outcome="accepted")

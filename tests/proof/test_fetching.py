@@ -21,6 +21,7 @@ async def test_kill_9_at_each_step_of_fetching(ground: Ground) -> None:
     api = await ground.imitate("--job-seconds", "0.01")
     await ground.finish(scene.queue, seconds=0, api_url=api, follow="off")
     await killed(scene, api, POINTS)
+    await scene.finish(api)
     ground.judged(16, "kill -9 at each step of fetching", urls, count=len(POINTS))
 
 

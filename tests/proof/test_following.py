@@ -6,12 +6,13 @@ from tests.proof.followed import RESTARTS, Scene, killed, killed_among_troubles
 from tests.proof.following import ASK, GONE, LIST, LISTED, MISSED, TOLD
 from tests.proof.ground import Ground, addresses, times
 
-FOLLOWING = (*LIST, *LISTED, *ASK, *TOLD, MISSED, *GONE)
+FOLLOWED = times((LIST[1], LISTED[0], TOLD[0], MISSED), (*LIST, *LISTED, *ASK, *TOLD, MISSED))
 """In the order of one life: the list shows most ends, job_status the details of each error and what
-it does not know, and a list one hour later that this is gone.
+it does not know.
 """
 
-POINTS = times((LIST[1], LISTED[0], TOLD[0], MISSED, GONE[0]), FOLLOWING)
+BURIED = times(GONE[:1], GONE)
+"""What a list does with a job that is not known an hour later either."""
 
 JOBS = 21
 """A list without those that are gone does not look like a page."""
@@ -27,8 +28,12 @@ async def test_kill_9_at_each_step_of_following(ground: Ground) -> None:
     lives = ("--job", "error=0.5", "--job", "gone=0.2")
     api = await ground.imitate("--job-seconds", "0.01", "--seed", "2", *lives)
     await ground.finish(scene.queue, seconds=0, api_url=api, follow="off", concurrency=1)
-    await killed(scene, api, POINTS)
-    ground.judged(16, "kill -9 at each step of following", urls, count=len(POINTS))
+    await killed(scene, api, FOLLOWED)
+    await scene.work(api, scene.is_missed_again)
+    await killed(scene, api, BURIED)
+    await scene.finish(api)
+    count = len(FOLLOWED) + len(BURIED)
+    ground.judged(16, "kill -9 at each step of following", urls, count=count)
 
 
 @pytest.mark.timeout(3_600)

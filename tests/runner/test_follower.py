@@ -294,7 +294,7 @@ async def test_what_nobody_knows_is_followed_on(made: Make, kind: str) -> None:
 
 
 async def test_a_job_is_gone_an_hour_after_its_first_404(made: Make) -> None:
-    """Gone: 404 for an hour, and a whole list shows the jobs from before and after, not it."""
+    """Gone: 404, and again an hour later, and a whole list shows its neighbours, not it."""
     options = Options(
         job_seconds=Span(120, 120), job_script={2: "gone", 3: "forever"}, listing=["no-status"]
     )
@@ -320,9 +320,10 @@ async def test_a_list_that_may_be_a_part_proves_no_job_gone(made: Make, fault: s
         for number in range(3):
             ids += await bench.bought(f"https://a.example/{number}.mp4")
             bench.hands.pass_seconds(1)
-        lost = update(jobs).where(jobs.c.job_id == ids[1]).values(missing_since=START)
-        await bench.database.write(lambda c: c.execute(lost), "test")
         bench.hands.pass_seconds(HOUR)
+        twice = {"missing_since": START, "polled_at": bench.hands.wall}
+        lost = update(jobs).where(jobs.c.job_id == ids[1]).values(twice)
+        await bench.database.write(lambda c: c.execute(lost), "test")
         shown = ids if fault == "shown" else [ids[0], ids[2]]
         listed = [{"job_id": each} for each in shown]
         listed += [{"media": "x"}] if fault == "nameless" else []

@@ -13,7 +13,7 @@ BEFORE_ALL = datetime(2000, 1, 1, tzinfo=UTC)
 """When a planned job is due whose end was called or shown: before all others, and asked itself."""
 
 GONE, GONE_AFTER = "gone", timedelta(hours=1)
-"""The end of a job that the API knows no more, and its least time after the first 404."""
+"""The end of a job that the API knows no more, and the least time from its first 404 to another."""
 
 SHORTEST_HINT, LONGEST_HINT = 5.0, 900.0
 SHORTEST_WAIT, LONGEST_WAIT = 30.0, 300.0
@@ -156,13 +156,12 @@ def _later(now: datetime, seconds: float, dice: float) -> datetime:
     return now + timedelta(seconds=seconds * (0.9 + 0.2 * dice))
 
 
-def buried(
-    job: FollowedJob, asked_at: datetime, around: tuple[datetime, datetime], now: datetime
-) -> FollowedJob:
+def buried(job: FollowedJob, around: tuple[datetime, datetime], now: datetime) -> FollowedJob:
     """Return a job that a whole list does not show, though others that were accepted at ``around``:
-    gone if it was missing an hour before, else the same.
+    gone if it was 404 once more an hour after its first 404, else the same.
     """
-    was_missing = job.missing_since is not None and asked_at >= job.missing_since + GONE_AFTER
+    first, last = job.missing_since, job.polled_at
+    was_missing = first is not None and last is not None and last >= first + GONE_AFTER
     is_gone = was_missing and around[0] < job.accepted_at < around[1]
     return replace(job, overdue_since=None, ended_at=now, ended_as=GONE) if is_gone else job
 

@@ -200,7 +200,7 @@ class Follower:
         work = self.reconciler.transaction
         missing = jobs.missing(connection, asked_at - GONE_AFTER, around, AT_ONCE)
         now, unlisted = work.clock.now(), [job for job in missing if job.job_id not in listed]
-        pairs = [(job, buried(job, asked_at, around, now)) for job in unlisted]
+        pairs = [(job, buried(job, around, now)) for job in unlisted]
         return jobs.write(connection, [p for p in pairs if p[0] is not p[1]], now, work.worker)
 
     def _tell(self, changes: Sequence[JobChange]) -> None:
