@@ -21,7 +21,7 @@ from worker.log import configure, logger
 from worker.simulator import Options, Simulator
 
 VIDEOS = 1_000
-STATEMENTS = {"sqlite": 10, "postgresql": 12}
+STATEMENTS = {"sqlite": 10, "postgresql": 11}
 """Of a transaction that settles and claims, its BEGIN, lock, number and COMMIT included. SQLite
 tells a statement anew for each row of which a trigger may have something to do.
 """

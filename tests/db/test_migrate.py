@@ -104,6 +104,7 @@ async def test_up_from_nothing_down_to_nothing_and_up_again(new: str) -> None:
         problem = await database.read(schema_problem)
         assert problem is not None
         assert "run valossa-ingest migrate" in problem
+    async with open_database(new) as database:
         await migrate.upgrade(database)
         assert first == await database.read(schema)
         assert await database.read(schema_problem) is None
@@ -287,11 +288,12 @@ async def test_an_upgrade_that_fails_late_leaves_nothing_half_made(
     await downgrade(database, "0001")
     execute(url, "CREATE TABLE workers (name TEXT)")
     before = await database.read(schema)
-    with pytest.raises(DatabaseProblem, match=r"workers\W* already exists"):
-        await migrate.upgrade(database)
-    assert (before, "0001") == (await database.read(schema), await database.read(schema_of))
-    execute(url, "DROP TABLE workers")
-    await migrate.upgrade(database)
+    async with open_database(url) as another:
+        with pytest.raises(DatabaseProblem, match=r"workers\W* already exists"):
+            await migrate.upgrade(another)
+        assert (before, "0001") == (await another.read(schema), await another.read(schema_of))
+        execute(url, "DROP TABLE workers")
+        await migrate.upgrade(another)
     assert ["u"] == await database.read(
         lambda c: c.exec_driver_sql("SELECT url FROM videos").scalars().all()
     )

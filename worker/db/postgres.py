@@ -61,7 +61,7 @@ _ROLES: dict[str, dict[str, Any]] = {
 LOCK = (
     "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
     "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
-    "to_regclass('commits') IS NOT NULL AS numbered, set_config('lock_timeout', '5s', true), "
+    "to_regclass('commits') IS NOT NULL AS has_table, set_config('lock_timeout', '5s', true), "
     "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
 """One write transaction at a time, as in SQLite, so that the rows that a verb has read hold until
@@ -69,10 +69,11 @@ it has written. The time is read under the lock. Waits for the row locks of othe
 a worker that is frozen or cut off gives the lock back.
 """
 
-_NUMBER = text(
+_NUMBER = (
     "INSERT INTO commits (session, number) VALUES (:session, :number) ON CONFLICT (session) "
     "DO UPDATE SET number = excluded.number, at = excluded.at"
 )
+_LOCK_AND_NUMBER = f"WITH numbered AS ({_NUMBER}) {LOCK}"
 _NUMBERED = "SELECT number FROM commits WHERE session = $1"
 """Each transaction writes its number, so that a connection which broke in a commit can be followed
 up. The server's own transaction number would not do: after a crash another one may get it.
@@ -181,19 +182,21 @@ class Postgres:
 
     def _lock(self, connection: Connection, purpose: str) -> None:
         """Take the queue's lock and read the time under it; write this transaction's number."""
+        # At first there may be no table of numbers. Later both are one statement, since each takes
+        # the way to the server and back.
+        number = {"session": self._session, "number": self._number + 1}
         loop = asyncio.get_running_loop()
         late = loop.call_later(self._patience_seconds, self._waiting, purpose)
         try:
-            _, now, numbered, *_ = connection.execute(text(LOCK)).one()
+            lock = (text(_LOCK_AND_NUMBER), number) if self._number else (text(LOCK),)
+            _, now, has_table, *_ = connection.execute(*lock).one()
         finally:
             late.cancel()
         self._ahead = now - self._here()
-        if not numbered:  # there are no tables yet
-            return
-        if not self._number:
+        if has_table and not self._number:
             connection.execute(_FORGET)
-        self._number += 1
-        connection.execute(_NUMBER, {"session": self._session, "number": self._number})
+            connection.execute(text(_NUMBER), number)
+        self._number += has_table
 
     async def _learn(self, cause: Exception, purpose: str) -> None:
         """Wait for a commit's fate. Raises Unreachable if it was not done, or after ``close``."""
