@@ -12,13 +12,16 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.benchmarks.conftest import Tell
-from tests.benchmarks.kit import Server, bare_loop, drain, program, rate, server
+from tests.benchmarks.kit import Server, bare_loop, drain, program, rate, server, serving
 from tests.benchmarks.test_peers import PEERS, VIDEOS, Pair, data, postgres
 
 SLOTS = 64
 ROUNDS = 5
 WORKERS = (1, 2, 4)
 HELD = 0.2
+AWAY_SECONDS = 0.005
+WAYS = 11
+"""Statements of a transaction, each a way to the server and back (tests/test_economy.py)."""
 WANTED = {"procrastinate": 8.0, "pgqueuer": 4.0}
 HELD_OF_PEERS = {"procrastinate": 2.0, "pgqueuer": 0.5}
 
@@ -91,6 +94,24 @@ def test_workers_share_a_queue_on_postgresql(tell: Tell) -> None:
             f"{median(ours.together for _, ours in rounds):.0f} videos a transaction"
         )
     assert median(ours.rate / bare for bare, ours in found[1]) >= HELD
+
+
+@pytest.mark.timeout(3600)
+def test_a_far_server_costs_the_ways_to_it(tell: Tell) -> None:
+    """Each statement of a transaction goes to the server and comes back, so few are good."""
+    with data() as folder, postgres(folder / "postgres") as database, server() as at:
+        url = make_url(queue(database, "far", folder))
+        socket = f"{url.query['host']}/.s.PGSQL.5432"
+        with serving("far.py", socket, str(AWAY_SECONDS / 2)) as relay:
+            far = url.set(host="127.0.0.1", port=relay.port).difference_update_query(["host"])
+            found = drained(at, far.render_as_string(hide_password=False), folder, 1)
+    seconds = found.together / found.rate
+    tell(
+        f"PostgreSQL {AWAY_SECONDS * 1000:g} ms away, {SLOTS} slots: {found.rate:,.0f} videos/s, "
+        f"{1 / seconds:.1f} transactions/s of {found.together:.0f} videos, each "
+        f"{seconds / AWAY_SECONDS:.1f} ways to the server and back (with its work)"
+    )
+    assert seconds <= 4 * WAYS * AWAY_SECONDS
 
 
 @pytest.mark.timeout(3600)
