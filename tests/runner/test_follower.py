@@ -333,6 +333,16 @@ async def test_a_list_that_may_be_a_part_proves_no_job_gone(made: Make, fault: s
         assert (None if fault else "gone") == (await bench.job(ids[1]))["ended_as"]
 
 
+async def test_a_job_that_a_clock_ahead_has_planned_is_followed(made: Make) -> None:
+    """A question that is planned farther ahead than any schedule goes is asked at the next look."""
+    async with made() as bench:
+        (job,) = await bench.bought("https://a.example/1.mp4")
+        plan = update(jobs).values(next_poll_at=later(bench.hands.wall, 3 * 24 * HOUR))
+        await bench.database.write(lambda c: c.execute(plan), "test")
+        await bench.pass_time(300)
+        assert "finished" == (await bench.job(job))["ended_as"]
+
+
 async def test_the_last_job_is_not_gone(made: Make) -> None:
     """A job without a later neighbour in the list may only be late in it."""
     options = Options(job_seconds=Span(120, 120), job_script={2: "gone"})

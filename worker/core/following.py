@@ -31,6 +31,9 @@ OVERDUE_SECONDS, OVERDUE_TIMES, OVERDUE_UNKNOWN_SECONDS = 3600.0, 5, 86_400.0
 OVERDUE_PART, LONGEST_OVERDUE_WAIT = 24, 86_400.0
 """An overdue job waits for such a part of its age: an hour at least, so many seconds at most."""
 
+FARTHEST = timedelta(seconds=2 * LONGEST_OVERDUE_WAIT)
+"""No question is planned so far ahead but by a clock that was set back since."""
+
 
 @value
 class FollowedJob:

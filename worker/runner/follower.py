@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from worker.clock import ended
 from worker.core.following import (
+    FARTHEST,
     GONE_AFTER,
     LONGEST_WAIT,
     FollowedJob,
@@ -115,6 +116,7 @@ class Follower:
         now, pacer = self.reconciler.transaction.clock.now(), self.reconciler.transaction.pacer
         due, later = jobs.due(connection, now, 2), now + IDLE
         if not due:
+            jobs.recall(connection, now + FARTHEST, now)
             return min(later, jobs.next_at(connection) or later)
         if isinstance(spacing := pacer.question(connection), datetime):
             return spacing

@@ -40,6 +40,9 @@ _backwards = (jobs.c.next_poll_at.desc(), jobs.c.accepted_at.desc())  # as the i
 _backlog = _OPEN.where(jobs.c.next_poll_at.is_(None))
 _BACKLOG = Prepared(_backlog.order_by(*_backwards).limit(_most))
 _NEXT_AT = Prepared(select(func.min(jobs.c.next_poll_at)).where(is_open))
+_now = bindparam("now", type_=jobs.c.next_poll_at.type)
+_far = update(jobs).where(is_open, jobs.c.next_poll_at > _at)
+_RECALL = Prepared(_far.values(next_poll_at=_now))
 _asked = batch.rows("asked", jobs.c.job_id)
 _NAMED = Prepared(_JOB.join(_asked, _asked.c.job_id == jobs.c.job_id))
 _lost = _OPEN.where(jobs.c.missing_since <= _at)
@@ -86,6 +89,11 @@ def next_at(connection: Connection) -> datetime | None:
     """Return when the next planned job is due, None without one."""
     found: datetime | None = _NEXT_AT(connection)[0][0]
     return found
+
+
+def recall(connection: Connection, after: datetime, now: datetime) -> None:
+    """Let open jobs that are planned for a moment after this one be due now."""
+    _RECALL.write(connection, at=after, now=now)
 
 
 def named(connection: Connection, job_ids: Iterable[str]) -> list[FollowedJob]:
