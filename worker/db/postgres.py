@@ -104,7 +104,10 @@ class Postgres:
         self._waiting = waiting
         self._patience_seconds = patience_seconds
         self._engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=NullPool,
+            hide_parameters=True,
         )
         self._session = secrets.token_hex(8)
         self._number = 0
