@@ -5,6 +5,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import open_database
 from tests.plain import session
 from worker.core.verdict import Cause
@@ -50,6 +52,33 @@ async def test_the_session_that_holds_rows_is_named(served: str) -> None:
     assert held is not None
     assert held.words.startswith(f"session {number} (another program, user ")
     assert held.remedy.endswith(f"SELECT pg_terminate_backend({number})")
+
+
+async def test_the_session_that_holds_the_lock_is_named(served: str) -> None:
+    """A session that holds the lock of the queue is named."""
+    with session(served) as other:
+        other.lock()
+        ((number,),) = other.execute("SELECT pg_backend_pid()")
+        held = await found(served)
+    assert held is not None
+    assert held.words.startswith(f"session {number} ")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "1",
+        "1, 2",
+        "hashtext('valossa-ingest'), hashtext('another schema')",
+        "hashtext('another program'), hashtext(current_schema())",
+        "hashtext('valossa-ingest')::bigint << 32 | hashtext(current_schema())::oid::bigint",
+    ],
+)
+async def test_the_lock_of_another_program_blocks_no_queue(served: str, key: str) -> None:
+    """An advisory lock of another program, or of another queue, keeps nobody from writing."""
+    with session(served) as other:
+        other.execute(f"SELECT pg_advisory_lock({key})")
+        assert await found(served) is None
 
 
 async def test_a_reader_blocks_no_queue(served: str) -> None:

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, func, insert, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import StatementError
 
-from tests.conftest import open_database
+from tests.conftest import migrate_to, open_database
 from tests.passage import Passage, passage
+from tests.plain import execute
 from tests.pooler import pooler
 from worker.db import postgres
-from worker.db.address import DatabaseProblem, Unreachable
-from worker.db.database import Database
+from worker.db.address import DatabaseProblem, Unreachable, address_of
+from worker.db.database import Database, place_of
 from worker.db.postgres_listener import AGAIN_SECONDS, Listener
 from worker.db.schema import videos
 from worker.wiring import CLOCK
@@ -145,6 +146,49 @@ async def test_write_transactions_come_one_after_the_other(
             assert 0 == await number(database)
         assert "put" == await writing
     assert ["to put"] == said
+
+
+def searching(url: str, schemas: str) -> str:
+    """Return an address whose sessions look for tables in these schemas."""
+    own = make_url(url).update_query_dict({"search_path": schemas})
+    return own.render_as_string(hide_password=False)
+
+
+async def lock_of(url: str) -> tuple[int, ...]:
+    """Return the numbers of the lock under which a worker writes."""
+    held = text(
+        "SELECT classid, objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    )
+    async with open_database(url) as database:
+        return await database.write(lambda c: tuple(c.execute(held).one()), "test")
+
+
+@pytest.mark.usefixtures("remade")
+async def test_workers_on_the_same_tables_share_one_lock(served: str) -> None:
+    """Laws 10 and 17: workers on the same tables share the lock of earlier releases, and name the
+    same place, whatever schemas stand before that of the tables.
+    """
+    schema = "current_schema()"
+    numbers = f"SELECT {schema}, hashtext('valossa-ingest')::oid, hashtext({schema})::oid"
+    ((schema, *earlier),) = execute(served, numbers)
+    execute(served, "CREATE SCHEMA app")
+    execute(served, "CREATE SCHEMA AUTHORIZATION CURRENT_USER")
+    for schemas in (schema, f"app,{schema}", f'"$user",{schema}'):
+        url = searching(served, schemas)
+        assert tuple(earlier) == await lock_of(url)
+        async with open_database(url) as database:
+            place = await database.read(lambda c: place_of(c, address_of(served)))
+        assert f"{address_of(served)}, schema {schema}" == place
+
+
+async def test_tables_are_made_under_the_lock_that_is_theirs(bare: str) -> None:
+    """Two migrations wait for each other, and for no worker on the tables of another schema."""
+    execute(bare, 'CREATE SCHEMA "The Queue"')
+    url = searching(bare, '"The Queue",public')
+    before = await lock_of(url)
+    assert before != await lock_of(bare)
+    await migrate_to(url)
+    assert before == await lock_of(url)
 
 
 async def test_a_server_that_says_nothing_any_more_is_noticed(served: str) -> None:

@@ -63,11 +63,17 @@ SERVED = (
     Mutation(
         law="10: write transactions of a server come one after the other",
         file=ENGINE,
-        old="SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), \"\n"
-        "    \"hashtext(coalesce(current_schema(), ''))), clock",
+        old="SELECT pg_advisory_xact_lock({LOCK_KEY}), clock",
         new="SELECT 0, clock",
         tests=(f"{LAWS}::test_workers_that_look_at_once_share_one_pace",),
         quick=True,
+    ),
+    Mutation(
+        law="10: workers on the same tables share one lock, whatever their search paths",
+        file="worker/db/address.py",
+        old="hashtext({QUEUE_SCHEMA})",
+        new="hashtext(current_schema())",
+        tests=(f"{SERVER}::test_workers_on_the_same_tables_share_one_lock",),
     ),
     Mutation(
         law="6: a commit whose answer was lost is known",

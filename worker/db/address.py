@@ -1,4 +1,7 @@
-"""Parse the address of a database into a value whose texts show no password."""
+"""Parse the address of a database into a value whose texts show no password.
+
+Names a queue among the schemas of a server, and its lock, in the server's SQL.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -25,6 +28,17 @@ _NO_FILE = re.compile(
 _USER = re.compile(r"(?is)^([\w+.-]+://|postgres\w*:/*|sqlite[\w+]*:/*)?.*@")
 _NO_PORT = re.compile(r"^(?!sqlite)([\w+.-]+://[^][/@:]*:)(?!\d*(?:/|$))[^/]*")
 """A URL with a password in the place of the port, since its ``@`` is missing."""
+
+QUEUE_SCHEMA = (
+    "coalesce((SELECT nspname FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class "
+    "WHERE oid = to_regclass('videos'))), current_schema(), '')"
+)
+"""The schema of the tables that a session uses, which need not be the first of its search path.
+While there are none, the one in which they would be made.
+"""
+
+LOCK_KEY = f"hashtext('valossa-ingest'), hashtext({QUEUE_SCHEMA})"
+"""The two numbers of the advisory lock of a queue, the same for all sessions on its tables."""
 
 
 class DatabaseProblem(Exception):  # noqa: N818 - a user's problem, in a sentence

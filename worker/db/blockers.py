@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from worker.core.verdict import Cause
-from worker.db.address import File, Server
+from worker.db.address import LOCK_KEY, File, Server
 
 LEAST_FREE_BYTES = 1_000_000
 """With less, SQLite's log may not grow by one transaction."""
@@ -21,10 +21,12 @@ _WRITE_LOCK = "120"
 """The byte of the file beside the log (-shm) that stands for SQLite's write lock."""
 
 _SESSION = text(
-    "SELECT a.pid, a.application_name, a.usename FROM pg_locks l JOIN pg_stat_activity a "
-    "USING (pid) WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND l.granted "
+    "SELECT a.pid, a.application_name, a.usename FROM "  # noqa: S608 - our own names
+    "pg_locks l JOIN pg_stat_activity a USING (pid) "
+    "WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND l.granted "
     "AND (l.relation = 'videos'::regclass AND l.mode <> 'AccessShareLock' "
-    "OR l.locktype = 'advisory') ORDER BY a.xact_start LIMIT 1"
+    "OR l.locktype = 'advisory' AND l.objsubid = 2 "  # a key of two numbers
+    f"AND (l.classid::int, l.objid::int) = ({LOCK_KEY})) ORDER BY a.xact_start LIMIT 1"
 )
 
 

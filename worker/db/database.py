@@ -6,10 +6,10 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from sqlalchemy import Connection, func, inspect, select, table, text, update
+from sqlalchemy import Connection, inspect, select, table, text, update
 from sqlalchemy.exc import StatementError
 
-from worker.db.address import DatabaseProblem, File, Server, address_of
+from worker.db.address import QUEUE_SCHEMA, DatabaseProblem, File, Server, address_of
 from worker.db.schema import SCHEMA, account, metadata
 from worker.db.sqlite import Sqlite
 
@@ -103,7 +103,7 @@ def place_of(connection: Connection, address: File | Server) -> str:
     """Return the path of the database's file, or its server and schema, for people."""
     if isinstance(address, File):
         return str(address)
-    return f"{address}, schema {connection.scalar(select(func.current_schema()))}"
+    return f"{address}, schema {connection.scalar(text(f'SELECT {QUEUE_SCHEMA}'))}"
 
 
 def rewrite(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from worker.clock import sleep_or_event
-from worker.db.address import DatabaseProblem, Server, Unreachable
+from worker.db.address import LOCK_KEY, DatabaseProblem, Server, Unreachable
 from worker.db.postgres_errors import explained, state_of
 from worker.db.postgres_listener import Listener
 
@@ -59,8 +59,7 @@ _ROLES: dict[str, dict[str, Any]] = {
 }
 
 LOCK = (
-    "SELECT pg_advisory_xact_lock(hashtext('valossa-ingest'), "
-    "hashtext(coalesce(current_schema(), ''))), clock_timestamp() AS now, "
+    f"SELECT pg_advisory_xact_lock({LOCK_KEY}), clock_timestamp() AS now, "
     "to_regclass('commits') IS NOT NULL AS has_table, set_config('lock_timeout', '5s', true), "
     "set_config('idle_in_transaction_session_timeout', '10s', true)"
 )
@@ -104,7 +103,10 @@ class Postgres:
         self._waiting = waiting
         self._patience_seconds = patience_seconds
         self._engine: AsyncEngine = create_async_engine(
-            "postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            poolclass=NullPool,
+            hide_parameters=True,
         )
         self._session = secrets.token_hex(8)
         self._number = 0

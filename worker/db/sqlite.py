@@ -175,7 +175,11 @@ class ThreadedConnection(aiosqlite.Connection):
             raw.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
             raw.set_progress_handler(self._abandoned.is_set, LOOK_UP_STEPS)
             engine = create_engine(
-                "sqlite://", creator=lambda: raw, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+                "sqlite://",
+                creator=lambda: raw,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",
+                hide_parameters=True,
             )
             self._core = engine.connect()
         return work(self._core)

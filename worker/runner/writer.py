@@ -209,8 +209,8 @@ class Writer:
         except BAD_VALUE as error:
             if not alone.unwritable.tried:
                 raise DatabaseProblem(
-                    f"database {self.database.address}: it holds a value that cannot be read, or "
-                    f"refuses one ({error}): correct it"
+                    f"database {self.database.address}: it holds a value that cannot be read or "
+                    f"written ({refusal(error)}): correct it"
                 ) from error
             await self._fail(alone.unwritable.tried[0], refusal(error))
         else:
