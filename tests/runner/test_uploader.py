@@ -770,6 +770,34 @@ async def test_a_look_is_no_end_of_a_trouble_with_a_row(path: Path, media: Path)
         assert "the database refuses to write this row: no" == trouble.message
 
 
+async def test_no_chunk_is_read_again_while_the_next_one_is_sent(path: Path, media: Path) -> None:
+    """Its hash is kept from the first time that the lease is prolonged, however often that is."""
+    video, time = file(media), RealTime()
+    before = hashlib.sha256(video.read_bytes()[:CHUNK]).hexdigest()
+    drain = replace(draining(media), clock=time.clock)
+    async with open_database(path) as database, api(chunk={2: "stall"}) as simulator:
+        await add(database, address(video))
+
+        async def kept(after: object) -> dict[str, object]:
+            found: dict[str, object] = {"lease_until": after}
+            async with asyncio.timeout(20):
+                while found["lease_until"] == after or not found["acknowledged"]:
+                    time.monotonic += KEEP_SECONDS
+                    found = await upload_of(database)
+            return found
+
+        async def act() -> None:
+            first = await kept(None)
+            assert before == first["last_sha256"]
+            edit(video)
+            second = await kept(first["lease_until"])
+            third = await kept(second["lease_until"])
+            assert before == second["last_sha256"] == third["last_sha256"]
+
+        await during(database, simulator, drain, act)
+        assert [sha256(video)] == bought(simulator)
+
+
 async def test_a_pause_that_the_api_asks_for_holds_all(database: Database, media: Path) -> None:
     """A Retry-After to an upload is a cool-down of every worker."""
     await add(database, address(file(media)))

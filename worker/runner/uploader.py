@@ -295,6 +295,7 @@ class Uploader:
                 left = self._keep_at[upload.video_id] - self._clock.monotonic()
                 if (await asyncio.wait({asked}, timeout=max(0.0, left)))[0]:
                     return asked.result()
+                upload = await self._hashed(upload)  # once for all the times that it is kept
                 if not await self._keep(upload):
                     return None
         finally:
