@@ -2,20 +2,21 @@ import asyncio
 import gzip
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 from structlog.typing import EventDict
 
 from tests.conftest import Hands
-from tests.parts import RUN_SETTINGS, Worker, add, listener
+from tests.parts import RUN_SETTINGS, Worker, add, listener, until
 from worker.core.results import ENDINGS, FIRST_WAIT, TRIES, path_of
 from worker.core.run_state import RunState
 from worker.db.database import Database
@@ -28,6 +29,8 @@ from worker.runner.result_files import ROOM, STEP, FolderError, Part, free_bytes
 from worker.simulator import Options, Simulator
 from worker.simulator import results as imitated
 from worker.store import results as store
+
+T = TypeVar("T")
 
 FINISHED = Options(finished_share=1.0)
 
@@ -415,7 +418,8 @@ async def test_two_processes_do_not_write_one_file(scene: Scene) -> None:
 
     row = await scene.row(job_id)
     assert ("wanted", 0) == (row["state"], row["tries"])
-    assert "another process fetches it" == row["error"]
+    assert (None, scene.hands.wall + HELD) == (row["error"], row["next_try_at"])
+    assert [] == scene.told("result_failed")
     assert [] == scene.api.questions
     assert 1 == len(scene.files())
     part.close()
@@ -437,6 +441,83 @@ async def test_what_one_process_asks_for_no_other_takes(scene: Scene) -> None:
         await asking
     assert "stored" == (await scene.row(job_id))["state"]
     assert 1 == len(scene.api.questions)
+
+
+async def test_a_long_download_stays_reserved(scene: Scene) -> None:
+    """However long it takes, no other process asks for the result, with whatever folder."""
+    (job_id,) = await scene.finished()
+    go = threading.Event()
+    async with (
+        scene.fetcher(free=lambda _: ROOM if go.wait(20) else 0) as first,
+        scene.fetcher("worker-2") as second,
+    ):
+        scene.hands.pass_seconds(61)
+        late = scene.hands.wall + timedelta(minutes=10)
+        asking = asyncio.create_task(slowly(scene, first).fetch())
+        async with asyncio.timeout(10):
+            while (await scene.row(job_id))["next_try_at"] < late:
+                pass  # each look lets the others work
+        await second.fetch()
+        assert [] == scene.api.questions
+        go.set()
+        await asking
+    assert "stored" == (await scene.row(job_id))["state"]
+    assert 1 == len(scene.api.questions)
+
+
+def slowly(scene: Scene, fetcher: Fetcher) -> Fetcher:
+    """Return a fetcher for whom each transaction takes half of what a result is reserved for."""
+
+    async def write(work: Callable[[Connection], T], purpose: str) -> T:
+        try:
+            return await scene.database.write(work, purpose)
+        finally:
+            scene.hands.pass_seconds(HELD.total_seconds() / 2)
+
+    return replace(fetcher, reconciler=replace(fetcher.reconciler, write=write))
+
+
+@pytest.mark.usefixtures("remade")
+async def test_a_download_outlasts_an_outage_of_the_database(scene: Scene) -> None:
+    """A reservation that cannot be prolonged ends no download, and is prolonged later."""
+    (job_id,) = await scene.finished()
+    go = threading.Event()
+    async with scene.fetcher(free=lambda _: ROOM if go.wait(20) else 0) as fetcher:
+        scene.hands.pass_seconds(61)
+        asking = asyncio.create_task(slowly(scene, fetcher).fetch())
+        async with asyncio.timeout(10):
+            while (await scene.row(job_id))["next_try_at"] < scene.hands.wall:
+                pass
+            await rename(scene.database, "results", "gone")
+            lost_at = scene.hands.wall
+            await until(lambda: scene.hands.wall >= lost_at + 3 * HELD)
+            await rename(scene.database, "gone", "results")
+            while (await scene.row(job_id))["next_try_at"] < lost_at + 4 * HELD:
+                pass
+        go.set()
+        await asking
+    assert "stored" == (await scene.row(job_id))["state"]
+
+
+async def rename(database: Database, table: str, name: str) -> None:
+    """Give a table another name."""
+    sql = f"ALTER TABLE {table} RENAME TO {name}"
+    await database.write(lambda c: c.exec_driver_sql(sql), "test")
+
+
+async def test_a_fetch_that_is_left_leaves_no_part(scene: Scene) -> None:
+    """When a run ends, the part of a result is gone before its task is."""
+    await scene.finished()
+    scene.api.options = replace(FINISHED, result_bytes=50_000_000)
+    async with scene.fetcher() as fetcher:
+        scene.hands.pass_seconds(61)
+        asking = asyncio.create_task(fetcher.fetch())
+        await until(lambda: scene.api.questions)
+        assert 1 == len(scene.files())
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        assert [] == scene.files()
 
 
 # The folder.

@@ -34,6 +34,7 @@ from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import uploads, videos
 from worker.log import Event
+from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.runner.uploader import KEEP_SECONDS
 from worker.simulator import Options, Simulator, Step, Uploading
@@ -719,6 +720,82 @@ async def test_an_upload_goes_on_when_the_disk_has_room_again(path: Path, media:
         assert ["0", "1", "2", "0", "1", "2"] == chunks(simulator)
         assert [sha256(video)] == bought(simulator)
         assert 1 == len(asked(simulator, Step.INITIALIZE))
+
+
+async def seen(runner: Runner, task: "asyncio.Task[RunReport]") -> None:
+    """Wait until the uploader has looked again, and found nothing."""
+    called = runner._uploader.called  # type: ignore[union-attr]  # noqa: SLF001 - it has files
+    called.set()
+    await until(lambda: not called.is_set(), task)
+
+
+async def rename(database: Database, table: str, name: str) -> None:
+    """Give a table another name."""
+    sql = f"ALTER TABLE {table} RENAME TO {name}"
+    await database.write(lambda c: c.exec_driver_sql(sql), "test")
+
+
+async def test_an_outage_is_over_when_the_database_shows_nothing_to_take(
+    path: Path, media: Path
+) -> None:
+    """A drain that waits for a file does not end for an outage that is over."""
+    patient = worker(media, backoff_base_seconds=3_600.0, backoff_max_seconds=3_600.0)
+    daemon = replace(patient, options=DAEMON)
+    async with open_database(path) as database, api(chunk={1: "forgotten"}) as simulator:
+        await add(database, address(file(media)))
+        async with daemon.on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: chunks(simulator) and not runner.state.uploading, task)
+            await rename(database, "uploads", "gone")
+            runner._uploader.called.set()  # type: ignore[union-attr]  # noqa: SLF001 - it has files
+            await until(lambda: runner.state.upload_trouble, task)
+            await rename(database, "gone", "uploads")
+            await seen(runner, task)
+            assert runner.state.upload_trouble is None
+        assert ["0"] == chunks(simulator)
+
+
+async def test_a_look_is_no_end_of_a_trouble_with_a_row(path: Path, media: Path) -> None:
+    """Law 14: where another program does not let an upload change, that lasts until one goes on."""
+    refuse = (
+        "BEFORE UPDATE ON uploads WHEN NEW.upload_id <> '' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    async with open_database(path) as database, api() as simulator:
+        await add(database, address(file(media)))
+        await database.write(lambda c: c.exec_driver_sql(f"CREATE TRIGGER t {refuse}"), "test")
+        async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: runner.state.upload_trouble, task)
+            await seen(runner, task)
+            trouble, _ = runner.state.upload_trouble or (None, 0.0)
+        assert trouble is not None
+        assert "the database refuses to write this row: no" == trouble.message
+
+
+async def test_no_chunk_is_read_again_while_the_next_one_is_sent(path: Path, media: Path) -> None:
+    """Its hash is kept from the first time that the lease is prolonged, however often that is."""
+    video, time = file(media), RealTime()
+    before = hashlib.sha256(video.read_bytes()[:CHUNK]).hexdigest()
+    drain = replace(draining(media), clock=time.clock)
+    async with open_database(path) as database, api(chunk={2: "stall"}) as simulator:
+        await add(database, address(video))
+
+        async def kept(after: object) -> dict[str, object]:
+            found: dict[str, object] = {"lease_until": after}
+            async with asyncio.timeout(20):
+                while found["lease_until"] == after or not found["acknowledged"]:
+                    time.monotonic += KEEP_SECONDS
+                    found = await upload_of(database)
+            return found
+
+        async def act() -> None:
+            first = await kept(None)
+            assert before == first["last_sha256"]
+            edit(video)
+            second = await kept(first["lease_until"])
+            third = await kept(second["lease_until"])
+            assert before == second["last_sha256"] == third["last_sha256"]
+
+        await during(database, simulator, drain, act)
+        assert [sha256(video)] == bought(simulator)
 
 
 async def test_a_pause_that_the_api_asks_for_holds_all(database: Database, media: Path) -> None:

@@ -5,6 +5,7 @@ Knows no SQL, and holds up no send: bytes are read, compressed and written in a 
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from worker.clock import ended
 from worker.core.results import Undelivered, WrongResultError, after_outage, again_after
+from worker.db.address import DatabaseProblem
+from worker.db.database import BAD_VALUE
 from worker.log import Event
 from worker.runner.reconciler import Reconciler
 from worker.runner.result_files import BusyError, FolderError, Part, StoredResult, free_bytes
@@ -23,7 +27,9 @@ IDLE = timedelta(seconds=5)
 """Between looks at the table: a job may have finished."""
 
 HELD = timedelta(seconds=60)
-"""Between tries while the folder takes nothing, and while another process may have the result."""
+"""Between tries while the folder takes nothing. A result is reserved for so long, and anew while it
+is fetched: others neither ask for it nor spend the budget of questions.
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,20 +48,23 @@ class Fetcher:
 
     async def fetch(self) -> datetime:
         """Fetch the result that is due first. Return when to look again (UTC)."""
-        now, write, held = self.reconciler.transaction.clock.now, self.reconciler.write, None
+        clock, write, held = self.reconciler.transaction.clock, self.reconciler.write, None
+        reserved_at = clock.monotonic()
         chosen = await write(self._choose, "to choose a result")
         if isinstance(chosen, datetime):
             return chosen
         try:
-            got = await self._fetched(chosen)
+            got = await self._reserved(chosen, reserved_at)
+        except BusyError:  # it is reserved, and looked at again after that
+            return clock.now()
         except WrongResultError as error:
-            got = Undelivered(reason=str(error), spent=not isinstance(error, BusyError))
+            got = Undelivered(reason=str(error))
         except FolderError as error:
             held = str(error)
             got = Undelivered(reason=held, spent=False)
         await write(partial(self._conclude, chosen, got), "to write a result down")
         self._tell(chosen, got, held)
-        return now() + (HELD if held else timedelta(0))
+        return clock.now() + (HELD if held else timedelta(0))
 
     def _choose(self, connection: Connection) -> WantedResult | datetime:
         """Reserve a question: the result to fetch, or when to look again."""
@@ -66,8 +75,30 @@ class Fetcher:
         if isinstance(spacing, datetime):
             return spacing
         jobs.note(connection, next_question_at=now + spacing)
-        results.write(connection, wanted.job_id, wanted.type, next_try_at=now + HELD)
+        self._reserve(wanted, connection)
         return wanted
+
+    def _reserve(self, wanted: WantedResult, connection: Connection) -> None:
+        until = self.reconciler.transaction.clock.now() + HELD
+        results.write_wanted(connection, wanted.job_id, wanted.type, next_try_at=until)
+
+    async def _reserved(self, wanted: WantedResult, at: float) -> StoredResult | Undelivered:
+        """Fetch a result that is reserved since the second ``at``, and keep it reserved meanwhile.
+        Raises WrongResultError or FolderError.
+        """
+        monotonic, reserve = self.reconciler.transaction.clock.monotonic, self._reserve
+        fetching = asyncio.create_task(self._fetched(wanted))
+        try:
+            while True:
+                await ended(fetching, max(0.0, at + HELD.total_seconds() / 2 - monotonic()))
+                if fetching.done():
+                    return fetching.result()
+                at = monotonic()
+                with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+                    await self.reconciler.write(partial(reserve, wanted), "to reserve a result")
+        finally:
+            fetching.cancel()
+            await ended(fetching, None)
 
     async def _fetched(self, wanted: WantedResult) -> StoredResult | Undelivered:
         """Return what is on the disk, or why nothing is. Raises WrongResultError or FolderError."""

@@ -56,7 +56,7 @@ class Part:
             self._file = self._part.open("ab")
             if not self._is_ours():
                 self._file.close()
-                raise BusyError("another process fetches it")
+                raise BusyError
             self._file.truncate(0)
 
     def _is_ours(self) -> bool:

@@ -64,6 +64,7 @@ class Uploader:
     _absent: dict[int, tuple[float, float]] = field(default_factory=dict)
     _why_absent: dict[int, str] = field(default_factory=dict)
     _left: set[int] = field(default_factory=set)
+    _lost: Stop | None = None
     _is_held: bool = False
     _troubles: int = 0
     _quiet_until: float = 0.0
@@ -89,7 +90,9 @@ class Uploader:
             except (DatabaseProblem, *BAD_VALUE) as error:  # the heartbeat tells of the first
                 now, is_lost = self._clock.monotonic(), isinstance(error, DatabaseProblem)
                 why = str(error) if is_lost else refusal(error)
-                self.state.note_uploads(Stop(reason=StopReason.DATABASE, message=why), now)
+                trouble = Stop(reason=StopReason.DATABASE, message=why)
+                self._lost = trouble if is_lost else None
+                self.state.note_uploads(trouble, now)
                 await self.limiter.wait_until(now + TRY_AGAIN_SECONDS)
 
     async def _next(self) -> Upload | None:
@@ -111,6 +114,8 @@ class Uploader:
                 taken = await self.write(partial(self._take, video_id), "to take an upload")
                 if taken is not None:
                     return taken
+        if (noted := self.state.upload_trouble) and noted[0] is self._lost:
+            self.state.note_uploads(None, now)  # it has answered, and nothing is left to write
         self.called.clear()
         await sleep_or_event(self.called, LOOK_SECONDS)
         return None
@@ -290,6 +295,7 @@ class Uploader:
                 left = self._keep_at[upload.video_id] - self._clock.monotonic()
                 if (await asyncio.wait({asked}, timeout=max(0.0, left)))[0]:
                     return asked.result()
+                upload = await self._hashed(upload)  # once for all the times that it is kept
                 if not await self._keep(upload):
                     return None
         finally:

@@ -102,7 +102,9 @@ def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> i
 
 
 def refuse(connection: Connection, video_id: int, why: str, now: datetime, who: str) -> int:
-    """Fail a pending video whose claim the database refuses to write (law 14)."""
+    """Fail a pending video without a request: the database refuses to write its claim (law 14), or
+    its file cannot be uploaded.
+    """
     meant = [videos.c.id == video_id, videos.c.state == State.PENDING]
     failed = {"state": State.FAILED, "error": clean(why)}
     return _change(connection, meant, Fact.INVALID, now, who, **failed)
