@@ -328,7 +328,7 @@ async def going(runner: Runner) -> AsyncIterator["asyncio.Task[RunReport]"]:
 
 async def until(true: Callable[[], object], what: "asyncio.Task[RunReport] | None" = None) -> None:
     """Wait until it is true, looking again and again: no event says what is on disk."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.005)
             assert what is None or not what.done(), what and what.result()

@@ -134,7 +134,7 @@ os.execv(sys.executable, [sys.executable, "-m", "worker", *sys.argv[1:]])
 """
 """Python that becomes the program, with its standard input for the terminal that signals it."""
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 
 
 class Screen:

@@ -17,7 +17,7 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=CHECKOUT,
         env=surroundings(),
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -26,13 +26,13 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
     """The demo imports 40 films, submits 39 of them and shows the one refusal.
 
-    It takes at most 30 s, needs no key and can be repeated.
+    It takes at most a minute, needs no key and can be repeated.
     """
     began = time.monotonic()
     done = demo(fresh.path.parent)
     seconds = time.monotonic() - began
     assert (0, "") == (done.returncode, done.stderr)
-    assert 30 == max(30, seconds)
+    assert 60 == max(60, seconds)
     lines = done.stdout.splitlines()
     table = lines[lines.index("state\tvideos") :][1:3]
     assert ["failed\t1", "submitted\t39"] == table

@@ -21,7 +21,7 @@ from tests.plain import session
 from worker.simulator import book
 from worker.simulator.book import Job
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 """Longer than anything here may take; whoever waits longer has found a hang."""
 
 T = TypeVar("T")

@@ -202,7 +202,7 @@ async def test_a_limit_of_requests_is_kept(
 async def test_a_limit_of_time_is_kept(worker: Programs, simulator: Simulator, url: str) -> None:
     """The flag --max-seconds ends a drain between two starts of a slow pace, with 75."""
     add_videos(url, 5)
-    done = await worker.run("drain", "--json", "--max-seconds", "0.3", rate=1, period_seconds=600)
+    done = await worker.run("drain", "--json", "--max-seconds", "3", rate=1, period_seconds=600)
     assert 75 == done.code
     assert (1, 4) == (done.told["submitted"], done.told["due"])
     assert 1 == len(simulator.requests)

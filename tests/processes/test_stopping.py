@@ -82,7 +82,7 @@ async def test_an_answer_within_the_grace_is_settled(
     """A stopped run starts nothing more, releases its claims and writes down what it bought."""
     simulator.options = stalled_after_the_first(2)
     add_videos(url, 9)
-    program = await worker.start("drain", "--json", concurrency=3, rate=1, period_seconds=0.06)
+    program = await worker.start("drain", "--json", concurrency=3, rate=1, period_seconds=0.24)
     await in_flight(program, simulator, 2)
     program.signal(number)
     await program.logged("run_stopping")
@@ -109,7 +109,7 @@ async def test_a_claim_that_waits_for_its_start_is_released(
     """A claim that has not started is due again after a stop, and its attempt is not spent."""
     simulator.options = stalled_after_the_first(9)
     add_videos(url, 20)
-    program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.02)
+    program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.1)
     await in_flight(program, simulator, 1)
     program.signal(signal.SIGTERM)
     await program.logged("attempt_ended", outcome="released")
@@ -227,7 +227,7 @@ async def test_ctrl_c_in_the_first_moments_is_no_traceback(
     assert {} == states(url)
 
 
-@pytest.mark.parametrize("limit", [("--limit", "3"), ("--max-seconds", "1")])
+@pytest.mark.parametrize("limit", [("--limit", "3"), ("--max-seconds", "10")])
 async def test_the_grace_holds_for_the_last_requests_of_a_limit(
     worker: Programs, simulator: Simulator, url: str, limit: tuple[str, str]
 ) -> None:

@@ -128,7 +128,7 @@ async def test_every_stop_gives_the_terminal_back(
     """A run that is stopped, or stopped twice, leaves a visible cursor and no traceback."""
     simulator.options = Options(script=dict.fromkeys(range(2, 6), "stall"))
     add_videos(url, 7)
-    grace = 0.2 if second in {None, signal.SIGHUP} else 600
+    grace = 0.2 if second is None else 3 if second == signal.SIGHUP else 600
     program = await worker.start_on_terminal("drain", grace_seconds=grace, timeout_seconds=600)
     await held_back(program, simulator, 5)
     program.type(b"\x03")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.arrivals import fullest, moments
+from tests.arrivals import HOPS, fullest, metronome, moments
 from tests.passage import passage
 from tests.plain import session
 from tests.processes.programs import (
@@ -41,7 +41,8 @@ async def test_three_processes_share_one_queue_and_one_pace(
     add_videos(url, count)
     daemon = await worker.start("run", rate=RATE)
     drains = [await worker.start("drain", "--json", rate=RATE) for _ in range(2)]
-    await within(simulator.wait_for_accepted(count))
+    async with metronome() as late:
+        await within(simulator.wait_for_accepted(count))
     ended = await asyncio.gather(*(drain.ended() for drain in drains))
     await daemon.logged("attempt_ended")
     daemon.signal(signal.SIGTERM)
@@ -57,9 +58,9 @@ async def test_three_processes_share_one_queue_and_one_pace(
     assert 0 < min(begun)
     assert [] == [done.err for done in ended if "locked" in done.err + done.out]
 
-    arrivals = moments(simulator.requests)
-    assert RATE + 1 + LATE >= fullest(arrivals, 1)
-    assert 4 * RATE + 1 >= fullest(arrivals, 4)
+    arrivals, spare = moments(simulator.requests), 1 + int(HOPS * late.worst * RATE)
+    assert RATE + LATE + spare >= fullest(arrivals, 1)
+    assert 4 * RATE + spare >= fullest(arrivals, 4)
 
 
 async def test_waiting_for_the_database_is_told_once(
@@ -97,7 +98,7 @@ async def test_a_daemon_sees_a_row_as_soon_as_it_is_there(
             other.execute("INSERT INTO videos (url) VALUES (?)", f"https://v.example/{number}")
             inserted = time.monotonic()
             await within(simulator.wait_for_requests(number))
-            assert 1 > simulator.requests[-1].arrived_at - inserted
+            assert 5 > simulator.requests[-1].arrived_at - inserted
             await daemon.logged("attempt_ended", number)
     daemon.signal(signal.SIGTERM)
     assert 143 == (await daemon.ended()).code
@@ -108,12 +109,12 @@ async def test_a_row_that_becomes_due_wakes_a_daemon(
     worker: Programs, simulator: Simulator, url: str
 ) -> None:
     """A daemon wakes when the next row is due, before its longest sleep of 20 s ends."""
+    due = time.monotonic() + 1.5
     execute(
         url,
         "INSERT INTO videos (url, due_at) VALUES ('https://v.example/1', ?)",
         moment(1.5),
     )
-    due = time.monotonic() + 1.5
     daemon = await worker.start("run")
     await within(simulator.wait_for_requests(1))
     assert -0.1 < simulator.requests[0].arrived_at - due < 10

@@ -102,25 +102,26 @@ class Scene:
     async def work(self, api: str, is_done: Callable[[], bool]) -> None:
         """Let a worker be until that is done, or it has nothing to do."""
         program = await self.start(api)
+        await program.logged("run_started")
         with suppress(TimeoutError):
             await until(is_done, QUIET_SECONDS)
         await self.kill(program)
 
     async def finish(self, api: str) -> None:
         """Let workers that nobody kills do what is left, each an hour after the other, until it is
-        done or ten of them have done nothing of it.
+        done or ten of them have done nothing.
         """
-        least, idle = len(self.left()), 0
+        before, idle = self.left(), 0
         while not self.is_over() and idle < 10:
             await self.work(api, self.is_over)
-            left = len(self.left())
-            least, idle = min(least, left), 0 if left < least else idle + 1
+            before, left = self.left(), before
+            idle = idle + 1 if before == left else 0
         assert self.is_over(), self.left()
 
-    def left(self) -> list[str]:
-        """Return the rows that are not sent, or not known to have ended, and the wrong results."""
-        rows = [row for which in (UNSENT, OPEN) for row in execute(self.queue, which)]
-        return [*map(str, map(dict, rows)), *self.unproven()]
+    def left(self) -> tuple[set[object], set[object], list[str]]:
+        """Return the videos that are not sent, the open jobs, and what is wrong with results."""
+        unsent, jobs = (execute(self.queue, which) for which in (UNSENT, OPEN))
+        return {row["id"] for row in unsent}, {row["job_id"] for row in jobs}, self.unproven()
 
 
 async def killed(scene: Scene, api: str, points: Sequence[str]) -> None:

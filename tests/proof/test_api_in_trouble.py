@@ -30,8 +30,9 @@ TOGETHER = times(7, 60)
 RATE = times(20, 60)
 """Starts per second after that pause."""
 
-BURST = RATE // 5
-"""Arrivals that a tenth of a second may hold then: twice the pace, for a busy machine."""
+BURST = times(TOGETHER - 1, RATE // 5)
+"""Arrivals that a tenth of a second may hold then, for a busy machine: not all, or twice the pace.
+"""
 
 SLOW = answer(b'{"errors": [{"message": "slow"}]}', "429 Too Many Requests", Retry_After="1")
 

@@ -36,7 +36,7 @@ EACH = times(20, 150)
 
 FAULTS = dict.fromkeys(("lost", "lost-502", "reset", "500", "503"), 0.01)
 
-RECOVERY_SECONDS = 60.0
+RECOVERY_SECONDS = 180.0
 """Seconds that the worst may take: the server waits 10 s for a silent worker."""
 
 LEAD_SECONDS = 0.25

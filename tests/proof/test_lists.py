@@ -227,6 +227,7 @@ async def test_a_late_list_is_not_believed_while_videos_come_in(ground: Ground) 
     trouble = Options(
         book=ground.book,
         failures={"lost": 0.15, "reset": 0.15},
+        script={5: "lost", 9: "reset", 14: "lost", 19: "reset"},
         seed=random.randrange(1_000_000),
         list_delay_seconds=0.6,
         latency_seconds=0.05,

@@ -55,7 +55,7 @@ async def test_a_lost_answer_is_a_doubt_and_never_a_second_purchase(ground: Grou
     queue = ground.database("queue")
     troubles = {named(kind): [trouble] for kind, trouble in LOST.items()}
     async with Between(await ground.imitate(), {**troubles, named(STALE): [end_before]}) as between:
-        worker: dict[str, Any] = {"api_url": between.url, "timeout_seconds": 1.5}
+        worker: dict[str, Any] = {"api_url": between.url, "timeout_seconds": 5}
         for number in range(rounds):
             for kind in KINDS:
                 hand_in(queue, among_served(urls[kind][number * EACH :][:EACH]))

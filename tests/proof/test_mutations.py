@@ -27,7 +27,7 @@ CHOSEN = [mutation for mutation in ALL if FULL or mutation.quick]
 IMPORTED = "worker/wiring.py"
 """A test that imports nearly every module."""
 
-HANGS_SECONDS = 300
+HANGS_SECONDS = 900
 
 
 @pytest.fixture(scope="module")

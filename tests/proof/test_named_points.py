@@ -29,7 +29,9 @@ class Scene:
 
     async def worker(self, api_url: str) -> Program:
         """Return a worker on the queue."""
-        return await self.ground.start("drain", database_url=self.queue, api_url=api_url)
+        return await self.ground.start(
+            "drain", database_url=self.queue, api_url=api_url, connect_timeout_seconds=60
+        )
 
 
 At = Callable[[Scene], AbstractAsyncContextManager[Program]]

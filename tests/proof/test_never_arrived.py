@@ -63,8 +63,8 @@ async def crowd(ground: Ground, queue: str, url: str) -> None:
         *("0", queue, "--connections", "1"),
         program=("-m", "tests.proof.ahead"),
         api_url=url,
-        connect_timeout_seconds=0.3,
-        timeout_seconds=1.5,
+        connect_timeout_seconds=1.5,
+        timeout_seconds=6,
         rate=20,
         **BACKOFF,
     )

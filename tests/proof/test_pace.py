@@ -8,7 +8,7 @@ from itertools import cycle
 
 import pytest
 
-from tests.arrivals import Log, metronome, moments
+from tests.arrivals import HOPS, Log, metronome, moments
 from tests.processes.programs import within
 from tests.proof.ground import FULL, Ground, times, together
 from tests.proof.pacing import Fleet, OneClock, endless
@@ -16,6 +16,9 @@ from worker.simulator import Options, Simulator
 
 RATE = 10
 """A second, where nothing else is told."""
+
+NEARLY_ALL = times(0.85, 0.95)
+"""The share of the allowed starts that must be used; in short, a late one or two are much of it."""
 
 
 @pytest.mark.timeout(300)
@@ -36,7 +39,7 @@ async def test_all_start_at_once_and_keep_one_pace(
         await pool.work(workers, seconds + 1)
         log = Log(came=moments(api.requests), late=late)
     log.keeps(rate, period)
-    log.uses(0.95, rate, period, min(period, seconds / 4), seconds - 1)
+    log.uses(NEARLY_ALL, rate, period, min(period, seconds / 4), seconds - 1)
 
 
 @pytest.mark.timeout(300)
@@ -55,7 +58,7 @@ async def test_a_restart_begins_no_new_period(ground: Ground) -> None:
             await program.ended()
         log = Log(came=moments(api.requests), late=late)
     log.keeps(rate, period)
-    log.keeps(rate // 4, period / 4)
+    log.keeps(rate // 4 + 1, period / 4)  # the first start of a new process may come late
 
 
 @pytest.mark.timeout(300)
@@ -77,7 +80,7 @@ async def test_what_killed_workers_had_reserved_is_not_made_up_for(ground: Groun
         await staying
         log = Log(came=moments(r for r in api.requests if r.arrived_at > alive), late=late)
     log.keeps(rate, 1.0)
-    log.uses(0.95, rate, 1.0, log.came[-1] - seconds / 2, log.came[-1])
+    log.uses(NEARLY_ALL, rate, 1.0, log.came[-1] - seconds / 2, log.came[-1])
 
 
 @pytest.mark.timeout(300)
@@ -151,13 +154,14 @@ async def test_what_one_is_told_holds_all(ground: Ground, kind: str) -> None:
     """A request to wait that one of four workers gets is kept by all: nothing begins until it is
     over, but what had been reserved when the answer was on disk.
     """
-    async with Simulator(Options(script={20: kind, 40: kind})) as api:
+    async with Simulator(Options(script={20: kind, 40: kind})) as api, metronome() as late:
         queue = endless(ground, "told")
         workers = Fleet(ground=ground, queue=queue, api=api, rate=4 * RATE)
         await workers.work(4, times(5, 15))
         came = [request.arrived_at for request in api.requests]
         told = [request.arrived_at for request in api.requests if request.kind == kind]
     assert 2 == len(told)
+    quiet = 0.5 + HOPS * late.worst
     for at in told:
-        assert [] == [other - at for other in came if at + 0.5 < other < at + 1.0]
+        assert [] == [other - at for other in came if at + quiet < other < at + 1.0]
         assert [] != [other for other in came if at + 1.0 <= other]

@@ -97,7 +97,7 @@ class Scene:
     async def in_full_work(self) -> Program:
         """Return a worker that has sent a random share of the queue."""
         program = await self.drain()
-        share = random.randrange(2, EACH // 2)
+        share = random.randrange(2, EACH // 4)
         await within(self.api.wait_until(lambda: len(self.sent()) >= share))
         return program
 
@@ -169,7 +169,7 @@ async def test_a_file_that_cannot_be_used_stops_the_sending(ground: Ground) -> N
     damaged or gone; when that is mended, all videos come in, none twice.
     """
     urls: dict[str, list[str]] = {what: [] for what in SCENES}
-    async with imitation(ground, latency_seconds=0.02) as api:
+    async with imitation(ground, latency_seconds=0.1) as api:
         for number in range(times(1, 20)):
             queues = []
             async with asyncio.TaskGroup() as playing:

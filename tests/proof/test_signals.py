@@ -77,8 +77,8 @@ class Scene:
 
 async def at_work(scene: Scene) -> None:
     """Signal with requests in flight that are answered within the grace."""
-    async with scene.working({"latency_seconds": 0.05}) as work:
-        await within(work.api.wait_for_requests(random.randrange(1, EACH)))
+    async with scene.working({"latency_seconds": 0.3}) as work:
+        await within(work.api.wait_for_requests(random.randrange(1, EACH - 8)))
         await scene.stopped(work.program)
     assert {"submitted", "pending"} >= set(states(scene.queue))
 

@@ -128,6 +128,18 @@ async def scene(database: Database, hands: Hands, tmp_path: Path) -> AsyncIterat
         yield Scene(database=database, api=api, folder=folder, hands=hands, log=log, events=events)
 
 
+async def test_a_result_that_a_clock_ahead_has_planned_is_fetched(scene: Scene) -> None:
+    """A try that is planned farther ahead than any wait goes is due at the next look."""
+    (job_id,) = await scene.finished()
+    plan = update(results).values(next_try_at=scene.hands.wall + timedelta(days=365))
+    await scene.database.write(lambda c: c.execute(plan), "test")
+
+    await scene.fetch()
+    await scene.fetch()
+
+    assert "stored" == (await scene.row(job_id))["state"]
+
+
 async def test_a_result_is_on_the_disk_and_then_in_the_table(scene: Scene) -> None:
     """A fetched result stands in its file whole, and its row says size, hash, path and time."""
     (job_id,) = await scene.finished()

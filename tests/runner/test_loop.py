@@ -975,13 +975,13 @@ async def test_a_limit_of_time_ends_a_run(database: Database, simulator: Simulat
     """A run ends when its time is over, and leaves nothing claimed."""
     await add(database, *urls(10))
     settings = replace(RUN_SETTINGS, rate=1, period_seconds=0.25)
-    options = replace(DRAIN_ALL, max_seconds=0.6)
+    options = replace(DRAIN_ALL, max_seconds=1.5)
     began = time.monotonic()
     report = await Worker(options=options, settings=settings).run(database, simulator.url)
-    assert 0.6 <= time.monotonic() - began < 2
+    assert 1.5 <= time.monotonic() - began < 20
     assert StopReason.TIME == report.stop.reason
     submitted = report.counts.submitted
-    assert 2 <= submitted <= 4
+    assert 2 <= submitted <= 7
     assert {"pending": 10 - submitted, "submitted": submitted} == await states(database)
 
 

@@ -17,6 +17,9 @@ ENDINGS |= {f"speech_to_text_{name}": ending for name, ending in _TEXTS.items()}
 TRIES, FIRST_WAIT, LONGEST_WAIT = 10, timedelta(seconds=30), timedelta(hours=1)
 """A result that is late by three hours is a failure."""
 
+FARTHEST = 2 * LONGEST_WAIT
+"""No try is planned so far ahead but by a clock that was set back since."""
+
 DEEPEST, LONGEST = 1_000, 1024 * 1024
 """Arrays and objects inside of each other, and characters of one text, that are read."""
 

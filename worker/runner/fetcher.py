@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from worker.clock import ended
-from worker.core.results import Undelivered, WrongResultError, after_outage, again_after
+from worker.core.results import FARTHEST, Undelivered, WrongResultError, after_outage, again_after
 from worker.db.address import DatabaseProblem
 from worker.db.database import BAD_VALUE
 from worker.log import Event
@@ -70,6 +70,7 @@ class Fetcher:
         """Reserve a question: the result to fetch, or when to look again."""
         now = self.reconciler.transaction.clock.now()
         if (wanted := results.due(connection, now)) is None:
+            results.recall(connection, now + FARTHEST, now)
             return now + IDLE
         spacing = self.reconciler.transaction.pacer.question(connection)
         if isinstance(spacing, datetime):

@@ -59,6 +59,12 @@ def due(connection: Connection, now: datetime) -> WantedResult | None:
     return None if row is None else WantedResult(**{name: row[name] for name in fields})
 
 
+def recall(connection: Connection, after: datetime, now: datetime) -> None:
+    """Let wanted results that are planned for a moment after this one be due now."""
+    far = results.c.next_try_at > after
+    connection.execute(update(results).where(_wanted, far).values(next_try_at=now))
+
+
 def write(connection: Connection, job_id: str, kind: str, **values: object) -> None:
     """Write columns of one result; its texts are cleaned."""
     connection.execute(_change(job_id, kind, values))
