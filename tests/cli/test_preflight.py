@@ -33,7 +33,7 @@ def table(cli: Cli) -> list[object]:
 def warned(said: Said) -> list[object]:
     """Return of how many videos the log says that the API lists them."""
     lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
-    return [line["videos"] for line in lines if line["event"] == "list_has_ours"]
+    return [line["videos"] for line in lines if line.get("event") == "list_has_ours"]
 
 
 def test_preflight_names_the_rows_the_reason_and_the_way_out(cli: Cli) -> None:
@@ -180,6 +180,22 @@ def test_a_dry_run_of_a_drain_claims_and_sends_nothing(cli: Cli) -> None:
     assert before == table(cli)
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "problem"),
+    [
+        (("--config", "no.toml"), {}, "the settings file no.toml (--config) cannot be read"),
+        ((), {"WORKER_RATE": "abc"}, "rate = 'abc' (WORKER_RATE): must be a whole number"),
+        ((), {"WORKER_MAX_PER_DAYS": "5"}, "WORKER_MAX_PER_DAYS is no setting: did you mean"),
+    ],
+)
+def test_a_dry_run_of_a_drain_names_what_is_wrong(
+    cli: Cli, words: tuple[str, ...], variables: dict[str, str], problem: str
+) -> None:
+    """``drain --dry-run`` foretells nothing by the defaults of settings that are wrong."""
+    said = cli("drain", "--dry-run", *words, **variables)
+    assert (78, "", True) == (said.code, said.out, f"valossa-ingest: {problem}" in said.err)
+
+
 @pytest.fixture
 def simulator(beside: Start) -> Iterator[Simulator]:
     """Yield an API that takes the key."""
@@ -187,8 +203,13 @@ def simulator(beside: Start) -> Iterator[Simulator]:
         yield started
 
 
-def test_a_fresh_database_is_told_what_the_api_has_already(cli: Cli, simulator: Simulator) -> None:
-    """A list of jobs that shows our videos is said before the first send, and the run goes on."""
+@pytest.mark.parametrize("words", [(), ("--progress", "json")])
+def test_a_fresh_database_is_told_what_the_api_has_already(
+    cli: Cli, simulator: Simulator, words: tuple[str, ...]
+) -> None:
+    """A list of jobs that shows our videos is said before the first send, also beside a display,
+    and the run goes on.
+    """
     for number in range(3):
         cli.insert(url=f"https://host.example/{number}.mp4", media_id=f"m{number}")
     assert [] == warned(say(cli, simulator.url))
@@ -198,7 +219,7 @@ def test_a_fresh_database_is_told_what_the_api_has_already(cli: Cli, simulator: 
         " attempts = 0"
     )
     cli.insert(url=FILE)
-    said = say(cli, simulator.url)
+    said = say(cli, simulator.url, *words)
     assert (0, [3], 7) == (said.code, warned(said), len(simulator.accepted))
     cli.insert(url=f"{FILE}?v=2")
     assert [] == warned(say(cli, simulator.url))

@@ -62,7 +62,7 @@ def may_begin(call: Invocation, key: Key) -> bool:
         if on_terminal:
             exits.complain([f"{again:,} of the videos are in the API's list of jobs: {remedy}"])
         else:
-            logger().warning(Event.LIST_HAS_OURS, videos=again, remedy=remedy)
+            logger().error(Event.LIST_HAS_OURS, videos=again, remedy=remedy)
     return not asks or output.ask(f"buy {number:,} videos?")
 
 

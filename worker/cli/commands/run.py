@@ -46,6 +46,8 @@ def drain(call: Invocation) -> int:
     """Submit until nothing is due, unless a person does not want to buy that."""
     args = call.args
     if args.dry_run:
+        if call.loaded.problems:
+            raise SettingsError([*call.loaded.problems])
         return before.dry_run(call)
     options = RunOptions(drain=True, wait=args.wait, limit=args.limit, max_seconds=args.max_seconds)
     return _work(call, options, as_json=args.json)
