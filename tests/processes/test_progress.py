@@ -113,6 +113,22 @@ async def test_a_drain_of_one_shows_its_video(worker: Programs, url: str) -> Non
     assert done.told["job_id"]
 
 
+@pytest.mark.parametrize(
+    ("words", "level"), [(("--progress", "json"), None), ((), "warning"), ((), None)]
+)
+async def test_the_page_of_a_daemon_is_told_once(
+    worker: Programs, words: tuple[str, ...], level: str | None
+) -> None:
+    """The link to sign in with stands in the log; where the log leaves it out, beside it."""
+    listen = ("--listen", "127.0.0.1:0")
+    program = await worker.start("run", *listen, *words, log_level=level)
+    await program.said("/sign-in?code=")
+    program.kill()
+    told = (await program.ended()).err
+    assert 1 == told.count("/sign-in?code=")
+    assert bool(words or level) is not ("page_opened" in told)
+
+
 async def test_status_is_watched_on_a_terminal(worker: Programs, url: str) -> None:
     """``status --watch`` draws a terminal anew from its top, and Ctrl-C ends it cleanly."""
     add_videos(url, 1)

@@ -1,6 +1,7 @@
 """``page``: the page of a queue, served by a process of its own, or beside a daemon."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -40,7 +41,8 @@ def beside(call: Invocation, key: Key, lookout: Lookout) -> AbstractAsyncContext
     """Serve the page of a daemon while it runs. Raises SettingsError."""
 
     def announce(words: str) -> None:
-        if sys.stderr.isatty():  # whoever reads there may not see the log
+        # Whoever reads a terminal may not see the log, and a log of less than this says nothing.
+        if sys.stderr.isatty() or not log.logger().is_enabled_for(logging.INFO):
             exits.complain([f"page: {words}"])
         else:
             log.logger().info(log.Event.PAGE_OPENED, page=words)
