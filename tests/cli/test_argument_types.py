@@ -26,6 +26,23 @@ def test_a_time_ago_is_counted_from_now(text: str, expected: str) -> None:
     assert f"{expected}:00+00:00" == str(ago.at(NOW))
 
 
+@pytest.mark.parametrize("text", ["", ".", "/"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("drain", "--metrics-file"),
+        ("status", "--metrics-file"),
+        ("status", "--html"),
+        ("backup",),
+    ],
+)
+def test_a_file_needs_a_name(cli: Cli, words: tuple[str, ...], text: str) -> None:
+    """A path that names no file is refused before anything is done."""
+    said = cli(*words, text)
+    assert (2, "") == (said.code, said.out)
+    assert f"{text!r} names no file: write its path and its name" in said.err
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

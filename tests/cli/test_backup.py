@@ -90,6 +90,17 @@ def test_a_backup_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("length", [300, 252])
+def test_a_backup_of_a_name_that_is_too_long_is_refused(
+    cli: Cli, tmp_path: Path, length: int
+) -> None:
+    """A name that is too long, if only for the copy in the making, is reported with its path."""
+    copy = tmp_path / ("x" * length)
+    said = cli("backup", copy)
+    assert (1, f"valossa-ingest: {copy}: File name too long\n") == (said.code, said.err)
+
+
+@pytest.mark.usefixtures("path")
 def test_a_backup_into_no_folder_is_named(cli: Cli, tmp_path: Path) -> None:
     """A folder that is missing is reported with the path that was meant."""
     said = cli("backup", tmp_path / "absent" / "copy.db")

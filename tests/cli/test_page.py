@@ -129,14 +129,35 @@ def test_a_token_comes_from_its_variable_or_file(tmp_path: Path) -> None:
 
 
 def test_status_writes_the_page_to_a_file(cli: Cli, tmp_path: Path) -> None:
-    """``status --html`` replaces a file; one that cannot be written is named."""
+    """``status --html`` replaces a file, and the metrics beside it; one that cannot be written is
+    named, and the other is written all the same.
+    """
     file = tmp_path / "queue.html"
     file.write_text("old", encoding="utf-8")
 
-    assert 0 == cli("status", "--html", str(file)).code
+    metrics = tmp_path / "queue.prom"
+
+    said = cli("status", "--html", file, "--metrics-file", metrics)
+    assert (0, "", "") == (said.code, said.out, said.err)
+    assert 'state="idle"} 1.0' in metrics.read_text(encoding="utf-8")
     assert "Idle: nothing is due" in file.read_text(encoding="utf-8")
     assert [file.name] == [each.name for each in tmp_path.glob("*.html*")]
 
-    done = cli("status", "--html", str(tmp_path / "none" / "queue.html"))
-    assert 1 == done.code
-    assert "cannot be written" in done.err
+    none = tmp_path / "none"
+    for flag, other in (("--html", "--metrics-file"), ("--metrics-file", "--html")):
+        written = tmp_path / f"beside{flag}"
+        done = cli("status", flag, none / "queue", other, written)
+        problem = f"{none}/queue cannot be written: No such file or directory: name another {flag}"
+        assert (78, f"valossa-ingest: {problem}\n") == (done.code, done.err)
+        assert written.exists()
+
+
+@pytest.mark.parametrize("words", [("--watch",), ("--check",), ("--json",)])
+def test_a_page_in_a_file_is_no_status_that_is_printed(
+    cli: Cli, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """What would print, or exit by the verdict, is refused beside ``--html``."""
+    file = tmp_path / "queue.html"
+    said = cli("status", "--html", file, *words)
+    assert (2, "", False) == (said.code, said.out, file.exists())
+    assert words[0] in said.err

@@ -7,6 +7,7 @@ import argparse
 import codecs
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from worker.core import moments
 from worker.core.moments import Ago
@@ -42,6 +43,13 @@ def job_id(text: str) -> str:
     if copied and copied.isprintable():
         return copied
     raise argparse.ArgumentTypeError(f"{text!r} is no job id; copy it again")
+
+
+def file(text: str) -> Path:
+    """Return the path of a file; it need not be there."""
+    if Path(text).name:
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r} names no file: write its path and its name")
 
 
 def encoding(text: str) -> str:

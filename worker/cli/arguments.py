@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 from typing import Any
 
-from worker.cli.argument_types import encoding, job_id, moment, port, positive, seconds
+from worker.cli.argument_types import encoding, file, job_id, moment, port, positive, seconds
 from worker.settings import PROGRESS, help_of
 
 STATES = ("pending", "submitting", "submitted", "failed", "in_doubt", "cancelled")
@@ -57,7 +56,7 @@ _DUPLICATES = _switch(
     "--allow-duplicates", "even if address or media_id are there already: may buy twice"
 )
 _METRICS = _value(
-    "--metrics-file", "FILE", "write metrics there, for a node exporter's textfiles", type=Path
+    "--metrics-file", "FILE", "write metrics there, for a node exporter's textfiles", type=file
 )
 _WASTED = _switch("--allow-wasted", "even if preflight says that it is surely wasted")
 _PACE = tuple(_value(f"--{name}", "N", help_of(name), type=int) for name in ("rate", "concurrency"))
@@ -157,10 +156,19 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
     ),
     "status": (
         _JSON,
-        _switch("--watch", "again each two seconds, until Ctrl-C"),
-        _value("--html", "FILE", "write the page's first screen to FILE, for cron"),
+        OneOf(
+            (
+                _switch("--watch", "again each two seconds, until Ctrl-C"),
+                _value(
+                    "--html",
+                    "FILE",
+                    "write the page's first screen to FILE, for cron",
+                    type=file,
+                ),
+                _switch("--check", "print the verdict alone, and exit by it"),
+            )
+        ),
         _value("--rate", "N", "foretell the end at this many starts per period", type=int),
-        _switch("--check", "print the verdict alone, and exit by it"),
         _METRICS,
     ),
     "workers": (_JSON,),
@@ -227,7 +235,7 @@ FLAGS: Mapping[str, Sequence[Flag | OneOf]] = {
         ),
         _switch("--yes", "do not ask first"),
     ),
-    "backup": (_JSON, _value("file", "FILE", "the copy, which must not be there yet")),
+    "backup": (_JSON, _value("file", "FILE", "the copy, which must not be there yet", type=file)),
     "move": (
         _JSON,
         _value("--from", "URL", "as it is now", dest="source", required=True),

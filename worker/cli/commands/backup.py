@@ -7,32 +7,39 @@ from sqlalchemy import make_url
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
-from worker.cli.session import open_to_look
+from worker.cli.session import Session, open_to_look
 from worker.db.address import Server
 from worker.db.sqlite import copy
 
 
 def backup(call: Invocation) -> int:
     """Copy the queue to a file that is not there yet, and read the copy."""
-    path = Path(call.args.file).absolute()
+    path = call.args.file.absolute()
     part = path.with_name(f"{path.name}.part")
     with open_to_look(call.settings) as session:
         if isinstance(address := session.database.address, Server):
             return _on_server(address, path)
-        if path.exists() or part.exists():
-            why = f"{path if path.exists() else part} is there already: name another file"
-            return exits.complain([why], exits.PROBLEMS)
         try:
-            part.touch(mode=0o600)
-            numbers = session.read(lambda c, _: copy(c, part))
-            part.rename(path)
+            if path.exists() or part.exists():
+                why = f"{path if path.exists() else part} is there already: name another file"
+                return exits.complain([why], exits.PROBLEMS)
+            numbers = _copied(session, path, part)
         except OSError as error:
             return exits.complain([f"{path}: {error.strerror}"], exits.PROBLEMS)
-        finally:
-            part.unlink(missing_ok=True)
     facts = {"file": path, **numbers}
     output.document(facts) if call.args.json else output.pairs(facts)
     return exits.OK
+
+
+def _copied(session: Session, path: Path, part: Path) -> dict[str, int]:
+    """Return what the copy holds. Raises OSError."""
+    try:
+        part.touch(mode=0o600)
+        numbers = session.read(lambda c, _: copy(c, part))
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return numbers
 
 
 def _on_server(server: Server, path: Path) -> int:

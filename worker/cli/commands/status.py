@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 from sqlalchemy import RowMapping
 
@@ -28,9 +27,11 @@ BATCHES_SHOWN = HOSTS_SHOWN = 3
 
 def status(call: Invocation) -> int:
     """Print the verdict, the queue in numbers, and what needs a person; or go on doing so."""
-    if call.args.html:
-        return _write(call)
+    if call.args.html and call.args.json:
+        return exits.complain(["--html prints nothing: leave --json out"], exits.USAGE)
     with open_to_look(call.settings) as session:
+        if call.args.html:
+            return _write(call, session)
         while call.args.watch:
             output.begin_again()
             _status(call, session)
@@ -59,32 +60,40 @@ def _status(call: Invocation, session: Session) -> int:
         }
         lines = _lines(facts | told, seen.overview.heard)
         _print(seen, {} if call.args.check else lines)
-    if file := call.args.metrics_file:
-        from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
-
-        try:
-            Metrics(str(session.database.address)).write(file, seen)
-        except OSError as error:
-            problem = f"{file} cannot be written: {error.strerror}: name another --metrics-file"
-            return exits.complain([problem])
-    return exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK
+    code = _write_metrics(call, session, seen) if call.args.metrics_file else exits.OK
+    return code or (exits.of_verdict(seen.verdict.state) if call.args.check else exits.OK)
 
 
-def _write(call: Invocation) -> int:
+def _write(call: Invocation, session: Session) -> int:
     """Write the first screen of the page to a file, which is replaced at once."""
     from worker.web import pages  # noqa: PLC0415 - jinja2 is slow to load, and for the page alone
 
-    path = Path(call.args.html)
-    with open_to_look(call.settings) as session:
-        queue = str(session.database.address)
-        page = session.read(lambda c, now: pages.file(c, call.loaded, queue, now))
+    path, queue = call.args.html, str(session.database.address)
+    page = session.read(lambda c, now: pages.file(c, call.loaded, queue, now))
+    code = exits.OK
+    if call.args.metrics_file:
+        seen = session.read(lambda c, now: take(c, call.settings, now))
+        code = _write_metrics(call, session, seen)
     try:
         part = path.with_name(f".{path.name}.part")
         part.write_text(page, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        problem = f"{path} cannot be written: {error.strerror}: name another with --html"
-        return exits.complain([problem], exits.PROBLEMS)
+        problem = f"{path} cannot be written: {error.strerror}: name another --html"
+        return exits.complain([problem])
+    return code
+
+
+def _write_metrics(call: Invocation, session: Session, seen: Snapshot) -> int:
+    """Write the metrics to their file, which is replaced at once. Return the code to exit with."""
+    from worker.web.metrics import Metrics  # noqa: PLC0415 - prometheus-client is slow to load
+
+    file = call.args.metrics_file
+    try:
+        Metrics(str(session.database.address)).write(file, seen)
+    except OSError as error:
+        problem = f"{file} cannot be written: {error.strerror}: name another --metrics-file"
+        return exits.complain([problem])
     return exits.OK
 
 
