@@ -196,6 +196,7 @@ EVERYTHING_WRONG = {
     "WORKER_RATE": "0",
     "WORKER_TIMEOUT": "5",
     "WORKER_API_URL": "https://a..b/core",
+    "WORKER_PAGE_TOKEN": "short",
 }
 
 
@@ -208,6 +209,7 @@ def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
         "rate = '0' (WORKER_RATE): must be 1 or more",
         f"no database at {fresh.path}: run valossa-ingest migrate",
         "api_url https://a..b/core (WORKER_API_URL): the host does not resolve (it is no host",
+        "WORKER_PAGE_TOKEN is shorter than 16 characters",
         "no API key: set VALOSSA_API_KEY, or VALOSSA_API_KEY_FILE",
     ]
     lines = [line.removeprefix("valossa-ingest: ") for line in said.err.splitlines()]
@@ -216,6 +218,17 @@ def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
     told = fresh("check", "--json", **EVERYTHING_WRONG)
     assert (78, "", lines) == (told.code, told.err, told.json()["problems"])
     assert told.json()["settings"]["rate"] is None
+
+
+def test_check_shows_no_default_for_a_setting_that_is_wrong(cli: Cli, tmp_path: Path) -> None:
+    """``check`` shows a wrong setting as empty, not as the default that stands for it."""
+    config = tmp_path / "worker.toml"
+    config.write_text("grace_seconds = -1\ndatabase_url = 3\nproxy = 3\nnotify_url = 3\n")
+    shown = cli.bare("check", "--json", "--config", config, WORKER_API_URL=LOOPBACK).json()
+    names = ("grace_seconds", "database_url", "proxy", "notify_url")
+    assert [(None, str(config))] * 4 == [
+        (shown["settings"][name], shown["sources"][name]) for name in names
+    ]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +293,16 @@ def test_check_online_says_that_the_key_works(cli: Cli, beside: Start) -> None:
         assert expected == said.pairs()["online"]
         assert 2 == len(book(simulator, 2))
     assert KEY not in said.out + said.err
+
+
+def test_check_online_asks_whatever_is_wrong_with_the_token(cli: Cli, beside: Start) -> None:
+    """A token that is wrong keeps nobody from hearing that the key is refused."""
+    with beside(Options(keys=frozenset({"another"}))) as simulator:
+        given = {"WORKER_API_URL": simulator.url, "VALOSSA_API_KEY": KEY}
+        said = cli("check", "--online", WORKER_PAGE_TOKEN="short", **given)
+    token, key = said.err.splitlines()
+    assert "WORKER_PAGE_TOKEN is shorter" in token
+    assert "does not list the jobs of the key" in key
 
 
 def test_check_online_says_that_the_key_does_not_work(cli: Cli, beside: Start) -> None:

@@ -20,10 +20,11 @@ def check(call: Invocation) -> int:
     loaded, settings = call.loaded, call.settings
     found: dict[str, str] = {}
     problems = asyncio.run(find_problems(call, found, network=True))
-    known = {name: None if name in loaded.faulty else getattr(settings, name) for name in NAMES}
+    known = {name: getattr(settings, name) for name in NAMES}
     known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
     known["proxy"] = settings.proxy and without_query(settings.proxy)
     known |= {name: known[name] and "set" for name in SINKS}
+    known |= dict.fromkeys(loaded.faulty)
     if call.args.json:
         told = {"settings": known, "sources": dict(loaded.sources)}
         output.document({**told, "found": found, "problems": problems})
@@ -47,6 +48,9 @@ async def find_problems(call: Invocation, found: dict[str, str], *, network: boo
     try:
         if "listen" not in loaded.faulty:
             read_page_token(call.environment, loaded.settings.listen)
+    except SettingsError as error:
+        problems += error.problems
+    try:
         key = read_key(call.environment)
     except SettingsError as error:
         return problems + error.problems
