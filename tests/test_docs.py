@@ -107,6 +107,26 @@ def test_the_readme_shows_every_setting_with_its_default() -> None:
     assert list(NAMES) == list(told)
 
 
+def test_the_readme_has_the_exit_codes_of_every_command() -> None:
+    """The README has each exit code of the help of each command, and those of some by their names:
+    codes from 75 to 77 are of drains and of the commands that it names beside them.
+    """
+    codes = {
+        each.name: {int(code) for code in re.findall(r"^  (\d+) ", each.epilog, re.MULTILINE)}
+        for each in COMMANDS
+    }
+    others = section(README, "Exit codes").partition("Others:")[2].partition("`health`")[0]
+    of_all, _, of_some = others.partition(";")
+    told = {int(code) for code in re.findall(r"\b\d+\b", of_all)}
+    told |= {129, 130, 143} if "signal" in of_all else set()
+    named = [*re.findall(r"`(\w+)`", of_some), "drain"]
+    more = {int(code) for code in re.findall(r"\b\d+\b", of_some)}
+    assert codes == {
+        name: found & (told | (more if name in named else set())) for name, found in codes.items()
+    }
+    assert more == {code for name in named for code in codes[name]} - told
+
+
 def test_the_program_of_a_reader_leaves_that_of_make_alone() -> None:
     """The five commands of the README install into an environment that make does not use."""
     made = re.findall(r"^python3 -m venv (\S+) && (\S+)/bin/pip install", README, re.MULTILINE)

@@ -129,7 +129,7 @@ ERROR = b'{"errors": [{"message": "no"}]}'
             answer(b"", "502 Bad"),
             Undelivered(reason="HTTP 502, empty body", spent=False, outage=True),
         ),
-        (answer(ERROR, "401 No"), Undelivered(reason="HTTP 401: no", spent=False)),
+        (answer(ERROR, "401 No"), Undelivered(reason="HTTP 401: no", spent=False, refused=True)),
         (
             answer(ERROR, "429 Slow", **{"Retry-After": "7"}),
             Undelivered(reason="HTTP 429: no", spent=False, retry_after=7.0),

@@ -78,10 +78,14 @@ def test_every_command_says_what_it_is_for_and_how(cli: Cli, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codes"),
-    [("drain", {0, 1, 2, 75, 77, 78, 129, 130, 143}), ("run", {2, 78, 129, 130, 143})],
+    [
+        ("drain", {0, 1, 2, 75, 77, 78, 129, 130, 143}),
+        ("run", {2, 78, 129, 130, 143}),
+        ("results", {0, 1, 2, 75, 77, 78}),
+    ],
 )
-def test_the_help_of_a_run_names_every_exit_code(name: str, codes: set[int]) -> None:
-    """The help of ``drain`` and ``run`` lists every exit code."""
+def test_the_help_of_what_asks_the_api_names_every_exit_code(name: str, codes: set[int]) -> None:
+    """The help of ``drain``, ``run`` and ``results`` lists every exit code."""
     (command,) = (each for each in COMMANDS if each.name == name)
     told = command.epilog.split("exits:\n")[1]
     assert codes == {int(line.split()[0]) for line in told.splitlines()}
@@ -143,6 +147,12 @@ def test_every_command_takes_the_database_and_a_settings_file(name: str) -> None
     """Every command takes --database and --config."""
     flags = {flag for action in subparsers()[name]._actions for flag in action.option_strings}  # noqa: SLF001
     assert {"--config", "--database"} <= flags
+
+
+def test_what_is_watched_is_not_exited_by() -> None:
+    """``status --watch --check``, which would never exit by the verdict, is refused."""
+    with pytest.raises(SystemExit):
+        parser().parse_args(["status", "--watch", "--check"])
 
 
 def test_states_are_those_of_the_life_of_a_video() -> None:

@@ -120,6 +120,19 @@ def test_what_fails_or_waits_has_a_code_of_its_own(cli: Cli, folder: Path, besid
         assert 1 == fetch(cli, api).code
 
 
+def test_a_refused_key_has_a_code_of_its_own(cli: Cli, folder: Path, beside: Start) -> None:
+    """A key that is refused exits by 77, and is named; a fetch by one that is taken does not."""
+    with beside(Options(keys=frozenset({"another"}))) as api:
+        stored(cli, folder).unlink()
+        said = fetch(cli, api, "--missing")
+        assert (77, 1) == (said.code, said.json()["wanted"])
+        assert "valossa-ingest: HTTP 401: " in said.err
+        assert "valossa-ingest check --online" in said.err
+        cli.sql("UPDATE results SET next_try_at = ?", AT)
+        api.options = Options()
+        assert 75 == fetch(cli, api).code  # the API knows no such job
+
+
 def test_a_folder_that_is_gone_is_said(cli: Cli, folder: Path, beside: Start) -> None:
     """A folder that cannot be written ends the command with the reason and the way out."""
     with beside(Options()) as api:

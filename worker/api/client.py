@@ -179,7 +179,9 @@ class Api:
         outage = later is None and answer.status not in range(400, 500)
         spent = later is None and not is_account and not outage
         reason = presentable(told.reason, self._key)[:ERROR_LIMIT]
-        return Undelivered(reason=reason, spent=spent, outage=outage, retry_after=later)
+        return Undelivered(
+            reason=reason, spent=spent, outage=outage, refused=is_account, retry_after=later
+        )
 
     async def cancel_job(self, job_id: str) -> str | None:
         """Cancel a waiting job (worker/api/README.md, section 7). Return None or why it was not."""

@@ -64,6 +64,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         0: "done; all is stored and as it was fetched",
         1: "a file is missing, cut or changed, a result has failed, or the folder takes none",
         75: "results are still wanted: run it again",
+        77: "the key was refused",
     },
     "audit": {
         0: "they agree, or what was asked for is done",

@@ -41,12 +41,14 @@ def path_of(job_id: str, accepted_at: datetime, kind: str) -> str:
 @value
 class Undelivered:
     """The reason why there is no result. ``spent``: False where network or account are the reason,
-    or an ``outage`` of the API (law 7); ``retry_after``: seconds that everybody was asked to wait.
+    or an ``outage`` of the API (law 7); ``refused``: the key was; ``retry_after``: seconds that
+    everybody was asked to wait.
     """
 
     reason: str
     spent: bool = True
     outage: bool = False
+    refused: bool = False
     retry_after: float | None = None
 
 

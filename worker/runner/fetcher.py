@@ -35,12 +35,14 @@ is fetched: others neither ask for it nor spend the budget of questions.
 @dataclass(slots=True, eq=False)
 class Fetcher:
     """The one who fetches results, with the parts of one who settles doubts. ``free``: returns the
-    room on the disk of a folder; ``held``: why the folder takes nothing now; None while it does.
+    room on the disk of a folder; ``held``: why the folder takes nothing now; None while it does;
+    ``refused``: how the API refused the key when it was asked last; None if it did not.
     """
 
     reconciler: Reconciler
     free: Callable[[Path], int] = free_bytes
     held: str | None = None
+    refused: str | None = None
 
     async def run(self) -> None:
         """Fetch whenever it is time, until the limiter is shut."""
@@ -62,6 +64,7 @@ class Fetcher:
         except FolderError as error:
             held = str(error)
             got = Undelivered(reason=held, spent=False)
+        self.refused = got.reason if isinstance(got, Undelivered) and got.refused else None
         await write(partial(self._conclude, chosen, got), "to write a result down")
         self._tell(chosen, got, held)
         return clock.now() + (HELD if held else timedelta(0))

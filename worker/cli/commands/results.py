@@ -139,6 +139,9 @@ def _fetch(call: Invocation, folder: Path) -> int:
     output.document(counts) if call.args.json else output.pairs(counts)
     if fetcher.held is not None:
         return exits.complain([f"{fetcher.held}: make room, or mend the folder"], exits.PROBLEMS)
+    if fetcher.refused is not None:
+        way = "valossa-ingest check --online says whether key and address are right"
+        return exits.complain([f"{fetcher.refused}: {way}"], exits.KEY)
     if counts["failed"]:
         return exits.PROBLEMS
     return exits.LATER if counts["wanted"] else exits.OK
