@@ -156,7 +156,7 @@ def test_status_writes_the_page_to_a_file(cli: Cli, tmp_path: Path) -> None:
 def test_a_page_in_a_file_is_no_status_that_is_printed(
     cli: Cli, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """What would print, or exit by the verdict, is refused beside ``--html``."""
+    """Beside ``--html`` what would print, or exit by the verdict, is refused."""
     file = tmp_path / "queue.html"
     said = cli("status", "--html", file, *words)
     assert (2, "", False) == (said.code, said.out, file.exists())
