@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.conftest import START
@@ -82,6 +84,27 @@ def test_a_doubt_lasts_until_a_clear_settlement() -> None:
     assert {7} == run.doubts
     run.settle(settlement(Accepted("job-1", 200), Transition.submit("job-1")))
     assert set() == run.doubts
+
+
+@pytest.mark.parametrize(
+    ("outcome", "transition", "counts"),
+    [
+        (Accepted("job-1", 200), Transition.submit("job-1"), Counts(submitted=1)),
+        (Refused("no", 400), Transition.fail("no"), Counts(failed=1)),
+        (InDoubt("no answer"), Transition.park("no answer"), Counts(in_doubt=1)),
+    ],
+)
+@pytest.mark.parametrize("expired_here", [True, False])
+def test_a_late_answer_counts_its_video_once(
+    outcome: Outcome, transition: Transition, counts: Counts, *, expired_here: bool
+) -> None:
+    """An answer after the end of its lease takes the place of the doubt, whoever wrote that."""
+    run = RunState(began_at=0.0)
+    if expired_here:
+        run.open_doubt(7)
+    late = replace(settlement(outcome, transition), status=ClaimStatus(state=State.IN_DOUBT))
+    run.settle(late)
+    assert (counts, 1) == (run.counts, run.counts.ended)
 
 
 def test_a_doubt_that_the_list_settles_is_counted_no_more() -> None:

@@ -41,7 +41,7 @@ from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
 from worker.core.stop_conditions import RunOptions
 from worker.db.column_types import as_text
-from worker.db.database import Database
+from worker.db.database import Database, rewrite
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.simulator import Limit, Options, Simulator
@@ -478,6 +478,38 @@ async def test_an_answer_after_the_lease_settles_its_own_doubt(
     assert (state, 1, job_id) == (video["state"], video["attempts"], video["job_id"])
     clear = [(1, "late_answer")] if state != "in_doubt" else []
     assert [(1, "in_doubt"), *clear] == await facts(database, 1)
+
+
+async def test_an_answer_after_a_jump_of_the_clock_counts_its_video_once(
+    database: Database, plain: Plain
+) -> None:
+    """A run that ends its own lease, since its clock was set forward, takes the late answer for it:
+    the video is counted as submitted, not as a doubt as well.
+    """
+    await add(database, *urls(2))
+    times, asked, may_answer = RealTime(), asyncio.Event(), asyncio.Event()
+
+    async def late(line: Line) -> None:
+        if urls(2)[1] in str(await line.request()):
+            asked.set()
+            await may_answer.wait()
+            line.say(answer(job("j-2")))
+        else:
+            line.say(answer(job("j-1")))
+
+    async with (
+        Wire(late) as wire,
+        Worker(clock=times.clock).on(database, wire.url) as runner,
+        going(runner) as run,
+    ):
+        await asked.wait()
+        times.wall = RUN_SETTINGS.lease.total_seconds() + 1
+        await database.write(rewrite, "test")
+        await until(lambda: "in_doubt" == state_of(plain, 2), run)
+        may_answer.set()
+        report = await run
+    assert (StopReason.EMPTY, Counts(submitted=2)) == (report.stop.reason, report.counts)
+    assert [(1, "in_doubt"), (1, "late_answer")] == await facts(database, 2)
 
 
 async def test_a_lease_of_another_process_is_waited_for(

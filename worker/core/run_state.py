@@ -95,6 +95,8 @@ class RunState:
         """Count a settled attempt. The job id of a lost claim was written as well."""
         video_id, outcome = settlement.result.claim.video_id, settlement.result.outcome
         state = settlement.written and settlement.written.state
+        if settlement.status.late:
+            self.close_doubt(video_id)
         if state is not None:
             self.doubts.discard(video_id)
         if state is State.SUBMITTED or (state is None and isinstance(outcome, Accepted)):
