@@ -14,8 +14,10 @@ from tests.conftest import Hands
 from tests.parts import RUN_SETTINGS, Worker, add, facts, listener, row, take
 from tests.wire import LOOPBACK, Line, Wire, answer, free_port
 from worker.clock import Clock
+from worker.core import callback
 from worker.core.breaker import CROWD, FIRST_COOL_DOWN_SECONDS
 from worker.core.model import Claim, Start
+from worker.core.request import Defaults
 from worker.core.run_state import Counts, RunState
 from worker.db.database import Database
 from worker.db.schema import account, history, videos
@@ -363,6 +365,7 @@ OTHERS = "https://b.example/2.mp4?sv=2024&sig=qwertyuiop"
         ("SOMEBODY", "SOMEBODY"),
         ("transcript-secret", "transcript-secret"),
         ("callback-secret", "callback-secret"),
+        ("default-secret", "default-secret"),
         (OTHERS, "qwertyuiop"),
         (OTHERS.partition("?")[2], "qwertyuiop"),
         ("key demo-KEY-1", "KEY-1"),
@@ -388,14 +391,44 @@ async def test_no_secret_that_the_api_quotes_is_kept(
     (claim,) = await take(database, hands.wall)
     async with Wire(script) as wire, at_work(database, wire.url, hands) as desk:
         desk.run.breaker = replace(desk.run.breaker, blanks=CROWD)
+        to_all = Defaults(callback_url="https://v.example/all?token=default-secret")
+        desk.attempts = replace(desk.attempts, defaults=to_all)
         await desk.carry(claim)
         said = [str(each) for each in desk.said]
-    kept = await database.read(
+    kept = await written(database)
+    assert [] == [text for text in (*kept, *said) if secret in text]
+    assert "cannot read (" in kept[0]
+    assert "): no" in kept[0]
+
+
+async def written(database: Database) -> list[str]:
+    """Return what the tables keep of an answer."""
+    return await database.read(
         lambda c: [
             str(c.execute(select(*columns)).all())
             for columns in ((videos.c.error,), (history.c.message,), (account.c.cool_down_reason,))
         ]
     )
-    assert [] == [text for text in (*kept, *said) if secret in text]
-    assert "cannot read (" in kept[0]
-    assert "): no" in kept[0]
+
+
+@pytest.mark.parametrize("slash", ["/", "\\/", "%2F"])
+async def test_the_token_of_a_made_callback_is_not_kept(
+    database: Database, hands: Hands, slash: str
+) -> None:
+    """Law 11: whoever reads an error cannot call the page in the API's name."""
+    own = callback.url("https://me.example", "the-secret", 1)
+    token = own.rpartition("/")[2]
+
+    async def script(line: Line) -> None:
+        assert own in str(await line.request())
+        line.say(answer(f"cannot call ( {own.replace('/', slash)} ): no".encode(), "400 Bad"))
+
+    await add(database, "https://v.example/1.mp4", due_at=hands.wall - timedelta(seconds=1))
+    (claim,) = await take(database, hands.wall)
+    async with Wire(script) as wire, at_work(database, wire.url, hands) as desk:
+        desk.attempts = replace(desk.attempts, callback_url=lambda _: own)
+        await desk.carry(claim)
+        said = [str(each) for each in desk.said]
+    kept = await written(database)
+    assert [] == [text for text in (*kept, *said) if token in text]
+    assert "me.example" in kept[0]

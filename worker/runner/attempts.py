@@ -11,7 +11,7 @@ from datetime import datetime
 from worker.api.client import Api
 from worker.core import request
 from worker.core.breaker import Breaker, observe
-from worker.core.model import Accepted, Claim, CoolDown, Outcome, Released, Result, Start
+from worker.core.model import Accepted, Claim, CoolDown, Outcome, Released, Result, Start, Video
 from worker.core.redact import without_secrets
 from worker.core.request import Defaults
 from worker.core.run_state import RunState
@@ -70,7 +70,9 @@ class Attempts:
             outcome = await self.api.new_job(body, lambda: self._too_late(start))
         finally:
             self._sending.discard(task)
-        return outcome if isinstance(outcome, Accepted) else _without_own(outcome, claim)
+        if isinstance(outcome, Accepted):
+            return outcome
+        return _without_own(outcome, claim.video, self.defaults.callback_url, callback_url)
 
     def _too_late(self, start: Start) -> str | None:
         """Return why this claim may not be sent any more (law 4); None if it may. Both clocks are
@@ -108,9 +110,13 @@ class Attempts:
         return asked
 
 
-def _without_own(outcome: Outcome, claim: Claim) -> Outcome:
-    """Return the outcome without the secrets of this row's own links in its message."""
-    message, video = outcome.message or "", claim.video
-    for link in filter(None, (video.url, video.transcript_url, video.callback_url)):
+def _without_own(outcome: Outcome, video: Video, default: str | None, made: str | None) -> Outcome:
+    """Return the outcome without the secrets of its request's links in its message: of this row, of
+    the callback that all rows have by ``default``, of the one that was ``made`` for this row.
+    """
+    message = outcome.message or ""
+    if made is not None:
+        message = message.replace(made.rpartition("/")[2], "…")  # signed
+    for link in filter(None, (video.url, video.transcript_url, video.callback_url, default, made)):
         message = without_secrets(message, link)
     return replace(outcome, message=message)
