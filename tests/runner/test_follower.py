@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import count, pairwise
 
 import pytest
@@ -549,15 +550,25 @@ def shut_after(follower: Follower, learn: Learn) -> Learn:
     return once
 
 
-async def test_a_failing_list_leaves_the_jobs_to_be_asked_about(made: Make) -> None:
-    """Without a list, each job is asked about; a Retry-After of the list holds everybody."""
-    async with made(replace(MINUTE, listing=["retry-after-503"])) as bench:
+@pytest.mark.parametrize("on_doubt", ["hold", "reconcile"])
+async def test_a_failing_list_leaves_the_jobs_to_be_asked_about(made: Make, on_doubt: str) -> None:
+    """Without a list, each job is asked about; a Retry-After of the list holds everybody, by one
+    roll of the dice.
+    """
+    options = replace(MINUTE, listing=["retry-after-503"])
+    async with made(options, on_doubt=on_doubt) as bench:
         await bench.bought("https://a.example/1.mp4", "https://a.example/2.mp4")
         bench.hands.pass_seconds(60)
-        said, _ = await bench.ask()
+        dice = iter([0.0, 1.0])
+        async with bench.follower() as follower:
+            work = follower.reconciler.transaction
+            work = replace(work, pacer=replace(work.pacer, dice=partial(next, dice)))
+            asks = replace(follower, reconciler=replace(follower.reconciler, transaction=work))
+            said, _ = await asks.ask()
         shared = await bench.database.read(shared_state.read)
         assert isinstance(said, Unlisted)
-        assert shared.cooling(bench.hands.wall)
+        assert said.retry_after is not None
+        assert later(bench.hands.wall, said.retry_after) == shared.cool_down_until
         await bench.pass_time(300)
         counts = await bench.database.read(store.counts)
     assert {"finished": 2} == counts.ended

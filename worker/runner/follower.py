@@ -104,7 +104,7 @@ class Follower:
                 await self.reconciler.write(partial(self._hear, chosen, said), "to follow a job")
             )
             return said, clock.now()
-        asked_at, shown = clock.now(), await self.reconciler.api.list_jobs()
+        asked_at, shown = clock.now(), await self.reconciler.list_jobs()
         if self.reconciler.transaction.settings.reconciles:
             await self.reconciler.conclude(shown, asked_at)
         await self.learn(shown, asked_at)
@@ -137,15 +137,11 @@ class Follower:
     def _hear(
         self, asked: FollowedJob, said: JobStatus | NoStatus, connection: Connection
     ) -> Sequence[JobChange]:
-        if isinstance(said, NoStatus):
-            self._hold(said, connection)
+        if isinstance(said, NoStatus) and said.retry_after is not None:
+            self.reconciler.transaction.pacer.hold(connection, said.retry_after, said.reason)
         found = jobs.named(connection, [asked.job_id])
         planned = [replace(job, next_poll_at=asked.next_poll_at) for job in found]
         return self._write(connection, planned, {asked.job_id: said})
-
-    def _hold(self, answer: NoStatus | Unlisted, connection: Connection) -> None:
-        if answer.retry_after is not None:
-            self.reconciler.transaction.pacer.hold(connection, answer.retry_after, answer.reason)
 
     def _write(
         self,
@@ -166,7 +162,6 @@ class Follower:
     async def learn(self, shown: Listing | Unlisted, asked_at: datetime) -> None:
         """Write what a list shows of own jobs, some at a time, and which of them it proves gone."""
         if isinstance(shown, Unlisted):
-            await self.reconciler.write(partial(self._hold, shown), "to note why there is no list")
             return
         listed = {each.job_id: each.status for each in shown.entries if each.job_id is not None}
         around: list[datetime] = []

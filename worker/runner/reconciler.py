@@ -120,8 +120,6 @@ class Reconciler:
         def write(
             connection: Connection, among: Collection[int] | None = None
         ) -> tuple[list[JudgedDoubt], set[int]]:
-            if isinstance(shown, Unlisted) and shown.retry_after is not None:
-                work.pacer.hold(connection, shown.retry_after, shown.reason)
             judged = work.verdicts.write(connection, shown, asked_at, now, among)
             return judged, doubts.still_in_doubt(connection)
 
@@ -149,7 +147,7 @@ class Reconciler:
             return [replace(judged, verdict=NoEvidence(why, Resolvable.NONE))]
 
     async def examine(self) -> Reconciled | None:
-        """Ask once and judge, but write nothing."""
+        """Ask once and judge, but write no verdict."""
         if (asked := await self.ask()) is None:
             return None
         read = self.transaction.verdicts.read
@@ -174,7 +172,15 @@ class Reconciler:
         self.state.reads_list = True
         if not await self.write(note, "to ask for the list"):
             return None
-        return await self.api.list_jobs(), asked_at
+        return await self.list_jobs(), asked_at
+
+    async def list_jobs(self) -> Listing | Unlisted:
+        """Return the list; hold all for as long as the API asks for instead."""
+        shown = await self.api.list_jobs()
+        if isinstance(shown, Unlisted) and shown.retry_after is not None:
+            hold, seconds, why = self.transaction.pacer.hold, shown.retry_after, shown.reason
+            await self.write(lambda c: hold(c, seconds, why), "to note why there is no list")
+        return shown
 
     async def cancel(self, job_id: str) -> str | None:
         """Cancel a job that still waits. Return why it was not cancelled, None if it was."""
