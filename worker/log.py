@@ -33,6 +33,7 @@ class Event(StrEnum):
     RUN_ENDED = "run_ended"
     ATTEMPT_ENDED = "attempt_ended"
     VIDEO_REFUSED = "video_refused"
+    WRITE_REFUSED = "write_refused"
     CLAIM_LOST = "claim_lost"
     LEASE_EXPIRED = "lease_expired"
     SETTLE_GIVEN_UP = "settle_given_up"

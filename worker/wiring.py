@@ -144,7 +144,7 @@ async def follower(
 def pruner(settings: Settings, database: Database) -> Pruner:
     """Return the one who prunes a queue."""
     clock = Clock(now=database.now, monotonic=CLOCK.monotonic)
-    return Pruner(database, database.write, clock, logger(), settings.follow)
+    return Pruner(database, database.write, clock, Reporter(logger()), settings.follow)
 
 
 def _limiter(settings: Settings) -> Limiter:

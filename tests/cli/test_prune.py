@@ -45,6 +45,22 @@ def test_a_prune_asks_first(cli: Cli) -> None:
     assert (0, "0") == (again.code, again.pairs()["pruned"])
 
 
+@pytest.mark.usefixtures("path")
+def test_what_cannot_be_pruned_is_a_problem(cli: Cli) -> None:
+    """Law 14: a video that another program keeps is named, the others are pruned: exit 1."""
+    old(cli)
+    old(cli, url="https://videos.example/2.mp4", state="failed", job_id=None, submitted_at=None)
+    cli.sql("UPDATE history SET job_id = NULL, fact = 'refused' WHERE video_id = 2")
+    cli.sql(
+        "CREATE TRIGGER theirs BEFORE DELETE ON videos WHEN OLD.id = 1 "
+        "BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+    )
+    said = cli("prune", "--older-than", "90d", "--yes", "--json")
+    assert (1, 1) == (said.code, said.json()["pruned"])
+    assert [1] == cli.sql("SELECT id FROM videos")
+    assert ("video_refused" in said.err, "not this one" in said.err) == (True, True)
+
+
 @pytest.mark.parametrize("moment", ["", "90", "90y", "-1d"])
 def test_what_is_no_moment_is_refused(cli: Cli, moment: str) -> None:
     """A moment that cannot be read is refused with an example."""

@@ -247,6 +247,13 @@ LAWS = (
         tests=("tests/api/test_client.py::test_the_key_is_in_no_outcome",),
     ),
     Mutation(
+        law="11: the name in a callback that was made is not kept",
+        file="worker/runner/attempts.py",
+        old='        message = message.replace(made.rpartition("/")[2], "…")  # signed\n',
+        new="        pass\n",
+        tests=("tests/runner/test_attempts.py::test_the_token_of_a_made_callback_is_not_kept",),
+    ),
+    Mutation(
         law="12: only what can be sent now is claimed",
         file=TURN,
         old="min(free_slots, planned.room, free_slots",
@@ -488,6 +495,15 @@ LAWS = (
         old="request_id=readable(request_id)",
         new="request_id=request_id",
         tests=("tests/runner/test_loop.py::test_a_poisoned_row_stops_nobody",),
+    ),
+    Mutation(
+        law="14: a row that cannot be deleted stops nobody",
+        file="worker/runner/pruner.py",
+        old="            if len(ids) > 1:\n",
+        new="            if False:\n",
+        tests=(
+            "tests/runner/test_pruner.py::test_law_14_a_row_that_cannot_be_deleted_stops_no_other",
+        ),
     ),
     Mutation(
         law="caps: what is under way is reserved",

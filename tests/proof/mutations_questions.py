@@ -55,9 +55,16 @@ QUESTIONS = (
     Mutation(
         law="questions: one that is throttled holds everybody",
         file=FOLLOWER,
-        old="        if answer.retry_after is not None:\n",
+        old="        if isinstance(said, NoStatus) and said.retry_after is not None:\n",
         new="        if False:\n",
         tests=(f"{RUN}::test_a_question_that_is_throttled_holds_everybody",),
+    ),
+    Mutation(
+        law="questions: a list that is throttled holds everybody",
+        file="worker/runner/reconciler.py",
+        old="        if isinstance(shown, Unlisted) and shown.retry_after is not None:\n",
+        new="        if False:\n",
+        tests=(f"{RUN}::test_a_failing_list_leaves_the_jobs_to_be_asked_about",),
     ),
     Mutation(
         law="questions: none where the queue is no more",

@@ -8,12 +8,22 @@ import structlog
 from sqlalchemy import update
 from structlog.typing import EventDict, WrappedLogger
 
-from tests.parts import DAEMON, DRAIN, DRAIN_ALL, RUN_SETTINGS, Worker, add
+from tests.parts import (
+    DAEMON,
+    DRAIN,
+    DRAIN_ALL,
+    RUN_SETTINGS,
+    Worker,
+    add,
+    going,
+    listener,
+    until,
+)
 from worker.core.reasons import StopReason
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
 from worker.db.schema import account
-from worker.log import Log
+from worker.log import Event, Log
 from worker.simulator import Options, Simulator
 from worker.simulator.lives import Span
 from worker.store import jobs
@@ -70,6 +80,50 @@ async def test_a_drain_asks_one_question_at_its_end(
         assert ["list_jobs"] == [each.call for each in simulator.questions]
     assert 3 == report.counts.submitted
     assert {"finished": 3} == (await database.read(jobs.counts)).ended
+
+
+ON_FILE = """
+CREATE TRIGGER theirs BEFORE UPDATE ON jobs BEGIN SELECT RAISE(ABORT, 'not this one'); END
+"""
+FUNCTION = """
+CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql
+AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$
+"""
+ON_SERVER = "CREATE TRIGGER theirs BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION theirs()"
+
+
+@pytest.mark.usefixtures("remade")
+@pytest.mark.parametrize(
+    ("options", "count", "purpose"),
+    [
+        (DRAIN, 1, "to choose a question about jobs"),
+        (DRAIN, 3, "to follow jobs by a list"),
+        (DAEMON, 1, "to choose a question about jobs"),
+    ],
+)
+async def test_a_job_that_takes_no_change_is_told_of(
+    database: Database, dialect: str, options: RunOptions, count: int, purpose: str
+) -> None:
+    """Law 14: where another program refuses to have a job followed, the log says so."""
+    await due_at_once(database)
+    await add(database, *URLS[:count])
+    for sql in [FUNCTION, ON_SERVER] if dialect == "postgresql" else [ON_FILE]:
+        await database.write(lambda c, sql=sql: c.exec_driver_sql(sql), "test")  # type: ignore[misc]
+    log, said = listener()
+    off = replace(RUN_SETTINGS, follow="off")
+
+    def told() -> list[tuple[str, str]]:
+        refused = [each for each in said if each["event"] == Event.WRITE_REFUSED]
+        return [(each["purpose"], each["reason"]) for each in refused]
+
+    async with Simulator(AT_ONCE) as simulator:
+        await Worker(settings=off).run(database, simulator.url)
+        async with (
+            Worker(options=options, log=log).on(database, simulator.url) as runner,
+            going(runner) as run,
+        ):
+            await until(lambda: told() or run.done())
+    assert [(purpose, "the database refuses to write this row: not this one")] == told()
 
 
 async def test_a_drain_asks_on_for_the_details_of_errors(database: Database) -> None:

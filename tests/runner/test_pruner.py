@@ -15,6 +15,7 @@ from worker.db.database import Database
 from worker.db.schema import videos
 from worker.log import Event
 from worker.runner.pruner import AT_ONCE, LONGEST_REST_SECONDS, REST, REST_ALONE, Pruner
+from worker.runner.reporter import Reporter
 from worker.simulator import Simulator
 from worker.store import pruning, workers
 from worker.store.workers import WorkerRow
@@ -32,9 +33,10 @@ class Bench:
     def __init__(self, database: Database, hands: Hands) -> None:
         self.database, self.hands = database, hands
         self.seconds, self.rests = 0.0, list[float]()
-        self.log, self.said = listener()
+        log, self.said = listener()
         self.broken = 0
-        self.pruner = Pruner(database, self.write, hands.clock, self.log, "status", self.rest)
+        reporter = Reporter(log)
+        self.pruner = Pruner(database, self.write, hands.clock, reporter, "status", self.rest)
 
     async def write(self, work: Callable[[Connection], T], purpose: str) -> T:
         """Do a transaction, or fail as one on a lost database does."""
@@ -100,11 +102,51 @@ async def test_a_daemon_prunes_each_night(database: Database, hands: Hands) -> N
     with pytest.raises(asyncio.CancelledError):
         await bench.pruner.run(KEEP)
     assert 0 == await left(database)
-    assert [(Event.PRUNED, 3), (Event.PRUNED, 0)] == [
-        (each["event"], each["videos"]) for each in bench.said
+    assert [(Event.DATABASE_TROUBLE, None), (Event.PRUNED, 3), (Event.PRUNED, 0)] == [
+        (each["event"], each.get("videos")) for each in bench.said
     ]
     until_night = (NIGHT - START).total_seconds() / LONGEST_REST_SECONDS
     assert [LONGEST_REST_SECONDS] * int(until_night) == bench.rests[: int(until_night)]
+
+
+ON_FILE = """
+CREATE TRIGGER theirs BEFORE DELETE ON videos WHEN OLD.id IN (7, 110) BEGIN SELECT {}; END
+"""
+FUNCTION = "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {}; END $$"
+ON_SERVER = """
+CREATE TRIGGER theirs BEFORE DELETE ON videos FOR EACH ROW WHEN (OLD.id IN (7, 110))
+EXECUTE FUNCTION theirs()
+"""
+SQLITE = ["RAISE(ABORT, 'not this one')", "RAISE(ROLLBACK, 'not this one')", "RAISE(IGNORE)"]
+POSTGRESQL = ["RAISE EXCEPTION 'not this one'", "RAISE check_violation", "RETURN NULL"]
+
+
+async def refuse(database: Database, dialect: str, way: int) -> None:
+    """Add a trigger that refuses to delete two videos."""
+    server = dialect == "postgresql"
+    for statement in [FUNCTION, ON_SERVER] if server else [ON_FILE]:
+        sql = statement.format((POSTGRESQL if server else SQLITE)[way])
+        await database.write(lambda c, sql=sql: c.exec_driver_sql(sql), "test")  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("remade")
+@pytest.mark.parametrize("way", [0, 1, 2])
+async def test_law_14_a_row_that_cannot_be_deleted_stops_no_other(
+    database: Database, hands: Hands, dialect: str, way: int
+) -> None:
+    """Law 14: a video that another program keeps is named once and left; all others are pruned."""
+    await add(database, *urls(AT_ONCE + 20), state="failed", updated_at=OLD)
+    await refuse(database, dialect, way)
+    bench = Bench(database, hands)
+    with pytest.raises(asyncio.CancelledError):
+        await bench.pruner.run(KEEP)
+    assert 2 == await left(database)
+    refused, done = bench.said[:2], bench.said[2:]
+    assert [(Event.VIDEO_REFUSED, 7), (Event.VIDEO_REFUSED, 110)] == [
+        (each["event"], each["video"]) for each in refused
+    ]
+    assert all(": " in each["message"] for each in refused)
+    assert [AT_ONCE + 18, 0, 0] == [each["videos"] for each in done]
 
 
 @pytest.mark.parametrize(

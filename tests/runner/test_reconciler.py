@@ -266,7 +266,9 @@ class Failing:
 async def test_a_broken_database_is_not_asked_in_a_circle(
     database: Database, simulator: Simulator, hands: Hands
 ) -> None:
-    """After a database error the reconciler waits a second, however often it is called."""
+    """After a database error, which it tells, the reconciler waits a second, however often it is
+    called.
+    """
     failing = Failing()
     async with Worker().api(simulator.url) as api:
         bench = Bench(database, api, hands, failing)
@@ -275,6 +277,7 @@ async def test_a_broken_database_is_not_asked_in_a_circle(
                 bench.reconciler.called.set()
                 await asyncio.wait([task], timeout=0.002)
             assert 1 == failing.tries
+            assert ["database_trouble"] == [each["event"] for each in bench.said]
             bench.limiter.shut()
             await asyncio.wait_for(task, 5)
 

@@ -138,6 +138,26 @@ def test_a_trouble_of_the_database_is_told_once_and_so_is_its_end(bench: Bench) 
     assert ["database_trouble", "again"] == [bench.said[-1][key] for key in ("event", "problem")]
 
 
+def test_why_work_beside_the_claims_failed_is_told_once_an_hour(bench: Bench) -> None:
+    """A row that refuses is told with what was to be written, a database in trouble as always."""
+    refused = ValueError("not this one")
+    refused.add_note("to follow a job")
+    tell = bench.reporter.unwritten
+    for seconds in (0, 3599, 3600):
+        for error in (refused, ValueError("nor this"), DatabaseProblem("no such table: theirs")):
+            tell(error, later(START, seconds))
+            bench.reporter.database(None)
+    said = "the database refuses to write this row: "
+    once = [
+        ("write_refused", "to follow a job", f"{said}not this one"),
+        ("write_refused", "", f"{said}nor this"),
+        ("database_trouble", None, None),
+        ("database_works", None, None),
+    ]
+    lines = [(each["event"], each.get("purpose"), each.get("reason")) for each in bench.said]
+    assert [*once, *once] == lines
+
+
 def judged(verdict: Verdict, *, is_recheck: bool = False, used_up: bool = False) -> JudgedDoubt:
     """Return a doubt with the verdict of a list."""
     doubt = Doubt(

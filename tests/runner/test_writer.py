@@ -616,8 +616,9 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
 
     (claim,) = await claimed(database, 1)
     async with desk.open():
-        with pytest.raises(ZeroDivisionError):
-            await desk.writer.enqueue(fail, "test")
+        with pytest.raises(ZeroDivisionError) as failed:
+            await desk.writer.enqueue(fail, "to fail")
+        assert ["to fail"] == failed.value.__notes__
         settled = await desk.put(claim, accepted(claim))
         assert settled.written is not None
         assert 1 == await desk.writer.enqueue(count, "test")

@@ -76,8 +76,12 @@ class Follower:
         asking = asyncio.create_task(self._ask_on())
         await ended(asking, LAST_QUESTION_SECONDS, stopping)
         asking.cancel()
-        with suppress(DatabaseProblem, *BAD_VALUE, asyncio.CancelledError):  # the writer reports it
-            await asking
+        try:
+            with suppress(asyncio.CancelledError):
+                await asking
+        except (DatabaseProblem, *BAD_VALUE) as error:
+            now = self.reconciler.transaction.clock.now()
+            self.reconciler.reporter.unwritten(error, now)
 
     async def _ask_on(self) -> None:
         limiter, clock = self.reconciler.limiter, self.reconciler.transaction.clock
@@ -167,12 +171,15 @@ class Follower:
         around: list[datetime] = []
         for some in batches(list(listed), AT_ONCE):
             status = {job_id: listed[job_id] for job_id in some}
-            with suppress(*BAD_VALUE):  # they are asked about one by one (law 14)
+            try:
                 work = partial(self._listed, status)
                 found, changes = await self.reconciler.write(work, "to follow jobs by a list")
-                self._tell(changes)
-                around = sorted([*around, *(job.accepted_at for job in found)])
-                del around[1:-1]
+            except BAD_VALUE as error:  # they are asked about one by one (law 14)
+                self.reconciler.reporter.unwritten(error, self.reconciler.transaction.clock.now())
+                continue
+            self._tell(changes)
+            around = sorted([*around, *(job.accepted_at for job in found)])
+            del around[1:-1]
         if around and shown.paged is None and all(each.job_id for each in shown.entries):
             bury = partial(self._bury, listed, asked_at, (around[0], around[-1]))
             self._tell(await self.reconciler.write(bury, "to find jobs that are gone"))

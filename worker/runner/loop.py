@@ -140,8 +140,8 @@ class Runner:
         if settings.fetches:
             yield Fetcher(self._reconciler).run()
         if settings.keep_days and not self.options.drain:
-            log, write = self.reporter.log, self._writer.enqueue
-            pruner = Pruner(self.database, write, self._clock, log, settings.follow)
+            write = self._writer.enqueue
+            pruner = Pruner(self.database, write, self._clock, self.reporter, settings.follow)
             yield pruner.run(timedelta(days=settings.keep_days))
 
     def stop(self) -> int:

@@ -4,18 +4,18 @@ Knows no SQL.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
 from worker.clock import Clock
 from worker.core.pruning import next_night
 from worker.db.address import DatabaseProblem
-from worker.db.database import BAD_VALUE, Database
-from worker.log import Event, Log
+from worker.db.database import BAD_VALUE, Database, refusal
+from worker.log import Event
 from worker.runner.reconciler import Write
+from worker.runner.reporter import Reporter
 from worker.store import pruning, workers
 from worker.store.bulk import batches
 
@@ -30,14 +30,17 @@ LONGEST_REST_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Pruner:
-    """The one who prunes a queue; ``follow``: the setting; ``rest`` waits for seconds."""
+    """The one who prunes a queue; ``follow``: the setting; ``rest`` waits for seconds; ``refused``:
+    the videos that cannot be deleted.
+    """
 
     database: Database
     write: Write
     clock: Clock
-    log: Log
+    reporter: Reporter
     follow: str
     rest: Callable[[float], Awaitable[None]] = asyncio.sleep
+    refused: set[int] = field(default_factory=set)
 
     async def run(self, keep: timedelta) -> None:
         """Prune each night, until cancelled."""
@@ -45,8 +48,11 @@ class Pruner:
             night = next_night(self.clock.now())
             while self.clock.now() < night:
                 await self.rest(LONGEST_REST_SECONDS)  # the clock may be set
-            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
-                self.log.info(Event.PRUNED, videos=await self.prune(self.clock.now() - keep))
+            try:
+                done = await self.prune(self.clock.now() - keep)
+                self.reporter.log.info(Event.PRUNED, videos=done)
+            except (DatabaseProblem, *BAD_VALUE) as error:
+                self.reporter.unwritten(error, self.clock.now())
 
     async def prune(self, asked: datetime) -> int:
         """Prune what is older than ``asked`` (UTC), as far as it may be, and return how many videos
@@ -62,12 +68,27 @@ class Pruner:
             if last is None:
                 return done
             await self._rest(began)
-            for some in batches(ids, AT_ONCE):
-                began = clock.monotonic()
-                step = partial(pruning.prune, ids=some, before=before, follow=self.follow)
-                done += await self.write(partial(step, now=clock.now()), "to prune")
-                await self._rest(began)
+            for some in batches([each for each in ids if each not in self.refused], AT_ONCE):
+                done += await self._prune(some, before)
             after = last
+
+    async def _prune(self, ids: Sequence[int], before: datetime) -> int:
+        """Prune these videos, by halves where one refuses it, which stops no other (law 14)."""
+        began, now = self.clock.monotonic(), self.clock.now()
+        step = partial(pruning.prune, ids=ids, before=before, follow=self.follow, now=now)
+        try:
+            done = await self.write(step, "to prune")
+        except BAD_VALUE as error:
+            await self._rest(began)
+            if len(ids) > 1:
+                middle = len(ids) // 2
+                first = await self._prune(ids[:middle], before)
+                return first + await self._prune(ids[middle:], before)
+            self.refused.add(ids[0])
+            self.reporter.refused(ids[0], refusal(error))
+            return 0
+        await self._rest(began)
+        return done
 
     async def _rest(self, began: float) -> None:
         took = self.clock.monotonic() - began

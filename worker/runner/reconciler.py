@@ -6,7 +6,6 @@ does. Knows no SQL, and judges nothing itself.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -88,7 +87,8 @@ class Reconciler:
                     self.news()
                     if learn is not None:
                         await learn(done.shown, done.asked_at)
-            except (DatabaseProblem, *BAD_VALUE):  # the writer reports it
+            except (DatabaseProblem, *BAD_VALUE) as error:
+                self.reporter.unwritten(error, clock.now())
                 await self.limiter.wait_until(clock.monotonic() + TRY_AGAIN_SECONDS)
 
     async def repeat(self, ask: Callable[[], Awaitable[datetime]]) -> None:
@@ -96,8 +96,10 @@ class Reconciler:
         clock = self.transaction.clock
         while not self.limiter.is_shut:
             again_at = clock.now() + timedelta(seconds=TRY_AGAIN_SECONDS)
-            with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+            try:
                 again_at = await ask()
+            except (DatabaseProblem, *BAD_VALUE) as error:
+                self.reporter.unwritten(error, clock.now())
             await self.limiter.wait_until(clock.until(again_at))
 
     async def next_at(self) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
@@ -18,6 +18,7 @@ from worker.core.model import (
 )
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.db.address import DatabaseProblem
+from worker.db.database import refusal
 from worker.log import Event, Log
 from worker.runner.verdicts import JudgedDoubt
 from worker.store.jobs import JobChange
@@ -40,7 +41,7 @@ class Reporter:
         self._database_works = True
         self._capped = False
         self._cooling = ""
-        self._unanswered = ("", datetime.min.replace(tzinfo=UTC))
+        self._told: dict[str, datetime] = {}
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """Log the outcome of one attempt. On a full disk this line is the only record of it."""
@@ -117,10 +118,24 @@ class Reporter:
 
     def unanswered(self, reason: str, now: datetime) -> None:
         """Log why a question about a job has no answer, the same reason once an hour."""
-        told, at = self._unanswered
-        if reason != told or now >= at + SAME_REASON_AGAIN:
+        if self._is_new(reason, now):
             self.log.warning(Event.JOB_UNANSWERED, reason=reason)
-            self._unanswered = (reason, now)
+
+    def unwritten(self, error: Exception, now: datetime) -> None:
+        """Log why work beside the claims failed, the same reason once an hour."""
+        if isinstance(error, DatabaseProblem):
+            if self._is_new(str(error), now):
+                self.database(error)
+        elif self._is_new(reason := refusal(error), now):
+            purpose = " ".join(getattr(error, "__notes__", ()))
+            self.log.warning(Event.WRITE_REFUSED, purpose=purpose, reason=reason)
+
+    def _is_new(self, reason: str, now: datetime) -> bool:
+        """Return True unless the reason was told within the last hour."""
+        self._told = {r: at for r, at in self._told.items() if now < at + SAME_REASON_AGAIN}
+        is_new = reason not in self._told
+        self._told.setdefault(reason, now)
+        return is_new
 
     def cool_down(self, asked: CoolDown) -> None:
         """Log a pause of all processes."""

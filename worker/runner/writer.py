@@ -158,6 +158,7 @@ class Writer:
             try:
                 answer = await self.database.write(work, purpose)
             except Exception as error:  # noqa: BLE001 - the asker's work, the asker's error
+                error.add_note(purpose)
                 if not future.cancelled():
                     future.set_exception(error)
             else:

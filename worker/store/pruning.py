@@ -28,6 +28,7 @@ from worker.db.schema import (
 from worker.store import caps, shared_state
 from worker.store.doubts import IS_ACCEPTANCE
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
+from worker.store.queue import PASSED_OVER
 from worker.store.statistics import number_of
 
 PRUNED_STATES = (State.SUBMITTED, State.FAILED, State.CANCELLED)
@@ -91,7 +92,8 @@ def prune(
     connection.execute(delete(jobs).where(jobs.c.video_id.in_(ids)))
     connection.execute(delete(history).where(theirs))
     connection.execute(delete(uploads).where(uploads.c.video_id.in_(ids)))
-    connection.execute(delete(videos).where(meant))
+    if connection.execute(delete(videos).where(meant)).rowcount < len(ids):
+        raise ValueError(PASSED_OVER)
     connection.execute(
         update(account).values({n: account.c[n] + more for n, more in known.items()})
     )

@@ -22,7 +22,8 @@ def prune(call: Invocation) -> int:
         if number and not output.ask(f"{meant}, for good?"):
             why = f"nothing was pruned; --yes does it unasked, for good: {meant}"
             return exits.complain([why], exits.PROBLEMS)
-        done = session.run(wiring.pruner(call.settings, session.database).prune(asked))
+        pruner = wiring.pruner(call.settings, session.database)
+        done = session.run(pruner.prune(asked))
     told = {"pruned": done, "unchanged since": before}
     output.document(output.keyed(told)) if args.json else output.pairs(told)
-    return exits.OK
+    return exits.PROBLEMS if pruner.refused else exits.OK
