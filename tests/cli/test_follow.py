@@ -1,15 +1,20 @@
 """``follow``: jobs asked about until they have ended."""
 
 import io
+import os
+import pty
+import re
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from tests.cli.conftest import Beside, Cli, Said
-from tests.conftest import Hands
+from tests.conftest import START, Hands
 from tests.parts import RUN_SETTINGS, Worker, add, let_start, listener
 from worker.api.client import Api
 from worker.cli.commands.follow import _ask
@@ -118,21 +123,23 @@ async def opened(session: Session, worker: Worker, url: str) -> Api:
     return await session.stack.enter_async_context(worker.api(url))
 
 
-def test_what_gets_no_answer_is_not_waited_for(tmp_path: Path, beside: Start) -> None:
-    """After ten minutes in which no question was answered it ends, in virtual time, and says so."""
-    hands, said = Hands(), io.StringIO()
+def asked_in_vain(folder: Path, simulator: Simulator, stderr: TextIO) -> list[datetime]:
+    """Follow a job about which no question is answered, in virtual time. Return the end of each
+    wait.
+    """
+    hands, woken = Hands(), list[datetime]()
 
     class Leaping(Limiter):
         """Lets time pass instead of waiting."""
 
         async def wait_until(self, at: float) -> bool:
             hands.pass_seconds(max(0.0, at - hands.seconds))
+            woken.append(hands.wall)
             return True
 
     with (
-        beside(options(status_failures={"500": 1.0})) as simulator,
-        open_or_make(replace(RUN_SETTINGS, database_url=f"sqlite:///{tmp_path}/q.db")) as session,
-        redirect_stderr(said),
+        open_or_make(replace(RUN_SETTINGS, database_url=f"sqlite:///{folder}/q.db")) as session,
+        redirect_stderr(stderr),
     ):
         session.run(let_start(session.database, hands.wall))
         session.run(add(session.database, "https://a.example/1", state="submitted", job_id="j"))
@@ -147,8 +154,40 @@ def test_what_gets_no_answer_is_not_waited_for(tmp_path: Path, beside: Start) ->
             reporter=Reporter(listener()[0]),
         )
         assert _ask(session, Follower(reconciler, lambda _: None), once=False) is None
-    assert 600 <= hands.seconds - 1_000 <= 1_500
+    return woken
+
+
+def test_what_gets_no_answer_is_not_waited_for(tmp_path: Path, beside: Start) -> None:
+    """After ten minutes in which no question was answered it ends, and says so. Without a terminal
+    it says nothing of its waits.
+    """
+    said = io.StringIO()
+    with beside(options(status_failures={"500": 1.0})) as simulator:
+        woken = asked_in_vain(tmp_path, simulator, said)
+    assert timedelta(minutes=10) <= woken[-1] - START <= timedelta(minutes=25)
     assert "no question about the 1 jobs that are left was answered" in said.getvalue()
+    assert "asked about" not in said.getvalue()
+
+
+def test_a_long_wait_is_said_on_a_terminal(tmp_path: Path, beside: Start) -> None:
+    """A terminal is told, once a wait, how many jobs are open and when they are asked about."""
+    master, slave = pty.openpty()
+    with (
+        os.fdopen(master, "rb", buffering=0) as read,
+        os.fdopen(slave, "w", encoding="utf-8") as terminal,
+        beside(options(status_failures={"500": 1.0})) as simulator,
+    ):
+        woken = asked_in_vain(tmp_path, simulator, terminal)
+        terminal.flush()
+        shown = read.read(65_536).decode()
+    pattern = r"^valossa-ingest: 1 open, to be asked about at (.*) UTC\r$"
+    times = [
+        datetime.fromisoformat(each).replace(tzinfo=UTC)
+        for each in re.findall(pattern, shown, re.MULTILINE)
+    ]
+    assert len(times) > 3
+    assert sorted({*times}) == times
+    assert {*times[:-1]} <= {each.replace(microsecond=0) for each in woken}
 
 
 def test_a_trouble_is_named_once(cli: Cli, beside: Start) -> None:

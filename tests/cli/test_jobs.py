@@ -43,7 +43,7 @@ def test_status_counts_the_jobs(lived: Cli) -> None:
     why = "No space left on device"
     lived.sql("UPDATE results SET error = ?, next_try_at = '2099-01-01 00:00:00'", why)
     assert f"results: 1 wanted; results wait: {why}\n" in lived("status").out
-    assert "dead.example (1 videos)" == said["held hosts"]
+    assert "dead.example (1 videos so far)" == said["held hosts"]
     assert "(money spent for nothing)" in lived("status").pairs()["jobs"]
     told = lived("status", "--json").json()
     assert ({"finished": 1, "error": 1, "gone": 1}, 1) == (
@@ -51,6 +51,23 @@ def test_status_counts_the_jobs(lived: Cli) -> None:
         told["jobs"]["overdue"],
     )
     assert ("dead.example", 1) == tuple(told["held_hosts"][0][n] for n in ("host", "videos"))
+
+
+def test_status_names_a_held_host_before_a_claim_meets_its_videos(cli: Cli) -> None:
+    """A host is named as soon as it is held, though no video is postponed yet."""
+    hold(cli)
+    cli.sql("UPDATE videos SET held_host = NULL")
+    said = cli("status")
+    assert "dead.example (0 videos so far)" == said.pairs()["held hosts"]
+    assert "needs a person" not in said.out
+
+
+def test_status_counts_what_a_list_has_shown_in_error_as_ended(lived: Cli) -> None:
+    """A job that a list has shown in error is over, and its reason is still to be asked for."""
+    lived.sql("UPDATE jobs SET status = 'error' WHERE job_id = 'job-queued'")
+    progress, _, ended = lived("status").pairs()["jobs"].partition("; ")
+    assert "error" not in progress
+    assert "1 in error, the reason not asked for yet" in ended
 
 
 def test_status_without_jobs_has_no_line_of_them(cli: Cli) -> None:

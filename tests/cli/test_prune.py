@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_what_cannot_be_pruned_is_a_problem(cli: Cli) -> None:
     assert (1, 1) == (said.code, said.json()["pruned"])
     assert [1] == cli.sql("SELECT id FROM videos")
     assert ("video_refused" in said.err, "not this one" in said.err) == (True, True)
+
+
+def test_an_earlier_date_than_asked_for_has_its_reason(cli: Cli) -> None:
+    """A prune names the reason for an earlier date than it was asked for, and no other."""
+    cli.insert(state="cancelled")
+    why = "UTC: this month's videos stay" if datetime.now(UTC).day > 1 else "UTC: the last 24 hours"
+    for words in ((), ("--json",), ("--yes",)):
+        said = cli("prune", "--older-than", "1m", *words)
+        assert (0, 1) == (said.code, said.err.count("\n"))
+        assert "nothing is pruned that has changed since 20" in said.err
+        assert why in said.err
+    assert "" == cli("prune", "--older-than", "90d").err
 
 
 @pytest.mark.parametrize("moment", ["", "90", "90y", "-1d"])

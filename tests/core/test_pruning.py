@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.core.pruning import horizon, next_night
+from worker.core.pruning import horizon, kept, next_night
 
 
 def at(text: str) -> datetime:
@@ -24,6 +24,21 @@ def test_what_is_still_counted_is_younger_than_the_horizon(
 ) -> None:
     """Nothing of this month or of the last 24 hours is pruned, however young it may be."""
     assert at(before) == horizon(at(now), at(now) - timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "why"),
+    [
+        ("2026-11-29 12:00", "2026-11-29 11:59", None),
+        ("2026-11-29 12:00", "2026-11-01 00:00", "this month's videos stay, since status counts"),
+        ("2026-11-01 00:30", "2026-10-31 00:30", "the last 24 hours stay, since max_per_day"),
+        ("2026-11-29 12:00", "2026-10-31 23:59", "around a doubt stays until it is settled"),
+    ],
+)
+def test_what_stays_has_a_reason(now: str, before: str, why: str | None) -> None:
+    """An earlier date than the one asked for has the reason that set it."""
+    said = kept(at(before), at(now) - timedelta(minutes=1), at(now))
+    assert said is None if why is None else why in str(said)
 
 
 @pytest.mark.parametrize(

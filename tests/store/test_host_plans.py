@@ -77,7 +77,7 @@ OF_HOST = "SEARCH jobs USING INDEX jobs_of_host (host=?)"
 LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
     "judge": (
         lambda c: hosts.judge(c, "h8000.example", NOW),
-        {HOST, "SEARCH jobs USING INDEX jobs_of_host (host=? AND ended_at>?)"},
+        {HOST, OF_HOST, "SEARCH jobs USING INDEX jobs_of_host (host=? AND ended_at>?)"},
         {"hosts_pkey", "jobs_of_host"},
     ),
     "release": (

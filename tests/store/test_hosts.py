@@ -101,7 +101,7 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
     await ends(database, "badly", "badly", "badly", "badly")
     await add(database, "https://dead.example/1", "https://dead.example/2", held_host=HOST)
     since = later(START, 2)
-    why = "3 of the last 3 jobs of dead.example could not be downloaded (connection refused)"
+    why = "4 of the last 4 jobs of dead.example could not be downloaded (connection refused)"
     assert [
         HeldHost(
             host=HOST,
@@ -115,6 +115,21 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
             probe_video=None,
         )
     ] == await held(database)
+
+
+async def test_the_evidence_is_that_of_the_last_jobs(database: Database) -> None:
+    """While a host is held, each end that speaks against it renews the evidence, and nothing else;
+    one that speaks for it leaves the evidence of the hold.
+    """
+    await ends(database, "badly", "badly", "badly")
+    (before,) = await held(database)
+    assert before.why.startswith("3 of the last 3 jobs")
+    await ends(database, "well", at=later(START, 60))
+    (after,) = await held(database)
+    assert after.why.startswith("3 of the last 4 jobs")
+    await ends(database, "well", at=later(START, 70))
+    assert [after] == await held(database)
+    assert (before.since, before.probe_at) == (after.since, after.probe_at)
 
 
 async def test_no_host_is_no_host(database: Database) -> None:

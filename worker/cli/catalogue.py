@@ -25,7 +25,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     },
     "preflight": {0: "done; nothing is surely wasted", 1: "something surely is, or no such video"},
     "drain": {
-        0: "all that was due is submitted, or nothing was due",
+        0: "all that was due is submitted, or as many as --limit allows; or nothing was due",
         75: "nothing for a person to do, but rows wait, or a cap is reached: run it again",
         **_WORKED,
         1: f"{_WORKED[1]}; or its question was answered with no: nothing was claimed",

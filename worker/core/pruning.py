@@ -14,6 +14,17 @@ def horizon(now: datetime, asked: datetime) -> datetime:
     return min(asked, month, now - DAY)
 
 
+def kept(before: datetime, asked: datetime, now: datetime) -> str | None:
+    """Return why videos stay that have changed since ``before``; None if ``asked`` says so."""
+    if before == asked:
+        return None
+    if before < horizon(now, asked):
+        return "what was accepted around a doubt stays until it is settled"
+    if before == now - DAY:
+        return "the last 24 hours stay, since max_per_day counts them"
+    return "this month's videos stay, since status counts them"
+
+
 def next_night(now: datetime) -> datetime:
     """Return the next 2 o'clock after ``now``, at which a daemon prunes."""
     tonight = now.replace(hour=2, minute=0, second=0, microsecond=0)

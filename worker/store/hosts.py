@@ -49,11 +49,25 @@ def judge(connection: Connection, host: str, now: datetime) -> None:
         _hold_if_dead(connection, host, judged_from, now)
     elif _a_probe_ended_well(connection, host, held_since):
         release(connection, host, now)
+    elif (why := _evidence(connection, host, judged_from)) is not None:
+        connection.execute(update(hosts).where(hosts.c.host == host).values(why=why))
 
 
 def _hold_if_dead(
     connection: Connection, host: str, judged_from: datetime | None, now: datetime
 ) -> None:
+    if (why := _evidence(connection, host, judged_from)) is None:
+        if judged_from is not None:
+            _free(connection, host, now)  # what its release has left
+        return
+    values = {"held_since": now, "probe_at": now + FIRST_WAIT, "probes": 0, "why": why}
+    if not connection.execute(update(hosts).where(hosts.c.host == host).values(values)).rowcount:
+        connection.execute(insert(hosts).values(host=host, **values))
+    _count(connection)
+
+
+def _evidence(connection: Connection, host: str, judged_from: datetime | None) -> str | None:
+    """Return that the last ended jobs of a host say that it is dead; None if they do not."""
     lately = () if judged_from is None else (jobs.c.ended_at > judged_from,)
     rows = connection.execute(
         select(_failed, jobs.c.details)
@@ -63,15 +77,10 @@ def _hold_if_dead(
     ).all()
     failed = [details for is_failed, details in rows if is_failed]
     if not is_dead([bool(is_failed) for is_failed, _ in rows]):
-        if judged_from is not None:
-            _free(connection, host, now)  # what its release has left
-        return
+        return None
     said = "".join(f" ({details})" for details in [*filter(None, failed)][:1])
-    why = f"{len(failed)} of the last {len(rows)} jobs of {host} could not be downloaded{said}"
-    values = {"held_since": now, "probe_at": now + FIRST_WAIT, "probes": 0, "why": clean(why)}
-    if not connection.execute(update(hosts).where(hosts.c.host == host).values(values)).rowcount:
-        connection.execute(insert(hosts).values(host=host, **values))
-    _count(connection)
+    of = f"{len(failed)} of the last {len(rows)} jobs of {host}"
+    return clean(f"{of} could not be downloaded{said}")
 
 
 def _a_probe_ended_well(connection: Connection, host: str, held_since: datetime) -> bool:

@@ -78,7 +78,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     if result.failed:
         output.paragraph(
             f"{result.failed} of videos here ended in error, paid for nothing: valossa-ingest list"
-            " --job-status error names them once a run has asked"
+            " --job-status error names those that drain, run or follow have met"
         )
     if strangers:
         output.paragraph(

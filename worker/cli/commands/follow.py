@@ -16,6 +16,9 @@ from worker.store.jobs import JobChange, JobCounts
 PATIENCE = timedelta(minutes=10)
 """While no question about a job that is left is answered."""
 
+SHORT_WAIT = timedelta(seconds=10)
+"""A longer one is said on a terminal."""
+
 IN_VAIN = (
     "no question about the {} jobs that are left was answered for 10 minutes; valossa-ingest check "
     "--online says whether key and address are right, valossa-ingest follow goes on"
@@ -50,7 +53,7 @@ def _counts(session: Session) -> JobCounts:
 def _ask(session: Session, follower: Follower, *, once: bool) -> Fact | None:
     """Ask until all have ended. Return the refusal of the key or the address, None without one."""
     limiter, clock = follower.reconciler.limiter, follower.reconciler.transaction.clock
-    told, answered_at = "", clock.now()
+    told, answered_at, said_at = "", clock.now(), clock.now()
     while (counts := _counts(session)).open > counts.overdue:
         if session.read(lambda connection, _: jobs.is_any_answered(connection)):
             answered_at = clock.now()
@@ -65,6 +68,10 @@ def _ask(session: Session, follower: Follower, *, once: bool) -> Fact | None:
             return said.refused
         if once:
             break
+        asks_at = max(again_at, session.read(lambda c, _: jobs.next_at(c)) or again_at)
+        if sys.stderr.isatty() and asks_at > max(said_at, clock.now() + SHORT_WAIT):
+            exits.complain([f"{counts.open} open, to be asked about at {output.text(asks_at)} UTC"])
+            said_at = asks_at
         session.run(limiter.wait_until(clock.until(again_at)))
     return None
 

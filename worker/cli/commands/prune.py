@@ -5,6 +5,7 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import resolved
 from worker.cli.session import open_to_change
+from worker.core.pruning import kept
 from worker.store import pruning
 
 
@@ -12,7 +13,10 @@ def prune(call: Invocation) -> int:
     """Prune what is older than asked for, after a question."""
     args, asked = call.args, resolved(call.args.older_than)
     with open_to_change(call.settings) as session:
-        before = session.read(lambda c, now: pruning.boundary(c, now, asked))
+        before, now = session.read(lambda c, now: (pruning.boundary(c, now, asked), now))
+        if (why := kept(before, asked, now)) is not None:
+            since = f"nothing is pruned that has changed since {output.text(before)} UTC"
+            exits.complain([f"{since}: {why}"])
         number = (
             0
             if args.yes

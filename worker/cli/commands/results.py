@@ -59,16 +59,17 @@ def _list(call: Invocation, rows: Iterator[dict[str, Any]]) -> int:
 
 def _verify(call: Invocation, folder: Path, rows: Iterable[dict[str, Any]]) -> int:
     """Compare every stored file with its row, and print what differs."""
-    wrong, verified = [], 0
+    wrong, checked = [], 0
     for row in rows:
-        verified += row["state"] == "stored"
+        checked += row["state"] == "stored"
         if row["state"] == "stored" and (fault := _fault(folder, row)):
             wrong.append({"path": row["path"], "fault": fault})
+    right = checked - len(wrong)
     if call.args.json:
-        output.document({"verified": verified, "wrong": wrong})
+        output.document({"verified": right, "wrong": wrong})
     else:
         output.table(("fault", "path"), ((each["fault"], each["path"]) for each in wrong))
-        output.line(f"{verified:,} verified, {len(wrong):,} wrong")
+        output.line(f"{checked:,} checked: {right:,} as they were fetched, {len(wrong):,} wrong")
     way = "move what is changed or cut away, then: valossa-ingest results fetch --missing"
     return exits.complain([way], exits.PROBLEMS) if wrong else exits.OK
 

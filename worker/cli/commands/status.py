@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,13 +14,14 @@ from worker import wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.session import Session, open_to_look
+from worker.core.host import HeldHost
 from worker.core.model import State
 from worker.core.verdict import END_COOL_DOWN, LOOK_UP
 from worker.db.address import File, address_of
 from worker.settings import Settings
 from worker.settings_sources import Loaded
 from worker.snapshot import Snapshot, at_rate, take
-from worker.store import statistics
+from worker.store import hosts, statistics
 
 BATCHES_SHOWN = HOSTS_SHOWN = 3
 
@@ -47,6 +48,7 @@ def _status(call: Invocation, session: Session) -> int:
         seen = session.read(lambda c, now: take(c, call.settings, now))
     counted = session.read(lambda c, _: statistics.by_batch(c))
     batches = dict(islice(counted.items(), BATCHES_SHOWN))
+    held = session.read(lambda c, _: hosts.held(c)) if seen.shared.held_hosts else ()
     facts = _facts(seen, call.loaded)
     if call.args.json:
         output.document(output.keyed(facts | {"batches": batches}))
@@ -55,7 +57,7 @@ def _status(call: Invocation, session: Session) -> int:
         told = {
             "batches": named,
             "jobs": _jobs(seen, call.settings),
-            "held hosts": _held_hosts(seen),
+            "held hosts": _held_hosts(held),
             "to upload": seen.transfer.sentence,
         }
         lines = _lines(facts | told, seen.overview.heard)
@@ -217,7 +219,9 @@ def _jobs(seen: Snapshot, settings: Settings) -> str:
     if price is not None:
         cost = f"{failed * price:.2f} {settings.currency}"
     ended = {**known.ended, f"in error ({cost} spent for nothing)": failed, "error": 0}
-    parts = [f"{number:,} {status.replace('_', ' ')}" for status, number in known.open.items()]
+    ended["in error, the reason not asked for yet"] = known.open.get("error", 0)  # by a list
+    going = {status: number for status, number in known.open.items() if status != "error"}
+    parts = [f"{number:,} {status.replace('_', ' ')}" for status, number in going.items()]
     told = {
         "in progress": ", ".join(parts)
         + (f" ({known.overdue:,} overdue)" if known.overdue else ""),
@@ -228,10 +232,11 @@ def _jobs(seen: Snapshot, settings: Settings) -> str:
     return "; ".join(f"{name}: {words}" for name, words in told.items() if words)
 
 
-def _held_hosts(seen: Snapshot) -> str:
-    hosts = seen.facts.hosts
-    named = ", ".join(f"{each.host} ({each.videos:,} videos)" for each in hosts[:HOSTS_SHOWN])
-    return named + (f", and {len(hosts) - HOSTS_SHOWN} more" if hosts[HOSTS_SHOWN:] else "")
+def _held_hosts(held: Sequence[HeldHost]) -> str:
+    """Name held hosts with the videos that claims have postponed so far."""
+    named = (f"{each.host} ({each.videos:,} videos so far)" for each in held[:HOSTS_SHOWN])
+    more = f", and {len(held) - HOSTS_SHOWN} more" if held[HOSTS_SHOWN:] else ""
+    return ", ".join(named) + more
 
 
 def _pace_from(seen: Snapshot, loaded: Loaded) -> str:
