@@ -1,11 +1,15 @@
-from datetime import timedelta
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import case, update
 
 from tests.conftest import START
-from tests.parts import add, facts, row
+from tests.parts import add, facts, later, row
 from worker.core.model import Fact, State
 from worker.db.database import Database
+from worker.db.schema import videos
 from worker.store import changes, imports, search, statistics
 
 ONE = search.Filter(ids=(1,))
@@ -105,6 +109,26 @@ async def test_fresh_columns_do_not_revive_a_doubt_that_was_given_up(database: D
     )
     assert {"media_id is there already, given up in doubt": 1} == dict(done.left)
     assert State.FAILED == (await row(database, 1))["state"]
+
+
+async def mark_of_failed(database: Database, ids: Sequence[int], at: datetime) -> str:
+    """Let these videos alone be failed, changed at a moment; return the mark of a preview."""
+    is_one = videos.c.id.in_(ids)
+    failed = update(videos).values(state=case((is_one, "failed"), else_="pending"), updated_at=at)
+    await database.write(lambda c: c.execute(failed), "test")
+    accepted = changes.cancelled(search.Filter(states=(State.FAILED,)))
+    return (await database.read(lambda c: changes.selection(c, accepted))).mark
+
+
+async def test_other_videos_have_another_mark(database: Database) -> None:
+    """As many others, whose ids have the same sum, are seen; a form takes each mark as it is."""
+    await add(database, *(f"https://a.example/{n}.mp4" for n in range(4)))
+    first = await mark_of_failed(database, (1, 4), START)
+    assert first == await mark_of_failed(database, (1, 4), START)
+    other = await mark_of_failed(database, (2, 3), later(START, 0.000001))
+    assert first != other
+    for mark in (first, other, await mark_of_failed(database, (), START)):
+        assert re.fullmatch(r"[\w.-]+", mark)
 
 
 async def test_a_job_has_one_holder(database: Database) -> None:

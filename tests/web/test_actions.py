@@ -68,6 +68,19 @@ async def test_one_exchanged_for_another_is_a_change(page: Served) -> None:
     assert 409 == (await page.post("/act/cancel", mark=mark, state="failed"))[0]
 
 
+async def test_a_doubt_that_is_lost_again_is_a_change(page: Served) -> None:
+    """A preview of a doubt that was retried elsewhere and is in doubt once more buys nothing."""
+    await add(page.database, URLS[0], state="in_doubt", claims=1)
+    await page.sign_in()
+    twice = {"state": "in_doubt", "may_buy_twice": "1"}
+    mark = str((await page.json("/act/retry.json?state=in_doubt&may_buy_twice=1"))["mark"])
+    lost = update(videos).values(claims=2, updated_at=page.database.now())
+    await page.database.write(lambda c: c.execute(lost), "test")
+
+    assert 409 == (await page.post("/act/retry", mark=mark, **twice))[0]
+    assert "in_doubt" == (await row(page.database, 1))["state"]
+
+
 async def test_many_are_changed_in_small_transactions(page: Served) -> None:
     """A change of more videos than a transaction takes reaches all of them, each once."""
     number = 2 * actions.BATCH + 7

@@ -81,7 +81,9 @@ def _in_states(wanted: Filter, states: Iterable[State]) -> list[ColumnElement[bo
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The videos that a change would change. ``mark`` differs if others come into them."""
+    """The videos that a change would change. ``mark`` differs if others come into them, or if one
+    of them has changed; it is fit for a form as it is.
+    """
 
     number: int
     mark: str
@@ -90,10 +92,11 @@ class Selection:
 
 def selection(connection: Connection, accepted: Sequence[ColumnElement[bool]]) -> Selection:
     """Return the number of the videos of these conditions, and three of them."""
-    counted = select(func.count(), func.sum(videos.c.id)).where(*accepted)
-    number, total = connection.execute(counted).one()
+    marks = (func.count(), func.sum(videos.c.id), func.max(videos.c.updated_at))
+    number, total, last = connection.execute(select(*marks).where(*accepted)).one()
     examples = connection.execute(select(videos).where(*accepted).limit(3)).mappings().all()
-    return Selection(number, f"{number}-{int(total or 0)}", examples)
+    mark = f"{number}-{int(total or 0)}-{last.timestamp() if last else 0}"
+    return Selection(number, mark, examples)
 
 
 def cancel(connection: Connection, wanted: Filter, now: datetime, who: str) -> int:
