@@ -86,7 +86,11 @@ async def page(url: str) -> AsyncIterator[Served]:
 
 
 async def serve(
-    url: str, stack: AsyncExitStack, key: Key | None = None, **settings: object
+    url: str,
+    stack: AsyncExitStack,
+    key: Key | None = None,
+    token: str | None = TOKEN,
+    **settings: object,
 ) -> Served:
     """Return a page that is served until the end of ``stack``."""
     database = await stack.enter_async_context(open_database(url))
@@ -98,7 +102,7 @@ async def serve(
         "127.0.0.1:0",
         database,
         key,
-        Key(TOKEN, "a test"),
+        Key(token, "a test") if token else None,
         page.metrics,
         page.announced.append,
     )

@@ -37,13 +37,15 @@ CALLS = ("/callback/1-0123", "/callback/", f"/callback/{'x' * 5_000}")
 """Of the API, which has nothing but the address; a wrong token is answered as a right one."""
 SIGNED = "https://c.example/?token=secretsecret"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+BASIC = {"Authorization": f"Basic {TOKEN}"}
+"""The password of a proxy, which browsers send by themselves: it is never our token."""
 FOREIGN = {"Sec-Fetch-Site": "cross-site"}
 
 READING = {
     "nobody": ({}, 200),
     "the token": (BEARER, 200),
     "a wrong token": ({"Authorization": "Bearer no"}, 401),
-    "another scheme": ({"Authorization": f"Basic {TOKEN}"}, 401),
+    "a proxy's password": (BASIC, 200),
     "a foreign name": ({"Host": "evil.example"}, 421),
     "a foreign name with the token": ({"Host": "evil.example", **BEARER}, 421),
     "no name": ({"Host": ""}, 421),
@@ -64,6 +66,10 @@ WRITING = {
     "a script": (BEARER, False, 303, 403, 303),
     "a foreign page with the token": ({**BEARER, **FOREIGN}, False, 403, 403, 403),
     "a wrong token": ({"Authorization": "Bearer no", **OWN}, True, 401, 401, 401),
+    "a proxy's password": ({**BASIC, **OWN}, False, 403, 403, 303),
+    "who has signed in behind a proxy": ({**BASIC, **OWN}, True, 303, 403, 303),
+    "another site behind a proxy": ({**BASIC, **FOREIGN}, True, 403, 403, 403),
+    "neither header behind a proxy": (BASIC, True, 403, 403, 403),
     "a foreign name": ({"Host": "evil.example", **OWN}, True, 421, 421, 421),
 }
 
@@ -175,6 +181,17 @@ async def test_a_link_signs_in_once(seat: Served) -> None:
     assert 303 == (await seat.post("/sign-in", token=TOKEN, name="Bo"))[0]
     assert 403 == (await seat.post("/sign-in", token="no", name="Eve"))[0]
     assert 403 == (await seat.post("/sign-in", code="", token="", name="Eve"))[0]
+
+
+async def test_a_token_where_none_is_set_is_wrong(path: Path) -> None:
+    """Without WORKER_PAGE_TOKEN no token is right, not even an empty one; reading needs none."""
+    async with AsyncExitStack() as stack:
+        page = await serve(str(path), stack, token=None)
+
+        for token in (TOKEN, "", "None"):
+            status, told = await page.get("/", Authorization=f"Bearer {token}")
+            assert (401, True) == (status, told.endswith("or none: reading needs none"))
+        assert 200 == (await page.get("/", **BASIC))[0]
 
 
 async def test_who_signs_out_reads_only(seat: Served) -> None:

@@ -73,21 +73,23 @@ class Doors:
         HTTPException.
         """
         # 1. A name that is not ours: a foreign page that has made its name point here.
-        # 2. A token decides alone. 3. Reading is free. 4. A form of another site, or of none.
+        # 2. A token decides alone; a proxy's password says nothing, since browsers send it by
+        # themselves. 3. Reading is free. 4. A form of another site, or of none.
         if _name_in(headers.get("Host", "")) not in self.hosts:
             raise web.HTTPMisdirectedRequest(
                 text="this name is not served here: add it to listen_hosts"
             )
         scheme, _, token = headers.get("Authorization", "").partition(" ")
-        if scheme and not (
-            self.token and scheme.lower() == "bearer" and _same(token.strip(), self.token)
-        ):
-            raise web.HTTPUnauthorized(text="the token is wrong: it is that of WORKER_PAGE_TOKEN")
-        if method not in {"GET", "HEAD"} and not _is_own(headers, by_token=bool(scheme)):
+        by_token = scheme.lower() == "bearer"
+        if by_token and not (self.token and _same(token.strip(), self.token)):
+            raise web.HTTPUnauthorized(
+                text="the token is wrong: send WORKER_PAGE_TOKEN, or none: reading needs none"
+            )
+        if method not in {"GET", "HEAD"} and not _is_own(headers, by_token=by_token):
             raise web.HTTPForbidden(
                 text="this came from another site, or does not say from where: use the page's form"
             )
-        return "token" if scheme else self._sessions.get(cookies.get(self.cookie, ""))
+        return "token" if by_token else self._sessions.get(cookies.get(self.cookie, ""))
 
 
 def _is_own(headers: Mapping[str, str], *, by_token: bool) -> bool:
