@@ -112,6 +112,7 @@ async def test_the_page_follows_the_queue(busy: Served, browser: Browser) -> Non
     await busy.database.write(shared_state.resume, "test")
 
     await expect(page.locator("h1")).not_to_contain_text("paused", timeout=PATIENCE)
+    await expect(page.locator("#acts")).to_have_text("Pause…")
     assert await page.evaluate("window.same")
     assert "not running" in await page.inner_text("#spoken")
     await expect(page).to_have_title(re.compile("^not running"))
@@ -171,6 +172,24 @@ async def test_what_is_read_or_typed_is_not_swapped(busy: Served, browser: Brows
 
     await expect(page.locator("#left")).to_contain_text(re.compile(r"failed\s*2"), timeout=PATIENCE)
     assert "The 1 failed" == await _focused(page)
+
+
+async def test_a_selection_holds_its_own_region_and_only_as_long(
+    busy: Served, browser: Browser
+) -> None:
+    """While text is selected its region stays and the others follow; then it follows as well."""
+    page = await browser.new_page()
+    await page.goto(busy.url)
+    await page.evaluate("getSelection().selectAllChildren(document.querySelector('#needs h2'))")
+
+    await add(busy.database, "https://v.example/9", state="failed", error="E")
+
+    await expect(page.locator("#left")).to_contain_text(re.compile(r"failed\s*2"), timeout=PATIENCE)
+    assert "The 1 failed" in await page.inner_text("#needs")
+    async with page.expect_request(f"{busy.url}/", timeout=PATIENCE) as asked:
+        await page.evaluate("getSelection().removeAllRanges()")
+    assert "if-none-match" not in (await asked.value).headers  # for what it does not show yet
+    await expect(page.locator("#needs")).to_contain_text("The 2 failed", timeout=PATIENCE)
 
 
 async def test_another_site_cannot_act(busy: Served, browser: Browser) -> None:

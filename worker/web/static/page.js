@@ -6,18 +6,26 @@ let tag = "";
 let failures = 0;
 
 function busy(region) {
-  return region.contains(document.activeElement) || !document.getSelection().isCollapsed;
+  const selection = document.getSelection();
+  const selected = !selection.isCollapsed && selection.containsNode(region, true);
+  return selected || region.contains(document.activeElement);
 }
 
+// Returns false if a region stays as it was, since somebody reads or types there.
 function swap(fresh) {
+  let whole = true;
   document.title = fresh.title;
   for (const region of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(region.id);
-    if (next && next.outerHTML !== region.outerHTML && !busy(region)) {
+    if (!next || next.outerHTML === region.outerHTML) continue;
+    if (busy(region)) {
+      whole = false;
+    } else {
       region.className = next.className;
       region.replaceChildren(...next.childNodes);
     }
   }
+  return whole;
 }
 
 function say(words, late) {
@@ -35,8 +43,8 @@ async function ask() {
       signal: AbortSignal.timeout(15000),
     });
     if (answer.status === 200) {
-      tag = answer.headers.get("ETag") || "";
-      swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      tag = (swap(fresh) && answer.headers.get("ETag")) || "";
     } else if (answer.status !== 304) {
       throw new Error(await answer.text());
     }
