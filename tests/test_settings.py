@@ -202,7 +202,8 @@ def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) ->
     assert expected == load({}, {}, toml(tmp_path, "\n".join(values))).settings
 
 
-LINK = "must be an address like https://hooks.example.com/queue"
+LINK = "must be an address like https://hooks.example.com/queue, without user and password"
+BASE = "must have no query (?) and no fragment (#), since it is continued: take that off"
 WHOLE = "must be a whole number below 1,000,000,000"
 ROOTS = "must be whole paths of folders, such as /srv/media"
 NUMBER = "must be a number below 1,000,000,000"
@@ -270,6 +271,8 @@ def test_a_wrong_value_is_named_with_its_source_and_the_way_out(
         ("notify_url", "ftp://hooks.example.com/s3cr3t", LINK),
         ("notify_url", "https:///s3cr3t", LINK),
         ("ping_url", "https://ping.example.com/s3cr3t uuid", LINK),
+        ("ping_url", "https://ping.example.com/?s3cr3t", BASE),
+        ("ping_url", "https://ping.example.com/s3cr3t#", BASE),
         ("notify_command", "mail -s 'no end", "cannot be split into words (No closing quotation)"),
         ("notify_command", " ", "must name a program"),
     ],
@@ -418,6 +421,29 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(value: str, shown:
     (problem,) = caught.value.problems
     assert problem.startswith(f"proxy = '{shown}' (WORKER_PROXY): must be an address like http://")
     assert SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "shown", "fault"),
+    [
+        (f"https://me:{SECRET}@queue.example/", "https://queue.example/", LINK),
+        (f"https://queue.example/q?tok={SECRET}", "https://queue.example/q?…", BASE),
+        (f"https://queue.example/q#{SECRET}", "https://queue.example/q", BASE),
+    ],
+)
+def test_a_base_that_is_none_is_refused_without_its_secrets(
+    value: str, shown: str, fault: str
+) -> None:
+    """A wrong callback_base_url is named, but no password and no query that made it wrong."""
+    told = f"callback_base_url = {shown!r} (WORKER_CALLBACK_BASE_URL): {fault}"
+    assert [told] == problems(callback_base_url=value)
+
+
+@pytest.mark.parametrize("name", ["api_url", "callback_base_url", "default_callback_url", "proxy"])
+def test_a_list_in_the_place_of_an_address_is_not_shown(tmp_path: Path, name: str) -> None:
+    """A list of addresses may hold passwords, which nothing takes out."""
+    file = toml(tmp_path, f'{name} = ["https://me:{SECRET}@a.example/?s={SECRET}"]')
+    assert [f"{name} = '…' ({file}): must be text"] == problems_of({}, {}, file)
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])

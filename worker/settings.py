@@ -79,7 +79,14 @@ def _proxy(value: object) -> str | None:
 
 def _link(value: object) -> str | None:
     fits = re.fullmatch(r"https?://[^/?#\s@]+(:\d{1,5})?([/?]\S*)?", str(value))
-    return None if fits else "must be an address like https://hooks.example.com/queue"
+    like = "must be an address like https://hooks.example.com/queue, without user and password"
+    return None if fits else like
+
+
+def _base(value: object) -> str | None:
+    """Accept what a path can be added to."""
+    fault = "must have no query (?) and no fragment (#), since it is continued: take that off"
+    return _link(value) or (fault if {"?", "#"} & {*str(value)} else None)
 
 
 def _command(value: object) -> str | None:
@@ -163,7 +170,7 @@ class Settings:
         None, "at most so many jobs accepted or in doubt that have not ended", _at_least(1)
     )
     callback_base_url: str | None = _setting(
-        None, "address of the page for the API, which calls it when a job has ended", _link
+        None, "address of the page for the API, which calls it when a job has ended", _base
     )
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
     default_callback_url: str | None = _setting(None, "for rows that name none")
@@ -200,7 +207,7 @@ class Settings:
     )
     notify_url: str | None = _setting(None, "address that the same JSON is POSTed to", _link)
     ping_url: str | None = _setting(
-        None, "dead man's switch of drains: /start is added, then nothing or /CODE", _link
+        None, "dead man's switch of drains: /start is added, then nothing or /CODE", _base
     )
 
     @property

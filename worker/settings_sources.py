@@ -25,6 +25,8 @@ KEY_FILE_LIMIT = 4096
 FASTEST_PER_SECOND = 100_000
 SHOWN = 200
 """Characters of a wrong value that are shown."""
+ADDRESSES = frozenset({"api_url", "proxy", "callback_base_url", "default_callback_url"})
+"""Settings that are shown without a password and a query."""
 ABSURD = 1e9
 """Every number is below it: as seconds it is 31 years, which a calendar still has."""
 
@@ -237,8 +239,9 @@ def _value(name: str, raw: RawValue) -> object:
     except ValueError as error:
         fault = str(error)
     if fault:
-        shown = _without_secrets(str(raw.value)) if name in {"api_url", "proxy"} else raw.value
-        if name in SINKS or (name == "database_url" and isinstance(shown, list | dict)):
+        shown = _without_secrets(str(raw.value)) if name in ADDRESSES else raw.value
+        listed = isinstance(raw.value, list | dict)
+        if name in SINKS or (listed and name in {"database_url", *ADDRESSES}):
             shown = "…"  # which may hold a secret
         raise ValueError(f"{name} = {repr(shown)[:SHOWN]} ({raw.source}): {fault}")
     return value

@@ -494,6 +494,14 @@ def test_a_driver_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert (78, "", expected) == (done.returncode, done.stdout, done.stderr)
 
 
+def test_check_shows_no_secret_of_a_callback(cli: Cli) -> None:
+    """``check`` shows a default_callback_url without its password and its query."""
+    given = {"WORKER_DEFAULT_CALLBACK_URL": "https://me:s3cr3t@hooks.example/done?token=s3cr3t"}
+    told = check(cli, "--json", VALOSSA_API_KEY=KEY, **given)
+    assert "https://…hooks.example/done?…" == told.json()["settings"]["default_callback_url"]
+    assert "s3cr3t" not in told.out + check(cli, VALOSSA_API_KEY=KEY, **given).out
+
+
 def test_check_shows_no_sink(cli: Cli) -> None:
     """Of a command or an address that may hold a secret, ``check`` says only that it is set."""
     sinks = {"NOTIFY_COMMAND": "tell s3cr3t", "NOTIFY_URL": "https://h/s3cr3t"}

@@ -7,7 +7,7 @@ from worker import opening, wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.core.job_list import Listing, Unlisted
-from worker.core.redact import without_query
+from worker.core.redact import presentable, without_query
 from worker.db.address import DatabaseProblem, shown_url
 from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
@@ -23,6 +23,8 @@ def check(call: Invocation) -> int:
     known = {name: getattr(settings, name) for name in NAMES}
     known |= {"grace_seconds": settings.grace, "database_url": shown_url(settings.database_url)}
     known["proxy"] = settings.proxy and without_query(settings.proxy)
+    called = settings.default_callback_url
+    known["default_callback_url"] = called and presentable(called, "")
     known |= {name: known[name] and "set" for name in SINKS}
     known |= dict.fromkeys(loaded.faulty)
     if call.args.json:
