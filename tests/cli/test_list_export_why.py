@@ -904,6 +904,35 @@ def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:
     assert [] == cli("why").rows()[1:]
 
 
+def test_why_keeps_to_its_filters(cli: Cli) -> None:
+    """What a cool-down holds is counted of the videos that are meant, and so is its example."""
+    cli.insert(state="failed", error="E")
+    for batch in ("a", "a", "b", "\ufffd"):
+        cli.insert(batch=batch)
+    at = "2099-01-02 03:04:05"
+    cli.sql("UPDATE account SET cool_down_until = ?, cool_down_reason = 'slow'", at)
+    held = {
+        (): [["4", "2"], ["1", "1"]],
+        ("1",): [["1", "1"]],
+        ("1", "4"): [["1", "4"], ["1", "1"]],
+        ("--batch", "a"): [["2", "2"]],
+        ("--batch", "b"): [["1", "4"]],
+        ("--batch", "\udcff"): [["1", "5"]],
+        ("--batch", "c"): [],
+    }
+    for words, groups in held.items():
+        assert groups == [[row[0], row[3]] for row in cli("why", *words).rows()[1:]]
+
+
+def test_why_says_on_a_terminal_that_there_is_nothing(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """A person is not left with nothing at all."""
+    program = screen("why", "--database", cli.url)
+    assert 0 == program.ended()
+    assert "no failure and no doubt to explain" in program.shown
+
+
 def test_a_video_is_shown_by_its_address(cli: Cli) -> None:
     """``show`` takes an address; where several videos have it, their ids are named."""
     signed = f"https://e.org/a.mp4?Signature={'s' * 2_100}"

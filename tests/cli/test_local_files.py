@@ -198,6 +198,7 @@ def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     groups = {row[2]: row for row in cli("why").rows()[1:]}
     assert "3" == groups["its file: is in no upload_roots"][3]
     assert "2" == groups["its file: 'b.mp4' is not there"][3]
+    assert [["1", "3"]] == [[row[0], row[3]] for row in cli("why", 3).rows()[1:]]
     assert "its file is uploaded first" in cli("show", 1).out
 
 

@@ -184,9 +184,9 @@ def by_batch(connection: Connection) -> dict[str, dict[str, int]]:
     }
 
 
-def in_state(connection: Connection, state: State) -> int:
-    """Count the videos of one state that has an index."""
-    return number_of(connection, videos, IN_STATE[state])
+def in_state(connection: Connection, state: State, *wanted: ColumnElement[bool]) -> int:
+    """Count the videos of one state that has an index, and that satisfy every condition."""
+    return number_of(connection, videos, IN_STATE[state], *wanted)
 
 
 def has_few_pending(connection: Connection) -> bool:

@@ -7,7 +7,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, false, func, not_,
 
 from worker.core.advice import kind
 from worker.core.transfer import Transfer
-from worker.db.schema import uploads
+from worker.db.schema import uploads, videos
+from worker.store.hosts import EVERY
+from worker.store.search import Filter
 from worker.store.uploads import IS_WANTED
 
 NO_ROOT = "is in no upload_roots"
@@ -51,12 +53,18 @@ def transfer(
     return Transfer(**numbers, per_second=per_second, at=until, stuck_on=stuck_on or "")
 
 
-def waiting(connection: Connection, roots: Sequence[str] | None) -> list[tuple[int, str, int]]:
-    """Return why uploads are not begun, the most frequent reason first, with number and example."""
+def waiting(
+    connection: Connection, roots: Sequence[str] | None, among: Filter = EVERY
+) -> list[tuple[int, str, int]]:
+    """Return why uploads of videos ``among`` these are not begun, the most frequent reason first,
+    with number and example.
+    """
     homeless = false() if roots is None else _is_homeless(roots)
     why = case((homeless, NO_ROOT), else_=uploads.c.error)
     wanted = select(uploads.c.video_id, why).where(IS_WANTED, why.is_not(None))
     wanted = wanted.where(uploads.c.state == "wanted")
+    if clauses := among.clauses():
+        wanted = wanted.where(uploads.c.video_id.in_(select(videos.c.id).where(*clauses)))
     groups: dict[str, tuple[str, list[int]]] = {}
     for video, reason in connection.execute(wanted.order_by(uploads.c.video_id)):
         groups.setdefault(kind(reason), (reason, []))[1].append(video)

@@ -23,10 +23,11 @@ COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
 
 def why(call: Invocation) -> int:
-    """Print the groups, the largest first."""
+    """Print the groups with their examples and what helps."""
     with open_to_look(call.settings) as session:
         found = session.read(lambda c, _: named(c, call.args))
-        some = replace(search.called(map(readable, found)), batch=call.args.batch)
+        batch = call.args.batch and readable(call.args.batch)
+        some = replace(search.called(map(readable, found)), batch=batch)
         groups = session.read(lambda c, now: _groups(c, now, some, call.settings.roots))
     if call.args.json:
         output.document(output.objects(COLUMNS, groups))
@@ -36,6 +37,8 @@ def why(call: Invocation) -> int:
             output.paragraph(f"what helps: {helps}", "  ")
             output.paragraph(f"an example: valossa-ingest show {example}", "  ")
             print()
+        if not groups:
+            output.line("no failure and no doubt to explain")
     else:
         output.table(COLUMNS, groups)
     return complain_missing(found)
@@ -44,22 +47,23 @@ def why(call: Invocation) -> int:
 def _groups(
     connection: Connection, now: datetime, some: search.Filter, roots_here: Sequence[bytes]
 ) -> list[tuple[object, ...]]:
-    """Return failures and doubts whose messages differ in the row alone, then the hosts that hold
-    videos, then why files are not uploaded: by this machine's roots, where no worker lives.
+    """Return a cool-down, then failures and doubts whose messages differ in the row alone, the
+    largest group first, then the hosts that hold videos, then why files are not uploaded: by this
+    machine's roots, where no worker lives.
     """
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
     if shared_state.read(connection).held_hosts:
         held = hosts.held(connection, some)
         found += ((h.videos, State.PENDING, h.why, h.first, h.remedy) for h in held if h.videos)
-    waiting = search.every(connection, search.Filter(states=(State.PENDING,)))
+    waiting = search.every(connection, replace(some, states=(State.PENDING,)))
     if (cooling := shared_state.read(connection).cooling(now)) and (first := next(waiting, None)):
-        number = statistics.in_state(connection, State.PENDING)
+        number = statistics.in_state(connection, State.PENDING, *some.clauses())
         helps = "valossa-ingest resume --cool-down ends it; it ends by itself then"
         found.insert(0, (number, State.PENDING, cooling, first["id"], helps))
     roots = workers.roots(workers.everyone(connection), now)
     roots = [*map(address_of, roots_here)] if roots is None else roots
-    for number, reason, example in transfers.waiting(connection, roots):
+    for number, reason, example in transfers.waiting(connection, roots, some):
         helps = ASK_API if reason.startswith(_OF_API) else GIVE_ROOT
         found.append((number, State.PENDING, f"its file: {reason}", example, helps))
     return found
