@@ -353,13 +353,14 @@ async def test_a_row_that_comes_while_the_target_is_marked_ends_the_move(
 
 @pytest.mark.usefixtures("served")
 async def test_a_row_that_the_target_does_not_take_is_named(bench: Bench) -> None:
-    """A row that the target refuses is named without its links."""
+    """A row that the target refuses is named without its links, and with where the way out is."""
     await fill(bench.source, 2 * CHUNK)
     far = "UPDATE videos SET due_at = '9999-12-31 23:59:59' WHERE id = 2468"
     await bench.source.write(lambda c: c.exec_driver_sql(far), "test")
     with pytest.raises(DatabaseProblem, match="row 2468 of videos") as said:
         await bench.run()
     assert "https" not in str(said.value)
+    assert "as config/deploy/README.md says (Moving house)" in str(said.value)
     assert (on_its_way(NEW), copy_of(OLD)) == await bench.marks()
 
 

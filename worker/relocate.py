@@ -143,8 +143,8 @@ class Move:
             row = f"row {rows[0][name]} of {table.name}"
             raise DatabaseProblem(
                 f"database {self.target_name} does not take {row} ({what}): give the move up as "
-                f"the README says (Moving house), correct the row in {self.source_name}, and move "
-                "again"
+                "config/deploy/README.md says (Moving house), correct the row in "
+                f"{self.source_name}, and move again"
             ) from error
 
     def put(self, target: Connection, table: Table, after: int, rows: Sequence[TableRow]) -> int:

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 import time
@@ -9,27 +10,29 @@ import pytest
 from tests.cli.conftest import CHECKOUT, Cli, Screen, surroundings
 
 
-def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, *program: str) -> subprocess.CompletedProcess[str]:
     """Run the demo in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "worker", "demo", "--keep", str(folder)],
+        [sys.executable, *program, "demo", "--keep", str(folder)],
         capture_output=True,
         text=True,
         cwd=CHECKOUT,
-        env=surroundings(),
+        env={**surroundings(), "PYTHONPATH": str(CHECKOUT)},
         timeout=180,
         check=False,
     )
 
 
 @pytest.mark.slow
-def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
+def test_the_demo_shows_the_main_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The demo imports 40 films, submits 39 of them and shows the one refusal.
 
-    It takes at most a minute, needs no key and can be repeated.
+    It takes at most a minute, needs no key and can be repeated; a shell takes the commands that it
+    shows, also where a path has a blank.
     """
+    fresh = Cli(str(tmp_path / "a folder" / "videos.db"), capsys)
     began = time.monotonic()
-    done = demo(fresh.path.parent)
+    done = demo(fresh.path.parent, "-m", "worker")
     seconds = time.monotonic() - began
     assert (0, "") == (done.returncode, done.stderr)
     assert 60 == max(60, seconds)
@@ -48,7 +51,7 @@ def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
     rows = [line.split("\t") for line in lines if line.count("\t") == 3][1:]
     assert ["failed"] == [state for _, state, _, _ in rows]
     shown = [line for line in lines if line.startswith("More about ")]
-    assert [f"--database {fresh.path}"] == [" ".join(line.split()[-2:]) for line in shown]
+    assert [["--database", str(fresh.path)]] == [shlex.split(line)[-2:] for line in shown]
     for number, state, title, why in rows:
         said = fresh("show", number)
         assert 0 == said.code
@@ -56,8 +59,11 @@ def test_the_demo_shows_the_main_job(fresh: Cli) -> None:
         assert (state, title, why) == (stored["state"], stored["title"], stored["error"])
     assert "import" in lines[-1]
     assert 40 == len(fresh.sql("SELECT DISTINCT media_id FROM videos"))
-    again = demo(fresh.path.parent)
+    program = tmp_path / "a program"
+    program.write_text("from worker.__main__ import main; main()")
+    again = demo(fresh.path.parent, str(program))
     assert (0, table) == (again.returncode, [x for x in again.stdout.splitlines() if x in table])
+    assert [str(program), "import", "YOUR-LIST.csv"] == shlex.split(again.stdout)[-3:]
 
 
 @pytest.mark.slow

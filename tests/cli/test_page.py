@@ -110,6 +110,17 @@ def test_a_wrong_address_is_refused(listen: str, capsys: pytest.CaptureFixture[s
     assert "must be like 127.0.0.1:8787" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("listen", ["a..b:8787", f"{'a' * 64}:8787"])
+def test_a_name_that_no_host_can_have_is_named(
+    path: Path, listen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with an empty or a long part ends the command with 78 and the name."""
+    token = {"WORKER_PAGE_TOKEN": "0123456789abcdef"}
+    assert 78 == run(["page", "--listen", listen, "--database", str(path)], token)
+    told = f"listen = {listen} cannot be used: it is no host name: name another with --listen"
+    assert told in capsys.readouterr().err
+
+
 def test_a_token_comes_from_its_variable_or_file(tmp_path: Path) -> None:
     """The token is read as the key is; a short one, and both at once, are refused."""
     file = tmp_path / "token"

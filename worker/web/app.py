@@ -331,8 +331,9 @@ async def opened(
         served = serving(page.application(), host.strip("[]"), int(port))
         try:
             free = await stack.enter_async_context(served)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
+            why = "it is no host name" if isinstance(error, UnicodeError) else why
             problem = f"listen = {listen} cannot be used: {why}: name another with --listen"
             raise SettingsError([problem]) from None
         near = host if host.strip("[]") in LOOPBACK else "localhost"

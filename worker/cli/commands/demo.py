@@ -1,6 +1,7 @@
 """Run ``demo``: import and drain a sample list, and follow its jobs, against the imitation."""
 
 import asyncio
+import shlex
 import sys
 import tempfile
 from contextlib import suppress
@@ -122,8 +123,9 @@ async def _print_result(settings: Settings, accepted: int, ended: list[FollowedJ
             )
     cells = ([row[name] for name in ("id", "state", "title", "error")] for row in rows)
     output.table(("id", "state", "title", "why"), cells, title="The few that want a person")
-    program = "python -m worker" if Path(sys.argv[0]).name == "__main__.py" else sys.argv[0]
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    program = "python -m worker" if as_module else shlex.quote(sys.argv[0])
     for row in rows:
-        show = f"{program} show {row['id']} --database {settings.database_url}"
+        show = f"{program} show {row['id']} --database {shlex.quote(settings.database_url)}"
         output.line(f"More about {row['id']}:  {show}")
     output.line(f"Next, try:  {program} import YOUR-LIST.csv")
