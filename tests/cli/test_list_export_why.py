@@ -905,7 +905,7 @@ def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:
 
 
 def test_why_keeps_to_its_filters(cli: Cli) -> None:
-    """What a cool-down holds is counted of the videos that are meant, and so is its example."""
+    """A cool-down is told with the number of the videos that are meant, and one of them."""
     cli.insert(state="failed", error="E")
     for batch in ("a", "a", "b", "\ufffd"):
         cli.insert(batch=batch)
