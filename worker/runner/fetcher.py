@@ -98,7 +98,7 @@ class Fetcher:
                 if fetching.done():
                     return fetching.result()
                 at = monotonic()
-                with suppress(DatabaseProblem, *BAD_VALUE):  # the writer reports it
+                with suppress(DatabaseProblem, *BAD_VALUE):  # which its end meets as well
                     await self.reconciler.write(partial(reserve, wanted), "to reserve a result")
         finally:
             fetching.cancel()
