@@ -477,7 +477,7 @@ LAWS = (
     Mutation(
         law="5: a doubt is not pruned",
         file="worker/store/pruning.py",
-        old="        ~exists().where(its, IS_OPEN_DOUBT),\n",
+        old="        _has_no(history.c.id, IS_OPEN_DOUBT),\n",
         new="",
         tests=("tests/store/test_pruning.py::test_law_5_an_open_doubt_is_never_pruned",),
     ),

@@ -79,8 +79,8 @@ HELD = (
     Mutation(
         law="brake: held videos are waited for as such",
         file=QUEUE,
-        old="_FIRST.where(*others, *unheld)",
-        new="_FIRST.where(*others)",
+        old="_soonest(*others, *unheld)",
+        new="_soonest(*others)",
         tests=(f"{BRAKE}::test_the_next_probe_is_waited_for",),
     ),
     Mutation(

@@ -3,15 +3,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, select, update
+from sqlalchemy import Connection, create_engine, insert, select, update
 
 from tests.conftest import START
-from tests.parts import add, facts, later, plans, row
+from tests.parts import add, facts, later, overhear, plans, row
 from worker.core.audit import AuditRow, Match
 from worker.core.job_list import Entry, Listing
 from worker.core.model import State
 from worker.db.database import Database
-from worker.db.schema import history, videos
+from worker.db.schema import history, uploads, videos
 from worker.store import audit
 from worker.store.bulk import BATCH
 
@@ -105,6 +105,31 @@ async def test_a_video_is_known_by_what_was_or_would_be_sent(
             submitted_at=None,
         )
     ] == await chosen(database, everything)
+
+
+async def test_a_file_is_known_by_the_address_of_its_upload(database: Database) -> None:
+    """The API knows a file by its upload, and a link by itself. However many files there are, one
+    statement reads them.
+    """
+    urls = ("file:///a", "FILE:/b", "https://v.example/c", "file:///d")
+    for number, url in enumerate(urls, start=1):
+        await add(database, url, id=number, state="submitted", job_id=f"job-{number}")
+    rows = [
+        {"video_id": n, "address": "file:///a", "url": f"valossaupload://{n}"} for n in (1, 2, 3)
+    ]
+    await database.write(lambda c: c.execute(insert(uploads), rows), "test")
+    said: list[str] = []
+
+    def look(connection: Connection) -> list[AuditRow]:
+        end = overhear(connection, said.append)
+        found = audit.rows(connection, listing())
+        end()
+        return found
+
+    found = await database.write(look, "test")
+    sent = ["valossaupload://1", "valossaupload://2", "https://v.example/c", "file:///d"]
+    assert sent == [each.url for each in found]
+    assert 1 == len(said)
 
 
 async def match(database: Database, **shown: tuple[str, ...]) -> Match:

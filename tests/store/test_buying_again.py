@@ -9,7 +9,7 @@ from worker.core.job_list import Entry, Listing
 from worker.core.model import Accepted, Fact, InDoubt, Result, State
 from worker.db.database import Database
 from worker.db.schema import account, history, jobs, videos
-from worker.store import audit, changes, doubts, pruning, search
+from worker.store import audit, changes, doubts, pruning, search, statistics
 from worker.store.search import Filter
 
 WHO = "person:me"
@@ -130,6 +130,25 @@ async def test_law_17_the_second_job_of_an_address_is_counted(
     await settle(database, hands, Accepted("job-again", 200))
     counted.append(await twice(database))
     assert [1, 2] == counted
+
+
+async def test_a_job_of_a_late_answer_is_counted_once_when_it_is_bought_again(
+    database: Database, hands: Hands
+) -> None:
+    """A job that a late answer brought and its successor are two: one is bought twice."""
+    await let_start(database, START)
+    await add(database, "https://v.example/1.mp4", due_at=START)
+    (claim,) = await take(database, START)
+    work = transaction(hands.clock)
+    for outcome in (InDoubt("lost"), Accepted("job-1", 200)):
+        ending = Result(claim=claim, outcome=outcome, started_at=START)
+        await database.write(lambda c, e=ending: work.write(c, [e], 0), "test")  # type: ignore[misc]
+    end = update(jobs).values(ended_as="error", ended_at=START)
+    await database.write(lambda c: c.execute(end), "test")
+    await buy_again(database)
+    await settle(database, hands, Accepted("job-2", 200))
+    seen = await database.read(lambda c: statistics.overview(c, START))
+    assert (1, 1) == (await twice(database), seen.possibly_twice)
 
 
 async def twice(database: Database) -> object:

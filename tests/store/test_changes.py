@@ -25,7 +25,7 @@ async def resolve(database: Database, job_id: str | None) -> bool:
     return await database.write(lambda c: changes.resolve(c, 1, job_id, START, "person:me"), "test")
 
 
-async def doubt(database: Database) -> None:
+async def doubt(database: Database, **columns: object) -> None:
     """Add a video 1 that is in doubt after its first attempt."""
     await add(
         database,
@@ -34,6 +34,7 @@ async def doubt(database: Database) -> None:
         attempts=1,
         claims=1,
         media_id="m",
+        **columns,
     )
     await database.write(
         lambda c: c.exec_driver_sql(
@@ -72,6 +73,23 @@ async def test_a_doubt_that_a_person_found_is_submitted_and_settled(database: Da
     )
     found = await database.read(lambda c: statistics.overview(c, START + timedelta(days=1)))
     assert 0 == found.possibly_twice
+
+
+async def test_a_doubt_that_is_submitted_waits_for_no_host(database: Database) -> None:
+    """A video that gets its job from a person is held for nothing."""
+    await doubt(database, held_host="a.example")
+    assert await resolve(database, "job-1")
+    assert None is (await row(database, 1))["held_host"]
+
+
+async def test_law_6_a_job_is_not_forgotten_with_a_doubt_that_is_given_up(
+    database: Database,
+) -> None:
+    """Law 6: a job that plain SQL wrote on a video in doubt stays there."""
+    await doubt(database, job_id="job-1")
+    assert await resolve(database, None)
+    given_up = await row(database, 1)
+    assert (State.FAILED, "job-1") == (given_up["state"], given_up["job_id"])
 
 
 async def test_only_a_doubt_can_be_resolved(database: Database) -> None:

@@ -277,13 +277,14 @@ COUNTED = {
     "SCAN counted",
 }
 """The attempts in doubt, what became of them, and those that are submitting."""
+FOUND = "SEARCH history USING INDEX history_last (fact=?)"
 BY_DOUBT = "SEARCH other USING INDEX history_doubts (video_id=? AND attempt=?)"
 
 
 @pytest.mark.parametrize(
     ("window", "jobs"),
     [
-        (None, {f"SCAN {OF_JOBS}", "SCAN account"}),
+        (None, {f"SCAN {OF_JOBS}", "SCAN account", FOUND}),
         (timedelta(hours=24), {f"SEARCH {OF_JOBS} (at>?)", "USE TEMP B-TREE FOR ORDER BY"}),
     ],
 )

@@ -18,7 +18,7 @@ from tests.plain import execute
 from worker.core.model import Accepted, Claim, Result, Settlement, State, Transition
 from worker.db.database import Database
 from worker.db.schema import videos
-from worker.store import doubts, jobs, leases, queue, search, settle, statistics
+from worker.store import doubts, jobs, leases, pruning, queue, search, settle, statistics
 from worker.store.bulk import known
 from worker.store.search import Filter
 
@@ -47,11 +47,14 @@ FROM generate_series(100001, 160000) AS i
 """
 
 
+RESULTS = "INSERT INTO results (job_id, type) SELECT job_id, 'metadata' FROM jobs"
+
+
 @pytest.fixture(scope="module")
 def crowded(server: str, shared: str) -> Iterator[str]:
     """Give a database with many finished rows and few of each other kind, analysed."""
     url = asyncio.run(postgres.copied(server, shared))
-    for statement in (CROWD, HISTORY, PRUNED, "ANALYZE"):
+    for statement in (CROWD, HISTORY, PRUNED, RESULTS, "ANALYZE"):
         execute(url, statement)
     yield url
     asyncio.run(postgres.dropped(server, url))
@@ -189,6 +192,10 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
         (lambda c: jobs.named(c, ["job-2", "job-3"]), {"jobs_pkey"}),
         (lambda c: jobs.missing(c, START, (START, START), 9), {"jobs_missing"}),
         (lambda c: jobs.is_any_missing(c, START), {"jobs_missing"}),
+        (
+            lambda c: pruning.look(c, 30_000, START, "results"),
+            {"videos_pkey", *HISTORY_OF_ONE, "jobs_of_video", "results_pkey"},
+        ),
         (lambda c: known(c, videos.c.url, ["https://videos.example/7"]), {"videos_url"}),
         (lambda c: known(c, videos.c.media_id, ["m7"]), {"videos_media_id"}),
         (

@@ -204,14 +204,17 @@ async def test_a_late_answer_settles_its_own_doubt(
     assert {} == await doubts(database, 1)
 
 
-async def test_a_late_answer_is_told_for_what_it_is(database: Database) -> None:
+@pytest.mark.parametrize(("said", "told"), [("hello", "accepted: hello"), (None, "accepted")])
+async def test_a_late_answer_is_told_for_what_it_is(
+    database: Database, said: str | None, told: str
+) -> None:
     """The fact that closes a doubt names the answer, and brings the job with it."""
     claim = await claimed(database)
     await expire(database)
-    await write(database, AFTER, result(claim, Accepted("job-1", 200, "hello")))
+    await write(database, AFTER, result(claim, Accepted("job-1", 200, said)))
     _, late = await stories(database)
     found = (late["message"], late["http_status"], late["job_id"], late["started_at"])
-    assert ("accepted: hello", 200, "job-1", SENT) == found
+    assert (told, 200, "job-1", SENT) == found
 
 
 async def test_a_late_silence_says_nothing_new(database: Database) -> None:

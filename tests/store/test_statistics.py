@@ -123,6 +123,8 @@ async def test_what_may_have_been_bought_twice_is_counted(
         (["a", "b"], [(1, "in_doubt", None), (1, "late_answer", "a")], 1),
         (["a", "b"], [(1, "in_doubt", None), (2, "accepted", "a")], 2),
         (["a", None], [(1, "in_doubt", None), (1, "found", "a")], 0),
+        (["a", None], [(1, "in_doubt", None), (1, "resolve", "a"), (1, "late_answer", "a")], 0),
+        (["a", None], [(1, "in_doubt", None), (1, "late_answer", "b"), (1, "found", "b")], 1),
     ],
 )
 async def test_every_job_of_an_address_beyond_the_first_is_counted(

@@ -7,14 +7,14 @@ from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
 
 from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
+from worker.core.file_address import is_file
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
-from worker.db.schema import is_pending, videos
+from worker.db.schema import is_pending, uploads, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
 from worker.store.history import record
 from worker.store.queue import submitted
-from worker.store.uploads import sent_as
 
 _COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id", "submitted_at")
 
@@ -34,13 +34,14 @@ def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[AuditRow]:
-    columns = (videos.c[name] for name in _COMPARED)
-    for row in connection.execute(select(*columns).where(wanted)):
+    columns = (*(videos.c[name] for name in _COMPARED), uploads.c.url.label("uploaded"))
+    both = videos.outerjoin(uploads, uploads.c.video_id == videos.c.id)
+    for row in connection.execute(select(*columns).select_from(both).where(wanted)):
         yield AuditRow(
             video_id=row.id,
             state=State(row.state),
             claims=row.claims,
-            url=sent_as(connection, row.id, row.url),
+            url=(row.uploaded if is_file(row.url) else None) or row.url,
             identifier=row.request_id if row.claims else row.media_id or row.request_id,
             made=is_made(row.request_id, row.media_id),
             job_id=row.job_id,

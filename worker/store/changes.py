@@ -16,7 +16,7 @@ from worker.core.redact import clean
 from worker.db.schema import RANDOM, account, history, jobs, videos
 from worker.store.history import IS_OPEN_DOUBT, record
 from worker.store.holders import ever_known
-from worker.store.queue import UNCLAIMED, UNSENT
+from worker.store.queue import UNCLAIMED, UNSENT, submitted
 from worker.store.search import WASTED, Filter
 
 CANCELLED_STATES = (State.PENDING, State.FAILED)
@@ -141,22 +141,16 @@ def resolve(
     """Take a video out of doubt by a person's decision; return False if it is not in doubt now.
     ``job_id``: the job that the person found; None to give the video up.
     """
-    found = job_id is not None
+    given_up = {"state": State.FAILED, "error": GIVEN_UP, **UNCLAIMED}
+    values = given_up if job_id is None else submitted(job_id, now)
     attempt = connection.scalar(
         update(videos)
         .where(videos.c.id == video_id, videos.c.state == State.IN_DOUBT)
-        .values(
-            state=State.SUBMITTED if found else State.FAILED,
-            job_id=job_id,
-            submitted_at=now if found else None,
-            error=None if found else GIVEN_UP,
-            updated_at=now,
-            **UNCLAIMED,
-        )
+        .values(updated_at=now, **values)
         .returning(videos.c.claims)
     )
     if attempt is None:
         return False
-    why = "found by a person" if found else "given up by a person"
+    why = "given up by a person" if job_id is None else "found by a person"
     record(connection, [(video_id, attempt)], Fact.RESOLVE, now, who, message=why, job_id=job_id)
     return True

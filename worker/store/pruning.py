@@ -7,8 +7,9 @@ claims look into: it is not bought again (law 17). The numbers that its history 
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, func, insert, literal
+from sqlalchemy import Column, ColumnElement, Connection, Select, delete, func, insert, literal
 from sqlalchemy.sql import and_, or_, select, text, update
 
 from worker.core.model import State
@@ -104,17 +105,24 @@ def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions. A job must have ended, unless no job is followed to its end, and no
     result of it be wanted where results are fetched.
     """
-    at, its, job = literal(before, Bound), history.c.video_id == videos.c.id, history.c.job_id
-    of_it, wanted = jobs.c.video_id == videos.c.id, results.c.state == text("'wanted'")
-    unfetched = exists().where(of_it, results.c.job_id == jobs.c.job_id, wanted)
+    at, job = literal(before, Bound), history.c.job_id
+    unfetched = (results.c.job_id == jobs.c.job_id, results.c.state == text("'wanted'"))
     return (
         videos.c.state.in_(PRUNED_STATES),
         videos.c.updated_at < at,
         or_(videos.c.submitted_at.is_(None), videos.c.submitted_at < at),
-        ~exists().where(its, history.c.at >= at),
-        ~exists().where(its, IS_OPEN_DOUBT),
-        *((~exists().where(of_it, is_open),) if follow != "off" else ()),
-        *((~unfetched,) if follow == "results" else ()),
+        _has_no(history.c.id, history.c.at >= at),
+        _has_no(history.c.id, IS_OPEN_DOUBT),
+        *((_has_no(jobs.c.job_id, is_open),) if follow != "off" else ()),
+        *((_has_no(jobs.c.job_id, *unfetched),) if follow == "results" else ()),
         # A job that the row does not name would be forgotten with the history.
-        ~exists().where(its, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
+        _has_no(history.c.id, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
     )
+
+
+def _has_no(key: Column[Any], *wanted: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that a video has no such row in the table of this key. It is no EXISTS,
+    for which PostgreSQL would read the whole table at each look.
+    """
+    its = key.table.c.video_id == videos.c.id
+    return select(func.min(key)).where(its, *wanted).correlate(videos).scalar_subquery().is_(None)

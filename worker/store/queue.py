@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, null, or_, select, text, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    null,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
@@ -16,6 +29,12 @@ from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
 HIGHEST, LOWEST = 2**63 - 1, -(2**63)
 """Priorities that no other one passes."""
+
+APART = 64
+"""Priorities that a claim takes one by one: some milliseconds, on a server as many round trips."""
+
+LEVELS = 10_000
+"""Priorities that one look ahead goes through, some 0.1 s."""
 
 PASSED_OVER = "a trigger passes it over"
 """The reason for a row that a statement leaves unwritten without an error."""
@@ -140,16 +159,18 @@ def due(
     """
     rows: list[Row] = []
     level, most = HIGHEST, limit + len(aside)
+    given = {"now": now, "checked_until": checked_until}
     # In plain order of priority, a million rows that are due later at a higher one would all be
-    # passed over at each claim.
-    while len(rows) < most and level >= LOWEST:
-        wanted = {"level": level, "now": now, "checked_until": checked_until}
-        found = _DUE(connection, **wanted, limit=most - len(rows))
+    # passed over at each claim; priority by priority, a million that have a priority each.
+    for _ in range(APART):
+        found = _DUE(connection, level=level, limit=most - len(rows), **given)
         highest = found[0][0]
-        if highest is None:
-            break
         rows += [row[1:] for row in found if row[1] is not None]
+        if highest is None or highest == LOWEST or len(rows) == most:
+            break
         level = highest - 1
+    else:
+        rows += _REST(connection, level=level, limit=most - len(rows), **given)
     return [row for row in rows if row[ID] not in aside][:limit]
 
 
@@ -218,10 +239,11 @@ _PRUNED_TWINS = Prepared(
     )
 )
 
-_LEVEL = select(func.max(videos.c.priority)).where(
-    is_pending, videos.c.priority <= bindparam("level")
+_level = (
+    select(func.max(videos.c.priority))
+    .where(is_pending, videos.c.priority <= bindparam("level"))
+    .scalar_subquery()
 )
-_level = _LEVEL.scalar_subquery()
 _COLUMNS = (
     videos.c.id,
     videos.c.claims,
@@ -233,20 +255,20 @@ _COLUMNS = (
     videos.c.may_buy_twice,
     func.coalesce(_first_twin, _pruned_twin).label("twin"),
 )
-_next_due = (
+_ORDER = (videos.c.priority.desc(), videos.c.due_at, videos.c.id)
+_due = (
     select(*_COLUMNS)
-    .where(
-        is_pending, videos.c.priority == _level, videos.c.due_at <= bindparam("now"), _is_checked
-    )
-    .order_by(videos.c.due_at, videos.c.id)
+    .where(is_pending, videos.c.due_at <= bindparam("now"), _is_checked)
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
-    .subquery("next_due")
 )
 """PostgreSQL locks what it finds, and passes over what another program is changing just now."""
+_of_level = _due.where(videos.c.priority == _level).order_by(*_ORDER[1:])
+_next_due = _of_level.subquery("next_due")
 _highest = select(_level.label("level")).subquery("highest")
 _DUE = Prepared(select(_highest, _next_due).select_from(_highest.outerjoin(_next_due, true())))
 """One row at least: the level, and nothing beside it where no video of it is due."""
+_REST = Prepared(_due.where(videos.c.priority <= bindparam("level")).order_by(*_ORDER))
 
 
 def ahead(
@@ -261,26 +283,38 @@ def ahead(
     """
     others = (videos.c.id.not_in(aside),) if aside else ()
     unheld = (or_(videos.c.held_host.is_(None), videos.c.due_at <= now),) if held_hosts else ()
-    level, due, next_due_at = HIGHEST, False, None
-    while level >= LOWEST:
-        highest = connection.scalar(_LEVEL, {"level": level})
-        if highest is None:
-            break
-        wanted = {"level": highest, "checked_until": checked_until}
-        first = connection.scalar(_FIRST.where(*others, *unheld), wanted)
-        if first is not None and first <= now:
-            due = True
-            break
-        next_due_at = min(filter(None, (next_due_at, first)), default=None)
-        level = highest - 1
+    soonest = _soonest(*others, *unheld) if others or unheld else _SOONEST
+    given = {"now": now, "checked_until": checked_until}
+    first, lowest, number = connection.execute(soonest, given).one()
+    due = first is not None and first <= now
+    if not due and number == LEVELS:
+        rest = select(func.min(videos.c.due_at)).where(is_pending, _is_checked, *others, *unheld)
+        below = connection.scalar(rest.where(videos.c.priority < lowest), given)
+        first = min(first, below or first)
+        due = first <= now
     lease_end = connection.scalar(_NEXT_LEASE_END.where(*others))
-    return Ahead(due=due, next_due_at=next_due_at, next_lease_end=lease_end)
+    return Ahead(due=due, next_due_at=None if due else first, next_lease_end=lease_end)
 
 
-_FIRST = (
-    select(videos.c.due_at)
-    .where(is_pending, videos.c.priority == bindparam("level"), _is_checked)
-    .order_by(videos.c.due_at, videos.c.id)
-    .limit(1)
-)
+def _soonest(*wanted: ColumnElement[bool]) -> Select[datetime, int, int]:
+    """Return the query for the first moment at which a pending video is due, by the first video of
+    each priority, from the highest down to one that is due. With it: the lowest of ``LEVELS``
+    priorities, and how many there were.
+    """
+    rows = select(videos).where(is_pending, _is_checked, *wanted).order_by(*_ORDER).limit(1)
+    columns = (videos.c.priority, videos.c.due_at)
+
+    def firsts(below: ColumnElement[bool]) -> Select[int, datetime]:
+        its = (rows.where(below).with_only_columns(each) for each in columns)
+        priority, due_at = (each.scalar_subquery() for each in its)
+        return select(priority.label("priority"), due_at.label("due_at"))
+
+    levels = firsts(videos.c.priority <= text(str(HIGHEST))).cte("levels", recursive=True)
+    lower = firsts(videos.c.priority < levels.c.priority)
+    levels = levels.union_all(lower.where(levels.c.due_at > bindparam("now")))
+    counted = select(levels).limit(LEVELS).subquery("counted")
+    return select(func.min(counted.c.due_at), func.min(counted.c.priority), func.count())
+
+
+_SOONEST = _soonest()
 _NEXT_LEASE_END = select(func.min(videos.c.lease_until)).where(is_submitting)

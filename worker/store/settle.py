@@ -157,7 +157,9 @@ _RECORD = Prepared(
 def _fact(settlement: Settlement, fact: Fact) -> tuple[object, ...]:
     result, holder = settlement.result, settlement.status.holder
     claim, outcome, job_id = result.claim, result.outcome, _new_job(result)
-    message = outcome.message if fact is outcome.fact else f"{outcome.fact}: {outcome.message}"
+    message = outcome.message
+    if fact is not outcome.fact:
+        message = f"{outcome.fact}: {message}" if message else str(outcome.fact)
     if holder is not None:  # another video's job says nothing about this one
         fact, message = Fact.IN_DOUBT, f"answered with job {job_id}, which video {holder} holds"
         job_id = None

@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Select,
+    exists,
     func,
     select,
     text,
@@ -28,6 +29,7 @@ from worker.db.schema import (
     is_of_video,
     is_pending,
     is_submitting,
+    jobs,
     pruned,
     videos,
 )
@@ -260,28 +262,29 @@ def _last(connection: Connection, facts: Select[*tuple[object, ...]]) -> RowMapp
     return connection.execute(facts).mappings().first()
 
 
+_is_shown = exists().where(jobs.c.job_id == history.c.job_id)
+
+
 def _possibly_twice(connection: Connection) -> int:
     """Return the most bought beyond one job an address: its jobs and its open doubts, less one.
 
-    The database counts the jobs of rows. What no row shows is in the history of those in doubt.
+    The database counts the jobs that a row has or had. Others are in the history of those in doubt.
     """
     extra: int = connection.scalar(select(account.c.bought_twice)) or 0
     doubted = select(history.c.video_id).where(IS_DOUBT).distinct()
     unshown: Counter[str | int] = Counter()
     held: set[str | int] = set()
     for ids in batches(list(connection.scalars(doubted)), BATCH):
-        jobs = select(history.c.video_id).where(history.c.video_id.in_(ids), _has_job)
-        bought: Counter[int] = Counter(connection.scalars(jobs))
+        found = select(history.c.video_id, history.c.job_id).where(_has_job, ~_is_shown)
+        theirs = connection.execute(found.where(history.c.video_id.in_(ids))).all()
+        bought = Counter(video for video, _ in {*theirs})  # one job may stand in several facts
         bought.update({video: len(open_) for video, open_ in open_doubts(connection, ids).items()})
-        rows = select(videos.c.id, videos.c.url, videos.c.job_id).where(videos.c.id.in_(ids))
-        known = {number: (url, job) for number, url, job in connection.execute(rows)}
+        rows = select(videos.c.id, videos.c.url).where(videos.c.id.in_(ids))
+        known = dict(connection.execute(rows).all())
         for video, number in bought.items():
-            address, job = known.get(video, (video, None))
-            unshown[address] += number - (job is not None)
-        urls = [url for url, _ in known.values()]
+            unshown[known.get(video, video)] += number
+        urls = list(known.values())
         of_jobs = select(videos.c.url).where(videos.c.url.in_(urls), videos.c.job_id.is_not(None))
         held.update(connection.scalars(of_jobs))
         held.update(connection.scalars(select(pruned.c.url).where(pruned.c.url.in_(urls))))
-    return extra + sum(
-        number - (address not in held) for address, number in unshown.items() if number > 0
-    )
+    return extra + sum(number - (address not in held) for address, number in unshown.items())
