@@ -82,6 +82,25 @@ def test_pairs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert expected == capsys.readouterr().out
 
 
+@pytest.mark.parametrize("columns", [120, 80, 50, 1])
+def test_a_long_name_is_wrapped_beside_its_value(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of any width a long name takes half of it, and its value stands beside it."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ["rejected, url: is a page, not a file; " + "write its address " * 5, "x" * 130]
+    screen = Terminal()
+    with redirect_stdout(screen):
+        output.pairs({**dict.fromkeys(names, 7), "database": "a place " * 20})
+    half, lines = max(40, columns) // 2, screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 2 * half
+    assert ["7", "7", "a"] == [line[half:].split()[0] for line in lines if not line[0].isspace()]
+    assert "".join(names).replace(" ", "") in "".join(line[:half] for line in lines).replace(
+        " ", ""
+    )
+    assert 20 == sum(line[half:].count("place") for line in lines)
+
+
 def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """No pairs print nothing."""
     output.pairs({})

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import TextIO, cast
 
@@ -83,25 +84,39 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
 
 def paragraph(sentence: str, indent: str = "") -> None:
     """Print a sentence, wrapped at the width of a terminal; one line elsewhere."""
-    for place, part in enumerate(_lines(sentence, len(indent) + 2)):
-        line(f"{indent}{'  ' if place else ''}{part}")
+    for part in _lines(sentence, _columns() - len(indent), hang="  "):
+        line(indent + part)
 
 
 def pairs(values: Mapping[str, object]) -> None:
-    """Print names and values, one a line; a terminal's long value hangs beside its name."""
-    width = max(map(len, values), default=0) + 2
+    """Print names and values, one a line. A terminal's long value hangs beside its name, and a long
+    name takes half of the width.
+    """
+    most = _columns() // 2 - 2
+    names = {name: _lines(name, most, hang="  ", breaks=True) for name in values}
+    width = max((len(part) for parts in names.values() for part in parts), default=0) + 2
     for name, value in values.items():
-        for place, part in enumerate(_lines(text(value) or "-", width)):
-            line(f"{'' if place else name:<{width}}{part}")
+        parts = _lines(text(value) or "-", _columns() - width)
+        for left, right in zip_longest(names[name], parts, fillvalue=""):
+            line(f"{left:<{width}}{right}".rstrip())
 
 
-def _lines(sentence: str, taken: int) -> list[str]:
-    """Wrap text beside ``taken`` columns of a terminal; an address stays whole."""
+def _columns() -> int:
+    return max(_NARROWEST, shutil.get_terminal_size().columns)
+
+
+def _lines(sentence: str, room: int, *, hang: str = "", breaks: bool = False) -> list[str]:
+    """Wrap text in ``room`` columns of a terminal; an address stays whole, unless it ``breaks``."""
     sentence = visible(sentence)
     if not on_terminal():
         return [sentence]
-    room = max(_NARROWEST, shutil.get_terminal_size().columns) - taken
-    return textwrap.wrap(sentence, room, break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(
+        sentence,
+        room,
+        subsequent_indent=hang,
+        break_on_hyphens=False,
+        break_long_words=breaks,
+    )
 
 
 def ask(question: str) -> bool:
