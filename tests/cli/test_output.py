@@ -1,6 +1,6 @@
 import json
 import re
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli import output
+from worker.cli import exits, output
 
 MOMENT = datetime(2026, 1, 31, 8, 0, 0, 250_000, tzinfo=UTC)
 HOSTILE = "[/red]\\[bold]x[/]\x1b[2J\x00\udcff\u202e\tend\n"
@@ -99,6 +99,25 @@ def test_a_long_name_is_wrapped_beside_its_value(
         " ", ""
     )
     assert 20 == sum(line[half:].count("place") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [120, 80, 50])
+def test_a_message_breaks_between_words(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal no word of a message is cut in two, and the program's name takes its room."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    advice = "move away what is cut, then: valossa-ingest results fetch --missing; resume ends the"
+    screen = Terminal()
+    with redirect_stderr(screen):
+        exits.complain([advice, "short"])
+    lines = screen.getvalue().splitlines()
+    assert f"valossa-ingest: {advice} valossa-ingest: short".split() == screen.getvalue().split()
+    assert (True, "valossa-ingest: short") == (max(map(len, lines)) <= columns, lines[-1])
+
+
+def test_a_message_is_one_line_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A log gets a message in one line, however long it is."""
+    exits.complain(["a word " * 60])
+    assert 1 == capsys.readouterr().err.count("\n")
 
 
 def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,9 @@ text = plain_text.text
 _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
 
+_USUAL = 80
+"""Columns of a terminal that does not say its own."""
+
 
 def document(value: object, file: TextIO | None = None, indent: int | None = 2) -> None:
     """Print one JSON document: times as ISO 8601 in UTC, durations in seconds."""
@@ -82,33 +85,41 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
     terminal.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
 
 
-def paragraph(sentence: str, indent: str = "") -> None:
+def paragraph(sentence: str, indent: str = "", file: TextIO | None = None) -> None:
     """Print a sentence, wrapped at the width of a terminal; one line elsewhere."""
-    for part in _lines(sentence, _columns() - len(indent), hang="  "):
-        line(indent + part)
+    file = file or sys.stdout
+    for part in _lines(sentence, _columns(file) - len(indent), file, hang="  "):
+        line(indent + part, file)
 
 
 def pairs(values: Mapping[str, object]) -> None:
     """Print names and values, one a line. A terminal's long value hangs beside its name, and a long
     name takes half of the width.
     """
-    most = _columns() // 2 - 2
-    names = {name: _lines(name, most, hang="  ", breaks=True) for name in values}
+    file, columns = sys.stdout, _columns(sys.stdout)
+    most = columns // 2 - 2
+    names = {name: _lines(name, most, file, hang="  ", breaks=True) for name in values}
     width = max((len(part) for parts in names.values() for part in parts), default=0) + 2
     for name, value in values.items():
-        parts = _lines(text(value) or "-", _columns() - width)
+        parts = _lines(text(value) or "-", columns - width, file)
         for left, right in zip_longest(names[name], parts, fillvalue=""):
             line(f"{left:<{width}}{right}".rstrip())
 
 
-def _columns() -> int:
-    return max(_NARROWEST, shutil.get_terminal_size().columns)
+def _columns(file: TextIO) -> int:
+    """Return the width of the terminal, of which stdout may be no part."""
+    known = shutil.get_terminal_size((0, 0)).columns
+    with suppress(OSError):
+        known = known or os.get_terminal_size(file.fileno()).columns
+    return max(_NARROWEST, known or _USUAL)
 
 
-def _lines(sentence: str, room: int, *, hang: str = "", breaks: bool = False) -> list[str]:
+def _lines(
+    sentence: str, room: int, file: TextIO, *, hang: str = "", breaks: bool = False
+) -> list[str]:
     """Wrap text in ``room`` columns of a terminal; an address stays whole, unless it ``breaks``."""
     sentence = visible(sentence)
-    if not on_terminal():
+    if not file.isatty():
         return [sentence]
     return textwrap.wrap(
         sentence,
