@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -22,12 +23,50 @@ class Terminal(StringIO):
         return True
 
 
-def drawn(columns: list[str], rows: list[list[object]], title: str = "") -> str:
+def drawn(
+    columns: list[str], rows: list[list[object]], title: str = "", whole: Sequence[str] = ()
+) -> str:
     """Return a table as a terminal gets it."""
     screen = Terminal()
     with redirect_stdout(screen):
-        output.table(columns, rows, title)
+        output.table(columns, rows, title, whole)
     return screen.getvalue()
+
+
+def plain(shown: str) -> str:
+    """Return what a terminal shows without its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+ROWS: list[list[object]] = [
+    [number, "submitted", "A talk " * 9, f"{number:036}"] for number in (9, 12_345)
+]
+
+
+@pytest.mark.parametrize("columns", [120, 80, 73])
+def test_a_table_that_fits_is_a_line_a_row(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for ten signs of a cell it is cut, but not the first cell of a row."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = drawn(["id", "state", "video", "last"], ROWS, "Talks", ["state", "last"])
+    lines = plain(shown).splitlines()
+    rows = [line.split() for line in lines if "submitted" in line]
+    assert [["9", f"{9:036}"], ["12345", f"{12_345:036}"]] == [[r[0], r[-1]] for r in rows]
+    assert columns >= max(map(len, lines))
+
+
+@pytest.mark.parametrize("columns", [69, 50, 45])
+def test_a_table_that_does_not_fit_is_a_block_a_row(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal that is too narrow no cell of a row is cut, and an empty one is left out."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [ROWS[0], [7, "", None, "x" * 36]]
+    shown = plain(drawn(["id", "state", "video", "last"], rows, "Talks", ["state", "last"]))
+    title, first, second = shown.strip().split("\n\n")
+    told = f"id 9 state submitted video {'A talk ' * 9} last {9:036}"
+    assert ("Talks", told.split()) == (title, first.split())
+    assert f"id    7\nlast  {'x' * 36}" == second
+    assert columns >= max(map(len, shown.splitlines()))
 
 
 def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +77,7 @@ def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_terminal_gets_a_table_with_a_title() -> None:
     """On a terminal a table has columns and a title."""
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn(["id", "title"], [[1, "A talk"]], "Talks"))
+    shown = plain(drawn(["id", "title"], [[1, "A talk"]], "Talks"))
     lines = [line.strip() for line in shown.splitlines()]
     assert "Talks" == lines[0]
     assert ["id   title", "1    A talk"] == [line for line in lines if "   " in line]

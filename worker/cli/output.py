@@ -73,7 +73,8 @@ def begin_again() -> None:
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
     """Print rows: a table on a terminal, tab-separated lines with a head elsewhere. A terminal's
-    long cells end in an ellipsis, but not those of the columns ``whole``.
+    long cells end in an ellipsis, but not those of the first column and the columns ``whole``. One
+    that is too narrow for these gets a block a row.
     """
     if not on_terminal():
         line("\t".join(columns))
@@ -82,7 +83,13 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
         return
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    terminal.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
+    shown = [[text(cell) for cell in row] for row in rows]
+    if not terminal.table(columns, shown, title, whole):
+        paragraph(title)
+        for row in shown:
+            line()
+            pairs({name: cell for name, cell in zip(columns, row, strict=True) if cell})
+        line()
 
 
 def paragraph(sentence: str, indent: str = "", file: TextIO | None = None) -> None:
