@@ -1,13 +1,15 @@
 """Print results: tables for terminals, plain lines elsewhere, JSON documents for programs."""
 
+import io
 import json
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from itertools import zip_longest
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import accumulate, zip_longest
 from types import SimpleNamespace
 from typing import TextIO, cast
 
@@ -66,9 +68,32 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def begin_again() -> None:
-    """Begin a terminal anew at its top; elsewhere end a block by an empty line."""
-    print("\033[H\033[2J" if on_terminal() and os.environ.get("TERM") != "dumb" else "")
+@contextmanager
+def anew() -> Iterator[None]:
+    """Draw on a terminal, from its top, what is printed inside, and cut what is below its end;
+    elsewhere begin a block by an empty line.
+    """
+    if not on_terminal() or os.environ.get("TERM") == "dumb":
+        print()
+        yield
+    else:
+        with redirect_stdout(_Drawn()) as drawn:
+            yield
+        print("\033[H\033[2J", *_cut(drawn.getvalue().splitlines(keepends=True)), sep="", end="")
+    sys.stdout.flush()
+
+
+class _Drawn(io.StringIO):
+    def isatty(self) -> bool:
+        """Return True: a terminal gets it."""
+        return True
+
+
+def _cut(lines: Sequence[str]) -> Sequence[str]:
+    size = shutil.get_terminal_size()
+    room = max(2, size.lines - 1)  # the cursor stands below
+    ends = list(accumulate(max(1, -(-(len(each) - 1) // size.columns)) for each in lines))
+    return lines if not ends or ends[-1] <= room else [*lines[: bisect_left(ends, room)], "…\n"]
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:

@@ -1,6 +1,5 @@
 """``status``: the verdict on the queue, its numbers, and what needs a person."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -32,9 +31,8 @@ def status(call: Invocation) -> int:
         return _write(call)
     with open_to_look(call.settings) as session:
         while call.args.watch:
-            output.begin_again()
-            _status(call, session)
-            sys.stdout.flush()
+            with output.anew():
+                _status(call, session)
             time.sleep(2.0)
         return _status(call, session)
 
