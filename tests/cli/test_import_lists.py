@@ -820,6 +820,19 @@ def test_a_terminal_sees_the_import_grow(
     assert "rows read  1500\nadded      1500\n" in program.shown
 
 
+@pytest.mark.parametrize("columns", [120, 80, 50])
+def test_a_terminal_of_any_width_shows_long_reasons(
+    url: str, listed: List, screen: Callable[..., Screen], columns: int
+) -> None:
+    """A reject's reason that is wider than the terminal is wrapped beside its number."""
+    file = listed("url", "https://e.org/a.mp4", "https://archive.org/details/a")
+    program = screen("import", file, "--rejects", "/dev/null", "--database", url, columns=columns)
+    assert 1 == program.ended()
+    shown = program.shown[program.shown.index("rows read") :]
+    (reject,) = (line for line in shown.splitlines() if line.startswith("rejected, url: is a"))
+    assert ("1", True) == (reject.split()[-1], len(reject) <= columns)
+
+
 def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     cli: Cli, tmp_path: Path, screen: Callable[..., Screen]
 ) -> None:

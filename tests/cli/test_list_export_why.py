@@ -561,6 +561,23 @@ def test_a_list_on_a_narrow_terminal_is_a_line_a_video(
     assert "HTTP 502: <html>" == second[second.index("HTTP") :][:16]
 
 
+def test_a_list_on_fifty_columns_is_a_block_a_video(
+    cli: Cli, screen: Callable[..., Screen]
+) -> None:
+    """On 50 columns the id, the address, the job id and the error of a video are whole."""
+    job_id, error = "246dd397-3300-4aaf-9adb-4af3d70b3110", "HTTP 502: " + "Bad Gateway " * 9
+    cli.insert(state="submitted", job_id=job_id, title="A long title " * 9)
+    cli.insert(url="https://e.org/a/b.mp4?sig=5", state="failed", error=error)
+    program = screen("list", "--database", cli.url, columns=50)
+    assert 0 == program.ended()
+    first, second = program.shown.strip().split("\n\n")
+    assert (
+        f"id 1 state submitted video {'A long title ' * 9} last {job_id}".split() == first.split()
+    )
+    told = f"id 2 state failed video https://e.org/a/b.mp4 last {error}"
+    assert told.split() == second.split()
+
+
 def test_why_and_show_are_read_on_a_narrow_terminal(
     cli: Cli, screen: Callable[..., Screen]
 ) -> None:

@@ -1,6 +1,7 @@
 import json
 import re
-from contextlib import redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli import output
+from worker.cli import exits, output
 
 MOMENT = datetime(2026, 1, 31, 8, 0, 0, 250_000, tzinfo=UTC)
 HOSTILE = "[/red]\\[bold]x[/]\x1b[2J\x00\udcff\u202e\tend\n"
@@ -22,12 +23,50 @@ class Terminal(StringIO):
         return True
 
 
-def drawn(columns: list[str], rows: list[list[object]], title: str = "") -> str:
+def drawn(
+    columns: list[str], rows: list[list[object]], title: str = "", whole: Sequence[str] = ()
+) -> str:
     """Return a table as a terminal gets it."""
     screen = Terminal()
     with redirect_stdout(screen):
-        output.table(columns, rows, title)
+        output.table(columns, rows, title, whole)
     return screen.getvalue()
+
+
+def plain(shown: str) -> str:
+    """Return what a terminal shows without its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
+
+
+ROWS: list[list[object]] = [
+    [number, "submitted", "A talk " * 9, f"{number:036}"] for number in (9, 12_345)
+]
+
+
+@pytest.mark.parametrize("columns", [120, 80, 73])
+def test_a_table_that_fits_is_a_line_a_row(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is room for ten signs of a cell it is cut, but not the first cell of a row."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = drawn(["id", "state", "video", "last"], ROWS, "Talks", ["state", "last"])
+    lines = plain(shown).splitlines()
+    rows = [line.split() for line in lines if "submitted" in line]
+    assert [["9", f"{9:036}"], ["12345", f"{12_345:036}"]] == [[r[0], r[-1]] for r in rows]
+    assert columns >= max(map(len, lines))
+
+
+@pytest.mark.parametrize("columns", [69, 50, 45])
+def test_a_table_that_does_not_fit_is_a_block_a_row(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal that is too narrow no cell of a row is cut, and an empty one is left out."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    rows = [ROWS[0], [7, "", None, "x" * 36]]
+    shown = plain(drawn(["id", "state", "video", "last"], rows, "Talks", ["state", "last"]))
+    title, first, second = shown.strip().split("\n\n")
+    told = f"id 9 state submitted video {'A talk ' * 9} last {9:036}"
+    assert ("Talks", told.split()) == (title, first.split())
+    assert f"id    7\nlast  {'x' * 36}" == second
+    assert columns >= max(map(len, shown.splitlines()))
 
 
 def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +77,7 @@ def test_off_a_terminal_a_table_is_tabs(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_terminal_gets_a_table_with_a_title() -> None:
     """On a terminal a table has columns and a title."""
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", drawn(["id", "title"], [[1, "A talk"]], "Talks"))
+    shown = plain(drawn(["id", "title"], [[1, "A talk"]], "Talks"))
     lines = [line.strip() for line in shown.splitlines()]
     assert "Talks" == lines[0]
     assert ["id   title", "1    A talk"] == [line for line in lines if "   " in line]
@@ -80,6 +119,44 @@ def test_pairs_are_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     output.pairs({"due now": 5, "oldest": None, "paused since": MOMENT})
     expected = "due now       5\noldest        -\npaused since  2026-01-31 08:00:00\n"
     assert expected == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [120, 80, 50, 1])
+def test_a_long_name_is_wrapped_beside_its_value(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of any width a long name takes half of it, and its value stands beside it."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ["rejected, url: is a page, not a file; " + "write its address " * 5, "x" * 130]
+    screen = Terminal()
+    with redirect_stdout(screen):
+        output.pairs({**dict.fromkeys(names, 7), "database": "a place " * 20})
+    half, lines = max(40, columns) // 2, screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 2 * half
+    assert ["7", "7", "a"] == [line[half:].split()[0] for line in lines if not line[0].isspace()]
+    assert "".join(names).replace(" ", "") in "".join(line[:half] for line in lines).replace(
+        " ", ""
+    )
+    assert 20 == sum(line[half:].count("place") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [120, 80, 50])
+def test_a_message_breaks_between_words(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal no word of a message is cut in two, and the program's name takes its room."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    advice = "move away what is cut, then: valossa-ingest results fetch --missing; resume ends the"
+    screen = Terminal()
+    with redirect_stderr(screen):
+        exits.complain([advice, "short"])
+    lines = screen.getvalue().splitlines()
+    assert f"valossa-ingest: {advice} valossa-ingest: short".split() == screen.getvalue().split()
+    assert (True, "valossa-ingest: short") == (max(map(len, lines)) <= columns, lines[-1])
+
+
+def test_a_message_is_one_line_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A log gets a message in one line, however long it is."""
+    exits.complain(["a word " * 60])
+    assert 1 == capsys.readouterr().err.count("\n")
 
 
 def test_no_pairs_are_no_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,12 @@
 import gzip
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Beside, Cli, Said
+from tests.cli.conftest import Beside, Cli, Said, Screen
 from worker.simulator import Options, Simulator
 
 Start = Callable[[Options], Beside]
@@ -64,6 +65,25 @@ def test_list_shows_every_result(cli: Cli, folder: Path) -> None:
         row[name] for name in ("video_id", "job_id", "type", "state", "bytes")
     )
     assert [["1", "j", "core", "stored"]] == [r[:4] for r in cli("results", "list").rows()[1:]]
+
+
+@pytest.mark.parametrize("columns", [120, 80, 50])
+def test_a_terminal_of_any_width_shows_a_result_whole(
+    cli: Cli, folder: Path, screen: Callable[..., Screen], columns: int
+) -> None:
+    """A result is a line on 120 columns and a block on fewer, with its video and its whole path."""
+    job_id, kind = "246dd397-3300-4aaf-9adb-4af3d70b3110", "speech_to_text_avid_txt"
+    path = f"2026-01/{job_id}.{kind}.txt"
+    stored(cli, folder, job_id)
+    cli.sql("UPDATE results SET type = ?, path = ?", kind, path)
+    cli.sql("INSERT INTO results (job_id, type) VALUES (?, 'core')", job_id)
+    program = screen("results", "list", "--database", cli.url, columns=columns)
+    assert 0 == program.ended()
+    shown = re.sub(r"\x1b\[[0-9;]*m|─", "", program.shown).split()
+    as_lines = f"video_id state bytes result error 1 wanted {job_id} core 1 stored 4 {path}"
+    first, second = f"video_id 1 state wanted result {job_id} core", f"bytes 4 result {path}"
+    as_blocks = f"{first} video_id 1 state stored {second}"
+    assert (as_lines if columns == 120 else as_blocks).split() == shown
 
 
 def test_many_results_are_read_by_pages(cli: Cli, folder: Path) -> None:

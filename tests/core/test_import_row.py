@@ -15,6 +15,7 @@ from worker.core.import_row import (
     notes,
     zero_twins,
 )
+from worker.core.preflight import kind_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 URL = "https://example.org/a.mp4"
@@ -240,7 +241,7 @@ def test_a_marked_text_is_read_as_it_was(column: str, text: str) -> None:
         ({"priority": 10**30}, f"priority: '{10**30}' is too large; choose a smaller number"),
         ({"priority": str(-(2**63))}, "priority: '-9223372036854775808' is too large"),
         ({"priority": "9" * 5000}, f"priority: '{60 * '9'}…' is no whole number; correct it"),
-        ({"due_at": "tomorrow"}, "due_at: 'tomorrow' is no moment; write it like 2026-01-31"),
+        ({"due_at": "tomorrow"}, "due_at: 'tomorrow' is no moment; write it like YYYY-MM-DD"),
         ({"due_at": 1_767_225_600}, "due_at: '1767225600' is no moment"),
         ({"due_at": "2026-02-30"}, "due_at: '2026-02-30' is no moment"),
         ({"due_at": "0001-01-01"}, "due_at: '0001-01-01' is before 1970; write a later moment"),
@@ -257,6 +258,12 @@ def test_a_value_that_cannot_be_taken_names_its_column_and_the_way_out(
     told = reason(values)
     assert why == told[: len(why)]
     assert len(told) == min(len(told), 200)
+
+
+def test_the_kind_of_a_reject_keeps_its_hint() -> None:
+    """What is blanked in a reason is what the row holds, not how to write it."""
+    hint = "due_at: … is no moment; write it like YYYY-MM-DD HH:MM:SS, in UTC"
+    assert hint == kind_of(reason({"due_at": "31 Jan 2026 at 8"}))
 
 
 @pytest.mark.parametrize(

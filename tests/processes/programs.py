@@ -259,12 +259,13 @@ class Programs:
         self,
         *arguments: str,
         columns: int = 100,
+        lines: int = 24,
         variables: Mapping[str, str | None] | None = None,
         **settings: object,
     ) -> Program:
-        """Start the program on a terminal of 24 lines."""
+        """Start the program on a terminal of this size."""
         screen, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", TAKE_TERMINAL, "-m", "worker"),

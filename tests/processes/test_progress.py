@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.processes.programs import Ended, Programs, add_videos
+from tests.processes.programs import Ended, Programs, add_videos, execute
 from tests.wire import free_port
 from worker.simulator import Limit, Options, Simulator
 
@@ -140,6 +140,20 @@ async def test_status_is_watched_on_a_terminal(worker: Programs, url: str) -> No
     program.type(b"\x03")
     done = await program.ended()
     assert (130, False, False) == (done.code, "\x1b[?" in done.out, "Traceback" in done.out)
+
+
+@pytest.mark.parametrize("columns", [100, 50])
+async def test_a_watched_status_begins_with_its_verdict(
+    worker: Programs, url: str, columns: int
+) -> None:
+    """On a low terminal the end of ``status --watch`` is cut, and its verdict stays in sight."""
+    add_videos(url, 3)
+    execute(url, "UPDATE videos SET state = 'in_doubt', claims = 1 WHERE id < 3")
+    program = await worker.start_on_terminal("status", "--watch", columns=columns, lines=6)
+    shown = (await program.printed("\n…\r\n")).partition("\x1b[H\x1b[2J")[2]
+    assert (True, 5) == (shown.startswith("not running: 1 due"), shown.count("\n"))
+    program.type(b"\x03")
+    assert 130 == (await program.ended()).code
 
 
 async def test_status_is_watched_through_a_pipe(worker: Programs, url: str) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from worker.cli import output
 from worker.core.plain_text import one_line
 from worker.settings_sources import Loaded
 
@@ -20,9 +21,9 @@ FLAG = "--database"
 
 
 def complain(problems: Iterable[str], code: int = CONFIG) -> int:
-    """Print each problem on stderr in a line of its own. Return the code to exit with."""
+    """Print each problem on stderr as a paragraph of its own. Return the code to exit with."""
     for problem in problems:
-        print(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
+        output.paragraph(f"valossa-ingest: {one_line(problem)}", file=sys.stderr)
     return code
 
 

@@ -1,12 +1,15 @@
 """Print results: tables for terminals, plain lines elsewhere, JSON documents for programs."""
 
+import io
 import json
 import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from itertools import accumulate, zip_longest
 from types import SimpleNamespace
 from typing import TextIO, cast
 
@@ -20,6 +23,9 @@ text = plain_text.text
 
 _NARROWEST = 40
 """Columns of a terminal below which nothing is wrapped any narrower."""
+
+_USUAL = 80
+"""Columns of a terminal that does not say its own."""
 
 
 def document(value: object, file: TextIO | None = None, indent: int | None = 2) -> None:
@@ -62,14 +68,38 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def begin_again() -> None:
-    """Begin a terminal anew at its top; elsewhere end a block by an empty line."""
-    print("\033[H\033[2J" if on_terminal() and os.environ.get("TERM") != "dumb" else "")
+@contextmanager
+def anew() -> Iterator[None]:
+    """Draw on a terminal, from its top, what is printed inside, and cut what is below its end;
+    elsewhere begin a block by an empty line.
+    """
+    if not on_terminal() or os.environ.get("TERM") == "dumb":
+        print()
+        yield
+    else:
+        with redirect_stdout(_Drawn()) as drawn:
+            yield
+        print("\033[H\033[2J", *_cut(drawn.getvalue().splitlines(keepends=True)), sep="", end="")
+    sys.stdout.flush()
+
+
+class _Drawn(io.StringIO):
+    def isatty(self) -> bool:
+        """Return True: a terminal gets it."""
+        return True
+
+
+def _cut(lines: Sequence[str]) -> Sequence[str]:
+    size = shutil.get_terminal_size()
+    room = max(2, size.lines - 1)  # the cursor stands below
+    ends = list(accumulate(max(1, -(-(len(each) - 1) // size.columns)) for each in lines))
+    return lines if not ends or ends[-1] <= room else [*lines[: bisect_left(ends, room)], "…\n"]
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
     """Print rows: a table on a terminal, tab-separated lines with a head elsewhere. A terminal's
-    long cells end in an ellipsis, but not those of the columns ``whole``.
+    long cells end in an ellipsis, but not those of the first column and the columns ``whole``. One
+    that is too narrow for these gets a block a row.
     """
     if not on_terminal():
         line("\t".join(columns))
@@ -78,30 +108,58 @@ def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[s
         return
     from worker.cli import terminal  # noqa: PLC0415 - rich is slow to load, and for terminals only
 
-    terminal.table(columns, ([text(cell) for cell in row] for row in rows), title, whole)
+    shown = [[text(cell) for cell in row] for row in rows]
+    if not terminal.table(columns, shown, title, whole):
+        paragraph(title)
+        for row in shown:
+            line()
+            pairs({name: cell for name, cell in zip(columns, row, strict=True) if cell})
+        line()
 
 
-def paragraph(sentence: str, indent: str = "") -> None:
+def paragraph(sentence: str, indent: str = "", file: TextIO | None = None) -> None:
     """Print a sentence, wrapped at the width of a terminal; one line elsewhere."""
-    for place, part in enumerate(_lines(sentence, len(indent) + 2)):
-        line(f"{indent}{'  ' if place else ''}{part}")
+    file = file or sys.stdout
+    for part in _lines(sentence, _columns(file) - len(indent), file, hang="  "):
+        line(indent + part, file)
 
 
 def pairs(values: Mapping[str, object]) -> None:
-    """Print names and values, one a line; a terminal's long value hangs beside its name."""
-    width = max(map(len, values), default=0) + 2
+    """Print names and values, one a line. A terminal's long value hangs beside its name, and a long
+    name takes half of the width.
+    """
+    file, columns = sys.stdout, _columns(sys.stdout)
+    most = columns // 2 - 2
+    names = {name: _lines(name, most, file, hang="  ", breaks=True) for name in values}
+    width = max((len(part) for parts in names.values() for part in parts), default=0) + 2
     for name, value in values.items():
-        for place, part in enumerate(_lines(text(value) or "-", width)):
-            line(f"{'' if place else name:<{width}}{part}")
+        parts = _lines(text(value) or "-", columns - width, file)
+        for left, right in zip_longest(names[name], parts, fillvalue=""):
+            line(f"{left:<{width}}{right}".rstrip())
 
 
-def _lines(sentence: str, taken: int) -> list[str]:
-    """Wrap text beside ``taken`` columns of a terminal; an address stays whole."""
+def _columns(file: TextIO) -> int:
+    """Return the width of the terminal, of which stdout may be no part."""
+    known = shutil.get_terminal_size((0, 0)).columns
+    with suppress(OSError):
+        known = known or os.get_terminal_size(file.fileno()).columns
+    return max(_NARROWEST, known or _USUAL)
+
+
+def _lines(
+    sentence: str, room: int, file: TextIO, *, hang: str = "", breaks: bool = False
+) -> list[str]:
+    """Wrap text in ``room`` columns of a terminal; an address stays whole, unless it ``breaks``."""
     sentence = visible(sentence)
-    if not on_terminal():
+    if not file.isatty():
         return [sentence]
-    room = max(_NARROWEST, shutil.get_terminal_size().columns) - taken
-    return textwrap.wrap(sentence, room, break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(
+        sentence,
+        room,
+        subsequent_indent=hang,
+        break_on_hyphens=False,
+        break_long_words=breaks,
+    )
 
 
 def ask(question: str) -> bool:

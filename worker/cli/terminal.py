@@ -1,10 +1,11 @@
 """Draw tables and progress on a terminal. Imported only there, because rich is slow to load."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box, progress
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -15,17 +16,28 @@ from worker.core.progress import block as lines_of
 from worker.core.redact import visible
 from worker.core.verdict import VerdictState
 
+SHORTEST = 10
+"""Columns that are left of a cell that is cut."""
+
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str, whole: Sequence[str]
-) -> None:
-    """Print rows, one line each; long cells are cut, except in the columns ``whole``."""
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str, whole: Sequence[str]
+) -> bool:
+    """Print rows, one line each; long cells are cut, except in the first column and the columns
+    ``whole``. Return False, with nothing printed, where the terminal is too narrow for that.
+    """
+    console, whole = Console(), (columns[0], *whole)
+    widths = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+    least = (w if n in whole else min(w, SHORTEST) for n, w in zip(columns, widths, strict=True))
+    if sum(least) + 3 * len(columns) + 1 > console.width:  # with the margins of this box
+        return False
     drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
     for name in columns:
         drawn.add_column(name, no_wrap=name in whole)
     for row in rows:
         drawn.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
-    Console().print(drawn)
+    console.print(drawn)
+    return True
 
 
 @contextmanager

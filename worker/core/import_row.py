@@ -270,6 +270,6 @@ _FORMS: Mapping[str, Form] = {
     **dict.fromkeys(LINKS, (lambda text: cleaned(text)[0] or None, "")),
     "face_min_relative_height": (float, "is no number; correct it"),
     "priority": (_whole, "is no whole number; correct it"),
-    "due_at": (_moment, "is no moment; write it like 2026-01-31 08:00:00 (UTC)"),
+    "due_at": (_moment, "is no moment; write it like YYYY-MM-DD HH:MM:SS, in UTC"),
     "batch": (lambda text: text[:LONGEST_BATCH], ""),
 }

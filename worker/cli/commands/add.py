@@ -42,7 +42,7 @@ def add(call: Invocation) -> int:
     elif not args.json:
         output.line(added["id"])
         again = "it was cancelled, and is pending again" if added["brought_back"] else "added"
-        output.line(f"{again} in {queue}", file=sys.stderr)
+        output.paragraph(f"{again} in {queue}", file=sys.stderr)
     if args.json:
         output.document({**added, "database": queue})
     return exits.complain(told, exits.PROBLEMS if added["skipped"] else exits.OK)

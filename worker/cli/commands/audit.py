@@ -71,10 +71,12 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     numbers |= {kind: len(matches) for kind, matches in kinds.items()}
     gone = "not known, " + shown.paged if shown.paged else len(lost)
     counts = ", ".join(f"{number} {kind}" for kind, number in numbers.items() if number)
-    output.line(f"{jobs} jobs in the API's list: {counts or 'none of a video here'}; gone: {gone}")
+    output.paragraph(
+        f"{jobs} jobs in the API's list: {counts or 'none of a video here'}; gone: {gone}"
+    )
     if result.same_address:
         twice = "possibly bought twice: another video of the address has a job"
-        output.line(f"{result.same_address} {twice}")
+        output.paragraph(f"{result.same_address} {twice}")
     if result.failed:
         output.paragraph(
             f"{result.failed} of videos here ended in error, paid for nothing: valossa-ingest list"

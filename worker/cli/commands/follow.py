@@ -80,7 +80,7 @@ def _print(change: JobChange, *, as_json: bool) -> None:
     job, fact, message = change
     words = fact.removeprefix("job_") if message is None or fact is not Fact.JOB_STATUS else message
     more = f": {message}" if message and fact is not Fact.JOB_STATUS else ""
-    output.line(
+    output.paragraph(
         f"video {job.video_id}, job {job.job_id}: {words}{more}",
-        sys.stderr if as_json else None,
+        file=sys.stderr if as_json else None,
     )

@@ -196,7 +196,7 @@ def _note_columns(current: Import, columns: Sequence[str]) -> None:
     for name, meant in current.mapping.unused(columns).items():
         if name not in current.seen:
             hint = f": did you mean --map {meant}={name}?" if meant else ""
-            output.line(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
+            output.paragraph(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
     current.seen.update(columns)
 
 
@@ -263,7 +263,7 @@ def _pass_over(current: Import, name: str, line: int, what: str, reason: str, ro
         record = {"file": name, "line": line, "kind": what, "reason": reason, "row": row}
         print(json.dumps(record, ensure_ascii=True), file=current.rejects)
     elif what == "rejected" and current.reasons.total() <= REASONS_SHOWN:
-        output.line(f"{name}:{line}: {reason}", file=sys.stderr)
+        output.paragraph(f"{name}:{line}: {reason}", file=sys.stderr)
 
 
 def report(done: Import, *, as_json: bool) -> None:
@@ -306,9 +306,9 @@ def report(done: Import, *, as_json: bool) -> None:
 def _print_columns(done: Import) -> None:
     for column, name in done.mapping.theirs.items():
         if name not in done.seen and done.rows:
-            output.line(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
+            output.paragraph(f"valossa-ingest: no row has a {name!r} for {column}", file=sys.stderr)
     for note, number in done.notes.items():
-        output.line(f"valossa-ingest: {note} (rows: {number})", file=sys.stderr)
+        output.paragraph(f"valossa-ingest: {note} (rows: {number})", file=sys.stderr)
 
 
 def _hidden(done: Import) -> str:

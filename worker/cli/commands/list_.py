@@ -27,6 +27,8 @@ JOB_ID = 36
 """Characters of a job id; it is shown whole, to be copied."""
 BESIDE = 26
 """Columns of id, state and margins."""
+NARROWEST = BESIDE + JOB_ID + 10
+"""Columns of a terminal below which nothing is cut, since a video is no single line there."""
 SCREEN = 50
 """Videos that a terminal gets unasked."""
 
@@ -59,7 +61,7 @@ def list_(call: Invocation) -> int:
 
 
 def _short(row: Mapping[str, Any]) -> list[object]:
-    """Return a row for a terminal, each cell cut to its share of the width."""
+    """Return a row for a terminal, each cell cut to its share of a width that has room for all."""
     last = row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}"
     if row["job_status"] in {"error", "gone"}:
         last = f"job {row['job_status']}: {row['job_details'] or row['job_id']}"
@@ -68,7 +70,9 @@ def _short(row: Mapping[str, Any]) -> list[object]:
     width = get_terminal_size().columns
     last, room = output.text(last), max(JOB_ID, width // 2)
     name, others = row["title"] or row["media_id"], width - room - BESIDE
+    path = row["url"].partition("?")[0]
+    if width < NARROWEST:
+        return [row["id"], row["state"], name or path, last]
     if not name:  # the end of an address says more than its beginning
-        path = row["url"].partition("?")[0]
-        name = path if len(path) <= others else f"…{path[1 - max(others, 2) :]}"
+        name = path if len(path) <= others else f"…{path[1 - others :]}"
     return [row["id"], row["state"], name, last if len(last) <= room else f"{last[: room - 1]}…"]

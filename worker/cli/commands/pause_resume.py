@@ -24,7 +24,7 @@ def pause(call: Invocation) -> int:
 
     with open_to_change(call.settings) as session:
         found = session.write(stop, "to pause")
-    output.line(
+    output.paragraph(
         f"paused: {found[State.SUBMITTING]} in flight may end, {found[State.PENDING]} wait; "
         "nothing more is claimed until valossa-ingest resume"
     )
@@ -45,11 +45,11 @@ def resume(call: Invocation) -> int:
     with open_to_change(call.settings) as session:
         since, cooling = session.write(go_on, "to resume")
     ended = f"resumed; it was paused since {output.text(since)} UTC"
-    output.line(ended if since else "it was not paused")
+    output.paragraph(ended if since else "it was not paused")
     if ends:
-        output.line(f"ended {cooling}" if cooling else "there was no cool-down")
+        output.paragraph(f"ended {cooling}" if cooling else "there was no cool-down")
     elif cooling:
-        output.line(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
+        output.paragraph(f"{cooling} goes on: valossa-ingest resume --cool-down ends it")
     return exits.OK
 
 
@@ -72,5 +72,5 @@ def release(call: Invocation) -> int:
     if call.args.json:
         output.document({"released": host, "due": freed})
     else:
-        output.line(f"released {host}: {freed} videos are due now")
+        output.paragraph(f"released {host}: {freed} videos are due now")
     return exits.OK

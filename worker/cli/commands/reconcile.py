@@ -25,7 +25,7 @@ def reconcile(call: Invocation) -> int:
         rows = output.objects(COLUMNS, map(_row, findings))
         output.document({"asked": done is not None, "jobs": jobs, "findings": rows})
     elif done is None:
-        output.line("nothing is in doubt, so the API was not asked")
+        output.paragraph("nothing is in doubt, so the API was not asked")
     else:
         output.table(COLUMNS, map(_row, findings))
         settled = sum(finding.resolvable is None for finding in findings)

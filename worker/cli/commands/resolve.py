@@ -19,7 +19,7 @@ def resolve(call: Invocation) -> int:
         settled, sentence = session.write(lambda c, now: _settle(c, call.args, now), "to resolve")
     if not settled:
         return exits.complain([sentence], exits.PROBLEMS)
-    output.line(sentence)
+    output.paragraph(sentence)
     return exits.OK
 
 

@@ -16,6 +16,7 @@ from worker.runner.result_files import fingerprint
 from worker.store import results as store
 
 COLUMNS = ("video_id", "job_id", "type", "state", "path", "bytes", "sha256", "fetched_at", "error")
+ON_TERMINAL = ("video_id", "state", "bytes", "result", "error")
 SCREEN = 1_000
 """Results that a terminal gets."""
 
@@ -50,11 +51,18 @@ def _list(call: Invocation, rows: Iterator[dict[str, Any]]) -> int:
     if call.args.json:
         output.array(rows)
         return exits.OK
-    shown = islice(rows, SCREEN) if output.on_terminal() else rows
-    output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in shown))
+    if output.on_terminal():
+        output.table(ON_TERMINAL, map(_short, islice(rows, SCREEN)), whole=ON_TERMINAL[:-1])
+    else:
+        output.table(COLUMNS, ([row[name] for name in COLUMNS] for row in rows))
     if next(rows, None):
         output.line("… more: pipe it, or --json")
     return exits.OK
+
+
+def _short(row: Mapping[str, Any]) -> list[object]:
+    result = row["path"] or f"{row['job_id']} {row['type']}"
+    return [row["video_id"], row["state"], row["bytes"], result, row["error"]]
 
 
 def _verify(call: Invocation, folder: Path, rows: Iterable[dict[str, Any]]) -> int:

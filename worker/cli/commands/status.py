@@ -1,6 +1,5 @@
 """``status``: the verdict on the queue, its numbers, and what needs a person."""
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,9 +33,8 @@ def status(call: Invocation) -> int:
         if call.args.html:
             return _write(call, session)
         while call.args.watch:
-            output.begin_again()
-            _status(call, session)
-            sys.stdout.flush()
+            with output.anew():
+                _status(call, session)
             time.sleep(2.0)
         return _status(call, session)
 
