@@ -10,6 +10,7 @@ from worker.core.host import FIRST_WAIT, HeldHost
 from worker.db.database import Database
 from worker.db.schema import account, hosts, jobs
 from worker.store import hosts as brake
+from worker.store.queue import Unwritable
 
 HOST = "dead.example"
 
@@ -210,6 +211,25 @@ async def test_a_probe_that_ended_well_releases(
     at = accepted_at + timedelta(minutes=1)
     await database.write(lambda c: end(c, "probe", at, accepted_at=accepted_at, **told), "test")
     assert is_held is bool(await held(database))
+
+
+@pytest.mark.parametrize(("known", "wait"), [({1, 2}, FIRST_WAIT * 4), ({2}, -FIRST_WAIT)])
+async def test_law_14_a_host_whose_videos_are_all_set_aside_has_no_probe_now(
+    database: Database, known: set[int], wait: timedelta
+) -> None:
+    """Law 14: where no video of a host can be written, its probe waits as after the last one. A
+    video that can be written is the probe.
+    """
+    await ends(database, "badly", "badly", "badly")
+    now = later(START, 99_999)
+    due = update(hosts).values(probe_at=now - FIRST_WAIT, probes=2)
+    await database.write(lambda c: c.execute(due), "test")
+    urls = [f"https://{HOST}/{n}" for n in (1, 2)]
+    await add(database, *urls, held_host=HOST, due_at=later(now, 99))
+    aside = Unwritable(known=known)
+    _, probes, _ = await database.write(lambda c: brake.passing(c, 9, now, now, aside, 500), "test")
+    assert {1, 2} - known == {*probes}
+    assert now + wait == await database.read(brake.next_probe_at)
 
 
 async def test_the_number_of_held_hosts_is_counted_anew(database: Database) -> None:

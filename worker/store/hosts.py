@@ -156,10 +156,23 @@ def _probes(
     probes: dict[int, queue.Row] = {}
     for host in waiting:
         rows = queue.first_held(connection, host, aside.known)
+        if not rows:
+            _put_off(connection, host, now, aside)
         aside.tried = [row[queue.ID] for row in rows]
         connection.execute(_FREE.where(videos.c.id.in_(aside.tried)), {"now": now})
         probes |= {row[queue.ID]: row for row in rows if host_of(row[queue.URL]) == host}
     return probes
+
+
+def _put_off(connection: Connection, host: str, now: datetime, aside: Unwritable) -> None:
+    """Let the probe of a host wait as after the last one, if all its videos are set aside. One that
+    another program holds just now is tried again at once.
+    """
+    its = (is_pending, videos.c.held_host == host, videos.c.id.not_in(aside.known))
+    if connection.scalar(select(videos.c.id).where(*its).limit(1)) is None:
+        theirs = hosts.c.host == host
+        at = now + wait(connection.scalar(select(hosts.c.probes).where(theirs)) or 0)
+        connection.execute(update(hosts).where(theirs).values(probe_at=at))
 
 
 _has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
