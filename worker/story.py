@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 from worker.core import host, request
 from worker.core.file_address import is_file
 from worker.core.following import BEFORE_ALL
-from worker.core.model import REQUEST_COLUMNS, State, Video
+from worker.core.model import REQUEST_COLUMNS, Fact, State, Video
 from worker.core.plain_text import text
 from worker.core.verdict import ASK_VALOSSA
 from worker.settings import Settings
@@ -41,7 +41,6 @@ def told(
         after += f"; {cooling} holds all: valossa-ingest resume --cool-down ends it"
     base_url = settings.callback_base_url
     callback = base_url and f"{base_url.rstrip('/')}/callback/…"  # the rest is a secret
-    name = row["request_id"] if row["claims"] else row["media_id"] or row["request_id"]
     url = uploads.sent_as(connection, row["id"], row["url"])
     sent = replace(_video(row), url=NOT_UPLOADED if is_file(url) else url)
     return {
@@ -49,8 +48,19 @@ def told(
         "next": after,
         "jobs": known,
         "history": [dict(fact) for fact in story.facts],
-        "request": request.body(sent, name, settings.defaults, callback),
+        "request": request.body(sent, _name(story), settings.defaults, callback),
     }
+
+
+def _name(story: search.Story) -> str:
+    """Return the identifier that was sent, or will be: a claim keeps none that the API cannot know
+    (``store.queue``).
+    """
+    row, facts = story.video, story.facts
+    waits = row["state"] in {State.PENDING, State.FAILED, State.CANCELLED}
+    was_sent = any(fact["started_at"] or fact["fact"] == Fact.IN_DOUBT for fact in facts)
+    name: str = row["request_id"]
+    return name if row["claims"] and (was_sent or not waits) else row["media_id"] or name
 
 
 def _video(row: RowMapping) -> Video:

@@ -737,19 +737,27 @@ def test_the_request_is_shown_as_it_would_be_sent(cli: Cli, beside: Start) -> No
 
 
 @pytest.mark.parametrize(
-    ("columns", "name"),
+    ("columns", "fact", "name"),
     [
-        ({"media_id": "m", "request_id": "r"}, "m"),
-        ({"media_id": "", "request_id": "r"}, "r"),
-        ({"media_id": None, "request_id": "r"}, "r"),
-        ({"media_id": "m", "request_id": "r", "claims": 1}, "r"),
+        ({"media_id": "m"}, None, "m"),
+        ({"media_id": ""}, None, "r"),
+        ({"media_id": None}, None, "r"),
+        ({"media_id": "m", "claims": 1}, "invalid", "m"),
+        ({"media_id": "", "claims": 1}, "invalid", "r"),
+        ({"media_id": "m", "claims": 1}, "in_doubt", "r"),
+        ({"media_id": "m", "claims": 1}, "try_later", "r"),
+        ({"media_id": "m", "claims": 1, "state": "submitted", "job_id": "j"}, None, "r"),
     ],
 )
 def test_the_request_carries_the_name_that_it_will_have(
-    cli: Cli, columns: dict[str, object], name: str
+    cli: Cli, columns: dict[str, object], fact: str | None, name: str
 ) -> None:
-    """The first claim names the request by media id; a later one keeps its name."""
-    cli.insert(**columns)
+    """A claim names the request by media id; a name that was perhaps sent is kept."""
+    cli.insert(request_id="r", **columns)
+    if fact:
+        tell(cli, 1, 1, fact)
+    if fact == "try_later":
+        cli.sql("UPDATE history SET started_at = at")
     request: Any = cli("show", 1, "--json").json()[0]["request"]
     assert name == request["media"]["customer_media_info"]["id"]
 
