@@ -103,7 +103,8 @@ def at_rate(
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     roots = workers.roots(everyone, now)
     transfer = transfers.transfer(connection, roots, now, facts.patience)
-    timed = replace(overview, last_due_at=now + transfer.left) if transfer.files else overview
+    uploading = transfer.left or timedelta(0)
+    timed = replace(overview, last_due_at=now + uploading) if transfer.files else overview
     facts = _explained(connection, settings, _with_uploads(facts, transfer), everyone, free)
     return Snapshot(
         now=now,

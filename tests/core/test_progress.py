@@ -183,6 +183,7 @@ def test_the_end_is_not_told_before_the_last_upload() -> None:
     between, beyond = (soonest + latest) / 2, latest + 1
     assert (between, latest) == replace(BUSY, upload_seconds=between).eta
     assert (beyond, beyond) == replace(BUSY, upload_seconds=beyond).eta
+    assert "ETA unknown" in sentences(replace(BUSY, upload_seconds=None))[0]
 
 
 def test_a_file_that_is_uploaded_is_not_waited_for_until_its_lease_ends() -> None:

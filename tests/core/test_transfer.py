@@ -40,8 +40,28 @@ def test_bytes_have_their_time_where_the_speed_is_known() -> None:
     assert ("0.1 GB", "99.9 MB") == (amount(100_000_000, None), amount(99_900_000, None))
 
 
-def test_the_time_left_is_that_of_the_seen_bytes() -> None:
-    """Nothing, where no speed is known."""
-    left = Transfer(files=1, size=3_000, sent=1_000, per_second=10.0)
-    assert timedelta(seconds=200) == left.left
-    assert timedelta(0) == replace(left, per_second=None).left
+KNOWN = Transfer(files=1, size=3_000, sent=1_000, per_second=10.0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds"),
+    [
+        (Transfer(), 0),
+        (KNOWN, 200),
+        (replace(KNOWN, files=4, unseen=2), 500),
+        (replace(KNOWN, files=4, unseen=2, homeless=1), 350),
+        (replace(KNOWN, per_second=1e-12), 1_000_000_000),
+        (Transfer(files=2, unseen=2, homeless=2), 0),
+    ],
+)
+def test_the_time_left_is_that_of_all_bytes(shown: Transfer, seconds: int) -> None:
+    """A file of unknown size is as large as the others; one that no worker uploads takes none."""
+    assert timedelta(seconds=seconds) == shown.left
+
+
+@pytest.mark.parametrize(
+    "shown", [replace(KNOWN, per_second=None), Transfer(files=2, unseen=2, per_second=9.0)]
+)
+def test_the_time_left_is_not_known_without_a_speed_and_a_size(shown: Transfer) -> None:
+    """Before the first chunk is there, nothing says how long the uploads take."""
+    assert shown.left is None

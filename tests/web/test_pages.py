@@ -33,6 +33,15 @@ async def test_an_empty_queue_says_so(page: Served) -> None:
     assert "None is alive." in body
 
 
+async def test_a_way_out_is_written_as_it_is_typed(page: Served) -> None:
+    """A command in the verdict's way out stands there as a shell takes it."""
+    await add(page.database, "https://v.example/1")
+
+    _, body = await page.get("/")
+
+    assert "What helps: valossa-ingest run, or valossa-ingest drain." in body
+
+
 async def test_the_numbers_lead_to_their_rows(page: Served) -> None:
     """Failures and doubts are counted, with the way to each."""
     await add(page.database, "https://v.example/1", "https://v.example/2")

@@ -159,6 +159,7 @@ class Display:
         (began, spent), period = self._starts[0], seen.period_seconds
         used = max(0, run.spent - spent) * period / max(now - began, YOUNG_SECONDS)
         brake = seen.shared.brake if seen.rate < seen.settings_rate else None
+        uploading = seen.transfer.left
         caps = (f"{each.cap.name} {each.used} of {each.cap.most}" for each in seen.levels)
         return Progress(
             at=at,
@@ -176,5 +177,5 @@ class Display:
             held=seen.facts.held,
             verdict=seen.verdict,
             uploads=seen.transfer.sentence,
-            upload_seconds=seen.transfer.left.total_seconds(),
+            upload_seconds=None if uploading is None else uploading.total_seconds(),
         )

@@ -32,7 +32,7 @@ class Progress:
         last: The last request as ``story`` tells it; empty before the first.
         held, verdict: Those of the queue.
         uploads: How far those are, for people; empty where none is left.
-        upload_seconds: Until their bytes are sent; 0 where that is not known.
+        upload_seconds: Until their bytes are sent; None where that is not known.
     """
 
     at: datetime
@@ -50,7 +50,7 @@ class Progress:
     held: ClaimResult | None
     verdict: Verdict
     uploads: str = ""
-    upload_seconds: float = 0.0
+    upload_seconds: float | None = 0.0
 
     @property
     def brake(self) -> tuple[bool, WaitReason | None]:
@@ -63,13 +63,13 @@ class Progress:
     def eta(self) -> tuple[float, float] | None:
         """Return the least and the most seconds that are left; None where that is unknown."""
         until = self.held.until if self.held and self.brake[1] else self.at
-        if not self.left or until is None:
+        if not self.left or until is None or self.upload_seconds is None:
             return None
         held, work = max(0.0, (until - self.at).total_seconds()), self.left * self.period_seconds
         slowest = max(min(self.used or self.allowed, self.allowed), self.rate / 1_000)
         quickest = max(self.rate, self.used or 0.0)
-        soonest, latest = (max(self.upload_seconds, held + work / r) for r in (quickest, slowest))
-        return soonest, latest
+        least = self.upload_seconds
+        return max(least, held + work / quickest), max(least, held + work / slowest)
 
 
 def story(claim: Claim, outcome: Outcome) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """Say how far the uploads of a queue's local files have come."""
 
 from datetime import datetime, timedelta
-from math import inf
 
 from worker.core.model import value
 
 GB, MB = 1_000_000_000, 1_000_000
+
+LONGEST_SECONDS = 1_000_000_000
+"""A longer time is in no calendar, and is that of an upload that stands."""
 
 
 @value
@@ -34,9 +36,17 @@ class Transfer:
     per_second: float | None = None
 
     @property
-    def left(self) -> timedelta:
-        """Return how long the seen ones take at this speed; 0 where it is not known."""
-        return timedelta(seconds=round((self.size - self.sent) / (self.per_second or inf)))
+    def left(self) -> timedelta | None:
+        """Return how long they take at this speed without the homeless ones, each of unknown size
+        as large as the others; None where the speed or every size is unknown.
+        """
+        seen, unseen = self.files - self.unseen, max(0, self.unseen - self.homeless)
+        if self.files == self.homeless:
+            return timedelta(0)
+        if not self.per_second or not seen:
+            return None
+        size = self.size - self.sent + unseen * self.size / seen
+        return timedelta(seconds=min(LONGEST_SECONDS, round(size / self.per_second)))
 
     @property
     def sentence(self) -> str:
