@@ -212,7 +212,8 @@ def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> No
     said = cli("status")
     assert {"failed": "2", "in doubt": "1"}.items() <= said.pairs().items()
     assert "1, the oldest since 20" == said.pairs()["due now"][:22]
-    failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
+    start, failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
+    assert "valossa-ingest run, or valossa-ingest drain" == start
     assert "2 failed: valossa-ingest " == failed[:25]
     assert "1 in doubt, perhaps bought: valossa-ingest list" == doubts[:47]
     assert "retry ID --may-buy-twice" in doubts
@@ -890,7 +891,9 @@ def test_why_names_what_a_dead_worker_had_in_flight(cli: Cli) -> None:
     assert [] == cli("why").rows()[1:]
     cli.insert(state="submitting", **{**CLAIM, "lease_until": "2020-01-01 00:00:00"})
     (row,) = cli("why").rows()[1:]
-    assert ["1", "submitting", "its lease has run out: its worker has died or hangs", "2"] == row[:4]
+    assert ["1", "submitting", "its lease has run out: its worker has died or hangs", "2"] == row[
+        :4
+    ]
     assert row[4].startswith("valossa-ingest reconcile puts it in doubt")
     assert [] == cli("why", 1).rows()[1:]
 

@@ -118,7 +118,7 @@ def test_what_a_dead_worker_had_in_flight_is_reconciled(cli: Cli, beside: Start)
         before = everything(cli)
         said = say(cli, simulator, "reconcile", "--dry-run")
         assert (1, before) == (said.code, everything(cli))
-        assert "1 in flight, whose lease has run out, comes into doubt first" in said.err
+        assert "in flight, with a lease that has run out: 1; without --dry-run they come" in said.err
         said = say(cli, simulator, "reconcile")
     assert (0, ["1", "found", job, ""]) == (said.code, said.rows()[1])
     assert ("submitted", job) == (cli.row(1)["state"], cli.row(1)["job_id"])

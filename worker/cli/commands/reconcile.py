@@ -38,8 +38,9 @@ def reconcile(call: Invocation) -> int:
     if isinstance(shown, Unlisted):
         return exits.no_list(shown.reason)
     if lapsed:
-        told = f"{len(lapsed)} in flight, whose lease has run out, comes into doubt first"
-        return exits.complain([f"{told}: valossa-ingest reconcile"], exits.PROBLEMS)
+        told = f"in flight, with a lease that has run out: {len(lapsed)}"
+        ends = "without --dry-run they come into doubt first"
+        return exits.complain([f"{told}; {ends}"], exits.PROBLEMS)
     return exits.PROBLEMS if any(finding.resolvable for finding in findings) else exits.OK
 
 

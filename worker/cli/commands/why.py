@@ -45,7 +45,8 @@ def _groups(
     connection: Connection, now: datetime, some: search.Filter, roots_here: Sequence[bytes]
 ) -> list[tuple[object, ...]]:
     """Return failures and doubts whose messages differ in the row alone, then the hosts that hold
-    videos, then why files are not uploaded: by this machine's roots, where no worker lives.
+    videos, then why files are not uploaded: by this machine's roots, where no worker lives. At the
+    end come the claims that no worker settles any more.
     """
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
