@@ -92,7 +92,7 @@ async def test_a_drain_that_hangs_with_claims_is_missed(database: Database, url:
 
 
 async def test_a_pause_is_named_though_a_lease_has_run_out(database: Database, url: str) -> None:
-    """What a dead worker had in flight hides no pause."""
+    """The claims of a dead worker hide no pause."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 9)}
     await add(database, URLS[0], state="submitting", claims=1, **claim)
     await add(database, URLS[1])

@@ -33,7 +33,7 @@ def test_status_says_why_it_cannot_write(
 
 @pytest.mark.parametrize("flag", ["--metrics-file", "--html"])
 def test_a_file_that_cannot_be_replaced_leaves_no_part(cli: Cli, tmp_path: Path, flag: str) -> None:
-    """What was written of a file is taken away where it cannot get its name."""
+    """A file that cannot get its name is taken away."""
     folder = tmp_path / "out"
     (folder / "queue").mkdir(parents=True)
     said = cli("status", flag, folder / "queue")

@@ -104,7 +104,7 @@ def test_a_job_that_the_list_shows_is_found(cli: Cli, beside: Start) -> None:
 
 
 def test_what_a_dead_worker_had_in_flight_is_reconciled(cli: Cli, beside: Start) -> None:
-    """A lease that ran out is a doubt, and settled at once; a dry run says so (law 4)."""
+    """A lease that ran out is a doubt, settled at once; a dry run says so (law 4)."""
     with beside(options()) as simulator:
         job = buy(cli, simulator)
         cli.sql("DELETE FROM history")
@@ -118,7 +118,9 @@ def test_what_a_dead_worker_had_in_flight_is_reconciled(cli: Cli, beside: Start)
         before = everything(cli)
         said = say(cli, simulator, "reconcile", "--dry-run")
         assert (1, before) == (said.code, everything(cli))
-        assert "in flight, with a lease that has run out: 1; without --dry-run they come" in said.err
+        assert (
+            "in flight, with a lease that has run out: 1; without --dry-run they come" in said.err
+        )
         said = say(cli, simulator, "reconcile")
     assert (0, ["1", "found", job, ""]) == (said.code, said.rows()[1])
     assert ("submitted", job) == (cli.row(1)["state"], cli.row(1)["job_id"])

@@ -162,7 +162,7 @@ async def test_doubts_are_asked_for(page: Served, url: str, simulator: Simulator
 async def test_a_lease_that_ran_out_is_asked_for(
     page: Served, url: str, simulator: Simulator
 ) -> None:
-    """What a dead worker had in flight is a doubt to be settled (law 4)."""
+    """A claim of a dead worker is a doubt to be settled (law 4)."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": page.database.now()}
     await add(page.database, URLS[0], state="submitting", claims=1, **claim)
     async with AsyncExitStack() as stack:

@@ -119,11 +119,11 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     path = Path(name)
     if path.exists() and any(path.samefile(file) for file in files if file != "-"):
         raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
-    raw: RawIOBase = _Named(name, "w")
+    raw: RawIOBase = _RejectsFile(name, "w")
     return TextIOWrapper(BufferedWriter(raw), encoding="utf-8")
 
 
-class _Named(FileIO):
+class _RejectsFile(FileIO):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write. Raises OSError with the name of the file."""
         try:
