@@ -1,4 +1,5 @@
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,13 @@ from tests.parts import SETTINGS, add, later, let_start
 from tests.plain import execute
 from worker import wiring
 from worker.core.model import State
-from worker.core.verdict import VerdictState
+from worker.core.verdict import RESUME, START, VerdictState
 from worker.db.database import Database
 from worker.snapshot import FRESH, Snapshot, Snapshots, take
+from worker.store import shared_state
+
+GONE = 4_194_999
+"""The number of no process: Linux gives none so high."""
 
 URLS = [f"https://videos.example/{number}.mp4" for number in range(3)]
 
@@ -70,22 +75,38 @@ async def test_a_worker_that_should_be_alive_is_missed(
         assert "it hangs, or is out of reach of the database" in found.facts.silent[0].words
 
 
-async def test_a_drain_that_died_with_claims_is_missed_while_none_is_alive(
-    database: Database, url: str
-) -> None:
-    """Claims of a silent drain that no living worker will put in doubt need a person."""
+async def test_a_drain_that_hangs_with_claims_is_missed(database: Database, url: str) -> None:
+    """A silent drain with claims needs a person, unless it was killed: then no worker is there."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 99)}
     await add(database, URLS[0], state="submitting", claims=1, **claim)
+    await add(database, URLS[1])
     heartbeat(database, url, "w", began=900, ago=61, command="drain")
     assert 1 == len((await seen(database, url)).facts.silent)
+    execute(url, "UPDATE workers SET host = ?, pid = ?", wiring.host(), GONE)
+    for seconds in (0, 900):
+        found = (await seen(database, url, seconds)).verdict
+        assert "not running: 1 due, 1 in flight, no worker is alive" == found.sentence
+        assert (START,) == found.ways_out
     heartbeat(database, url, "v", began=50, ago=1, command="drain")
     assert 0 == len((await seen(database, url)).facts.silent)
+
+
+async def test_a_pause_is_named_though_a_lease_has_run_out(database: Database, url: str) -> None:
+    """The claims of a dead worker hide no pause."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 9)}
+    await add(database, URLS[0], state="submitting", claims=1, **claim)
+    await add(database, URLS[1])
+    await database.write(lambda c: shared_state.pause(c, database.now(), "wrong list"), "test")
+    for seconds in (0, 99):
+        found = (await seen(database, url, seconds)).verdict
+        assert re.match(r"waiting: paused since .* \(wrong list\); no worker", found.sentence)
+        assert (RESUME,) == found.ways_out
 
 
 async def test_a_process_of_this_machine_is_looked_at(database: Database, url: str) -> None:
     """The process of a silent worker on this machine is looked for."""
     heartbeat(database, url, "w", began=900, ago=61)
-    execute(url, "UPDATE workers SET host = ?, pid = 4194999", wiring.host())
+    execute(url, "UPDATE workers SET host = ?, pid = ?", wiring.host(), GONE)
     assert ": its process is gone" in (await seen(database, url)).verdict.sentence
 
 

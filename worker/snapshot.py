@@ -12,10 +12,11 @@ from sqlalchemy import Connection, RowMapping
 from worker import wiring
 from worker.core import pace
 from worker.core.model import Fact, State, value
+from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.transfer import Transfer
 from worker.core.verdict import Cause, Facts, LastAnswer, Verdict, VerdictState, judge
 from worker.db.address import address_of
-from worker.db.blockers import blocker, trouble_of
+from worker.db.blockers import GONE, blocker, trouble_of
 from worker.db.database import Database
 from worker.runner.result_files import free_bytes
 from worker.settings import Settings
@@ -185,9 +186,12 @@ def _facts(
     every = settings.drain_every_seconds
     lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
+    held_by = wiring.transaction(settings, "", lambda: now).peek(connection)
+    if held_by is None and known.paused_at is not None:  # a lease that has run out comes first
+        held_by = ClaimResult(reason=WaitReason.PAUSE, detail=known.pause_reason or "")
     return Facts(
         now=now,
-        held=wiring.transaction(settings, "", lambda: now).peek(connection),
+        held=held_by,
         due=overview.due,
         pending=states[State.PENDING],
         in_flight=states[State.SUBMITTING],
@@ -246,7 +250,8 @@ def _silent(
     everyone: Sequence[workers.WorkerStatus], now: datetime
 ) -> Iterator[tuple[workers.WorkerRow, datetime]]:
     """Yield the workers that should be alive, with their last heartbeat: daemons that no other has
-    followed, and workers with claims in flight that no living one will put in doubt.
+    followed, and workers with claims in flight that no living one will put in doubt, unless their
+    process is known to be gone.
     """
     begun = [each.member.started_at for each in everyone if each.member and each.is_alive(now)]
     for each in everyone:
@@ -254,16 +259,21 @@ def _silent(
         if member is None or seen_at is None or each.is_alive(now):
             continue
         is_followed = any(at > seen_at for at in begun) or abs(now - seen_at) > workers.FORGOTTEN
-        if (each.in_flight and not begun) or (member.command == "run" and not is_followed):
+        hangs = each.in_flight and not begun and _trouble(member) is not GONE
+        if hangs or (member.command == "run" and not is_followed):
             yield member, seen_at
+
+
+def _trouble(member: workers.WorkerRow) -> Cause | None:
+    """Return the trouble of a worker's process; None if not known, as on another machine."""
+    return trouble_of(member.pid) if member.host == wiring.host() else None
 
 
 def _silence(member: workers.WorkerRow, seen_at: datetime, blocked: Cause | None) -> Cause:
     """Return why a worker is silent: its process, the database, or a hang."""
-    process = trouble_of(member.pid) if member.host == wiring.host() else None
     hangs = "see its log, end it if it hangs, then start it anew"
     unknown = Cause(words="it hangs, or is out of reach of the database", remedy=hangs)
-    known = process or blocked or unknown
+    known = _trouble(member) or blocked or unknown
     name = f"{member.command} on {member.host}, pid {member.pid}"
     words = f"{name}, is silent since {seen_at:%Y-%m-%d %H:%M:%S} UTC: {known.words}"
     return Cause(words=words, remedy=known.remedy)

@@ -78,6 +78,9 @@ def _next(story: search.Story, settings: Settings, now: datetime) -> str:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]
             return "it is due" if due <= now else f"it is due at {text(due)} UTC"
+        case State.SUBMITTING if row["lease_until"] <= now:
+            dead = f"its worker {row['claimed_by']} has died or hangs"
+            return f"{dead}; valossa-ingest reconcile puts it in doubt, as a run or a drain does"
         case State.SUBMITTING:
             return (
                 f"worker {row['claimed_by']} is sending it; if that one has died, it is in doubt "

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.plain import execute, insert_all
+from tests.processes.programs import moment
 from worker.cli import run
 
 
@@ -90,6 +91,24 @@ def test_a_doubt_is_resolved_by_a_person(url: str, capsys: pytest.CaptureFixture
     assert 0 == type_(url, "resolve", "2", "--give-up")
     assert ["submitted", "failed", "submitted"] == states(url)
     assert "1 is submitted\n2 is failed\n" == capsys.readouterr().out
+
+
+def test_what_a_dead_worker_had_in_flight_is_resolved(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lease that ran out is a doubt, of this video alone; one in force is waited for (law 4)."""
+    rows(url, "pending", "pending", "pending")
+    claimed = "state = 'submitting', attempts = 0, claim_token = 't', claimed_by = 'w'"
+    execute(url, f"UPDATE videos SET {claimed}, lease_until = ?", moment(-1))
+    execute(url, "UPDATE videos SET lease_until = '2999-01-01 00:00:00' WHERE id = 2")
+    assert 0 == type_(url, "resolve", "1", "--give-up")
+    assert ["failed", "submitting", "submitting"] == states(url)
+    told = execute(url, "SELECT fact FROM history WHERE video_id = 1 ORDER BY id")
+    assert [("in_doubt",), ("resolve",)] == told
+    capsys.readouterr()
+    assert 1 == type_(url, "resolve", "2", "--give-up")
+    said = capsys.readouterr().err
+    assert "is submitting, in doubt from 2999-01-01 00:00:00 UTC on without an answer" in said
 
 
 def test_a_doubt_is_resolved_by_the_name_that_the_portal_shows(url: str) -> None:

@@ -240,3 +240,18 @@ def test_add_prints_the_id_and_takes_nothing_twice(
     assert "2\n" == capsys.readouterr().out
     assert 2 == run(["add", "nonsense", "--database", url], {})
     assert "url: must begin with http://" in capsys.readouterr().err
+
+
+def test_a_cut_import_names_its_file_and_what_was_taken(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of rejects on a full disk is named, and so are the rows that are there already."""
+    file = write(tmp_path, "list.csv", "url\nhttps://a.example/1.mp4\nftp://a.example/2.mp4\n")
+    assert 2 == type_(url, file, "--rejects", "/dev/full", "--dry-run")
+    assert "valossa-ingest: /dev/full: No space left on device\n" == capsys.readouterr().err
+    assert 2 == type_(url, file, "--rejects", "/dev/full")
+    taken, cause = capsys.readouterr().err.splitlines()
+    assert (
+        "valossa-ingest: rows in the queue before it stopped: 1; the same command goes on" == taken
+    )
+    assert "valossa-ingest: /dev/full: No space left on device" == cause

@@ -389,7 +389,7 @@ def test_rejects_that_cannot_be_written_are_one_sentence(
     said = cli("import", listed("url", "https://e.org/1"), "--rejects", path)
     assert (2, f"valossa-ingest: {path}: No such file or directory\n") == (said.code, said.err)
     said = cli("import", listed("url", *["nonsense"] * 1_000), "--rejects", "/dev/full")
-    assert (2, "valossa-ingest: reading or writing: No space left on device\n") == (
+    assert (2, "valossa-ingest: /dev/full: No space left on device\n") == (
         said.code,
         said.err,
     )

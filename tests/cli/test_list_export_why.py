@@ -212,7 +212,8 @@ def test_status_says_what_needs_a_person_and_the_commands_for_it(cli: Cli) -> No
     said = cli("status")
     assert {"failed": "2", "in doubt": "1"}.items() <= said.pairs().items()
     assert "1, the oldest since 20" == said.pairs()["due now"][:22]
-    failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
+    start, failed, doubts = (line for line in said.out.splitlines() if "valossa-ingest" in line)
+    assert "valossa-ingest run, or valossa-ingest drain" == start
     assert "2 failed: valossa-ingest " == failed[:25]
     assert "1 in doubt, perhaps bought: valossa-ingest list" == doubts[:47]
     assert "retry ID --may-buy-twice" in doubts
@@ -661,6 +662,10 @@ NEXT: dict[str, tuple[dict[str, object], str]] = {
         {"state": "submitting", **CLAIM},
         "worker w-1 is sending it; if that one has died, it is in doubt from 2030-01-01 00:00:00",
     ),
+    "lapsed": (
+        {"state": "submitting", **CLAIM, "lease_until": "2020-01-01 00:00:00"},
+        "its worker w-1 has died or hangs; valossa-ingest reconcile puts it in doubt",
+    ),
     "submitted": (
         {"state": "submitted", "job_id": "j"},
         "the API is asked about its job when no other one is due",
@@ -903,6 +908,19 @@ def test_why_groups_what_differs_in_the_row_alone(cli: Cli) -> None:
         url = f"https://v.example/{name}{name}.mp4"
         cli.insert(url=url, state="failed", http_status=400, error=error)
     assert [("6", "failed")] == [tuple(row[:2]) for row in cli("why").rows()[1:]]
+
+
+def test_why_names_what_a_dead_worker_had_in_flight(cli: Cli) -> None:
+    """A lease that ran out is told with its way out; one in force is not."""
+    cli.insert(state="submitting", **CLAIM)
+    assert [] == cli("why").rows()[1:]
+    cli.insert(state="submitting", **{**CLAIM, "lease_until": "2020-01-01 00:00:00"})
+    (row,) = cli("why").rows()[1:]
+    assert ["1", "submitting", "its lease has run out: its worker has died or hangs", "2"] == row[
+        :4
+    ]
+    assert row[4].startswith("valossa-ingest reconcile puts it in doubt")
+    assert [] == cli("why", 1).rows()[1:]
 
 
 def test_a_cool_down_is_told_wherever_a_person_looks(cli: Cli) -> None:

@@ -214,19 +214,29 @@ def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("error", "helps"),
     [
-        ("'a.mp4' is not there", "start a worker that may read the file"),
+        ("'a.mp4' is not there", "put it where a worker reads it, or valossa-ingest cancel 1"),
+        ("changed while it was read", "it is being written: wait until it is whole, then drain"),
+        ("'a.mp4': Permission denied", "start a worker that may read the file"),
+        ("initialize_file_upload answered {}", "valossa-ingest check --online says"),
         ("HTTP 401: Invalid API key", "valossa-ingest check --online says"),
         ("not sent: ClientConnectorError: no route", "valossa-ingest check --online says"),
     ],
 )
 def test_what_helps_depends_on_who_has_the_trouble(cli: Cli, error: str, helps: str) -> None:
-    """The machine that has no file, or the API that takes none."""
+    """The file that is not whole or not there, the worker that may not read it, or the API. A
+    drain names it at its end, too.
+    """
     cli.insert(url="file:///srv/media/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
     wait(cli, 1, error=error)
     alive(cli, "file:///srv/media")
     (row,) = cli("why").rows()[1:]
     assert f"its file: {error}" == row[2]
     assert helps in row[4]
+    cli.sql("DELETE FROM workers")
+    cli.sql("UPDATE uploads SET next_try_at = '2099-01-01 00:00:00'")
+    said = cli("drain", VALOSSA_API_KEY="k", WORKER_LOG_LEVEL="error", WORKER_UPLOAD_ROOTS="/srv")
+    assert 75 == said.code
+    assert f"1 not uploaded, such as video 1: {error}: {row[4]}" in said.err
 
 
 def test_the_request_of_a_file_has_the_address_of_its_upload(cli: Cli) -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Cli
 from worker.cli import run
 
 
@@ -28,3 +29,13 @@ def test_status_says_why_it_cannot_write(
     assert "idle" in out
     problem = f"{file} cannot be written: No such file or directory: name another --metrics-file"
     assert f"valossa-ingest: {problem}\n" == err
+
+
+@pytest.mark.parametrize("flag", ["--metrics-file", "--html"])
+def test_a_file_that_cannot_be_replaced_leaves_no_part(cli: Cli, tmp_path: Path, flag: str) -> None:
+    """A file that cannot get its name is taken away."""
+    folder = tmp_path / "out"
+    (folder / "queue").mkdir(parents=True)
+    said = cli("status", flag, folder / "queue")
+    assert "queue cannot be written: Is a directory" in said.err
+    assert [folder / "queue"] == [*folder.iterdir()]

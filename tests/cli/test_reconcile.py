@@ -103,6 +103,30 @@ def test_a_job_that_the_list_shows_is_found(cli: Cli, beside: Start) -> None:
     assert who.startswith("person")
 
 
+def test_what_a_dead_worker_had_in_flight_is_reconciled(cli: Cli, beside: Start) -> None:
+    """A lease that ran out is a doubt, settled at once; a dry run says so (law 4)."""
+    with beside(options()) as simulator:
+        job = buy(cli, simulator)
+        cli.sql("DELETE FROM history")
+        cli.sql(
+            "UPDATE videos SET state = 'submitting', attempts = 0, job_id = NULL, "
+            "submitted_at = NULL, "
+            "claim_token = 't', claimed_by = 'w', lease_until = ?, updated_at = ?",
+            moment(-1),
+            moment(-30),
+        )
+        before = everything(cli)
+        said = say(cli, simulator, "reconcile", "--dry-run")
+        assert (1, before) == (said.code, everything(cli))
+        assert (
+            "in flight, with a lease that has run out: 1; without --dry-run they come" in said.err
+        )
+        said = say(cli, simulator, "reconcile")
+    assert (0, ["1", "found", job, ""]) == (said.code, said.rows()[1])
+    assert ("submitted", job) == (cli.row(1)["state"], cli.row(1)["job_id"])
+    assert ["in_doubt", "found"] == cli.sql("SELECT fact FROM history ORDER BY id")
+
+
 def test_a_job_that_is_proven_absent_is_sent_again(cli: Cli, beside: Start) -> None:
     """A video whose POST never arrived is due again."""
     with beside(options()) as simulator:

@@ -124,6 +124,7 @@ def held(reason: WaitReason, seconds: float | None = None) -> ClaimResult:
         ({"left": 360_000, "used": 10.0}, "ETA 5 h to 10 h"),
         ({"left": 36_000_000}, "ETA 21 d"),
         ({"held": held(WaitReason.PAUSE)}, "ETA unknown"),
+        ({"verdict": Verdict(state=VerdictState.STALLED, sentence="no disk")}, "ETA unknown"),
         ({"held": held(WaitReason.PACE)}, "ETA 5 s"),
         ({"held": held(WaitReason.COOL_DOWN, 10_800)}, "ETA 3 h"),
         ({"held": held(WaitReason.COOL_DOWN, -10)}, "ETA 5 s"),

@@ -162,3 +162,11 @@ def test_a_silence_is_told_with_its_reason() -> None:
     run.end(CLAIM, Throttled("slower", 429, 1.0), 2.0)
     told.append(run.silence)
     assert [None, "no answer yet", None, "connection reset", None] == told
+
+
+def test_a_trouble_of_the_database_is_no_silence_of_the_api() -> None:
+    """A request whose claim or answer cannot be written is not blamed on the API."""
+    run = RunState(began_at=0.0)
+    run.begin()
+    run.database_problem = "the disk is full"
+    assert run.silence is None

@@ -282,6 +282,11 @@ NEEDS = [
     ),
     (
         replace(STUCK, silent=[SILENT], alive=0),
+        f"needs a person: {SILENCE}; not running: 5 due, 2 in flight, no worker is alive",
+        "kill -CONT 7",
+    ),
+    (
+        replace(STUCK, silent=[SILENT]),
         f"{STANDS}: {SILENCE}",
         "kill -CONT 7",
     ),
@@ -298,6 +303,17 @@ def test_what_needs_a_person_is_said(facts: Facts, sentence: str, remedy: str) -
     assert (verdict.remedy or "").startswith(remedy)
     assert verdict.needs
     assert all(": " in need for need in verdict.needs)
+
+
+def test_every_way_out_is_named() -> None:
+    """A pause, which a person alone can end, is a need beside others; a start is said first."""
+    paused = replace(held(WaitReason.PAUSE, None), paused_at=LONG_AGO, failed=3)
+    told = "paused since 2026-11-01 11:57:29 UTC"
+    verdict = judge(paused)
+    assert f"needs a person: 3 failed; waiting: {told}" == verdict.sentence
+    assert (f"3 failed: {WHY}", f"{told}: {RESUME}") == verdict.ways_out
+    assert (START, f"3 failed: {WHY}") == judge(replace(BUSY, alive=0, failed=3)).ways_out
+    assert (RESUME,) == judge(replace(paused, failed=0)).ways_out
 
 
 def test_a_refusal_that_keeps_nothing_back_needs_nobody() -> None:

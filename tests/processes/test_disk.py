@@ -108,6 +108,27 @@ async def test_an_answer_that_cannot_be_written_stands_in_the_log(
         assert [] == unknown(path, simulator.accepted)
 
 
+async def test_a_display_names_the_full_disk(
+    worker: Programs, simulator: Simulator, path: Path
+) -> None:
+    """While the run knows that the disk is full, its verdict says so, and no API is blamed."""
+    simulator.options = Options(script={1: "stall"})
+    add_videos(path, 9)
+    with long_log(path) as log:
+        program = await worker.start(
+            "drain", concurrency=1, grace_seconds=60, progress="lines", measured=False
+        )
+        await within(simulator.wait_for_requests(1))
+        limit_files(program.pid, log.stat().st_size)
+        simulator.release()
+        await program.logged("database_trouble")
+        program.signal(signal.SIGUSR1)
+        said = await program.said(f"; stalled: database {path}: the disk ")
+        assert said.rindex("ETA") == said.rindex("ETA unknown")
+        program.kill()
+        await program.ended()
+
+
 async def test_a_daemon_goes_on_when_there_is_room_again(
     worker: Programs, simulator: Simulator, path: Path
 ) -> None:

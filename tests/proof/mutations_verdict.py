@@ -52,4 +52,32 @@ VERDICT = (
         new="",
         tests=(MISSED,),
     ),
+    Mutation(
+        law="18: a drain that was killed is not silent",
+        file=SNAPSHOT,
+        old=" and _trouble(member) is not GONE",
+        new="",
+        tests=("tests/test_snapshot.py::test_a_drain_that_hangs_with_claims_is_missed",),
+    ),
+    Mutation(
+        law="18: a lease that has run out hides no pause",
+        file=SNAPSHOT,
+        old="if held_by is None and known.paused_at is not None:",
+        new="if False:",
+        tests=("tests/test_snapshot.py::test_a_pause_is_named_though_a_lease_has_run_out",),
+    ),
+    Mutation(
+        law="4: a person's reconciliation ends the leases that have run out",
+        file="worker/cli/commands/reconcile.py",
+        old="            session.run(reconciler.expire())\n",
+        new="            pass\n",
+        tests=("tests/cli/test_reconcile.py::test_what_a_dead_worker_had_in_flight_is_reconciled",),
+    ),
+    Mutation(
+        law="4: a resolve ends the lease of its own video alone",
+        file="worker/cli/commands/resolve.py",
+        old="person(), lapsed - {number})",
+        new="person())",
+        tests=("tests/cli/test_change.py::test_what_a_dead_worker_had_in_flight_is_resolved",),
+    ),
 )

@@ -1,16 +1,19 @@
 """Law 14 where a trigger or a CHECK of another program refuses one row: that row alone fails."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tests.conftest import START
-from tests.parts import Worker, add, listener, row, take
+from tests.parts import SETTINGS, Worker, add, later, listener, row, take
 from tests.plain import is_server
 from tests.store.test_hosts import ends
+from worker import wiring
 from worker.core.reasons import StopReason
 from worker.core.run_state import Counts
 from worker.db.database import Database
+from worker.settings import Key
 from worker.simulator import Options, Simulator
 
 SAID = "not this one"
@@ -166,6 +169,22 @@ async def test_law_14_a_row_that_is_never_settled_holds_nobody_up(
     assert Counts() == again.counts
     assert "submitting" == (await row(database, 3))["state"]
     assert [3] == [each["video"] for each in said if each["event"] == "video_refused"]
+
+
+@pytest.mark.usefixtures("remade")
+async def test_law_14_a_lease_that_cannot_be_ended_hides_no_other_doubt(
+    database: Database, url: str, way: int
+) -> None:
+    """Law 14: of the leases that a person's reconciliation ends, the refused one is left alone."""
+    begun = later(database.now(), -900)
+    await add(database, *links(4), due_at=begun)
+    await take(database, begun, 4)
+    await refuse(database, way, "NEW.state = 'in_doubt'")
+    settings = replace(SETTINGS, database_url=url)
+    async with wiring.reconciler(settings, Key("k", "a test"), database, "person") as reconciler:
+        await reconciler.expire()
+    found = [(await row(database, number))["state"] for number in range(1, 5)]
+    assert ["in_doubt", "in_doubt", "submitting", "in_doubt"] == found
 
 
 @pytest.mark.usefixtures("remade")

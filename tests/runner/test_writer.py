@@ -31,6 +31,7 @@ from worker.db.database import Database
 from worker.log import Log
 from worker.runner.reporter import Reporter
 from worker.runner.writer import TRY_AGAIN_SECONDS, Writer
+from worker.store import shared_state
 from worker.wiring import CLOCK
 
 
@@ -433,6 +434,19 @@ TROUBLE = ("database_trouble", "error")
 WORKS = ("database_works", "warning")
 
 
+async def test_a_trouble_is_over_where_nothing_waits_to_be_written(away: Away) -> None:
+    """A claim that failed and has nothing to claim any more leaves no trouble to be shown."""
+    async with open_database(away.path) as database:
+        desk = Desk(database)
+        async with desk.open():
+            with pytest.raises(DatabaseProblem):
+                await desk.writer.claim(lambda: 5)
+            away.come_back()
+            await database.write(lambda c: shared_state.pause(c, START, "wrong list"), "test")
+            assert WaitReason.PAUSE is (await desk.writer.claim(lambda: 5)).reason
+            assert desk.run.database_problem is None
+
+
 async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away) -> None:
     """Law 9: without a database a claim fails at once, and a result is written when the
     database is back. The trouble and its end are logged once each.
@@ -447,11 +461,11 @@ async def test_without_a_database_nothing_is_claimed_and_nothing_lost(away: Away
                     await desk.writer.claim(lambda: 5)
             assert not settling.done()
             assert desk.writer.troubled.is_set()
-            assert "it cannot be opened" in str(desk.writer.problem)
+            assert "it cannot be opened" in str(desk.run.database_problem)
             away.come_back()
             settled = await settling
             assert not desk.writer.troubled.is_set()
-            assert desk.writer.problem is None
+            assert desk.run.database_problem is None
             turn = await desk.writer.claim(lambda: 5)
         assert settled.written is not None
         assert [TROUBLE, WORKS] == told(desk.said)

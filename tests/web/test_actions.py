@@ -172,6 +172,24 @@ async def test_doubts_are_asked_for(page: Served, url: str, simulator: Simulator
         assert told.startswith("reconcile: 0 of 1 doubts settled by the API's list, by page:Ada")
 
 
+async def test_a_lease_that_ran_out_is_asked_for(
+    page: Served, url: str, simulator: Simulator
+) -> None:
+    """A claim of a dead worker is a doubt to be settled (law 4)."""
+    claim = {"claim_token": "t", "claimed_by": "w", "lease_until": page.database.now()}
+    await add(page.database, URLS[0], state="submitting", claims=1, **claim)
+    async with AsyncExitStack() as stack:
+        key = Key(min(simulator.options.keys), "a test")
+        asks = await serve(url, stack, key, api_url=simulator.url, rate=1_000)
+        await asks.sign_in()
+        assert 1 == (await asks.json("/act/reconcile.json"))["number"]
+        assert 303 == (await asks.act("reconcile"))[0]
+        while "under way" in (told := str((await asks.json("/status.json"))["told"])):
+            pass
+        assert told.startswith("reconcile: 0 of 1 doubts settled by the API's list, by page:Ada")
+    assert "in_doubt" == (await row(page.database, 1))["state"]
+
+
 async def test_an_action_of_all_videos_is_refused(page: Served) -> None:
     """A retry or a cancellation without any filter names the filters."""
     assert (400, "which videos? give a state, ids, an error or a time") == await page.get(

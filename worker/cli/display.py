@@ -14,6 +14,7 @@ from worker.core import pace, progress
 from worker.core.progress import Progress
 from worker.core.reasons import Stop
 from worker.core.redact import without_query
+from worker.core.verdict import Verdict, VerdictState
 from worker.db.address import DatabaseProblem
 from worker.runner.loop import Runner
 from worker.snapshot import Snapshot, take
@@ -159,7 +160,10 @@ class Display:
         (began, spent), period = self._starts[0], seen.period_seconds
         used = max(0, run.spent - spent) * period / max(now - began, YOUNG_SECONDS)
         brake = seen.shared.brake if seen.rate < seen.settings_rate else None
-        uploading = seen.transfer.left
+        uploading, verdict = seen.transfer.left, seen.verdict
+        if run.database_problem is not None:  # which the queue shows a minute later, if at all
+            told = f"{VerdictState.STALLED}: {run.database_problem}"
+            verdict = Verdict(state=VerdictState.STALLED, sentence=told)
         caps = (f"{each.cap.name} {each.used} of {each.cap.most}" for each in seen.levels)
         return Progress(
             at=at,
@@ -175,7 +179,7 @@ class Display:
             money=(f"{seen.overview.accepted_today} today", *caps),
             last=progress.story(*run.last) if run.last else {},
             held=seen.facts.held,
-            verdict=seen.verdict,
+            verdict=verdict,
             uploads=seen.transfer.sentence,
             upload_seconds=None if uploading is None else uploading.total_seconds(),
         )

@@ -7,7 +7,7 @@ from worker.core.model import Accepted, Claim, Outcome, value
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.redact import without_query
 from worker.core.run_state import Counts
-from worker.core.verdict import WITH_UPLOADS, Verdict
+from worker.core.verdict import WITH_UPLOADS, Verdict, VerdictState
 
 NARROW = 60
 """Columns below which a block is one line."""
@@ -63,12 +63,12 @@ class Progress:
     def eta(self) -> tuple[float, float] | None:
         """Return the least and the most seconds that are left; None where that is unknown."""
         until = self.held.until if self.held and self.brake[1] else self.at
-        if not self.left or until is None or self.upload_seconds is None:
+        least, is_stalled = self.upload_seconds, self.verdict.state is VerdictState.STALLED
+        if not self.left or until is None or least is None or is_stalled:
             return None
         held, work = max(0.0, (until - self.at).total_seconds()), self.left * self.period_seconds
         slowest = max(min(self.used or self.allowed, self.allowed), self.rate / 1_000)
         quickest = max(self.rate, self.used or 0.0)
-        least = self.upload_seconds
         return max(least, held + work / quickest), max(least, held + work / slowest)
 
 

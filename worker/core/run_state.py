@@ -52,6 +52,7 @@ class RunState:
         uploading: Local files that are being uploaded.
         upload_trouble: The trouble that holds all uploads, and since when.
         database_lost_at: Time since which the database cannot be used.
+        database_problem: Why it cannot be written.
     """
 
     began_at: float
@@ -70,6 +71,7 @@ class RunState:
     uploading: int = 0
     upload_trouble: tuple[Stop, float] | None = None
     database_lost_at: float | None = None
+    database_problem: str | None = None
 
     def __post_init__(self) -> None:
         self.last_clear_at = self.began_at
@@ -143,11 +145,14 @@ class RunState:
 
     @property
     def silence(self) -> str | None:
-        """Return why no clear answer comes; None if one came, or the API refuses all or slows."""
+        """Return why no clear answer comes; None if one came, or the API refuses all or slows, or
+        the database keeps the run from asking.
+        """
         first = self.in_flight and self.last_clear_at == self.began_at
         why = self.last_unclear if self.breaker.blanks else "no answer yet" if first else None
         slowed = self.last is not None and isinstance(self.last[1], Throttled)
-        return None if self.breaker.stop or self.breaker.suspicion or slowed else why
+        known = self.breaker.stop or self.breaker.suspicion or self.database_problem
+        return None if known or slowed else why
 
     @property
     def awaits_own_doubts(self) -> bool:

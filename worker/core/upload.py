@@ -14,6 +14,7 @@ from worker.core.decide import Policy
 from worker.core.job_list import SHAPE_LIMIT, shape
 from worker.core.model import InDoubt, Outcome, Refused, TryLater, WrongAddress, value
 from worker.core.redact import clean
+from worker.core.verdict import GIVE_ROOT
 
 LARGEST = 7_000_000_000
 """Bytes of a file, by the documentation."""
@@ -32,6 +33,11 @@ EARLY = timedelta(minutes=1)
 """So far two clocks differ. An upload from later than that tells of a clock that was set back."""
 
 ADDRESS = re.compile(r"valossaupload://[!-~]+")
+
+CHANGED = "changed while it was read"
+
+ASK_API = "it is tried again; valossa-ingest check --online says if key and address are right"
+_OF_API = ("HTTP ", "not sent", "sent, but", "initialize_file_upload answered")
 
 GIVEN_TWICE = (
     "finalize_file_upload answered the address of another video's upload; retry uploads anew"
@@ -134,6 +140,15 @@ class Setback:
     holds_all: bool = False
 
 
+def remedy(why: str, video_id: int) -> str:
+    """Return the way out for the file of a video that is not uploaded yet."""
+    if why.startswith(CHANGED):
+        return "it is being written: wait until it is whole, then drain"
+    if why.endswith("is not there"):
+        return f"put it where a worker reads it, or valossa-ingest cancel {video_id}"
+    return ASK_API if why.startswith(_OF_API) else GIVE_ROOT
+
+
 def size_problem(size: int) -> str | None:
     """Return why a file of that many bytes is not uploaded; None if it may be."""
     if size <= 0:
@@ -192,7 +207,7 @@ def _texts(document: object) -> Iterator[str]:
 def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
     """Return what follows from a file that is another one than when its upload began."""
     changes = upload.changes + 1
-    kept, why = replace(upload.anew(), changes=changes), "changed while it was read"
+    kept, why = replace(upload.anew(), changes=changes), CHANGED
     if changes >= MOST_CHANGES:
         why = f"{why}, {changes} times: it is being written; retry when it is whole"
         return Setback(upload=kept, why=why, is_refused=True)

@@ -64,7 +64,8 @@ class Verdict:
     @property
     def ways_out(self) -> tuple[str, ...]:
         """Return what a person can do, a sentence each."""
-        return self.needs or (() if self.remedy is None else (self.remedy,))
+        told = self.remedy is None or any(self.remedy in need for need in self.needs)
+        return self.needs if told else (str(self.remedy), *self.needs)
 
 
 @value
@@ -200,7 +201,8 @@ def judge(facts: Facts) -> Verdict:
     # 4. No worker is there for what is due. 5. A doubt or a failure waits for a person.
     # 6. The queue waits, works or is idle by itself.
     own, needs = _by_itself(facts), list(_needs(facts))
-    told = tuple(f"{need.sentence}: {need.remedy}" for need in needs)
+    alone = [own] if needs and own.remedy == RESUME else []
+    told = tuple(f"{need.sentence}: {need.remedy}" for need in (*needs, *alone))
     grave = own.state in {VerdictState.STALLED, VerdictState.NOT_RUNNING}
     first = facts.refusal or (facts.silent and own.state is not VerdictState.STALLED)
     if not needs or (grave and not first):
@@ -241,7 +243,7 @@ def _free(facts: Facts) -> Verdict:
     numbers = f"{facts.due} due, {facts.in_flight} in flight"
     numbers += f", {facts.uploads} to upload" if facts.uploads else ""
     goes_on = facts.uploads and not facts.due and facts.uploads_go_on
-    if (facts.alive or facts.silent) and facts.stands_still and not goes_on:
+    if facts.alive and facts.stands_still and not goes_on:
         cause, since = _standstill(facts), facts.still_since
         sentence = f"{numbers}, nothing has moved since {_at(since)}: {cause.words}"
         state, remedy = VerdictState.STALLED, cause.remedy

@@ -17,6 +17,9 @@ from worker.db.address import LOCK_KEY, File, Server
 LEAST_FREE_BYTES = 1_000_000
 """With less, SQLite's log may not grow by one transaction."""
 
+GONE = Cause(words="its process is gone", remedy="valossa-ingest run starts it anew")
+"""The trouble of a daemon that was killed."""
+
 _WRITE_LOCK = "120"
 """The byte of the file beside the log (-shm) that stands for SQLite's write lock."""
 
@@ -93,4 +96,4 @@ def trouble_of(pid: int) -> Cause | None:
                 words="its process is stopped", remedy=f"kill -CONT {pid} lets it go on"
             )
             return stopped if state in {"T", "t"} else None
-    return Cause(words="its process is gone", remedy="valossa-ingest run starts it anew")
+    return GONE

@@ -118,8 +118,8 @@ class Runner:
                 await self._wind_down()
                 if not self._writer.given_up.is_set():
                     self._heartbeat.leave()
-                elif self._writer.problem and not self._stopping.is_set():
-                    stop = Stop(reason=StopReason.DATABASE, message=str(self._writer.problem))
+                elif (problem := self.state.database_problem) and not self._stopping.is_set():
+                    stop = Stop(reason=StopReason.DATABASE, message=problem)
             except BaseException:
                 self.limiter.shut()
                 await self._cut_short(LAST_WORDS_SECONDS if writing.done() else LAST_WRITE_SECONDS)

@@ -25,7 +25,7 @@ from worker.runner.reporter import Reporter
 from worker.runner.transaction import QueueTransaction
 from worker.runner.verdicts import SOONEST_SECONDS, JudgedDoubt, next_list_at
 from worker.runner.writer import TRY_AGAIN_SECONDS
-from worker.store import doubts, shared_state
+from worker.store import doubts, leases, shared_state
 
 T = TypeVar("T")
 
@@ -106,6 +106,18 @@ class Reconciler:
         """Return when the list is worth asking for (UTC); None while there is no doubt."""
         now = self.transaction.clock.now()
         return await self.write(lambda c: next_list_at(c, now), "to see what is in doubt")
+
+    async def expire(self) -> None:
+        """Put in doubt what dead workers had in flight (law 4). A row that refuses it is left."""
+        work, now = self.transaction, self.transaction.clock.now()
+        lapsed = {*await self.write(work.lapsed, "to see whose lease has run out")}
+        for video_id in sorted(lapsed):
+            end = partial(leases.expire, now=now, worker=work.worker, aside=lapsed - {video_id})
+            try:
+                for expired in await self.write(end, "to end a lease"):
+                    self.reporter.expired(expired)
+            except BAD_VALUE as error:
+                self.reporter.unwritable(video_id, refusal(error))
 
     async def settle(self, *, if_due: bool = False) -> Reconciled | None:
         """Ask once and write what is proven. Return None where ``ask`` does."""

@@ -43,7 +43,8 @@ class _Wanted:
 @dataclass(slots=True, eq=False)
 class Writer:
     """The writing side of one process: run it as a task, close it last. ``troubled`` is set while
-    the database cannot be used, and ``problem`` says why; ``unwritten`` results are not on disk.
+    the database cannot be used, and the run's state says why; ``unwritten`` results are not on
+    disk.
     """
 
     database: Database
@@ -52,7 +53,6 @@ class Writer:
     reporter: Reporter
     try_again_seconds: float = TRY_AGAIN_SECONDS
     troubled: asyncio.Event = field(default_factory=asyncio.Event)
-    problem: DatabaseProblem | None = None
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
     unwritten: int = 0
     _ready: list[Result] = field(default_factory=list)
@@ -142,6 +142,7 @@ class Writer:
             if wanted and self._log_lost:
                 raise self._log_lost
             if wanted and not ready and (seen := await self.database.read(self.transaction.peek)):
+                self.state.database_problem = None  # nothing waits to be written
                 self._answer(wanted, seen)
             elif wanted or ready:
                 self._publish(wanted, await self._write(ready, wanted))
@@ -270,7 +271,7 @@ class Writer:
     ) -> None:
         """Try results that could not be written again; their requests are never repeated."""
         self.reporter.database(problem)
-        self.problem = problem
+        self.state.database_problem = str(problem)
         if isinstance(problem, LogLostError):
             self._log_lost = problem
         self.troubled.set()
@@ -284,7 +285,7 @@ class Writer:
     def _publish(self, wanted: _Wanted | None, done: Committed) -> None:
         """Tell the run and its report what is on disk, then hand the claims over."""
         self.reporter.database(None)
-        self.problem = None
+        self.state.database_problem = None
         self.troubled.clear()
         for settlement in done.settled:
             self.state.settle(settlement)

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.core.model import State
-from worker.store import changes, hosts, search, shared_state, statistics
+from worker.store import changes, hosts, leases, search, shared_state, statistics
 from worker.web.asking import FILTERS, Fields, filter_of, job_id, number
 
 BATCH = 500
@@ -113,6 +113,7 @@ def preview(connection: Connection, action: str, fields: Fields, now: datetime) 
             seen |= {"mark": f"{known.paused_at} {cooling}", "possible": possible}
         case "reconcile":
             doubts = statistics.in_state(connection, State.IN_DOUBT)
+            doubts += len(leases.lapsed(connection, now))
             seen |= {"number": doubts, "mark": str(doubts), "possible": doubts > 0}
         case _:
             raise LookupError(f"{action} is no action of this page")

@@ -202,6 +202,7 @@ class Page:
             return "reconcile: this process has no API key"
         settings = self.loaded.settings
         async with wiring.reconciler(settings, self.key, self.database, who) as reconciler:
+            await reconciler.expire()
             done = await reconciler.settle()
         judged = done.judged if done else ()
         settled = sum(each.resolvable is None for each in judged)

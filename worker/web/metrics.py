@@ -92,9 +92,13 @@ class Metrics:
     def write(self, path: Path, seen: Snapshot | None) -> None:
         """Replace a file at once; all may read it, as a node exporter must. Raises OSError."""
         part = path.with_name(f".{path.name}.part")
-        part.write_bytes(self.exposition(seen))
-        part.chmod(0o644)
-        part.replace(path)
+        try:
+            part.write_bytes(self.exposition(seen))
+            part.chmod(0o644)
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def _in_progress(numbers: Mapping[str, int]) -> dict[str, float]:

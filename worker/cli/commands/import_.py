@@ -5,8 +5,8 @@ import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import chain
@@ -36,7 +36,7 @@ from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
 from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
 from worker.core.transfer import amount
-from worker.db.address import address_of
+from worker.db.address import DatabaseProblem, address_of
 from worker.db.database import Database, place_of
 from worker.files.looking import look
 from worker.files.typed import Place
@@ -122,7 +122,10 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
     mapping = replace(mapping, takes_wasted=args.allow_wasted)
     names = _named(args)
+    counts = imports.Intake()
     with stop.cancelling(), ExitStack() as stack:
+        if not args.dry_run:
+            stack.enter_context(_counted(counts))
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
@@ -144,13 +147,25 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             with _display() as show:
                 current = Import(
                     *(args, mapping, database, queue, place, options, rejects, stop),
-                    *(settings.roots, show),
+                    *(settings.roots, show, counts),
                 )
                 for reading in readings:
                     _note_columns(current, reading.columns or ())
                 for name, reading in zip(names, readings, strict=True):
                     await _import_one(current, name, reading)
     return current
+
+
+@contextmanager
+def _counted(counts: imports.Intake) -> Iterator[None]:
+    """Tell how many rows were taken if something cuts the import."""
+    try:
+        yield
+    except (OSError, DatabaseProblem):
+        if taken := counts.inserted + counts.updated:
+            told = f"rows in the queue before it stopped: {taken}; the same command goes on"
+            exits.complain([told])
+        raise
 
 
 def _display() -> AbstractContextManager[Callable[[str, str], None]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from io import BytesIO
+from io import BufferedWriter, BytesIO, FileIO, RawIOBase, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
@@ -119,7 +119,17 @@ def written(name: str, files: Sequence[str]) -> TextIO:
     path = Path(name)
     if path.exists() and any(path.samefile(file) for file in files if file != "-"):
         raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
-    return path.open("w", encoding="utf-8")
+    raw: RawIOBase = _RejectsFile(name, "w")
+    return TextIOWrapper(BufferedWriter(raw), encoding="utf-8")
+
+
+class _RejectsFile(FileIO):
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write. Raises OSError with the name of the file."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from error
 
 
 def begun(name: str, stream: BinaryIO, encoding: str, mapping: ImportMapping) -> Reading:

@@ -8,6 +8,7 @@ from worker.cli.session import open_to_change
 from worker.core.evidence import Absent, Found
 from worker.core.job_list import Listing, Unlisted
 from worker.runner.verdicts import JudgedDoubt, next_list_at
+from worker.store import leases
 
 COLUMNS = ("id", "verdict", "job_id", "reason")
 
@@ -16,8 +17,11 @@ def reconcile(call: Invocation) -> int:
     """Ask once, and settle what the list proves; ``--dry-run`` only prints it."""
     args, key, done = call.args, call.key(), None
     with open_to_change(call.settings) as session:
+        reconciler = session.reconciler(key)
+        if not args.dry_run:
+            session.run(reconciler.expire())
+        lapsed = session.read(leases.lapsed)
         if session.read(next_list_at) is not None:
-            reconciler = session.reconciler(key)
             done = session.run(reconciler.examine() if args.dry_run else reconciler.settle())
     findings, shown = (done.judged, done.shown) if done else ((), None)
     if args.json:
@@ -33,6 +37,10 @@ def reconcile(call: Invocation) -> int:
         output.line(f"\n{settled} of {len(findings)} {dry}")
     if isinstance(shown, Unlisted):
         return exits.no_list(shown.reason)
+    if lapsed:
+        told = f"in flight, with a lease that has run out: {len(lapsed)}"
+        ends = "without --dry-run they come into doubt first"
+        return exits.complain([f"{told}; {ends}"], exits.PROBLEMS)
     return exits.PROBLEMS if any(finding.resolvable for finding in findings) else exits.OK
 
 

@@ -9,8 +9,10 @@ from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.cli.references import no_video
 from worker.cli.session import open_to_change, person
+from worker.core.model import State
+from worker.core.plain_text import text
 from worker.core.redact import readable
-from worker.store import changes, search
+from worker.store import changes, leases, search
 
 
 def resolve(call: Invocation) -> int:
@@ -26,7 +28,7 @@ def resolve(call: Invocation) -> int:
 def _settle(connection: Connection, args: argparse.Namespace, now: datetime) -> tuple[bool, str]:
     # A doubt is settled unless, in this order:
     # 1. the job is another video's; 2. the reference means no video, or several;
-    # 3. the video is not in doubt.
+    # 3. the video is not in doubt. A lease that has run out is a doubt (law 4).
     holder = args.job_id is not None and changes.holder_of(connection, args.job_id)
     if holder:
         return False, f"video {holder} has job {args.job_id} already"
@@ -36,7 +38,13 @@ def _settle(connection: Connection, args: argparse.Namespace, now: datetime) -> 
     if len(found) > 1:
         ids = " or ".join(f"{search.ONLY_ID}{row['id']}" for row in found)
         return False, f"{args.reference!r} names {len(found)} videos: say which, {ids}"
-    number, state = found[0]["id"], found[0]["state"]
+    number, state, end = (found[0][name] for name in ("id", "state", "lease_until"))
+    lapsed = {*leases.lapsed(connection, now)}
+    if number in lapsed:
+        leases.expire(connection, now, person(), lapsed - {number})
     if not changes.resolve(connection, number, args.job_id, now, person()):
-        return False, f"video {number} is {state}, not in_doubt: nothing was changed"
+        known = "not in_doubt"
+        if state == State.SUBMITTING:
+            known = f"in doubt from {text(end)} UTC on without an answer"
+        return False, f"video {number} is {state}, {known}: nothing was changed"
     return True, f"{number} is {'failed' if args.give_up else 'submitted'}"

@@ -21,6 +21,7 @@ from worker.cli.commands import before, check, page
 from worker.cli.commands.run_exit import Left, advice, of_run, stopping
 from worker.cli.display import Display, mode
 from worker.cli.invocation import Invocation
+from worker.core.file_address import address_of
 from worker.core.model import Fact, State
 from worker.core.progress import story
 from worker.core.reasons import Stop, StopReason
@@ -34,7 +35,7 @@ from worker.runner.model import RunReport
 from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
 from worker.snapshot import doubts_for_person
-from worker.store import hosts, shared_state, statistics, workers
+from worker.store import hosts, shared_state, statistics, transfers, workers
 
 Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
 
@@ -219,8 +220,11 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
     due = statistics.due(connection, pending, now)
     unsettled = doubts - doubts_for_person(connection, settings, pending, doubts)
     held = hosts.held(connection) if shared_state.read(connection).held_hosts else ()
+    roots = workers.roots(workers.everyone(connection), now) or []
+    roots += map(address_of, settings.roots)
     return Left(
         hosts=[each for each in held if each.videos],
+        uploads=transfers.waiting(connection, roots),
         due=due,
         waiting=pending - due + submitting + unsettled,
         later=pending - due,

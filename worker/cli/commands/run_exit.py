@@ -8,6 +8,7 @@ from worker.core import host, relocation
 from worker.core.host import HeldHost
 from worker.core.model import Fact
 from worker.core.reasons import Stop, StopReason
+from worker.core.upload import remedy
 from worker.core.verdict import BY_HAND, END_COOL_DOWN, REFUSED, RESUME
 from worker.runner.model import RunReport
 
@@ -20,7 +21,8 @@ _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
 class Left:
     """Videos left: ``due`` now; ``waiting`` for a time or for another process, among them those due
     ``later`` and ``unsettled`` doubts that time may settle; ``for_people``: the other doubts.
-    ``hosts``: those that are held, with videos.
+    ``hosts``: those that are held, with videos; ``uploads``: how many files are not uploaded, why,
+    and one of their videos.
     """
 
     due: int = 0
@@ -29,6 +31,7 @@ class Left:
     unsettled: int = 0
     for_people: int = 0
     hosts: Sequence[HeldHost] = ()
+    uploads: Sequence[tuple[int, str, int]] = ()
 
 
 def of_run(report: RunReport, left: Left, signal_number: int | None) -> int:
@@ -67,6 +70,10 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
     number = min(report.counts.postponed, left.later)
     if number and report.stop.reason is StopReason.EMPTY:
         lines.append(f"{number} postponed: valossa-ingest list --state pending says why")
+    if report.stop.reason is StopReason.EMPTY:
+        for files, why, video in left.uploads:
+            such = f"{files} not uploaded, such as video {video}"
+            lines.append(f"{such}: {why}: {remedy(why, video)}")
     if left.unsettled and report.stop.reason is not StopReason.STOPPED:
         lines.append(f"{left.unsettled} in doubt that time may settle: run it again later")
     if left.for_people:

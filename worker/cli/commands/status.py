@@ -74,11 +74,13 @@ def _write(call: Invocation, session: Session) -> int:
     if call.args.metrics_file:
         seen = session.read(lambda c, now: take(c, call.settings, now))
         code = _write_metrics(call, session, seen)
+    part = path.with_name(f".{path.name}.part")
     try:
-        part = path.with_name(f".{path.name}.part")
         part.write_text(page, encoding="utf-8")
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         problem = f"{path} cannot be written: {error.strerror}: name another --html"
         return exits.complain([problem])
     return code

@@ -13,11 +13,11 @@ from worker.cli.session import open_to_look
 from worker.core.file_address import address_of
 from worker.core.model import State
 from worker.core.redact import readable
-from worker.core.verdict import GIVE_ROOT
+from worker.core.upload import remedy
 from worker.store import hosts, reasons, search, shared_state, statistics, transfers, workers
 
-ASK_API = "it is tried again; valossa-ingest check --online says if key and address are right"
-_OF_API = ("HTTP ", "not sent", "sent, but")
+LEASE_OVER = "its lease has run out: its worker has died or hangs"
+RECONCILE = "valossa-ingest reconcile puts it in doubt, as a run or a drain does"
 
 COLUMNS = ("videos", "state", "reason", "example", "what helps")
 
@@ -49,7 +49,7 @@ def _groups(
 ) -> list[tuple[object, ...]]:
     """Return a cool-down, then failures and doubts whose messages differ in the row alone, the
     largest group first, then the hosts that hold videos, then why files are not uploaded: by this
-    machine's roots, where no worker lives.
+    machine's roots, where no worker lives; then the claims that no worker settles any more.
     """
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
     found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
@@ -64,6 +64,9 @@ def _groups(
     roots = workers.roots(workers.everyone(connection), now)
     roots = [*map(address_of, roots_here)] if roots is None else roots
     for number, reason, example in transfers.waiting(connection, roots, some):
-        helps = ASK_API if reason.startswith(_OF_API) else GIVE_ROOT
+        helps = remedy(reason, example)
         found.append((number, State.PENDING, f"its file: {reason}", example, helps))
+    in_flight = search.every(connection, replace(some, states=(State.SUBMITTING,)))
+    if over := [row["id"] for row in in_flight if row["lease_until"] <= now]:
+        found.append((len(over), State.SUBMITTING, LEASE_OVER, over[0], RECONCILE))
     return found
