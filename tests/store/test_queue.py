@@ -465,7 +465,7 @@ LATER_ABOVE = {
 
 
 async def test_a_priority_for_each_video_starves_nobody(database: Database, dialect: str) -> None:
-    """What is due below thousands of priorities that are due later is seen and claimed in order,
+    """Videos due below thousands of priorities that are due later are seen and claimed in order,
     by few statements.
     """
     await database.write(lambda c: c.exec_driver_sql(LATER_ABOVE[dialect]), "test")
