@@ -261,7 +261,7 @@ def test_a_value_that_cannot_be_taken_names_its_column_and_the_way_out(
 
 
 def test_the_kind_of_a_reject_keeps_its_hint() -> None:
-    """What is blanked in a reason is what the row holds, not how to write it."""
+    """A reason without the values of its row still says how to write them."""
     hint = "due_at: … is no moment; write it like YYYY-MM-DD HH:MM:SS, in UTC"
     assert hint == kind_of(reason({"due_at": "31 Jan 2026 at 8"}))
 
