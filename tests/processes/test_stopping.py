@@ -109,7 +109,7 @@ async def test_a_claim_that_waits_for_its_start_is_released(
     """A claim that has not started is due again after a stop, and its attempt is not spent."""
     simulator.options = stalled_after_the_first(9)
     add_videos(url, 20)
-    program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.1)
+    program = await worker.start("drain", "--json", concurrency=10, rate=1, period_seconds=0.02)
     await in_flight(program, simulator, 1)
     program.signal(signal.SIGTERM)
     await program.logged("attempt_ended", outcome="released")

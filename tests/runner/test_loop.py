@@ -989,7 +989,7 @@ async def test_a_claim_that_has_grown_old_is_given_back(
     worker = Worker(
         clock=time_of_day.clock,
         options=replace(DRAIN, limit=2),
-        settings=replace(RUN_SETTINGS, rate=1, period_seconds=0.15),
+        settings=replace(RUN_SETTINGS, rate=1, period_seconds=0.24),
     )
     async with worker.on(database, simulator.url) as runner, going(runner) as run:
         await until(lambda: state_of(plain, 2) == "submitting", run)
