@@ -109,10 +109,11 @@ class Scene:
 
     async def finish(self, api: str) -> None:
         """Let workers that nobody kills do what is left, each an hour after the other, until it is
-        done or ten of them have done nothing.
+        done or 30 of them have done nothing: an old job is due to every second one, and a third of
+        the answers say nothing.
         """
         before, idle = self.left(), 0
-        while not self.is_over() and idle < 10:
+        while not self.is_over() and idle < 30:
             await self.work(api, self.is_over)
             before, left = self.left(), before
             idle = idle + 1 if before == left else 0

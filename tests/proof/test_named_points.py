@@ -29,9 +29,7 @@ class Scene:
 
     async def worker(self, api_url: str) -> Program:
         """Return a worker on the queue."""
-        return await self.ground.start(
-            "drain", database_url=self.queue, api_url=api_url, connect_timeout_seconds=60
-        )
+        return await self.ground.start("drain", database_url=self.queue, api_url=api_url)
 
 
 At = Callable[[Scene], AbstractAsyncContextManager[Program]]
