@@ -169,6 +169,16 @@ def _left(
     return None
 
 
+def _held_by(
+    connection: Connection, settings: Settings, now: datetime, known: shared_state.SharedState
+) -> ClaimResult | None:
+    """Return why nothing can be claimed now. A lease that has run out hides no pause."""
+    found = wiring.transaction(settings, "", lambda: now).peek(connection)
+    if found is None and known.paused_at is not None:
+        return ClaimResult(reason=WaitReason.PAUSE, detail=known.pause_reason or "")
+    return found
+
+
 def _facts(
     connection: Connection,
     settings: Settings,
@@ -186,12 +196,9 @@ def _facts(
     every = settings.drain_every_seconds
     lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
-    held_by = wiring.transaction(settings, "", lambda: now).peek(connection)
-    if held_by is None and known.paused_at is not None:  # a lease that has run out comes first
-        held_by = ClaimResult(reason=WaitReason.PAUSE, detail=known.pause_reason or "")
     return Facts(
         now=now,
-        held=held_by,
+        held=_held_by(connection, settings, now, known),
         due=overview.due,
         pending=states[State.PENDING],
         in_flight=states[State.SUBMITTING],

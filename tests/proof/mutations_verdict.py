@@ -62,7 +62,7 @@ VERDICT = (
     Mutation(
         law="18: a lease that has run out hides no pause",
         file=SNAPSHOT,
-        old="if held_by is None and known.paused_at is not None:",
+        old="if found is None and known.paused_at is not None:",
         new="if False:",
         tests=("tests/test_snapshot.py::test_a_pause_is_named_though_a_lease_has_run_out",),
     ),

@@ -333,8 +333,8 @@ async def opened(
         try:
             free = await stack.enter_async_context(served)
         except (OSError, OverflowError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            why = "it is no host name" if isinstance(error, UnicodeError) else why
+            known = "it is no host name" if isinstance(error, UnicodeError) else None
+            why = known or getattr(error, "strerror", None) or error
             problem = f"listen = {listen} cannot be used: {why}: name another with --listen"
             raise SettingsError([problem]) from None
         near = host if host.strip("[]") in LOOPBACK else "localhost"

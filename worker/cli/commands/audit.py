@@ -82,6 +82,13 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
             f"{result.failed} of videos here ended in error, paid for nothing: valossa-ingest list"
             " --job-status error names those that drain, run or follow have met"
         )
+    _print_strangers(strangers)
+    for kind, advice in _ADVICE.items():
+        if getattr(result, kind):
+            output.paragraph(f"{kind}: {advice}")
+
+
+def _print_strangers(strangers: Sequence[str]) -> None:
     if strangers:
         output.paragraph(
             f"{len(strangers)} of no video here: another queue with this key, or lists that are"
@@ -91,9 +98,6 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
         output.paragraph(stranger, "  ")
     if len(strangers) > SHOWN_STRANGERS:
         output.line(f"  and {len(strangers) - SHOWN_STRANGERS:,} more: --json names them all")
-    for kind, advice in _ADVICE.items():
-        if getattr(result, kind):
-            output.paragraph(f"{kind}: {advice}")
 
 
 def _stranger(entry: Entry) -> str:

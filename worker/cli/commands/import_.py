@@ -116,13 +116,7 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     ``stop`` is heard before any row was read, CancelledError at a second signal, FormatError,
     ValueError, OSError, DatabaseProblem.
     """
-    margin = timedelta(seconds=settings.url_margin_seconds)
-    theirs, fixed = _split(args.map), _split(args.set)
-    fixed |= {"batch": args.batch} if args.batch else {}
-    mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
-    mapping = replace(mapping, takes_wasted=args.allow_wasted)
-    names = _named(args)
-    counts = imports.Intake()
+    mapping, names, counts = _mapping(args, settings), _named(args), imports.Intake()
     with stop.cancelling(), ExitStack() as stack:
         if not args.dry_run:
             stack.enter_context(_counted(counts))
@@ -154,6 +148,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
                 for name, reading in zip(names, readings, strict=True):
                     await _import_one(current, name, reading)
     return current
+
+
+def _mapping(args: argparse.Namespace, settings: Settings) -> ImportMapping:
+    margin = timedelta(seconds=settings.url_margin_seconds)
+    theirs, fixed = _split(args.map), _split(args.set)
+    fixed |= {"batch": args.batch} if args.batch else {}
+    mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
+    return replace(mapping, takes_wasted=args.allow_wasted)
 
 
 @contextmanager
