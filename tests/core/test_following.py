@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import pytest
 
@@ -384,6 +385,39 @@ def test_what_is_due_before_all_comes_before_the_list(
     assert (first if job else None) is found
     unknown = replace(known, jobs_listed_at=None)
     assert question(due, unknown, 2, at(now), spacing=BRIEF, unproven=False) is None
+
+
+TIMES = (None, 0, 1000, 1029, 1030, 1031, 1060)
+
+
+@pytest.mark.parametrize("status", [None, "queued", "error"])
+@pytest.mark.parametrize("spacing", [0.2, 1.0, 30.0])
+def test_a_look_that_is_put_off_lies_ahead(status: str | None, spacing: float) -> None:
+    """A follower whose next look were past would look on at once for ever, and ask nothing."""
+    moments = [None if seconds is None else at(seconds) for seconds in TIMES]
+    step, put_off = timedelta(seconds=spacing), 0
+    for listed_at, asked_at, due_at in product(moments, moments, [BEFORE_ALL, *moments]):
+        for shows in (None, 0, 1):
+            known = Asking(
+                next_question_at=asked_at and asked_at + step,
+                jobs_listed_at=listed_at,
+                list_shows_status=shows,
+            )
+            due = [replace(JOB, status=status, next_poll_at=due_at), JOB]
+            found = question(due, known, 2, at(1060), spacing=step, unproven=False)
+            put_off += isinstance(found, datetime)
+            assert not isinstance(found, datetime) or found > at(1060)
+    assert put_off
+
+
+@pytest.mark.parametrize(("now", "expected"), [(1040, at(1060)), (1060, None)])
+def test_an_error_without_details_waits_for_the_next_list(
+    now: float, expected: datetime | None
+) -> None:
+    """One whose question failed: the list's next word is enough."""
+    failed = replace(JOB, status="error", poll_errors=1, next_poll_at=at(1035))
+    known = Asking(jobs_listed_at=at(1030), next_question_at=at(1031), list_shows_status=1)
+    assert expected == question([failed, JOB], known, 2, at(now), spacing=BRIEF, unproven=False)
 
 
 def test_a_list_is_asked_for_to_prove_a_job_gone() -> None:

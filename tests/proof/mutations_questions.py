@@ -29,6 +29,16 @@ QUESTIONS = (
         ),
     ),
     Mutation(
+        law="questions: an error whose question failed waits for the list, and stops no other",
+        file=FOLLOWING,
+        old='due_at is None and due[0].status == "error"',
+        new='due[0].status == "error"',
+        tests=(
+            f"{CORE}::test_an_error_without_details_waits_for_the_next_list",
+            f"{CORE}::test_a_look_that_is_put_off_lies_ahead",
+        ),
+    ),
+    Mutation(
         law="questions: a hint is taken within 5 s and 15 min",
         file=FOLLOWING,
         old="seconds = min(LONGEST_HINT, max(SHORTEST_HINT, hint))",

@@ -217,7 +217,8 @@ def question(
     wait = max(timedelta(seconds=seconds), 2 * spacing)
     listed_at, due_at = known.jobs_listed_at, due[0].next_poll_at
     patience = wait
-    if listed_at is not None and (due[0].status == "error" or due_at == BEFORE_ALL):
+    unplanned_error = due_at is None and due[0].status == "error"
+    if listed_at is not None and (unplanned_error or due_at == BEFORE_ALL):
         is_turn = known.next_question_at is None or known.next_question_at <= listed_at + wait
         patience = timedelta.max if is_turn else LISTS_LEFT_OUT * wait
     if listed_at is None or not timedelta() <= now - listed_at < patience:  # or the clock was set
