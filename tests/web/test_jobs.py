@@ -92,10 +92,14 @@ async def test_a_held_host_is_shown_with_its_evidence_and_released(page: Served)
 
 
 async def test_a_queue_without_jobs_says_nothing_of_them(page: Served) -> None:
-    """A queue without a job or a held host has no section of them."""
+    """A queue without a job or a held host has no section of them, but the regions in which an open
+    page puts them when they come.
+    """
     await add(page.database, "https://v.example/none")
     body = (await page.get("/"))[1]
     assert ("Jobs at the API" in body, "Held hosts" in body) == (False, False)
+    assert '<div id="jobs" data-live>' in body
+    assert '<div id="hosts" data-live>' in body
 
 
 @pytest.mark.parametrize("host", ["", "other.example"])
