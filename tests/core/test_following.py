@@ -201,6 +201,8 @@ def test_a_404_is_no_end() -> None:
     assert (30.0, 300.0) == (wait(first), wait(again))
     assert news(JOB, again) is None
     assert told(again, JobStatus(status="queued"), 7400).missing_since is None
+    shown = replace(again, status="queued", next_poll_at=at(7500))
+    assert told(shown, JobStatus(status="queued", listed=True), 7400).missing_since is None
 
 
 @pytest.mark.parametrize(
@@ -312,7 +314,9 @@ LISTED = at(1000)
     [
         pytest.param([0, 0], {}, 2, 1030, "list", id="never listed"),
         pytest.param([0], {}, 9, 1030, "job", id="one due job is asked about"),
-        pytest.param([0, 0], {"at": LISTED, "shows": 1}, 2, 1030, "list", id="half a minute on"),
+        pytest.param([1001, 0], {"at": LISTED, "shows": 1}, 2, 1030, "list", id="half a minute on"),
+        pytest.param([0, 0], {"at": LISTED, "shows": 1}, 2, 1030, "job", id="was left due by it"),
+        pytest.param([None, 0], {"at": LISTED, "shows": 0}, 2, 9e9, "job", id="so was a backlog"),
         pytest.param([1001, 1001], {"at": LISTED, "shows": 1}, 2, 1029, 1030, id="will be shown"),
         pytest.param([1001], {"at": LISTED, "shows": 1}, 9, 1029, 1030, id="one waits as well"),
         pytest.param([1001], {"at": LISTED, "shows": 1}, 9, 1030, "job", id="but not for ever"),
@@ -321,7 +325,7 @@ LISTED = at(1000)
         pytest.param([1001, 1001], {"at": LISTED}, 2, 1029, "job", id="unknown if it shows any"),
         pytest.param([1001, 1001], {"at": LISTED}, 2, 1030, "list", id="so it is asked for again"),
         pytest.param([1001, 1001], {"at": LISTED, "shows": 0}, 2, 1030, "job", id="shows none"),
-        pytest.param([1, 1], {"at": LISTED, "shows": 0}, 2, 4600, "list", id="tried each hour"),
+        pytest.param([1001, 1], {"at": LISTED, "shows": 0}, 2, 4600, "list", id="tried each hour"),
         pytest.param([1001, 1], {"at": LISTED, "shows": 1}, 5000, 1099, 1100, id="many jobs"),
         pytest.param([1001, 1], {"at": LISTED, "shows": 1}, 10**6, 1299, 1300, id="very many"),
         pytest.param([1001, 1], {"at": LISTED, "shows": 1}, 10**6, 1300, "list", id="5 minutes"),
@@ -342,14 +346,19 @@ def test_the_list_comes_first_where_it_answers_for_several(
     assert (at(wanted) if isinstance(wanted, int) else wanted) == found
 
 
-def test_a_list_is_never_asked_for_twice_in_a_row() -> None:
-    """Where questions are as rare as lists, each second one is about a job: an error that a list
-    has shown would never get its details otherwise, and never end.
+@pytest.mark.parametrize("shows", [None, 0, 1])
+def test_a_list_is_never_asked_for_twice_in_a_row(shows: int | None) -> None:
+    """Where questions are as rare as lists, each second one is about a job that the list has left
+    due: it would never end otherwise, where the list is refused or shows only the newest jobs.
     """
-    known = Asking(jobs_listed_at=at(1000), list_shows_status=1)
-    due = [replace(JOB, next_poll_at=at(0)), JOB]
-    for second, expected in ((1030, due[0]), (1059, due[0]), (1060, None)):
-        spacing = timedelta(seconds=30)
+    listed = Asking(jobs_listed_at=at(1000), next_question_at=at(1030), list_shows_status=shows)
+    asked = replace(listed, next_question_at=at(4630))
+    due, spacing = [replace(JOB, next_poll_at=at(0)), JOB], timedelta(seconds=30)
+    for known, second, expected in (
+        (listed, 9000, due[0]),
+        (asked, 1059, due[0]),
+        (asked, 9000, None),
+    ):
         assert expected == question(due, known, 2, at(second), spacing=spacing, unproven=False)
 
 
@@ -422,6 +431,6 @@ def test_an_error_without_details_waits_for_the_next_list(
 
 def test_a_list_is_asked_for_to_prove_a_job_gone() -> None:
     """A job that is missing for an hour makes a list worth its question, at the time for one."""
-    known = Asking(jobs_listed_at=LISTED, list_shows_status=0)
+    known = Asking(jobs_listed_at=LISTED, next_question_at=at(9e3), list_shows_status=0)
     assert JOB == question([JOB], known, 1, at(1030), spacing=BRIEF, unproven=True)
     assert None is question([JOB], known, 1, at(4600), spacing=BRIEF, unproven=True)

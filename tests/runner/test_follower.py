@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import count, pairwise
+from typing import TypeVar
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from tests.conftest import START, Hands
 from tests.parts import RUN_SETTINGS, Worker, facts, later, let_start, row
@@ -17,6 +18,7 @@ from tests.parts import listener as listen
 from tests.store.test_doubts import doubt
 from tests.wire import Line, Wire
 from worker.core import request
+from worker.core.following import BEFORE_ALL
 from worker.core.job_list import Listing, Unlisted, listing_of
 from worker.core.model import Accepted, Fact, Video
 from worker.core.request import Defaults
@@ -31,6 +33,8 @@ from worker.simulator import Options, Simulator
 from worker.simulator.lives import Span
 from worker.store import jobs as store
 from worker.store import shared_state
+
+T = TypeVar("T")
 
 SETTINGS = replace(RUN_SETTINGS, rate=5, period_seconds=1.0, on_doubt="reconcile")
 MINUTE = Options(job_seconds=Span(60, 60), poll_seconds=30)
@@ -269,6 +273,27 @@ async def test_a_job_that_was_called_for_comes_before_the_list(made: Make) -> No
     )
 
 
+async def test_a_job_that_is_called_for_while_it_is_asked_about_is_asked_about_again(
+    made: Make,
+) -> None:
+    """A callback may say what the answer that is under way does not."""
+    async with made(replace(MINUTE, job_script={1: "forever"})) as bench:
+        (job,) = await bench.bought("https://a.example/1.mp4")
+        bench.hands.pass_seconds(100)
+        async with bench.follower() as follower:
+            hear = follower.reconciler.write
+
+            async def called(work: Callable[[Connection], T], purpose: str) -> T:
+                if purpose == "to follow a job":
+                    await hear(lambda c: store.hasten(c, {1}), "test")
+                return await hear(work, purpose)
+
+            reconciler = replace(follower.reconciler, write=called)
+            await replace(follower, reconciler=reconciler).ask()
+        found = await bench.job(job)
+    assert (None, BEFORE_ALL) == (found["ended_as"], found["next_poll_at"])
+
+
 async def test_three_failed_downloads_hold_their_host(made: Make) -> None:
     """Each end is judged in the transaction that writes it."""
     options = replace(MINUTE, dead_hosts=frozenset({"dead.example"}))
@@ -334,14 +359,25 @@ async def test_a_list_that_may_be_a_part_proves_no_job_gone(made: Make, fault: s
         assert (None if fault else "gone") == (await bench.job(ids[1]))["ended_as"]
 
 
-async def test_a_job_that_a_clock_ahead_has_planned_is_followed(made: Make) -> None:
+@pytest.mark.parametrize(
+    ("hours", "overdue", "end"),
+    [(72, True, "finished"), (5, False, "finished"), (0.4, False, None), (5, True, None)],
+)
+async def test_a_job_that_a_clock_ahead_has_planned_is_followed(
+    made: Make,
+    hours: float,
+    overdue: bool,  # noqa: FBT001
+    end: str | None,
+) -> None:
     """A question that is planned farther ahead than any schedule goes is asked at the next look."""
     async with made() as bench:
         (job,) = await bench.bought("https://a.example/1.mp4")
-        plan = update(jobs).values(next_poll_at=later(bench.hands.wall, 3 * 24 * HOUR))
+        planned = {"next_poll_at": later(bench.hands.wall, hours * HOUR)}
+        late = {"overdue_since": bench.hands.wall} if overdue else {}
+        plan = update(jobs).values(planned | late)
         await bench.database.write(lambda c: c.execute(plan), "test")
         await bench.pass_time(300)
-        assert "finished" == (await bench.job(job))["ended_as"]
+        assert end == (await bench.job(job))["ended_as"]
 
 
 async def test_the_last_job_is_not_gone(made: Make) -> None:

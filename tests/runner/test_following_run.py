@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import structlog
@@ -26,7 +27,7 @@ from worker.db.schema import account
 from worker.log import Event, Log
 from worker.simulator import Options, Simulator
 from worker.simulator.lives import Span
-from worker.store import jobs
+from worker.store import jobs, results
 
 AT_ONCE = Options(job_seconds=Span(0, 0))
 URLS = tuple(f"https://a.example/{number}.mp4" for number in range(3))
@@ -160,6 +161,22 @@ async def test_a_drain_asks_nothing_where_nothing_is_due(
         report = await Worker(options=options).run(database, simulator.url)
         assert [] == simulator.questions
     assert StopReason.EMPTY is report.stop.reason
+
+
+async def test_a_drain_begins_no_result_that_its_end_would_break_off(
+    database: Database, tmp_path: Path
+) -> None:
+    """A brief drain leaves results to ``results fetch``, and its last question to the jobs."""
+    await due_at_once(database)
+    await add(database, *URLS)
+    settings = replace(RUN_SETTINGS, follow="results", results_dir=str(tmp_path))
+    async with Simulator(AT_ONCE) as simulator:
+        await Worker(settings=settings).run(database, simulator.url)
+        await add(database, f"{URLS[0]}?again")
+        await Worker(settings=settings).run(database, simulator.url)
+        asked = [each.call for each in simulator.questions]
+    assert ["list_jobs"] == asked
+    assert 3 == (await database.read(results.counts))["wanted"]
 
 
 async def test_nothing_is_followed_if_it_is_off(database: Database) -> None:

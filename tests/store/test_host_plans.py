@@ -82,8 +82,18 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
     ),
     "release": (
         lambda c: hosts.release(c, "h20.example", NOW),
-        {HOST, HELD, BY_ID, "SCAN hosts USING INDEX hosts_held", "SCAN account"},
-        {"hosts_pkey", "videos_held", "videos_pkey", "hosts_held", "all of account"},
+        {
+            *(HOST, HELD, BY_ID, "SCAN hosts USING INDEX hosts_held", "SCAN account"),
+            "SEARCH jobs USING INDEX jobs_of_host (host=? AND ended_at>?)",
+        },
+        {
+            "hosts_pkey",
+            "videos_held",
+            "videos_pkey",
+            "hosts_held",
+            "all of account",
+            "jobs_of_host",
+        },
     ),
     "held": (
         hosts.held,
@@ -91,7 +101,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
         {"jobs_of_host", "videos_held", "hosts_held"},
     ),
     "next probe": (
-        hosts.next_probe_at,
+        lambda c: hosts.next_probe_at(c, NOW),
         {HELD, "SEARCH hosts USING INDEX hosts_held"},
         {"hosts_pkey", "videos_held"},
     ),
@@ -99,6 +109,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
         lambda c: hosts.passing(c, 64, NOW, NOW, Unwritable(), 500),
         {
             *(HOST, HELD, "SEARCH hosts USING INDEX hosts_held (probe_at<?)"),
+            "SEARCH hosts USING INDEX hosts_held (probe_at>?)",
             "SEARCH videos USING INDEX videos_due (priority<?)",
             "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
             BY_ID,

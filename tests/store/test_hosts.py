@@ -184,6 +184,36 @@ async def test_what_a_release_has_left_is_freed_by_the_next_end(
     assert left == (await row(database, 1))["held_host"]
 
 
+async def test_a_release_forgets_the_evidence_of_a_clock_that_was_ahead(
+    database: Database,
+) -> None:
+    """Ends that lie ahead, since a clock was set back, hold a released host no more."""
+    await ends(database, "badly", "badly", "badly", at=later(START, 9e5))
+    await database.write(lambda c: brake.release(c, HOST, START), "test")
+    await ends(database, "well", at=later(START, 60))
+    assert [] == await held(database)
+
+
+async def test_a_hold_that_a_clock_ahead_has_written_is_probed_and_ends(
+    database: Database,
+) -> None:
+    """A probe that is planned farther ahead than any schedule goes is due, and ends the hold."""
+    await ends(database, "badly", "badly", "badly", at=later(START, 9e5))
+    await add(database, f"https://{HOST}/1", held_host=HOST, due_at=later(START, 9e5))
+
+    assert START == await database.read(lambda c: brake.next_probe_at(c, START))
+    aside = Unwritable()
+    passing = await database.write(lambda c: brake.passing(c, 9, START, START, aside, 500), "test")
+    assert {1} == {*passing[1]}
+    await ends(database, "badly", at=later(START, 60))
+    second = later(START, 120) + FIRST_WAIT
+    well = {"ended_as": "finished", "transfer_status": "finished"}
+    await database.write(
+        lambda c: end(c, "p", later(second, 9), accepted_at=second, **well), "test"
+    )
+    assert [] == await held(database)
+
+
 async def test_what_is_not_held_is_not_released(database: Database) -> None:
     """A host that is not held, or not known, is not released."""
     await ends(database, "badly")
@@ -229,7 +259,7 @@ async def test_law_14_a_host_whose_videos_are_all_set_aside_has_no_probe_now(
     aside = Unwritable(known=known)
     _, probes, _ = await database.write(lambda c: brake.passing(c, 9, now, now, aside, 500), "test")
     assert {1, 2} - known == {*probes}
-    assert now + wait == await database.read(brake.next_probe_at)
+    assert now + wait == await database.read(lambda c: brake.next_probe_at(c, now))
 
 
 async def test_the_number_of_held_hosts_is_counted_anew(database: Database) -> None:

@@ -178,12 +178,15 @@ async def test_overdue_jobs_come_last(database: Database) -> None:
 
 
 async def test_a_job_in_progress_is_answered_or_not(database: Database) -> None:
-    """Jobs that are overdue, or whose last question failed, are waited for in vain."""
-    await follow(database, 1, overdue_since=START)
-    await follow(database, 2, poll_errors=1)
+    """Jobs that are overdue, or whose last question failed, are waited for in vain; one that was
+    never asked about is no answer.
+    """
+    await follow(database, 1, polls=1, overdue_since=START)
+    await follow(database, 2, polls=1, poll_errors=1)
     await follow(database, 3, ended_as="finished", ended_at=START)
-    assert not await database.read(store.is_any_answered)
     await follow(database, 4)
+    assert not await database.read(store.is_any_answered)
+    await follow(database, 5, polls=1)
     assert await database.read(store.is_any_answered)
 
 

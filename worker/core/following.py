@@ -32,7 +32,9 @@ OVERDUE_PART, LONGEST_OVERDUE_WAIT = 24, 86_400.0
 """An overdue job waits for such a part of its age: an hour at least, so many seconds at most."""
 
 FARTHEST = timedelta(seconds=2 * LONGEST_OVERDUE_WAIT)
-"""No question is planned so far ahead but by a clock that was set back since."""
+"""No question is planned so far ahead but by a clock that was set back since; none about a job in
+time so far as ``Asking.farthest``.
+"""
 
 
 @value
@@ -93,6 +95,11 @@ class Asking:
     job_seconds_most: float | None = None
 
     @property
+    def farthest(self) -> timedelta:
+        """Return how far ahead no question about a job in time is planned."""
+        return timedelta(seconds=2 * max(LONGEST_HINT, self.job_seconds))
+
+    @property
     def overdue_seconds(self) -> float:
         """Return the age from which a job needs a person."""
         most = self.job_seconds_most
@@ -104,9 +111,10 @@ def heard(
 ) -> FollowedJob:
     """Return an open job after an answer; the same one if that changes nothing."""
     # 1. No status says nothing about the job. 2. A 404 alone is no end. 3. A list says nothing new
-    # of a job that is not due. 4. A list's error is asked about once more, for its details; if that
-    # failed, the list's next word is enough. 5. An end, since it was shown first, so that a host is
-    # judged by what one list has shown at once. 6. Anything else is followed on.
+    # of a job that is not due, unless it was missing. 4. A list's error is asked about once more,
+    # for its details; if that failed, the list's next word is enough. 5. An end, since it was shown
+    # first, so that a host is judged by what one list has shown at once. 6. Anything else is
+    # followed on.
     age = (now - job.accepted_at).total_seconds()
     is_late = age > known.overdue_seconds and job.status != "error"  # which is over
     late = (job.overdue_since or now) if is_late else None
@@ -120,7 +128,8 @@ def heard(
         since = job.missing_since or now
         return _scheduled(replace(after, missing_since=since), None, since, now, dice, known)
     is_new = said.status != job.status
-    if said.listed and not is_new and job.next_poll_at is not None and job.next_poll_at > now:
+    is_told = job.missing_since is None and not is_new
+    if said.listed and is_told and job.next_poll_at is not None and job.next_poll_at > now:
         return job
     since = now if is_new else job.status_since or now
     after = replace(after, status=said.status, status_since=since, missing_since=None)
@@ -208,19 +217,19 @@ def question(
     one question to the next; ``unproven``: a list may prove a job gone.
     """
     # 1. The list, if it is time for it and it answers for several jobs; one that shows no status is
-    # tried as rarely as an overdue job, and never two in a row. A shown error, and a job that was
-    # called for, come before it, though not for ever; where questions are rarer than lists could
-    # be, as of drains, they take turns. 2. The next list will answer for this job, which was not
-    # due at the last one. 3. The job.
+    # tried as rarely as an overdue job. What it has left due is asked about before the next one;
+    # where questions are rarer than lists could be, as of drains, they take turns. A shown error,
+    # and a job that was called for, may put it off once more. 2. The next list will answer for this
+    # job, which was not due at the last one. 3. The job.
     seconds = min(LONGEST_WAIT, max(SHORTEST_WAIT, open_jobs / JOBS_A_SECOND))
     seconds = OVERDUE_SECONDS if known.list_shows_status == 0 else seconds
     wait = max(timedelta(seconds=seconds), 2 * spacing)
     listed_at, due_at = known.jobs_listed_at, due[0].next_poll_at
     patience = wait
-    unplanned_error = due_at is None and due[0].status == "error"
-    if listed_at is not None and (unplanned_error or due_at == BEFORE_ALL):
+    if listed_at is not None and (due_at is None or due_at <= listed_at):
         is_turn = known.next_question_at is None or known.next_question_at <= listed_at + wait
-        patience = timedelta.max if is_turn else LISTS_LEFT_OUT * wait
+        is_shown = due_at == BEFORE_ALL or (due_at is None and due[0].status == "error")
+        patience = timedelta.max if is_turn else wait * (LISTS_LEFT_OUT if is_shown else 1)
     if listed_at is None or not timedelta() <= now - listed_at < patience:  # or the clock was set
         return None if len(due) > 1 or unproven else due[0]
     waits = known.list_shows_status and due_at is not None and due_at > listed_at

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from worker.clock import ended
 from worker.core.following import (
-    FARTHEST,
+    BEFORE_ALL,
     GONE_AFTER,
     LONGEST_WAIT,
     FollowedJob,
@@ -120,7 +120,7 @@ class Follower:
         now, pacer = self.reconciler.transaction.clock.now(), self.reconciler.transaction.pacer
         due, later = jobs.due(connection, now, 2), now + IDLE
         if not due:
-            jobs.recall(connection, now + FARTHEST, now)
+            jobs.recall(connection, now)
             return min(later, jobs.next_at(connection) or later)
         if isinstance(spacing := pacer.question(connection), datetime):
             return spacing
@@ -145,7 +145,11 @@ class Follower:
             self.reconciler.transaction.pacer.hold(connection, said.retry_after, said.reason)
         found = jobs.named(connection, [asked.job_id])
         planned = [replace(job, next_poll_at=asked.next_poll_at) for job in found]
-        return self._write(connection, planned, {asked.job_id: said})
+        changes = self._write(connection, planned, {asked.job_id: said})
+        for job in found:
+            if job.next_poll_at == BEFORE_ALL:  # it was called for while it was asked about
+                jobs.postpone(connection, job, BEFORE_ALL)
+        return changes
 
     def _write(
         self,

@@ -137,7 +137,7 @@ class Runner:
             yield self._reconciler.run(self._follower.learn if settings.follows else None)
         if settings.follows and not self.options.brief:
             yield self._follower.run()
-        if settings.fetches:
+        if settings.fetches and not self.options.brief:
             yield Fetcher(self._reconciler).run()
         if settings.keep_days and not self.options.drain:
             write = self._writer.enqueue

@@ -243,7 +243,7 @@ class QueueTransaction:
             return None
         probe_at = None
         if shared.held_hosts and not ahead.due:
-            probe_at = hosts.next_probe_at(at.connection)
+            probe_at = hosts.next_probe_at(at.connection, now)
         upload_at = None if ahead.due else uploads.next_at(at.connection, self.reach, now)
         is_due = ahead.due or (probe_at is not None and probe_at <= now)
         if not is_due and (upload_at is None or upload_at > now):

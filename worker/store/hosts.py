@@ -20,6 +20,9 @@ EVERY = Filter()
 LOOK_AHEAD = 100
 """Videos beyond those wanted that are looked at once one was found whose host is held."""
 
+FARTHEST = 2 * LONGEST_WAIT
+"""No probe is planned so far ahead but by a clock that was set back since."""
+
 FREED_AT_ONCE = 5_000
 """Videos that one transaction lets go; others wait for it some tenth of a second."""
 
@@ -29,7 +32,7 @@ Passing = tuple[Sequence[queue.Row], Collection[int], int]
 _is_held = hosts.c.held_since.is_not(None)
 _failed = func.coalesce(jobs.c.transfer_status, "") == "error"
 _finished = (jobs.c.ended_as == "finished") | (jobs.c.transfer_status == "finished")
-_now = bindparam("now", type_=videos.c.due_at.type)
+_now, _far = (bindparam(name, type_=videos.c.due_at.type) for name in ("now", "far"))
 _FREE = update(videos).where(is_pending).values(held_host=None, due_at=_now, error=None)
 _tells = (jobs.c.ended_as != "gone", jobs.c.next_poll_at.is_not(None))
 """A job that is gone says nothing about its download; one that no one has planned may have
@@ -45,12 +48,23 @@ def judge(connection: Connection, host: str, now: datetime) -> None:
         return
     known = select(hosts.c.held_since, hosts.c.judged_from).where(hosts.c.host == host)
     held_since, judged_from = connection.execute(known).first() or (None, None)
+    if held_since is not None and held_since > now:
+        _set_back(connection, host, now)
+        held_since = now
     if held_since is None:
         _hold_if_dead(connection, host, judged_from, now)
     elif _a_probe_ended_well(connection, host, held_since):
         release(connection, host, now)
     elif (why := _evidence(connection, host, judged_from)) is not None:
         connection.execute(update(hosts).where(hosts.c.host == host).values(why=why))
+
+
+def _set_back(connection: Connection, host: str, now: datetime) -> None:
+    """Let what a clock that was ahead has written be of now: it would outweigh all that comes."""
+    ahead = update(jobs).where(jobs.c.host == host, jobs.c.ended_at > now)
+    connection.execute(ahead.values(ended_at=now))
+    held = update(hosts).where(hosts.c.host == host, hosts.c.held_since > now)
+    connection.execute(held.values(held_since=now))
 
 
 def _hold_if_dead(
@@ -95,6 +109,7 @@ def release(connection: Connection, host: str, now: datetime) -> int | None:
     videos are due now. Return how many, to be called again until that is 0; None where nothing was
     held. What is left by one that is broken off is freed by the next, or by the next end of a job.
     """
+    _set_back(connection, host, now)
     free = {"held_since": None, "judged_from": now, "probe_at": None, "probe_video": None}
     ended = update(hosts).where(hosts.c.host == host, _is_held).values(free)
     if was_held := connection.execute(ended).rowcount:
@@ -126,7 +141,7 @@ def passing(
             continue  # a twin may be known by now
         names = {row[queue.ID]: host_of(row[queue.URL]) for row in found}
         meant = batch.encoded((name,) for name in {*names.values()})
-        known = _KNOWN(connection, meant=meant, now=now)
+        known = _KNOWN(connection, meant=meant, now=now, far=now + FARTHEST)
         if probes is None:
             waiting = [host for host, _, is_due in known if is_due]
             probes = _probes(connection, waiting[:limit], now, aside)
@@ -179,10 +194,11 @@ _has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
 _meant = batch.rows("meant", hosts.c.host)
 _of_meant = _meant.c.host == hosts.c.host
 _held_ones = select(hosts.c.host, hosts.c.why, text("0")).join(_meant, _of_meant).where(_is_held)
-_due_ones = select(hosts.c.host, hosts.c.why, text("1")).where(
-    _is_held, hosts.c.probe_at <= _now, _has_videos
+_due_ones, _far_ones = (
+    select(hosts.c.host, hosts.c.why, text("1")).where(_is_held, is_due, _has_videos)
+    for is_due in (hosts.c.probe_at <= _now, hosts.c.probe_at > _far)
 )
-_KNOWN = Prepared(union_all(_held_ones, _due_ones))
+_KNOWN = Prepared(union_all(_held_ones, _due_ones, _far_ones))
 """The held hosts among those of some links, and all those whose probe is due."""
 
 _rows = batch.rows("held", videos.c.id, videos.c.held_host, videos.c.error)
@@ -200,10 +216,10 @@ def probed(connection: Connection, claims: Iterable[Claim], now: datetime) -> No
         connection.execute(update(hosts).where(theirs).values(values))
 
 
-def next_probe_at(connection: Connection) -> datetime | None:
+def next_probe_at(connection: Connection, now: datetime) -> datetime | None:
     """Return when the next probe may go; None where no video is held."""
     at: datetime | None = connection.scalar(_NEXT_PROBE)
-    return at
+    return now if at is not None and at > now + FARTHEST else at
 
 
 _NEXT_PROBE = select(func.min(hosts.c.probe_at)).where(_is_held, _has_videos)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
-from worker.core.following import BEFORE_ALL, Asking, FollowedJob, news, typical
+from worker.core.following import BEFORE_ALL, FARTHEST, Asking, FollowedJob, news, typical
 from worker.core.host import host_of
 from worker.core.model import Fact, value
 from worker.db import batch
@@ -40,8 +40,9 @@ _backwards = (jobs.c.next_poll_at.desc(), jobs.c.accepted_at.desc())  # as the i
 _backlog = _OPEN.where(jobs.c.next_poll_at.is_(None))
 _BACKLOG = Prepared(_backlog.order_by(*_backwards).limit(_most))
 _NEXT_AT = Prepared(select(func.min(jobs.c.next_poll_at)).where(is_open))
-_now = bindparam("now", type_=jobs.c.next_poll_at.type)
-_far = update(jobs).where(is_open, jobs.c.next_poll_at > _at)
+_now, _soon = (bindparam(name, type_=jobs.c.next_poll_at.type) for name in ("now", "soon"))
+_too_far = (jobs.c.next_poll_at > _soon) & jobs.c.overdue_since.is_(None)
+_far = update(jobs).where(is_open, (jobs.c.next_poll_at > _at) | _too_far)
 _RECALL = Prepared(_far.values(next_poll_at=_now))
 _asked = batch.rows("asked", jobs.c.job_id)
 _NAMED = Prepared(_JOB.join(_asked, _asked.c.job_id == jobs.c.job_id))
@@ -91,9 +92,10 @@ def next_at(connection: Connection) -> datetime | None:
     return found
 
 
-def recall(connection: Connection, after: datetime, now: datetime) -> None:
-    """Let open jobs that are planned for a moment after this one be due now."""
-    _RECALL.write(connection, at=after, now=now)
+def recall(connection: Connection, now: datetime) -> None:
+    """Let open jobs be due now that are planned farther ahead than any schedule."""
+    soon = now + asking(connection).farthest
+    _RECALL.write(connection, at=now + FARTHEST, soon=soon, now=now)
 
 
 def named(connection: Connection, job_ids: Iterable[str]) -> list[FollowedJob]:
@@ -147,7 +149,7 @@ def hasten(connection: Connection, video_ids: Collection[int | None]) -> None:
 
 def is_any_answered(connection: Connection) -> bool:
     """Return True if a job is in progress, is not overdue, and its last question was answered."""
-    answered = (jobs.c.overdue_since.is_(None), jobs.c.poll_errors == 0)
+    answered = (jobs.c.overdue_since.is_(None), jobs.c.polls > 0, jobs.c.poll_errors == 0)
     return connection.execute(_OPEN.where(*answered).limit(1)).first() is not None
 
 
