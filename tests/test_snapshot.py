@@ -2,13 +2,16 @@ import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import Hands
 from tests.parts import SETTINGS, add, later, let_start
 from tests.plain import execute
+from tests.store.test_doubts import doubt
 from worker import wiring
+from worker.core.evidence import LATER_VIDEO
 from worker.core.model import State
 from worker.core.verdict import RESUME, START, VerdictState
 from worker.db.database import Database
@@ -145,6 +148,19 @@ async def test_what_needs_a_person_depends_on_how_doubts_are_settled(
     await add(database, URLS[0], state="in_doubt", claims=1, attempts=1)
     for on_doubt, number in (("hold", 1), ("retry", 0), ("reconcile", 0)):
         assert number == (await seen(database, url, on_doubt=on_doubt)).facts.for_person
+
+
+@pytest.mark.parametrize("cap", [{"max_in_progress": 1}, {"max_in_progress": None}])
+async def test_a_doubt_that_waits_for_a_later_video_needs_a_person_where_none_can_come(
+    database: Database, url: str, cap: dict[str, Any]
+) -> None:
+    """Doubts that fill a cap keep all later videos back, so that no list settles them."""
+    await doubt(database, 1, -9, -8, error=f"not in the API's list, {LATER_VIDEO}")
+    await add(database, URLS[0])
+    found = await seen(database, url, on_doubt="reconcile", **cap)
+    is_full = cap["max_in_progress"] is not None
+    assert int(is_full) == found.facts.for_person
+    assert is_full == (VerdictState.NEEDS_PERSON is found.verdict.state)
 
 
 async def test_all_who_ask_share_a_snapshot(path: Path, hands: Hands) -> None:

@@ -41,6 +41,7 @@ class Steps:
     """
 
     apart: timedelta | None = None
+    _followed: tuple[datetime, timedelta] | None = None
 
     def since(self, now: datetime, monotonic: float) -> timedelta | None:
         """Return the step of the wall clock since it was noted, None if it never was."""
@@ -49,6 +50,17 @@ class Steps:
     def note(self, now: datetime, monotonic: float) -> None:
         """Note this reading of both clocks."""
         self.apart = _apart(now, monotonic)
+
+    def follow(self, now: datetime, monotonic: float) -> None:
+        """Note that the table is moved by this reading, which may be rolled back."""
+        self._followed = now, _apart(now, monotonic)
+
+    def see(self, written_at: datetime | None) -> None:
+        """Take the last move for done if the table was written at its time, or later."""
+        if self._followed is not None and written_at is not None:
+            moved_at, apart = self._followed
+            if written_at >= moved_at:
+                self.apart, self._followed = apart, None
 
 
 def _apart(now: datetime, monotonic: float) -> timedelta:

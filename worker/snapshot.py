@@ -189,6 +189,8 @@ def _facts(
     everyone: Sequence[workers.WorkerStatus],
 ) -> Facts:
     states, heard = overview.states, overview.heard
+    obstacle = _held_by(connection, settings, now, known)
+    coming = 0 if obstacle and obstacle.no_end_known else states[State.PENDING]
     held = [each for each in hosts.held(connection) if each.videos] if known.held_hosts else []
     overdue, overdue_job = jobs.overdue(connection)
     moved_at = statistics.moved_at(connection, heard)
@@ -198,14 +200,12 @@ def _facts(
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
         now=now,
-        held=_held_by(connection, settings, now, known),
+        held=obstacle,
         due=overview.due,
         pending=states[State.PENDING],
         in_flight=states[State.SUBMITTING],
         failed=states[State.FAILED],
-        for_person=doubts_for_person(
-            connection, settings, states[State.PENDING], states[State.IN_DOUBT]
-        ),
+        for_person=doubts_for_person(connection, settings, coming, states[State.IN_DOUBT]),
         answer=_answer(heard),
         alive=sum(each.is_alive(now) for each in everyone),
         silent=(),

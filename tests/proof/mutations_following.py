@@ -91,11 +91,12 @@ FOLLOWED = (
         tests=(f"{RUN}::test_some_failures_among_many_hold_no_host",),
     ),
     Mutation(
-        law="15: a shown error is asked about, however rare questions are",
+        law="15: what a list has left due is asked about, however rare questions are",
         file=FOLLOWING,
-        old="patience = timedelta.max if is_turn else LISTS_LEFT_OUT * wait",
+        old="patience = timedelta.max if is_turn else wait * (LISTS_LEFT_OUT if is_shown else 1)",
         new="patience = wait",
         tests=(
+            f"{CORE}::test_a_list_is_never_asked_for_twice_in_a_row",
             f"{CORE}::test_what_is_due_before_all_comes_before_the_list",
             f"{RUN}::test_errors_of_a_list_end_where_questions_are_rare",
             f"{RUN}::test_errors_of_a_list_end_though_lists_are_slow",
@@ -104,7 +105,7 @@ FOLLOWED = (
     Mutation(
         law="15: errors starve no list",
         file=FOLLOWING,
-        old="timedelta.max if is_turn else LISTS_LEFT_OUT * wait",
+        old="timedelta.max if is_turn else wait * (LISTS_LEFT_OUT if is_shown else 1)",
         new="timedelta.max",
         tests=(f"{CORE}::test_what_is_due_before_all_comes_before_the_list",),
     ),

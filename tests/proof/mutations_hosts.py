@@ -65,8 +65,8 @@ HELD = (
     Mutation(
         law="brake: a host without videos keeps no other from its probe",
         file=HOSTS,
-        old="hosts.c.probe_at <= _now, _has_videos",
-        new="hosts.c.probe_at <= _now",
+        old="where(_is_held, is_due, _has_videos)",
+        new="where(_is_held, is_due)",
         tests=(f"{BRAKE}::test_a_host_without_videos_is_probed_with_the_next",),
     ),
     Mutation(
@@ -130,15 +130,25 @@ HELD = (
     Mutation(
         law="caps: jobs that have not ended use the room of max_in_progress",
         file="worker/store/caps.py",
-        old="settled = count_of(going).scalar_subquery() + doubted.scalar_subquery()",
-        new="settled = doubted.scalar_subquery()",
+        old="settled = count_of(going).scalar_subquery() + doubted",
+        new="settled = doubted",
         tests=("tests/runner/test_transaction.py::test_jobs_that_have_not_ended_fill_their_cap",),
     ),
     Mutation(
         law="caps: doubts that may have made a job use the room of max_in_progress",
         file="worker/store/caps.py",
-        old="settled = count_of(going).scalar_subquery() + doubted.scalar_subquery()",
+        old="settled = count_of(going).scalar_subquery() + doubted",
         new="settled = count_of(going).scalar_subquery()",
         tests=("tests/runner/test_transaction.py::test_jobs_that_have_not_ended_fill_their_cap",),
+    ),
+    Mutation(
+        law="caps: doubts that fill max_in_progress are no jobs that end",
+        file="worker/runner/transaction.py",
+        old="WaitReason.JOBS if level.jobs_end else",
+        new="WaitReason.JOBS if level.cap.of_jobs else",
+        tests=(
+            "tests/runner/test_transaction.py"
+            "::test_doubts_alone_fill_the_cap_of_jobs_until_a_person_settles_them",
+        ),
     ),
 )

@@ -51,10 +51,20 @@ PACE = (
     Mutation(
         law="10: a step that was rolled back is followed again",
         file=PACING,
-        old="known.moved(by), now)\n                return",
-        new="known.moved(by), now)",
+        old="self.steps.follow(now, began)",
+        new="self.steps.note(now, began)",
         tests=(
             "tests/runner/test_transaction.py::test_a_step_that_was_rolled_back_is_followed_again",
+        ),
+    ),
+    Mutation(
+        law="10: a step that was followed is not followed by each later look",
+        file=PACING,
+        old="            self.steps.see(known.written_at)\n",
+        new="",
+        tests=(
+            "tests/runner/test_transaction.py"
+            "::test_a_step_forward_is_followed_once_by_one_that_looks_rarely",
         ),
     ),
     Mutation(

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from tests.arrivals import Log, metronome, moments
-from tests.conftest import open_database
+from tests.conftest import Hands, open_database
 from tests.parts import (
     DAEMON,
     DRAIN,
@@ -27,6 +27,7 @@ from tests.parts import (
     add,
     facts,
     going,
+    let_start,
     listener,
     row,
     states,
@@ -36,6 +37,7 @@ from tests.parts import (
 from tests.plain import Plain, execute, session
 from tests.wire import LOOPBACK, Line, Script, Wire, answer, free_port, full_backlog, job
 from worker.clock import Clock
+from worker.core.breaker import CROWD
 from worker.core.model import Cap
 from worker.core.reasons import Stop, StopReason
 from worker.core.run_state import Counts
@@ -45,7 +47,7 @@ from worker.db.database import Database, rewrite
 from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.simulator import Limit, Options, Simulator
-from worker.store import relocation
+from worker.store import relocation, shared_state
 
 MUCH_LATER = replace(RUN_SETTINGS, backoff_base_seconds=7_200.0, backoff_max_seconds=7_200.0)
 """A backoff of an hour, with dice that show a half."""
@@ -626,6 +628,23 @@ async def test_a_daemon_goes_on_when_the_key_works_again(
         assert third.arrived_at - second.arrived_at >= 4.9
         await until(lambda: [(4,)] == plain.execute("SELECT count(job_id) FROM videos"), run)
         await agree(database, simulator)
+
+
+async def test_a_person_ends_the_cool_down_of_a_trouble(
+    database: Database, simulator: Simulator, plain: Plain, hands: Hands
+) -> None:
+    """Law 13: the cool-down of the breaker is that of the table, which a person ends at once. The
+    clock stands still, so no time ends it.
+    """
+    await let_start(database, hands.wall)
+    await add(database, *urls(CROWD + 1), due_at=hands.wall)
+    simulator.options = Options(failures={"500": 1.0})
+    worker = Worker(options=DAEMON, clock=hands.clock, settings=replace(RUN_SETTINGS, rate=1000))
+    async with worker.on(database, simulator.url) as runner, going(runner) as run:
+        await until(lambda: plain.execute("SELECT cool_down_reason FROM account") != [(None,)], run)
+        asked = len(simulator.requests)
+        await database.write(lambda c: shared_state.end_cool_down(c, hands.wall), "test")
+        await simulator.wait_for_requests(asked + 1)
 
 
 # --- Law 9: no disk, no POST ----------------------------------------------------------------------

@@ -721,6 +721,24 @@ async def test_a_step_forward_is_followed_once(
     assert [] == list((await write(database, works[0], free_slots=1)).claimed.starts)
 
 
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_step_forward_is_followed_once_by_one_that_looks_rarely(
+    database: Database,
+    hands: Hands,
+    looks: bool,  # noqa: FBT001
+) -> None:
+    """A step that is shorter than the time between two looks is not followed by each of them."""
+    await due(database, 9)
+    work = transaction(hands.clock)
+    await cool(database, later(START, 600))
+    await set_clock(database, hands, 18, work)
+    for _ in range(3):
+        hands.pass_seconds(20)
+        if not looks or await database.read(work.peek) is None:
+            await write(database, work, free_slots=1)
+    assert later(START, 618) == (await known(database)).cool_down_until
+
+
 async def cool_later(database: Database, hands: Hands, seconds: float) -> None:
     """Begin a cool-down of half a second just before the clock is set by so many seconds."""
     before = later(hands.wall, -seconds)
@@ -1359,6 +1377,18 @@ async def test_jobs_that_have_not_ended_fill_their_cap(database: Database, hands
         await end_a_job(database, f"job-{number}", how)
         turn = (await write(database, work, free_slots=9)).claimed
         assert [number + 4] == [start.claim.video_id for start in turn.starts]
+
+
+async def test_doubts_alone_fill_the_cap_of_jobs_until_a_person_settles_them(
+    database: Database, hands: Hands
+) -> None:
+    """A cap of jobs that only doubts fill waits for no job's end, and says so."""
+    await due(database, 9)
+    work = transaction(hands.clock, caps=(JOBS,))
+    turn = (await write(database, work, free_slots=9)).claimed
+    held = (await settle(database, work, turn, *[InDoubt("silence")] * 3)).claimed
+    told = "max_in_progress = 3 is reached, by 3 in doubt: settle them, or raise it to go on"
+    assert ClaimResult(reason=WaitReason.CAP, detail=told) == held
 
 
 async def test_a_refusal_frees_the_room_of_a_job(database: Database, hands: Hands) -> None:

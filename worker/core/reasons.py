@@ -70,3 +70,8 @@ class ClaimResult:
     detail: str = ""
     submitting: int = 0
     starts: Sequence[Start] = ()
+
+    @property
+    def no_end_known(self) -> bool:
+        """Return True if a full cap holds all, and no time makes room in it."""
+        return self.reason is WaitReason.CAP and self.until is None

@@ -50,10 +50,8 @@ def deadline(run: RunState, options: RunOptions) -> float:
     return run.began_at + (math.inf if options.max_seconds is None else options.max_seconds)
 
 
-def free_slots(run: RunState, options: RunOptions, slots: int, now: float) -> int:
-    """Return how many requests more may be claimed: none during a cool-down of the breaker."""
-    if now < run.breaker.cool_until:
-        return 0
+def free_slots(run: RunState, options: RunOptions, slots: int) -> int:
+    """Return how many requests more may be claimed."""
     free = run.breaker.free_slots(run.in_flight, slots)
     return free if options.limit is None else min(free, options.limit - run.spent)
 
@@ -154,7 +152,8 @@ def _stop_by_uploads(
     trouble, since = run.upload_trouble or (None, now)
     lasting = {StopReason.DATABASE, StopReason.ACCOUNT, StopReason.ADDRESS}
     is_lost = trouble is not None and trouble.reason in lasting
-    gives_up = result.reason is WaitReason.UPLOADS and (is_lost or not options.wait)
+    goes_on = (options.wait or run.uploading) and not is_lost
+    gives_up = result.reason is WaitReason.UPLOADS and not goes_on
     return trouble if gives_up and now >= since + PATIENCE_SECONDS else None
 
 
@@ -162,17 +161,18 @@ def _stop_by_clock(
     result: ClaimResult, run: RunState, options: RunOptions, over_at: float, patience: float
 ) -> Stop | None:
     """Return why a run is over that a cool-down or a full cap holds until ``over_at``; None if it
-    waits for that. A claim that makes no job frees room in a cap before its time, as jobs do in
-    theirs at their ends, which only ``--wait`` waits for.
+    waits for that. A claim that makes no job frees room in a cap before its time, as a doubt does
+    that proves empty, and jobs at their ends, which only ``--wait`` waits for.
     """
     if not options.wait:
         patience = min(patience, run.last_clear_at + PATIENCE_SECONDS)
     if result.reason is WaitReason.COOL_DOWN:
         stop = Stop(reason=StopReason.COOL_DOWN, message=result.detail)
         return stop if over_at > patience else None
-    jobs_end = result.reason is WaitReason.JOBS and options.wait
     waits = result.submitting or (result.until is not None and over_at <= patience)
-    return None if waits or jobs_end else Stop(reason=StopReason.CAP, message=result.detail)
+    if options.wait:
+        waits = waits or result.reason is WaitReason.JOBS or run.awaits_own_doubts
+    return None if waits else Stop(reason=StopReason.CAP, message=result.detail)
 
 
 def with_late_failures(stop: Stop, run: RunState) -> Stop:

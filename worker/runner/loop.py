@@ -206,8 +206,7 @@ class Runner:
             self._wake.clear()
             self._heartbeat.turned()
             if self._free_slots() <= 0:
-                cooling = self._clock.monotonic() < self.state.breaker.cool_until
-                await self._sleep(self.state.breaker.cool_until if cooling else None)
+                await self._sleep(None)
                 continue
             try:
                 result = await self._writer.claim(self._free_slots)
@@ -228,8 +227,7 @@ class Runner:
     def _free_slots(self) -> int:
         if self._stopping.is_set():
             return 0
-        slots, now = self._settings.concurrency, self._clock.monotonic()
-        return stop_conditions.free_slots(self.state, self.options, slots, now)
+        return stop_conditions.free_slots(self.state, self.options, self._settings.concurrency)
 
     def _stop_before_claim(self) -> Stop | None:
         if self._stopping.is_set():

@@ -43,15 +43,17 @@ class Pacer:
     probes: set[datetime] = field(default_factory=set)
 
     def follow(self, connection: Connection, began: float, now: datetime) -> None:
-        """Move pace and cool-down along with a clock that was set since they were written. A step
-        is noted only when they are seen to follow it, since this may be rolled back.
+        """Move pace and cool-down along with a clock that was set since they were written, once for
+        each step.
         """
         step = self.steps.since(now, began)
         if step is None or abs(step) > pace.LEAD:
             known = self.read(connection, now)
-            by = pace.moved(now, known.written_at, step or timedelta(0))
+            self.steps.see(known.written_at)
+            by = pace.moved(now, known.written_at, self.steps.since(now, began) or timedelta(0))
             if by:
                 shared_state.move(connection, known.moved(by), now)
+                self.steps.follow(now, began)
                 return
         self.steps.note(now, began)
 

@@ -329,7 +329,7 @@ def _full(level: Level, ahead: queue.Ahead) -> ClaimResult:
     """Return the wait for a full cap, or for a lease whose end may turn its room into a doubt."""
     moments = [each for each in (level.opens_at, ahead.next_lease_end) if each is not None]
     return ClaimResult(
-        reason=WaitReason.JOBS if level.cap.of_jobs else WaitReason.CAP,
+        reason=WaitReason.JOBS if level.jobs_end else WaitReason.CAP,
         until=min(moments, default=None),
         detail=level.told,
         submitting=level.submitting,

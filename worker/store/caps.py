@@ -23,6 +23,7 @@ class Level:
     Attributes:
         settled: Accepted or in doubt; of a cap of jobs, those that have not ended.
         submitting: Claimed, and reserved until their outcome.
+        doubted: Of a cap of jobs, the doubts among the settled, which no end of a job frees.
         opens_at: When time makes room in a full cap (UTC); None if only an outcome or a person can.
     """
 
@@ -30,6 +31,7 @@ class Level:
     settled: int
     submitting: int
     opens_at: datetime | None
+    doubted: int = 0
 
     @property
     def used(self) -> int:
@@ -42,9 +44,16 @@ class Level:
         return max(0, self.cap.most - self.used)
 
     @property
+    def jobs_end(self) -> bool:
+        """Return True if jobs fill the cap, at least a part of it, and make room as they end."""
+        return self.cap.of_jobs and self.used > self.doubted
+
+    @property
     def told(self) -> str:
         """Return the sentence about a full cap: the setting, its value and the way out."""
         reached = f"{self.cap.name} = {self.cap.most} is reached"
+        if self.cap.of_jobs and not self.jobs_end:
+            return f"{reached}, by {self.doubted} in doubt: settle them, or raise it to go on"
         if self.cap.of_jobs:
             return f"{reached}: it goes on as jobs end; raise or unset it to go on at once"
         if self.opens_at is None:
@@ -56,14 +65,17 @@ def level(connection: Connection, cap: Cap, now: datetime) -> Level:
     """Return how full the cap is. Attempts later than ``now``, by a clock ahead, count as well."""
     lately = () if cap.window is None else (history.c.at > now - cap.window,)
     wanted = _in_progress(cap.most) if cap.of_jobs else _numbers(*lately)
-    settled, submitting = connection.execute(wanted).one()
+    settled, submitting, *rest = connection.execute(wanted).one()
+    doubted = sum(rest)
     opens_at = None
     if cap.window is not None and settled + submitting >= cap.most:
         moments = union_all(*_settled(*lately)).order_by("at").limit(1)
         last: datetime | None = connection.scalar(moments.offset(settled + submitting - cap.most))
         if last is not None and not isinstance(last, Unreadable):
             opens_at = min(last, LAST) + cap.window
-    return Level(cap=cap, settled=settled, submitting=submitting, opens_at=opens_at)
+    return Level(
+        cap=cap, settled=settled, submitting=submitting, opens_at=opens_at, doubted=doubted
+    )
 
 
 def counted(connection: Connection, *among: ColumnElement[bool]) -> int:
@@ -79,15 +91,16 @@ def _numbers(*lately: ColumnElement[bool]) -> Select[int, int]:
     return select(number, count_of(videos, is_submitting).scalar_subquery())
 
 
-def _in_progress(most: int) -> Select[int, int]:
+def _in_progress(most: int) -> Select[int, int, int]:
     """Return a query for the jobs that have not ended, as far as ``most``, with the open doubts of
-    videos that are worked on still, and for the claims in flight.
+    videos that are worked on still; for the claims in flight; and for these doubts alone.
     """
     going = select(jobs.c.job_id).where(is_open).limit(most).subquery("going")
     of_video = history.join(videos, videos.c.id == history.c.video_id)
-    doubted = count_of(of_video, IS_OPEN_DOUBT, videos.c.state.in_(_WORKED_ON))
-    settled = count_of(going).scalar_subquery() + doubted.scalar_subquery()
-    return select(settled, count_of(videos, is_submitting).scalar_subquery())
+    worked_on = videos.c.state.in_(_WORKED_ON)
+    doubted = count_of(of_video, IS_OPEN_DOUBT, worked_on).scalar_subquery()
+    settled = count_of(going).scalar_subquery() + doubted
+    return select(settled, count_of(videos, is_submitting).scalar_subquery(), doubted)
 
 
 _WORKED_ON = (State.PENDING, State.SUBMITTING, State.IN_DOUBT)
