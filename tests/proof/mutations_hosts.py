@@ -146,9 +146,6 @@ HELD = (
         file="worker/runner/transaction.py",
         old="WaitReason.JOBS if level.jobs_end else",
         new="WaitReason.JOBS if level.cap.of_jobs else",
-        tests=(
-            "tests/runner/test_transaction.py"
-            "::test_doubts_alone_fill_the_cap_of_jobs_until_a_person_settles_them",
-        ),
+        tests=("tests/runner/test_transaction.py::test_doubts_alone_fill_the_cap_of_jobs",),
     ),
 )

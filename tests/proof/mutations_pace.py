@@ -62,10 +62,7 @@ PACE = (
         file=PACING,
         old="            self.steps.see(known.written_at)\n",
         new="",
-        tests=(
-            "tests/runner/test_transaction.py"
-            "::test_a_step_forward_is_followed_once_by_one_that_looks_rarely",
-        ),
+        tests=("tests/runner/test_transaction.py::test_a_step_is_followed_once_by_rare_looks",),
     ),
     Mutation(
         law="10: a start further ahead than any reservation is brought back",

@@ -722,7 +722,7 @@ async def test_a_step_forward_is_followed_once(
 
 
 @pytest.mark.parametrize("looks", [True, False])
-async def test_a_step_forward_is_followed_once_by_one_that_looks_rarely(
+async def test_a_step_is_followed_once_by_rare_looks(
     database: Database,
     hands: Hands,
     looks: bool,  # noqa: FBT001
@@ -1379,9 +1379,7 @@ async def test_jobs_that_have_not_ended_fill_their_cap(database: Database, hands
         assert [number + 4] == [start.claim.video_id for start in turn.starts]
 
 
-async def test_doubts_alone_fill_the_cap_of_jobs_until_a_person_settles_them(
-    database: Database, hands: Hands
-) -> None:
+async def test_doubts_alone_fill_the_cap_of_jobs(database: Database, hands: Hands) -> None:
     """A cap of jobs that only doubts fill waits for no job's end, and says so."""
     await due(database, 9)
     work = transaction(hands.clock, caps=(JOBS,))
