@@ -12,7 +12,7 @@ from tests.conftest import HOUR, database_of_an_hour_ago, open_database
 from tests.parts import add, row
 from tests.plain import execute
 from worker import opening
-from worker.db.address import DatabaseProblem, address_of
+from worker.db.address import DatabaseProblem, File, address_of
 from worker.db.database import Database, schema_problem
 from worker.db.schema import SCHEMA, videos
 from worker.settings import Key, Settings
@@ -142,9 +142,22 @@ async def test_an_empty_file_becomes_a_database_only_by_migrate(tmp_path: Path) 
             raise AssertionError
     expected = f"database {path} has no tables of this program: run valossa-ingest migrate"
     assert expected == str(caught.value)
+    assert b"" == path.read_bytes()
     await opening.migrate(settings(path))
     async with opening.existing_database(settings(path)) as database:
         assert await database.read(schema_problem) is None
+
+
+@pytest.mark.parametrize("opened", [opening.existing_database, opening.readable_database])
+async def test_a_copy_without_its_log_gets_one_when_it_is_opened(
+    path: Path, opened: Callable[[Settings], AbstractAsyncContextManager[Database]]
+) -> None:
+    """Law 1: a backup in rollback mode comes into WAL, also by a command that only reads."""
+    copy = path.with_name("copy.db")
+    execute(str(path), "VACUUM INTO ?", str(copy))
+    assert [("delete",)] == execute(str(copy), "PRAGMA journal_mode")
+    async with opened(settings(copy)):
+        assert [("wal",)] == execute(str(copy), "PRAGMA journal_mode")
 
 
 async def test_migrate_can_be_repeated(url: str) -> None:
@@ -274,16 +287,26 @@ async def test_a_file_with_two_names_is_only_looked_at(path: Path) -> None:
 async def test_the_tables_of_another_program_are_told_and_left_alone(
     new: str, name: str, statements: Sequence[str]
 ) -> None:
-    """A table that another program has made is named with the way out by every kind of opening."""
+    """A table that another program has made is named with the way out by every kind of opening,
+    and its file stays as it is.
+    """
     for statement in statements:
         execute(new, statement)
+    before = _bytes_of(new)
     expected = f"database {address_of(new)} has a table {name} that another program has made: "
     for opened in OPENED:
         assert (await _opened(opened, settings(new))).startswith(expected)
     with pytest.raises(DatabaseProblem, match="name a database of its own"):
         await opening.migrate(settings(new))
+    assert before == _bytes_of(new)
     async with open_database(new) as database:
         assert name in str(await database.read(schema_problem))
+
+
+def _bytes_of(url: str) -> bytes | None:
+    """Return a file as it is on disk; None for a database of a server."""
+    address = address_of(url)
+    return address.path.read_bytes() if isinstance(address, File) else None
 
 
 async def test_a_schema_of_its_own_is_a_database_of_its_own(bare: str) -> None:

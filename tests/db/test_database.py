@@ -98,9 +98,9 @@ asyncio.run(main())
 """
 
 
-def test_a_database_that_cannot_be_wal_is_refused(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_wal_is_refused(path: Path) -> None:
     """Law 1: where the file system has no shared memory, as a network's, nothing is done."""
-    path = tmp_path / "videos.db"
+    assert [("delete",)] == execute(str(path), "PRAGMA journal_mode=DELETE")
     run = subprocess.run(
         [sys.executable, "-c", NO_WAL, str(path)],
         cwd=ROOT,
@@ -238,18 +238,17 @@ async def test_work_that_takes_long_is_no_wait(served: str) -> None:
     assert [] == said
 
 
-async def test_the_first_use_waits_for_the_lock_too(tmp_path: Path) -> None:
-    """A file that another program holds for itself while it becomes WAL is no error."""
-    path = tmp_path / "new.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("CREATE TABLE theirs (x)")
-        other.execute("BEGIN EXCLUSIVE")
-        polls = Polls(3, lambda: other.execute("COMMIT"))
-        async with Database(
-            str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None
-        ) as database:
-            assert ("wal", 2) == await database.read(pragmas)
-        assert 3 == polls.count
+@pytest.mark.parametrize("begin", ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"])
+async def test_the_first_use_waits_for_the_lock_too(
+    path: Path, other: sqlite3.Connection, begin: str
+) -> None:
+    """A file that another program holds for itself before it becomes WAL is no error."""
+    other.execute("PRAGMA journal_mode=DELETE")
+    other.execute(begin)
+    polls = Polls(3, lambda: other.execute("COMMIT"))
+    async with Database(str(path), dice=polls, now=CLOCK.now, waiting=lambda _: None) as database:
+        assert ("wal", 2) == await database.read(pragmas)
+    assert 3 == polls.count
 
 
 async def test_a_file_that_another_program_closes_is_no_error(tmp_path: Path) -> None:

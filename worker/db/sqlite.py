@@ -125,7 +125,7 @@ class Sqlite:
             connection = ThreadedConnection(self.path)
             await connection
             try:
-                prepare = partial(_prepare, path=self.path)
+                prepare = partial(_prepare, role=role, path=self.path)
                 await self._locked(lambda: connection.run(prepare), purpose)
             except BaseException:
                 await connection.close()
@@ -223,14 +223,24 @@ def _unlocked(connection: Connection, statement: str) -> list[Any]:
         raise
 
 
-def _prepare(connection: Connection, path: Path) -> None:
-    """Put every commit on disk before the next step (law 1); refuse a database that is not WAL."""
-    mode = _unlocked(connection, "PRAGMA journal_mode=WAL")[0][0]
-    if mode != "wal":
-        raise DatabaseProblem(
-            f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local disk"
-        )
+def _prepare(connection: Connection, role: str, path: Path) -> None:
+    """Put every commit on disk before the next step (law 1); refuse a database that is not WAL. One
+    that reads leaves a file without our tables as it is: another program made it.
+    """
+    mode = _unlocked(connection, "PRAGMA journal_mode")[0][0]
+    if mode != "wal" and (role == "write" or _has_our_tables(connection)):
+        mode = _unlocked(connection, "PRAGMA journal_mode=WAL")[0][0]
+        if mode != "wal":
+            raise DatabaseProblem(
+                f"database {path}: it works in journal mode {mode}, not WAL: keep it on a local "
+                "disk"
+            )
     connection.exec_driver_sql("PRAGMA synchronous=FULL")
+
+
+def _has_our_tables(connection: Connection) -> bool:
+    names = _unlocked(connection, "SELECT name FROM sqlite_schema")
+    return metadata.tables.keys() <= {name for (name,) in names}
 
 
 def copy(connection: Connection, path: Path) -> dict[str, int]:
