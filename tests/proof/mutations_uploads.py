@@ -124,8 +124,8 @@ UPLOADED = (
     Mutation(
         law="16: an upload is taken under a lease",
         file=STORE,
-        old="return or_(is_wanted, uploads.c.lease_until <= now)",
-        new="return or_(is_wanted, uploads.c.state == text(\"'uploading'\"))",
+        old="return or_(_goes_at.is_(None), ",
+        new="return or_(uploads.c.state == text(\"'uploading'\"), ",
         tests=(f"{ROWS}test_two_workers_never_take_one_upload",),
     ),
     Mutation(

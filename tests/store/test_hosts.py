@@ -6,6 +6,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from tests.conftest import START
 from tests.parts import add, later, row
+from tests.plain import Plain
 from worker.core.host import FIRST_WAIT, HeldHost
 from worker.db.database import Database
 from worker.db.schema import account, hosts, jobs
@@ -212,6 +213,20 @@ async def test_a_hold_that_a_clock_ahead_has_written_is_probed_and_ends(
         lambda c: end(c, "p", later(second, 9), accepted_at=second, **well), "test"
     )
     assert [] == await held(database)
+
+
+@pytest.mark.parametrize("bad", ["infinity", "-infinity"])
+async def test_a_probe_at_no_moment_is_due(database: Database, plain: Plain, bad: str) -> None:
+    """A host whose next probe plain SQL made unreadable is probed now."""
+    await ends(database, "badly", "badly", "badly")
+    await add(database, f"https://{HOST}/1", held_host=HOST, due_at=later(START, 60))
+    plain.execute("UPDATE hosts SET probe_at = ?", bad)
+    at = await database.read(lambda c: brake.next_probe_at(c, START))
+    assert at is not None
+    assert at <= START
+    aside = Unwritable()
+    passing = await database.write(lambda c: brake.passing(c, 9, START, START, aside, 500), "test")
+    assert {1} == {*passing[1]}
 
 
 async def test_what_is_not_held_is_not_released(database: Database) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 
 from tests.conftest import START
 from tests.parts import add, facts, row
+from tests.plain import Plain
 from worker.core.job_list import Listing
 from worker.core.model import Claim, Fact, Video
 from worker.core.upload import OLDEST, Identity, Setback, Upload
@@ -501,6 +502,32 @@ async def test_nothing_is_left_for_a_worker_without_the_files(database: Database
     assert START == await next_at(database)
     for reach in (Reach("w"), Reach("w", (b"/other",)), Reach("w", HERE.roots, {1})):
         assert await next_at(database, reach) is None
+
+
+NO_MOMENTS = {
+    "sqlite": ("infinity", "now", "", "9", "30/11/2026", "2027-13-01 00:00:00"),
+    "postgresql": ("infinity", "-infinity"),
+}
+
+
+@pytest.mark.parametrize("column", ["next_try_at", "lease_until"])
+async def test_an_upload_that_waits_for_no_moment_goes_on(
+    database: Database, plain: Plain, dialect: str, column: str
+) -> None:
+    """A wait or a lease whose end plain SQL made unreadable is over; nobody is held up by it."""
+    await due(database, address(1))
+    await handed(database)
+    if column == "lease_until":
+        await take(database, 1, OTHER)
+    for bad in NO_MOMENTS[dialect]:
+        plain.execute(f"UPDATE uploads SET {column} = ?", bad)
+        assert (START, [1]) == (await next_at(database), await look(database))
+        assert await next_at(database, Reach("w", HERE.roots, {1})) is None
+    plain.execute(f"UPDATE uploads SET {column} = ?", "2027-01-01")
+    assert [] == await look(database)
+    plain.execute(f"UPDATE uploads SET {column} = ?", NO_MOMENTS[dialect][0])
+    assert await take(database, 1)
+    assert [] == await look(database)
 
 
 async def test_the_api_knows_a_video_by_its_upload(database: Database) -> None:

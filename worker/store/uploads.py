@@ -16,6 +16,7 @@ from worker.core.model import Claim, State
 from worker.core.redact import clean
 from worker.core.upload import Identity, Setback, Upload, is_fresh
 from worker.db import batch
+from worker.db.column_types import DialectSQL
 from worker.db.schema import history, is_pending, upload_is_left, uploads, videos
 from worker.db.statements import Prepared
 from worker.store import changes
@@ -139,8 +140,7 @@ def next_at(connection: Connection, reach: Reach, now: datetime) -> datetime | N
     some = connection.execute(_left(reach, can_go).limit(len(reach.absent) + 1))
     if any(number not in reach.absent for number, _ in some):
         return now
-    moment = func.coalesce(uploads.c.lease_until, uploads.c.next_try_at)
-    later = _left(reach, moment > now).with_only_columns(func.min(moment))
+    later = _left(reach, ~_can_go(now)).with_only_columns(func.min(_goes_at))
     at: datetime | None = connection.scalar(later)
     return at
 
@@ -158,12 +158,17 @@ def _left(reach: Reach, *wanted: ColumnElement[bool]) -> Select[Any]:
     return columns.where(IS_WANTED, or_(false(), *below), *wanted)
 
 
+_goes_at = func.coalesce(uploads.c.lease_until, uploads.c.next_try_at)
+_moment = "coalesce(uploads.lease_until, uploads.next_try_at)"
+_is_no_moment = DialectSQL(
+    sqlite=f"strftime('%Y', {_moment}) IS NOT substr({_moment}, 1, 4)",
+    postgresql=f"{_moment} = 'infinity'",
+)
+"""True for what plain SQL wrote and that never comes."""
+
+
 def _can_go(now: datetime) -> ColumnElement[bool]:
-    is_wanted = and_(
-        uploads.c.state == text("'wanted'"),
-        or_(uploads.c.next_try_at.is_(None), uploads.c.next_try_at <= now),
-    )
-    return or_(is_wanted, uploads.c.lease_until <= now)
+    return or_(_goes_at.is_(None), _goes_at <= now, _is_no_moment)
 
 
 def take(
