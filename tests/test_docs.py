@@ -11,6 +11,7 @@ from tests.processes.readme import DOCUMENTS
 from worker import __doc__ as worker_map
 from worker.cli.catalogue import COMMANDS
 from worker.cli.parser import parser
+from worker.db.schema import SCHEMA
 from worker.log import Event
 from worker.settings import NAMES, Settings, help_of
 from worker.settings_sources import load
@@ -143,6 +144,12 @@ def test_no_file_names_a_document_that_is_not_here() -> None:
         if re.search(rf"\b{re.escape(name)}", path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert [] == naming
+
+
+def test_the_changelog_names_the_schema() -> None:
+    """Whoever upgrades reads of which schema the program is."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"- The schema is at {SCHEMA}: run `valossa-ingest migrate`." in text.splitlines()
 
 
 def test_every_section_that_is_cited_is_there() -> None:

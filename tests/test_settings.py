@@ -113,6 +113,14 @@ def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path:
     } == {name: (getattr(loaded.settings, name), loaded.sources[name]) for name in names}
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """An editor of Windows writes one, and ends lines in its own way."""
+    file = tmp_path / "worker.toml"
+    file.write_bytes(b"\xef\xbb\xbfrate = 2\r\nconcurrency = 3\r\n")
+    loaded = load({}, {}, str(file)).settings
+    assert (2, 3) == (loaded.rate, loaded.concurrency)
+
+
 def test_the_named_file_beats_that_of_the_environment(tmp_path: Path) -> None:
     """``--config`` is not outvoted by WORKER_CONFIG, and an empty WORKER_CONFIG names no file."""
     (tmp_path / "other").mkdir()

@@ -134,6 +134,8 @@ async def move(
         raise DatabaseProblem(f"--from and --to are both {shown(source)}: name another with --to")
     for url in (source, target):
         _must_be_safe(url)
+    if not _is_there(address := address_of(source)):
+        raise DatabaseProblem(f"no database at {address}: name the queue as it is now with --from")
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
         await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)

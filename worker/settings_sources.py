@@ -208,8 +208,7 @@ def _from_file(path: str, source: str, problems: list[str]) -> dict[str, RawValu
 
     file = f"the settings file {path} ({source})"
     try:
-        with Path(path).open("rb") as stream:
-            table = tomllib.load(stream)
+        table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         problems.append(f"{file} cannot be read: {error.strerror}: name another, or none")
         return {}

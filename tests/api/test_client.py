@@ -35,6 +35,7 @@ from worker.core.job_list import Listing, Unlisted
 from worker.core.model import (
     Accepted,
     AccountRefused,
+    Fact,
     InDoubt,
     NotSent,
     Outcome,
@@ -1118,22 +1119,27 @@ async def test_the_list_of_jobs_is_read_whole() -> None:
         (answer(b"<html>"), Unlisted(reason="the answer is not JSON", lasting=True)),
         (
             answer(b"no such key: demo-key", "401 No"),
-            Unlisted(reason="HTTP 401: no such key: [key]", lasting=True),
+            Unlisted(
+                reason="HTTP 401: no such key: [key]", lasting=True, fact=Fact.ACCOUNT_REFUSED
+            ),
         ),
         (
             answer(b"{}", "302 Found", Location="/?x"),
-            Unlisted(reason="HTTP 302: {}; it points to /", lasting=True),
+            Unlisted(reason="HTTP 302: {}; it points to /", lasting=True, fact=Fact.WRONG_ADDRESS),
         ),
-        (answer(b"no", "404 No"), Unlisted(reason="HTTP 404: no", lasting=True)),
+        (
+            answer(b"no", "404 No"),
+            Unlisted(reason="HTTP 404: no", lasting=True, fact=Fact.WRONG_ADDRESS),
+        ),
         (
             answer(b"slow", "429 No", Retry_After="9"),
-            Unlisted(reason="HTTP 429: slow", retry_after=9),
+            Unlisted(reason="HTTP 429: slow", retry_after=9, fact=Fact.THROTTLED),
         ),
         (
             answer(b"busy", "503 No", Retry_After="9"),
-            Unlisted(reason="HTTP 503: busy", retry_after=9),
+            Unlisted(reason="HTTP 503: busy", retry_after=9, fact=Fact.TRY_LATER),
         ),
-        (answer(b"proxy", "502 No"), Unlisted(reason="HTTP 502: proxy")),
+        (answer(b"proxy", "502 No"), Unlisted(reason="HTTP 502: proxy", fact=Fact.IN_DOUBT)),
         (answer(b"[]", Content_Length="99"), Unlisted(reason="ClientPayloadError")),
         (b"garbage demo-key\r\n\r\n", Unlisted(reason="HttpProcessingError: Bad status line")),
     ],

@@ -258,12 +258,16 @@ def listed(tmp_path: Path) -> Callable[..., Path]:
 
 
 @contextmanager
-def refusing(status: int, message: str, listed: Mapping[str, object]) -> Iterator[str]:
-    """Serve an API whose list is as given and which answers every POST so; yield its address."""
+def refusing(
+    status: int, message: str, listed: Mapping[str, object], get: int = 200
+) -> Iterator[str]:
+    """Serve an API whose list is as given, with the status ``get``, and which answers every POST
+    so; yield its address.
+    """
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.say(200, listed)
+            self.say(get, listed)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))

@@ -162,7 +162,8 @@ def test_unused_columns_are_named_once_with_what_they_are_known_to_mean(
     file = write(tmp_path, "a.csv", "url,lang,colour\nhttps://x.example/1.mp4,fi-FI,red\n")
     assert 0 == type_(url, file)
     assert (
-        "valossa-ingest: column 'lang' was not used: did you mean --map language=lang?\n"
+        "valossa-ingest: column 'lang' was not used: did you mean --map language=lang? "
+        "Rows that are in already take it with --update\n"
         "valossa-ingest: column 'colour' was not used\n"
     ) == capsys.readouterr().err
 

@@ -743,6 +743,9 @@ def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> No
         assert [("submitted", "j-1")] == cli.sql("SELECT state, job_id FROM videos")
 
 
+NO_LINK = "must begin with http:// or https:// or valossaupload://"
+
+
 def test_rows_that_were_passed_over_are_kept_with_their_reason(
     cli: Cli, listed: List, tmp_path: Path
 ) -> None:
@@ -756,7 +759,7 @@ def test_rows_that_were_passed_over_are_kept_with_their_reason(
     assert {
         (2, "skipped", "same url as a video that is there already: video 1"),
         (3, "left", "media_id is there already, submitted: video 2"),
-        (4, "rejected", "url: must begin with http:// or https:// or valossaupload://"),
+        (4, "rejected", f"url: {NO_LINK}; for a local file write its path, which must be there"),
     } == {(each["line"], each["kind"], each["reason"]) for each in kept}
     assert {"url": "https://e.org/1.mp4", "media_id": "c"} == kept[1]["row"]
     assert (1, "") == (said.code, said.err)

@@ -893,9 +893,8 @@ def test_a_retry_without_a_filter_is_refused(cli: Cli) -> None:
     in_each_state(cli)
     before = states(cli)
     said = cli("retry", "--yes")
-    expected = (
-        "valossa-ingest: retry what? give ids, --batch, --state, --error-like, --since or --until\n"
-    )
+    flags = "--batch, --state, --job-status, --error-like, --since or --until"
+    expected = f"valossa-ingest: retry what? give ids, {flags}\n"
     assert (2, expected) == (said.code, said.err)
     assert before == states(cli)
 

@@ -11,6 +11,8 @@ import pytest
 from tests.cli.conftest import Cli
 from tests.plain import insert_all
 
+FILE = "for a local file write its path, which must be there"
+
 
 @pytest.fixture
 def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -58,12 +60,16 @@ def test_a_path_is_added_as_the_address_of_its_file(cli: Cli, media: Path) -> No
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("./none.mp4", "none.mp4': 'none.mp4' is not there; start a worker"),
+        ("./none.mp4", "media/none.mp4' is not there; correct the path (a relative one begins in"),
         ("talks", "talks': is a folder"),
         ("/etc/hostname", "set the setting, as with export WORKER_UPLOAD_ROOTS=/etc"),
         ("file:relative.mp4", "url: names no whole path; begin with file:///"),
         ("file:///../x", "url: holds a . or .. or an empty name"),
-        ("no-such.mp4", "url: must begin with"),
+        ("talks/none.mp4", "media/talks/none.mp4' is not there; correct the path"),
+        ("no-such.mp4", f"valossaupload://; {FILE}\n"),
+        ("no such.mp4", f"percent-encode it; {FILE}\n"),
+        ("folder/no-such.mp4", f"valossaupload://; {FILE}\n"),
+        ("s3://bucket/talk.mp4", "valossaupload://\n"),
     ],
 )
 def test_what_cannot_be_uploaded_is_not_added(cli: Cli, media: Path, typed: str, why: str) -> None:
@@ -122,12 +128,13 @@ def test_paths_with_anything_in_them_are_lines_of_a_list(cli: Cli, media: Path) 
 
 def test_a_path_that_is_wrong_is_a_reject(cli: Cli, media: Path) -> None:
     """With its line, and what is right is taken."""
-    (media / "list.csv").write_text("url\n./one.mp4\n./none.mp4\n/etc/hostname\n")
+    (media / "list.csv").write_text("url\n./one.mp4\n./none.mp4\n/etc/hostname\nnone.mp4\n")
     said = cli("import", "list.csv", "--rejects", "rejects", **rooted(media))
     assert (1, [f"file://{media}/one.mp4"]) == (said.code, urls(cli))
     rejects = [json.loads(line) for line in (media / "rejects").read_text().splitlines()]
-    assert [3, 4] == [each["line"] for each in rejects]
-    assert "'none.mp4' is not there; start a worker" in rejects[0]["reason"]
+    assert [3, 4, 5] == [each["line"] for each in rejects]
+    assert f"url: '{media}/none.mp4' is not there; correct the path" in rejects[0]["reason"]
+    assert FILE in rejects[2]["reason"]
     assert {"url": "./none.mp4"} == rejects[0]["row"]
 
 

@@ -132,7 +132,8 @@ def test_a_source_that_is_missing_makes_no_target(new: Cli, tmp_path: Path) -> N
     """A missing source leaves no target behind."""
     said = new.bare("move", "--from", tmp_path / "missing.db", "--to", new.url)
     assert 78 == said.code
-    assert f"no database at {tmp_path / 'missing.db'}: run" in said.err
+    way = "name the queue as it is now with --from"
+    assert f"valossa-ingest: no database at {tmp_path / 'missing.db'}: {way}\n" == said.err
     assert not new.path.exists()
 
 

@@ -82,13 +82,31 @@ def test_every_command_says_what_it_is_for_and_how(cli: Cli, name: str) -> None:
         ("drain", {0, 1, 2, 75, 77, 78, 129, 130, 143}),
         ("run", {2, 78, 129, 130, 143}),
         ("results", {0, 1, 2, 75, 77, 78}),
+        ("move", {0, 2, 78, 129, 130, 143}),
     ],
 )
-def test_the_help_of_what_asks_the_api_names_every_exit_code(name: str, codes: set[int]) -> None:
-    """The help of ``drain``, ``run`` and ``results`` lists every exit code."""
+def test_the_help_of_what_takes_long_names_every_exit_code(name: str, codes: set[int]) -> None:
+    """The help of ``drain``, ``run``, ``results`` and ``move`` lists every exit code."""
     (command,) = (each for each in COMMANDS if each.name == name)
     told = command.epilog.split("exits:\n")[1]
     assert codes == {int(line.split()[0]) for line in told.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "prune",
+            "1    nothing was pruned, or another program keeps rows back: the log names them",
+        ),
+        ("move", "129  its terminal was closed; the same command goes on"),
+        ("move", "130  stopped by Ctrl-C; the same command goes on"),
+        ("move", "143  stopped by SIGTERM; the same command goes on"),
+    ],
+)
+def test_the_help_says_what_an_exit_code_leaves(cli: Cli, name: str, line: str) -> None:
+    """A prune may have pruned beside a 1, and a move that was stopped is none that has failed."""
+    assert f"  {line}" in cli.bare(name, "--help").out.splitlines()
 
 
 @pytest.mark.parametrize("name", NAMES)

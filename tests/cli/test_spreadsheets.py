@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -98,11 +99,24 @@ def test_hints_come_before_the_first_row_goes_in(cli: Cli, listed: List) -> None
     """A column that is left out is told before any reject of a row, with its known meaning."""
     first = listed("url,lang,Duration", "nonsense,fi-FI,5", f"{ONE},fi-FI,5")
     second = listed("url,srt", f"{TWO},x", name="second.csv")
+    again = " Rows that are in already take it with --update"
     assert [
-        "valossa-ingest: column 'lang' was not used: did you mean --map language=lang?",
+        f"valossa-ingest: column 'lang' was not used: did you mean --map language=lang?{again}",
         "valossa-ingest: column 'Duration' was not used",
-        "valossa-ingest: column 'srt' was not used: did you mean --map transcript_url=srt?",
+        f"valossa-ingest: column 'srt' was not used: did you mean --map transcript_url=srt?{again}",
     ] == cli("import", first, second).err.splitlines()[:3]
+
+
+def test_rows_that_are_in_take_a_forgotten_column_as_the_hint_says(cli: Cli, listed: List) -> None:
+    """The hint's --map does nothing to rows that are in; with its --update they take the column."""
+    file = listed("url,id,lang", f"{ONE},a,fi-FI", f"{TWO},b,sv-SE")
+    hints = cli("import", file).err.splitlines()
+    flags = [flag for hint in hints for flag in re.findall(r"--\w+(?: \w+=\w+)?", hint)]
+    assert ["--map media_id=id", "--update", "--map language=lang", "--update"] == flags
+    typed = " ".join(flags).split()
+    said = cli("import", file, *typed)
+    assert (0, "", "2") == (said.code, said.err, said.pairs()["updated"])
+    assert [(ONE, "a", "fi-FI"), (TWO, "b", "sv-SE")] == stored(cli, "url, media_id, language")
 
 
 def test_json_keys_may_be_spelled_as_a_spreadsheet_does(cli: Cli, listed: List) -> None:

@@ -141,7 +141,6 @@ def test_a_file_that_cannot_be_uploaded_is_refused(media: Path) -> None:
     (media / "empty.mp4").touch()
     (media / "twin.mp4").hardlink_to(media / "talks" / "a.mp4")
     for text, why in {
-        "./none.mp4": "'none.mp4' is not there; start",
         "talks": "is a folder",
         "pipe.mp4": "is a pipe",
         "twin.mp4": "has 2 names",
@@ -150,6 +149,27 @@ def test_a_file_that_cannot_be_uploaded_is_refused(media: Path) -> None:
     }.items():
         with pytest.raises(PathError, match=why):
             place(media).address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("./none.mp4", "{media}/none.mp4"),
+        ("talks/none.mp4", "{media}/talks/none.mp4"),
+        ("talks/no/none.mp4", "{media}/talks/no/none.mp4"),
+        ("/nowhere/none.mp4", "/nowhere/none.mp4"),
+        ("./talks/a.mp4/none.mp4", "{media}/talks/a.mp4/none.mp4"),
+        ("dangling.mp4", "{media}/none.mp4"),
+    ],
+)
+def test_a_path_to_nothing_is_to_be_corrected(media: Path, text: str, missing: str) -> None:
+    """A path is known by how it begins, or by its first folder; roots and workers do not matter."""
+    (media / "dangling.mp4").symlink_to("none.mp4")
+    for roots in ([], [os.fsencode(media)]):
+        with pytest.raises(PathError) as told:
+            Place(media, roots).address(text)
+        way = "correct the path (a relative one begins in this folder, or in that of its list)"
+        assert f"{missing.format(media=media)!r} is not there; {way}" == str(told.value)
 
 
 def test_a_hostile_name_is_shown_harmless(media: Path) -> None:

@@ -199,19 +199,20 @@ async def something_else(answer: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/core/1.0"
 
 
+ADDRESS, NETWORK = ": correct the address", ": check the network, api_url and proxy"
 PAGE = b"HTTP/1.1 %s\r\nContent-Length: 9\r\nConnection: close\r\n\r\nIt works!"
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "reason", "remedy"),
     [
-        (PAGE % b"404 Not Found", "HTTP 404: It works!"),
-        (PAGE % b"200 OK", "the answer is not JSON"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "HttpProcessingError: "),
+        (PAGE % b"404 Not Found", "HTTP 404: It works!", ADDRESS),
+        (PAGE % b"200 OK", "the answer is not JSON", ADDRESS),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "HttpProcessingError: ", NETWORK),
     ],
 )
 async def test_a_port_where_something_else_answers_is_named(
-    worker: Programs, answer: bytes, reason: str
+    worker: Programs, answer: bytes, reason: str, remedy: str
 ) -> None:
     """``check --online`` names an address where another server answers."""
     async with something_else(answer) as url:
@@ -219,7 +220,7 @@ async def test_a_port_where_something_else_answers_is_named(
     (sentence,) = done.sentences
     assert f"valossa-ingest: api_url {url} (WORKER_API_URL) does not list the jobs of" in sentence
     assert f"the key from VALOSSA_API_KEY: {reason}" in sentence
-    assert sentence.endswith(": correct the address, or put the right key there")
+    assert sentence.endswith(remedy)
 
 
 async def test_a_drain_at_another_server_names_the_address(worker: Programs, url: str) -> None:

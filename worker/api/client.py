@@ -141,6 +141,7 @@ class Api:
             reason=reason[:ERROR_LIMIT],
             lasting=later is None and not isinstance(outcome, InDoubt),
             retry_after=later.retry_after if later else None,
+            fact=outcome.fact,
         )
 
     async def job_results(

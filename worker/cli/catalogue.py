@@ -12,6 +12,7 @@ _WORKED = {
 _SEARCHED = {0: "done, also where nothing is found", 1: "an ID is that of no video"}
 _CHANGED = {0: "done; what was left is named", 1: "nothing was changed"}
 _STOPPED = {129: "its terminal was closed", 130: "stopped by Ctrl-C", 143: "stopped by SIGTERM"}
+_BROKEN_OFF = {code: f"{how}; the same command goes on" for code, how in _STOPPED.items()}
 
 _EXITS: Mapping[str, Mapping[int, str]] = {
     "migrate": {0: "the database is of this version"},
@@ -21,7 +22,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         0: "every row was taken, or was there already",
         1: "some rows were rejected; the others are in",
         2: "wrong usage, or a file that is no list; nothing was taken",
-        **{code: f"{how}; the same command goes on" for code, how in _STOPPED.items()},
+        **_BROKEN_OFF,
     },
     "preflight": {0: "done; nothing is surely wasted", 1: "something surely is, or no such video"},
     "drain": {
@@ -71,12 +72,15 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         1: "they differ, or there is no list",
     },
     "release": {0: "its videos are due now", 1: "the host is not held"},
-    "prune": {0: "done, also where nothing is so old", 1: "nothing was pruned"},
+    "prune": {
+        0: "done, also where nothing is so old",
+        1: "nothing was pruned, or another program keeps rows back: the log names them",
+    },
     "backup": {
         0: "the copy is there, and was read",
         1: "nothing was copied: FILE is there, or cannot be written, or the queue is on a server",
     },
-    "move": {0: "all of it is there", 130: "stopped by Ctrl-C; the same command goes on"},
+    "move": {0: "all of it is there", **_BROKEN_OFF},
     "simulate": {0: "stopped by a signal", 78: "the port cannot be used"},
     "demo": {0: "done", 78: "its folder cannot be made", **_STOPPED},
 }

@@ -35,6 +35,9 @@ _OF_AN_EXPORT = {
 }
 """Values that show, each alone, that a row was exported by this program."""
 
+_LOCAL = "; for a local file write its path, which must be there"
+"""What helps beside the fault of an address that begins with no scheme."""
+
 JOB_NOT_TAKEN = "job_id not taken, as of no export: --update --map job_id=job_id takes it"
 
 _ALIASES = {
@@ -182,7 +185,8 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
     else:
         fault = problem_of(checked, now, mapping.margin)
     if fault is not None:
-        raise RejectedError(fault)
+        perhaps_file = fault.startswith("url: ") and ":" not in str(checked["url"])
+        raise RejectedError(fault + (_LOCAL if perhaps_file else ""))
     same = unsigned(str(checked["url"]))
     return row if same is None else {**row, "unsigned_url": same}
 

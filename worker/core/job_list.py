@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from worker.core.model import Fact
 from worker.core.redact import clean
 
 PAGE_SIZES = {10, 20, 25, 30, 40, 60, 75, 80}
@@ -63,12 +64,14 @@ class Listing:
 class Unlisted:
     """The reason why there is no list.
 
-    ``lasting``: asking again will not help; ``retry_after``: seconds that the API asked to wait.
+    ``lasting``: asking again will not help; ``retry_after``: seconds that the API asked to wait;
+    ``fact``: the kind of its answer, None without one that can be read.
     """
 
     reason: str
     lasting: bool = False
     retry_after: float | None = None
+    fact: Fact | None = None
 
 
 class _Named(Entry):

@@ -64,6 +64,15 @@ def opened(roots: Sequence[bytes], path: bytes) -> Iterator[int]:
         os.close(descriptor)
 
 
+def root_problem(root: bytes) -> str | None:
+    """Return why nothing below a root can be opened on this machine; None if it can."""
+    try:
+        os.close(_step(root, None))
+    except AbsentError as error:
+        return str(error)
+    return None
+
+
 def part(
     roots: Sequence[bytes], path: bytes, offset: int, room: memoryview
 ) -> tuple[Identity, int]:

@@ -39,8 +39,8 @@ class Place:
                 return address_of(path_of(text))
             except AddressError:
                 return text  # the row's own check says what is wrong
-        path = self.folder / text
-        if not text or _WEB.match(text) or not (_PATH.match(text) or os.path.lexists(path)):
+        path, first = self.folder / text, self.folder / text.partition("/")[0]
+        if not text or _WEB.match(text) or not (_PATH.match(text) or os.path.lexists(first)):
             return text
         try:
             real = os.path.realpath(os.fsencode(path))
@@ -56,6 +56,9 @@ class Place:
         inside = [r for r in self.roots if real.startswith(os.path.realpath(r) + b"/")]
         if inside:
             real = inside[0].rstrip(b"/") + real[len(os.path.realpath(inside[0])) :]
+        if _is_missing(real):
+            way = "(a relative one begins in this folder, or in that of its list)"
+            raise PathError(f"{os.fsdecode(real)!r} is not there; correct the path {way}")
         try:
             seen = inspect(real, self.roots)
         except AddressError as error:
@@ -70,6 +73,15 @@ class Place:
             folder = shlex.quote(readable(str(Path(shown).parent)))
             remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={folder}"
         raise PathError(f"{shown!r}: {reason}; {remedy}")
+
+
+def _is_missing(path: bytes) -> bool:
+    """Return True if nothing is there; False also where the system does not tell."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError | NotADirectoryError)
+    return False
 
 
 def found(pattern: str, media_id: str | None) -> list[dict[str, str]]:

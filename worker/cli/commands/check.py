@@ -1,16 +1,23 @@
 """Run ``check``: list the settings, and everything that keeps a run from starting."""
 
 import asyncio
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from worker import opening, wiring
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
 from worker.core.job_list import Listing, Unlisted
+from worker.core.model import Fact
 from worker.core.redact import presentable, without_query
 from worker.db.address import DatabaseProblem, shown_url
 from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
+from worker.files.roots import root_problem
 from worker.settings import NAMES, SINKS, Key
 from worker.settings_sources import Loaded, SettingsError, read_key, read_page_token, unused_proxy
 
@@ -40,9 +47,12 @@ def check(call: Invocation) -> int:
 
 
 async def find_problems(call: Invocation, found: dict[str, str], *, network: bool) -> list[str]:
-    """Return all that keeps a run from starting, one line each; add what is well to ``found``."""
+    """Return all that keeps a run from starting, or from a part of its work, one line each; add
+    what is well to ``found``.
+    """
     loaded = call.loaded
     problems = [*loaded.problems, *await _database_problems(loaded, found)]
+    problems += _local_problems(loaded, os.get_exec_path(call.environment))
     if note := unused_proxy(loaded.settings, call.environment):
         found["proxy"] = note
     if network and not {"api_url", "proxy"} & loaded.faulty:
@@ -74,6 +84,26 @@ async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]
     return []
 
 
+def _local_problems(loaded: Loaded, path: Sequence[str]) -> Iterator[str]:
+    """Yield what this machine lacks of results, files and notices; ``path``: that of a program."""
+    settings, sources = loaded.settings, loaded.sources
+    if settings.fetches:
+        try:
+            with TemporaryFile(dir=settings.results_dir):
+                pass
+        except (OSError, ValueError) as error:
+            told = f"results_dir = {settings.results_dir} ({sources['results_dir']}): nothing can"
+            why = getattr(error, "strerror", error)  # a ValueError: a name that no folder can have
+            yield f"{told} be written there ({why}): make the folder for this user, or name another"
+    for problem in filter(None, map(root_problem, settings.roots)):
+        told = f"upload_roots = {settings.upload_roots} ({sources['upload_roots']})"
+        yield f"{told}: {problem}: name folders that this user may read"
+    program = shlex.split(settings.notify_command or "")[:1]
+    if program and not shutil.which(program[0], path=os.pathsep.join(path)):
+        told = f"notify_command ({sources['notify_command']}): its first word is no program that"
+        yield f"{told} is found: write the whole path of one; no shell reads the line"
+
+
 async def _host_problems(loaded: Loaded, found: dict[str, str]) -> list[str]:
     https = loaded.settings.api_url.startswith("https:")
     name = "proxy" if loaded.settings.proxy and https else "api_url"
@@ -95,7 +125,16 @@ async def _key_problems(loaded: Loaded, key: Key, found: dict[str, str]) -> list
         found["online"] = f"the key works; {_evidence(listing)}"
         return []
     problem = f"{address_of(loaded)} does not list the jobs of the key from {key.source}"
-    return [f"{problem}: {listing.reason}: correct the address, or put the right key there"]
+    return [f"{problem}: {listing.reason}: {_remedy(listing, key.source)}"]
+
+
+def _remedy(listing: Unlisted, key: str) -> str:
+    """Return what helps where there is no list; ``key``: where the key comes from."""
+    if listing.fact is Fact.ACCOUNT_REFUSED:
+        return f"put the right key in {key}, or settle it with Valossa"
+    if listing.lasting:
+        return "correct the address"
+    return "ask again later" if listing.fact else "check the network, api_url and proxy"
 
 
 def address_of(loaded: Loaded, name: str = "api_url") -> str:

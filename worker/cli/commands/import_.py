@@ -212,7 +212,8 @@ async def _import_one(current: Import, name: str, reading: Reading) -> None:
 def _note_columns(current: Import, columns: Sequence[str]) -> None:
     for name, meant in current.mapping.unused(columns).items():
         if name not in current.seen:
-            hint = f": did you mean --map {meant}={name}?" if meant else ""
+            again = "Rows that are in already take it with --update"
+            hint = f": did you mean --map {meant}={name}? {again}" if meant else ""
             output.paragraph(f"valossa-ingest: column {name!r} was not used{hint}", file=sys.stderr)
     current.seen.update(columns)
 

@@ -99,8 +99,8 @@ def _change(call: Invocation, accepted: Sequence[State], work: Work) -> int:
     """Change the videos of the filters, after a question if they are many; report the rest."""
     args, verb, wanted = call.args, call.args.function, filter_of(call.args)
     if not wanted.clauses():
-        problem = f"{verb} what? give ids, --batch, --state, --error-like, --since or --until"
-        return exits.complain([problem], exits.USAGE)
+        flags = "--batch, --state, --job-status, --error-like, --since or --until"
+        return exits.complain([f"{verb} what? give ids, {flags}"], exits.USAGE)
     with open_to_change(call.settings) as session:
         references, found = session.read(lambda c, _: (named(c, args), search.count(c, wanted)))
     if problems := ambiguous(references):
