@@ -117,6 +117,8 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
             probe_video=None,
         )
     ] == await held(database)
+    await database.write(lambda c: c.execute(update(hosts).values(probe_at=None)), "test")
+    assert [since] == [each.probe_at for each in await held(database)]
 
 
 async def test_the_evidence_is_that_of_the_last_jobs(database: Database) -> None:

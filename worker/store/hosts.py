@@ -238,7 +238,8 @@ def held(connection: Connection, among: Filter = EVERY) -> Sequence[HeldHost]:
     number = select(func.count()).where(*held_ones).scalar_subquery().label("videos")
     first = select(func.min(videos.c.id)).where(*held_ones).scalar_subquery()
     failed = select(func.count()).where(jobs.c.host == hosts.c.host, _failed).scalar_subquery()
-    why, probes = func.coalesce(hosts.c.why, ""), (hosts.c.probe_at, hosts.c.probes)
+    probe_at = func.coalesce(hosts.c.probe_at, hosts.c.held_since).label("probe_at")
+    why, probes = func.coalesce(hosts.c.why, ""), (probe_at, hosts.c.probes)
     fields = (hosts.c.host, hosts.c.held_since, why, number, first, failed, *probes)
     rows = (
         select(*fields, hosts.c.probe_video).where(_is_held).order_by(number.desc(), hosts.c.host)
