@@ -225,7 +225,7 @@ def test_what_was_given_up_is_left_by_a_retry_and_counted(
     capsys.readouterr()
     assert 0 == type_(url, "retry", "--state", "failed")
     said = capsys.readouterr()
-    assert "left, changed meanwhile, or given up in doubt  1" in said.out
+    assert "left, changed meanwhile, given up in doubt, or with a job before  1" in said.out
     assert "only with --may-buy-twice" in said.err
     assert ["failed", "pending"] == states(url)
     assert 1 == type_(url, "retry", "--state", "failed", "--json")

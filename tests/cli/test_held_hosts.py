@@ -1,6 +1,7 @@
 """Hold that a held host is told wherever a person looks, and that each way out works."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from worker.simulator import Options
 from worker.store.hosts import FREED_AT_ONCE
 
 HOST = "dead.example"
+PROBE_AT = f"{datetime.now(UTC) + timedelta(hours=20):%Y-%m-%d %H:%M:%S}"
 WHY = "3 of the last 3 jobs of dead.example could not be downloaded (HTTP 503)"
 ERROR = f"its host is held: {WHY}"
 WAYS_OUT = (
-    "a probe goes at 2099-01-02 03:04:05 UTC; valossa-ingest release --host dead.example sends all "
+    f"a probe goes at {PROBE_AT} UTC; valossa-ingest release --host dead.example sends all "
     "once it serves again, cancel --error-like dead.example puts them away"
 )
 
@@ -21,10 +23,10 @@ WAYS_OUT = (
 @pytest.fixture
 def held(cli: Cli) -> Cli:
     """Return a queue with two held videos, one of a healthy host that is due later."""
-    since, probe_at = "2026-01-01 00:00:00", "2099-01-02 03:04:05"
+    since = "2026-01-01 00:00:00"
     cli.sql(
         "INSERT INTO hosts (host, held_since, judged_from, probe_at, why) VALUES (?, ?, ?, ?, ?)",
-        *(HOST, since, since, probe_at, WHY),
+        *(HOST, since, since, PROBE_AT, WHY),
     )
     cli.sql("UPDATE account SET held_hosts = 1")
     later = {"due_at": "2099-01-01 00:00:00"}

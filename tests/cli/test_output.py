@@ -87,7 +87,8 @@ def test_a_terminal_gets_a_table_with_a_title() -> None:
 def test_no_cell_can_break_or_command_a_terminal(cell: str) -> None:
     """A cell is printed as text, never as markup or an escape sequence."""
     shown = drawn(["cell"], [[cell]])
-    assert drawn(["cell"], [["a"]]).count("\x1b") == shown.count("\x1b")
+    in_a_block = 0  # where the cell is too wide for a table
+    assert shown.count("\x1b") in {drawn(["cell"], [["a"]]).count("\x1b"), in_a_block}
     shown.encode()
 
 

@@ -397,7 +397,8 @@ def test_any_end_is_judged(end: int, margin: int) -> None:
         (Twin(12, State.SUBMITTING, "J"), "has job J"),
         (Twin(12, State.SUBMITTING), "is in flight"),
         (Twin(12, State.IN_DOUBT), "is in doubt"),
-        (Twin(12, State.FAILED), "is in doubt"),
+        (Twin(12, State.FAILED), "had a job, or may have one"),
+        (Twin(12, State.PENDING), "had a job, or may have one"),
     ],
 )
 def test_law_17_a_bought_address_is_told_with_the_way_out(twin: Twin, how: str) -> None:

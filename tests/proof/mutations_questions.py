@@ -31,8 +31,8 @@ QUESTIONS = (
     Mutation(
         law="questions: an error whose question failed waits for the list, and stops no other",
         file=FOLLOWING,
-        old='due_at is None and due[0].status == "error"',
-        new='due[0].status == "error"',
+        old="if listed_at is not None and (due_at is None or due_at <= listed_at):",
+        new="if listed_at is not None:",
         tests=(
             f"{CORE}::test_an_error_without_details_waits_for_the_next_list",
             f"{CORE}::test_a_look_that_is_put_off_lies_ahead",

@@ -1,7 +1,7 @@
 """Videos whose job brought nothing are bought again by a person, and by nobody else."""
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from tests.conftest import START, Hands
 from tests.parts import add, facts, later, let_start, row, take, transaction
@@ -9,7 +9,7 @@ from worker.core.job_list import Entry, Listing
 from worker.core.model import Accepted, Fact, InDoubt, Result, State
 from worker.db.database import Database
 from worker.db.schema import account, history, jobs, videos
-from worker.store import audit, changes, doubts, pruning, search, statistics
+from worker.store import audit, changes, doubts, imports, pruning, search, statistics
 from worker.store.search import Filter
 
 WHO = "person:me"
@@ -176,3 +176,28 @@ async def test_its_status_is_that_of_the_new_job(database: Database, hands: Hand
         wanted = Filter(job_status=(status,))
         found = await database.read(lambda c, w=wanted: search.matching(c, w, 0, 9))  # type: ignore[misc]
         assert number == len(found)
+
+
+async def test_a_video_that_is_bought_again_and_cancelled_is_not_bought_by_chance(
+    database: Database, hands: Hands
+) -> None:
+    """The word to buy again ends with a cancel: no plain retry, import or other row buys its
+    address, and no prune forgets it.
+    """
+    await bought(database, hands, "error")
+    await buy_again(database)
+    await database.write(lambda c: changes.cancel(c, Filter(ids=(1,)), START, WHO), "test")
+
+    def plainly(connection: Connection) -> int:
+        return changes.retry(connection, Filter(ids=(1,)), doubts=False, now=START, who=WHO)
+
+    assert 0 == await database.write(plainly, "test")
+    options = await database.read(lambda c: imports.options(c, WHO, START, allow_duplicates=False))
+    rows = [{"url": "https://v.example/1.mp4"}]
+    done = await database.write(lambda c: imports.add(c, rows, START, options), "test")
+    assert (0, 1) == (done.inserted, len(done.passed))
+    await add(database, "https://v.example/1.mp4", due_at=START)
+    (claim,) = await take(database, later(START, 60))
+    assert 1 == (claim.twin and claim.twin.video_id)
+    before = later(START, 1e8)
+    assert 0 == await database.read(lambda c: pruning.count(c, before, "status"))

@@ -155,3 +155,59 @@ async def test_a_job_has_one_holder(database: Database) -> None:
     await resolve(database, "job-1")
     assert 1 == await database.read(lambda c: changes.holder_of(c, "job-1"))
     assert None is await database.read(lambda c: changes.holder_of(c, "job-2"))
+
+
+TURNED_AWAY = {"attempts": 8, "claims": 8, "http_status": 500, "error": "HTTP 500"}
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+async def test_a_list_is_read_after_a_500_whatever_a_person_does(
+    database: Database, state: str
+) -> None:
+    """A 500 may have made a job: neither a retry nor an import lets its video go unchecked."""
+    await add(database, "https://a.example/1.mp4", state=state, **TURNED_AWAY)
+    await add(database, "https://a.example/2.mp4", state=state, **TURNED_AWAY)
+    await database.write(
+        lambda c: changes.retry(c, ONE, doubts=False, now=START, who="person:me"), "test"
+    )
+    options = await database.read(lambda c: imports.options(c, "me", START, allow_duplicates=False))
+    rows = [{"url": "https://a.example/2.mp4"}]
+    take = imports.add if state == "cancelled" else imports.add_or_update
+    await database.write(lambda c: take(c, rows, START, options), "test")
+    found = [await row(database, number) for number in (1, 2)]
+    assert [(State.PENDING, 500, 0)] * 2 == [
+        (each["state"], each["http_status"], each["attempts"]) for each in found
+    ]
+
+
+@pytest.mark.parametrize("media_id", ["talk-1", None])
+async def test_a_link_that_is_corrected_after_a_500_is_another_video(
+    database: Database, media_id: str | None
+) -> None:
+    """A job that the 500 has made is of the old link: it is not taken for that of the new one."""
+    wrong = {**TURNED_AWAY, "request_id": media_id or "made", "media_id": media_id}
+    wrong["updated_at"] = later(START, -60)
+    await add(database, "https://a.example/1.mp4", state="failed", **wrong)
+    options = await database.read(lambda c: imports.options(c, "me", START, allow_duplicates=False))
+    mended = {"url": "https://a.example/2.mp4", "request_id": "made", "media_id": media_id}
+    await database.write(lambda c: imports.add_or_update(c, [mended], START, options), "test")
+    found = await row(database, 1)
+    assert (State.PENDING, None, mended["url"]) == (
+        found["state"],
+        found["http_status"],
+        found["url"],
+    )
+    assert (found["request_id"] == "talk-1") if media_id else (found["request_id"] != "made")
+
+
+async def test_a_word_to_buy_twice_waits_for_no_list(database: Database) -> None:
+    """A person who says --may-buy-twice has decided; so has an answer that is no 500."""
+    for place, (status, doubts) in enumerate([(500, True), (400, False)], start=1):
+        url, wrong = f"https://a.example/{place}.mp4", {**TURNED_AWAY, "http_status": status}
+        await add(database, url, state="failed", **wrong)
+        which = search.Filter(ids=(place,))
+        await database.write(
+            lambda c, w=which, d=doubts: changes.retry(c, w, doubts=d, now=START, who="person:me"),  # type: ignore[misc]
+            "test",
+        )
+        assert (await row(database, place))["http_status"] is None

@@ -114,6 +114,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
             "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
             BY_ID,
             "SEARCH twin USING INDEX videos_url (url=?)",
+            *("SEARCH jobs USING INDEX jobs_of_video (video_id=?)", "SCAN (subquery-7)"),
             "SEARCH pruned USING INDEX pruned_url (url=?)",
             "SEARCH history USING INDEX history_of_video (video_id=?)",
             "SEARCH history USING INDEX history_doubts (video_id=?)",
@@ -121,7 +122,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
         },
         {
             *("videos_due", "videos_held", "videos_pkey", "videos_url", "hosts_held"),
-            *("history_of_video", "history_doubts", "all of pruned"),
+            *("history_of_video", "history_doubts", "jobs_of_video", "all of pruned"),
         },
     ),
     "in progress": (

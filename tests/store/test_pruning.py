@@ -258,6 +258,12 @@ async def test_what_bought_nothing_is_no_obstacle_after_it_is_pruned(database: D
     assert 1 == done.inserted
 
 
+async def test_what_a_last_500_may_have_bought_is_never_pruned(database: Database) -> None:
+    """A video that failed by a documented 500 keeps its row: an import would buy it again."""
+    await put(database, "a", state="failed", http_status=500)
+    assert ["a"] == await prune(database)
+
+
 async def test_a_pruned_job_is_known(database: Database) -> None:
     """A job of a pruned video is held: no list gives it to another video, nor does a person."""
     await bought(database, "a")

@@ -186,6 +186,10 @@ LEASED = {"claim_token": "t", "claimed_by": "w", "lease_until": later(START, 60)
         ({"state": "submitting", "job_id": "J", **LEASED}, Twin(1, State.SUBMITTING, "J")),
         ({"state": "in_doubt"}, Twin(1, State.IN_DOUBT)),
         ({"state": "pending", "due_at": later(START, 60)}, None),
+        (
+            {"state": "pending", "due_at": later(START, 60), "http_status": 500},
+            Twin(1, State.PENDING),
+        ),
         ({"state": "failed"}, None),
         ({"state": "cancelled"}, None),
     ],
@@ -255,7 +259,7 @@ def test_law_17_an_address_a_thousand_times_is_looked_up_in_its_index(
         "'2026-01-01 00:00:00', 9, iif(i = ?, 'submitted', 'pending'), iif(i = ?, 'J', NULL) FROM n"
     )
     crowded.exec_driver_sql(made, (bought, bought))
-    assert 400 > steps(crowded, claim_ten, 1_000)
+    assert 500 > steps(crowded, claim_ten, 1_000)
     assert all(claim.twin for claim in claim_ten(crowded))
 
 
@@ -414,6 +418,17 @@ async def test_what_is_used_up_or_bought_is_not_repeated(
     assert [] == await facts(database, 1)
     assert await database.read(lambda c: leases.oldest_doubt(c, 3)) is None
     assert 0 == await database.read(lambda c: leases.count_repeatable(c, 3))
+
+
+async def test_a_doubt_whose_address_is_bought_is_not_repeated(database: Database) -> None:
+    """Law 17: it would be refused and in doubt again, for ever; a word to buy twice repeats it."""
+    for url, word in (("u", 0), ("v", 1)):
+        doubt = {"state": "in_doubt", "updated_at": START, "may_buy_twice": word}
+        await add(database, url, **doubt)
+    for url in ("u", "v"):
+        await add(database, url, state="submitted", job_id=f"job-{url}")
+    assert 1 == await database.read(lambda c: leases.count_repeatable(c, 3))
+    assert [2] == await repeat(database, START, 3)
 
 
 async def test_the_oldest_doubt_is_the_next_to_be_repeated(database: Database) -> None:
@@ -578,6 +593,16 @@ def claim_ten(connection: Connection) -> list[Claim]:
 OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt=? AND rowid>?)"
 
 
+OF_TWINS = {
+    "SEARCH twin USING INDEX videos_url (url=?)",
+    "SEARCH pruned USING INDEX pruned_url (url=?)",
+    "SEARCH jobs USING INDEX jobs_of_video (video_id=?)",
+    "SEARCH history USING INDEX history_of_video (video_id=?)",
+    "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt>?)",
+    OF_ATTEMPT,
+}
+
+
 @pytest.mark.parametrize(
     ("action", "plan"),
     [
@@ -588,10 +613,7 @@ OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND atte
                 "SEARCH videos USING INDEX videos_due (priority=? AND due_at<?)",
                 "SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)",
                 "SEARCH history USING INDEX history_of_video (video_id=?)",
-                "SEARCH twin USING INDEX videos_url (url=?)",
-                "SEARCH pruned USING INDEX pruned_url (url=?)",
-                "SEARCH history_1 USING INDEX history_of_video (video_id=? AND attempt>?)",
-                OF_ATTEMPT,
+                *OF_TWINS,
             },
         ),
         (
@@ -607,11 +629,11 @@ OF_ATTEMPT = "SEARCH history_1 USING INDEX history_of_video (video_id=? AND atte
         ),
         (
             lambda c: leases.oldest_doubt(c, 3),
-            {"SEARCH videos USING INDEX videos_doubts"},
+            {"SEARCH videos USING INDEX videos_doubts", *OF_TWINS},
         ),
         (
             lambda c: leases.repeat_doubts(c, later(START, -9999), 3, START, "worker-1"),
-            {"SEARCH videos USING INDEX videos_doubts (updated_at<?)"},
+            {"SEARCH videos USING INDEX videos_doubts (updated_at<?)", *OF_TWINS},
         ),
     ],
 )

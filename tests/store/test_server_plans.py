@@ -145,27 +145,22 @@ def settle_ten(connection: Connection) -> None:
 
 
 HISTORY_OF_ONE = ("history_of_video", "history_doubts")
+TWINS = ("videos_url", "pruned_url", "jobs_of_video", *HISTORY_OF_ONE)
 
 
 @pytest.mark.parametrize(
     ("action", "indexes"),
     [
-        (claim_ten, {"videos_due", "videos_pkey", "videos_url", "pruned_url", *HISTORY_OF_ONE}),
+        (claim_ten, {"videos_due", "videos_pkey", *TWINS}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
         (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
         (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
-        (lambda c: leases.oldest_doubt(c, 3), {"videos_doubts"}),
+        (lambda c: leases.oldest_doubt(c, 3), {"videos_doubts", *TWINS}),
         (
             lambda c: leases.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
-            {"videos_doubts"},
+            {"videos_doubts", *TWINS},
         ),
-        (
-            settle_ten,
-            {
-                *("videos_due", "videos_pkey", "videos_url", "videos_job_id", "pruned_url"),
-                *HISTORY_OF_ONE,
-            },
-        ),
+        (settle_ten, {"videos_due", "videos_pkey", "videos_job_id", *TWINS}),
         (
             lambda c: doubts.held(c, [f"job-{n}" for n in range(60)]),
             {"videos_job_id", "pruned_job_id", "jobs_pkey"},

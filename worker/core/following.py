@@ -228,7 +228,7 @@ def question(
     patience = wait
     if listed_at is not None and (due_at is None or due_at <= listed_at):
         is_turn = known.next_question_at is None or known.next_question_at <= listed_at + wait
-        is_shown = due_at == BEFORE_ALL or (due_at is None and due[0].status == "error")
+        is_shown = due_at == BEFORE_ALL or due[0].status == "error"
         patience = timedelta.max if is_turn else wait * (LISTS_LEFT_OUT if is_shown else 1)
     if listed_at is None or not timedelta() <= now - listed_at < patience:  # or the clock was set
         return None if len(due) > 1 or unproven else due[0]

@@ -79,11 +79,14 @@ def problem(video: Video, now: datetime, margin: timedelta) -> str | None:
     return problem_of(dict(zip(REQUEST_COLUMNS, _values(video), strict=True)), now, margin)
 
 
+_HOW_BOUGHT = {State.SUBMITTING: "is in flight", State.IN_DOUBT: "is in doubt"}
+
+
 def bought_already(video_id: int, twin: Twin) -> str:
     """Return why a video whose address a twin has bought, or may have, is not sent (law 17)."""
     how = f"has job {twin.job_id}"
     if twin.job_id is None:
-        how = "is in flight" if twin.state is State.SUBMITTING else "is in doubt"
+        how = _HOW_BOUGHT.get(twin.state, "had a job, or may have one")
     return (
         f"{BOUGHT_ALREADY} {twin.video_id}, which {how}; to buy it a second time: "
         f"valossa-ingest retry {video_id} --may-buy-twice"

@@ -32,11 +32,12 @@ def retried_states(*, doubts: bool) -> tuple[State, ...]:
 
 def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime, who: str) -> int:
     """Make failed and cancelled videos pending with attempts from 0, and return how many.
-    ``doubts``: include those in doubt, and those given up in doubt. It may buy them twice.
+    ``doubts``: include those in doubt, those given up in doubt, and those that had a job. It may
+    buy them twice.
     """
     again = {"state": State.PENDING, "due_at": now, **UNSENT}
     if doubts:
-        again["may_buy_twice"] = 1
+        again |= {"may_buy_twice": 1, "http_status": None}
     return _change(connection, retried(wanted, doubts=doubts), Fact.RETRY, now, who, **again)
 
 
@@ -45,6 +46,8 @@ def retried(wanted: Filter, *, doubts: bool) -> list[ColumnElement[bool]]:
     accepted = [*_in_states(wanted, retried_states(doubts=doubts)), videos.c.job_id.is_(None)]
     if not doubts:
         accepted.append(videos.c.id.not_in(select(history.c.video_id).where(IS_OPEN_DOUBT)))
+        theirs = select(func.min(jobs.c.job_id)).where(jobs.c.video_id == videos.c.id)
+        accepted.append(theirs.correlate(videos).scalar_subquery().is_(None))
     return accepted
 
 

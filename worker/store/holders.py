@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, RowMapping, select
 
 from worker.core.model import State
-from worker.db.schema import pruned, videos
+from worker.db.schema import jobs, pruned, videos
 from worker.store.bulk import NewVideo, known
 from worker.store.history import open_doubts
 
@@ -86,11 +86,12 @@ def ever_known(
 
 
 def _idle(connection: Connection, ids: set[int]) -> set[int]:
-    """Return the ids of cancelled videos of which no job may exist."""
+    """Return the ids of cancelled videos that no job may exist of, and none ever did."""
     if not ids:
         return set()
     cancelled = select(videos.c.id).where(
         videos.c.id.in_(ids), videos.c.state == State.CANCELLED, videos.c.job_id.is_(None)
     )
     idle = list(connection.scalars(cancelled))
-    return {*idle} - {*open_doubts(connection, idle)}
+    bought = connection.scalars(select(jobs.c.video_id).where(jobs.c.video_id.in_(idle)))
+    return {*idle} - {*open_doubts(connection, idle)} - {*bought}

@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 
-from sqlalchemy import Connection, RowMapping, case, func, literal, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, select, update
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
-from worker.db.schema import videos
+from worker.db.schema import RANDOM, videos
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, Holder, holders, value_of
-from worker.store.queue import UNSENT, submitted
+from worker.store.queue import UNCHECKED, UNSENT, submitted
 from worker.store.search import chosen
 
 UNKNOWN = (
@@ -306,7 +307,7 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Row
 def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: datetime) -> None:
     """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
     due_now = literal(now, videos.c.due_at.type)
-    start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": None}
+    start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": UNCHECKED}
     again = {
         name: case((videos.c.state == State.FAILED, value), else_=videos.c[name])
         for name, value in {**start, "due_at": due_now}.items()
@@ -320,5 +321,16 @@ def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: date
     if video["state"] == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
     settled = submitted(row["job_id"], now) if row.get("job_id") is not None else {}
-    values = {**again, **fresh, **settled, "updated_at": now}
+    values = {**again, **fresh, **_named_anew(video, fresh), **settled, "updated_at": now}
     connection.execute(update(videos).where(videos.c.id == video["id"]).values(values))
+
+
+def _named_anew(video: RowMapping, fresh: NewVideo) -> NewVideo:
+    """Return the identifier of a link that is corrected after a 500, which may have made a job of
+    the old one: that is not to be taken for this one's.
+    """
+    is_other = fresh.get("url", video["url"]) != video["url"]
+    if not is_other or video["http_status"] != HTTPStatus.INTERNAL_SERVER_ERROR:
+        return {}
+    name = fresh.get("media_id") or video["media_id"] or RANDOM
+    return {"http_status": null(), "request_id": name}

@@ -9,7 +9,7 @@ from worker.core.model import Expired, Fact, State
 from worker.db.schema import is_in_doubt, is_submitting, videos
 from worker.db.statements import Prepared
 from worker.store.history import record
-from worker.store.queue import PASSED_OVER, UNCLAIMED
+from worker.store.queue import PASSED_OVER, TWIN_ID, UNCLAIMED
 from worker.store.statistics import number_of
 
 
@@ -83,4 +83,8 @@ def count_repeatable(connection: Connection, max_attempts: int) -> int:
 
 
 def _repeatable(max_attempts: int) -> tuple[ColumnElement[bool], ...]:
-    return (is_in_doubt, videos.c.attempts < max_attempts, videos.c.job_id.is_(None))
+    """Return the conditions. One whose address another video has bought would be refused, and be in
+    doubt again (law 17).
+    """
+    left = videos.c.attempts < max_attempts
+    return (is_in_doubt, left, videos.c.job_id.is_(None), TWIN_ID.is_(None))

@@ -115,8 +115,11 @@ def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
         _has_no(history.c.id, IS_OPEN_DOUBT),
         *((_has_no(jobs.c.job_id, is_open),) if follow != "off" else ()),
         *((_has_no(jobs.c.job_id, *unfetched),) if follow == "results" else ()),
-        # A job that the row does not name would be forgotten with the history.
+        # A job that the row does not name would be forgotten with the history; so would one that a
+        # last 500 may have made.
         _has_no(history.c.id, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
+        _has_no(jobs.c.job_id, jobs.c.job_id.is_distinct_from(videos.c.job_id)),
+        or_(videos.c.job_id.is_not(None), videos.c.http_status.is_distinct_from(text("500"))),
     )
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
-from worker.db.schema import RANDOM, history, is_pending, is_submitting, pruned, videos
+from worker.db.schema import RANDOM, history, is_pending, is_submitting, jobs, pruned, videos
 from worker.db.statements import Prepared
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
@@ -46,7 +46,10 @@ Row = Sequence[Any]
 """A video that can be claimed: what a claim needs of it."""
 
 UNCLAIMED = {"claim_token": null(), "claimed_by": null(), "lease_until": null()}
-UNSENT = {"attempts": 0, "error": None, "http_status": None, "held_host": None, **UNCLAIMED}
+UNCHECKED = case((videos.c.http_status == text("500"), text("500")), else_=null())
+"""The status of a video that starts anew: after a 500 a list is read first all the same."""
+
+UNSENT = {"attempts": 0, "error": None, "http_status": UNCHECKED, "held_host": None, **UNCLAIMED}
 
 
 def submitted(job_id: object, now: datetime) -> dict[str, object]:
@@ -206,12 +209,16 @@ _is_checked = or_(
 
 _twin = videos.alias("twin")
 _open_doubt = _first_fact.where(history.c.video_id == _twin.c.id, IS_OPEN_DOUBT).scalar_subquery()
+_had_a_job = select(jobs.c.video_id).where(jobs.c.video_id == _twin.c.id).limit(1).scalar_subquery()
 _may_have_bought = or_(
     _twin.c.job_id.is_not(None),
     _twin.c.state == text("'submitting'"),
     _twin.c.state == text("'in_doubt'"),
+    (_twin.c.state == text("'pending'")) & (_twin.c.http_status == text("500")),
     _open_doubt.is_not(None),
+    _had_a_job.is_not(None),
 )
+"""The last one: it is bought again, and was cancelled perhaps, or has failed."""
 _is_twin = (_twin.c.url == videos.c.url, _twin.c.id != videos.c.id, _may_have_bought)
 _first_twin = (
     select(_twin.c.id)
@@ -226,6 +233,9 @@ _pruned_twin = (
     .limit(1)
     .scalar_subquery()
 )
+TWIN_ID = func.coalesce(_first_twin, _pruned_twin)
+"""A video that has bought this one's address, or may have; NULL without one (law 17)."""
+
 _meant = batch.rows("meant", videos.c.id)
 _of_meant = _meant.join(videos, videos.c.id == _meant.c.id)
 _TWINS = Prepared(
@@ -253,7 +263,7 @@ _COLUMNS = (
     *(videos.c[name] for name in REQUEST_COLUMNS),
     videos.c.request_id.label("known_as"),
     videos.c.may_buy_twice,
-    func.coalesce(_first_twin, _pruned_twin).label("twin"),
+    TWIN_ID.label("twin"),
 )
 _ORDER = (videos.c.priority.desc(), videos.c.due_at, videos.c.id)
 _due = (

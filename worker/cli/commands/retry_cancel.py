@@ -124,7 +124,11 @@ def _report(call: Invocation, done: int, found: Counter[str], accepted: Sequence
     moved_on = sum(found[state] for state in accepted) - done
     past = {"retry": "retried", "cancel": "cancelled"}[call.args.function]
     if moved_on > 0:
-        left["moved_on" if call.args.json else "changed meanwhile, or given up in doubt"] = moved_on
+        left[
+            "moved_on"
+            if call.args.json
+            else "changed meanwhile, given up in doubt, or with a job before"
+        ] = moved_on
     if call.args.json:
         output.document({past: done, "left": left})
     else:
