@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-UNIT := --ignore=tests/proof --ignore=tests/benchmarks -n 2 --dist worksteal
+UNIT := --ignore=tests/proof --ignore=tests/benchmarks -n 3 --dist worksteal
 MORE := postgresql or prometheus or browser or slow
 SHORT := tests/core tests/api tests/db tests/store tests/processes/test_drain.py \
 	-m "not postgresql and not prometheus and not browser" -n 2 --dist worksteal
@@ -28,7 +28,7 @@ check: .venv/ready               ## everything that CI holds against a change
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) test PYTEST_ADDOPTS="--cov --cov-report="
-	$(BIN)/pytest $(UNIT) -n 3 -m "$(MORE)" --cov --cov-append --cov-report=
+	$(BIN)/pytest $(UNIT) -m "$(MORE)" --cov --cov-append --cov-report=
 	$(BIN)/coverage report --include='worker/core/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=95
 	$(MAKE) proof QUICK=1
