@@ -19,6 +19,7 @@ from tests.processes.programs import execute, until, videos, within
 from worker.clock import Clock
 from worker.core.model import State, Twin
 from worker.db.address import Unreachable
+from worker.db.postgres import LOCK
 from worker.wiring import CLOCK
 
 
@@ -150,6 +151,28 @@ async def test_commits_are_on_disk_whatever_the_default_is(served: str, role: st
                 assert "on" == await use(lambda c: c.scalar(text("SHOW synchronous_commit")))
     finally:
         execute(served, f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+LIMITS = ("lock_timeout", "statement_timeout", "idle_session_timeout")
+
+
+async def test_a_limit_of_the_database_ends_no_wait_for_the_queue(served: str) -> None:
+    """Whatever limits the database sets, a session stays, and waits for the queue's lock."""
+    name = make_url(served).database
+    async with stepping(served) as other:
+        for limit in LIMITS:
+            await other.execute(f"ALTER DATABASE {name} SET {limit} = '20ms'")
+        try:
+            async with open_database(served) as database:
+                await add(database, "first")
+                await other.execute(f"BEGIN; {LOCK}; SELECT pg_sleep(0.1)")
+                writing = asyncio.create_task(add(database, "second"))
+                await other.execute("SELECT pg_sleep(0.2); COMMIT")
+                await within(writing)
+        finally:
+            for limit in LIMITS:
+                await other.execute(f"ALTER DATABASE {name} RESET {limit}")
+    assert ["first", "second"] == urls(served)
 
 
 async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str) -> None:
