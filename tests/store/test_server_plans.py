@@ -153,7 +153,7 @@ HISTORY_OF_ONE = ("history_of_video", "history_doubts")
         (claim_ten, {"videos_due", "videos_pkey", "videos_url", "pruned_url", *HISTORY_OF_ONE}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
         (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
-        (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
+        (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases", "videos_pkey"}),
         (lambda c: leases.oldest_doubt(c, 3), {"videos_doubts"}),
         (
             lambda c: leases.repeat_doubts(c, later(START, -9_999), 3, START, "w"),
