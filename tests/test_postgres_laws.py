@@ -18,7 +18,9 @@ from tests.passage import passage
 from tests.processes.programs import execute, until, videos, within
 from worker.clock import Clock
 from worker.core.model import State, Twin
+from worker.core.reasons import WaitReason
 from worker.db.address import Unreachable
+from worker.db.postgres import LOCK
 from worker.wiring import CLOCK
 
 
@@ -152,6 +154,28 @@ async def test_commits_are_on_disk_whatever_the_default_is(served: str, role: st
         execute(served, f"ALTER DATABASE {name} RESET synchronous_commit")
 
 
+LIMITS = ("lock_timeout", "statement_timeout", "idle_session_timeout")
+
+
+async def test_a_limit_of_the_database_ends_no_wait_for_the_queue(served: str) -> None:
+    """Whatever limits the database sets, a session stays, and waits for the queue's lock."""
+    name = make_url(served).database
+    async with stepping(served) as other:
+        for limit in LIMITS:
+            await other.execute(f"ALTER DATABASE {name} SET {limit} = '20ms'")
+        try:
+            async with open_database(served) as database:
+                await add(database, "first")
+                await other.execute(f"BEGIN; {LOCK}; SELECT pg_sleep(0.1)")
+                writing = asyncio.create_task(add(database, "second"))
+                await other.execute("SELECT pg_sleep(0.2); COMMIT")
+                await within(writing)
+        finally:
+            for limit in LIMITS:
+                await other.execute(f"ALTER DATABASE {name} RESET {limit}")
+    assert ["first", "second"] == urls(served)
+
+
 async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str) -> None:
     """A row that another program is changing is passed over, and claimed as it is after the
     change.
@@ -163,6 +187,26 @@ async def test_a_row_that_another_program_changes_holds_no_claim_up(served: str)
         await other.execute("COMMIT")
         (claim,) = await take(database, CLOCK.now(), limit=2)
         assert (1, "changed") == (claim.video_id, claim.video.url)
+
+
+async def test_a_lapsed_row_that_another_program_holds_holds_nobody_up(served: str) -> None:
+    """A lease whose row another program holds ends later; other leases end, and videos are sent."""
+    async with open_database(served) as database, stepping(served) as other:
+        yesterday = CLOCK.now() - timedelta(days=1)
+        await add(database, "theirs", "ours", due_at=yesterday)
+        await take(database, yesterday, limit=2)
+        await add(database, "https://videos.example/3.mp4")
+        await let_start(database, database.now() - timedelta(seconds=1))
+        await other.execute("BEGIN; UPDATE videos SET title = 'changed' WHERE id = 1")
+        work = transaction(Clock(now=database.now, monotonic=CLOCK.monotonic))
+        write = partial(database.write, lambda c: work.write(c, [], 9), "test")
+        done = await write()
+        assert [2] == [each.video_id for each in done.expired]
+        assert [3] == [start.claim.video_id for start in done.claimed.starts]
+        held = await write()
+        assert (WaitReason.HELD, []) == (held.claimed.reason, held.expired)
+        await other.execute("COMMIT")
+        assert [1] == [each.video_id for each in (await write()).expired]
 
 
 async def test_a_frozen_worker_gives_the_lock_back(served: str) -> None:

@@ -16,6 +16,7 @@ from worker.db.postgres_errors import explained
         (asyncpg.UndefinedTableError("no"), DatabaseProblem, "cannot be used: no"),
         (asyncpg.TooManyConnectionsError("no"), Unreachable, "run fewer workers"),
         (asyncpg.CannotConnectNowError("no"), Unreachable, "stopping or starting"),
+        (asyncpg.QueryCanceledError("no"), Unreachable, "somebody has cancelled the statement"),
         (asyncpg.IdleInTransactionSessionTimeoutError("no"), Unreachable, "stood still"),
         (asyncpg.exceptions.ClientConfigurationError("no"), DatabaseProblem, "cannot be used: no"),
         (ConnectionRefusedError("no"), Unreachable, "start it, or correct database_url"),

@@ -1,6 +1,6 @@
 """Take out, one at a time, the words to PostgreSQL by which the laws hold there."""
 
-from tests.proof.mutations import QUEUE, Mutation
+from tests.proof.mutations import EXPIRY, QUEUE, Mutation
 
 ENGINE = "worker/db/postgres.py"
 LAWS = "tests/test_postgres_laws.py"
@@ -88,6 +88,13 @@ SERVED = (
         old=".with_for_update(skip_locked=True)",
         new=".with_for_update()",
         tests=(f"{LAWS}::test_a_row_that_another_program_changes_holds_no_claim_up",),
+    ),
+    Mutation(
+        law="7: a lapsed row that another program holds stops nobody",
+        file=EXPIRY,
+        old="_gone.with_for_update(skip_locked=True)",
+        new="_gone",
+        tests=(f"{LAWS}::test_a_lapsed_row_that_another_program_holds_holds_nobody_up",),
     ),
     Mutation(
         law="7: a row that another program holds is not waited for without an end",

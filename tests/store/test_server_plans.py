@@ -154,7 +154,7 @@ TWINS = ("videos_url", "pruned_url", "jobs_of_video", *HISTORY_OF_ONE)
         (claim_ten, {"videos_due", "videos_pkey", *TWINS}),
         (lambda c: queue.ahead(c, START, START), {"videos_due", "videos_leases"}),
         (lambda c: leases.expire(c, START, "w"), {"videos_leases"}),
-        (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases"}),
+        (lambda c: leases.expire(c, later(START, 99_999), "w"), {"videos_leases", "videos_pkey"}),
         (lambda c: leases.oldest_doubt(c, 3), {"videos_doubts", *TWINS}),
         (
             lambda c: leases.repeat_doubts(c, later(START, -9_999), 3, START, "w"),

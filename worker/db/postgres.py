@@ -44,6 +44,10 @@ _SETTINGS = {
     "tcp_keepalives_count": "4",
     # A plan for one batch is not worth compiling.
     "jit": "off",
+    # The queue's lock is waited for, and bulk commands end, whatever a role's limits are.
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+    "idle_session_timeout": "0",
 }
 _SET = "SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SETTINGS.items())
 _MARK, _NO_ROW = "valossa_ingest.session", "SELECT 0"
@@ -245,13 +249,7 @@ class Postgres:
         return self._open[role]
 
     def _greet(self, connection: Connection) -> None:
-        """Check the server's version and read its time. Raises DatabaseProblem."""
-        version = int((connection.dialect.server_version_info or (0,))[0])
-        if version < OLDEST:
-            raise DatabaseProblem(
-                f"database {self._server}: PostgreSQL {version} is too old: name one of version "
-                f"{OLDEST} or newer"
-            )
+        """Read the server's time."""
         self._ahead = _whole(connection, lambda c: c.scalar(_TIME)) - self._here()
 
     async def _drop(self, role: str) -> None:
@@ -264,6 +262,7 @@ class Postgres:
     async def _connect(self) -> asyncpg.Connection:
         connection = await self._connect_once()
         try:
+            self._must_be_new(connection.get_server_version().major)
             # The number that a pooler gives to a connection is none of the server's.
             own = f"pg_backend_pid() = {connection.get_server_pid()}"
             if await connection.execute(f"{_SET} WHERE {own}") == _NO_ROW:
@@ -274,6 +273,14 @@ class Postgres:
             raise
         _watch(connection._transport.get_extra_info("socket"))  # noqa: SLF001 - no other way to it
         return connection
+
+    def _must_be_new(self, version: int) -> None:
+        """Raise DatabaseProblem for a server that may not know the settings, or is untried."""
+        if version < OLDEST:
+            raise DatabaseProblem(
+                f"database {self._server}: PostgreSQL {version} is too old: name one of version "
+                f"{OLDEST} or newer"
+            )
 
     async def _connect_once(self) -> asyncpg.Connection:
         try:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select, update
 
 from worker.core.model import Expired, Fact, State
+from worker.db import batch
 from worker.db.schema import is_in_doubt, is_submitting, videos
 from worker.db.statements import Prepared
 from worker.store.history import record
@@ -21,13 +22,13 @@ def expire(
     started when it was claimed, since no later time is known to be right.
     """
     why = "the lease ran out: its worker stopped or hung before the answer was settled"
-    claimed_at = {n: at for n, at in _GONE(connection, now=now) if n not in aside}
+    claimed_at = {n: at for n, at in _ENDING(connection, now=now) if n not in aside}
     if not claimed_at:
         return []
-    others = (videos.c.id.not_in(aside),) if aside else ()
+    meant = batch.encoded((each,) for each in claimed_at)
     rows = connection.execute(
         update(videos)
-        .where(is_submitting, videos.c.lease_until <= now, *others)
+        .where(videos.c.id == _meant.c.id)
         .values(
             state=case((videos.c.job_id.is_(None), State.IN_DOUBT), else_=State.SUBMITTED),
             attempts=videos.c.attempts + 1,
@@ -35,7 +36,8 @@ def expire(
             error=why,
             updated_at=now,
         )
-        .returning(videos.c.id, videos.c.claims, videos.c.claimed_by)
+        .returning(videos.c.id, videos.c.claims, videos.c.claimed_by),
+        {"meant": meant},
     )
     expired = [Expired(video_id=r.id, attempt=r.claims, claimed_by=r.claimed_by) for r in rows]
     if len(expired) < len(claimed_at):
@@ -51,7 +53,12 @@ def lapsed(connection: Connection, now: datetime) -> list[int]:
 
 
 _has_run_out = (is_submitting, videos.c.lease_until <= bindparam("now"))
-_GONE = Prepared(select(videos.c.id, videos.c.updated_at).where(*_has_run_out))
+_gone = select(videos.c.id, videos.c.updated_at).where(*_has_run_out)
+_GONE, _ENDING = Prepared(_gone), Prepared(_gone.with_for_update(skip_locked=True))
+"""Those that run out, and those that can be written: what another program holds on PostgreSQL is
+passed over, and ends later.
+"""
+_meant = batch.rows("meant", videos.c.id)
 
 
 def repeat_doubts(
