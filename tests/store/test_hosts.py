@@ -26,7 +26,7 @@ def end(
 ) -> None:
     """Write a job's end as a follower does, and have its host judged."""
     told = {"ended_as": "error", "transfer_status": "error", **columns}
-    of = {"job_id": job, "video_id": 1, "attempt": 1, "accepted_at": accepted_at, "host": host}
+    of = {"job_id": job, "video_id": 1_000, "attempt": 1, "accepted_at": accepted_at, "host": host}
     values = {**of, "ended_at": at, "next_poll_at": accepted_at, **told}
     connection.execute(insert(jobs).values(values))
     brake.judge(connection, host, at)
