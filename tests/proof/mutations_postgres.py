@@ -1,6 +1,6 @@
 """Take out, one at a time, the words to PostgreSQL by which the laws hold there."""
 
-from tests.proof.mutations import EXPIRY, QUEUE, Mutation
+from tests.proof.mutations import EXPIRY, LEDGER, QUEUE, Mutation
 
 ENGINE = "worker/db/postgres.py"
 LAWS = "tests/test_postgres_laws.py"
@@ -95,6 +95,13 @@ SERVED = (
         old="_gone.with_for_update(skip_locked=True)",
         new="_gone",
         tests=(f"{LAWS}::test_a_lapsed_row_that_another_program_holds_holds_nobody_up",),
+    ),
+    Mutation(
+        law="14: a result whose row another program holds delays no other",
+        file=LEDGER,
+        old="passing=self.troubled.is_set()",
+        new="passing=False",
+        tests=("tests/runner/test_writer.py::test_a_result_whose_row_is_held_delays_no_other",),
     ),
     Mutation(
         law="7: a row that another program holds is not waited for without an end",

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import Connection, text
 from structlog.typing import EventDict
@@ -510,6 +511,34 @@ async def test_giving_up_ends_the_ledger_at_once(away: Away) -> None:
         desk.writer.give_up()
         await asyncio.wait_for(task, 5)
         assert not settling.done()
+
+
+async def test_a_result_whose_row_is_held_delays_no_other(served: str) -> None:
+    """Laws 6 and 14: while another program holds a row, its result alone waits, with the trouble
+    told once; claims and all other results go on.
+    """
+    async with open_database(served) as database:
+        theirs, ours, last = await claimed(database, 3, due=1)
+        desk = Desk(database, try_again_seconds=0.001)
+        other = await asyncpg.connect(served)
+        await other.execute("BEGIN; UPDATE videos SET title = 'theirs' WHERE id = 1")
+        waiting, settling = desk.put(theirs, accepted(theirs)), desk.put(ours, accepted(ours))
+        async with desk.open():
+            await asyncio.wait_for(settling, 20)
+            turn = await desk.writer.claim(lambda: 5)
+            await desk.put(last, accepted(last))
+            assert not waiting.done()
+            assert 1 == desk.writer.unwritten
+            assert desk.writer.troubled.is_set()
+            assert "held by another session" in str(desk.run.database_problem)
+            await other.execute("COMMIT")
+            await waiting
+            assert not desk.writer.troubled.is_set()
+        await other.close()
+        assert [4] == [start.claim.video_id for start in turn.starts]
+        assert [TROUBLE, WORKS] == told(desk.said)
+        assert ["submitted"] * 3 == await states(database, 1, 2, 3)
+        assert [1] * 3 == [len(await facts(database, number)) for number in (1, 2, 3)]
 
 
 @pytest.mark.usefixtures("path")

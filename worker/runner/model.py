@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from worker.core.model import Claim, Expired, Outcome, Settlement
+from worker.core.model import Claim, Expired, Outcome, Result, Settlement
 from worker.core.reasons import ClaimResult, Stop
 from worker.core.run_state import Counts
 
@@ -11,13 +11,15 @@ from worker.core.run_state import Counts
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """The work of one transaction, reported to no one before it is on disk. ``settled`` are the
-    results that it was given, in their order; ``closed`` are rows refused without a request.
+    results that it was given, in their order, without those ``held``, whose rows another program
+    holds; ``closed`` are rows refused without a request.
     """
 
     settled: Sequence[Settlement]
     closed: Sequence[Settlement]
     expired: Sequence[Expired]
     claimed: ClaimResult
+    held: Sequence[Result] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,9 +66,18 @@ class QueueTransaction:
         return Verdicts(worker=self.worker, settings=self.settings, dice=self.dice)
 
     def write(
-        self, connection: Connection, results: Sequence[Result], free_slots: int
+        self,
+        connection: Connection,
+        results: Sequence[Result],
+        free_slots: int,
+        *,
+        passing: bool = False,
     ) -> Committed:
-        """Settle the results, then claim what the pace allows, at most ``free_slots``."""
+        """Settle the results, then claim what the pace allows, at most ``free_slots``. ``passing``:
+        pass over results whose row another program holds.
+        """
+        held = settle.held(connection, results) if passing else []
+        results = [result for result in results if result not in held]
         pacer, began, now = self.pacer, self.clock.monotonic(), self.clock.now()
         pacer.follow(connection, began, now)
         settled = self._settle(connection, results, now)
@@ -80,7 +89,9 @@ class QueueTransaction:
         if free_slots > 0:
             at = _Moment(connection, began, now, pacer.read(connection, now))
             claimed = self._claim(at, free_slots, closed)
-        return Committed(settled=settled, closed=closed, expired=expired, claimed=claimed)
+        return Committed(
+            settled=settled, closed=closed, expired=expired, claimed=claimed, held=held
+        )
 
     def lapsed(self, connection: Connection) -> list[int]:
         """Return the videos whose lease has run out."""

@@ -43,8 +43,8 @@ class _Wanted:
 @dataclass(slots=True, eq=False)
 class Writer:
     """The writing side of one process: run it as a task, close it last. ``troubled`` is set while
-    the database cannot be used, and the run's state says why; ``unwritten`` results are not on
-    disk.
+    the database, or a result's row, cannot be used, and the run's state says why; ``unwritten``
+    results are not on disk.
     """
 
     database: Database
@@ -56,6 +56,8 @@ class Writer:
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
     unwritten: int = 0
     _ready: list[Result] = field(default_factory=list)
+    _held: list[Result] = field(default_factory=list)
+    _held_are_due: bool = False
     _unwritable: set[str] = field(default_factory=set)
     _log_lost: LogLostError | None = None
     _wanted: _Wanted | None = None
@@ -116,7 +118,7 @@ class Writer:
     async def run(self) -> None:
         """Write until closed."""
         try:
-            while self._ready or self._wanted or self._asked or not self._closing:
+            while any((self._ready, self._held, self._wanted, self._asked, not self._closing)):
                 await self._news.wait()
                 self._news.clear()
                 await self._gather()
@@ -137,12 +139,15 @@ class Writer:
 
     async def _transact(self) -> None:
         ready, self._ready = self._ready, []
+        if self._held_are_due:
+            ready, self._held, self._held_are_due = [*self._held, *ready], [], False
         wanted, self._wanted = self._wanted, None
         try:
             if wanted and self._log_lost:
                 raise self._log_lost
             if wanted and not ready and (seen := await self.database.read(self.transaction.peek)):
-                self.state.database_problem = None  # nothing waits to be written
+                if not self._held:  # nothing waits to be written
+                    self.state.database_problem = None
                 self._answer(wanted, seen)
             elif wanted or ready:
                 self._publish(wanted, await self._write(ready, wanted))
@@ -171,7 +176,9 @@ class Writer:
         monotonic = self.transaction.clock.monotonic
         began = monotonic()
         done = await self.database.write(
-            lambda connection: self.transaction.write(connection, ready, free_slots),
+            lambda connection: self.transaction.write(
+                connection, ready, free_slots, passing=self.troubled.is_set()
+            ),
             f"to settle {len(ready)} and claim up to {free_slots}",
         )
         self.reporter.observe("database_transaction", monotonic() - began)
@@ -284,9 +291,11 @@ class Writer:
 
     def _publish(self, wanted: _Wanted | None, done: Committed) -> None:
         """Tell the run and its report what is on disk, then hand the claims over."""
-        self.reporter.database(None)
-        self.state.database_problem = None
-        self.troubled.clear()
+        self._put_aside(done.held)
+        if not self._held:
+            self.reporter.database(None)
+            self.state.database_problem = None
+            self.troubled.clear()
         for settlement in done.settled:
             self.state.settle(settlement)
             self.reporter.settled(settlement)
@@ -300,6 +309,16 @@ class Writer:
             self.reporter.expired(expired)
         if wanted:
             self._answer(wanted, done.claimed)
+
+    def _put_aside(self, held: Sequence[Result]) -> None:
+        """Try results whose row another program holds again later; all others go on."""
+        if held and not self._held:
+            asyncio.get_running_loop().call_later(self.try_again_seconds, self._take_up)
+        self._held += held
+
+    def _take_up(self) -> None:
+        self._held_are_due = True
+        self._news.set()
 
     def _count_written(self) -> None:
         self.unwritten -= 1

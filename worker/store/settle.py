@@ -15,6 +15,14 @@ from worker.store.history import open_doubts
 from worker.store.queue import PASSED_OVER, UNCLAIMED
 
 
+def held(connection: Connection, results: Sequence[Result]) -> list[Result]:
+    """Lock the rows of results, and return the results whose row another program has locked."""
+    theirs = select(videos.c.id).where(videos.c.id.in_(r.claim.video_id for r in results))
+    ours = theirs.with_for_update(skip_locked=True)
+    locked = {*connection.scalars(theirs)} - {*connection.scalars(ours)}
+    return [result for result in results if result.claim.video_id in locked]
+
+
 def statuses(connection: Connection, results: Sequence[Result]) -> list[ClaimStatus]:
     """Return the status of each result's row."""
     asked = batch.encoded((result.claim.video_id, _new_job(result)) for result in results)
