@@ -76,8 +76,8 @@ class QueueTransaction:
         """Settle the results, then claim what the pace allows, at most ``free_slots``. ``passing``:
         pass over results whose row another program holds.
         """
-        held = settle.held(connection, results) if passing else []
-        results = [result for result in results if result not in held]
+        if held := settle.held(connection, results) if passing else []:
+            results = [result for result in results if result not in held]
         pacer, began, now = self.pacer, self.clock.monotonic(), self.clock.now()
         pacer.follow(connection, began, now)
         settled = self._settle(connection, results, now)
