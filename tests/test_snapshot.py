@@ -155,7 +155,7 @@ async def test_a_doubt_that_waits_for_a_later_video_needs_a_person_where_none_ca
     database: Database, url: str, cap: dict[str, Any]
 ) -> None:
     """Doubts that fill a cap keep all later videos back, so that no list settles them."""
-    await doubt(database, 1, -9, -8, error=f"not in the API's list, {LATER_VIDEO}")
+    await doubt(database, 9, -9, -8, error=f"not in the API's list, {LATER_VIDEO}")
     await add(database, URLS[0])
     found = await seen(database, url, on_doubt="reconcile", **cap)
     is_full = cap["max_in_progress"] is not None

@@ -27,7 +27,7 @@ from worker.core.model import (
 )
 from worker.core.reasons import WaitReason
 from worker.core.run_state import RunState
-from worker.db.address import DatabaseProblem
+from worker.db.address import DatabaseProblem, LogLostError
 from worker.db.database import Database
 from worker.log import Log
 from worker.runner.reporter import Reporter
@@ -665,6 +665,19 @@ async def test_a_questions_error_is_its_askers(database: Database, desk: Desk) -
         settled = await desk.put(claim, accepted(claim))
         assert settled.written is not None
         assert 1 == await desk.writer.enqueue(count, "test")
+
+
+async def test_a_log_whose_loss_a_question_has_met_is_lost_to_claims_too(path: Path) -> None:
+    """Law 9: whoever meets the loss first, nothing is claimed any more."""
+    async with open_database(path) as database:
+        desk = Desk(database)
+        async with desk.open():
+            await desk.writer.enqueue(insert_one, "test")
+            path.with_name(f"{path.name}-wal").unlink()
+            with pytest.raises(LogLostError):
+                await desk.writer.enqueue(count, "test")
+            with pytest.raises(LogLostError):
+                await desk.writer.claim(lambda: 1)
 
 
 async def test_a_question_whose_asker_has_gone_is_done_all_the_same(

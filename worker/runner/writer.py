@@ -165,6 +165,8 @@ class Writer:
                 answer = await self.database.write(work, purpose)
             except Exception as error:  # noqa: BLE001 - the asker's work, the asker's error
                 error.add_note(purpose)
+                if isinstance(error, LogLostError):
+                    self._log_lost = error  # no claim meets it any more
                 if not future.cancelled():
                     future.set_exception(error)
             else:
