@@ -264,6 +264,15 @@ async def test_what_a_last_500_may_have_bought_is_never_pruned(database: Databas
     assert ["a"] == await prune(database)
 
 
+async def test_the_earlier_job_of_a_cancelled_video_is_not_forgotten(database: Database) -> None:
+    """A job that no fact names, as of an import, keeps the row that was to be bought again."""
+    video = await put(database, "a", state="cancelled")
+    of = {"job_id": "theirs", "video_id": video, "attempt": 0, "accepted_at": OLD}
+    earlier = insert(jobs).values(**of, ended_as="error", ended_at=OLD)
+    await database.write(lambda c: c.execute(earlier), "test")
+    assert ["a"] == await prune(database)
+
+
 async def test_a_pruned_job_is_known(database: Database) -> None:
     """A job of a pruned video is held: no list gives it to another video, nor does a person."""
     await bought(database, "a")
