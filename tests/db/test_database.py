@@ -634,6 +634,42 @@ async def test_a_file_that_goes_away_in_use_is_told(path: Path, *, replaced: boo
         assert ["u"] == await database.read(urls)
 
 
+@pytest.mark.parametrize("first", ["look", "write"])
+async def test_a_file_that_the_first_use_has_made_is_missed(tmp_path: Path, first: str) -> None:
+    """Laws 1 and 9: a file that was not there before its first use is known from then on."""
+    path = tmp_path / "videos.db"
+    async with open_database(path) as database:
+        if first == "look":
+            database.data_version()
+        else:
+            await database.write(schema_of, "test")
+        path.unlink()
+        with pytest.raises(DatabaseProblem, match="removed or replaced while"):
+            database.data_version()
+
+
+async def test_a_file_that_goes_away_while_it_is_opened_is_told(tmp_path: Path) -> None:
+    """Laws 1 and 9: a file without a name, in which no other program looks, is not used."""
+    path = tmp_path / "videos.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE videos (url)")
+        other.execute("BEGIN EXCLUSIVE")  # which the one that opens the file waits for
+
+        def dice() -> float:
+            if path.exists():
+                path.unlink()
+                other.execute("ROLLBACK")
+            return 0.0
+
+        async with Database(str(path), dice=dice, now=CLOCK.now, waiting=print) as database:
+            for _ in range(2):
+                with pytest.raises(DatabaseProblem, match="removed or replaced while"):
+                    await database.read(schema_of)
+            with pytest.raises(DatabaseProblem, match="removed or replaced while"):
+                database.data_version()
+    assert [] == files(tmp_path)
+
+
 async def test_a_log_that_is_deleted_in_use_is_told_and_saved(path: Path) -> None:
     """Laws 1 and 9: the next use fails once, and what was committed is in the file."""
     async with open_database(path) as database:

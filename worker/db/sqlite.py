@@ -80,7 +80,8 @@ class Sqlite:
         try:
             if self._watcher is None:
                 self._watcher = sqlite3.connect(self.path, timeout=0, isolation_level=None)
-                self._file, self._log = _file_at(self.path), self._log or _file_at(self._log_path)
+                self._file = self._file or _file_at(self.path)
+                self._log = self._log or _file_at(self._log_path)
             return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
             raise _explained(OperationalError("look", None, error), self.path) from error
@@ -121,17 +122,20 @@ class Sqlite:
     async def _connection(self, role: str, purpose: str) -> "ThreadedConnection":
         self._must_be_there()
         if role not in self._open:
+            self._file = self._file or _file_at(self.path)  # first: it may go away meanwhile
             _probe(self.path)
             connection = ThreadedConnection(self.path)
             await connection
             try:
                 prepare = partial(_prepare, role=role, path=self.path)
                 await self._locked(lambda: connection.run(prepare), purpose)
+                self._must_be_there()
             except BaseException:
                 await connection.close()
                 raise
             self._open[role] = connection
-            self._file, self._log = _file_at(self.path), self._log or _file_at(self._log_path)
+            self._file = self._file or _file_at(self.path)
+            self._log = self._log or _file_at(self._log_path)
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:
