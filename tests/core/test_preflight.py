@@ -189,3 +189,11 @@ def test_the_hosts_of_a_tally_have_a_bound() -> None:
         tally.add(1, url, ())
     assert (2, 1, 2) == tuple(tally.hosts[h] for h in ("host.example", "valossaupload", "others"))
     assert NAMED + 1 == len(tally.hosts)
+
+
+def test_a_host_is_named_whole() -> None:
+    """Only what a name begins with is left out, not what looks alike within it."""
+    tally = Tally()
+    for url in ("https://stream.host.example/a", "https://m.host.example/a"):
+        tally.add(1, url, ())
+    assert ["stream.host.example", "host.example"] == [*tally.hosts]

@@ -128,7 +128,8 @@ def _parts(url: str) -> tuple[str, str, str]:
             return "", "", ""
         if parts.scheme not in {"http", "https"}:
             return "", "", ""
-    return _SITE.sub("", host, count=1).rstrip("."), path, query
+    site = _SITE.match(host)
+    return (host[site.end() :] if site else host).rstrip("."), path, query
 
 
 def _is_unreachable(host: str) -> bool:

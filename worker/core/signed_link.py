@@ -66,16 +66,20 @@ def ends_at(url: str) -> datetime | None:
     if "=" not in url and "%3" not in url:
         return None
     whole = url.partition("#")[0]
+    try:
+        return _end(_parameters(whole.partition("?")[2])) or _end_of_others(url, whole)
+    except (ValueError, OverflowError, RecursionError):
+        return None
+
+
+def _end_of_others(url: str, whole: str) -> datetime | None:
     plain = whole
     if "%" in url or "&amp" in url.lower() or "&#" in url or "\\" in url:
         plain = _ESCAPED.sub(lambda found: "=" if found[1] else "&", url).partition("#")[0]
-    try:
-        end = _end(_parameters(whole.partition("?")[2]))
-        if end is None and (plain != whole or whole.count("?") > 1):
-            end = _end(_parameters(plain.replace("?", "&")))
-        return end or max(map(_shared_end, _ENDS.findall(unquote(plain))), default=None)
-    except (ValueError, OverflowError, RecursionError):
-        return None
+    end = None
+    if plain != whole or whole.count("?") > 1:
+        end = _end(_parameters(plain.replace("?", "&")))
+    return end or max(map(_shared_end, _ENDS.findall(unquote(plain))), default=None)
 
 
 def _shared_end(found: tuple[str, str]) -> datetime:

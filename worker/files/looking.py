@@ -22,17 +22,22 @@ class Look:
     found: tuple[Finding, ...] = ()
 
 
+NOTHING = Look()
+
+
 def look(given: Mapping[str, object], roots: Sequence[bytes], now: datetime) -> Look:
     """Return what is seen of the file of a row at ``now`` (UTC); nothing of an address of the web,
     or of one that the row's own check refuses.
     """
     url = str(given.get("url") or "")
+    if not is_file(url):
+        return NOTHING
     try:
-        seen = inspect(path_of(url), roots) if is_file(url) else None
+        seen = inspect(path_of(url), roots)
     except AddressError:
-        seen = None
-    if not isinstance(seen, Identity):
-        return Look(found=(seen,) if seen else ())
+        return NOTHING
+    if isinstance(seen, Finding):
+        return Look(found=(seen,))
     changed = datetime.fromtimestamp(seen.changed_ns / 1e9, UTC)
     fresh = Finding(Weight.PROBABLY, "url: has changed within a minute", "wait until it is whole")
     return Look(seen.size, (fresh,) if abs(now - changed) < STILL else ())

@@ -39,8 +39,10 @@ class Place:
                 return address_of(path_of(text))
             except AddressError:
                 return text  # the row's own check says what is wrong
+        if not text or _WEB.match(text):
+            return text
         path, first = self.folder / text, self.folder / text.partition("/")[0]
-        if not text or _WEB.match(text) or not (_PATH.match(text) or os.path.lexists(first)):
+        if not (_PATH.match(text) or os.path.lexists(first)):
             return text
         try:
             real = os.path.realpath(os.fsencode(path))

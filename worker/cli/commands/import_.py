@@ -47,6 +47,11 @@ from worker.store.holders import REASONS
 
 REASONS_SHOWN = 10
 
+HANDOVER_SECONDS = 0.0002
+"""For which a thread of Python keeps the others waiting: a look into the database ends in a tenth
+of that, and would wait for Python's usual 5 ms while the next chunk is checked.
+"""
+
 
 @dataclass(slots=True)
 class Import:
@@ -76,6 +81,7 @@ class Import:
 def import_(call: Invocation) -> int:
     """Enqueue lists, and name the rows that are rejected with line and reason."""
     args = call.args
+    sys.setswitchinterval(HANDOVER_SECONDS)
     try:
         with stoppable() as stop:
             done = asyncio.run(import_all(args, call.settings, stop))

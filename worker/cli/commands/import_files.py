@@ -68,7 +68,8 @@ def admit_all(chunk: Chunk, mapping: ImportMapping, place: Place, now: datetime)
         except RejectedError as error:
             admitted.rejected.append((record.line, str(error), record.values))
             continue
-        admitted.notes.update(notes(values, mapping, row))
+        for note in notes(values, mapping, row):
+            admitted.notes[note] += 1
         if mapping.partial:  # an update also empties the columns that are empty in the row
             row = dict.fromkeys(mapping.named(record.values)) | row
         admitted.rows.append(row)
