@@ -113,6 +113,78 @@ async def test_a_process_of_this_machine_is_looked_at(database: Database, url: s
     assert ": its process is gone" in (await seen(database, url)).verdict.sentence
 
 
+NOTED = (
+    "INSERT INTO history (video_id, attempt, at, who, fact, message) VALUES (1, 1, ?, 'w', ?, ?)"
+)
+
+
+async def tell(database: Database, url: str, fact: str, message: str, ago: float) -> None:
+    """Write an answer of so many seconds ago."""
+    execute(url, NOTED, f"{later(database.now(), -ago):%Y-%m-%d %H:%M:%S.%f}", fact, message)
+
+
+async def cool(database: Database, began: float, seconds: float) -> None:
+    """Begin a cool-down so many seconds ago, as long as this."""
+    at = later(database.now(), -began)
+    until = later(at, seconds)
+    await database.write(lambda c: shared_state.cool_down(c, until, "no route", at), "test")
+
+
+@pytest.mark.parametrize(
+    ("fact", "seconds", "is_stalled"),
+    [
+        ("not_sent", 300, True),
+        ("try_later", 300, True),
+        ("try_later", 3_600, False),
+        ("throttled", 300, False),
+    ],
+)
+async def test_an_api_that_never_answers_is_a_stall(
+    database: Database, url: str, fact: str, seconds: float, *, is_stalled: bool
+) -> None:
+    """Law 18: our own cool-downs, one after the other, are no calm; one that was asked for is."""
+    await add(database, URLS[0], due_at=later(database.now(), -900))
+    heartbeat(database, url, "w", began=950, ago=1)
+    for began in (900, 500, 100):
+        await tell(database, url, fact, "no route to host", began)
+    await cool(database, 100, seconds)
+    await let_start(database, later(database.now(), -1))
+    found = (await seen(database, url)).verdict
+    assert is_stalled == (VerdictState.STALLED is found.state)
+    if is_stalled:
+        assert "no clear answer from the API (no route to host)" in found.sentence
+        assert ("valossa-ingest check --online says what is wrong",) == found.ways_out
+    else:
+        assert VerdictState.WAITING is found.state
+
+
+async def test_an_answer_that_never_came_ends_no_refusal(database: Database, url: str) -> None:
+    """A refused key is refused until a clear answer."""
+    await add(database, URLS[0])
+    heartbeat(database, url, "w", began=900, ago=1)
+    await tell(database, url, "account_refused", "HTTP 401", 90)
+    await tell(database, url, "not_sent", "no route to host", 50)
+    assert "the API refuses the key" in (await seen(database, url)).verdict.sentence
+    await tell(database, url, "accepted", "", 20)
+    assert "the API refuses the key" not in (await seen(database, url)).verdict.sentence
+
+
+async def test_a_time_that_nobody_knows_is_not_named(database: Database, url: str) -> None:
+    """Held videos, and files whose speed was never measured, have no known end."""
+    await add(database, *URLS)
+    assert (await seen(database, url)).left is not None
+    held = "INSERT INTO hosts (host, held_since, why, probe_at) VALUES ('h', ?, 'dead', ?)"
+    at = f"{database.now():%Y-%m-%d %H:%M:%S.%f}"
+    execute(url, held, at, at)
+    execute(url, "UPDATE videos SET held_host = 'h' WHERE id = 1")
+    execute(url, "UPDATE account SET held_hosts = 1")
+    assert (await seen(database, url)).left is None
+    execute(url, "UPDATE videos SET held_host = NULL")
+    assert (await seen(database, url)).left is not None
+    execute(url, "INSERT INTO uploads (video_id, address) VALUES (1, 'file:///a.mp4')")
+    assert (await seen(database, url)).left is None
+
+
 async def test_a_claim_after_an_unclear_answer_is_no_move(database: Database, url: str) -> None:
     """An API that cannot be reached leaves a queue stalled, however often it is tried."""
     claim = {"claim_token": "t", "claimed_by": "w", "lease_until": later(database.now(), 99)}

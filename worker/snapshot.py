@@ -11,6 +11,7 @@ from sqlalchemy import Connection, RowMapping
 
 from worker import wiring
 from worker.core import pace
+from worker.core.breaker import LONGEST_COOL_DOWN
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.transfer import Transfer
@@ -50,7 +51,8 @@ class Snapshot:
         rate_source: The worker and its source of the rate; None where no living worker names one.
         throttled: The last 429; None if the pace is not lowered.
         left: The time that the pending videos take at this pace, with backoffs and cool-down. A
-            pause is not counted, since its end is not known. None if a cap has no room for all.
+            pause is not counted, since its end is not known. None if a cap has no room for all, a
+            host is held, or the speed of the uploads is not known.
     """
 
     now: datetime
@@ -104,8 +106,9 @@ def at_rate(
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     roots = workers.roots(everyone, now)
     transfer = transfers.transfer(connection, roots, now, facts.patience)
-    uploading = transfer.left or timedelta(0)
-    timed = replace(overview, last_due_at=now + uploading) if transfer.files else overview
+    timed = replace(overview, last_due_at=now + (transfer.left or timedelta(0)))
+    spacing = pace.spacing(rate, settings.period_seconds)
+    left = _left(now, timed if transfer.files else overview, known, levels, spacing)
     facts = _explained(connection, settings, _with_uploads(facts, transfer), everyone, free)
     return Snapshot(
         now=now,
@@ -119,7 +122,7 @@ def at_rate(
         throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
         levels=levels,
         workers=everyone,
-        left=_left(now, timed, known, levels, pace.spacing(rate, settings.period_seconds)),
+        left=left if not facts.hosts and not (transfer.files and transfer.left is None) else None,
         transfer=transfer,
         facts=facts,
         verdict=judge(facts),
@@ -206,7 +209,7 @@ def _facts(
         in_flight=states[State.SUBMITTING],
         failed=states[State.FAILED],
         for_person=doubts_for_person(connection, settings, coming, states[State.IN_DOUBT]),
-        answer=_answer(heard),
+        answer=_answer(statistics.refusal(connection) or heard),
         alive=sum(each.is_alive(now) for each in everyone),
         silent=(),
         ready_at=_ready_at(now, overview, known, everyone, [each.probe_at for each in held]),
@@ -218,7 +221,19 @@ def _facts(
         overdue=overdue,
         overdue_job=overdue_job,
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
+        unanswered_since=_unanswered_since(connection, known, heard),
     )
+
+
+def _unanswered_since(
+    connection: Connection, known: shared_state.SharedState, heard: RowMapping | None
+) -> datetime | None:
+    """Return since when no answer comes; None where one came, or asked for a longer wait than ours
+    are.
+    """
+    if heard is None or (known.cool_down_until or heard["at"]) - heard["at"] > LONGEST_COOL_DOWN:
+        return None
+    return statistics.unanswered_since(connection)
 
 
 def _ready_at(
@@ -302,6 +317,10 @@ class Snapshots:
             if self._last is None or abs(now - self._last.now) >= FRESH:
                 self._last = await self.database.read(self.take)
             return self._last
+
+    def outdate(self) -> None:
+        """Have who asks next get a new one."""
+        self._last = None
 
     def take(self, connection: Connection) -> Snapshot:
         """Return a snapshot of now."""

@@ -117,6 +117,19 @@ def test_a_database_that_is_missing_is_named(
     assert expected in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [None, b"no database" * 99])
+def test_a_database_that_is_lost_is_no_health(
+    path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    """A daemon that turns beside a lost or damaged database is exit 78."""
+    turned(path, 0)
+    path.unlink()
+    if content:
+        path.write_bytes(content)
+    assert 78 == health(path)
+    assert f"database at {path}" in (said := capsys.readouterr().err) or "no SQLite" in said
+
+
 def test_a_folder_that_is_a_file_is_named(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A path that cannot be read is exit 78 with the reason."""
     assert 78 == health(path / "videos.db")

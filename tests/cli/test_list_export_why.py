@@ -537,8 +537,10 @@ def test_a_list_shows_when_leases_end(cli: Cli, screen: Callable[..., Screen]) -
 def test_a_list_on_a_terminal_is_a_table(cli: Cli, screen: Callable[..., Screen]) -> None:
     """People get columns, and markup or escape codes in a title change nothing on the screen."""
     cli.insert(title="\\[/bold]\x1b[2J[red]x", media_id="a")
+    cli.insert(state="cancelled")
     program = screen("list", "--database", cli.url)
     assert 0 == program.ended()
+    assert 1 == program.shown.count("due 20")  # a cancelled one is not
     assert "\\[/bold]\\x1b[2J[red]x" in program.shown
     assert "─────" in program.shown
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cli import exits, output
+from worker.cli import exits, output, terminal
 
 MOMENT = datetime(2026, 1, 31, 8, 0, 0, 250_000, tzinfo=UTC)
 HOSTILE = "[/red]\\[bold]x[/]\x1b[2J\x00\udcff\u202e\tend\n"
@@ -209,3 +209,8 @@ def test_counts_are_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Counts by kind are one readable line."""
     output.pairs({"today": {"accepted": 3, "in_doubt": 1}})
     assert "today  3 accepted, 1 in doubt\n" == capsys.readouterr().out
+
+
+def test_a_line_of_a_live_block_is_one_line() -> None:
+    """A line break in a reason moves none of the lines below."""
+    assert "waiting: wrong list" == terminal._styled("waiting: wrong\n\tlist").plain  # noqa: SLF001

@@ -77,8 +77,8 @@ def test_a_state_has_its_troubles() -> None:
     ends or begins; every other state has none.
     """
     failing, known = replace(WELL, failed=2), {Notice.KEY}
-    assert {Notice.STALLED} == troubles(VerdictState.STALLED, failing, known)
-    assert {Notice.STALLED} == troubles(VerdictState.STALLED, None, known)
+    assert {Notice.STALLED, *known} == troubles(VerdictState.STALLED, failing, known)
+    assert {Notice.STALLED, *known} == troubles(VerdictState.STALLED, None, known)
     assert known == troubles(VerdictState.NOT_RUNNING, failing, known)
     for state in (VerdictState.WORKING, VerdictState.IDLE, VerdictState.WAITING):
         assert set() == troubles(state, failing, known)

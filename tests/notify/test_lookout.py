@@ -105,7 +105,7 @@ async def test_what_was_spent_for_nothing_is_told(queue: Database, hands: Hands)
             await settle(found)
     (notice,) = receiver.notices
     assert ["spent_for_nothing"] == notice["reasons"]
-    assert "1 jobs ended in error within a day" in notice["spent"]
+    assert "1 job ended in error within a day and was paid" in notice["spent"]
     assert f"the first of v.example: no video at {ADDRESS}" in notice["text"]
     assert "abcdefgh" not in str(notice)
 
@@ -231,6 +231,42 @@ async def test_a_database_that_is_gone_is_told_after_a_while(queue: Database, pa
     (told,) = receiver.notices
     assert (["stalled"], "stalled") == (told["reasons"], told["state"])
     assert str(path) in told["sentence"]
+
+
+async def test_a_trouble_is_not_told_anew_after_the_database_was_lost(
+    queue: Database, path: Path
+) -> None:
+    """What was told before is known still."""
+    async with receiving() as receiver:
+        found = lookout(queue, notify_url=receiver.url)
+        await fail(queue)
+        await found.look()
+        await settle(found)
+        path.rename(path.with_suffix(".gone"))
+        for _ in range(LOST_LOOKS):
+            await found.look()
+        path.with_suffix(".gone").rename(path)
+        for _ in range(2):
+            await found.look()
+            await settle(found)
+    assert [["failed"], ["stalled"]] == [each["reasons"] for each in receiver.notices]
+
+
+async def test_the_end_is_pinged_after_the_start(queue: Database) -> None:
+    """A switch that hears of the start last would wait for an end."""
+    async with receiving(slow=True) as receiver:
+        found = lookout(queue, ping_url=receiver.url.partition("?")[0])
+        found.begin()
+        ending = asyncio.create_task(found.end(failed=0, code=0))
+        await receiver.came.wait()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert ["GET /hook/s3cr3t-path/start"] == receiver.paths
+        receiver.released.set()
+        await ending
+        assert ["/start", ""] == [
+            each.removeprefix("GET /hook/s3cr3t-path") for each in receiver.paths
+        ]
 
 
 async def test_metrics_are_written_for_all_to_read(queue: Database, tmp_path: Path) -> None:

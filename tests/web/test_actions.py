@@ -215,15 +215,47 @@ async def test_one_action_goes_on_at_a_time(page: Served) -> None:
     """While an action of many transactions goes on, another is not begun."""
     await add(page.database, *(f"https://v.example/{n}" for n in range(3 * actions.BATCH)))
     await page.sign_in()
-    seen = [await page.json(f"/act/{each}") for each in ("cancel.json?state=pending", "pause.json")]
-    many, pause = (str(each["mark"]) for each in seen)
+    await add(page.database, "https://v.example/failed", state="failed")
+    seen = [await page.json(f"/act/cancel.json?state={each}") for each in ("pending", "failed")]
+    many, other = (str(each["mark"]) for each in seen)
 
     answers = await asyncio.gather(
         page.post("/act/cancel", mark=many, state="pending"),
-        *(page.post("/act/pause", mark=pause) for _ in range(20)),
+        *(page.post("/act/cancel", mark=other, state="failed") for _ in range(20)),
     )
 
     statuses = [status for status, _ in answers[1:]]
     assert 303 == answers[0][0]
     assert statuses.count(303) <= 1
     assert {303, 409} >= set(statuses)
+
+
+async def test_a_pause_waits_for_no_other_action(
+    page: Served, url: str, simulator: Simulator
+) -> None:
+    """What is one transaction is done at once, beside a question that waits for an hour's end."""
+    await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
+    now = page.database.now()
+    until = now + timedelta(hours=1)
+    await page.database.write(lambda c: shared_state.cool_down(c, until, "HTTP 429", now), "test")
+    async with AsyncExitStack() as stack:
+        key = Key(min(simulator.options.keys), "a test")
+        asks = await serve(url, stack, key, api_url=simulator.url, rate=1_000)
+        await asks.sign_in()
+        assert 303 == (await asks.act("reconcile"))[0]
+        assert "under way" in str((await asks.json("/status.json"))["told"])
+
+        assert 409 == (await asks.act("reconcile"))[0]
+        assert 303 == (await asks.act("pause"))[0]
+        assert (await page.database.read(shared_state.read)).paused_at is not None
+        assert 303 == (await asks.act("resume", cool_down="1"))[0]
+        assert (await page.database.read(shared_state.read)).cool_down_until is None
+
+
+async def test_the_page_after_an_action_shows_its_effect(page: Served) -> None:
+    """The board that was read before an action is not shown after it."""
+    await add(page.database, *URLS)
+    await page.sign_in()
+    assert "paused" not in (await page.get("/"))[1]
+    assert 303 == (await page.act("pause", reason="wrong list"))[0]
+    assert "wrong list" in (await page.get("/"))[1]

@@ -80,12 +80,15 @@ async def test_a_held_host_is_shown_with_its_evidence_and_released(page: Served)
     assert (2, True) == (seen["number"], seen["possible"])
     assert 403 == (await page.act("release", host="dead.example"))[0]
     await page.sign_in("Ada")
+    mark = str(seen["mark"])
+    await add(page.database, "https://dead.example/more.mp4", held_host="dead.example")
+    assert 409 == (await page.post("/act/release", host="dead.example", mark=mark))[0]
 
     assert 303 == (await page.act("release", host="dead.example"))[0]
 
     assert (await row(page.database, 1))["held_host"] is None
     assert (
-        "release: 2 videos changed in all, by page:Ada" == (await page.json("/status.json"))["told"]
+        "release: 3 videos changed in all, by page:Ada" == (await page.json("/status.json"))["told"]
     )
     status, body = await page.act("release", host="dead.example")
     assert (409, True) == (status, "dead.example is not held" in body)

@@ -212,9 +212,11 @@ async def test_a_large_body_is_refused(seat: Served) -> None:
 async def test_a_name_of_listen_hosts_is_served(path: Path) -> None:
     """A name behind a proxy is seat if the settings name it, in any case."""
     async with AsyncExitStack() as stack:
-        page = await serve(str(path), stack, listen_hosts="a.example, Queue.example")
+        names = "https://a.example, Queue.example:8443, [::2]"
+        page = await serve(str(path), stack, listen_hosts=names)
 
-        assert 200 == (await page.get("/", Host="queue.EXAMPLE"))[0]
+        for name in ("queue.EXAMPLE", "a.example", "[::2]:80"):
+            assert 200 == (await page.get("/", Host=name))[0]
         assert 421 == (await page.get("/", Host="b.example"))[0]
 
 

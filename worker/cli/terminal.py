@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from worker.core.plain_text import one_line
 from worker.core.progress import Progress
 from worker.core.progress import block as lines_of
 from worker.core.redact import visible
@@ -76,6 +77,6 @@ def block() -> Iterator[Callable[[Progress], None]]:
 
 def _styled(line: str) -> Text:
     urgent = line.startswith((VerdictState.NEEDS_PERSON, VerdictState.STALLED))
-    styled = Text(visible(line), "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
+    styled = Text(one_line(line), "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
     styled.highlight_regex(r"^\[#+", "green")
     return styled

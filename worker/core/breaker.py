@@ -7,6 +7,7 @@ seconds of one monotonic clock, a roll is from 0 to 1.
 """
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from worker.core.advice import kind
 from worker.core.model import (
@@ -31,6 +32,8 @@ EQUAL_REFUSALS = 20
 
 FIRST_COOL_DOWN_SECONDS = 5.0
 LONGEST_COOL_DOWN_SECONDS = 300.0
+LONGEST_COOL_DOWN = timedelta(seconds=1.25 * LONGEST_COOL_DOWN_SECONDS)
+"""With the dice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ def troubles(state: VerdictState, facts: Facts | None, known: AbstractSet[str]) 
         return known
     if state is VerdictState.NEEDS_PERSON and facts:
         return {kind for kind, number in needs(facts).items() if number}
-    return {Notice.STALLED} if state is VerdictState.STALLED else set()
+    return {Notice.STALLED, *known} if state is VerdictState.STALLED else set()
 
 
 def tell(
@@ -93,7 +93,6 @@ def spent(jobs: int, host: str | None, details: str | None) -> str:
     """Return the sentence on jobs that ended in error within a day; the words of the first one."""
     of_host = f" of {host}" if host else ""
     first = f"the first{of_host}: {details or 'the API gives no reason'}"
-    return (
-        f"{jobs} jobs ended in error within a day and were paid for nothing, {first}; "
-        "valossa-ingest list --job-status error names them"
-    )
+    ended = "1 job ended in error within a day and was" if jobs == 1 else ""
+    ended = ended or f"{jobs} jobs ended in error within a day and were"
+    return f"{ended} paid for nothing, {first}; valossa-ingest list --job-status error names them"

@@ -107,6 +107,7 @@ class Facts:
         uploads, homeless: Files that are to be uploaded first, by some worker and by none.
         stuck, stuck_on: Those of the first that have had an error for long, and such an error.
         uploads_at: When one was last under way, or could go on.
+        unanswered_since: Since when the API, which asked for no longer wait, gives no answer.
     """
 
     now: datetime
@@ -134,6 +135,7 @@ class Facts:
     stuck: int = 0
     stuck_on: str = ""
     uploads_at: datetime | None = None
+    unanswered_since: datetime | None = None
 
     @property
     def uploads_go_on(self) -> bool:
@@ -149,8 +151,11 @@ class Facts:
 
     @property
     def still_since(self) -> datetime:
-        """Return since when nothing has moved that could."""
-        return max(self.ready_at, self.moved_at or self.ready_at)
+        """Return since when nothing has moved that could: our own waits for an API that gives no
+        answer are no reason to be calm.
+        """
+        since = max(self.ready_at, self.moved_at or self.ready_at)
+        return min(since, self.unanswered_since or since)
 
     @property
     def stands_still(self) -> bool:
@@ -232,6 +237,9 @@ def _by_itself(facts: Facts) -> Verdict:
         idle = Verdict(state=VerdictState.IDLE, sentence="nothing is due", since=facts.moved_at)
         return _free(facts) if facts.due else idle
     if held.reason in {WaitReason.PACE, WaitReason.OTHERS} and not facts.stands_still:
+        return _free(facts)
+    is_ours = held.reason is WaitReason.COOL_DOWN and facts.unanswered_since is not None
+    if is_ours and facts.alive and facts.stands_still:
         return _free(facts)
     return _waiting(facts, held)
 

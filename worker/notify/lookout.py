@@ -51,7 +51,9 @@ class Lookout:
     file: Path | None = None
     last_seconds: float = LAST_SECONDS
     metrics: "Metrics | None" = None
+    _told: Told = field(default_factory=Told)
     _unrecorded: Told | None = None
+    _pinging: asyncio.Lock = field(default_factory=asyncio.Lock)
     _lost: int = 0
     _failed: bool = False
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
@@ -73,7 +75,7 @@ class Lookout:
 
     def begin(self) -> None:
         """Look from now on, if the verdict is wanted anywhere."""
-        self._ping("/start")
+        self._ping_with("/start")
         wanted = self.settings.notify_command or self.settings.notify_url or self.file
         if wanted or self.systemd.address:
             self._start(self._run())
@@ -85,7 +87,7 @@ class Lookout:
             self.metrics.gauges = {"drain_ended_timestamp_seconds": at, "drain_exit_code": code}
         self._failed = self.options.drain and failed > 0
         self._ended.set()
-        self._ping("" if code in FINE else f"/{code}")
+        self._ping_with("" if code in FINE else f"/{code}")
         end = wiring.CLOCK.monotonic() + self.last_seconds
         while self._under_way and (left := end - wiring.CLOCK.monotonic()) > 0:
             await asyncio.wait(self._under_way, timeout=left)
@@ -98,23 +100,27 @@ class Lookout:
             await sleep_or_event(self._ended, LOOK_SECONDS)
         await self.look(drain_failed=self._failed)
 
-    def _ping(self, suffix: str) -> None:
+    def _ping_with(self, suffix: str) -> None:
         if self.options.drain and (url := self.settings.ping_url):
-            self._start(_send("ping_url", senders.request("GET", url.rstrip("/") + suffix)))
+            self._start(self._ping(url.rstrip("/") + suffix))
+
+    async def _ping(self, url: str) -> None:
+        async with self._pinging:  # who hears the start after the end waits for an end
+            await _send("ping_url", senders.request("GET", url))
 
     async def look(self, *, drain_failed: bool = False) -> None:
         """Look once, and tell what is new."""
-        now, seen, told = self.database.now(), None, Told()
+        now, seen = self.database.now(), None
         try:
             seen = await self.database.read(lambda c: snapshot.take(c, self.settings, now))
-            told, verdict = await self.database.read(shared_state.told), seen.verdict
+            self._told, verdict = await self.database.read(shared_state.told), seen.verdict
         except DatabaseProblem as problem:
             verdict = Verdict(state=VerdictState.STALLED, sentence=f"stalled: {problem}")
         self.systemd.send(f"STATUS={visible(self._shown(verdict.sentence))}")
         self._write(seen)
         self._lost = 0 if seen else self._lost + 1
         if seen or self._lost >= LOST_LOOKS:
-            told = self._unrecorded or told
+            told = self._unrecorded or self._told
             found = troubles(verdict.state, seen.facts if seen else None, told.open)
             wasted_at = seen.jobs.wasted_at if seen else None
             record, reasons = tell(told, found, now, drain_failed=drain_failed, wasted_at=wasted_at)
@@ -139,6 +145,7 @@ class Lookout:
     async def _record(self, told: Told) -> None:
         with suppress(DatabaseProblem):
             await self.database.write(lambda c: shared_state.tell(c, told), "to record a notice")
+            self._told = told
             if self._unrecorded is told:
                 self._unrecorded = None
 

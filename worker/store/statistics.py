@@ -117,14 +117,30 @@ def _last_of(facts: Collection[Fact]) -> Select[*tuple[object, ...]]:
     return select(history).where(history.c.id.in_(ends)).order_by(history.c.id.desc()).limit(1)
 
 
+_REFUSALS = (Fact.ACCOUNT_REFUSED, Fact.WRONG_ADDRESS)
+_CLEAR = (Fact.ACCEPTED, Fact.REFUSED, *_REFUSALS)
+_NO_ANSWERS = (Fact.NOT_SENT, Fact.TRY_LATER)
 _ANSWERED, _MOVED, _THROTTLED = map(_last_of, (ANSWERS, _MOVES, (Fact.THROTTLED,)))
+_CLEARED, _REACHED = map(_last_of, (_CLEAR, {*ANSWERS} - {*_NO_ANSWERS}))
 
 
 def refusal(connection: Connection) -> RowMapping | None:
-    """Return the last answer if it refuses the account or the address, and videos are pending."""
-    heard = _last(connection, _ANSWERED)
-    refuses = heard is not None and heard["fact"] in {Fact.ACCOUNT_REFUSED, Fact.WRONG_ADDRESS}
+    """Return the last clear answer if it refuses the account or the address, and videos are
+    pending: an answer that never came ends no refusal.
+    """
+    heard = _last(connection, _CLEARED)
+    refuses = heard is not None and heard["fact"] in _REFUSALS
     return heard if refuses and in_state(connection, State.PENDING) else None
+
+
+def unanswered_since(connection: Connection) -> datetime | None:
+    """Return when the API was first not reached, or put a request off, with nothing else since."""
+    last = _last(connection, _REACHED)
+    later = (is_of_video, history.c.id > (last["id"] if last else 0))
+    first = select(history.c.at).where(*later).order_by(history.c.fact, history.c.id).limit(1)
+    names = (text(f"'{fact}'") for fact in _NO_ANSWERS)
+    each = (connection.scalar(first.where(history.c.fact.between(name, name))) for name in names)
+    return min(filter(None, each), default=None)
 
 
 _highest = select(func.max(videos.c.priority).label("priority")).where(is_pending)

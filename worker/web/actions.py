@@ -103,7 +103,7 @@ def preview(connection: Connection, action: str, fields: Fields, now: datetime) 
         case "release":
             meant = (each for each in hosts.held(connection) if each.host == fields.get("host"))
             seen["held"] = held = next(meant, None)
-            mark = held and f"{held.since} {held.probes}"
+            mark = held and f"{held.since} {held.probes} {held.videos}"
             seen |= {"number": held.videos if held else 0, "mark": mark, "possible": bool(held)}
         case "pause":
             seen |= {"mark": f"{known.paused_at} {known.pause_reason}", "possible": True}

@@ -27,7 +27,7 @@ from worker.web.board import Boards
 from worker.web.callbacks import Inbox
 from worker.web.metrics import CONTENT_TYPE, TURNED, Metrics
 from worker.web.rendering import as_json, prepare, public, render, static
-from worker.web.safety import HEADERS, Doors
+from worker.web.safety import HEADERS, Doors, name_in
 from worker.web.server import serving
 
 MOST_BYTES = 16 * 1024
@@ -157,17 +157,17 @@ class Page:
             raise web.HTTPForbidden(text="sign in first: without that this page is for reading")
         action, fields = request.match_info["action"], await _form(request)
         who = f"page:{request[VISITOR]}"
-        if self.acting and not self.acting.done():
-            return await self._preview(request, fields, f"{self.told}; wait for its end")
+        in_one = action not in {"retry", "cancel", "release", "reconcile"}
 
         def work(connection: Connection, now: datetime) -> str | datetime | None:
             seen = actions.preview(connection, action, fields, now)
             if not seen["possible"] or seen["mark"] != fields.get("mark"):
                 return None
-            in_one = action not in {"retry", "cancel", "release", "reconcile"}
             return actions.do(connection, action, fields, now, who) if in_one else now
 
         done = await opening.change(self.database, work, f"to {action}")
+        if not in_one and self.acting and not self.acting.done():
+            return await self._preview(request, fields, f"{self.told}; wait for its end")
         if done is None:
             changed = "nothing was done: it has changed meanwhile. This is how it is now"
             return await self._preview(request, fields, changed)
@@ -177,6 +177,7 @@ class Page:
             await asyncio.wait({self.acting}, timeout=SOON_SECONDS)
         else:
             self.told = f"{done}, by {who}"
+        self.boards.outdate()
         raise web.HTTPSeeOther("/")
 
     async def _carry_out(self, change: actions.ChangeOfMany, who: str) -> None:
@@ -191,7 +192,8 @@ class Page:
                 number, last = await opening.change(self.database, work, f"to {change.action}")
                 done, after = done + number, last or 0
                 state = "so far, it goes on" if last else "in all"
-                self.told = f"{change.action}: {done:,} videos changed {state}, by {who}"
+                changed = "1 video" if done == 1 else f"{done:,} videos"
+                self.told = f"{change.action}: {changed} changed {state}, by {who}"
                 if last is None:
                     return
         except DatabaseProblem as problem:
@@ -312,7 +314,8 @@ async def opened(
     SettingsError if the address cannot be used.
     """
     host, _, port = listen.rpartition(":")
-    names = {each.strip().lower() for each in (loaded.settings.listen_hosts or "").split(",")}
+    given = (loaded.settings.listen_hosts or "").split(",")
+    names = {name_in(each.strip().rpartition("://")[2]) for each in given}
     hosts = LOOPBACK | {host.strip("[]").lower()} | names - {""}
     doors = Doors(token=token.value if token else None, hosts=hosts, announce=announce)
     page = Page(

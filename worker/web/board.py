@@ -166,6 +166,11 @@ class Boards:
         assert self.last is not None  # noqa: S101 - for the type checker: it is kept
         return self.last
 
+    def outdate(self) -> None:
+        """Have who asks next wait for a board of what is there by then."""
+        self._read_at = float("-inf")
+        self.snapshots.outdate()
+
     async def warm(self) -> None:
         """Read once, so that who looks first does not wait for what only a first time costs."""
         with suppress(DatabaseProblem):

@@ -75,7 +75,7 @@ class Doors:
         # 1. A name that is not ours: a foreign page that has made its name point here.
         # 2. A token decides alone; a proxy's password says nothing, since browsers send it by
         # themselves. 3. Reading is free. 4. A form of another site, or of none.
-        if _name_in(headers.get("Host", "")) not in self.hosts:
+        if name_in(headers.get("Host", "")) not in self.hosts:
             raise web.HTTPMisdirectedRequest(
                 text="this name is not served here: add it to listen_hosts"
             )
@@ -101,7 +101,7 @@ def _is_own(headers: Mapping[str, str], *, by_token: bool) -> bool:
     return by_token
 
 
-def _name_in(host: str) -> str:
+def name_in(host: str) -> str:
     """Return the name in a Host header, without its port; nothing for what is none."""
     try:
         return urlsplit(f"//{host}").hostname or ""

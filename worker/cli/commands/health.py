@@ -50,7 +50,10 @@ def _by_file(call: Invocation, database: File) -> int:
 
 
 def _judge(call: Invocation, age: float) -> int:
-    verdict = asyncio.run(_verdict(call.settings))
+    try:
+        verdict = asyncio.run(_verdict(call.settings))
+    except DatabaseProblem as problem:
+        return exits.complain([str(problem)])
     code = exits.OK if verdict is None else exits.of_verdict(verdict.state)
     told = [] if verdict is None else [verdict.sentence, *verdict.ways_out]
     if abs(age) > workers.ALIVE.total_seconds():
@@ -64,8 +67,8 @@ def _judge(call: Invocation, age: float) -> int:
 
 
 async def _verdict(settings: Settings) -> Verdict | None:
-    """Return the verdict; None on a database that cannot be read now."""
-    with suppress(DatabaseProblem, TimeoutError):
+    """Return the verdict; None where a lock keeps all from reading. Raises DatabaseProblem."""
+    with suppress(TimeoutError):
         async with asyncio.timeout(LOCKED_SECONDS), opening.readable_database(settings) as found:
             return await found.read(lambda c: take(c, settings, found.now()).verdict)
     return None

@@ -62,7 +62,8 @@ def list_(call: Invocation) -> int:
 
 def _short(row: Mapping[str, Any]) -> list[object]:
     """Return a row for a terminal, each cell cut to its share of a width that has room for all."""
-    last = row["error"] or row["job_id"] or f"due {output.text(row['due_at'])}"
+    due = f"due {output.text(row['due_at'])}" if row["state"] == State.PENDING else ""
+    last = row["error"] or row["job_id"] or due
     if row["job_status"] in {"error", "gone"}:
         last = f"job {row['job_status']}: {row['job_details'] or row['job_id']}"
     if row["state"] == State.SUBMITTING:
