@@ -214,3 +214,12 @@ def test_counts_are_words(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_line_of_a_live_block_is_one_line() -> None:
     """A line break in a reason moves none of the lines below."""
     assert "waiting: wrong list" == terminal._styled("waiting: wrong\n\tlist").plain  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("a" * 80, 22), ("\u65e5" * 80, 11), ("e\u0301" * 80, 22)]
+)
+def test_what_is_drawn_anew_begins_at_its_first_line(text: str, kept: int) -> None:
+    """Lines are cut by the columns that they take, or the first ones would leave the screen."""
+    lines = output._cut([f"{text}\n"] * 30)  # noqa: SLF001
+    assert (kept, "\u2026\n") == (len(lines) - 1, lines[-1])

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -92,8 +93,14 @@ class _Drawn(io.StringIO):
 def _cut(lines: Sequence[str]) -> Sequence[str]:
     size = shutil.get_terminal_size()
     room = max(2, size.lines - 1)  # the cursor stands below
-    ends = list(accumulate(max(1, -(-(len(each) - 1) // size.columns)) for each in lines))
+    ends = list(accumulate(max(1, -(-_cells(each) // size.columns)) for each in lines))
     return lines if not ends or ends[-1] <= room else [*lines[: bisect_left(ends, room)], "…\n"]
+
+
+def _cells(line: str) -> int:
+    """Return the columns that a line takes: two for a sign of East Asian scripts."""
+    shown = (sign for sign in line.rstrip("\n") if not unicodedata.combining(sign))
+    return sum(1 + (unicodedata.east_asian_width(sign) in {"W", "F"}) for sign in shown)
 
 
 def table(columns: Sequence[str], rows: Rows, title: str = "", whole: Sequence[str] = ()) -> None:
