@@ -138,7 +138,7 @@ async def test_a_person_acts(busy: Served, browser: Browser, *, scripts: bool, n
     assert "failed" == (await row(busy.database, 1))["state"]
     await page.click("button:has-text('Retry 1')")
 
-    await page.wait_for_selector("text=retry: 1 videos changed in all, by page:Ada")
+    await page.wait_for_selector("text=retry: 1 video changed in all, by page:Ada")
     assert "pending" == (await row(busy.database, 1))["state"]
 
 
