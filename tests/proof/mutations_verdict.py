@@ -46,6 +46,20 @@ VERDICT = (
         tests=("tests/test_snapshot.py::test_a_claim_after_an_unclear_answer_is_no_move",),
     ),
     Mutation(
+        law="18: our own cool-downs for an API that never answers are no calm",
+        file=CORE,
+        old="return min(since, self.unanswered_since or since)",
+        new="return since",
+        tests=("tests/test_snapshot.py::test_an_api_that_never_answers_is_a_stall",),
+    ),
+    Mutation(
+        law="18: an answer that never came ends no refusal",
+        file="worker/store/statistics.py",
+        old="heard = _last(connection, _CLEARED)",
+        new="heard = _last(connection, _ANSWERED)",
+        tests=("tests/test_snapshot.py::test_an_answer_that_never_came_ends_no_refusal",),
+    ),
+    Mutation(
         law="18: a daemon that another has followed is not missed",
         file=SNAPSHOT,
         old="any(at > seen_at for at in begun) or ",
