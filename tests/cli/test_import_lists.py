@@ -853,6 +853,30 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     assert 1_000 == min(1_000, len(stored))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "what was read so far is in the queue; the same command goes on"),
+        (["--allow-duplicates", "--batch", "a b"], "put it away first with cancel --batch 'a b'"),
+        (["--allow-duplicates", "--update"], "the same command goes on"),
+        (["--allow-duplicates", "--dry-run"], "a dry run writes nothing into the queue"),
+    ],
+)
+def test_an_interrupted_import_says_the_way_on(
+    url: str, tmp_path: Path, screen: Callable[..., Screen], words: list[str], told: str
+) -> None:
+    """The same command goes on where it takes no row again; where it would, another way is told."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = [f"https://e.org/{number:0>60}" for number in range(3_000)]
+    program = screen("import", pipe, "--database", url, *words, columns=500)
+    with pipe.open("w") as stream:
+        print("url", *rows, sep="\n", file=stream, flush=True)  # returns when most was read
+        assert 130 == program.interrupt()
+    assert told in program.shown
+    assert ("cancel" in told) != ("the same command goes on" in program.shown or "dry" in told)
+
+
 def test_a_chunk_of_long_rows_is_a_short_one() -> None:
     """A chunk ends after 8 MiB, however few rows it has."""
     line = b"https://e.org/a," + (1 << 19) * b"x" + b"\n"

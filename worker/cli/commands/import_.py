@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,11 +28,12 @@ from worker.cli.commands.import_files import (
     opened,
     written,
 )
+from worker.cli.commands.import_terms import lists_of, mapping_of, way_on
 from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
 from worker.cli.commands.preflight import findings
 from worker.cli.invocation import Invocation
 from worker.cli.session import person
-from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
+from worker.core.import_row import LONGEST_BATCH, ImportMapping
 from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
 from worker.core.transfer import amount
@@ -94,27 +95,10 @@ def import_(call: Invocation) -> int:
         return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
     report(done, as_json=args.json)
     if done.stop.signal:
-        stopped = "stopped; what was read so far is in the queue, the same command goes on"
-        return exits.complain([stopped], 128 + done.stop.signal)
+        told = f"what was read so far is in the queue; {way_on(args)}"
+        told = "a dry run writes nothing into the queue" if args.dry_run else told
+        return exits.complain([f"stopped; {told}"], 128 + done.stop.signal)
     return exits.PROBLEMS if done.reasons else exits.OK
-
-
-def _split(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the ``COLUMN=VALUE`` arguments as a dict. Raises ValueError with the known columns."""
-    split = {}
-    for pair in pairs:
-        column, equals, value = pair.partition("=")
-        if column not in COLUMNS or not equals:
-            raise ValueError(f"{pair!r}: write COLUMN=…, COLUMN being one of {', '.join(COLUMNS)}")
-        split[column] = value
-    return split
-
-
-def _named(args: argparse.Namespace) -> list[str]:
-    names = [*args.files, *([args.glob] if args.glob else [])]
-    if not names or (args.media_id and not args.glob):
-        raise ValueError("name a list, or files with --files, to which --media-id belongs")
-    return names
 
 
 async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
@@ -122,10 +106,10 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     ``stop`` is heard before any row was read, CancelledError at a second signal, FormatError,
     ValueError, OSError, DatabaseProblem.
     """
-    mapping, names, counts = _mapping(args, settings), _named(args), imports.Intake()
+    mapping, names, counts = mapping_of(args, settings), lists_of(args), imports.Intake()
     with stop.cancelling(), ExitStack() as stack:
         if not args.dry_run:
-            stack.enter_context(_counted(counts))
+            stack.enter_context(_counted(counts, args))
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
@@ -156,22 +140,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     return current
 
 
-def _mapping(args: argparse.Namespace, settings: Settings) -> ImportMapping:
-    margin = timedelta(seconds=settings.url_margin_seconds)
-    theirs, fixed = _split(args.map), _split(args.set)
-    fixed |= {"batch": args.batch} if args.batch else {}
-    mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
-    return replace(mapping, takes_wasted=args.allow_wasted)
-
-
 @contextmanager
-def _counted(counts: imports.Intake) -> Iterator[None]:
+def _counted(counts: imports.Intake, args: argparse.Namespace) -> Iterator[None]:
     """Tell how many rows were taken if something cuts the import."""
     try:
         yield
     except (OSError, DatabaseProblem):
         if taken := counts.inserted + counts.updated:
-            told = f"rows in the queue before it stopped: {taken}; the same command goes on"
+            told = f"rows in the queue before it stopped: {taken}; {way_on(args)}"
             exits.complain([told])
         raise
 
