@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, s
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
-from worker.db.schema import RANDOM, videos
+from worker.db.schema import RANDOM, jobs, videos
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, Holder, holders, value_of
@@ -201,12 +201,14 @@ def add_or_update(
 ) -> Intake:
     """Update the videos of each row's media_id, request_id or address; insert the others.
 
-    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
-    Rows are taken in the file's order: of two with one media_id, the later wins.
+    A row changes every column that it names, empty ones included. A job_id settles a doubt; one
+    that the video had until it was to be bought again is not taken. Rows are taken in the file's
+    order: of two with one media_id, the later wins.
     """
     intake = Intake()
-    for place, row in enumerate(options.marked(rows)):
-        name, found = _videos_of(connection, row)
+    for place, given in enumerate(options.marked(rows)):
+        name, found = _videos_of(connection, given)
+        row = _without_earlier_job(connection, found, given)
         if not found and row.get("url") is None:
             why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
             meant = row.get("media_id") or row.get("request_id")
@@ -228,6 +230,19 @@ def add_or_update(
                 _update(connection, video, row, now, options.who)
                 intake.updated += 1
     return intake
+
+
+def _without_earlier_job(
+    connection: Connection, found: Sequence[RowMapping], row: NewVideo
+) -> NewVideo:
+    """Return the row without the job that one of its videos had until it was to be bought again."""
+    earlier = select(jobs.c.job_id).where(
+        jobs.c.job_id == row.get("job_id"),
+        jobs.c.video_id.in_([video["id"] for video in found if video["job_id"] is None]),
+    )
+    if not found or row.get("job_id") is None or connection.scalar(earlier) is None:
+        return row
+    return {**row, "job_id": None}
 
 
 def _reason_to_leave(
