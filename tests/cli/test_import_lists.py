@@ -404,6 +404,34 @@ def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
     assert "url\nnonsense\n" == file.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("made", [True, False])
+def test_rejects_never_overwrite_the_queue(
+    fresh: Cli, listed: List, end: str, *, made: bool
+) -> None:
+    """A file of rejects that is one of the queue is refused, also before the queue is made."""
+    file = listed("url", "https://e.org/1", "nonsense")
+    fresh.path.parent.mkdir()
+    if made:
+        fresh("import", file)
+    said = fresh("import", file, "--rejects", f"{fresh.path}{end}")
+    assert (2, "") == (said.code, said.out)
+    assert f"--rejects {fresh.path}{end} would overwrite a database: name another" in said.err
+    assert ([1] if made else None) == (
+        fresh.sql("SELECT count(*) FROM videos") if fresh.path.exists() else None
+    )
+
+
+def test_rejects_overwrite_no_other_database(cli: Cli, fresh: Cli, listed: List) -> None:
+    """A file of rejects that is a database of SQLite is refused, whichever the queue is."""
+    file = listed("url", "https://e.org/1", "nonsense")
+    fresh.path.parent.mkdir()
+    fresh("import", file)
+    said = cli("import", file, "--rejects", fresh.path)
+    assert (2, True) == (said.code, "would overwrite a database" in said.err)
+    assert [1] == fresh.sql("SELECT count(*) FROM videos")
+
+
 @pytest.mark.parametrize(
     "words", [("--map", "colour=x"), ("--map", "title"), ("--set", "colour=x"), ("--set", "id=3")]
 )

@@ -37,7 +37,7 @@ from worker.core.import_row import LONGEST_BATCH, ImportMapping
 from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
 from worker.core.transfer import amount
-from worker.db.address import DatabaseProblem, address_of
+from worker.db.address import DatabaseProblem, File, address_of
 from worker.db.database import Database, place_of
 from worker.files.looking import look
 from worker.files.typed import Place
@@ -114,8 +114,11 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
         ] + ([found_files(args.glob, args.media_id)] if args.glob else [])
-        rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         filled, address = settings, address_of(settings.database_url)
+        queue_file = address.path if isinstance(address, File) else None
+        rejects = args.rejects and stack.enter_context(
+            written(args.rejects, args.files, queue_file)
+        )
         if args.dry_run:
             folder = stack.enter_context(TemporaryDirectory(prefix="valossa-ingest-"))
             filled = replace(settings, database_url=f"{folder}/videos.db")
