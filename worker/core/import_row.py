@@ -67,6 +67,7 @@ _MARK = "'\t"
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_TOO_LATE = datetime(9999, 12, 31, tzinfo=UTC)  # PostgreSQL's tables end there
 _SHOWN = 60
 LONGEST_BATCH = 200  # an index holds it
 _NO_TEXT = (bool, list, dict)
@@ -267,6 +268,8 @@ def _moment(text: str) -> datetime:
     moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if moment < _EARLIEST:
         raise RejectedError("is before 1970; write a later moment")
+    if moment >= _TOO_LATE:
+        raise RejectedError("is no moment before 9999-12-31; write an earlier one")
     return moment
 
 
