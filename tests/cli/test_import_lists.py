@@ -3,7 +3,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +52,23 @@ def told_rejects(path: Path) -> list[tuple[int, str]]:
     """Return the line and the reason of each reject."""
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return [(line["line"], line["reason"]) for line in lines]
+
+
+@contextmanager
+def refusing_bad_titles(cli: Cli) -> Iterator[None]:
+    """Let the database refuse the title "bad", as another program's CHECK or trigger may."""
+    if "://" not in cli.url:
+        cli.sql(
+            "CREATE TRIGGER theirs BEFORE INSERT ON videos WHEN NEW.title = 'bad' "
+            "BEGIN SELECT RAISE(ABORT, 'theirs'); END"
+        )
+        yield
+        return
+    cli.sql("ALTER TABLE videos ADD CONSTRAINT theirs CHECK (title <> 'bad')")
+    try:
+        yield
+    finally:
+        cli.sql("ALTER TABLE videos DROP CONSTRAINT theirs")
 
 
 # add
@@ -511,6 +528,24 @@ def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
             assert time.monotonic() < give_up
             time.sleep(0.02)
     assert 0 == program.ended()
+
+
+@pytest.mark.parametrize("words", [(), ("--update",)])
+def test_law_14_a_row_that_the_database_refuses_is_a_reject_alone(
+    cli: Cli, listed: List, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The other rows of its chunk are in, and the report names its line and the cause."""
+    rows = [f"https://e.org/{n},{'bad' if n in {0, 700} else 'good'}" for n in range(1_200)]
+    rejects = tmp_path / "rejects.jsonl"
+    file = listed("url,title", *rows)
+    with refusing_bad_titles(cli):
+        said = cli("import", file, "--json", "--rejects", rejects, *words)
+    assert (1, (1_200, 1_198, 0, 0, 0, 2)) == (said.code, sums(said))
+    told = told_rejects(rejects)
+    assert [2, 702] == [line for line, _ in told]
+    assert all("the database refuses to write this row: " in why for _, why in told)
+    assert all("theirs" in why for _, why in told)
+    assert [1_198] == cli.sql("SELECT count(DISTINCT url) FROM videos WHERE title = 'good'")
 
 
 def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:

@@ -319,6 +319,7 @@ def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
+        ({"job_id": 601 * "j"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j\0"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j\ud800"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j", "title": "a\ud800"}, "title: holds bytes that are not UTF-8"),

@@ -69,7 +69,7 @@ PLACEHOLDER_URL = "https://known.invalid/"
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 _TOO_LATE = datetime(9999, 12, 31, tzinfo=UTC)  # PostgreSQL's tables end there
 _SHOWN = 60
-LONGEST_BATCH = 200  # an index holds it
+LONGEST_BATCH, _LONGEST_JOB_ID = 200, 600  # an index holds them, whatever their characters
 _NO_TEXT = (bool, list, dict)
 
 Form = tuple[Callable[[str], object], str]
@@ -174,7 +174,7 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         raise RejectedError("url: is empty; give the address of the video file")
     checked = {"url": PLACEHOLDER_URL, **row}
     if "job_id" in row:  # submitted by other means: its links may have ended
-        if not str(row["job_id"]).isprintable():
+        if not str(row["job_id"]).isprintable() or len(str(row["job_id"])) > _LONGEST_JOB_ID:
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(checked, _EARLIEST, timedelta())
     elif state in ("submitting", "in_doubt"):

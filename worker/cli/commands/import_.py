@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,12 +39,13 @@ from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
 from worker.core.transfer import amount
 from worker.db.address import DatabaseProblem, File, address_of
-from worker.db.database import Database, place_of
+from worker.db.database import BAD_VALUE, Database, place_of, refusal
 from worker.files.looking import look
 from worker.files.typed import Place
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports, rehearsal
+from worker.store.bulk import NewVideo
 from worker.store.holders import REASONS
 
 REASONS_SHOWN = 10
@@ -226,18 +228,18 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
             lambda c: rehearsal.named_by(c, chunk.rows, widths, newest)
         )
 
-    def put(connection: Connection, _: datetime) -> imports.Intake:
+    def put(rows: Sequence[NewVideo], connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
         rehearsal.put(connection, named)
         bring = imports.add_or_update if current.args.update else imports.add
-        return bring(connection, chunk.rows, chunk.at, options)
+        return bring(connection, rows, chunk.at, options)
 
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _pass_over(current, name, line, "rejected", reason, row)
-        done = await opening.change(current.database, put, "to import a chunk")
+        done = await _put(current.database, chunk.rows, put)
         current.counts.add(done)
         current.notes += chunk.notes
         _judge(current, name, chunk, {place for place, _, _ in done.passed})
@@ -246,6 +248,28 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
             _pass_over(current, name, record.line, what, reason, record.values)
     finally:
         may_block.set()
+
+
+async def _put(
+    database: Database,
+    rows: Sequence[NewVideo],
+    put: Callable[[Sequence[NewVideo], Connection, datetime], imports.Intake],
+) -> imports.Intake:
+    """Write rows at once; by halves where the database refuses one, which alone is a reject then
+    (law 14). Raises DatabaseProblem.
+    """
+    try:
+        return await opening.change(database, partial(put, rows), "to import a chunk")
+    except BAD_VALUE as error:
+        if not rows:
+            raise
+        if len(rows) == 1:
+            return imports.Intake(passed=[(0, "rejected", refusal(error))])
+    middle = len(rows) // 2
+    done, rest = [await _put(database, half, put) for half in (rows[:middle], rows[middle:])]
+    done.add(rest)
+    done.passed += [(middle + place, what, reason) for place, what, reason in rest.passed]
+    return done
 
 
 def _judge(current: Import, name: str, chunk: Admitted, passed: set[int]) -> None:
