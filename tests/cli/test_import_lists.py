@@ -548,6 +548,45 @@ def test_law_14_a_row_that_the_database_refuses_is_a_reject_alone(
     assert [1_198] == cli.sql("SELECT count(DISTINCT url) FROM videos WHERE title = 'good'")
 
 
+@pytest.mark.parametrize("words", [(), ("--update",)])
+def test_a_dry_run_tells_what_the_real_run_does(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """A cancelled video with an earlier job or an open doubt is as little bought as in earnest; so
+    is a row that brings the earlier job of a video.
+    """
+    address = "https://e.org/{}.mp4"
+    for number in (1, 2, 3):
+        job = {"job_id": f"j{number}", "state": "submitted"} if number != 2 else {"claims": 1}
+        cli.insert(url=address.format(number), media_id=f"m{number}", **job)
+    cli.sql("UPDATE videos SET state = 'cancelled', job_id = NULL")
+    cli.sql(
+        "INSERT INTO history (video_id, attempt, at, who, fact) "
+        "VALUES (2, 1, '2026-01-01 00:00:00', 'w', 'in_doubt')"
+    )
+    rows = [f"{address.format(number)},m{number}," for number in (1, 2)]
+    file = listed("url,media_id,job_id", *rows, "https://e.org/new.mp4,m9,j3")
+    words = (*words, "--map", "job_id=job_id", "--json")
+    dry = cli("import", file, "--dry-run", *words).json()
+    real = cli("import", file, *words).json()
+    assert {**real, "dry_run": True} == dry
+    assert (0, 0) == (real["inserted"], real["brought_back"])
+
+
+def test_a_dry_run_of_a_queue_that_has_moved_is_refused(
+    fresh: Cli, listed: List, tmp_path: Path
+) -> None:
+    """A dry run is refused where the real run is, with the place to which the queue has moved."""
+    file = listed("url", "https://e.org/1.mp4")
+    fresh.path.parent.mkdir()
+    fresh("import", file)
+    new = f"sqlite:///{tmp_path}/moved.db"
+    assert 0 == fresh.bare("move", "--from", f"sqlite:///{fresh.path}", "--to", new).code
+    dry, real = fresh("import", file, "--dry-run"), fresh("import", file)
+    assert (78, "", real.err) == (dry.code, dry.out, dry.err)
+    assert f"has moved to {new}" in dry.err
+
+
 def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
     """JSON Lines without a url after the first chunk are rejected row by row."""
     rows = [{"url": f"https://e.org/{number}"} for number in range(1_000)]
