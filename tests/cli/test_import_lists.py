@@ -548,6 +548,19 @@ def test_law_14_a_row_that_the_database_refuses_is_a_reject_alone(
     assert [1_198] == cli.sql("SELECT count(DISTINCT url) FROM videos WHERE title = 'good'")
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_media_id_gets_one_address_in_a_list_of_many_chunks(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """The second address of an updated video is a reject in a later chunk too."""
+    cli.insert(media_id="a")
+    more = [f"https://e.org/{number},{number}" for number in range(1_000)]
+    rows = ["https://e.org/a-1,a", *more, "https://e.org/a-2,a"]
+    said = cli("import", listed("url,media_id", *rows), "--update", "--json", *words)
+    assert (1, (1_002, 1_000, 1, 0, 0, 1)) == (said.code, sums(said))
+    assert "has another address in this list already" in said.err
+
+
 @pytest.mark.parametrize("words", [(), ("--update",)])
 def test_a_dry_run_tells_what_the_real_run_does(
     cli: Cli, listed: List, words: tuple[str, ...]

@@ -500,6 +500,16 @@ async def test_an_update_gives_a_media_id_one_address_in_a_list(
     assert (address(1), "T") == (stored["url"], stored["title"])
 
 
+async def test_a_video_that_something_else_changes_takes_its_corrected_address(
+    database: Database,
+) -> None:
+    """A video that a worker changes while an import runs is none that the import has changed."""
+    await add(database, "old", media_id="talk-1")
+    await change(database, 1, updated_at=later(BEGAN, 5))
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1)))
+    assert [address(1)] == await urls(database)
+
+
 async def test_an_update_brings_a_new_signature(database: Database) -> None:
     """A link that is signed anew takes the place of the old one, by media id and by address."""
     await add_new(database, {**signed(1, 1), "media_id": "talk-1"}, signed(2, 1))

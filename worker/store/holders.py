@@ -39,6 +39,12 @@ def value_of(row: NewVideo | RowMapping, column: str) -> object:
     return row.get("url") if value is None and column == "unsigned_url" else value
 
 
+def is_elsewhere(video: RowMapping, row: NewVideo) -> bool:
+    """Return True if a row brings another address, not only another signature of the video's."""
+    same = value_of(video, "unsigned_url")
+    return row.get("url") is not None and value_of(row, "unsigned_url") != same
+
+
 @dataclass(frozen=True, slots=True)
 class Holders:
     """The video of each value by column. The ``idle``, cancelled and unsent, give way by their ids;
@@ -71,7 +77,7 @@ def holders(connection: Connection, rows: Sequence[NewVideo], columns: Iterable[
             plain = [row[column] for row in rows if row.get(column) is not None]
             found[column] += ever_known(connection, "url", plain)
         elif column == "job_id":
-            found[column] += _had(connection, values)
+            found[column] += had_job(connection, values)
     idle = _idle(connection, {holder.id for pairs in found.values() for _, holder in pairs})
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].id not in idle)  # of two with one value the last stays
@@ -87,7 +93,7 @@ def ever_known(
     return there + [(each, Holder(number, is_pruned=True)) for each, number in once]
 
 
-def _had(connection: Connection, job_ids: Sequence[object]) -> list[tuple[object, Holder]]:
+def had_job(connection: Connection, job_ids: Sequence[object]) -> list[tuple[object, Holder]]:
     """Return those of the jobs that a video has, or had until it was to be bought again."""
     its = select(jobs.c.job_id, jobs.c.video_id).join(videos, videos.c.id == jobs.c.video_id)
     pages = (its.where(jobs.c.job_id.in_(some)) for some in batches(job_ids, BATCH))

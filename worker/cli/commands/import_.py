@@ -221,7 +221,8 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     """
     loop = asyncio.get_running_loop()
     file, day = "stdin" if name == "-" else Path(name).name, f"{current.options.began:%Y-%m-%d}"
-    options = replace(current.options, batch=f"{readable(file)[:LONGEST_BATCH]} {day}")
+    batch = f"{readable(file)[:LONGEST_BATCH]} {day}"
+    options = replace(current.options, batch=batch, changed=current.counts.changed)
     widths, newest, named = current.options.widths, current.options.last_id, []
     if current.queue is not current.database:
         named = await current.queue.read(
@@ -239,11 +240,10 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _pass_over(current, name, line, "rejected", reason, row)
-        done = await _put(current.database, chunk.rows, put)
-        current.counts.add(done)
+        passed = await _put(current, chunk.rows, put)
         current.notes += chunk.notes
-        _judge(current, name, chunk, {place for place, _, _ in done.passed})
-        for place, what, reason in sorted(done.passed):
+        _judge(current, name, chunk, {place for place, _, _ in passed})
+        for place, what, reason in sorted(passed):
             record = chunk.records[place]
             _pass_over(current, name, record.line, what, reason, record.values)
     finally:
@@ -251,25 +251,26 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
 
 
 async def _put(
-    database: Database,
+    current: Import,
     rows: Sequence[NewVideo],
     put: Callable[[Sequence[NewVideo], Connection, datetime], imports.Intake],
-) -> imports.Intake:
-    """Write rows at once; by halves where the database refuses one, which alone is a reject then
-    (law 14). Raises DatabaseProblem.
+) -> list[tuple[int, str, str]]:
+    """Write rows at once, and return those that were passed over. Where the database refuses one,
+    write by halves: it alone is a reject then (law 14). Raises DatabaseProblem.
     """
     try:
-        return await opening.change(database, partial(put, rows), "to import a chunk")
+        done = await opening.change(current.database, partial(put, rows), "to import a chunk")
     except BAD_VALUE as error:
         if not rows:
             raise
         if len(rows) == 1:
-            return imports.Intake(passed=[(0, "rejected", refusal(error))])
+            return [(0, "rejected", refusal(error))]
+    else:
+        current.counts.add(done)
+        return done.passed
     middle = len(rows) // 2
-    done, rest = [await _put(database, half, put) for half in (rows[:middle], rows[middle:])]
-    done.add(rest)
-    done.passed += [(middle + place, what, reason) for place, what, reason in rest.passed]
-    return done
+    first, rest = [await _put(current, half, put) for half in (rows[:middle], rows[middle:])]
+    return first + [(middle + place, what, reason) for place, what, reason in rest]
 
 
 def _judge(current: Import, name: str, chunk: Admitted, passed: set[int]) -> None:
