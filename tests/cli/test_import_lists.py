@@ -861,6 +861,18 @@ def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> No
 NO_LINK = "must begin with http:// or https:// or valossaupload://"
 
 
+def test_a_doubt_that_was_given_up_is_bought_by_no_other_queue(
+    cli: Cli, fresh: Cli, listed: List
+) -> None:
+    """The export of a video that was given up in doubt is rejected by another database."""
+    cli.insert(state="in_doubt", claims=1)
+    assert 0 == cli("resolve", "1", "--give-up").code
+    fresh.path.parent.mkdir()
+    said = fresh("import", listed(cli("export").out.encode()))
+    assert (1, [0]) == (said.code, fresh.sql("SELECT count(*) FROM videos"))
+    assert "perhaps bought; settle it where it was exported first" in said.err
+
+
 def test_rows_that_were_passed_over_are_kept_with_their_reason(
     cli: Cli, listed: List, tmp_path: Path
 ) -> None:

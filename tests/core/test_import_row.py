@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.advice import GIVEN_UP
 from worker.core.import_row import (
     COLUMNS,
     EXPORT_ONLY,
@@ -431,6 +432,17 @@ def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None
     expected = f"state: {state}, perhaps bought; settle it where it was exported first"
     assert expected == reason({"state": state})
     assert {"url": URL} == admit({"url": URL, "state": "failed"}, plan(), NOW)
+
+
+def test_a_doubt_that_was_given_up_does_not_begin_anew() -> None:
+    """An exported row that was given up in doubt is rejected, but for an update and its job."""
+    row: dict[str, object] = {"state": "failed", "error": GIVEN_UP}
+    assert f"error: {GIVEN_UP}; settle it where it was exported first, or empty" in reason(row)
+    update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
+    assert {"url": URL} == admit({"url": URL, **row}, update, NOW)
+    of_export = {"url": URL, **row, "job_id": "j", "submitted_at": "2026-01-01 00:00:00"}
+    assert {"url": URL, "job_id": "j"} == admit(of_export, plan(), NOW)
+    assert {"url": URL} == admit({"url": URL, **row, "error": ""}, plan(), NOW)
 
 
 def test_an_update_names_a_video_by_media_id_or_request_id() -> None:
