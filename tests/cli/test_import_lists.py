@@ -421,6 +421,21 @@ def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
     assert "url\nnonsense\n" == file.read_text(encoding="utf-8")
 
 
+def test_rejects_wait_for_no_reader_of_a_pipe(
+    cli: Cli, listed: List, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A pipe of rejects without a reader is refused; one with a reader gets them."""
+    pipe, file = tmp_path / "pipe", listed("url", "nonsense")
+    os.mkfifo(pipe)
+    program = screen("import", file, "--rejects", pipe, "--database", cli.url)
+    program.wait_for("nothing reads this pipe: start its reader")
+    assert 2 == program.ended()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert 1 == cli("import", file, "--rejects", pipe).code
+    assert b"must begin with http" in os.read(reader, 10_000)
+    os.close(reader)
+
+
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 @pytest.mark.parametrize("made", [True, False])
 def test_rejects_never_overwrite_the_queue(

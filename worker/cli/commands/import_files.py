@@ -1,5 +1,6 @@
 """Open the lists of an import, check them and read them in chunks. Knows no database."""
 
+import errno
 import os
 import shlex
 import sys
@@ -113,8 +114,8 @@ def opened(name: str, stop: StopSignal) -> Iterator[BinaryIO]:
 
 
 def _at_once(name: str, flags: int) -> int:
-    """Open a file without waiting for the writer of a pipe; reading waits for it."""
-    descriptor = os.open(name, flags | os.O_NONBLOCK)
+    """Open a file without waiting for the other end of a pipe; reading waits for it."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(descriptor, True)
     return descriptor
 
@@ -128,7 +129,12 @@ def written(name: str, files: Sequence[str], queue: Path | None) -> TextIO:
         raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
     if _is_database(path, queue):
         raise ValueError(f"--rejects {name} would overwrite a database: name another file")
-    raw: RawIOBase = _RejectsFile(name, "w")
+    try:
+        raw: RawIOBase = _RejectsFile(name, "w", opener=_at_once)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ValueError(f"--rejects {name}: nothing reads this pipe: start its reader") from error
     return TextIOWrapper(BufferedWriter(raw), encoding="utf-8")
 
 
