@@ -849,6 +849,22 @@ def test_every_report_names_the_database(cli: Cli, listed: List) -> None:
     assert named(cli) in cli("add", "https://e.org/3.mp4").err
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_queue_of_pruned_videos_is_not_empty(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """A report calls no queue empty that knows what was bought and pruned."""
+    file = listed("url", "https://e.org/1")
+    cli.insert(
+        url="https://e.org/1",
+        state="submitted",
+        job_id="j",
+        **dict.fromkeys(("created_at", "updated_at", "submitted_at"), "2020-01-01 00:00:00"),
+    )
+    assert 0 == cli("prune", "--older-than", "30d", "--yes", WORKER_FOLLOW="off").code
+    assert named(cli) == cli("import", file, *words).pairs()["database"].split(";")[0]
+
+
 def test_a_column_of_the_senders_own_named_job_id_hands_nothing_in(cli: Cli, listed: List) -> None:
     """A list's own job_id is an unused column, which is counted; by --map it is the API's."""
     file = listed("url,job_id", "https://e.org/1.mp4,4711", "https://e.org/2.mp4,4712")

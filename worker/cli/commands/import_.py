@@ -47,6 +47,7 @@ from worker.settings import Settings
 from worker.store import imports, rehearsal
 from worker.store.bulk import NewVideo
 from worker.store.holders import REASONS
+from worker.store.relocation import is_empty
 
 REASONS_SHOWN = 10
 
@@ -59,7 +60,7 @@ of that, and would wait for Python's usual 5 ms while the next chunk is checked.
 @dataclass(slots=True)
 class Import:
     """One import in progress. ``show`` shows a text for a list by its name; ``database`` is the
-    ``queue``, or where a dry run tries what would become of it.
+    ``queue``, or where a dry run tries what would become of it; ``is_new``: the queue was empty.
     """
 
     args: argparse.Namespace
@@ -67,6 +68,7 @@ class Import:
     database: Database
     queue: Database
     place: str
+    is_new: bool
     options: imports.ImportOptions
     rejects: TextIO | None
     stop: StopSignal
@@ -128,14 +130,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             opening.made_database(filled) as database,
             opening.read_beside(database, settings) as queue,
         ):
-            place = await queue.read(lambda c: place_of(c, address))
+            place, is_new = await queue.read(lambda c: (place_of(c, address), is_empty(c)))
             allowed = args.allow_duplicates
             options = await queue.read(
                 lambda c: imports.options(c, person(), database.now(), allow_duplicates=allowed)
             )
             with _display() as show:
                 current = Import(
-                    *(args, mapping, database, queue, place, options, rejects, stop),
+                    *(args, mapping, database, queue, place, is_new, options, rejects, stop),
                     *(settings.roots, show, counts),
                 )
                 for reading in readings:
@@ -305,7 +307,7 @@ def report(done: Import, *, as_json: bool) -> None:
         told |= {"bytes_to_upload": done.tally.size}
         output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
-    empty = "" if done.options.last_id else ", empty until now"
+    empty = ", empty until now" if done.is_new else ""
     empty += "; a dry run, which writes nothing there" if done.args.dry_run else ""
     numbers: dict[str, object] = {"database": done.place + empty}
     numbers |= {"rows read": done.rows, "added": counts.inserted}
