@@ -23,6 +23,7 @@ from worker.db.database import Database
 from worker.db.schema import account, history, hosts, jobs, pruned, results, uploads, videos
 from worker.relocate import Move, Moved
 from worker.store import relocation, shared_state
+from worker.store.bulk import BELOW_ALL
 from worker.store.relocation import CHUNK, Census
 from worker.store.statistics import number_of
 from worker.wiring import CLOCK
@@ -194,6 +195,28 @@ async def test_what_all_share_moves_along(bench: Bench) -> None:
     assert before == await bench.target.read(shared_state.read)
 
 
+@pytest.mark.parametrize("filled", [0, 3])
+async def test_ids_from_0_on_or_below_move_along(bench: Bench, filled: int) -> None:
+    """Videos that another program counted from 0 or below are copied, and continued above 0."""
+    if filled:
+        await fill(bench.source, filled)
+    for number in (-5, 0):
+        await add(bench.source, f"https://v.example/{number}", id=number)
+    done = await bench.run()
+    await bench.agree()
+    assert filled + 2 == done.copied["videos"]
+    await add(bench.target, "https://v.example/new")
+    new = filled + 8 if filled else 1  # a pruned video of ``fill`` has the number before
+    assert "https://v.example/new" == (await row(bench.target, new))["url"]
+
+
+async def test_a_target_with_a_video_0_is_not_empty(bench: Bench) -> None:
+    """A target whose only video has the number 0 is refused and left as it was."""
+    await add(bench.target, "https://v.example/0", id=0)
+    with pytest.raises(DatabaseProblem, match="holds videos already: name an empty one with --to"):
+        await bench.run()
+
+
 @pytest.mark.parametrize(("gone", "new"), [(8, 11), (12, 13)])
 async def test_new_videos_get_new_numbers(bench: Bench, gone: int, new: int) -> None:
     """A new video gets an id that no other had, not even one that is pruned."""
@@ -258,10 +281,11 @@ async def test_rows_that_another_move_has_copied_are_not_copied(bench: Bench) ->
     """Rows that another move has copied are not copied again."""
     await fill(bench.source, 2)
     await bench.target.write(lambda c: relocation.mark(c, copy_of(OLD)), "test")
-    rows = await bench.source.read(lambda c: relocation.rows(c, videos, 0))
+    rows = await bench.source.read(lambda c: relocation.rows(c, videos, BELOW_ALL))
     put = bench.move().put
     assert [2, 0] == [
-        await bench.target.write(lambda c: put(c, videos, 0, rows), "test") for _ in range(2)
+        await bench.target.write(lambda c: put(c, videos, BELOW_ALL, rows), "test")
+        for _ in range(2)
     ]
 
 

@@ -77,11 +77,13 @@ async def made_database(settings: Settings) -> AsyncIterator[Database]:
 
 
 def read_beside(database: Database, settings: Settings) -> AbstractAsyncContextManager[Database]:
-    """Return the queue of the settings to be read, if it is there and not ``database`` itself."""
+    """Return the queue of the settings to be read, if it is there and not ``database`` itself.
+    Opening it raises DatabaseProblem where it could not be worked on.
+    """
     address = address_of(settings.database_url)
     if address == database.address or not _is_there(address):
         return nullcontext(database)
-    return readable_database(settings)
+    return existing_database(settings)
 
 
 def _is_there(address: File | Server) -> bool:

@@ -1,5 +1,6 @@
 import json
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,18 @@ def test_a_cut_import_names_its_file_and_what_was_taken(
         "valossa-ingest: rows in the queue before it stopped: 1; the same command goes on" == taken
     )
     assert "valossa-ingest: /dev/full: No space left on device" == cause
+
+
+def test_a_cut_import_of_duplicates_does_not_promise_to_go_on(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command would take the first rows again, and another way is told."""
+    file = write(tmp_path, "list.csv", "url\nhttps://a.example/1.mp4\nftp://a.example/2.mp4\n")
+    assert 2 == type_(url, file, "--rejects", "/dev/full", "--allow-duplicates")
+    taken = capsys.readouterr().err
+    assert "stopped: 1; the same command would take it again, and may buy it twice: " in taken
+    assert "cancel --batch NAME, or go on without --allow-duplicates" in taken
+    assert 0 == run(
+        ["cancel", "--batch", f"list.csv {datetime.now(UTC):%Y-%m-%d}", "--database", url], {}
+    )
+    assert [("cancelled",)] == videos(url, "state")

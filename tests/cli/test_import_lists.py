@@ -3,7 +3,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +52,23 @@ def told_rejects(path: Path) -> list[tuple[int, str]]:
     """Return the line and the reason of each reject."""
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     return [(line["line"], line["reason"]) for line in lines]
+
+
+@contextmanager
+def refusing_bad_titles(cli: Cli) -> Iterator[None]:
+    """Let the database refuse the title "bad", as another program's CHECK or trigger may."""
+    if "://" not in cli.url:
+        cli.sql(
+            "CREATE TRIGGER theirs BEFORE INSERT ON videos WHEN NEW.title = 'bad' "
+            "BEGIN SELECT RAISE(ABORT, 'theirs'); END"
+        )
+        yield
+        return
+    cli.sql("ALTER TABLE videos ADD CONSTRAINT theirs CHECK (title <> 'bad')")
+    try:
+        yield
+    finally:
+        cli.sql("ALTER TABLE videos DROP CONSTRAINT theirs")
 
 
 # add
@@ -404,6 +421,49 @@ def test_rejects_never_overwrite_the_list(cli: Cli, listed: List) -> None:
     assert "url\nnonsense\n" == file.read_text(encoding="utf-8")
 
 
+def test_rejects_wait_for_no_reader_of_a_pipe(
+    cli: Cli, listed: List, tmp_path: Path, screen: Callable[..., Screen]
+) -> None:
+    """A pipe of rejects without a reader is refused; one with a reader gets them."""
+    pipe, file = tmp_path / "pipe", listed("url", "nonsense")
+    os.mkfifo(pipe)
+    program = screen("import", file, "--rejects", pipe, "--database", cli.url)
+    program.wait_for("nothing reads this pipe: start its reader")
+    assert 2 == program.ended()
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert 1 == cli("import", file, "--rejects", pipe).code
+    assert b"must begin with http" in os.read(reader, 10_000)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("made", [True, False])
+def test_rejects_never_overwrite_the_queue(
+    fresh: Cli, listed: List, end: str, *, made: bool
+) -> None:
+    """A file of rejects that is one of the queue is refused, also before the queue is made."""
+    file = listed("url", "https://e.org/1", "nonsense")
+    fresh.path.parent.mkdir()
+    if made:
+        fresh("import", file)
+    said = fresh("import", file, "--rejects", f"{fresh.path}{end}")
+    assert (2, "") == (said.code, said.out)
+    assert f"--rejects {fresh.path}{end} would overwrite a database: name another" in said.err
+    assert ([1] if made else None) == (
+        fresh.sql("SELECT count(*) FROM videos") if fresh.path.exists() else None
+    )
+
+
+def test_rejects_overwrite_no_other_database(cli: Cli, fresh: Cli, listed: List) -> None:
+    """A file of rejects that is a database of SQLite is refused, whichever the queue is."""
+    file = listed("url", "https://e.org/1", "nonsense")
+    fresh.path.parent.mkdir()
+    fresh("import", file)
+    said = cli("import", file, "--rejects", fresh.path)
+    assert (2, True) == (said.code, "would overwrite a database" in said.err)
+    assert [1] == fresh.sql("SELECT count(*) FROM videos")
+
+
 @pytest.mark.parametrize(
     "words", [("--map", "colour=x"), ("--map", "title"), ("--set", "colour=x"), ("--set", "id=3")]
 )
@@ -483,6 +543,76 @@ def test_a_chunk_from_a_pipe_is_in_the_queue_before_the_next_one_is_there(
             assert time.monotonic() < give_up
             time.sleep(0.02)
     assert 0 == program.ended()
+
+
+@pytest.mark.parametrize("words", [(), ("--update",)])
+def test_law_14_a_row_that_the_database_refuses_is_a_reject_alone(
+    cli: Cli, listed: List, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """The other rows of its chunk are in, and the report names its line and the cause."""
+    rows = [f"https://e.org/{n},{'bad' if n in {0, 700} else 'good'}" for n in range(1_200)]
+    rejects = tmp_path / "rejects.jsonl"
+    file = listed("url,title", *rows)
+    with refusing_bad_titles(cli):
+        said = cli("import", file, "--json", "--rejects", rejects, *words)
+    assert (1, (1_200, 1_198, 0, 0, 0, 2)) == (said.code, sums(said))
+    told = told_rejects(rejects)
+    assert [2, 702] == [line for line, _ in told]
+    assert all("the database refuses to write this row: " in why for _, why in told)
+    assert all("theirs" in why for _, why in told)
+    assert [1_198] == cli.sql("SELECT count(DISTINCT url) FROM videos WHERE title = 'good'")
+
+
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_media_id_gets_one_address_in_a_list_of_many_chunks(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """The second address of an updated video is a reject in a later chunk too."""
+    cli.insert(media_id="a")
+    more = [f"https://e.org/{number},{number}" for number in range(1_000)]
+    rows = ["https://e.org/a-1,a", *more, "https://e.org/a-2,a"]
+    said = cli("import", listed("url,media_id", *rows), "--update", "--json", *words)
+    assert (1, (1_002, 1_000, 1, 0, 0, 1)) == (said.code, sums(said))
+    assert "has another address in this list already" in said.err
+
+
+@pytest.mark.parametrize("words", [(), ("--update",)])
+def test_a_dry_run_tells_what_the_real_run_does(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """A cancelled video with an earlier job or an open doubt is as little bought as in earnest; so
+    is a row that brings the earlier job of a video.
+    """
+    address = "https://e.org/{}.mp4"
+    for number in (1, 2, 3):
+        job = {"job_id": f"j{number}", "state": "submitted"} if number != 2 else {"claims": 1}
+        cli.insert(url=address.format(number), media_id=f"m{number}", **job)
+    cli.sql("UPDATE videos SET state = 'cancelled', job_id = NULL")
+    cli.sql(
+        "INSERT INTO history (video_id, attempt, at, who, fact) "
+        "VALUES (2, 1, '2026-01-01 00:00:00', 'w', 'in_doubt')"
+    )
+    rows = [f"{address.format(number)},m{number}," for number in (1, 2)]
+    file = listed("url,media_id,job_id", *rows, "https://e.org/new.mp4,m9,j3")
+    words = (*words, "--map", "job_id=job_id", "--json")
+    dry = cli("import", file, "--dry-run", *words).json()
+    real = cli("import", file, *words).json()
+    assert {**real, "dry_run": True} == dry
+    assert (0, 0) == (real["inserted"], real["brought_back"])
+
+
+def test_a_dry_run_of_a_queue_that_has_moved_is_refused(
+    fresh: Cli, listed: List, tmp_path: Path
+) -> None:
+    """A dry run is refused where the real run is, with the place to which the queue has moved."""
+    file = listed("url", "https://e.org/1.mp4")
+    fresh.path.parent.mkdir()
+    fresh("import", file)
+    new = f"sqlite:///{tmp_path}/moved.db"
+    assert 0 == fresh.bare("move", "--from", f"sqlite:///{fresh.path}", "--to", new).code
+    dry, real = fresh("import", file, "--dry-run"), fresh("import", file)
+    assert (78, "", real.err) == (dry.code, dry.out, dry.err)
+    assert f"has moved to {new}" in dry.err
 
 
 def test_a_long_list_is_judged_by_its_beginning(cli: Cli, listed: List) -> None:
@@ -719,6 +849,22 @@ def test_every_report_names_the_database(cli: Cli, listed: List) -> None:
     assert named(cli) in cli("add", "https://e.org/3.mp4").err
 
 
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+def test_a_queue_of_pruned_videos_is_not_empty(
+    cli: Cli, listed: List, words: tuple[str, ...]
+) -> None:
+    """A report calls no queue empty that knows what was bought and pruned."""
+    file = listed("url", "https://e.org/1")
+    cli.insert(
+        url="https://e.org/1",
+        state="submitted",
+        job_id="j",
+        **dict.fromkeys(("created_at", "updated_at", "submitted_at"), "2020-01-01 00:00:00"),
+    )
+    assert 0 == cli("prune", "--older-than", "30d", "--yes", WORKER_FOLLOW="off").code
+    assert named(cli) == cli("import", file, *words).pairs()["database"].split(";")[0]
+
+
 def test_a_column_of_the_senders_own_named_job_id_hands_nothing_in(cli: Cli, listed: List) -> None:
     """A list's own job_id is an unused column, which is counted; by --map it is the API's."""
     file = listed("url,job_id", "https://e.org/1.mp4,4711", "https://e.org/2.mp4,4712")
@@ -744,6 +890,18 @@ def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> No
 
 
 NO_LINK = "must begin with http:// or https:// or valossaupload://"
+
+
+def test_a_doubt_that_was_given_up_is_bought_by_no_other_queue(
+    cli: Cli, fresh: Cli, listed: List
+) -> None:
+    """The export of a video that was given up in doubt is rejected by another database."""
+    cli.insert(state="in_doubt", claims=1)
+    assert 0 == cli("resolve", "1", "--give-up").code
+    fresh.path.parent.mkdir()
+    said = fresh("import", listed(cli("export").out.encode()))
+    assert (1, [0]) == (said.code, fresh.sql("SELECT count(*) FROM videos"))
+    assert "perhaps bought; settle it where it was exported first" in said.err
 
 
 def test_rows_that_were_passed_over_are_kept_with_their_reason(
@@ -851,6 +1009,30 @@ def test_ctrl_c_ends_an_import_that_waits_for_its_list(
     stored = cli.sql("SELECT url FROM videos ORDER BY id")
     assert rows[: len(stored)] == stored
     assert 1_000 == min(1_000, len(stored))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "what was read so far is in the queue; the same command goes on"),
+        (["--allow-duplicates", "--batch", "a b"], "put it away first with cancel --batch 'a b'"),
+        (["--allow-duplicates", "--update"], "the same command goes on"),
+        (["--allow-duplicates", "--dry-run"], "a dry run writes nothing into the queue"),
+    ],
+)
+def test_an_interrupted_import_says_the_way_on(
+    url: str, tmp_path: Path, screen: Callable[..., Screen], words: list[str], told: str
+) -> None:
+    """The same command goes on where it takes no row again; where it would, another way is told."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    rows = [f"https://e.org/{number:0>60}" for number in range(3_000)]
+    program = screen("import", pipe, "--database", url, *words, columns=500)
+    with pipe.open("w") as stream:
+        print("url", *rows, sep="\n", file=stream, flush=True)  # returns when most was read
+        assert 130 == program.interrupt()
+    assert told in program.shown
+    assert ("cancel" in told) != ("the same command goes on" in program.shown or "dry" in told)
 
 
 def test_a_chunk_of_long_rows_is_a_short_one() -> None:

@@ -68,7 +68,9 @@ def test_a_spreadsheet_of_windows_is_named_and_taken(cli: Cli, listed: List) -> 
     assert [(ONE, "Café “1”", "7")] == stored(cli, "url, title, media_id")
 
 
-@pytest.mark.parametrize("name", ["cp9999", "rot13", "idna", "hex", "undefined", "", "\0"])
+@pytest.mark.parametrize(
+    "name", ["cp9999", "rot13", "idna", "hex", "zlib", "bz2", "undefined", "", "\0"]
+)
 def test_an_encoding_that_is_none_is_told(cli: Cli, listed: List, name: str) -> None:
     """A wrong name of an encoding is refused with some that are right."""
     said = cli("import", listed("url", ONE), "--encoding", name)

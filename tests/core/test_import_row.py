@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.core.advice import GIVEN_UP
 from worker.core.import_row import (
     COLUMNS,
     EXPORT_ONLY,
@@ -246,6 +247,8 @@ def test_a_marked_text_is_read_as_it_was(column: str, text: str) -> None:
         ({"due_at": "2026-02-30"}, "due_at: '2026-02-30' is no moment"),
         ({"due_at": "0001-01-01"}, "due_at: '0001-01-01' is before 1970; write a later moment"),
         ({"due_at": "1969-12-31 23:59:59"}, "due_at: '1969-12-31 23:59:59' is before 1970"),
+        ({"due_at": "9999-12-31"}, "due_at: '9999-12-31' is no moment before 9999-12-31; write an"),
+        ({"due_at": "9999-12-30T23:00-05:00"}, "due_at: '9999-12-30T23:00-05:00' is no moment bef"),
         ({"due_at": "0001-01-01T00:00+05:00"}, "due_at: '0001-01-01T00:00+05:00' is no moment"),
         ({"due_at": "9999-12-31T23:59-05:00"}, "due_at: '9999-12-31T23:59-05:00' is no moment"),
         ({"due_at": 2_000_000 * "x"}, f"due_at: '{60 * 'x'}…' is no moment; write it like"),
@@ -274,7 +277,7 @@ def test_the_kind_of_a_reject_keeps_its_hint() -> None:
         ("2026-01-31 08:00:00.5Z", datetime(2026, 1, 31, 8, 0, 0, 500_000, tzinfo=UTC)),
         ("2026-01-31T10:00+02:00", datetime(2026, 1, 31, 8, tzinfo=UTC)),
         ("1970-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
-        ("9999-12-31 23:59:59", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("9999-12-30 23:59:59", datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)),
     ],
 )
 def test_a_moment_is_utc_unless_it_says_otherwise(text: str, moment: datetime) -> None:
@@ -317,6 +320,7 @@ def test_a_row_that_was_handed_in_comes_with_its_job() -> None:
 @pytest.mark.parametrize(
     ("values", "why"),
     [
+        ({"job_id": 601 * "j"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j\0"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j\ud800"}, "job_id: is no job id of theirs; copy it again"),
         ({"job_id": "j", "title": "a\ud800"}, "title: holds bytes that are not UTF-8"),
@@ -430,6 +434,17 @@ def test_a_row_that_may_have_been_bought_does_not_begin_anew(state: str) -> None
     assert {"url": URL} == admit({"url": URL, "state": "failed"}, plan(), NOW)
 
 
+def test_a_doubt_that_was_given_up_does_not_begin_anew() -> None:
+    """An exported row that was given up in doubt is rejected, but for an update and its job."""
+    row: dict[str, object] = {"state": "failed", "error": GIVEN_UP}
+    assert f"error: {GIVEN_UP}; settle it where it was exported first, or empty" in reason(row)
+    update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
+    assert {"url": URL} == admit({"url": URL, **row}, update, NOW)
+    of_export = {"url": URL, **row, "job_id": "j", "submitted_at": "2026-01-01 00:00:00"}
+    assert {"url": URL, "job_id": "j"} == admit(of_export, plan(), NOW)
+    assert {"url": URL} == admit({"url": URL, **row, "error": ""}, plan(), NOW)
+
+
 def test_an_update_names_a_video_by_media_id_or_request_id() -> None:
     """A row without url is admitted to an update by its media id, else by its request id."""
     update = ImportMapping(theirs={}, fixed={}, margin=timedelta(), partial=True)
@@ -459,7 +474,7 @@ def storable(value: object) -> bool:
         case float():
             return 0 <= value <= 1
         case datetime():
-            return datetime(1970, 1, 1, tzinfo=UTC) <= value
+            return datetime(1970, 1, 1, tzinfo=UTC) <= value < datetime(9999, 12, 31, tzinfo=UTC)
         case _:
             return False
 

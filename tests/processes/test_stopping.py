@@ -304,7 +304,7 @@ async def test_an_import_that_was_stopped_goes_on_when_repeated(
     assert 0 < len(first) < 12_000
     assert addresses[: len(first)] == first
     assert (len(first), len(first)) == (stopped.told["rows"], stopped.told["inserted"])
-    assert any("the same command goes on" in sentence for sentence in stopped.sentences)
+    assert any("the same list again goes on" in sentence for sentence in stopped.sentences)
 
     (tmp_path / "list.csv").write_text("".join(lines))
     again = await worker.run("import", "list.csv", "--json")

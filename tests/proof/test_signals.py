@@ -126,7 +126,7 @@ async def in_an_import(scene: Scene) -> None:
     program.stdin.writelines(line.encode() for line in half)
     await within(program.stdin.drain())
     done = await scene.stopped(program)
-    assert any("the same command goes on" in sentence for sentence in done.sentences)
+    assert any("the same list again goes on" in sentence for sentence in done.sentences)
     whole = scene.ground.folder / f"{scene.name}.csv"
     whole.write_text("".join(lines))
     again = await scene.ground.run("import", str(whole), database_url=scene.queue)

@@ -85,6 +85,14 @@ async def test_all_is_pruned_in_small_steps_with_a_rest_after_each(
     assert [pytest.approx(times * 0.01)] * steps == [each for each in bench.rests if each > 0.0]
 
 
+async def test_videos_counted_from_0_or_below_are_pruned(database: Database, hands: Hands) -> None:
+    """Every old video is pruned, whichever number another program gave it."""
+    for number in (-5, 0):
+        await add(database, f"u{number}", id=number, state="failed", updated_at=OLD)
+    assert 2 == await Bench(database, hands).pruner.prune(START - KEEP)
+    assert 0 == await left(database)
+
+
 async def test_no_rest_is_longer_than_a_minute(database: Database, hands: Hands) -> None:
     """A transaction that waited for long is followed by a minute at most."""
     await add(database, "a", state="failed", updated_at=OLD)

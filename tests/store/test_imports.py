@@ -3,7 +3,7 @@ import random
 from datetime import datetime
 
 import pytest
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from tests.conftest import START, open_database
 from tests.parts import add, facts, later, row, take
@@ -500,6 +500,16 @@ async def test_an_update_gives_a_media_id_one_address_in_a_list(
     assert (address(1), "T") == (stored["url"], stored["title"])
 
 
+async def test_a_video_that_something_else_changes_takes_its_corrected_address(
+    database: Database,
+) -> None:
+    """A video that a worker changes while an import runs is none that the import has changed."""
+    await add(database, "old", media_id="talk-1")
+    await change(database, 1, updated_at=later(BEGAN, 5))
+    assert (0, 1, {}, {}) == summary(await bring(database, talk(1)))
+    assert [address(1)] == await urls(database)
+
+
 async def test_an_update_brings_a_new_signature(database: Database) -> None:
     """A link that is signed anew takes the place of the old one, by media id and by address."""
     await add_new(database, {**signed(1, 1), "media_id": "talk-1"}, signed(2, 1))
@@ -550,6 +560,35 @@ async def test_a_job_of_two_videos_is_that_of_the_first(database: Database) -> N
     done = await bring(database, talk(1, job_id="job-1"))
     assert (0, 1, {}, {SAME_JOB_ID: 1}) == summary(done)
     assert ["job-1", None] == [(await row(database, number))["job_id"] for number in (1, 2)]
+
+
+@pytest.mark.parametrize("state", ["pending", "failed"])
+async def test_an_update_gives_no_video_its_earlier_job(database: Database, state: str) -> None:
+    """A video that is to be bought again takes the columns of an old export, and not its job."""
+    await add(database, address(1), media_id="talk-1", state="submitted", job_id="dead")
+    await change(database, 1, state=state, job_id=None)
+    done = await bring(database, talk(1, job_id="dead", title="T"))
+    assert (0, 1, {}, {}) == summary(done)
+    stored = await row(database, 1)
+    assert ("pending", None, "T") == (stored["state"], stored["job_id"], stored["title"])
+    await change(database, 1, state="in_doubt", claims=1)
+    done = await bring(database, talk(1, job_id="dead"))
+    assert (0, 0, {}, {"media_id is there already, in_doubt": 1}) == summary(done)
+
+
+async def test_an_earlier_job_of_a_video_is_that_of_no_other(database: Database) -> None:
+    """A job that a video had until it was to be bought again is that of no other video."""
+    await add(database, address(1), media_id="talk-1", state="submitted", job_id="dead")
+    await change(database, 1, state="pending", job_id=None)
+    await add(database, address(2), media_id="talk-2")
+    done = await bring(database, talk(2, job_id="dead"), talk(3, job_id="dead"))
+    assert (0, 0, {SAME_JOB_ID: 1}, {SAME_JOB_ID: 1}) == summary(done)
+    assert (0, {SAME_JOB_ID: 1}) == (
+        (new := await add_new(database, talk(1, job_id="dead"))).inserted,
+        new.skipped,
+    )
+    await database.write(lambda c: c.execute(delete(videos).where(videos.c.id == 1)), "test")
+    assert 1 == (await add_new(database, talk(4, job_id="dead"))).inserted
 
 
 def test_chunks_add_up() -> None:

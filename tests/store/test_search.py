@@ -209,6 +209,16 @@ async def test_a_video_is_found_by_each_of_its_names(
     assert found == [each["id"] for each in rows]
 
 
+async def test_ids_that_another_program_counts_from_0_or_below_are_found(
+    database: Database,
+) -> None:
+    """Every video is found in the order of ids, whichever number it has."""
+    for number in (7, -5, 0):
+        await add(database, f"https://example.org/{number}", id=number)
+    found = await database.read(lambda c: [row["id"] for row in search.every(c, Filter())])
+    assert [-5, 0, 7] == found
+
+
 async def test_a_story_is_told_from_the_beginning(database: Database) -> None:
     """A story holds every fact of its video, oldest first, and none of another's."""
     await add(database, "https://example.org/1", "https://example.org/2")

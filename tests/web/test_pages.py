@@ -91,6 +91,18 @@ async def test_an_unchanged_page_is_not_sent_again(page: Served) -> None:
     assert 200 == (await page.get("/videos", **{"If-None-Match": tag}))[0]
 
 
+@pytest.mark.parametrize("last", [-3, 0])
+async def test_videos_counted_from_0_or_below_are_shown(page: Served, last: int) -> None:
+    """Every video is on a page, whichever number another program gave it."""
+    for number in range(last - 49, last + 2):
+        await add(page.database, f"https://v.example/{number}", id=number)
+    _, body = await page.get("/videos")
+    following = re.search(r'href="(/videos\?[^"]*after=(-?\d+))"', body)
+    assert following is not None
+    assert str(last) == following[2]
+    assert "1 shown" in (await page.get(following[1]))[1]
+
+
 async def test_videos_are_shown_by_the_filters_of_list(page: Served) -> None:
     """Filters stand in the address; a long list has a next page with the same filters."""
     await add(

@@ -55,7 +55,8 @@ def file(text: str) -> Path:
 def encoding(text: str) -> str:
     """Return the common name of an encoding of text."""
     with suppress(LookupError, ValueError):
-        codecs.getincrementaldecoder(text)("replace").decode("url".encode(text))
+        encoded = "url".encode(text)  # fails for a codec of bytes, whose decoder may assert
+        codecs.getincrementaldecoder(text)("replace").decode(encoded)
         return codecs.lookup(text).name
     raise argparse.ArgumentTypeError(f"{text!r} is no encoding; try cp1252, latin-1 or utf-16")
 

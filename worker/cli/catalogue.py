@@ -22,7 +22,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
         0: "every row was taken, or was there already",
         1: "some rows were rejected; the others are in",
         2: "wrong usage, or a file that is no list; nothing was taken",
-        **_BROKEN_OFF,
+        **{code: f"{how}; its last line is the way on" for code, how in _STOPPED.items()},
     },
     "preflight": {0: "done; nothing is surely wasted", 1: "something surely is, or no such video"},
     "drain": {

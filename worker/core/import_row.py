@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 
+from worker.core.advice import GIVEN_UP
 from worker.core.link import cleaned
 from worker.core.model import REQUEST_COLUMNS, State
 from worker.core.preflight import waste
@@ -67,8 +68,9 @@ _MARK = "'\t"
 PLACEHOLDER_URL = "https://known.invalid/"
 """Stands in for the address of a video already stored, while the rest of a row is checked."""
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_TOO_LATE = datetime(9999, 12, 31, tzinfo=UTC)  # PostgreSQL's tables end there
 _SHOWN = 60
-LONGEST_BATCH = 200  # an index holds it
+LONGEST_BATCH, _LONGEST_JOB_ID = 200, 600  # an index holds them, whatever their characters
 _NO_TEXT = (bool, list, dict)
 
 Form = tuple[Callable[[str], object], str]
@@ -173,11 +175,11 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         raise RejectedError("url: is empty; give the address of the video file")
     checked = {"url": PLACEHOLDER_URL, **row}
     if "job_id" in row:  # submitted by other means: its links may have ended
-        if not str(row["job_id"]).isprintable():
+        if not str(row["job_id"]).isprintable() or len(str(row["job_id"])) > _LONGEST_JOB_ID:
             raise RejectedError("job_id: is no job id of theirs; copy it again")
         fault = problem_of(checked, _EARLIEST, timedelta())
-    elif state in ("submitting", "in_doubt"):
-        fault = f"state: {state}, perhaps bought; settle it where it was exported first"
+    elif (doubt := _doubt(values, mapping)) is not None:
+        fault = doubt
     elif mapping.takes_wasted:
         fault = problem_of(checked, _EARLIEST, timedelta())
     elif (wasted := waste(checked)) is not None:
@@ -189,6 +191,16 @@ def admit(values: Mapping[str, object], mapping: ImportMapping, now: datetime) -
         raise RejectedError(fault + (_LOCAL if perhaps_file else ""))
     same = unsigned(str(checked["url"]))
     return row if same is None else {**row, "unsigned_url": same}
+
+
+def _doubt(values: Mapping[str, object], mapping: ImportMapping) -> str | None:
+    """Return the fault of an exported row that may have been bought; None if it has none."""
+    state, settle = values.get(mapping.source("state")), "settle it where it was exported first"
+    if state in ("submitting", "in_doubt"):
+        return f"state: {state}, perhaps bought; {settle}"
+    if not mapping.partial and values.get(mapping.source("error")) == GIVEN_UP:
+        return f"error: {GIVEN_UP}; {settle}, or empty error if it is to be bought all the same"
+    return None
 
 
 def notes(
@@ -267,6 +279,8 @@ def _moment(text: str) -> datetime:
     moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     if moment < _EARLIEST:
         raise RejectedError("is before 1970; write a later moment")
+    if moment >= _TOO_LATE:
+        raise RejectedError("is no moment before 9999-12-31; write an earlier one")
     return moment
 
 

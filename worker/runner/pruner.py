@@ -17,7 +17,7 @@ from worker.log import Event
 from worker.runner.reconciler import Write
 from worker.runner.reporter import Reporter
 from worker.store import pruning, workers
-from worker.store.bulk import batches
+from worker.store.bulk import BELOW_ALL, batches
 
 AT_ONCE = 100
 """Videos of one transaction, which takes some milliseconds."""
@@ -58,7 +58,7 @@ class Pruner:
         """Prune what is older than ``asked`` (UTC), as far as it may be, and return how many videos
         that were. Raises DatabaseProblem.
         """
-        clock, read, done, after = self.clock, self.database.read, 0, 0
+        clock, read, done, after = self.clock, self.database.read, 0, BELOW_ALL
         before = await read(partial(pruning.boundary, now=clock.now(), asked=asked))
         while True:
             began = clock.monotonic()

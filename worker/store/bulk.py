@@ -25,6 +25,9 @@ _AT_ONCE = 1_000
 BATCH = 500
 """Values of one condition."""
 
+BELOW_ALL = -(2**63)
+"""Below each id that a plain INSERT gives: some programs count from 0 or below."""
+
 _FILLED = {
     "priority": "coalesce(priority, 0)",
     "may_buy_twice": "coalesce(may_buy_twice, 0)",

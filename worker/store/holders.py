@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from worker.core.model import State
 from worker.db.schema import jobs, pruned, videos
-from worker.store.bulk import NewVideo, known
+from worker.store.bulk import BATCH, NewVideo, batches, known
 from worker.store.history import open_doubts
 
 _SAME = "same {} as a video that is there already"
@@ -37,6 +37,12 @@ def value_of(row: NewVideo | RowMapping, column: str) -> object:
     """Return the value by which a row is compared; a plain address is its own unsigned one."""
     value = row.get(column)
     return row.get("url") if value is None and column == "unsigned_url" else value
+
+
+def is_elsewhere(video: RowMapping, row: NewVideo) -> bool:
+    """Return True if a row brings another address, not only another signature of the video's."""
+    same = value_of(video, "unsigned_url")
+    return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ def holders(connection: Connection, rows: Sequence[NewVideo], columns: Iterable[
         if column == "unsigned_url":
             plain = [row[column] for row in rows if row.get(column) is not None]
             found[column] += ever_known(connection, "url", plain)
+        elif column == "job_id":
+            found[column] += had_job(connection, values)
     idle = _idle(connection, {holder.id for pairs in found.values() for _, holder in pairs})
     for pairs in found.values():
         pairs.sort(key=lambda pair: pair[1].id not in idle)  # of two with one value the last stays
@@ -83,6 +91,14 @@ def ever_known(
     once = known(connection, pruned.c[column], values)
     there = [(each, Holder(number)) for each, number in known(connection, videos.c[column], values)]
     return there + [(each, Holder(number, is_pruned=True)) for each, number in once]
+
+
+def had_job(connection: Connection, job_ids: Sequence[object]) -> list[tuple[object, Holder]]:
+    """Return those of the jobs that a video has, or had until it was to be bought again."""
+    its = select(jobs.c.job_id, jobs.c.video_id).join(videos, videos.c.id == jobs.c.video_id)
+    pages = (its.where(jobs.c.job_id.in_(some)) for some in batches(job_ids, BATCH))
+    rows = (row for page in pages for row in connection.execute(page))
+    return [(job_id, Holder(number)) for job_id, number in rows]
 
 
 def _idle(connection: Connection, ids: set[int]) -> set[int]:

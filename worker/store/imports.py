@@ -5,6 +5,7 @@ Check and insert are one transaction, so that two imports at once cannot both pa
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -16,7 +17,7 @@ from worker.core.model import Fact, State
 from worker.db.schema import RANDOM, videos
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
-from worker.store.holders import NEW, REASONS, Holder, holders, value_of
+from worker.store.holders import NEW, REASONS, Holder, had_job, holders, is_elsewhere, value_of
 from worker.store.queue import UNCHECKED, UNSENT, submitted
 from worker.store.search import chosen
 
@@ -57,6 +58,7 @@ class ImportOptions:
         last_id: The id of the video inserted last.
         widths: The lengths of the media ids that begin with a zero.
         batch: The name of the batch of new videos whose rows name none.
+        changed: The ids of the videos that the import has changed so far.
     """
 
     who: str
@@ -65,10 +67,11 @@ class ImportOptions:
     last_id: int
     widths: Sequence[int]
     batch: str | None = None
+    changed: AbstractSet[int] = frozenset()
 
-    def has_brought(self, video: RowMapping) -> bool:
-        """Return True if this import has inserted or updated the video."""
-        return bool(video["id"] > self.last_id or video["updated_at"] >= self.began)
+    def has_brought(self, video_id: int, intake: "Intake") -> bool:
+        """Return True if this import has inserted or changed the video, perhaps in this chunk."""
+        return video_id > self.last_id or video_id in self.changed or video_id in intake.changed
 
     def marked(self, rows: Sequence[NewVideo]) -> Sequence[NewVideo]:
         """Return the rows, as such that may be bought twice where duplicates are allowed."""
@@ -101,6 +104,7 @@ class Intake:
 
     Attributes:
         brought_back: Ids of videos that were cancelled.
+        changed: Ids of these, and of the updated ones.
         passed: Of each row that was not taken, its place in the chunk, from 0; rejected, skipped or
             left; and the reason.
     """
@@ -110,6 +114,7 @@ class Intake:
     skipped: Counter[str] = field(default_factory=Counter)
     left: Counter[str] = field(default_factory=Counter)
     brought_back: list[int] = field(default_factory=list)
+    changed: set[int] = field(default_factory=set)
     passed: list[tuple[int, str, str]] = field(default_factory=list)
 
     def add(self, other: "Intake") -> None:
@@ -117,6 +122,7 @@ class Intake:
         self.inserted += other.inserted
         self.updated += other.updated
         self.brought_back += other.brought_back
+        self.changed |= other.changed
         self.skipped += other.skipped
         self.left += other.left
 
@@ -159,6 +165,7 @@ def add(
                 there.taken.add(found[0][1].id)
                 _bring_back(connection, found[0][1].id, row, now, options.who)
                 intake.brought_back.append(found[0][1].id)
+                intake.changed.add(found[0][1].id)
             else:
                 fresh[place] = row
     insert_all(connection, [fresh[place] for place in sorted(fresh)], now)
@@ -201,12 +208,14 @@ def add_or_update(
 ) -> Intake:
     """Update the videos of each row's media_id, request_id or address; insert the others.
 
-    A row changes every column that it names, empty ones included, and a job_id settles a doubt.
-    Rows are taken in the file's order: of two with one media_id, the later wins.
+    A row changes every column that it names, empty ones included. A job_id settles a doubt; one
+    that the video had until it was to be bought again is not taken. Rows are taken in the file's
+    order: of two with one media_id, the later wins.
     """
     intake = Intake()
-    for place, row in enumerate(options.marked(rows)):
-        name, found = _videos_of(connection, row)
+    for place, given in enumerate(options.marked(rows)):
+        name, found = _videos_of(connection, given)
+        row = _without_earlier_job(connection, found, given)
         if not found and row.get("url") is None:
             why = LOST_ZEROS if _lost(connection, [row], options) else UNKNOWN
             meant = row.get("media_id") or row.get("request_id")
@@ -220,14 +229,24 @@ def add_or_update(
                 intake.pass_over(place, "rejected", SECOND_JOB.format(video["id"], video["job_id"]))
             elif reason := _reason_to_leave(connection, video, row, name):
                 intake.pass_over(place, "left", reason, Holder(video["id"]))
-            elif _is_elsewhere(video, row) and options.has_brought(video):
+            elif is_elsewhere(video, row) and options.has_brought(video["id"], intake):
                 intake.pass_over(place, "rejected", TWO_ADDRESSES.format(video["media_id"]))
             elif other := _other(connection, video, row, options):
                 intake.pass_over(place, "left", *other)
             else:
                 _update(connection, video, row, now, options.who)
                 intake.updated += 1
+                intake.changed.add(video["id"])
     return intake
+
+
+def _without_earlier_job(
+    connection: Connection, found: Sequence[RowMapping], row: NewVideo
+) -> NewVideo:
+    """Return the row without the job that one of its videos had until it was to be bought again."""
+    cleared = {video["id"] for video in found if video["job_id"] is None}
+    had = had_job(connection, [row["job_id"]]) if cleared and row.get("job_id") else []
+    return {**row, "job_id": None} if any(each.id in cleared for _, each in had) else row
 
 
 def _reason_to_leave(
@@ -250,7 +269,7 @@ def _other(
 ) -> tuple[str, Holder] | None:
     """Return why a video must not get the row's values, and the other video that has them."""
     given = {name: row.get(name) for name in ("job_id", "media_id")}
-    if _is_elsewhere(video, row):
+    if is_elsewhere(video, row):
         given |= {"url": row["url"], "unsigned_url": value_of(row, "unsigned_url")}
     if video["state"] == State.IN_DOUBT:  # it takes the job only
         given = {"job_id": row["job_id"]}
@@ -258,12 +277,6 @@ def _other(
     there = holders(connection, [given], fresh)
     giving = {video["id"], *there.idle}
     return next(((REASONS[c], each) for c, each in there.of(given) if each.id not in giving), None)
-
-
-def _is_elsewhere(video: RowMapping, row: NewVideo) -> bool:
-    """Return True if a row brings another address, not only another signature of the video's."""
-    same = value_of(video, "unsigned_url")
-    return row.get("url") is not None and value_of(row, "unsigned_url") != same
 
 
 def _update(

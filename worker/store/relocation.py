@@ -26,7 +26,7 @@ from worker.db.schema import (
     videos,
 )
 from worker.store import shared_state, statistics
-from worker.store.bulk import BATCH, batches
+from worker.store.bulk import BATCH, BELOW_ALL, batches
 
 CHUNK = 1_000
 """Rows copied in one transaction."""
@@ -114,12 +114,13 @@ def _unguard(connection: Connection) -> None:
 
 def is_empty(connection: Connection) -> bool:
     """Return True if the queue has no video and no history."""
-    return not any(highest(connection, table) for table in TABLES)
+    return all(highest(connection, table) == BELOW_ALL for table in TABLES)
 
 
 def highest(connection: Connection, table: Table) -> int:
-    """Return the highest number of a table, 0 if it is empty."""
-    return connection.scalar(select(func.max(NUMBERED_BY[table]))) or 0
+    """Return the highest number of a table, BELOW_ALL if it is empty."""
+    number: int | None = connection.scalar(select(func.max(NUMBERED_BY[table])))
+    return BELOW_ALL if number is None else number
 
 
 def in_flight(connection: Connection) -> tuple[int, datetime | None]:
@@ -189,7 +190,7 @@ def continue_ids(connection: Connection) -> None:
     last = connection.scalar(select(func.max(history.c.video_id))) or 0
     last = max(last, *(highest(connection, table) for table in (videos, pruned, jobs, uploads)))
     for table, number in ((videos, last), (history, highest(connection, history))):
-        for statement in _CONTINUE[connection.dialect.name] if number else ():
+        for statement in _CONTINUE[connection.dialect.name] if number > 0 else ():
             connection.execute(text(statement), {"table": table.name, "number": number})
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from worker.core.model import State, Twin
 from worker.db.column_types import EPOCH, Bound
 from worker.db.schema import history, is_open, jobs, results, videos
-from worker.store.bulk import batches
+from worker.store.bulk import BELOW_ALL, batches
 from worker.store.history import open_doubts
 from worker.store.queue import twins_of
 from worker.store.statistics import FEW, IN_STATE, has_few_pending, number_of
@@ -222,7 +222,7 @@ def every(connection: Connection, wanted: Filter) -> Iterator[RowMapping]:
 
 def pages(connection: Connection, wanted: Filter) -> Iterator[list[RowMapping]]:
     """Yield the same by pages."""
-    after = 0
+    after = BELOW_ALL
     while page := matching(connection, wanted, after, PAGE):
         yield page
         after = page[-1]["id"]

@@ -21,6 +21,7 @@ from worker.db.database import Database
 from worker.settings import LOOPBACK, Key, Settings
 from worker.settings_sources import Loaded, SettingsError
 from worker.snapshot import Snapshots
+from worker.store.bulk import BELOW_ALL
 from worker.web import actions, pages
 from worker.web.asking import Fields, kept
 from worker.web.board import Boards
@@ -182,7 +183,7 @@ class Page:
 
     async def _carry_out(self, change: actions.ChangeOfMany, who: str) -> None:
         """Do an action of many transactions, and tell how far it is."""
-        self.told, done, after = f"{change.action} by {who} is under way", 0, 0
+        self.told, done, after = f"{change.action} by {who} is under way", 0, BELOW_ALL
         try:
             if change.action == "reconcile":
                 self.told = f"{await self._reconcile(who)}, by {who}"
@@ -190,8 +191,8 @@ class Page:
             while not self.stopping.is_set():
                 work = partial(change.go_on, after=after, who=who)
                 number, last = await opening.change(self.database, work, f"to {change.action}")
-                done, after = done + number, last or 0
-                state = "so far, it goes on" if last else "in all"
+                done, after = done + number, after if last is None else last
+                state = "in all" if last is None else "so far, it goes on"
                 changed = "1 video" if done == 1 else f"{done:,} videos"
                 self.told = f"{change.action}: {changed} changed {state}, by {who}"
                 if last is None:

@@ -34,7 +34,8 @@ def filter_of(fields: Fields, now: datetime) -> search.Filter:
 def number(fields: Fields, name: str) -> int:
     """Return a whole number, 0 if there is none. Raises ValueError."""
     text = fields.get(name) or "0"
-    if text.isascii() and text.isdecimal() and len(text) < 19:  # noqa: PLR2004 - fits 63 bits
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdecimal() and len(digits) < 19:  # noqa: PLR2004 - fits 63 bits
         return int(text)
     raise ValueError(f"{name} = {text!r} is no number")
 

@@ -13,6 +13,7 @@ from worker.settings import SINKS, Settings
 from worker.settings_sources import Loaded
 from worker.snapshot import take
 from worker.store import search, timeline
+from worker.store.bulk import BELOW_ALL
 from worker.store.doubts import EVIDENCE_SEPARATOR
 from worker.web.asking import FILTERS, Fields, filter_of, kept, number
 from worker.web.board import DAY, Board, board, end_of
@@ -71,7 +72,8 @@ def _page(
     connection: Connection, wanted: search.Filter, fields: Fields
 ) -> tuple[list[Any], int | None]:
     """Return the rows of a page, and after which id the next one begins; None for the last."""
-    found = search.matching(connection, wanted, number(fields, "after"), ROWS + 1)
+    after = number(fields, "after") if fields.get("after") else BELOW_ALL
+    found = search.matching(connection, wanted, after, ROWS + 1)
     return found[:ROWS], found[ROWS - 1]["id"] if len(found) > ROWS else None
 
 

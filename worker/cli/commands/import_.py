@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,22 +29,25 @@ from worker.cli.commands.import_files import (
     opened,
     written,
 )
+from worker.cli.commands.import_terms import lists_of, mapping_of, way_on
 from worker.cli.commands.interruptible import StoppedError, StopSignal, stoppable
 from worker.cli.commands.preflight import findings
 from worker.cli.invocation import Invocation
 from worker.cli.session import person
-from worker.core.import_row import COLUMNS, LONGEST_BATCH, ImportMapping
+from worker.core.import_row import LONGEST_BATCH, ImportMapping
 from worker.core.preflight import Compared, Tally, doubtful, kind_of
 from worker.core.redact import readable
 from worker.core.transfer import amount
-from worker.db.address import DatabaseProblem, address_of
-from worker.db.database import Database, place_of
+from worker.db.address import DatabaseProblem, File, address_of
+from worker.db.database import BAD_VALUE, Database, place_of, refusal
 from worker.files.looking import look
 from worker.files.typed import Place
 from worker.formats import FormatError, Reading, Row
 from worker.settings import Settings
 from worker.store import imports, rehearsal
+from worker.store.bulk import NewVideo
 from worker.store.holders import REASONS
+from worker.store.relocation import is_empty
 
 REASONS_SHOWN = 10
 
@@ -56,7 +60,7 @@ of that, and would wait for Python's usual 5 ms while the next chunk is checked.
 @dataclass(slots=True)
 class Import:
     """One import in progress. ``show`` shows a text for a list by its name; ``database`` is the
-    ``queue``, or where a dry run tries what would become of it.
+    ``queue``, or where a dry run tries what would become of it; ``is_new``: the queue was empty.
     """
 
     args: argparse.Namespace
@@ -64,6 +68,7 @@ class Import:
     database: Database
     queue: Database
     place: str
+    is_new: bool
     options: imports.ImportOptions
     rejects: TextIO | None
     stop: StopSignal
@@ -94,27 +99,10 @@ def import_(call: Invocation) -> int:
         return exits.complain([f"{name}: {error.strerror}"], exits.USAGE)
     report(done, as_json=args.json)
     if done.stop.signal:
-        stopped = "stopped; what was read so far is in the queue, the same command goes on"
-        return exits.complain([stopped], 128 + done.stop.signal)
+        told = f"what was read so far is in the queue; {way_on(args)}"
+        told = "a dry run writes nothing into the queue" if args.dry_run else told
+        return exits.complain([f"stopped; {told}"], 128 + done.stop.signal)
     return exits.PROBLEMS if done.reasons else exits.OK
-
-
-def _split(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the ``COLUMN=VALUE`` arguments as a dict. Raises ValueError with the known columns."""
-    split = {}
-    for pair in pairs:
-        column, equals, value = pair.partition("=")
-        if column not in COLUMNS or not equals:
-            raise ValueError(f"{pair!r}: write COLUMN=…, COLUMN being one of {', '.join(COLUMNS)}")
-        split[column] = value
-    return split
-
-
-def _named(args: argparse.Namespace) -> list[str]:
-    names = [*args.files, *([args.glob] if args.glob else [])]
-    if not names or (args.media_id and not args.glob):
-        raise ValueError("name a list, or files with --files, to which --media-id belongs")
-    return names
 
 
 async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSignal) -> Import:
@@ -122,16 +110,19 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     ``stop`` is heard before any row was read, CancelledError at a second signal, FormatError,
     ValueError, OSError, DatabaseProblem.
     """
-    mapping, names, counts = _mapping(args, settings), _named(args), imports.Intake()
+    mapping, names, counts = mapping_of(args, settings), lists_of(args), imports.Intake()
     with stop.cancelling(), ExitStack() as stack:
         if not args.dry_run:
-            stack.enter_context(_counted(counts))
+            stack.enter_context(_counted(counts, args))
         readings = [
             begun(name, stack.enter_context(opened(name, stop)), args.encoding, mapping)
             for name in args.files
         ] + ([found_files(args.glob, args.media_id)] if args.glob else [])
-        rejects = stack.enter_context(written(args.rejects, args.files)) if args.rejects else None
         filled, address = settings, address_of(settings.database_url)
+        queue_file = address.path if isinstance(address, File) else None
+        rejects = args.rejects and stack.enter_context(
+            written(args.rejects, args.files, queue_file)
+        )
         if args.dry_run:
             folder = stack.enter_context(TemporaryDirectory(prefix="valossa-ingest-"))
             filled = replace(settings, database_url=f"{folder}/videos.db")
@@ -139,14 +130,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
             opening.made_database(filled) as database,
             opening.read_beside(database, settings) as queue,
         ):
-            place = await queue.read(lambda c: place_of(c, address))
+            place, is_new = await queue.read(lambda c: (place_of(c, address), is_empty(c)))
             allowed = args.allow_duplicates
             options = await queue.read(
                 lambda c: imports.options(c, person(), database.now(), allow_duplicates=allowed)
             )
             with _display() as show:
                 current = Import(
-                    *(args, mapping, database, queue, place, options, rejects, stop),
+                    *(args, mapping, database, queue, place, is_new, options, rejects, stop),
                     *(settings.roots, show, counts),
                 )
                 for reading in readings:
@@ -156,22 +147,14 @@ async def import_all(args: argparse.Namespace, settings: Settings, stop: StopSig
     return current
 
 
-def _mapping(args: argparse.Namespace, settings: Settings) -> ImportMapping:
-    margin = timedelta(seconds=settings.url_margin_seconds)
-    theirs, fixed = _split(args.map), _split(args.set)
-    fixed |= {"batch": args.batch} if args.batch else {}
-    mapping = ImportMapping(theirs=theirs, fixed=fixed, margin=margin, partial=args.update)
-    return replace(mapping, takes_wasted=args.allow_wasted)
-
-
 @contextmanager
-def _counted(counts: imports.Intake) -> Iterator[None]:
+def _counted(counts: imports.Intake, args: argparse.Namespace) -> Iterator[None]:
     """Tell how many rows were taken if something cuts the import."""
     try:
         yield
     except (OSError, DatabaseProblem):
         if taken := counts.inserted + counts.updated:
-            told = f"rows in the queue before it stopped: {taken}; the same command goes on"
+            told = f"rows in the queue before it stopped: {taken}; {way_on(args)}"
             exits.complain([told])
         raise
 
@@ -240,33 +223,56 @@ async def _bring(current: Import, name: str, chunk: Admitted, may_block: asyncio
     """
     loop = asyncio.get_running_loop()
     file, day = "stdin" if name == "-" else Path(name).name, f"{current.options.began:%Y-%m-%d}"
-    options = replace(current.options, batch=f"{readable(file)[:LONGEST_BATCH]} {day}")
+    batch = f"{readable(file)[:LONGEST_BATCH]} {day}"
+    options = replace(current.options, batch=batch, changed=current.counts.changed)
     widths, newest, named = current.options.widths, current.options.last_id, []
     if current.queue is not current.database:
         named = await current.queue.read(
             lambda c: rehearsal.named_by(c, chunk.rows, widths, newest)
         )
 
-    def put(connection: Connection, _: datetime) -> imports.Intake:
+    def put(rows: Sequence[NewVideo], connection: Connection, _: datetime) -> imports.Intake:
         if current.database.runs_in_thread:
             loop.call_soon_threadsafe(may_block.set)
         rehearsal.put(connection, named)
         bring = imports.add_or_update if current.args.update else imports.add
-        return bring(connection, chunk.rows, chunk.at, options)
+        return bring(connection, rows, chunk.at, options)
 
     try:
         current.rows += len(chunk.rows) + len(chunk.rejected)
         for line, reason, row in chunk.rejected:
             _pass_over(current, name, line, "rejected", reason, row)
-        done = await opening.change(current.database, put, "to import a chunk")
-        current.counts.add(done)
+        passed = await _put(current, chunk.rows, put)
         current.notes += chunk.notes
-        _judge(current, name, chunk, {place for place, _, _ in done.passed})
-        for place, what, reason in sorted(done.passed):
+        _judge(current, name, chunk, {place for place, _, _ in passed})
+        for place, what, reason in sorted(passed):
             record = chunk.records[place]
             _pass_over(current, name, record.line, what, reason, record.values)
     finally:
         may_block.set()
+
+
+async def _put(
+    current: Import,
+    rows: Sequence[NewVideo],
+    put: Callable[[Sequence[NewVideo], Connection, datetime], imports.Intake],
+) -> list[tuple[int, str, str]]:
+    """Write rows at once, and return those that were passed over. Where the database refuses one,
+    write by halves: it alone is a reject then (law 14). Raises DatabaseProblem.
+    """
+    try:
+        done = await opening.change(current.database, partial(put, rows), "to import a chunk")
+    except BAD_VALUE as error:
+        if not rows:
+            raise
+        if len(rows) == 1:
+            return [(0, "rejected", refusal(error))]
+    else:
+        current.counts.add(done)
+        return done.passed
+    middle = len(rows) // 2
+    first, rest = [await _put(current, half, put) for half in (rows[:middle], rows[middle:])]
+    return first + [(middle + place, what, reason) for place, what, reason in rest]
 
 
 def _judge(current: Import, name: str, chunk: Admitted, passed: set[int]) -> None:
@@ -301,7 +307,7 @@ def report(done: Import, *, as_json: bool) -> None:
         told |= {"bytes_to_upload": done.tally.size}
         output.document({"rows": done.rows, **told, "notes": done.notes, "database": done.place})
         return
-    empty = "" if done.options.last_id else ", empty until now"
+    empty = ", empty until now" if done.is_new else ""
     empty += "; a dry run, which writes nothing there" if done.args.dry_run else ""
     numbers: dict[str, object] = {"database": done.place + empty}
     numbers |= {"rows read": done.rows, "added": counts.inserted}

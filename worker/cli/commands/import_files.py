@@ -1,5 +1,6 @@
 """Open the lists of an import, check them and read them in chunks. Knows no database."""
 
+import errno
 import os
 import shlex
 import sys
@@ -26,6 +27,10 @@ CHUNK = 1_000
 
 CHUNK_BYTES = 8 << 20
 """A chunk takes no more rows after so many bytes, since a row may have 1 MiB."""
+
+
+_SQLITE = b"SQLite format 3"
+"""The beginning of each database of SQLite."""
 
 
 def next_chunk(reading: Reading, stop: StopSignal) -> Chunk:
@@ -109,19 +114,39 @@ def opened(name: str, stop: StopSignal) -> Iterator[BinaryIO]:
 
 
 def _at_once(name: str, flags: int) -> int:
-    """Open a file without waiting for the writer of a pipe; reading waits for it."""
-    descriptor = os.open(name, flags | os.O_NONBLOCK)
+    """Open a file without waiting for the other end of a pipe; reading waits for it."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK, 0o666)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
-def written(name: str, files: Sequence[str]) -> TextIO:
-    """Open the file for rejects. Raises ValueError if it is one of the lists."""
+def written(name: str, files: Sequence[str], queue: Path | None) -> TextIO:
+    """Open the file for rejects. Raises ValueError if it is one of the lists, or a database:
+    ``queue`` is the file of the queue.
+    """
     path = Path(name)
     if path.exists() and any(path.samefile(file) for file in files if file != "-"):
         raise ValueError(f"--rejects {name} would overwrite the list itself: name another file")
-    raw: RawIOBase = _RejectsFile(name, "w")
+    if _is_database(path, queue):
+        raise ValueError(f"--rejects {name} would overwrite a database: name another file")
+    try:
+        raw: RawIOBase = _RejectsFile(name, "w", opener=_at_once)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ValueError(f"--rejects {name}: nothing reads this pipe: start its reader") from error
     return TextIOWrapper(BufferedWriter(raw), encoding="utf-8")
+
+
+def _is_database(path: Path, queue: Path | None) -> bool:
+    """Return True for a file of SQLite, and for those of the queue, which may not be there yet."""
+    ends = ("", "-wal", "-shm") if queue else ()
+    if path.resolve() in {Path(f"{queue}{end}").resolve() for end in ends}:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE)) == _SQLITE
 
 
 class _RejectsFile(FileIO):
