@@ -47,7 +47,7 @@ GIVEN_TWICE = (
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The marks by which a file is known again. ``changed_ns``: its ctime in nanoseconds, which
-    every write moves, and nobody can set.
+    every ``write`` moves, and nobody can set; a store through ``mmap`` may move it later, or not.
     """
 
     device: int

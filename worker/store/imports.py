@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, s
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import RANDOM, videos
+from worker.store import changes
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, Holder, holders, value_of
@@ -186,6 +187,7 @@ def _bring_back(
     connection: Connection, video_id: int, row: NewVideo, now: datetime, who: str
 ) -> None:
     """Make a cancelled video what a new one with these columns is."""
+    changes.upload_anew(connection, [videos.c.id == video_id])
     given = {name: row.get(name) for name in STORED} | filled(row, now)
     claims = connection.scalar(
         update(videos)
@@ -275,6 +277,7 @@ def _update(
         why = "job brought by import --update"
         record(connection, last, Fact.RESOLVE, now, who, message=why, job_id=job_id)
     elif video["state"] == State.FAILED:
+        changes.upload_anew(connection, [videos.c.id == video["id"]])
         why = "columns brought anew by import --update"
         record(connection, last, Fact.RETRY, now, who, message=why)
 
