@@ -545,7 +545,10 @@ async def test_a_chunk_without_a_clear_answer_is_sent_again(
         assert [sha256(video)] == bought(simulator)
 
 
-@pytest.mark.parametrize("kinds", [{2: "lost", 3: "lost", 4: "lost"}, {2: "forgotten"}, {2: "400"}])
+@pytest.mark.parametrize(
+    "kinds",
+    [{2: "lost", 3: "lost", 4: "lost"}, {2: "forgotten"}, {2: "400"}, {2: "401"}],
+)
 async def test_a_chunk_that_is_not_taken_begins_the_upload_anew(
     path: Path, media: Path, kinds: dict[int, str]
 ) -> None:
@@ -642,6 +645,23 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
             (await row(database, 1))["state"],
             (await upload_of(database))["restarts"],
         )
+
+
+async def test_a_drain_gives_up_on_a_key_that_is_refused_from_a_chunk_on(
+    path: Path, media: Path
+) -> None:
+    """The upload is begun anew, and then initialize says that it is the key."""
+    time, kinds = RealTime(), dict.fromkeys(range(1, 999), "401")
+    later = {number: kind for number, kind in kinds.items() if number > 1}
+    runs = replace(worker(media), clock=time.clock, options=DRAIN_ALL)
+    async with open_database(path) as database, api(initialize=later, chunk=kinds) as simulator:
+        await add(database, address(file(media)))
+        async with runs.on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)
+            time.monotonic += 120.0
+            report = await task
+        assert StopReason.ACCOUNT is report.stop.reason
+        assert 1 == (await upload_of(database))["restarts"]
 
 
 async def test_a_drain_gives_up_on_an_api_that_is_not_there(path: Path, media: Path) -> None:

@@ -12,7 +12,15 @@ from http import HTTPStatus
 from worker.core.classify import parsed
 from worker.core.decide import Policy
 from worker.core.job_list import SHAPE_LIMIT, shape
-from worker.core.model import InDoubt, Outcome, Refused, TryLater, WrongAddress, value
+from worker.core.model import (
+    AccountRefused,
+    InDoubt,
+    Outcome,
+    Refused,
+    TryLater,
+    WrongAddress,
+    value,
+)
 from worker.core.redact import clean
 from worker.core.verdict import GIVE_ROOT
 
@@ -219,12 +227,14 @@ def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -
     # The first of these cases holds. 1. Refused before its first byte, or at its end after two that
     # came to nothing, or ended by an answer that says no address: the video fails. 2. Finalize was
     # asked for, or the API says that it has no such upload, or takes no such chunk, or three times
-    # nothing clear, once to initialize: it is begun anew. 3. The same is sent again.
+    # nothing clear, once to initialize: it is begun anew, by which a wrong key or address shows. 3.
+    # The same is sent again.
     why, is_begun = outcome.message or "", upload.upload_id is not None
     is_whole = is_begun and upload.acknowledged == upload.chunks
     is_refused = isinstance(outcome, Refused)
     is_gone = isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
-    is_its_own = is_begun and (is_refused or is_gone)
+    is_no = not is_whole and isinstance(outcome, AccountRefused | WrongAddress)
+    is_its_own = is_begun and (is_refused or is_gone or is_no)
     is_over = outcome.status == HTTPStatus.OK or (is_refused and upload.restarts + 1 >= MOST_TRIES)
     if (is_refused and not is_begun) or (is_whole and is_over):
         return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)
