@@ -209,6 +209,20 @@ def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     assert "its file is uploaded first" in cli("show", 1).out
 
 
+def test_a_drain_is_told_to_buy_what_waits_for_its_upload(cli: Cli, media: Path) -> None:
+    """``drain --dry-run`` counts and judges those files, which the drain uploads and buys."""
+    (media / "empty.mp4").touch()
+    for number, name in enumerate(("one.mp4", "empty.mp4"), start=1):
+        later = {"due_at": "2099-01-01 00:00:00", "held_host": "file:"}
+        cli.insert(url=f"file://{media}/{name}", **later)
+        wait(cli, number)
+    cli.insert(url="https://e.org/a.mp4", due_at="2099-01-01 00:00:00")
+    told = cli("drain", "--dry-run", **rooted(media)).pairs()
+    assert ("2", "1") == (told["to buy"], told["surely wasted"])
+    assert "0.0 MB" == told["to upload first"]
+    assert "1" == cli("drain", "--dry-run", "--limit", "1", **rooted(media)).pairs()["to buy"]
+
+
 def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
     """A worker is there, and has said long ago why it does not upload the last file."""
     cli.insert(url="file:///srv/media/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
