@@ -223,6 +223,14 @@ def test_a_drain_is_told_to_buy_what_waits_for_its_upload(cli: Cli, media: Path)
     assert "1" == cli("drain", "--dry-run", "--limit", "1", **rooted(media)).pairs()["to buy"]
 
 
+def test_how_long_a_hold_lasts_is_not_exported(cli: Cli) -> None:
+    """An import of the export would plan its rows as late as that."""
+    cli.insert(url="file:///srv/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
+    cli.insert(url="file:///srv/b.mp4", due_at="2099-01-01 00:00:00")
+    told = cli("export", "--columns", "due_at", "--json-lines").out.splitlines()
+    assert [None, "2099-01-01 00:00:00"] == [json.loads(line).get("due_at") for line in told]
+
+
 def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
     """A worker is there, and has said long ago why it does not upload the last file."""
     cli.insert(url="file:///srv/media/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, literal, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
@@ -138,10 +138,12 @@ def _change(
     who: str,
     **values: object,
 ) -> int:
+    moment = literal(now, videos.c.due_at.type)
+    due_at = case((videos.c.held_host.is_not(None), moment), else_=videos.c.due_at)
     changed = connection.execute(
         update(videos)
         .where(videos.c.job_id.is_(None), *accepted)
-        .values({"updated_at": now, "held_host": None, **values})
+        .values({"updated_at": now, "held_host": None, "due_at": due_at, **values})
         .returning(videos.c.id, videos.c.claims)
     )
     return record(connection, changed, fact, now, who)
