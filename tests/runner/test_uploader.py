@@ -478,13 +478,16 @@ async def test_an_upload_goes_on_at_its_last_chunk(database: Database, media: Pa
         ({}, ["1", "2"]),
         ({"last_sha256": "other"}, ["0", "1", "2"]),
         ({"acknowledged": 3}, ["0", "1", "2"]),
+        ({"device": 0}, ["0", "1", "2"]),
         ({"begun_at": RealTime().clock.now().replace(year=2020)}, ["0", "1", "2"]),
     ],
 )
 async def test_an_upload_is_resumed_only_where_all_fits(
     database: Database, media: Path, spoil: dict[str, object], again: Sequence[str]
 ) -> None:
-    """Law 16: the last chunk has its hash, it is young, and finalize was not asked for."""
+    """Law 16: the last chunk has its hash, it is young, and finalize was not asked for. A disk that
+    was mounted anew is no change of the file.
+    """
     path = file(media)
     await add(database, address(path))
     async with api(chunk={2: "stall"}) as simulator:
@@ -503,6 +506,7 @@ async def test_an_upload_is_resumed_only_where_all_fits(
         assert again == chunks(simulator)
         assert 1 == len(asked(simulator, Step.FINALIZE))
         assert [sha256(path)] == bought(simulator)
+        assert 0 == (await upload_of(database))["changes"]
 
 
 @pytest.mark.parametrize("kind", ["lost", "lost-fin", "half", "lost-502", "404", "400", "reset"])

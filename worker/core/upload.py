@@ -166,6 +166,15 @@ def size_problem(size: int) -> str | None:
     return None
 
 
+def is_another(upload: Upload, found: Identity) -> bool:
+    """Return True if the file is another one than when its upload began. A disk that was mounted
+    anew may have another number.
+    """
+    began = upload.identity
+    is_known = began is not None and replace(began, device=found.device) == found
+    return upload.upload_id is not None and not is_known
+
+
 def goes_on(upload: Upload, found: Identity, now: datetime) -> bool:
     """Return True if what the API has of a file may be added to. Where every chunk is acknowledged,
     finalize may have been asked for, and that is never done twice.

@@ -219,7 +219,7 @@ class Uploader:
         found, _ = await self._read(upload.address)
         if why := rules.size_problem(found.size):
             return Setback(why=why, upload=upload.anew(), is_refused=True)
-        if upload.upload_id is not None and upload.identity != found:
+        if rules.is_another(upload, found):
             return self._changed(upload)
         known = replace(upload, last_sha256=None)
         if rules.goes_on(upload, found, self._clock.now()) and await self._hashed(known) == upload:
