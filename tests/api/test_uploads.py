@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -220,6 +220,38 @@ async def test_a_server_that_stands_still_ends_the_request(script: Script, size:
         while not asking.done():
             await asyncio.sleep(0.05)
             await time_out()
+        assert isinstance(asking.result(), InDoubt)
+
+
+async def dripping(line: Line) -> None:
+    """Say again and again that an answer will come."""
+    await line.request()
+    while True:
+        line.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda api: api.initialize(5),
+        lambda api: api.send_chunk("u", 0, memoryview(b"x")),
+        lambda api: api.finalize("u"),
+    ],
+    ids=["initialize", "chunk", "finalize"],
+)
+async def test_a_server_that_only_promises_an_answer_ends_the_request(
+    ask: Callable[[UploadApi], Coroutine[None, None, object]],
+) -> None:
+    """The wait for a connection and an answer has one end, whatever a proxy says meanwhile."""
+    async with Wire(dripping) as wire, client(wire.url, seconds=NEVER_SECONDS) as api:
+        asking = asyncio.create_task(ask(api))
+        await wire.wait_for_lines(1)
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            await time_out(NEVER_SECONDS / 2)
+        await asyncio.sleep(0.1)
+        assert asking.done()
         assert isinstance(asking.result(), InDoubt)
 
 
