@@ -261,6 +261,11 @@ async def test_an_answer_is_read_only_so_far() -> None:
         assert Taken() == await api.send_chunk("u", 0, memoryview(b"x"))
 
 
+def test_a_slow_link_takes_a_piece_in_its_time() -> None:
+    """One of 5 kB/s, by the default of ``timeout_seconds``."""
+    assert 60 * 5_000 > PIECE
+
+
 def test_bytes_have_a_pace_of_their_own(hands: Hands) -> None:
     """Pieces follow each other at the rate; one that is late makes good a twentieth of a second."""
     rate = ByteRate(100_000, hands.clock.monotonic)

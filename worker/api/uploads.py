@@ -31,8 +31,10 @@ UNSENT = (
 )
 """Errors before the first byte."""
 
-PIECE = 1 << 20
-"""Bytes of a chunk that are written at once; requests of others come between two of them."""
+PIECE = 256 << 10
+"""Bytes of a chunk that are written at once; requests of others come between two of them. Each must
+be taken within ``seconds``, so a slow link sets the most; smaller ones cost the processor more.
+"""
 
 CHUNK = "send_file_chunk"
 
