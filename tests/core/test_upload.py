@@ -33,6 +33,7 @@ from worker.core.upload import (
     is_fresh,
     opened,
     size_problem,
+    unwritten,
 )
 
 FILE = Identity(device=1, inode=2, size=2_500, changed_ns=4)
@@ -282,6 +283,15 @@ def test_a_third_end_that_is_refused_fails_the_video() -> None:
     assert (False, False) == (part.is_refused, part.holds_all)
     gone = interrupted(replace(WHOLE, restarts=2), WrongAddress("HTTP 404", 404), 0.5, policy)
     assert (replace(WANTED, restarts=3), False) == (gone.upload, gone.is_refused)
+
+
+def test_an_upload_that_cannot_be_written_waits_ever_longer() -> None:
+    """Law 14: another program may refuse its row for good."""
+    for restarts in (0, 1):
+        met = unwritten(replace(WHOLE, restarts=restarts), "no", 0.5, POLICY)
+        assert replace(WANTED, restarts=restarts + 1) == met.upload
+        assert ("no", POLICY.wait(restarts + 1, 0.5)) == (met.why, met.wait)
+        assert (False, False) == (met.holds_all, met.is_refused)
 
 
 def test_an_upload_is_begun_anew_only_so_often() -> None:

@@ -783,15 +783,33 @@ async def test_a_look_is_no_end_of_a_trouble_with_a_row(path: Path, media: Path)
     refuse = (
         "BEFORE UPDATE ON uploads WHEN NEW.upload_id <> '' BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
+    patient = draining(media, backoff_base_seconds=3_600.0, backoff_max_seconds=3_600.0)
     async with open_database(path) as database, api() as simulator:
         await add(database, address(file(media)))
         await database.write(lambda c: c.exec_driver_sql(f"CREATE TRIGGER t {refuse}"), "test")
-        async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
+        async with patient.on(database, simulator.url) as runner, going(runner) as task:
             await until(lambda: runner.state.upload_trouble, task)
             await seen(runner, task)
             trouble, _ = runner.state.upload_trouble or (None, 0.0)
         assert trouble is not None
         assert "the database refuses to write this row: no" == trouble.message
+
+
+async def test_an_upload_whose_end_cannot_be_written_waits(path: Path, media: Path) -> None:
+    """Law 14: it says why, and is not uploaded again at once; the others go on."""
+    refuse = "BEFORE UPDATE OF held_host ON videos WHEN NEW.id = 1 AND NEW.held_host IS NULL"
+    patient = draining(media, backoff_base_seconds=3_600.0, backoff_max_seconds=3_600.0)
+    async with open_database(path) as database, api() as simulator:
+        await add(database, address(file(media)), address(file(media, "b.mp4")))
+        sql = f"CREATE TRIGGER t {refuse} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        await database.write(lambda c: c.exec_driver_sql(sql), "test")
+        async with patient.on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: simulator.accepted, task)
+            made = await upload_of(database)
+    assert ("wanted", 1) == (made["state"], made["restarts"])
+    assert "the database refuses to write this row: no" == made["error"]
+    assert made["next_try_at"] is not None
 
 
 async def test_no_chunk_is_read_again_while_the_next_one_is_sent(path: Path, media: Path) -> None:

@@ -231,6 +231,15 @@ def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
     return Setback(upload=kept, why=why, wait=policy.wait(changes, dice))
 
 
+def unwritten(upload: Upload, why: str, dice: float, policy: Policy) -> Setback:
+    """Return what follows from an upload whose row the database refuses to write (law 14): it is
+    begun anew, after a longer wait each time.
+    """
+    restarts = upload.restarts + 1
+    kept = replace(upload.anew(), restarts=restarts)
+    return Setback(why=why, upload=kept, wait=policy.wait(restarts, dice))
+
+
 def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -> Setback:
     """Return what follows from a request of an upload that did not go well."""
     # The first of these cases holds. 1. Refused before its first byte, or at its end after two that

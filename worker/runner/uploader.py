@@ -187,6 +187,10 @@ class Uploader:
         except DatabaseProblem:
             self._left.add(video_id)
             raise
+        except BAD_VALUE as error:
+            policy, dice = self.transaction.settings.policy, self.transaction.dice()
+            await self._give_back(video_id, rules.unwritten(upload, refusal(error), dice, policy))
+            raise
         finally:
             del self._keep_at[video_id]
             self.state.uploading -= 1
