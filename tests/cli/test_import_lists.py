@@ -743,7 +743,7 @@ def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> No
         assert [("submitted", "j-1")] == cli.sql("SELECT state, job_id FROM videos")
 
 
-NO_LINK = "must begin with http:// or https:// or valossaupload://"
+NO_LINK = "must begin with http:// or https:// or valossaupload:// or file://"
 
 
 def test_rows_that_were_passed_over_are_kept_with_their_reason(

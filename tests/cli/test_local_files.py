@@ -62,14 +62,14 @@ def test_a_path_is_added_as_the_address_of_its_file(cli: Cli, media: Path) -> No
     [
         ("./none.mp4", "media/none.mp4' is not there; correct the path (a relative one begins in"),
         ("talks", "talks': is a folder"),
-        ("/etc/hostname", "set the setting, as with export WORKER_UPLOAD_ROOTS=/etc"),
+        ("/etc/hostname", "/media:/etc\n"),
         ("file:relative.mp4", "url: names no whole path; begin with file:///"),
         ("file:///../x", "url: holds a . or .. or an empty name"),
         ("talks/none.mp4", "media/talks/none.mp4' is not there; correct the path"),
-        ("no-such.mp4", f"valossaupload://; {FILE}\n"),
+        ("no-such.mp4", f"or file://; {FILE}\n"),
         ("no such.mp4", f"percent-encode it; {FILE}\n"),
-        ("folder/no-such.mp4", f"valossaupload://; {FILE}\n"),
-        ("s3://bucket/talk.mp4", "valossaupload://\n"),
+        ("folder/no-such.mp4", f"or file://; {FILE}\n"),
+        ("s3://bucket/talk.mp4", "or file://\n"),
     ],
 )
 def test_what_cannot_be_uploaded_is_not_added(cli: Cli, media: Path, typed: str, why: str) -> None:
@@ -151,6 +151,15 @@ def test_a_folder_is_imported_with_media_ids(cli: Cli, media: Path) -> None:
     assert ["talks"] == cli.sql("SELECT DISTINCT batch FROM videos")
     found = {each["reason"] for each in said.json()["found"]}
     assert {"url: has no file ending of a video", "url: has changed within a minute"} == found
+
+
+def test_a_name_with_a_blank_at_its_end_is_imported(cli: Cli, media: Path) -> None:
+    """As it is on the disk; a path in a list has no blank around it."""
+    (media / "trail.mp4 ").write_bytes(b"x")
+    assert 0 == cli("import", "--files", "trail*", **rooted(media)).code
+    (media / "list.txt").write_text("url\n one.mp4 \n")
+    assert 0 == cli("import", "list.txt", **rooted(media)).code
+    assert [f"file://{media}/trail.mp4%20", f"file://{media}/one.mp4"] == urls(cli)
 
 
 def test_a_pattern_that_finds_nothing_imports_nothing(cli: Cli, media: Path) -> None:
