@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -223,10 +223,47 @@ async def test_a_server_that_stands_still_ends_the_request(script: Script, size:
         assert isinstance(asking.result(), InDoubt)
 
 
+async def dripping(line: Line) -> None:
+    """Say again and again that an answer will come."""
+    await line.request()
+    while True:
+        line.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda api: api.initialize(5),
+        lambda api: api.send_chunk("u", 0, memoryview(b"x")),
+        lambda api: api.finalize("u"),
+    ],
+    ids=["initialize", "chunk", "finalize"],
+)
+async def test_a_server_that_only_promises_an_answer_ends_the_request(
+    ask: Callable[[UploadApi], Coroutine[None, None, object]],
+) -> None:
+    """The wait for a connection and an answer has one end, whatever a proxy says meanwhile."""
+    async with Wire(dripping) as wire, client(wire.url, seconds=NEVER_SECONDS) as api:
+        asking = asyncio.create_task(ask(api))
+        await wire.wait_for_lines(1)
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            await time_out(NEVER_SECONDS / 2)
+        await asyncio.sleep(0.1)
+        assert asking.done()
+        assert isinstance(asking.result(), InDoubt)
+
+
 async def test_an_answer_is_read_only_so_far() -> None:
     """A huge body costs no memory; the status says enough."""
     async with scripted(saying(answer(b" " * 1_000_000))) as api:
         assert Taken() == await api.send_chunk("u", 0, memoryview(b"x"))
+
+
+def test_a_slow_link_takes_a_piece_in_its_time() -> None:
+    """One of 5 kB/s, by the default of ``timeout_seconds``."""
+    assert 60 * 5_000 > PIECE
 
 
 def test_bytes_have_a_pace_of_their_own(hands: Hands) -> None:

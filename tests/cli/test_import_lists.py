@@ -889,7 +889,7 @@ def test_an_export_of_another_queue_keeps_its_jobs(cli: Cli, listed: List) -> No
         assert [("submitted", "j-1")] == cli.sql("SELECT state, job_id FROM videos")
 
 
-NO_LINK = "must begin with http:// or https:// or valossaupload://"
+NO_LINK = "must begin with http:// or https:// or valossaupload:// or file://"
 
 
 def test_a_doubt_that_was_given_up_is_bought_by_no_other_queue(

@@ -62,14 +62,14 @@ def test_a_path_is_added_as_the_address_of_its_file(cli: Cli, media: Path) -> No
     [
         ("./none.mp4", "media/none.mp4' is not there; correct the path (a relative one begins in"),
         ("talks", "talks': is a folder"),
-        ("/etc/hostname", "set the setting, as with export WORKER_UPLOAD_ROOTS=/etc"),
+        ("/etc/hostname", "/media:/etc\n"),
         ("file:relative.mp4", "url: names no whole path; begin with file:///"),
         ("file:///../x", "url: holds a . or .. or an empty name"),
         ("talks/none.mp4", "media/talks/none.mp4' is not there; correct the path"),
-        ("no-such.mp4", f"valossaupload://; {FILE}\n"),
+        ("no-such.mp4", f"or file://; {FILE}\n"),
         ("no such.mp4", f"percent-encode it; {FILE}\n"),
-        ("folder/no-such.mp4", f"valossaupload://; {FILE}\n"),
-        ("s3://bucket/talk.mp4", "valossaupload://\n"),
+        ("folder/no-such.mp4", f"or file://; {FILE}\n"),
+        ("s3://bucket/talk.mp4", "or file://\n"),
     ],
 )
 def test_what_cannot_be_uploaded_is_not_added(cli: Cli, media: Path, typed: str, why: str) -> None:
@@ -153,6 +153,15 @@ def test_a_folder_is_imported_with_media_ids(cli: Cli, media: Path) -> None:
     assert {"url: has no file ending of a video", "url: has changed within a minute"} == found
 
 
+def test_a_name_with_a_blank_at_its_end_is_imported(cli: Cli, media: Path) -> None:
+    """As it is on the disk; a path in a list has no blank around it."""
+    (media / "trail.mp4 ").write_bytes(b"x")
+    assert 0 == cli("import", "--files", "trail*", **rooted(media)).code
+    (media / "list.txt").write_text("url\n one.mp4 \n")
+    assert 0 == cli("import", "list.txt", **rooted(media)).code
+    assert [f"file://{media}/trail.mp4%20", f"file://{media}/one.mp4"] == urls(cli)
+
+
 def test_a_pattern_that_finds_nothing_imports_nothing(cli: Cli, media: Path) -> None:
     """The message has the pattern."""
     said = cli("import", "--files", "*.mkv", **rooted(media))
@@ -207,6 +216,28 @@ def test_what_waits_for_its_file_is_told(cli: Cli, tmp_path: Path) -> None:
     assert "2" == groups["its file: 'b.mp4' is not there"][3]
     assert [["1", "3"]] == [[row[0], row[3]] for row in cli("why", 3).rows()[1:]]
     assert "its file is uploaded first" in cli("show", 1).out
+
+
+def test_a_drain_is_told_to_buy_what_waits_for_its_upload(cli: Cli, media: Path) -> None:
+    """``drain --dry-run`` counts and judges those files, which the drain uploads and buys."""
+    (media / "empty.mp4").touch()
+    for number, name in enumerate(("one.mp4", "empty.mp4"), start=1):
+        later = {"due_at": "2099-01-01 00:00:00", "held_host": "file:"}
+        cli.insert(url=f"file://{media}/{name}", **later)
+        wait(cli, number)
+    cli.insert(url="https://e.org/a.mp4", due_at="2099-01-01 00:00:00")
+    told = cli("drain", "--dry-run", **rooted(media)).pairs()
+    assert ("2", "1") == (told["to buy"], told["surely wasted"])
+    assert "0.0 MB" == told["to upload first"]
+    assert "1" == cli("drain", "--dry-run", "--limit", "1", **rooted(media)).pairs()["to buy"]
+
+
+def test_how_long_a_hold_lasts_is_not_exported(cli: Cli) -> None:
+    """An import of the export would plan its rows as late as that."""
+    cli.insert(url="file:///srv/a.mp4", due_at="2099-01-01 00:00:00", held_host="file:")
+    cli.insert(url="file:///srv/b.mp4", due_at="2099-01-01 00:00:00")
+    told = cli("export", "--columns", "due_at", "--json-lines").out.splitlines()
+    assert [None, "2099-01-01 00:00:00"] == [json.loads(line).get("due_at") for line in told]
 
 
 def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:

@@ -130,12 +130,12 @@ def test_the_media_id_is_not_sent_beside_the_request_id() -> None:
         ),
         pytest.param(
             Video(url="ftp://host.example/v.mp4"),
-            "url: must begin with http:// or https:// or valossaupload://",
+            "url: must begin with http:// or https:// or valossaupload:// or file://",
             id="url-of-another-scheme",
         ),
         pytest.param(
             Video(url="host.example/v.mp4"),
-            "url: must begin with http:// or https:// or valossaupload://",
+            "url: must begin with http:// or https:// or valossaupload:// or file://",
             id="url-without-a-scheme",
         ),
         pytest.param(

@@ -33,6 +33,7 @@ from worker.core.upload import (
     is_fresh,
     opened,
     size_problem,
+    unwritten,
 )
 
 FILE = Identity(device=1, inode=2, size=2_500, changed_ns=4)
@@ -218,7 +219,7 @@ def test_a_file_that_the_api_refuses_fails() -> None:
     assert (True, True, "HTTP 400: too large") == (met.is_refused, met.holds_all, met.why)
 
 
-@pytest.mark.parametrize("outcome", ALL_ALIKE)
+@pytest.mark.parametrize("outcome", ALL_ALIKE[:2])
 def test_a_chunk_that_was_clearly_not_taken_for_now_costs_nothing(outcome: Outcome) -> None:
     """The same chunk is sent again, as often as it takes."""
     met = interrupted(HALF, outcome, 0.5, POLICY)
@@ -241,6 +242,16 @@ def test_a_chunk_without_a_clear_answer_is_sent_three_times(outcome: Outcome) ->
 def test_an_upload_that_the_api_has_not_is_begun_anew(upload: Upload, outcome: Outcome) -> None:
     """It is this one's trouble, so the others go on."""
     met = interrupted(upload, outcome, 0.5, POLICY)
+    assert (replace(WANTED, restarts=1), timedelta(seconds=5)) == (met.upload, met.wait)
+    assert (False, False) == (met.holds_all, met.is_refused)
+
+
+@pytest.mark.parametrize("outcome", ALL_ALIKE[2:])
+def test_an_upload_whose_chunk_alone_is_refused_is_begun_anew(outcome: Outcome) -> None:
+    """Something on the way may take offence at these bytes. The others go on; if it is the key, or
+    the address, initialize says so.
+    """
+    met = interrupted(HALF, outcome, 0.5, POLICY)
     assert (replace(WANTED, restarts=1), timedelta(seconds=5)) == (met.upload, met.wait)
     assert (False, False) == (met.holds_all, met.is_refused)
 
@@ -272,6 +283,15 @@ def test_a_third_end_that_is_refused_fails_the_video() -> None:
     assert (False, False) == (part.is_refused, part.holds_all)
     gone = interrupted(replace(WHOLE, restarts=2), WrongAddress("HTTP 404", 404), 0.5, policy)
     assert (replace(WANTED, restarts=3), False) == (gone.upload, gone.is_refused)
+
+
+def test_an_upload_that_cannot_be_written_waits_ever_longer() -> None:
+    """Law 14: another program may refuse its row for good."""
+    for restarts in (0, 1):
+        met = unwritten(replace(WHOLE, restarts=restarts), "no", 0.5, POLICY)
+        assert replace(WANTED, restarts=restarts + 1) == met.upload
+        assert ("no", POLICY.wait(restarts + 1, 0.5)) == (met.why, met.wait)
+        assert (False, False) == (met.holds_all, met.is_refused)
 
 
 def test_an_upload_is_begun_anew_only_so_often() -> None:

@@ -127,6 +127,12 @@ def test_without_roots_the_setting_is_named(media: Path) -> None:
         Place(media, []).address("talks/a.mp4")
 
 
+def test_the_roots_that_are_set_are_kept_by_the_way_out(media: Path) -> None:
+    """Else a worker that is started with it would read the files of the others no more."""
+    with pytest.raises(PathError, match=f"export WORKER_UPLOAD_ROOTS=/srv/a:/b:{media}/talks$"):
+        Place(media, [b"/srv/a", b"/b"]).address("talks/a.mp4")
+
+
 def test_a_root_that_is_a_link_is_not_named_as_the_setting(media: Path) -> None:
     """The setting has it, and the message says what to write instead."""
     (media.parent / "other").symlink_to(media)

@@ -255,7 +255,10 @@ async def test_what_never_left_costs_no_attempt(database: Database) -> None:
 @pytest.mark.parametrize(
     ("link", "error"),
     [
-        ("videos.example/1.mp4", "url: must begin with http:// or https:// or valossaupload://"),
+        (
+            "videos.example/1.mp4",
+            "url: must begin with http:// or https:// or valossaupload:// or file://",
+        ),
         (
             "https://b.example/1?X-Amz-Date=20260101T000000Z&X-Amz-Expires=60&X-Amz-Signature=00",
             "url: signed link ended 2026-01-01 00:01:00 UTC",

@@ -478,13 +478,16 @@ async def test_an_upload_goes_on_at_its_last_chunk(database: Database, media: Pa
         ({}, ["1", "2"]),
         ({"last_sha256": "other"}, ["0", "1", "2"]),
         ({"acknowledged": 3}, ["0", "1", "2"]),
+        ({"device": 0}, ["0", "1", "2"]),
         ({"begun_at": RealTime().clock.now().replace(year=2020)}, ["0", "1", "2"]),
     ],
 )
 async def test_an_upload_is_resumed_only_where_all_fits(
     database: Database, media: Path, spoil: dict[str, object], again: Sequence[str]
 ) -> None:
-    """Law 16: the last chunk has its hash, it is young, and finalize was not asked for."""
+    """Law 16: the last chunk has its hash, it is young, and finalize was not asked for. A disk that
+    was mounted anew is no change of the file.
+    """
     path = file(media)
     await add(database, address(path))
     async with api(chunk={2: "stall"}) as simulator:
@@ -503,6 +506,7 @@ async def test_an_upload_is_resumed_only_where_all_fits(
         assert again == chunks(simulator)
         assert 1 == len(asked(simulator, Step.FINALIZE))
         assert [sha256(path)] == bought(simulator)
+        assert 0 == (await upload_of(database))["changes"]
 
 
 @pytest.mark.parametrize("kind", ["lost", "lost-fin", "half", "lost-502", "404", "400", "reset"])
@@ -545,7 +549,10 @@ async def test_a_chunk_without_a_clear_answer_is_sent_again(
         assert [sha256(video)] == bought(simulator)
 
 
-@pytest.mark.parametrize("kinds", [{2: "lost", 3: "lost", 4: "lost"}, {2: "forgotten"}, {2: "400"}])
+@pytest.mark.parametrize(
+    "kinds",
+    [{2: "lost", 3: "lost", 4: "lost"}, {2: "forgotten"}, {2: "400"}, {2: "401"}],
+)
 async def test_a_chunk_that_is_not_taken_begins_the_upload_anew(
     path: Path, media: Path, kinds: dict[int, str]
 ) -> None:
@@ -642,6 +649,23 @@ async def test_a_drain_gives_up_on_an_api_that_takes_no_file(
             (await row(database, 1))["state"],
             (await upload_of(database))["restarts"],
         )
+
+
+async def test_a_drain_gives_up_on_a_key_that_is_refused_from_a_chunk_on(
+    path: Path, media: Path
+) -> None:
+    """The upload is begun anew, and then initialize says that it is the key."""
+    time, kinds = RealTime(), dict.fromkeys(range(1, 999), "401")
+    later = {number: kind for number, kind in kinds.items() if number > 1}
+    runs = replace(worker(media), clock=time.clock, options=DRAIN_ALL)
+    async with open_database(path) as database, api(initialize=later, chunk=kinds) as simulator:
+        await add(database, address(file(media)))
+        async with runs.on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: asked(simulator, Step.INITIALIZE)[1:], task)
+            time.monotonic += 120.0
+            report = await task
+        assert StopReason.ACCOUNT is report.stop.reason
+        assert 1 == (await upload_of(database))["restarts"]
 
 
 async def test_a_drain_gives_up_on_an_api_that_is_not_there(path: Path, media: Path) -> None:
@@ -759,15 +783,33 @@ async def test_a_look_is_no_end_of_a_trouble_with_a_row(path: Path, media: Path)
     refuse = (
         "BEFORE UPDATE ON uploads WHEN NEW.upload_id <> '' BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
+    patient = draining(media, backoff_base_seconds=3_600.0, backoff_max_seconds=3_600.0)
     async with open_database(path) as database, api() as simulator:
         await add(database, address(file(media)))
         await database.write(lambda c: c.exec_driver_sql(f"CREATE TRIGGER t {refuse}"), "test")
-        async with draining(media).on(database, simulator.url) as runner, going(runner) as task:
+        async with patient.on(database, simulator.url) as runner, going(runner) as task:
             await until(lambda: runner.state.upload_trouble, task)
             await seen(runner, task)
             trouble, _ = runner.state.upload_trouble or (None, 0.0)
         assert trouble is not None
         assert "the database refuses to write this row: no" == trouble.message
+
+
+async def test_an_upload_whose_end_cannot_be_written_waits(path: Path, media: Path) -> None:
+    """Law 14: it says why, and is not uploaded again at once; the others go on."""
+    refuse = "BEFORE UPDATE OF held_host ON videos WHEN NEW.id = 1 AND NEW.held_host IS NULL"
+    patient = draining(media, backoff_base_seconds=3_600.0, backoff_max_seconds=3_600.0)
+    async with open_database(path) as database, api() as simulator:
+        await add(database, address(file(media)), address(file(media, "b.mp4")))
+        sql = f"CREATE TRIGGER t {refuse} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        await database.write(lambda c: c.exec_driver_sql(sql), "test")
+        async with patient.on(database, simulator.url) as runner, going(runner) as task:
+            await until(lambda: runner.state.upload_trouble, task)
+            await until(lambda: simulator.accepted, task)
+            made = await upload_of(database)
+    assert ("wanted", 1) == (made["state"], made["restarts"])
+    assert "the database refuses to write this row: no" == made["error"]
+    assert made["next_try_at"] is not None
 
 
 async def test_no_chunk_is_read_again_while_the_next_one_is_sent(path: Path, media: Path) -> None:

@@ -54,6 +54,18 @@ async def test_pending_and_failed_videos_can_be_cancelled(database: Database, st
     assert [(0, Fact.CANCEL)] == await facts(database, 1)
 
 
+@pytest.mark.parametrize(("held", "due_at"), [("file:", START), (None, later(START, 9))])
+async def test_a_video_that_is_let_go_is_due(
+    database: Database, held: str | None, due_at: datetime
+) -> None:
+    """What a hold wrote far ahead is over with it; the moment that a person wrote stays."""
+    for _ in range(2):
+        await add(database, "https://a.example/1.mp4", held_host=held, due_at=later(START, 9))
+    assert 1 == await cancel(database)
+    assert 1 == await database.write(lambda c: changes.refuse(c, 2, "no", START, "w"), "test")
+    assert [due_at, due_at] == [(await row(database, number))["due_at"] for number in (1, 2)]
+
+
 async def test_what_may_have_been_bought_is_not_cancelled(database: Database) -> None:
     """A video in doubt is not cancelled."""
     await doubt(database)

@@ -1,9 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from tests.conftest import START
 from tests.parts import add, facts, row
@@ -12,11 +13,13 @@ from worker.core.job_list import Listing
 from worker.core.model import Claim, Fact, Video
 from worker.core.upload import OLDEST, Identity, Setback, Upload
 from worker.db.database import Database
-from worker.db.schema import uploads, videos
-from worker.store import audit, doubts, history, pruning, queue
+from worker.db.schema import jobs, uploads, videos
+from worker.store import audit, changes, doubts, history, imports, pruning, queue
 from worker.store import uploads as store
+from worker.store.search import Filter
 from worker.store.uploads import HELD, LOOK_AHEAD, Reach
 
+WHO = "person:me"
 FILE = Identity(device=1, inode=2, size=2_500, changed_ns=4)
 LEASE = START + timedelta(seconds=180)
 HERE = Reach("worker-1", (b"/media", b"/srv/talks"))
@@ -209,6 +212,69 @@ async def test_what_was_refused_before_an_upload_does_not_spend_it(database: Dat
     assert [] == await handed(database)
     await fact(database, Fact.REFUSED, attempt=2)
     assert [1] == await handed(database)
+
+
+def retried(connection: Connection) -> None:
+    """Retry what failed, as a person does."""
+    assert 1 == changes.retry(connection, Filter(), doubts=False, now=START, who=WHO)
+
+
+def imported(connection: Connection) -> None:
+    """Bring the first video's file in once more."""
+    terms = imports.options(connection, WHO, START, allow_duplicates=False)
+    assert [1] == imports.add(connection, [{"url": address(1)}], START, terms).brought_back
+
+
+def updated(connection: Connection) -> None:
+    """Bring the first video's row in once more, as it was exported."""
+    terms = imports.options(connection, WHO, START, allow_duplicates=False)
+    rows = [{"url": address(1)}]
+    assert 1 == imports.add_or_update(connection, rows, START, terms).updated
+
+
+def bought_again(connection: Connection) -> None:
+    """Buy the first video's job again, which brought nothing."""
+    assert 1 == changes.buy_again(connection, Filter(), START, WHO)
+
+
+@pytest.mark.parametrize(
+    ("state", "again"),
+    [
+        ("cancelled", retried),
+        ("cancelled", imported),
+        ("failed", retried),
+        ("failed", updated),
+        ("submitted", bought_again),
+    ],
+)
+async def test_a_file_that_a_person_hands_in_once_more_is_uploaded_anew(
+    database: Database, state: str, again: Callable[[Connection], None]
+) -> None:
+    """It may be another one by now. The old upload is that of the video until the new one begins,
+    for a 500 that may have made a job of it.
+    """
+    await ready(database)
+    await change(database, 1, state=state, **({"job_id": "j"} if state == "submitted" else {}))
+    await database.write(
+        lambda c: c.execute(update(jobs).values(ended_as="error", ended_at=START)), "test"
+    )
+    await database.write(again, "test")
+    known = await database.read(lambda c: store.sent_as(c, 1, address(1)))
+    assert "valossaupload://1" == known
+    assert [1] == await handed(database)
+    made = await upload_of(database, 1)
+    assert ("wanted", None, None) == (made["state"], made["url"], made["begun_at"])
+
+
+async def test_a_retry_leaves_the_upload_of_an_open_doubt(database: Database) -> None:
+    """Law 16: the same upload is sent again, though a person retries the video."""
+    await ready(database)
+    await fact(database, Fact.IN_DOUBT)
+    await change(database, 1, state="in_doubt")
+    retry = partial(changes.retry, wanted=Filter(), doubts=True, now=START, who=WHO)
+    assert 1 == await database.write(retry, "test")
+    assert [] == await handed(database)
+    assert "ready" == (await upload_of(database, 1))["state"]
 
 
 async def test_an_upload_of_a_later_time_is_begun_anew(database: Database) -> None:

@@ -31,8 +31,10 @@ UNSENT = (
 )
 """Errors before the first byte."""
 
-PIECE = 1 << 20
-"""Bytes of a chunk that are written at once; requests of others come between two of them."""
+PIECE = 256 << 10
+"""Bytes of a chunk that are written at once; requests of others come between two of them. Each must
+be taken within ``seconds``, so a slow link sets the most; smaller ones cost the processor more.
+"""
 
 CHUNK = "send_file_chunk"
 
@@ -64,13 +66,15 @@ class ByteRate:
 
 
 class _Chunk(aiohttp.Payload):
-    """The bytes of a chunk, written piece by piece; one that nobody takes for ``seconds`` ends the
-    request.
+    """The bytes of a chunk, written piece by piece. Each piece moves the limit of its request to
+    ``seconds`` from then.
     """
 
-    def __init__(self, data: memoryview, rate: ByteRate, seconds: float) -> None:
+    def __init__(
+        self, data: memoryview, rate: ByteRate, limit: asyncio.Timeout, seconds: float
+    ) -> None:
         super().__init__(data, filename="chunk")
-        self._rate, self._seconds = rate, seconds
+        self._rate, self._limit, self._seconds = rate, limit, seconds
 
     @property
     def size(self) -> int:
@@ -81,16 +85,20 @@ class _Chunk(aiohttp.Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         whole, step = cast("memoryview", self._value), self._rate.piece
+        clock = asyncio.get_running_loop()
         for begin in range(0, len(whole), step):
             piece = whole[begin : begin + step]
-            await asyncio.sleep(self._rate.wait(len(piece)))
-            async with asyncio.timeout(self._seconds):
-                await writer.write(piece)
+            wait = self._rate.wait(len(piece))
+            self._limit.reschedule(clock.time() + wait + self._seconds)
+            await asyncio.sleep(wait)
+            await writer.write(piece)
+        self._limit.reschedule(clock.time() + self._seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadApi:
-    """The upload endpoints at one address, with one key; ``seconds``: until an answer is there.
+    """The upload endpoints at one address, with one key; ``patience``, ``seconds``: until there is
+    a connection, and after it an answer, whatever comes before that.
 
     ``session`` keeps its connections from chunk to chunk; ``single`` has a new one each time, where
     no answer that nobody asked for can be taken for that to finalize.
@@ -101,6 +109,7 @@ class UploadApi:
     key: str = field(repr=False)
     read: Callable[[int, bytes, Mapping[str, str]], Answer]
     rate: ByteRate
+    patience: float
     seconds: float
 
     async def initialize(self, size: int) -> Opened | Outcome:
@@ -131,14 +140,16 @@ class UploadApi:
         self, path: str, given: Mapping[str, object], data: memoryview | None = None
     ) -> bytes | Outcome:
         """POST a form. Return the body of a 200, else why there is none."""
+        limit = asyncio.timeout(self.patience + self.seconds)
         form = aiohttp.MultipartWriter("form-data")
         for name, text in {"api_key": self.key, **given}.items():
             form.append(str(text)).set_content_disposition("form-data", name=name)
         if data is not None:
-            part = form.append_payload(_Chunk(data, self.rate, self.seconds))
+            part = form.append_payload(_Chunk(data, self.rate, limit, self.seconds))
             part.set_content_disposition("form-data", name="file_data", filename="chunk")
         try:
-            answer = await self._post(path, form)
+            async with limit:
+                answer = await self._post(path, form)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             outcome = classify(NoAnswer(described(error), not isinstance(error, UNSENT)))
         else:
@@ -151,11 +162,10 @@ class UploadApi:
         session = self.session if path == CHUNK else self.single
         async with session.post(path, data=form, allow_redirects=False) as told:
             body = bytearray()
-            async with asyncio.timeout(self.seconds):
-                async for part in told.content.iter_any():
-                    body += part[: BODY_LIMIT - len(body)]
-                    if len(body) == BODY_LIMIT:
-                        break
+            async for part in told.content.iter_any():
+                body += part[: BODY_LIMIT - len(body)]
+                if len(body) == BODY_LIMIT:
+                    break
             return self.read(told.status, bytes(body), told.headers)
 
 
@@ -164,8 +174,7 @@ async def uploading(api: Api, key: str, rate: ByteRate) -> AsyncIterator[UploadA
     """Yield the upload endpoints at the address of a client."""
     kept = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS)
     single = aiohttp.TCPConnector(limit=0, force_close=True)
-    make, seconds = api.transport.session, api.transport.timeout_seconds
+    make, of = api.transport.session, api.transport
+    times = {"patience": of.connect_timeout_seconds, "seconds": of.timeout_seconds}
     async with make(kept) as first, make(single) as second:
-        yield UploadApi(
-            session=first, single=second, key=key, read=api.read, rate=rate, seconds=seconds
-        )
+        yield UploadApi(session=first, single=second, key=key, read=api.read, rate=rate, **times)

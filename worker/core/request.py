@@ -142,7 +142,8 @@ def _bad_link(column: str, link: str, schemes: tuple[str, ...]) -> str | None:
     except ValueError as error:
         return f"{column}: is no readable address ({error}); correct it"
     if parts.scheme not in schemes:
-        return f"{column}: must begin with {' or '.join(f'{s}://' for s in schemes)}"
+        named = (*schemes, "file") if column == "url" else schemes
+        return f"{column}: must begin with {' or '.join(f'{each}://' for each in named)}"
     return None if host else f"{column}: names no host; give the whole address"
 
 

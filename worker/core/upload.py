@@ -12,7 +12,15 @@ from http import HTTPStatus
 from worker.core.classify import parsed
 from worker.core.decide import Policy
 from worker.core.job_list import SHAPE_LIMIT, shape
-from worker.core.model import InDoubt, Outcome, Refused, TryLater, WrongAddress, value
+from worker.core.model import (
+    AccountRefused,
+    InDoubt,
+    Outcome,
+    Refused,
+    TryLater,
+    WrongAddress,
+    value,
+)
 from worker.core.redact import clean
 from worker.core.verdict import GIVE_ROOT
 
@@ -47,7 +55,7 @@ GIVEN_TWICE = (
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The marks by which a file is known again. ``changed_ns``: its ctime in nanoseconds, which
-    every write moves, and nobody can set.
+    every ``write`` moves, and nobody can set; a store through ``mmap`` may move it later, or not.
     """
 
     device: int
@@ -158,6 +166,15 @@ def size_problem(size: int) -> str | None:
     return None
 
 
+def is_another(upload: Upload, found: Identity) -> bool:
+    """Return True if the file is another one than when its upload began. A disk that was mounted
+    anew may have another number.
+    """
+    began = upload.identity
+    is_known = began is not None and replace(began, device=found.device) == found
+    return upload.upload_id is not None and not is_known
+
+
 def goes_on(upload: Upload, found: Identity, now: datetime) -> bool:
     """Return True if what the API has of a file may be added to. Where every chunk is acknowledged,
     finalize may have been asked for, and that is never done twice.
@@ -214,17 +231,28 @@ def changed(upload: Upload, dice: float, policy: Policy) -> Setback:
     return Setback(upload=kept, why=why, wait=policy.wait(changes, dice))
 
 
+def unwritten(upload: Upload, why: str, dice: float, policy: Policy) -> Setback:
+    """Return what follows from an upload whose row the database refuses to write (law 14): it is
+    begun anew, after a longer wait each time.
+    """
+    restarts = upload.restarts + 1
+    kept = replace(upload.anew(), restarts=restarts)
+    return Setback(why=why, upload=kept, wait=policy.wait(restarts, dice))
+
+
 def interrupted(upload: Upload, outcome: Outcome, dice: float, policy: Policy) -> Setback:
     """Return what follows from a request of an upload that did not go well."""
     # The first of these cases holds. 1. Refused before its first byte, or at its end after two that
     # came to nothing, or ended by an answer that says no address: the video fails. 2. Finalize was
     # asked for, or the API says that it has no such upload, or takes no such chunk, or three times
-    # nothing clear, once to initialize: it is begun anew. 3. The same is sent again.
+    # nothing clear, once to initialize: it is begun anew, by which a wrong key or address shows. 3.
+    # The same is sent again.
     why, is_begun = outcome.message or "", upload.upload_id is not None
     is_whole = is_begun and upload.acknowledged == upload.chunks
     is_refused = isinstance(outcome, Refused)
     is_gone = isinstance(outcome, WrongAddress) and outcome.status == HTTPStatus.NOT_FOUND
-    is_its_own = is_begun and (is_refused or is_gone)
+    is_no = not is_whole and isinstance(outcome, AccountRefused | WrongAddress)
+    is_its_own = is_begun and (is_refused or is_gone or is_no)
     is_over = outcome.status == HTTPStatus.OK or (is_refused and upload.restarts + 1 >= MOST_TRIES)
     if (is_refused and not is_begun) or (is_whole and is_over):
         return Setback(why=why, upload=upload.anew(), is_refused=True, holds_all=True)

@@ -72,8 +72,9 @@ class Place:
             if link is not None:  # perhaps laid by somebody else: no reason to open that folder
                 reason = f"is a link to {shown!r}, which {reason}"
                 raise PathError(f"{link!r} {reason}; hand in the file itself, or leave it")
-            folder = shlex.quote(readable(str(Path(shown).parent)))
-            remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={folder}"
+            folders = ":".join([*map(os.fsdecode, self.roots), str(Path(shown).parent)])
+            value = shlex.quote(readable(folders))
+            remedy = f"set the setting, as with export WORKER_UPLOAD_ROOTS={value}"
         raise PathError(f"{shown!r}: {reason}; {remedy}")
 
 

@@ -187,6 +187,10 @@ class Uploader:
         except DatabaseProblem:
             self._left.add(video_id)
             raise
+        except BAD_VALUE as error:
+            policy, dice = self.transaction.settings.policy, self.transaction.dice()
+            await self._give_back(video_id, rules.unwritten(upload, refusal(error), dice, policy))
+            raise
         finally:
             del self._keep_at[video_id]
             self.state.uploading -= 1
@@ -219,7 +223,7 @@ class Uploader:
         found, _ = await self._read(upload.address)
         if why := rules.size_problem(found.size):
             return Setback(why=why, upload=upload.anew(), is_refused=True)
-        if upload.upload_id is not None and upload.identity != found:
+        if rules.is_another(upload, found):
             return self._changed(upload)
         known = replace(upload, last_sha256=None)
         if rules.goes_on(upload, found, self._clock.now()) and await self._hashed(known) == upload:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, literal, select, update
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
 from worker.core.redact import clean
-from worker.db.schema import RANDOM, account, history, jobs, videos
+from worker.db.column_types import EPOCH
+from worker.db.schema import RANDOM, account, history, jobs, uploads, videos
 from worker.store.history import IS_OPEN_DOUBT, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, UNSENT, submitted
@@ -38,7 +39,18 @@ def retry(connection: Connection, wanted: Filter, *, doubts: bool, now: datetime
     again = {"state": State.PENDING, "due_at": now, **UNSENT}
     if doubts:
         again |= {"may_buy_twice": 1, "http_status": None}
-    return _change(connection, retried(wanted, doubts=doubts), Fact.RETRY, now, who, **again)
+    accepted = retried(wanted, doubts=doubts)
+    upload_anew(connection, accepted)
+    return _change(connection, accepted, Fact.RETRY, now, who, **again)
+
+
+def upload_anew(connection: Connection, accepted: Iterable[ColumnElement[bool]]) -> None:
+    """Let the ready uploads of these videos be too old: a person who hands a video in once more may
+    have replaced its file. Each stays known, as the one that a doubt or a 500 is about (law 16).
+    """
+    theirs = uploads.c.video_id.in_(select(videos.c.id).where(*accepted))
+    ready = update(uploads).where(uploads.c.state == "ready", theirs)
+    connection.execute(ready.values(ready_at=EPOCH, begun_at=None))  # no measure of the speed
 
 
 def retried(wanted: Filter, *, doubts: bool) -> list[ColumnElement[bool]]:
@@ -56,9 +68,11 @@ def buy_again(connection: Connection, wanted: Filter, now: datetime, who: str) -
     and return how many. The job that each has had stays in ``jobs``.
     """
     again = {"state": State.PENDING, "due_at": now, "request_id": RANDOM, **UNSENT}
+    accepted = bought_for_nothing(wanted)
+    upload_anew(connection, accepted)
     changed = connection.execute(
         update(videos)
-        .where(*bought_for_nothing(wanted))
+        .where(*accepted)
         .values(job_id=None, submitted_at=None, updated_at=now, **again)
         .returning(videos.c.id, videos.c.claims)
     )
@@ -124,10 +138,12 @@ def _change(
     who: str,
     **values: object,
 ) -> int:
+    moment = literal(now, videos.c.due_at.type)
+    due_at = case((videos.c.held_host.is_not(None), moment), else_=videos.c.due_at)
     changed = connection.execute(
         update(videos)
         .where(videos.c.job_id.is_(None), *accepted)
-        .values({"updated_at": now, "held_host": None, **values})
+        .values({"updated_at": now, "held_host": None, "due_at": due_at, **values})
         .returning(videos.c.id, videos.c.claims)
     )
     return record(connection, changed, fact, now, who)

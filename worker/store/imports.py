@@ -4,8 +4,7 @@ Check and insert are one transaction, so that two imports at once cannot both pa
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -15,15 +14,14 @@ from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, s
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import RANDOM, videos
+from worker.store import changes
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, Holder, had_job, holders, is_elsewhere, value_of
 from worker.store.queue import UNCHECKED, UNSENT, submitted
 from worker.store.search import chosen
 
-UNKNOWN = (
-    "media_id: {!r} is not there, and the row brings no url; import the list that has it first"
-)
+UNKNOWN = "media_id: {!r} is not there, and the row brings no url; import the list that has it"
 SECOND_JOB = (
     "job_id: video {} has job {!r} already, so it may be bought twice; look for both in the "
     "Valossa Portal"
@@ -67,7 +65,7 @@ class ImportOptions:
     last_id: int
     widths: Sequence[int]
     batch: str | None = None
-    changed: AbstractSet[int] = frozenset()
+    changed: Collection[int] = frozenset()
 
     def has_brought(self, video_id: int, intake: "Intake") -> bool:
         """Return True if this import has inserted or changed the video, perhaps in this chunk."""
@@ -193,6 +191,7 @@ def _bring_back(
     connection: Connection, video_id: int, row: NewVideo, now: datetime, who: str
 ) -> None:
     """Make a cancelled video what a new one with these columns is."""
+    changes.upload_anew(connection, [videos.c.id == video_id])
     given = {name: row.get(name) for name in STORED} | filled(row, now)
     claims = connection.scalar(
         update(videos)
@@ -288,6 +287,7 @@ def _update(
         why = "job brought by import --update"
         record(connection, last, Fact.RESOLVE, now, who, message=why, job_id=job_id)
     elif video["state"] == State.FAILED:
+        changes.upload_anew(connection, [videos.c.id == video["id"]])
         why = "columns brought anew by import --update"
         record(connection, last, Fact.RETRY, now, who, message=why)
 

@@ -22,6 +22,7 @@ from worker.db.statements import Prepared
 from worker.store import changes
 from worker.store.history import IS_OPEN_DOUBT
 from worker.store.queue import ID, PASSED_OVER, TWIN, URL, Row, Unwritable
+from worker.store.statistics import number_of
 
 HELD = "file:"
 """In ``videos.held_host``: the video waits for its upload, as others wait for their host."""
@@ -149,6 +150,12 @@ def any_waits(connection: Connection) -> bool:
     """Return True if a video waits for its upload."""
     waits = select(videos.c.id).where(is_pending, videos.c.held_host == HELD).limit(1)
     return connection.scalar(waits) is not None
+
+
+def waiting(connection: Connection, now: datetime) -> int:
+    """Return how many videos that are not due wait for their upload."""
+    held = (videos.c.held_host == HELD, videos.c.due_at > now)
+    return number_of(connection, videos, is_pending, *held)
 
 
 def _left(reach: Reach, *wanted: ColumnElement[bool]) -> Select[Any]:

@@ -22,7 +22,7 @@ from worker.core.preflight import Tally, Weight
 from worker.core.transfer import amount
 from worker.log import Event, logger
 from worker.settings import Key, Settings
-from worker.store import audit, caps, search, shared_state, statistics
+from worker.store import audit, caps, search, shared_state, statistics, uploads
 
 MANY, LOOKED_AT, HOSTS_SHOWN = 20, 20_000, 5
 """Videos that are bought unasked, and those that are looked at while a person waits."""
@@ -32,7 +32,7 @@ CONNECT_SECONDS, LIST_SECONDS = 2.0, 10.0
 
 
 def dry_run(call: Invocation) -> int:
-    """Print what a drain would buy now. Claims nothing and sends nothing."""
+    """Print what a drain would buy. Claims nothing and sends nothing."""
     with open_to_look(call.settings) as session:
         bought, tally = session.read(lambda c, now: _purchase(c, now, call, None))
     if call.args.json:
@@ -84,20 +84,23 @@ def _bought_already(session: Session, key: Key) -> int:
 
 
 def _number(connection: Connection, now: datetime, call: Invocation) -> int:
-    """Return how many videos the drain would buy now, by its limit."""
+    """Return how many videos the drain would buy, by its limit: what is due, and the files that it
+    uploads first.
+    """
     due = statistics.due(connection, statistics.in_state(connection, State.PENDING), now)
-    return min(due, call.args.limit or due)
+    number = due + uploads.waiting(connection, now)
+    return min(number, call.args.limit or number)
 
 
 def _purchase(
     connection: Connection, now: datetime, call: Invocation, most: int | None
 ) -> tuple[dict[str, object], Tally]:
-    """Return what the drain would buy now, and what speaks against the due ones among the first
-    ``most`` pending videos.
+    """Return what the drain would buy, and what speaks against those of these videos that are among
+    the first ``most`` pending ones.
     """
-    pending = search.every(connection, search.Filter(states=(State.PENDING,)))
-    due = (row for row in islice(pending, most) if row["due_at"] <= now)
-    return purchase(connection, now, call.settings, _number(connection, now, call), due)
+    first = islice(search.every(connection, search.Filter(states=(State.PENDING,))), most)
+    meant = (row for row in first if row["due_at"] <= now or row["held_host"] == uploads.HELD)
+    return purchase(connection, now, call.settings, _number(connection, now, call), meant)
 
 
 def purchase(

@@ -33,8 +33,13 @@ def export(call: Invocation) -> int:
         form = write_json_lines if args.json_lines else write_csv
         pages = search.pages(connection, wanted)
         rows = chain.from_iterable(search.with_jobs(connection, page) for page in pages)
-        form(output.results(), columns, rows)
+        form(output.results(), columns, map(_freed, rows))
         return named(connection, args)
 
     with open_to_look(call.settings) as session:
         return complain_missing(session.read(write))
+
+
+def _freed(row: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a row that is not held: how long one waits for its host or upload is no plan."""
+    return row if row["held_host"] is None else {**row, "due_at": None}

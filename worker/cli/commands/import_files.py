@@ -90,11 +90,12 @@ def addressed(
     given = values.get(column)
     if not isinstance(given, str):
         return values
+    text = given if os.path.lexists(place.folder / given) else given.strip()
     try:
-        address = place.address(given.strip())
+        address = place.address(text)
     except PathError as error:
         raise RejectedError(f"url: {error}") from None
-    return values if address == given.strip() else {**values, column: address}
+    return values if address == text else {**values, column: address}
 
 
 def found_files(pattern: str, media_id: str | None) -> Reading:
