@@ -28,6 +28,13 @@ UPLOADED = (
         tests=(f"{ROWS}test_an_upload_is_bought_once",),
     ),
     Mutation(
+        law="16: a file that a person hands in once more is uploaded anew",
+        file="worker/store/changes.py",
+        old="ready.values(ready_at=EPOCH, begun_at=None)",
+        new="ready.values(begun_at=None)",
+        tests=(f"{ROWS}test_a_file_that_a_person_hands_in_once_more_is_uploaded_anew",),
+    ),
+    Mutation(
         law="16: an upload is of one address",
         file=STORE,
         old='if row["address"] == meant[row["video_id"]]',
