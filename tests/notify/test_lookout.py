@@ -236,7 +236,7 @@ async def test_a_database_that_is_gone_is_told_after_a_while(queue: Database, pa
 async def test_a_trouble_is_not_told_anew_after_the_database_was_lost(
     queue: Database, path: Path
 ) -> None:
-    """What was told before is known still."""
+    """The record of before the loss is known still."""
     async with receiving() as receiver:
         found = lookout(queue, notify_url=receiver.url)
         await fail(queue)

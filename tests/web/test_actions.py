@@ -233,7 +233,7 @@ async def test_one_action_goes_on_at_a_time(page: Served) -> None:
 async def test_a_pause_waits_for_no_other_action(
     page: Served, url: str, simulator: Simulator
 ) -> None:
-    """What is one transaction is done at once, beside a question that waits for an hour's end."""
+    """An action of one transaction is done beside a question that waits for an hour's end."""
     await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
     now = page.database.now()
     until = now + timedelta(hours=1)
