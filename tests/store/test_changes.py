@@ -58,7 +58,7 @@ async def test_pending_and_failed_videos_can_be_cancelled(database: Database, st
 async def test_a_video_that_is_let_go_is_due(
     database: Database, held: str | None, due_at: datetime
 ) -> None:
-    """What a hold wrote far ahead is over with it; the moment that a person wrote stays."""
+    """A moment far ahead by a hold is over with it; one that a person wrote stays."""
     for _ in range(2):
         await add(database, "https://a.example/1.mp4", held_host=held, due_at=later(START, 9))
     assert 1 == await cancel(database)
