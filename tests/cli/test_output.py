@@ -213,7 +213,7 @@ def test_counts_are_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_line_of_a_live_block_is_one_line() -> None:
     """A line break in a reason moves none of the lines below."""
-    assert "waiting: wrong list" == terminal._styled("waiting: wrong\n\tlist").plain  # noqa: SLF001
+    assert "[##]  waiting: a  b" == terminal._styled("[##]  waiting: a\n\tb").plain  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

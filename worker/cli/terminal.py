@@ -11,7 +11,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from worker.core.plain_text import one_line
 from worker.core.progress import Progress
 from worker.core.progress import block as lines_of
 from worker.core.redact import visible
@@ -75,8 +74,13 @@ def block() -> Iterator[Callable[[Progress], None]]:
         live.stop()
 
 
+_BREAKS = str.maketrans("\n\r\t", "   ")
+"""What a text may bring that would move the lines below."""
+
+
 def _styled(line: str) -> Text:
     urgent = line.startswith((VerdictState.NEEDS_PERSON, VerdictState.STALLED))
-    styled = Text(one_line(line), "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
+    shown = visible(line).translate(_BREAKS)
+    styled = Text(shown, "bold yellow" * urgent, no_wrap=True, overflow="ellipsis")
     styled.highlight_regex(r"^\[#+", "green")
     return styled
