@@ -90,7 +90,9 @@ def addressed(
     given = values.get(column)
     if not isinstance(given, str):
         return values
-    text = given if os.path.lexists(place.folder / given) else given.strip()
+    text = given.strip()
+    if text != given and os.path.lexists(place.folder / given):
+        text = given  # the name of a file may end in a blank
     try:
         address = place.address(text)
     except PathError as error:
