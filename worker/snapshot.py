@@ -100,15 +100,13 @@ def at_rate(
     # A worker counts no time without starts as calm, so neither does the rate.
     brake = pace.resume(known.brake, known.next_start_at, now)
     rate = pace.rate_in_force(settings.rate, brake, now)
+    spacing = pace.spacing(rate, settings.period_seconds)
     overview = statistics.overview(connection, now)
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     everyone = workers.everyone(connection)
     facts = _facts(connection, settings, now, overview, known, rate, everyone)
     roots = workers.roots(everyone, now)
     transfer = transfers.transfer(connection, roots, now, facts.patience)
-    timed = replace(overview, last_due_at=now + (transfer.left or timedelta(0)))
-    spacing = pace.spacing(rate, settings.period_seconds)
-    left = _left(now, timed if transfer.files else overview, known, levels, spacing)
     facts = _explained(connection, settings, _with_uploads(facts, transfer), everyone, free)
     return Snapshot(
         now=now,
@@ -122,7 +120,7 @@ def at_rate(
         throttled=statistics.last_throttled(connection) if rate < settings.rate else None,
         levels=levels,
         workers=everyone,
-        left=left if not facts.hosts and not (transfer.files and transfer.left is None) else None,
+        left=_left(facts, overview, known, levels, spacing, transfer),
         transfer=transfer,
         facts=facts,
         verdict=judge(facts),
@@ -157,18 +155,23 @@ def _explained(
 
 
 def _left(
-    now: datetime,
+    facts: Facts,
     overview: statistics.Overview,
     known: shared_state.SharedState,
     levels: Sequence[caps.Level],
     spacing: timedelta,
+    transfer: Transfer,
 ) -> timedelta | None:
-    pending = overview.states[State.PENDING]
-    if not pending or any(level.room < pending for level in levels):
+    pending, now = overview.states[State.PENDING], facts.now
+    if not pending or facts.hosts or any(level.room < pending for level in levels):
         return None
+    uploads = transfer.left if transfer.files else timedelta(0)
+    if uploads is None:
+        return None
+    last = now + uploads if transfer.files else overview.last_due_at or now
     begins = max(now, known.next_start_at, known.cool_down_until or now)
     with suppress(OverflowError):  # in no calendar
-        return max(begins + pending * spacing, overview.last_due_at or now) - now
+        return max(begins + pending * spacing, last) - now
     return None
 
 
@@ -198,7 +201,6 @@ def _facts(
     overdue, overdue_job = jobs.overdue(connection)
     moved_at = statistics.moved_at(connection, heard)
     lately = max(filter(None, (moved_at, overview.oldest_due_at)), default=now)
-    every = settings.drain_every_seconds
     lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
     standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
     return Facts(
@@ -216,13 +218,18 @@ def _facts(
         moved_at=moved_at,
         paused_at=known.paused_at,
         patience=max(3 * pace.spacing(rate, settings.period_seconds), standstill),
-        next_drain_at=None if every is None else lately + timedelta(seconds=every),
+        next_drain_at=_next_drain_at(settings, lately),
         hosts=held,
         overdue=overdue,
         overdue_job=overdue_job,
         pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
         unanswered_since=_unanswered_since(connection, known, heard),
     )
+
+
+def _next_drain_at(settings: Settings, lately: datetime) -> datetime | None:
+    every = settings.drain_every_seconds
+    return None if every is None else lately + timedelta(seconds=every)
 
 
 def _unanswered_since(

@@ -80,8 +80,7 @@ class Sqlite:
         try:
             if self._watcher is None:
                 self._watcher = sqlite3.connect(self.path, timeout=0, isolation_level=None)
-                self._file = self._file or _file_at(self.path)
-                self._log = self._log or _file_at(self._log_path)
+                self._know_files()
             return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
             raise _explained(OperationalError("look", None, error), self.path) from error
@@ -95,6 +94,10 @@ class Sqlite:
             await connection.close()
         self._open.clear()
         self._log = None
+
+    def _know_files(self) -> None:
+        self._file = self._file or _file_at(self.path)
+        self._log = self._log or _file_at(self._log_path)
 
     def _must_be_there(self) -> None:
         """Refuse a file that was removed or replaced: SQLite goes on writing to it, where no other
@@ -134,8 +137,7 @@ class Sqlite:
                 await connection.close()
                 raise
             self._open[role] = connection
-            self._file = self._file or _file_at(self.path)
-            self._log = self._log or _file_at(self._log_path)
+            self._know_files()
         return self._open[role]
 
     async def _locked(self, step: Callable[[], Awaitable[T]], purpose: str) -> T:

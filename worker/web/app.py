@@ -301,6 +301,11 @@ async def _form(request: web.Request) -> Fields:
     return MultiDict((name, each) for name, each in posted.items() if isinstance(each, str))
 
 
+def _names(settings: Settings) -> set[str]:
+    given = (settings.listen_hosts or "").split(",")
+    return {name_in(each.strip().rpartition("://")[2]) for each in given} - {""}
+
+
 @asynccontextmanager
 async def opened(
     loaded: Loaded,
@@ -315,9 +320,7 @@ async def opened(
     SettingsError if the address cannot be used.
     """
     host, _, port = listen.rpartition(":")
-    given = (loaded.settings.listen_hosts or "").split(",")
-    names = {name_in(each.strip().rpartition("://")[2]) for each in given}
-    hosts = LOOPBACK | {host.strip("[]").lower()} | names - {""}
+    hosts = LOOPBACK | {host.strip("[]").lower()} | _names(loaded.settings)
     doors = Doors(token=token.value if token else None, hosts=hosts, announce=announce)
     page = Page(
         loaded=loaded,

@@ -123,12 +123,9 @@ def _report(call: Invocation, done: int, found: Counter[str], accepted: Sequence
     left = {str(state): number for state, number in found.items() if state not in accepted}
     moved_on = sum(found[state] for state in accepted) - done
     past = {"retry": "retried", "cancel": "cancelled"}[call.args.function]
+    others = "changed meanwhile, given up in doubt, or with a job before"
     if moved_on > 0:
-        left[
-            "moved_on"
-            if call.args.json
-            else "changed meanwhile, given up in doubt, or with a job before"
-        ] = moved_on
+        left["moved_on" if call.args.json else others] = moved_on
     if call.args.json:
         output.document({past: done, "left": left})
     else:
