@@ -719,6 +719,28 @@ async def test_endings_go_before_questions(database: Database, desk: Desk) -> No
         await settling
 
 
+async def test_endings_of_a_transaction_under_way_go_before_questions(
+    database: Database, desk: Desk
+) -> None:
+    """Work sees a result that was enqueued before it, though neither was there when the
+    transaction under way began.
+    """
+    first, second = await claimed(database, 2)
+    waiting: list[asyncio.Future[Any]] = []
+
+    def while_it_begins() -> int:
+        waiting.append(desk.put(second, accepted(second)))
+        states = text("SELECT state FROM videos ORDER BY id")
+        waiting.append(desk.writer.enqueue(lambda c: [*c.execute(states).scalars()], "test"))
+        return 0
+
+    async with desk.open():
+        settling = desk.put(first, accepted(first))
+        await desk.writer.claim(while_it_begins)
+        assert ["submitted", "submitted"] == await waiting[1]
+        await asyncio.gather(settling, waiting[0])
+
+
 def move(path: Path, name: str) -> None:
     """Give the file another name."""
     path.rename(path.with_name(name))

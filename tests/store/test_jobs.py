@@ -13,6 +13,7 @@ from tests.conftest import START
 from tests.parts import add, facts, later, plans
 from worker.core.following import BEFORE_ALL, FollowedJob
 from worker.core.model import Fact
+from worker.db.address import DatabaseProblem
 from worker.db.database import Database
 from worker.db.schema import account, history, jobs, videos
 from worker.store import jobs as store
@@ -145,6 +146,14 @@ async def test_jobs_are_counted(database: Database) -> None:
     )
     assert expected == await database.read(store.counts)
     assert 2 == await database.read(store.open_jobs)
+
+
+async def test_a_shared_row_that_is_gone_is_said(database: Database) -> None:
+    """A question is not chosen without it, and the way to put it back is told."""
+    await database.write(lambda c: c.execute(text("DELETE FROM account")), "test")
+    for look in (store.asking, partial(store.recall, now=NOW)):
+        with pytest.raises(DatabaseProblem, match="INSERT INTO account"):
+            await database.write(look, "test")
 
 
 async def test_the_missing_are_found_by_their_first_404(database: Database) -> None:

@@ -26,6 +26,7 @@ from worker.runner.transaction import QueueTransaction
 from worker.store.queue import Unwritable
 
 T = TypeVar("T")
+_Asked = tuple[Callable[[Connection], object], str, asyncio.Future[Any]]
 
 TRY_AGAIN_SECONDS = 1.0
 """Between tries while the database cannot be used."""
@@ -61,9 +62,7 @@ class Writer:
     _unwritable: set[str] = field(default_factory=set)
     _log_lost: LogLostError | None = None
     _wanted: _Wanted | None = None
-    _asked: list[tuple[Callable[[Connection], object], str, asyncio.Future[Any]]] = field(
-        default_factory=list
-    )
+    _asked: list[_Asked] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _written: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: bool = False
@@ -98,7 +97,8 @@ class Writer:
 
     def enqueue(self, work: Callable[[Connection], T], purpose: str) -> "asyncio.Future[T]":
         """Return the future of ``work``'s result, from a transaction of its own that ends whatever
-        becomes of the caller. It raises what ``work`` raises, or DatabaseProblem.
+        becomes of the caller, and after earlier results that can be written. It raises what
+        ``work`` raises, or DatabaseProblem.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append((work, purpose, future))
@@ -122,8 +122,9 @@ class Writer:
                 await self._news.wait()
                 self._news.clear()
                 await self._gather()
-                await self._transact()
-                await self._serve()
+                asked, self._asked = self._asked, []
+                await self._transact()  # with every result that was enqueued before ``asked``
+                await self._serve(asked)
                 if self.given_up.is_set():
                     return
         finally:
@@ -157,9 +158,8 @@ class Writer:
             self._wanted = wanted
             await self._row_by_row(ready)
 
-    async def _serve(self) -> None:
+    async def _serve(self, asked: Sequence[_Asked]) -> None:
         """Do the work that was enqueued beside results and claims, one after the other."""
-        asked, self._asked = self._asked, []
         for work, purpose, future in asked:
             try:
                 answer = await self.database.write(work, purpose)

@@ -11,7 +11,7 @@ from worker.core.model import Fact, value
 from worker.db import batch
 from worker.db.schema import account, is_open, jobs, videos
 from worker.db.statements import Prepared
-from worker.store import hosts
+from worker.store import hosts, shared_state
 from worker.store.history import record
 from worker.store.statistics import number_of
 
@@ -124,8 +124,9 @@ def open_jobs(connection: Connection) -> int:
 
 
 def asking(connection: Connection) -> Asking:
-    """Return what the account knows of questions about jobs."""
-    return Asking(**dict(zip(Asking.__dataclass_fields__, _ASKING(connection)[0], strict=True)))
+    """Return what the account knows of questions about jobs. Raises DatabaseProblem without it."""
+    known = shared_state.the_row(_ASKING(connection))
+    return Asking(**dict(zip(Asking.__dataclass_fields__, known, strict=True)))
 
 
 def note(connection: Connection, **known: object) -> None:

@@ -1,9 +1,11 @@
 """Read and write the one row that all processes share: pace, brakes, notices. Decides nothing."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
@@ -14,6 +16,8 @@ from worker.db.address import DatabaseProblem
 from worker.db.column_types import EPOCH, LAST
 from worker.db.schema import account
 from worker.db.statements import Prepared
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +83,7 @@ def read(connection: Connection) -> SharedState:
     """Return the shared state. In a write transaction no other process can change it. Raises
     DatabaseProblem if the row is gone.
     """
-    rows = _READ(connection)
-    if not rows:
-        raise DatabaseProblem(
-            "the table account has lost its row: INSERT INTO account (id) VALUES (1) puts it back"
-        )
-    ((low, ceiling, cut_at, *values),) = rows
+    low, ceiling, cut_at, *values = the_row(_READ(connection))
     is_slowed = cut_at is not None and (low or 0) > 0 and (ceiling or 0) > 0
     brake = Brake(low=low, ceiling=ceiling, cut_at=cut_at) if is_slowed else None
     return SharedState(brake=brake, **dict(zip(_FIELDS, values, strict=True)))
@@ -93,6 +92,15 @@ def read(connection: Connection) -> SharedState:
 _FIELDS = tuple(name for name in SharedState.__dataclass_fields__ if name != "brake")
 _BRAKE = ("low", "ceiling", "cut_at")
 _READ = Prepared(select(*(account.c[name] for name in (*map("pace_{}".format, _BRAKE), *_FIELDS))))
+
+
+def the_row(rows: Sequence[T]) -> T:
+    """Return the one row that was read. Raises DatabaseProblem if it is gone."""
+    if not rows:
+        raise DatabaseProblem(
+            "the table account has lost its row: INSERT INTO account (id) VALUES (1) puts it back"
+        )
+    return rows[0]
 
 
 def reserve(connection: Connection, next_start_at: datetime, now: datetime) -> None:
