@@ -240,7 +240,9 @@ class Programs:
         **settings: object,
     ) -> Program:
         """Start ``python`` with ``program`` and ``arguments``. What is None in ``variables`` or
-        ``settings`` is not set. Not ``measured``: no coverage, which writes files of its own.
+        ``settings`` is not set. Not ``measured``: no coverage, which writes files of its own, and
+        under which a thread of Python 3.11 spins for ever if a signal is due to a main thread that
+        is about to wait (issue 1626 of coverage.py has the same cause).
         """
         process = await asyncio.create_subprocess_exec(
             python,

@@ -84,7 +84,7 @@ async def test_a_move_that_is_killed_again_and_again_ends_whole(
         (signal.SIGINT, new, copied.format("videos"), 5_000),
         (signal.SIGKILL, new, copied.format("history"), 1),
     ):
-        program = await worker.start(*typed)
+        program = await worker.start(*typed, measured=False)
         await cut_off(
             program,
             with_,

@@ -286,7 +286,7 @@ async def test_an_import_that_was_stopped_goes_on_when_repeated(
     """
     addresses = [f"https://videos.example/{number}.mp4" for number in range(12_000)]
     lines = ["url\n", *(f"{address}\n" for address in addresses)]
-    program = await worker.start("import", "-", "--json")
+    program = await worker.start("import", "-", "--json", measured=False)
     program.stdin.transport.set_write_buffer_limits(high=0)
     sent = 0
     while not program.stdin.is_closing():
@@ -317,7 +317,7 @@ async def test_an_import_that_waits_for_its_input_can_be_stopped(
     worker: Programs, url: str
 ) -> None:
     """Ctrl-C ends an import whose input is silent, and the rows read are kept."""
-    program = await worker.start("import", "-")
+    program = await worker.start("import", "-", measured=False)
     program.stdin.write(b"url\n" + b"https://videos.example/1.mp4\n" * 20_000)
     await within(program.stdin.drain())
     program.signal(signal.SIGINT)
