@@ -2,6 +2,7 @@ import json
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
@@ -254,6 +255,41 @@ def test_jobs_of_others_are_named(cli: Cli) -> None:
     assert "s1gnature" not in said.out
 
 
+def test_law_17_links_signed_anew_and_files_uploaded_since_are_not_bought_again(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Law 17: after a restored backup the same links come with other signatures, and the uploads of
+    the files are not known.
+    """
+    signed = "https://b.s3.amazonaws.com/{}.mp4?X-Amz-Date={}&X-Amz-Signature={}"
+    urls = [signed.format(1, 1, 1), signed.format(2, 1, 1), "valossaupload://u-1"]
+    urls.append("valossaupload://u-2")
+    ids = ["m-1", None, "m-3", None]
+    jobs = [
+        {"job_id": f"job-{n}", "status": "finished", "video": {"url": url}}
+        | ({"customer_media_info": {"id": name}} if name else {})
+        for n, (url, name) in enumerate(zip(urls, ids, strict=True), 1)
+    ]
+    listed = [
+        {"url": signed.format(1, 2, 2), "media_id": "m-1"},
+        {"url": signed.format(2, 2, 2)},
+        {"url": "file:///media/3.mp4", "media_id": "m-3"},
+        {"url": "FILE:///media/4.mp4"},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+    assert 0 == cli("import", tmp_path / "list.jsonl").code
+    with moved_on({"jobs": jobs}) as url:
+        said = say(cli, url, "audit", "--adopt", "--yes")
+        jobs_of = cli.sql("SELECT job_id FROM videos ORDER BY id")
+        again = say(cli, url, "audit", "--json")
+    assert (1, ["job-1", "job-2", None, None]) == (said.code, jobs_of)
+    assert "adopted 2" in said.out
+    assert "unsure: where it is only perhaps its job" in said.out
+    assert "perhaps of those that wait here" in said.out
+    assert ["perhaps"] == [each["sure"] for each in again.json()["found"]]
+    assert 1 == again.json()["perhaps_of_files_here"]
+
+
 def test_law_17_two_jobs_of_one_address_are_told(cli: Cli, beside: Start) -> None:
     """Law 17: an audit says how many jobs videos have beyond the first of their address."""
     with beside(options()) as simulator:
@@ -275,6 +311,7 @@ def test_the_findings_are_json_where_it_is_asked_for(cli: Cli, beside: Start) ->
             "of_no_video_here": 3,
             "possibly_bought_twice": 0,
             "in_error": 0,
+            "perhaps_of_files_here": 0,
             **unnamed,
             "found": [
                 dict(zip(KEYS, ["bought", 1, "pending", job, None, "queued", "yes"], strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.cli.conftest import CHECKOUT, Beside, Cli
 from worker.simulator import Options
@@ -127,7 +128,22 @@ def test_on_a_server_the_line_to_run_is_printed(served: str, cli: Cli, tmp_path:
     said = Cli(secret, cli.capsys)("backup", tmp_path / "a copy")
     assert (1, True) == (said.code, "nothing was copied" in said.err)
     words = shlex.split(said.out)
-    assert ["pg_dump", "--format=custom", "--schema=public"] == words[:3]
+    assert ["pg_dump", "--format=custom", '--schema="public"'] == words[:3]
     assert f"--file={tmp_path}/a copy" == words[3]
     assert words[4].startswith("postgresql://postgres@")
     assert "s3cret" not in said.out + said.err
+
+
+@pytest.mark.usefixtures("remade")
+def test_the_line_to_run_names_the_schema_in_which_the_queue_is(
+    served: str, cli: Cli, tmp_path: Path
+) -> None:
+    """A role's, or a database's, search path decides it as well as the address: with another schema
+    pg_dump would write an empty backup.
+    """
+    name = make_url(served).database
+    cli.sql('ALTER SCHEMA public RENAME TO "My videos"')
+    cli.sql(f'ALTER DATABASE "{name}" SET search_path = other, "My videos"')
+    said = Cli(f"{served}&sslmode=disable", cli.capsys)("backup", tmp_path / "copy.dump")
+    assert '--schema="My videos"' == shlex.split(said.out)[2]
+    assert "sslmode=disable" in said.out

@@ -197,6 +197,41 @@ def test_a_pending_video_is_known_by_its_address_too() -> None:
     assert [(1, "job-a", True)] == found(result.bought)
 
 
+SIGNED = "https://b.s3.amazonaws.com/1.mp4?X-Amz-Date={0}&X-Amz-Signature={0}"
+
+
+@pytest.mark.parametrize("identifier", ["r-1", "theirs"])
+def test_another_signature_is_no_other_address(identifier: str) -> None:
+    """A link that was signed anew after the purchase is the same video's."""
+    rows = [video(1, made=False, url=SIGNED.format("2")), video(2)]
+    result = compare(listing(entry("job-a", identifier, url=SIGNED.format("1"))), rows)
+    assert [(1, "job-a", True)] == found(result.bought)
+
+
+UPLOADED = "valossaupload://u-1"
+
+
+@pytest.mark.parametrize("url", ["file:///media/1.mp4", "valossaupload://u-2"])
+def test_a_file_that_was_uploaded_elsewhere_is_perhaps_its_media_ids(url: str) -> None:
+    """A restored database knows no later upload, and another may send the same media id."""
+    rows = [video(1, made=False, url=url), video(2, made=False, identifier="r-2")]
+    shown = listing(entry("job-a", "r-1", url=UPLOADED), entry("job-b", "r-2", url=UPLOADED))
+    result = compare(shown, rows)
+    assert [(1, "job-a", False)] == found(result.bought)
+    assert ["job-b"] == [each.job_id for each in result.foreign]
+
+
+@pytest.mark.parametrize(("files", "uploads"), [(True, 1), (False, 0)])
+def test_an_uploaded_file_of_nobody_is_a_problem_beside_files_that_wait(
+    files: bool,  # noqa: FBT001 - a parameter of the test
+    uploads: int,
+) -> None:
+    """It may be one of them, and nobody can know."""
+    shown = listing(entry("a", url=UPLOADED), entry("b", url=OTHER_URL))
+    result = audit.compare(shown, [], SETTLED, files=files)
+    assert (uploads, uploads == 0) == (result.uploads, result.clean)
+
+
 @pytest.mark.parametrize("state", [State.SUBMITTED, State.FAILED, State.IN_DOUBT])
 def test_the_address_speaks_of_pending_videos_only(state: State) -> None:
     """A second purchase of one address by another program is no second job of this video."""

@@ -5,8 +5,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from worker.core.file_address import is_file
 from worker.core.job_list import Entry, Listing, grouped
 from worker.core.model import State
+from worker.core.signed_link import unsigned
+from worker.core.upload import ADDRESS
 
 WAITING = frozenset({"queued", "on_hold"})
 """The states of a job that can still be cancelled (worker/api/README.md, sections 4 and 7)."""
@@ -59,6 +62,7 @@ class Audit:
         gone: Submitted videos whose job is not shown; None if the list may be incomplete.
         same_address: Number of jobs that videos have beyond the first of their address.
         foreign: Jobs of no video here, perhaps of another queue with the same key.
+        uploads: Number of ``foreign`` that may be of a file that waits here for its upload.
         failed: Jobs of videos here that the list shows in error.
     """
 
@@ -69,20 +73,31 @@ class Audit:
     gone: Sequence[AuditRow] | None
     same_address: int = 0
     foreign: Sequence[Entry] = ()
+    uploads: int = 0
     failed: int = 0
+
+    @property
+    def unsure(self) -> Sequence[Match]:
+        """Return those of ``bought`` that no code may take over."""
+        return [match for match in self.bought if not match.sure]
 
     @property
     def clean(self) -> bool:
         """Return True if the list and the table agree."""
-        return not (self.bought or self.twice or self.unknown or self.gone)
+        return not (self.bought or self.twice or self.unknown or self.gone or self.uploads)
 
 
 def compare(
-    listing: Listing, rows: Sequence[AuditRow], settled_at: datetime, known: Collection[str] = ()
+    listing: Listing,
+    rows: Sequence[AuditRow],
+    settled_at: datetime,
+    known: Collection[str] = (),
+    *,
+    files: bool = False,
 ) -> Audit:
     """Compare the list with ``rows``: the videos that its jobs may be of, and all that have a job.
     Only jobs submitted before ``settled_at`` (UTC) must be in the list. ``known``: jobs of the list
-    that videos have, or had until they were pruned.
+    that videos have, or had until they were pruned. ``files``: some wait for their upload.
     """
     holders = [row for row in rows if row.job_id is not None]
     held = {row.job_id for row in holders} | {*known}
@@ -90,6 +105,7 @@ def compare(
     matches = list(_matches(free, rows))
     shown = {entry.job_id for entry in listing.entries}
     matched = {id(match.entry) for match in matches}
+    foreign = [entry for entry in free if id(entry) not in matched]
     gone = [
         row
         for row in holders
@@ -106,7 +122,8 @@ def compare(
         unknown=[m for m in matches if m.row.job_id is None and m.row.state is not State.PENDING],
         gone=None if listing.paged else gone,
         same_address=len(holders) - len({row.url for row in holders}),
-        foreign=[entry for entry in free if id(entry) not in matched],
+        foreign=foreign,
+        uploads=sum(any(map(ADDRESS.match, e.urls)) for e in foreign) if files else 0,
         failed=sum(e.status in FAILED for e in listing.entries if e.job_id in held),
     )
 
@@ -116,22 +133,34 @@ def _matches(free: Sequence[Entry], rows: Sequence[AuditRow]) -> Iterator[Match]
     match pending videos by address: another program may have sent other identifiers.
     """
     by_identifier = grouped((row.identifier, row) for row in rows)
-    by_url = grouped((row.url, row) for row in rows if row.state is State.PENDING)
+    by_address = grouped((_plain(row.url), row) for row in rows if row.state is State.PENDING)
     named = Counter(identifier for entry in free for identifier in entry.identifiers)
-    shown = Counter(url for entry in free for url in entry.urls)
-    for entry in free:
+    addresses = [{*map(_plain, entry.urls)} for entry in free]
+    shown = Counter(address for its in addresses for address in its)
+    for entry, urls in zip(free, addresses, strict=True):
         its = [
             row
             for identifier in entry.identifiers
             for row in by_identifier.get(identifier, ())
             # Another database may send the same media id.
-            if row.made or not entry.urls or row.url in entry.urls
+            if row.made or not urls or _may_be(row.url, urls)
         ]
-        like = [] if its else [row for url in entry.urls for row in by_url.get(url, ())]
+        like = [] if its else [row for url in urls for row in by_address.get(url, ())]
         for row in its:
-            proven = row.made or row.url in entry.urls
+            proven = row.made or _plain(row.url) in urls
             alone = len(its) == len(entry.identifiers) == named[row.identifier] == 1
             yield Match(row=row, entry=entry, sure=proven and alone and bool(entry.job_id))
         for row in like:
-            alone = len(like) == shown[row.url] == 1
+            alone = len(like) == shown[_plain(row.url)] == 1
             yield Match(row=row, entry=entry, sure=alone and bool(entry.job_id))
+
+
+def _plain(url: str) -> str:
+    """Return an address without its signature: a job's may be older than its video's."""
+    return unsigned(url) or url
+
+
+def _may_be(url: str, shown: Collection[str]) -> bool:
+    """Return True if ``url`` is among these, or is a file's, which had another address there."""
+    of_file = is_file(url) or ADDRESS.match(url)
+    return _plain(url) in shown or bool(of_file and any(map(ADDRESS.match, shown)))

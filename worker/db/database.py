@@ -103,7 +103,12 @@ def place_of(connection: Connection, address: File | Server) -> str:
     """Return the path of the database's file, or its server and schema, for people."""
     if isinstance(address, File):
         return str(address)
-    return f"{address}, schema {connection.scalar(text(f'SELECT {QUEUE_SCHEMA}'))}"
+    return f"{address}, schema {schema_name(connection)}"
+
+
+def schema_name(connection: Connection) -> str:
+    """Return the schema of a server's database in which the queue is, or would be made."""
+    return str(connection.scalar(text(f"SELECT {QUEUE_SCHEMA}")))
 
 
 def rewrite(connection: Connection) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
 
 from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
-from worker.core.file_address import is_file
+from worker.core.file_address import SCHEME, is_file
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
+from worker.core.signed_link import unsigned
 from worker.db.schema import is_pending, uploads, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
@@ -22,15 +23,23 @@ _COMPARED = ("id", "state", "claims", "url", "media_id", "request_id", "job_id",
 def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
     """Return every video that has a job or may be named by the list, each once."""
     identifiers = sorted({i for entry in listing.entries for i in entry.identifiers})
-    urls = sorted({url for entry in listing.entries for url in entry.urls})
-    named = (videos.c.request_id, videos.c.media_id)
+    shown = {url for entry in listing.entries for url in entry.urls}
+    urls = sorted(shown.union(filter(None, map(unsigned, shown))))
+    named, alike = (videos.c.request_id, videos.c.media_id), (videos.c.url, videos.c.unsigned_url)
     wanted = [
         videos.c.job_id.is_not(None),
         *(or_(*(c.in_(some) for c in named)) for some in batches(identifiers, BATCH)),
-        *(videos.c.url.in_(some) & is_pending for some in batches(urls, BATCH)),
+        *(c.in_(some) & is_pending for c in alike for some in batches(urls, BATCH)),
     ]
     found = {row.video_id: row for each in wanted for row in _chosen(connection, each)}
     return [found[video_id] for video_id in sorted(found)]
+
+
+def are_files_waiting(connection: Connection) -> bool:
+    """Return True if a local file is pending."""
+    of_file = func.lower(func.substr(videos.c.url, 1, len(SCHEME))) == SCHEME
+    some = select(videos.c.id).where(is_pending, of_file).limit(1)
+    return connection.execute(some).first() is not None
 
 
 def _chosen(connection: Connection, wanted: ColumnElement[bool]) -> Iterator[AuditRow]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from worker.cli import exits, output
 from worker.cli.invocation import Invocation
@@ -20,11 +21,15 @@ COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 
 _ADVICE = {
     "bought": "pending, but the API has a job of it; audit --adopt takes it over",
+    "unsure": "where it is only perhaps its job, a person looks; valossa-ingest import FILE"
+    " --update, with the columns media_id (or url) and job_id, takes it over",
     "twice": "a second job beside its own; audit --cancel-duplicates cancels what still waits for"
     " analysis, where its own is in the list and has not failed",
     "unknown": "a job that the video does not know; valossa-ingest reconcile settles those in"
     " doubt, resolve and show help with the others",
     "gone": "submitted, but its job is in the list no more; it may have been deleted",
+    "uploads": "of the jobs of no video here are of uploaded files, perhaps of those that wait here"
+    " for their upload: compare with the Valossa Portal before a worker buys them again",
 }
 """Advice by the attribute of ``Audit`` that is not empty."""
 
@@ -40,14 +45,16 @@ def audit(call: Invocation) -> int:
         if isinstance(shown, Unlisted):
             return exits.no_list(shown.reason)
         jobs = [entry.job_id for entry in shown.entries if entry.job_id is not None]
-        rows, known = session.read(lambda c, _: (store.rows(c, shown), doubts.held(c, jobs)))
-    result = compare(shown, rows, asked_at - call.settings.settle_after, known)
+        rows, known, files = session.read(
+            lambda c, _: (store.rows(c, shown), doubts.held(c, jobs), store.are_files_waiting(c))
+        )
+    result = compare(shown, rows, asked_at - call.settings.settle_after, known, files=files)
     _report(shown, result, as_json=args.json)
     if result.clean:
         return exits.OK
     sure, seconds = [match for match in result.bought if match.sure], result.duplicates
     if args.adopt and _agreed(call, f"adopt {len(sure)} jobs", sure):
-        return _adopt(call, sure)
+        return _adopt(call, result, sure)
     if args.cancel_duplicates and _agreed(call, f"cancel {len(seconds)} jobs at the API", seconds):
         return _cancel(call, key, seconds)
     return exits.PROBLEMS
@@ -62,6 +69,7 @@ def _report(shown: Listing, result: Audit, *, as_json: bool) -> None:
     if as_json:
         told = {"paged": shown.paged, "of_no_video_here": len(strangers), "strangers": strangers}
         told |= {"possibly_bought_twice": result.same_address, "in_error": result.failed}
+        told |= {"perhaps_of_files_here": result.uploads}
         output.document({"jobs": jobs, **told, "found": output.objects(COLUMNS, rows)})
         return
     if rows:
@@ -112,14 +120,15 @@ def _match(kind: str, match: Match) -> Sequence[object]:
     return (kind, row.video_id, row.state, entry.job_id, row.job_id, entry.status, sure)
 
 
-def _adopt(call: Invocation, matches: Sequence[Match]) -> int:
+def _adopt(call: Invocation, found: Audit, matches: Sequence[Match]) -> int:
     who = person()
     with open_to_change(call.settings) as session:
         number = session.write(
             lambda c, now: sum(store.adopt(c, each, now, who) for each in matches), "to adopt jobs"
         )
     _print(call, f"adopted {number}")
-    return exits.OK if number == len(matches) else exits.PROBLEMS
+    left = replace(found, bought=found.unsure)
+    return exits.OK if number == len(matches) and left.clean else exits.PROBLEMS
 
 
 def _cancel(call: Invocation, key: Key, matches: Sequence[Match]) -> int:
