@@ -278,6 +278,7 @@ def test_law_17_links_signed_anew_and_files_uploaded_since_are_not_bought_again(
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
     assert 0 == cli("import", tmp_path / "list.jsonl").code
+    cli.sql("UPDATE videos SET url = 'FILE:///media/4.mp4' WHERE id = 4")
     with moved_on({"jobs": jobs}) as url:
         said = say(cli, url, "audit", "--adopt", "--yes")
         jobs_of = cli.sql("SELECT job_id FROM videos ORDER BY id")
