@@ -255,6 +255,25 @@ async def test_a_row_that_somebody_holds_is_not_waited_for_without_end(
         assert "5s" == await database.write(limit, "test")
 
 
+async def test_a_table_that_somebody_holds_is_not_waited_for_without_end(
+    served: str, other: asyncpg.Connection
+) -> None:
+    """A read ends, so that the queue's watchers say what they cannot see (law 18)."""
+
+    def impatient(connection: Connection) -> object:
+        connection.execute(text("SET LOCAL lock_timeout = '10ms'"))
+        return connection.execute(text("SELECT * FROM videos")).all()
+
+    async with open_database(served) as database:
+        assert "5s" == await database.read(lambda c: c.scalar(text("SHOW lock_timeout")))
+        async with other.transaction():
+            await other.execute("LOCK TABLE videos IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(Unreachable, match="table is held by another session"):
+                await database.read(impatient)
+        assert [] == await database.read(impatient)
+        assert "5s" == await database.read(lambda c: c.scalar(text("SHOW lock_timeout")))
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_the_time_is_that_of_the_server(served: str, hours: int) -> None:
     """The queue's time is the server's, however wrong this machine's clock is."""

@@ -16,7 +16,7 @@ _PASSING = {
     "08": "the connection is lost",
     "40": "it made way for another transaction",
     "53": "it is out of room, memory or connections: give it more, or run fewer workers",
-    "55": "a row is held by another session: end that session's transaction",
+    "55": "a row or table is held by another session: end that session's transaction",
     "57": "it is stopping or starting, or somebody has ended this session",
     "57014": "somebody has cancelled the statement, or a time limit of the server has",
     "25P03": "this worker stood still for too long in a transaction",
