@@ -95,8 +95,10 @@ async def test_what_was_spent_for_nothing_is_told(queue: Database, hands: Hands)
     """A job that ended in error is told with its number, host and reason, without any query."""
     await add(queue, ADDRESS, state="submitted", job_id="job-1", claims=1)
     values = {"host": "v.example", "details": f"no video at {ADDRESS}?X-Amz-Signature=abcdefgh"}
-    ended = {"ended_as": "error", "ended_at": hands.wall, "next_poll_at": hands.wall}
-    await queue.write(lambda c: c.execute(update(jobs).values(**values, **ended)), "test")
+    ended = {name: hands.wall for name in ("ended_at", "polled_at", "next_poll_at")}
+    await queue.write(
+        lambda c: c.execute(update(jobs).values(ended_as="error", **values, **ended)), "test"
+    )
     hands.pass_seconds(1)
     async with receiving() as receiver:
         found = lookout(queue, notify_url=receiver.url)

@@ -45,6 +45,17 @@ async def test_what_was_wasted_lately_names_the_first(database: Database) -> Non
     assert 3 == found.ended["error"]
 
 
+async def test_an_end_that_is_written_late_is_news_then(database: Database) -> None:
+    """Ends that one list has shown at once are news when the details of each are written."""
+    shown, asked = later(START, -60), later(START, -35)
+    lives = {
+        name: {**LIVES["error"], "ended_at": shown, "polled_at": at}
+        for name, at in (("a", shown), ("b", asked))
+    }
+    await live(database, lives)
+    assert asked == (await database.read(lambda c: numbers(c, START))).wasted_at
+
+
 async def test_what_an_upgrade_found_was_not_wasted_lately(database: Database) -> None:
     """An error of a job that no one has planned is old, whenever it became known."""
     await live(database, {"error": {**LIVES["error"], "next_poll_at": None}})

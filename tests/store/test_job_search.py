@@ -22,6 +22,7 @@ LIVES: dict[str, dict[str, object]] = {
         "ended_as": "error",
         "ended_at": START,
         "next_poll_at": START,
+        "polled_at": START,
         "status": "error",
         "details": "no video",
     },

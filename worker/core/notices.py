@@ -74,7 +74,7 @@ def tell(
 ) -> tuple[Told, list[Notice]]:
     """Return the record at ``now``, and the reasons to notify now; often none. A trouble that comes
     back too soon, or the end of the last one, is told later if it lasts. ``wasted_at``: when the
-    last job ended in error.
+    last end in error was written.
     """
     moment = now.timestamp()
     quiet = {reason for reason, at in told.at.items() if abs(moment - at) < QUIET_SECONDS}

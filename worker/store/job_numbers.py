@@ -30,7 +30,8 @@ class JobNumbers:
         overdue: Those of them that should have ended long ago.
         ended: By how they ended. ``results``: by their state; ``results_wait``: for what.
         wasted: Jobs that ended in error within ``LATELY``, paid for nothing.
-        wasted_at: The last of those ends. ``wasted_host``, ``wasted_details``: Of the first.
+        wasted_at: When the last of those ends was written; a list may have shown it before.
+        wasted_host: Of the first. ``wasted_details``: Of the first too.
     """
 
     open: Mapping[str, int]
@@ -59,7 +60,7 @@ def numbers(connection: Connection, now: datetime) -> JobNumbers:
     lately = jobs.c.ended_at > literal(now - LATELY, Bound)
     wasted = (jobs.c.ended_as == "error", lately, was_planned)
     first = select(jobs.c.host, jobs.c.details).where(*wasted).order_by(jobs.c.ended_at).limit(1)
-    wasted_of = select(func.count(), func.max(jobs.c.ended_at)).where(*wasted)
+    wasted_of = select(func.count(), func.max(jobs.c.polled_at)).where(*wasted)
     number_wasted, wasted_at = connection.execute(wasted_of).one()
     host, details = connection.execute(first).first() or (None, None)
     return JobNumbers(
