@@ -95,7 +95,7 @@ async def test_what_was_spent_for_nothing_is_told(queue: Database, hands: Hands)
     """A job that ended in error is told with its number, host and reason, without any query."""
     await add(queue, ADDRESS, state="submitted", job_id="job-1", claims=1)
     values = {"host": "v.example", "details": f"no video at {ADDRESS}?X-Amz-Signature=abcdefgh"}
-    ended = {name: hands.wall for name in ("ended_at", "polled_at", "next_poll_at")}
+    ended = dict.fromkeys(("ended_at", "polled_at", "next_poll_at"), hands.wall)
     await queue.write(
         lambda c: c.execute(update(jobs).values(ended_as="error", **values, **ended)), "test"
     )
@@ -113,16 +113,24 @@ async def test_what_was_spent_for_nothing_is_told(queue: Database, hands: Hands)
 
 
 async def test_nothing_waits_for_a_receiver(queue: Database) -> None:
-    """A look ends although its notice hangs; the end of a run gives it a short time only."""
-    async with receiving(slow=True) as receiver:
-        found = lookout(queue, notify_url=receiver.url)
-        await fail(queue)
-        await found.look()
-        await receiver.came.wait()
-        found.last_seconds = 0.01
-        await found.end(failed=1, code=1)
-        assert found._under_way  # noqa: SLF001
-        await settle(found)  # although the receiver is never released: it was left
+    """A run ends although its notices hang, after a short time; each that is left is logged."""
+    with redirect_stderr(io.StringIO()) as said:
+        configure("info", "json")
+        async with receiving(slow=True) as receiver:
+            ping = receiver.url.partition("?")[0]
+            found = lookout(queue, notify_url=receiver.url, ping_url=ping)
+            await fail(queue)
+            found.begin()
+            while len(receiver.paths) < 2:
+                await receiver.came.wait()
+                receiver.came.clear()
+            found.last_seconds = 0.01
+            await found.end(failed=0, code=1)
+            assert found._under_way  # noqa: SLF001
+            await settle(found)  # although the receiver is never released: it was left
+    failed = [line for line in map(json.loads, said.getvalue().splitlines()) if "sink" in line]
+    assert {"cut off by the end of the run"} == {line["reason"] for line in failed}
+    assert ["notify_url", "ping_url", "ping_url"] == sorted(line["sink"] for line in failed)
 
 
 async def test_the_end_waits_for_no_lock(queue: Database, path: Path) -> None:

@@ -102,11 +102,11 @@ class Lookout:
 
     def _ping_with(self, suffix: str) -> None:
         if self.options.drain and (url := self.settings.ping_url):
-            self._start(self._ping(url.rstrip("/") + suffix))
+            self._start(_send("ping_url", self._ping(url.rstrip("/") + suffix)))
 
-    async def _ping(self, url: str) -> None:
+    async def _ping(self, url: str) -> str | None:
         async with self._pinging:  # who hears the start after the end waits for an end
-            await _send("ping_url", senders.request("GET", url))
+            return await senders.request("GET", url)
 
     async def look(self, *, drain_failed: bool = False) -> None:
         """Look once, and tell what is new."""
@@ -173,7 +173,12 @@ class Lookout:
 
 
 async def _send(sink: str, sending: Coroutine[Any, Any, str | None]) -> None:
-    if problem := await sending:
+    try:
+        problem = await sending
+    except asyncio.CancelledError:
+        logger().warning(Event.NOTICE_FAILED, sink=sink, reason="cut off by the end of the run")
+        raise
+    if problem:
         logger().warning(Event.NOTICE_FAILED, sink=sink, reason=problem)
     else:
         logger().info(Event.NOTICE_SENT, sink=sink)
