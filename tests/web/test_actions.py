@@ -4,9 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import func, select, update
 
 from tests.parts import add, facts, row
+from tests.runner.test_refused_rows import SAID, refuse
 from tests.web.conftest import TOKEN, Served, serve
 from worker.core.model import Fact
 from worker.db.schema import history, videos
@@ -259,3 +261,30 @@ async def test_the_page_after_an_action_shows_its_effect(page: Served) -> None:
     assert "paused" not in (await page.get("/"))[1]
     assert 303 == (await page.act("pause", reason="wrong list"))[0]
     assert "wrong list" in (await page.get("/"))[1]
+
+
+@pytest.mark.usefixtures("remade")
+async def test_an_action_that_the_database_refuses_has_ended(page: Served) -> None:
+    """An action on many videos of which a trigger of another program refuses one says so."""
+    await add(page.database, *URLS, state="failed")
+    await refuse(page.database, 0, "NEW.state = 'cancelled'")
+    await page.sign_in()
+
+    assert 303 == (await page.act("cancel", state="failed"))[0]
+
+    told = str((await page.json("/status.json"))["told"])
+    assert f"then it ended: the database refuses to write this row: {SAID}" in told
+    assert "failed" == (await row(page.database, 1))["state"]
+
+
+@pytest.mark.usefixtures("remade")
+async def test_a_verdict_that_the_database_refuses_is_a_sentence(page: Served) -> None:
+    """A doubt that a trigger of another program keeps is left, and the visitor gets its words."""
+    await add(page.database, *URLS, state="in_doubt", claims=1, attempts=1, error="reset")
+    await refuse(page.database, 0, "NEW.state = 'submitted'")
+    await page.sign_in()
+
+    answer = await page.act("resolve", id="3", job_id="job-1")
+
+    assert (409, f"the database refuses to write this row: {SAID}") == answer
+    assert "in_doubt" == (await row(page.database, 3))["state"]

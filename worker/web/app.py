@@ -13,11 +13,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from multidict import MultiDict
 from sqlalchemy import Connection
+from sqlalchemy.exc import StatementError
 
 from worker import opening, wiring
 from worker.core.plain_text import one_line
 from worker.db.address import DatabaseProblem
-from worker.db.database import Database
+from worker.db.database import BAD_VALUE, Database, refusal
 from worker.settings import LOOPBACK, Key, Settings
 from worker.settings_sources import Loaded, SettingsError
 from worker.snapshot import Snapshots
@@ -28,7 +29,7 @@ from worker.web.board import Boards
 from worker.web.callbacks import Inbox
 from worker.web.metrics import CONTENT_TYPE, TURNED, Metrics
 from worker.web.rendering import as_json, prepare, public, render, static
-from worker.web.safety import HEADERS, Doors, name_in
+from worker.web.safety import HEADERS, Doors, names_in
 from worker.web.server import serving
 
 MOST_BYTES = 16 * 1024
@@ -114,6 +115,8 @@ class Page:
             return await handler(request)
         except DatabaseProblem as problem:
             raise web.HTTPServiceUnavailable(text=one_line(str(problem))) from None
+        except StatementError as problem:
+            raise web.HTTPConflict(text=one_line(refusal(problem))) from None
         except LookupError as problem:
             raise web.HTTPNotFound(text=one_line(str(problem.args[0]))) from None
         except ValueError as problem:
@@ -197,8 +200,9 @@ class Page:
                 self.told = f"{change.action}: {changed} changed {state}, by {who}"
                 if last is None:
                     return
-        except DatabaseProblem as problem:
-            self.told = f"{self.told}; then it ended: {problem}"
+        except (DatabaseProblem, *BAD_VALUE) as problem:
+            why = refusal(problem) if isinstance(problem, BAD_VALUE) else problem
+            self.told = f"{self.told}; then it ended: {why}"
 
     async def _reconcile(self, who: str) -> str:
         if self.key is None:
@@ -301,11 +305,6 @@ async def _form(request: web.Request) -> Fields:
     return MultiDict((name, each) for name, each in posted.items() if isinstance(each, str))
 
 
-def _names(settings: Settings) -> set[str]:
-    given = (settings.listen_hosts or "").split(",")
-    return {name_in(each.strip().rpartition("://")[2]) for each in given} - {""}
-
-
 @asynccontextmanager
 async def opened(
     loaded: Loaded,
@@ -320,7 +319,7 @@ async def opened(
     SettingsError if the address cannot be used.
     """
     host, _, port = listen.rpartition(":")
-    hosts = LOOPBACK | {host.strip("[]").lower()} | _names(loaded.settings)
+    hosts = LOOPBACK | {host.strip("[]").lower()} | names_in(loaded.settings.listen_hosts or "")
     doors = Doors(token=token.value if token else None, hosts=hosts, announce=announce)
     page = Page(
         loaded=loaded,

@@ -109,6 +109,11 @@ def name_in(host: str) -> str:
         return ""
 
 
+def names_in(hosts: str) -> set[str]:
+    """Return the names in a list with commas; each may be a whole address."""
+    return {name_in(each.strip().rpartition("://")[2]) for each in hosts.split(",")} - {""}
+
+
 def _same(given: str, known: str) -> bool:
     first, second = (each.encode("utf-8", "surrogateescape") for each in (given, known))
     return hmac.compare_digest(first, second)
