@@ -145,6 +145,19 @@ async def test_a_page_that_closes_looks_at_no_more_calls(url: str) -> None:
     assert not [task for task in asyncio.all_tasks() - before if "_look" in repr(task)]
 
 
+async def test_a_call_is_taken_before_its_body_has_come(url: str) -> None:
+    """A call is looked at whatever becomes of its body, which may be cut."""
+    asked = "Host: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    async with AsyncExitStack() as stack:
+        page = await serve(url, stack, callback_base_url="https://hooks.example")
+        port = int(page.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        stack.callback(writer.close)
+        writer.write(f"POST /callback/1-x HTTP/1.1\r\n{asked}".encode())
+        assert b"HTTP/1.1 100 Continue\r\n" == await reader.readline()
+        assert [task for task in asyncio.all_tasks() if "_look" in repr(task)]
+
+
 @pytest.mark.parametrize(
     ("own", "default", "told"),
     [

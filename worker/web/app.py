@@ -124,10 +124,10 @@ class Page:
 
     async def _called(self, request: web.Request) -> web.StreamResponse:
         """Take a call of the API. It learns nothing, whatever it says."""
+        self.inbox.take(request.match_info["token"])
         with suppress(TimeoutError):
             async with asyncio.timeout(BODY_SECONDS):
                 await request.content.read(MOST_CALLED_BYTES)
-        self.inbox.take(request.match_info["token"])
         answer = web.Response(status=204)
         answer.force_close()
         return answer

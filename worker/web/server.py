@@ -1,10 +1,12 @@
 """Serve an application at an address, to few connections that may not be idle. Knows no page."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 MOST_CONNECTIONS = 16
@@ -14,6 +16,18 @@ HEAD_SECONDS = 10.0
 
 LAST_ANSWERS_SECONDS = 1.0
 """For the answers under way when the server is closed."""
+
+
+_LOG = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return False for a request that is cut, or broken: that error quotes it, with its token."""
+    theirs = (HttpProcessingError, ConnectionError)
+    return not isinstance((record.exc_info or (None, None))[1], theirs)
+
+
+_LOG.addFilter(_is_ours)
 
 
 class _Closing(asyncio.Protocol):
@@ -45,7 +59,13 @@ async def serving(
             wait(request.protocol)
 
     app.middlewares.insert(0, answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=LAST_ANSWERS_SECONDS)
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        logger=_LOG,
+        auto_decompress=False,  # no form is compressed, and a call may say that it is
+        shutdown_timeout=LAST_ANSWERS_SECONDS,
+    )
     await runner.setup()
 
     def connect() -> asyncio.BaseProtocol:
