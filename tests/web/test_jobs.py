@@ -113,3 +113,11 @@ async def test_a_host_that_is_not_held_is_not_released(page: Served, host: str) 
     assert 409 == (await page.act("release", host=host))[0]
     held = select(hosts.c.held_since)
     assert await page.database.read(lambda c: c.scalar(held)) is not None
+
+
+@pytest.mark.parametrize("field", ["job_status", "batch", "error_like", "id"])
+async def test_a_filter_that_no_database_takes_finds_nothing(page: Served, field: str) -> None:
+    """A NUL in a filter matches no video, and breaks nothing."""
+    await add(page.database, "https://v.example/none")
+    found = await page.json(f"/videos.json?{field}=%00")
+    assert [] == found["videos"]

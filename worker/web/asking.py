@@ -23,7 +23,7 @@ def filter_of(fields: Fields, now: datetime) -> search.Filter:
     return replace(
         search.called(filter(None, map(readable, fields.getall("id", [])))),
         states=tuple(State(each) for each in fields.getall("state", []) if each),
-        job_status=tuple(each for each in fields.getall("job_status", []) if each),
+        job_status=tuple(clean(each) for each in fields.getall("job_status", []) if each),
         error_like=clean(fields.get("error_like", "")) or None,
         batch=clean(fields.get("batch", "")) or None,
         since=since,
