@@ -82,7 +82,7 @@ _EXITS: Mapping[str, Mapping[int, str]] = {
     },
     "move": {0: "all of it is there", **_BROKEN_OFF},
     "simulate": {0: "stopped by a signal", 78: "the port cannot be used"},
-    "demo": {0: "done", 78: "its folder cannot be made", **_STOPPED},
+    "demo": {0: "done", 78: "its folder cannot be made, or has a queue", **_STOPPED},
 }
 """The exit codes of each command, beside (or in place of) those of ``_ALWAYS``."""
 

@@ -29,6 +29,8 @@ FAULTS = {5: "429", 11: "500", 17: "400", 23: "lost"}
 ENDS = {8: "transfer-error"}
 """The jobs that do not finish: the number of an accepted job, and the kind of its end."""
 
+REMEDY = "name a new folder with --keep"
+
 KEY, JOB_SECONDS, PRICE = "demo-key", 2.0, 2.5
 
 IMITATION = Options(
@@ -42,12 +44,23 @@ IMITATION = Options(
 
 def demo(call: Invocation) -> int:
     """Import a sample list, drain it, and print the result."""
-    folder = Path(call.args.keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        database = _new_file(call.args.keep)
     except OSError as error:
-        return exits.complain([f"{folder}: {error.strerror}"])
-    return asyncio.run(_demo(folder / "videos.db", mode("auto", call.environment)))
+        named = filter(None, (error.filename, error.strerror, REMEDY))
+        return exits.complain([": ".join(map(str, named))])
+    return asyncio.run(_demo(database, mode("auto", call.environment)))
+
+
+def _new_file(keep: str | None) -> Path:
+    """Make an empty file for the database: a queue that is there is not the demo's to send, nor
+    another demo's. Raises OSError.
+    """
+    folder = Path(keep or tempfile.mkdtemp(prefix="valossa-ingest-demo-")).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    database = folder / "videos.db"
+    database.touch(exist_ok=False)
+    return database
 
 
 async def _demo(database: Path, display: str) -> int:
@@ -70,6 +83,7 @@ async def _demo(database: Path, display: str) -> int:
         )
         imported = parser().parse_args(["import", str(SAMPLE), "--map", "media_id=id"])
         with stoppable() as stop, suppress(StoppedError, asyncio.CancelledError):
+            await opening.migrate(settings)
             done = await import_.import_all(imported, settings, stop)
             import_.report(done, as_json=False)
             async with opening.existing_database(settings) as made:
@@ -110,10 +124,10 @@ async def _print_result(settings: Settings, accepted: int, ended: list[FollowedJ
         rows = await database.read(lambda c: search.matching(c, wanting, 0, 10))
     there = sorted((state, number) for state, number in states.items() if number)
     output.table(("state", "videos"), there, title="What became of them")
-    lost = "what is handed in is not handed in again"  # the demo was run before in this folder
-    if accepted:
-        lost = "the one whose answer was lost was found in its list"
-    output.line(f"\nThe imitation accepted {accepted} jobs; {lost}.\n")
+    output.line(
+        f"\nThe imitation accepted {accepted} jobs; the one whose answer was lost was found in its "
+        "list.\n"
+    )
     for job in ended:
         if job.ended_as == "error":
             output.line(
