@@ -140,6 +140,24 @@ async def test_a_result_that_a_clock_ahead_has_planned_is_fetched(scene: Scene) 
     assert "stored" == (await scene.row(job_id))["state"]
 
 
+@pytest.mark.parametrize(("trouble", "questions"), [("404", 2), ("500", 2), ("401", 1)])
+async def test_a_round_asks_for_each_result_once_and_ends_at_a_refused_key(
+    scene: Scene, trouble: str, questions: int
+) -> None:
+    """A round that takes longer than a result waits for its next try does not ask for it again."""
+    await scene.finished(2)
+    scene.api.options = replace(FINISHED, result_failures={trouble: 1.0})
+
+    def a_minute_later(folder: Path) -> int:
+        scene.hands.pass_seconds(61)
+        return free_bytes(folder)
+
+    async with scene.fetcher(free=a_minute_later) as fetcher, asyncio.timeout(10):
+        await fetcher.fetch_each()
+
+    assert questions == len(scene.api.questions)
+
+
 async def test_a_result_is_on_the_disk_and_then_in_the_table(scene: Scene) -> None:
     """A fetched result stands in its file whole, and its row says size, hash, path and time."""
     (job_id,) = await scene.finished()

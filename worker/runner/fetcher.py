@@ -48,6 +48,18 @@ class Fetcher:
         """Fetch whenever it is time, until the limiter is shut."""
         await self.reconciler.repeat(self.fetch)
 
+    async def fetch_each(self) -> None:
+        """Fetch the results that are due now, each once, until the key is refused or the folder
+        takes nothing.
+        """
+        clock, write = self.reconciler.transaction.clock, self.reconciler.write
+        began = again_at = clock.now()
+        while self.held is None and self.refused is None:
+            if await write(partial(results.due, now=began), "to see what is wanted") is None:
+                return
+            await self.reconciler.limiter.wait_until(clock.until(again_at))
+            again_at = await self.fetch()
+
     async def fetch(self) -> datetime:
         """Fetch the result that is due first. Return when to look again (UTC)."""
         clock, write, held = self.reconciler.transaction.clock, self.reconciler.write, None

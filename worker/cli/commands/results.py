@@ -139,11 +139,7 @@ def _fetch(call: Invocation, folder: Path) -> int:
             if (why := _unmounted(session, folder)) is not None:
                 return exits.complain([why], exits.PROBLEMS)
             _want(session, folder, call.settings.result_types)
-        limiter, clock = fetcher.reconciler.limiter, fetcher.reconciler.transaction.clock
-        again_at = clock.now()
-        while fetcher.held is None and session.read(store.due) is not None:
-            session.run(limiter.wait_until(clock.until(again_at)))
-            again_at = session.run(fetcher.fetch())
+        session.run(fetcher.fetch_each())
         counts = session.read(lambda connection, _: store.counts(connection))
     output.document(counts) if call.args.json else output.pairs(counts)
     if fetcher.held is not None:
