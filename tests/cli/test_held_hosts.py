@@ -1,5 +1,6 @@
 """Hold that a held host is told wherever a person looks, and that each way out works."""
 
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,8 @@ WHY = "3 of the last 3 jobs of dead.example could not be downloaded (HTTP 503)"
 ERROR = f"its host is held: {WHY}"
 WAYS_OUT = (
     f"a probe goes at {PROBE_AT} UTC; valossa-ingest release --host dead.example sends all "
-    "once it serves again, cancel --error-like dead.example puts them away"
+    "once it serves again, cancel --state pending --error-like 'jobs of dead.example could not' "
+    "puts them away"
 )
 
 
@@ -93,10 +95,18 @@ def test_a_release_is_told_to_programs(held: Cli) -> None:
 
 
 def test_the_other_way_out_puts_the_held_videos_away(held: Cli) -> None:
-    """The proposed ``cancel`` cancels the held videos alone."""
-    assert 0 == held("cancel", "--error-like", HOST).code
-    assert ["cancelled", "cancelled", "pending"] == held.sql("SELECT state FROM videos ORDER BY id")
-    assert [None] * 3 == held.sql("SELECT held_host FROM videos")
+    """The ``cancel`` that is printed cancels the held videos of this host alone: not those of a
+    host whose name ends in it, and no failed one.
+    """
+    longer = f"media-{HOST}"
+    held.insert(url=f"https://{longer}/4.mp4", held_host=longer, error=ERROR.replace(HOST, longer))
+    held.insert(url=f"https://{HOST}/5.mp4", state="failed", error=ERROR)
+    printed = held("why", "id=1").rows()[1][-1]
+    typed = printed.partition(", ")[2].removesuffix(" puts them away")
+    assert 0 == held(*shlex.split(typed)).code
+    states = ["cancelled", "cancelled", "pending", "pending", "failed"]
+    assert states == held.sql("SELECT state FROM videos ORDER BY id")
+    assert [None, None, None, longer, None] == held.sql("SELECT held_host FROM videos ORDER BY id")
     assert "needs a person" not in held("status").out
 
 

@@ -214,8 +214,8 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
                 ),
                 (
                     "a probe goes at 2026-01-01 00:15:00 UTC; valossa-ingest release --host"
-                    " dead.example sends all once it serves again, cancel --error-like dead.example"
-                    " puts them away"
+                    " dead.example sends all once it serves again, cancel --state pending"
+                    " --error-like 'jobs of dead.example could not' puts them away"
                 ),
             ],
         ),

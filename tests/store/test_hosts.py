@@ -1,3 +1,4 @@
+import shlex
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -104,6 +105,7 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
     await add(database, "https://dead.example/1", "https://dead.example/2", held_host=HOST)
     since = later(START, 2)
     why = "4 of the last 4 jobs of dead.example could not be downloaded (connection refused)"
+    found = await held(database)
     assert [
         HeldHost(
             host=HOST,
@@ -116,7 +118,10 @@ async def test_a_held_host_is_told_with_its_evidence(database: Database) -> None
             probes=0,
             probe_video=None,
         )
-    ] == await held(database)
+    ] == found
+    *_, named, _, _, _ = shlex.split(found[0].remedy)
+    assert named in why, "its cancel matches the errors of its videos"
+    assert named not in why.replace(HOST, f"media-{HOST}"), "and those of no longer name"
     await database.write(lambda c: c.execute(update(hosts).values(probe_at=None)), "test")
     assert [since] == [each.probe_at for each in await held(database)]
 

@@ -1,6 +1,7 @@
 """Name the host of a link, and decide when it is held and when a probe may go. Knows no clock."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -63,10 +64,13 @@ class HeldHost:
 
     @property
     def remedy(self) -> str:
-        """Return the way out."""
+        """Return the way out. It names the host as the error of a held video does, since the name
+        alone may be the end of another host's.
+        """
         at = f"a probe goes at {self.probe_at:%Y-%m-%d %H:%M:%S} UTC"
         sends = f"valossa-ingest release --host {self.host} sends all once it serves again"
-        return f"{at}; {sends}, cancel --error-like {self.host} puts them away"
+        theirs = shlex.quote(f"jobs of {self.host} could not")
+        return f"{at}; {sends}, cancel --state pending --error-like {theirs} puts them away"
 
 
 def told(held: Sequence[HeldHost]) -> str:
