@@ -28,7 +28,7 @@ def told(
     """
     story = search.story(connection, row)
     known = search.jobs_of(connection, row["id"])
-    after = _next(story, settings, now)
+    after = _next(story, settings, now, had_job=bool(known))
     if job := next((job for job in known if job["job_id"] == row["job_id"]), None):
         after = _next_of_job(row["id"], job, settings)
     if row["state"] == State.PENDING and row["held_host"] == "file:":
@@ -67,9 +67,9 @@ def _video(row: RowMapping) -> Video:
     return Video(**{name: row[name] for name in REQUEST_COLUMNS})
 
 
-def _next(story: search.Story, settings: Settings, now: datetime) -> str:
+def _next(story: search.Story, settings: Settings, now: datetime, *, had_job: bool) -> str:
     row = story.video
-    number = f"{row['id']} --may-buy-twice" if story.doubted else row["id"]
+    number = f"{row['id']} --may-buy-twice" if story.doubted or had_job else row["id"]
     twin = story.twin and request.bought_already(row["id"], story.twin)
     match State(row["state"]):
         case State.PENDING:

@@ -1,5 +1,6 @@
 """``retry --job-status error --may-buy-again``: what it costs is said before it is done."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -92,3 +93,32 @@ def test_few_are_bought_again_unasked(cli: Cli) -> None:
     assert ["submitted", "pending", "pending"] == cli.sql("SELECT state FROM videos ORDER BY id")
     again = cli("retry", "2", "--job-status", "error", "--may-buy-again")
     assert (1, "0") == (again.code, again.pairs()["retried"])
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_what_was_bought_again_has_a_way_out_that_works(cli: Cli, state: str) -> None:
+    """``show`` prints the retry that takes a video which failed, or was cancelled, after it was to
+    be bought again; a plain one says why it does not.
+    """
+    bought(cli, 1)
+    assert 0 == cli("retry", "1", "--job-status", "error", "--may-buy-again").code
+    cli.sql("UPDATE videos SET state = ?, error = 'HTTP 400: bad', http_status = 400", state)
+    plain = cli("retry", "1")
+    assert (1, "0") == (plain.code, plain.pairs()["retried"])
+    assert "videos that had a job, are retried only with --may-buy-twice" in plain.err
+    (story,) = cli("show", "1", "--json").json()
+    (typed,) = re.findall(r"valossa-ingest (retry [a-z0-9= -]+twice)", story["next"])
+    assert 0 == cli(*typed.split()).code
+    assert "pending" == cli.row(1)["state"]
+
+
+def test_failures_that_had_a_job_have_a_way_out_of_their_own(cli: Cli) -> None:
+    """``why`` tells failures that had a job from others with the same message."""
+    bought(cli, 1)
+    cli("retry", "1", "--job-status", "error", "--may-buy-again")
+    cli.insert()
+    cli.sql("UPDATE videos SET state = 'failed', error = 'HTTP 400: bad', http_status = 400")
+    helps = {row[3]: row[4] for row in cli("why").rows()[1:]}
+    twice = "mend the cause, then retry ID --may-buy-twice, since it had a job before"
+    assert twice == helps["1"]
+    assert "then retry" == helps["2"][-10:]

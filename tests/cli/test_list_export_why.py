@@ -781,7 +781,8 @@ def test_a_retry_takes_failed_and_cancelled_and_reports_the_rest(cli: Cli) -> No
     """A person learns how many are due again, and which were left as they are."""
     in_each_state(cli)
     said = cli("retry", *range(1, 7))
-    hint = "valossa-ingest: doubts are retried only with --may-buy-twice: it may cost twice\n"
+    only = "doubts, and videos that had a job, are retried only with --may-buy-twice"
+    hint = f"valossa-ingest: {only}: it may cost twice\n"
     assert (0, hint) == (said.code, said.err)
     expected = {"retried": "2", "left, pending": "1", "left, submitting": "1"}
     assert {**expected, "left, submitted": "1", "left, in_doubt": "1"} == said.pairs()

@@ -35,8 +35,10 @@ _BY_STATUS = {
 }
 
 
-def remedy(state: State, status: int | None, message: str) -> str:
-    """Return the way out for a video in this state with this last result."""
+def remedy(state: State, status: int | None, message: str, *, had_job: bool = False) -> str:
+    """Return the way out for a video in this state with this last result. ``had_job``: it failed
+    after it was to be bought again.
+    """
     if state is State.IN_DOUBT:
         return (
             "valossa-ingest reconcile asks the API for it; what that leaves, look up in the "
@@ -47,6 +49,8 @@ def remedy(state: State, status: int | None, message: str) -> str:
         return "nothing; cancel ID puts it away, retry ID --may-buy-twice sends it again"
     if message.startswith(BOUGHT_ALREADY):
         return "nothing, if once is enough; retry ID --may-buy-twice buys it a second time"
+    if had_job:
+        return "mend the cause, then retry ID --may-buy-twice, since it had a job before"
     if "signed link" in message:
         return "sign the links anew and bring them in with import --update"
     if status in {401, 402, 403}:

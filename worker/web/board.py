@@ -99,7 +99,7 @@ def board(
         snapshot=snapshot,
         hour=slots(minutes, MINUTE, 60, end_of(now), held),
         day=slots(minutes, HOUR / 2, 48, end_of(now), held),
-        reasons=reasons.grouped(newest),
+        reasons=reasons.grouped(connection, newest),
         batches=dict(islice(statistics.by_batch(connection).items(), BATCHES)),
         since=since,
     )

@@ -20,6 +20,10 @@ from worker.store import changes, search
 ASK_FROM = 10
 """Changing this many videos or more asks first."""
 
+ONLY_TWICE = (
+    "doubts, and videos that had a job, are retried only with --may-buy-twice: it may cost twice"
+)
+
 Work = Callable[[Connection, search.Filter, datetime], int]
 
 
@@ -131,5 +135,5 @@ def _report(call: Invocation, done: int, found: Counter[str], accepted: Sequence
     else:
         output.pairs({past: done, **{f"left, {state}": number for state, number in left.items()}})
     if call.args.function == "retry" and (State.IN_DOUBT in left or moved_on > 0):
-        exits.complain(["doubts are retried only with --may-buy-twice: it may cost twice"])
+        exits.complain([ONLY_TWICE])
     return exits.OK if done else exits.PROBLEMS

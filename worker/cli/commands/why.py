@@ -52,7 +52,9 @@ def _groups(
     machine's roots, where no worker lives; then the claims that no worker settles any more.
     """
     wanted = replace(some, states=(State.FAILED, State.IN_DOUBT))
-    found: list[tuple[object, ...]] = [*reasons.grouped(search.every(connection, wanted))]
+    found: list[tuple[object, ...]] = [
+        *reasons.grouped(connection, search.every(connection, wanted))
+    ]
     if shared_state.read(connection).held_hosts:
         held = hosts.held(connection, some)
         found += ((h.videos, State.PENDING, h.why, h.first, h.remedy) for h in held if h.videos)
