@@ -11,7 +11,7 @@ from tests.parts import add, facts, row
 from tests.runner.test_refused_rows import SAID, refuse
 from tests.web.conftest import TOKEN, Served, serve
 from worker.core.model import Fact
-from worker.db.schema import history, videos
+from worker.db.schema import account, history, videos
 from worker.settings import Key
 from worker.simulator import Simulator
 from worker.store import shared_state
@@ -235,14 +235,14 @@ async def test_one_action_goes_on_at_a_time(page: Served) -> None:
 async def test_a_pause_waits_for_no_other_action(
     page: Served, url: str, simulator: Simulator
 ) -> None:
-    """An action of one transaction is done beside a question that waits for an hour's end."""
+    """An action of one transaction is done beside a question that the pace lets wait."""
     await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
-    now = page.database.now()
-    until = now + timedelta(hours=1)
-    await page.database.write(lambda c: shared_state.cool_down(c, until, "HTTP 429", now), "test")
+    pace = {"rate": 1, "period_seconds": 3_600}
+    taken = update(account).values(next_start_at=page.database.now() + timedelta(hours=1))
+    await page.database.write(lambda c: c.execute(taken), "test")
     async with AsyncExitStack() as stack:
         key = Key(min(simulator.options.keys), "a test")
-        asks = await serve(url, stack, key, api_url=simulator.url, rate=1_000)
+        asks = await serve(url, stack, key, api_url=simulator.url, **pace)
         await asks.sign_in()
         assert 303 == (await asks.act("reconcile"))[0]
         assert "under way" in str((await asks.json("/status.json"))["told"])
@@ -250,8 +250,34 @@ async def test_a_pause_waits_for_no_other_action(
         assert 409 == (await asks.act("reconcile"))[0]
         assert 303 == (await asks.act("pause"))[0]
         assert (await page.database.read(shared_state.read)).paused_at is not None
+        assert 303 == (await asks.act("resume"))[0]
+        assert (await page.database.read(shared_state.read)).paused_at is None
+
+
+async def test_no_question_waits_for_the_end_of_a_cool_down(
+    page: Served, url: str, simulator: Simulator
+) -> None:
+    """A question that would wait for an hour is refused, and holds up no other action."""
+    await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
+    await add(page.database, URLS[1], state="failed")
+    now = page.database.now()
+    until = now + timedelta(hours=1)
+    await page.database.write(lambda c: shared_state.cool_down(c, until, "HTTP 429", now), "test")
+    async with AsyncExitStack() as stack:
+        key = Key(min(simulator.options.keys), "a test")
+        asks = await serve(url, stack, key, api_url=simulator.url, rate=1_000)
+        await asks.sign_in()
+
+        status, body = await asks.act("reconcile")
+
+        assert (409, True) == (
+            status,
+            '<a href="/act/resume?cool_down=1">End the cool-down</a>' in body,
+        )
+        assert f"a cool-down until {until:%Y-%m-%d %H:%M:%S} UTC (HTTP 429)" in body
+        assert 303 == (await asks.act("cancel", state="failed"))[0]
         assert 303 == (await asks.act("resume", cool_down="1"))[0]
-        assert (await page.database.read(shared_state.read)).cool_down_until is None
+        assert 303 == (await asks.act("reconcile"))[0]
 
 
 async def test_the_page_after_an_action_shows_its_effect(page: Served) -> None:

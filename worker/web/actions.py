@@ -114,7 +114,8 @@ def preview(connection: Connection, action: str, fields: Fields, now: datetime) 
         case "reconcile":
             doubts = statistics.in_state(connection, State.IN_DOUBT)
             doubts += len(leases.lapsed(connection, now))
-            seen |= {"number": doubts, "mark": str(doubts), "possible": doubts > 0}
+            possible = doubts > 0 and not known.cooling(now)  # else it would wait for its end
+            seen |= {"number": doubts, "mark": str(doubts), "possible": possible}
         case _:
             raise LookupError(f"{action} is no action of this page")
     states = statistics.by_state(connection) if action == "pause" else {}
