@@ -69,7 +69,7 @@ def _video(row: RowMapping) -> Video:
 
 def _next(story: search.Story, settings: Settings, now: datetime, *, had_job: bool) -> str:
     row = story.video
-    number = f"{row['id']} --may-buy-twice" if story.doubted or had_job else row["id"]
+    number = f"id={row['id']}" + (" --may-buy-twice" if story.doubted or had_job else "")
     twin = story.twin and request.bought_already(row["id"], story.twin)
     match State(row["state"]):
         case State.PENDING:
@@ -100,10 +100,8 @@ def _next(story: search.Story, settings: Settings, now: datetime, *, had_job: bo
 
 def _next_of_job(video_id: int, job: Mapping[str, Any], settings: Settings) -> str:
     if (end := job["ended_as"]) in search.WASTED:
-        why, again = job["details"] or end, f"--job-status {end} --may-buy-again"
-        return (
-            f"nothing by itself: paid for nothing ({why}); valossa-ingest retry {video_id} {again}"
-        )
+        why, again = job["details"] or end, f"id={video_id} --job-status {end} --may-buy-again"
+        return f"nothing by itself: paid for nothing ({why}); valossa-ingest retry {again}"
     if end is not None:
         return f"nothing: its job has {end}"
     if job["overdue_since"] is not None:
@@ -137,11 +135,11 @@ def of_job(job: Mapping[str, Any]) -> str:
 def _next_of_doubt(row: RowMapping, settings: Settings) -> str:
     if settings.on_doubt == "retry" and row["attempts"] < settings.max_attempts:
         return f"it is sent again after {settings.doubt_settle_seconds:g} s (on_doubt = retry)"
-    hand = "nothing by itself"
+    hand, number = "nothing by itself", f"id={row['id']}"
     if settings.on_doubt == "reconcile":
         hand = "a run asks the API's list for it, as valossa-ingest reconcile does now; by hand"
     return (
         f"{hand}: look for {row['request_id']} or its address in the Valossa Portal; if"
-        f" it is there: valossa-ingest resolve {row['id']} --job-id X; if not: valossa-ingest retry"
-        f" {row['id']} --may-buy-twice, or resolve {row['id']} --give-up"
+        f" it is there: valossa-ingest resolve {number} --job-id X; if not: valossa-ingest retry"
+        f" {number} --may-buy-twice, or resolve {number} --give-up"
     )

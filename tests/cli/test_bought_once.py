@@ -11,7 +11,7 @@ from worker.simulator import Options, Simulator
 Start = Callable[[Options], Beside]
 
 URL = "https://videos.example/1.mp4"
-AGAIN = "to buy it a second time: valossa-ingest retry {} --may-buy-twice"
+AGAIN = "to buy it a second time: valossa-ingest retry id={} --may-buy-twice"
 
 
 def drain(cli: Cli, simulator: Simulator, *words: str) -> Said:

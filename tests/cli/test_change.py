@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,30 @@ def test_a_name_of_two_videos_resolves_neither(
     assert ["in_doubt", "in_doubt"] == states(url)
     assert 0 == type_(url, "resolve", "id=2", "--give-up")
     assert ["in_doubt", "failed"] == states(url)
+
+
+@pytest.mark.parametrize(
+    ("state", "flags"),
+    [
+        ("failed", ()),
+        ("cancelled", ()),
+        ("in_doubt", ("--may-buy-twice",)),
+        ("in_doubt", ("--give-up",)),
+    ],
+)
+def test_a_command_that_is_printed_takes_its_video_where_numbers_are_names_too(
+    url: str, capsys: pytest.CaptureFixture[str], state: str, flags: tuple[str, ...]
+) -> None:
+    """The printed ways out name a video by its id alone, since its number may be another's name."""
+    rows(url, state, state)
+    execute(url, "UPDATE videos SET media_id = 3 - id")
+    type_(url, "show", "id=1", "--json")
+    (story,) = json.loads(capsys.readouterr().out)
+    verb = "resolve" if "--give-up" in flags else "retry"
+    (number,) = re.findall(rf"{verb} (\S+) ?{''.join(flags)}", story["next"])
+    assert 0 == type_(url, verb, number, *flags)
+    assert state != states(url)[0]
+    assert state == states(url)[1]
 
 
 @pytest.mark.parametrize("command", [("cancel",), ("retry", "--may-buy-twice")])

@@ -82,8 +82,12 @@ def test_status_without_jobs_has_no_line_of_them(cli: Cli) -> None:
     ("life", "following", "words"),
     [
         ("finished", "status", "next: nothing: its job has finished"),
-        ("error", "status", "paid for nothing (no video); valossa-ingest retry 2 --job-status err"),
-        ("gone", "status", "paid for nothing (gone); valossa-ingest retry 3 --job-status gone"),
+        (
+            "error",
+            "status",
+            "paid for nothing (no video); valossa-ingest retry id=2 --job-status e",
+        ),
+        ("gone", "status", "paid for nothing (gone); valossa-ingest retry id=3 --job-status gone"),
         ("queued", "status", "next: the API is asked about its job from 2026-01-01 12:00:00 UTC"),
         ("queued", "off", "is not asked what becomes of it (follow = off)"),
         ("overdue", "status", "next: its job should have ended long ago: look in the Valossa"),

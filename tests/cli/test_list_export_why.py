@@ -592,6 +592,7 @@ def test_why_and_show_are_read_on_a_narrow_terminal(
     tell(cli, 1, 1, "late_answer", job_id="job-9")
     for words, told in (
         (("why",), "what helps: valossa-ingest reconcile"),
+        (("why",), "an example: valossa-ingest show id=1"),
         (("show", 1), "attempt 1: in_doubt, HTTP 502: the gateway said"),
         (("show", 1), "attempt 1: late_answer, job job-9 (w-1)"),
     ):
@@ -674,9 +675,12 @@ NEXT: dict[str, tuple[dict[str, object], str]] = {
     ),
     "failed": (
         {"state": "failed"},
-        "nothing by itself; mend the cause, then: valossa-ingest retry 1",
+        "nothing by itself; mend the cause, then: valossa-ingest retry id=1",
     ),
-    "cancelled": ({"state": "cancelled"}, "nothing by itself; valossa-ingest retry 1 takes it up"),
+    "cancelled": (
+        {"state": "cancelled"},
+        "nothing by itself; valossa-ingest retry id=1 takes it up",
+    ),
     "in doubt": (
         {"state": "in_doubt", "request_id": "r-1"},
         "a run asks the API's list for it, as valossa-ingest reconcile does now; by hand: look for",
@@ -703,14 +707,14 @@ def test_what_happens_to_a_doubt_depends_on_the_settings(cli: Cli) -> None:
     held = cli("show", 1, "--json", WORKER_ON_DOUBT="hold").json()[0]["next"]
     assert "nothing by itself: look for" == held[:27]
     used_up = cli("show", 1, "--json", WORKER_MAX_ATTEMPTS="2", **retrying).json()[0]["next"]
-    assert "retry 1 --may-buy-twice" in used_up
+    assert "retry id=1 --may-buy-twice" in used_up
 
 
 def test_a_doubt_that_was_given_up_is_not_retried_by_a_plain_word(cli: Cli) -> None:
     """Law 5: the command that is proposed says what it may cost."""
     cli.insert(state="failed", claims=1)
     tell(cli, 1, 1, "in_doubt")
-    assert "retry 1 --may-buy-twice" in cli("show", 1, "--json").json()[0]["next"]
+    assert "retry id=1 --may-buy-twice" in cli("show", 1, "--json").json()[0]["next"]
 
 
 def test_the_request_is_shown_as_it_would_be_sent(cli: Cli, beside: Start) -> None:

@@ -252,7 +252,7 @@ def test_a_file_that_nobody_can_upload_needs_a_person(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("error", "helps"),
     [
-        ("'a.mp4' is not there", "put it where a worker reads it, or valossa-ingest cancel 1"),
+        ("'a.mp4' is not there", "put it where a worker reads it, or valossa-ingest cancel id=1"),
         ("changed while it was read", "it is being written: wait until it is whole, then drain"),
         ("'a.mp4': Permission denied", "start a worker that may read the file"),
         ("initialize_file_upload answered {}", "valossa-ingest check --online says"),

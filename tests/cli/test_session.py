@@ -46,9 +46,9 @@ def filled(url: str) -> str:
         (1, "it is due"),
         (2, "worker w is sending it"),
         (3, "the API is asked about its job"),
-        (4, "valossa-ingest retry 4"),
-        (5, "retry 5 --may-buy-twice"),
-        (6, "retry 6 takes it up again"),
+        (4, "valossa-ingest retry id=4"),
+        (5, "retry id=5 --may-buy-twice"),
+        (6, "retry id=6 takes it up again"),
     ],
 )
 def test_show_says_what_happens_next(

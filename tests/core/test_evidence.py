@@ -272,7 +272,7 @@ def test_a_job_that_only_may_be_ours_is_for_a_person(
     seen = evidence(*SHOWN, *jobs)
     expected = (
         f"the API's list shows {named}, perhaps of this video: look, then "
-        "valossa-ingest resolve 7 --job-id X"
+        "valossa-ingest resolve id=7 --job-id X"
     )
     assert Ambiguous(expected) == judge(doubt, seen) == sighted(doubt, seen)
 

@@ -405,7 +405,7 @@ def test_law_17_a_bought_address_is_told_with_the_way_out(twin: Twin, how: str) 
     """Law 17: the sentence names the other video, what it has, and the command to buy again."""
     expected = (
         f"url: is that of video 12, which {how}; to buy it a second time: "
-        "valossa-ingest retry 13 --may-buy-twice"
+        "valossa-ingest retry id=13 --may-buy-twice"
     )
     assert expected == bought_already(13, twin)
 

@@ -550,7 +550,7 @@ async def test_others_get_their_turn_between_unsendable_rows(
     assert 1 == len((await write(database, work, free_slots=99)).claimed.starts)
 
 
-AGAIN = "to buy it a second time: valossa-ingest retry {} --may-buy-twice"
+AGAIN = "to buy it a second time: valossa-ingest retry id={} --may-buy-twice"
 
 
 async def test_law_17_one_address_goes_once_in_one_claim(

@@ -104,7 +104,7 @@ async def test_what_is_absent_and_used_up_is_for_a_person(database: Database) ->
     assert (Absent(), Resolvable.NONE) == (finding.verdict, finding.resolvable)
     stored = await row(database, 5)
     assert "in_doubt" == stored["state"]
-    assert "used up; valossa-ingest retry --may-buy-twice 5" in str(stored["error"])
+    assert "used up; valossa-ingest retry --may-buy-twice id=5" in str(stored["error"])
     assert 1 == await database.read(lambda c: doubts.count_for_person(c, 0))
     assert [(1, "in_doubt"), (1, "absent")] == await facts(database, 5)
     (again,) = await write(database, shown(*NEIGHBOURS), later(START, 999))
@@ -124,7 +124,7 @@ async def test_what_may_be_ours_stays_in_doubt(database: Database) -> None:
     assert Resolvable.NONE is finding.resolvable
     stored = await row(database, 5)
     assert ("in_doubt", later(START, 60)) == (stored["state"], stored["updated_at"])
-    assert "resolve 5 --job-id X" in str(stored["error"])
+    assert "resolve id=5 --job-id X" in str(stored["error"])
     assert 1 == await database.read(lambda c: doubts.count_for_person(c, 0))
 
 

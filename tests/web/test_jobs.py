@@ -66,7 +66,7 @@ async def test_a_video_shows_the_life_of_its_job(page: Served) -> None:
     assert "job job-error of attempt 1, error" in body
     assert "asked about 3 times" in body
     assert "core failed: HTTP 404" in body
-    assert "retry 1 --job-status error --may-buy-again" in body
+    assert "retry id=1 --job-status error --may-buy-again" in body
     assert "abcdefgh" not in body + (await page.get("/videos/1.json"))[1]
 
 

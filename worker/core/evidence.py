@@ -204,7 +204,7 @@ def _which(doubt: Doubt, entries: Sequence[Entry]) -> str:
     more = f" and {len(entries) - SHOWN_JOBS} more" if len(entries) > SHOWN_JOBS else ""
     return (
         f"the API's list shows {jobs}{more}, perhaps of this video: look, then "
-        f"valossa-ingest resolve {doubt.video_id} --job-id X"
+        f"valossa-ingest resolve id={doubt.video_id} --job-id X"
     )
 
 

@@ -89,7 +89,7 @@ def bought_already(video_id: int, twin: Twin) -> str:
         how = _HOW_BOUGHT.get(twin.state, "had a job, or may have one")
     return (
         f"{BOUGHT_ALREADY} {twin.video_id}, which {how}; to buy it a second time: "
-        f"valossa-ingest retry {video_id} --may-buy-twice"
+        f"valossa-ingest retry id={video_id} --may-buy-twice"
     )
 
 

@@ -153,7 +153,7 @@ def remedy(why: str, video_id: int) -> str:
     if why.startswith(CHANGED):
         return "it is being written: wait until it is whole, then drain"
     if why.endswith("is not there"):
-        return f"put it where a worker reads it, or valossa-ingest cancel {video_id}"
+        return f"put it where a worker reads it, or valossa-ingest cancel id={video_id}"
     return ASK_API if why.startswith(_OF_API) else GIVE_ROOT
 
 

@@ -37,7 +37,7 @@ RAREST_SECONDS = 3600.0
 
 USED_UP = (
     "the API has no job of it, but its attempts are used up; "
-    "valossa-ingest retry --may-buy-twice {} sends it again"
+    "valossa-ingest retry --may-buy-twice id={} sends it again"
 )
 
 

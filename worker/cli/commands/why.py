@@ -35,7 +35,7 @@ def why(call: Invocation) -> int:
         for videos, state, reason, example, helps in groups:  # the table would be too wide
             output.paragraph(f"{videos} {state}: {output.text(reason)}")
             output.paragraph(f"what helps: {helps}", "  ")
-            output.paragraph(f"an example: valossa-ingest show {example}", "  ")
+            output.paragraph(f"an example: valossa-ingest show id={example}", "  ")
             print()
         if not groups:
             output.line("no failure and no doubt to explain")
