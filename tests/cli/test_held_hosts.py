@@ -34,7 +34,7 @@ def held(cli: Cli) -> Cli:
     later = {"due_at": "2099-01-01 00:00:00"}
     for number in (1, 2):
         url = f"https://{HOST}/{number}.mp4"
-        cli.insert(url=url, held_host=HOST, error=ERROR, **later)
+        cli.insert(url=url, held_host=HOST, error=ERROR, due_at=PROBE_AT)
     cli.insert(url="https://good.example/3.mp4", **later)
     return cli
 

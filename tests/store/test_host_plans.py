@@ -121,7 +121,7 @@ LOOKS: dict[str, tuple[Callable[[Connection], object], set[str], set[str]]] = {
             "SEARCH history_1 USING INDEX history_of_video (video_id=?)",
         },
         {
-            *("videos_due", "videos_held", "videos_pkey", "videos_url", "hosts_held"),
+            *("videos_due", "videos_held", "videos_pkey", "videos_url", "hosts_held", "hosts_pkey"),
             *("history_of_video", "history_doubts", "jobs_of_video", "all of pruned"),
         },
     ),

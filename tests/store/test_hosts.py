@@ -166,6 +166,45 @@ async def test_a_release_makes_the_videos_due_and_forgets_the_evidence(database:
     assert [HOST] == [each.host for each in await held(database)]
 
 
+async def test_a_release_leaves_a_video_that_was_put_off_until_it_is_due(
+    database: Database,
+) -> None:
+    """A video that a person has put off, farther than any hold goes, is held no more, and not due
+    before its time; one that a clock ahead has held so far is due now.
+    """
+    at, far = later(START, 60), START + timedelta(days=24)
+    await ends(database, "badly", "badly", "badly")
+    await ends(database, *["badly"] * 3, at=later(START, 9e5), host="ahead.example")
+    for host in (HOST, "ahead.example"):
+        await add(database, f"https://{host}/1", held_host=host, due_at=far, error="held")
+
+    assert 0 == await database.write(lambda c: brake.release(c, HOST, at), "test")
+    assert 1 == await database.write(lambda c: brake.release(c, "ahead.example", at), "test")
+
+    freed = [await row(database, number) for number in (1, 2)]
+    assert [(None, far, None), (None, at, None)] == [
+        (each["held_host"], each["due_at"], each["error"]) for each in freed
+    ]
+
+
+@pytest.mark.parametrize(("others", "wait"), [(1, -FIRST_WAIT), (0, FIRST_WAIT)])
+async def test_a_video_that_was_put_off_is_no_probe(
+    database: Database, others: int, wait: timedelta
+) -> None:
+    """A probe is a video that the hold alone has postponed; where none is, the probe waits."""
+    await ends(database, "badly", "badly", "badly")
+    now = later(START, 99_999)
+    due = update(hosts).values(probe_at=now - FIRST_WAIT)
+    await database.write(lambda c: c.execute(due), "test")
+    await add(database, f"https://{HOST}/1", held_host=HOST, due_at=now + timedelta(days=24))
+    if others:
+        await add(database, f"https://{HOST}/2", held_host=HOST, due_at=later(now, 99))
+    aside = Unwritable()
+    _, probes, _ = await database.write(lambda c: brake.passing(c, 9, now, now, aside, 500), "test")
+    assert {1: {2}, 0: set[int]()}[others] == {*probes}
+    assert now + wait == await database.read(lambda c: brake.next_probe_at(c, now))
+
+
 async def test_a_release_frees_some_at_a_time(database: Database) -> None:
     """A release frees a bounded number; the hold ends first, so what is left is freed later."""
     await ends(database, "badly", "badly", "badly")

@@ -604,3 +604,20 @@ async def test_of_two_jobs_of_one_address_the_first_is_taken(database: Database)
     """Two rows of one list with one address and a job each are one video; nothing is bought."""
     done = await add_new(database, talk(1, job_id="a"), {**talk(1, job_id="b"), "media_id": None})
     assert (1, [(1, "skipped", f"{SAME_URL}: in this list")]) == (done.inserted, done.passed)
+
+
+@pytest.mark.parametrize("link", [1, 2])
+async def test_an_update_puts_a_held_video_off(database: Database, link: int) -> None:
+    """A moment that a list brings takes the place of the hold's own, also beside a corrected link,
+    which would make the video due.
+    """
+    await add_new(database, talk(1))
+    tonight = later(NOW, 3_600)
+    await change(database, 1, held_host="example.org", error="held", due_at=later(NOW, 86_400))
+
+    await bring(database, talk(1, due_at=tonight) | {"url": address(link)})
+
+    its = await row(database, 1)
+    assert (address(link), tonight, None, None) == tuple(
+        its[name] for name in ("url", "due_at", "held_host", "error")
+    )

@@ -151,17 +151,17 @@ async def test_a_finished_upload_is_sent_in_place_of_its_file(database: Database
     assert claims[1:] == await database.read(lambda c: store.addressed(c, claims[1:]))
 
 
-async def test_a_finished_upload_makes_its_video_due(database: Database) -> None:
-    """A video that waited for its upload is sent at once."""
+@pytest.mark.parametrize("days", [1, 24])
+async def test_a_finished_upload_makes_its_video_due(database: Database, days: int) -> None:
+    """A video that waited for its upload is sent at once, unless a person has put it off."""
     await due(database, address(1))
     await handed(database)
-    tomorrow = START + timedelta(days=1)
-    await change(database, 1, held_host=HELD, due_at=tomorrow, error="waits")
+    until, now = START + timedelta(days=days), START + timedelta(seconds=5)
+    await change(database, 1, held_host=HELD, due_at=until, error="waits")
     upload = await taken(database)
-    now = START + timedelta(seconds=5)
     assert await finish(database, upload, now=now)
-    video = await row(database, 1)
-    assert (None, now, None) == (video["held_host"], video["due_at"], video["error"])
+    video, due_at = await row(database, 1), now if days == 1 else until
+    assert (None, due_at, None) == (video["held_host"], video["due_at"], video["error"])
     made = await upload_of(database, 1)
     assert ("ready", now, None, None) == (
         made["state"],

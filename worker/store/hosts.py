@@ -1,9 +1,20 @@
 """Hold the hosts from which the API could not download, and let them go. Moments are UTC."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, bindparam, exists, func, insert, select, text, union_all, update
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    select,
+    text,
+    union_all,
+    update,
+)
 
 from worker.core.host import FIRST_WAIT, LONGEST_WAIT, WINDOW, HeldHost, host_of, is_dead, wait
 from worker.core.model import Claim
@@ -26,6 +37,8 @@ FARTHEST = 2 * LONGEST_WAIT
 FREED_AT_ONCE = 5_000
 """Videos that one transaction lets go; others wait for it some tenth of a second."""
 
+ANY_TIME = datetime.max.replace(tzinfo=UTC)
+
 Passing = tuple[Sequence[queue.Row], Collection[int], int]
 """Videos to claim, the ids of the probes among them, and how many others were postponed."""
 
@@ -33,6 +46,7 @@ _is_held = hosts.c.held_since.is_not(None)
 _failed = func.coalesce(jobs.c.transfer_status, "") == "error"
 _finished = (jobs.c.ended_as == "finished") | (jobs.c.transfer_status == "finished")
 _now, _far = (bindparam(name, type_=videos.c.due_at.type) for name in ("now", "far"))
+_UNMARKED = {"held_host": None, "error": None}
 _FREE = update(videos).where(is_pending).values(held_host=None, due_at=_now, error=None)
 _tells = (jobs.c.ended_as != "gone", jobs.c.next_poll_at.is_not(None))
 """A job that is gone says nothing about its download; one that no one has planned may have
@@ -72,7 +86,7 @@ def _hold_if_dead(
 ) -> None:
     if (why := _evidence(connection, host, judged_from)) is None:
         if judged_from is not None:
-            _free(connection, host, now)  # what its release has left
+            _free(connection, host, now, now + queue.HELD_AT_MOST)  # what its release has left
         return
     values = {"held_since": now, "probe_at": now + FIRST_WAIT, "probes": 0, "why": why}
     if not connection.execute(update(hosts).where(hosts.c.host == host).values(values)).rowcount:
@@ -106,20 +120,41 @@ def _a_probe_ended_well(connection: Connection, host: str, held_since: datetime)
 
 def release(connection: Connection, host: str, now: datetime) -> int | None:
     """Let a host go: jobs that ended until now say nothing any more, and ``FREED_AT_ONCE`` of its
-    videos are due now. Return how many, to be called again until that is 0; None where nothing was
-    held. What is left by one that is broken off is freed by the next, or by the next end of a job.
+    videos are due now, unless they were put off. Return how many, to be called again until that is
+    0; None where nothing was held. What is left by one that is broken off is freed by the next, or
+    by the next end of a job.
     """
+    latest = _latest(connection, host, now)
     _set_back(connection, host, now)
     free = {"held_since": None, "judged_from": now, "probe_at": None, "probe_video": None}
     ended = update(hosts).where(hosts.c.host == host, _is_held).values(free)
     if was_held := connection.execute(ended).rowcount:
         _count(connection)
-    return _free(connection, host, now) or (0 if was_held else None)
+    return _free(connection, host, now, latest) or (0 if was_held else None)
 
 
-def _free(connection: Connection, host: str, now: datetime) -> int:
+def _free(connection: Connection, host: str, now: datetime, latest: datetime) -> int:
     some = select(videos.c.id).where(is_pending, videos.c.held_host == host).limit(FREED_AT_ONCE)
-    return connection.execute(_FREE.where(videos.c.id.in_(some)), {"now": now}).rowcount
+    # A CASE, since PostgreSQL would walk over all that is due for the few that were put off.
+    is_put_off = case((videos.c.due_at > latest, 1), else_=0)
+    held, put_off = some.where(is_put_off == 0), some.where(is_put_off == 1)
+    freed = connection.execute(_FREE.where(videos.c.id.in_(held)), {"now": now}).rowcount
+    connection.execute(update(videos).where(videos.c.id.in_(put_off)).values(_UNMARKED))
+    return freed
+
+
+def _latest(connection: Connection, host: str, now: datetime) -> datetime:
+    """Return until when the hold can have postponed a video: a later ``due_at`` is a person's. That
+    of a hold which a clock that was ahead has written is no one's.
+    """
+    since = connection.scalar(select(hosts.c.held_since).where(hosts.c.host == host))
+    return now + queue.HELD_AT_MOST if since is None or since <= now else ANY_TIME
+
+
+def forget(connection: Connection, video_id: int) -> None:
+    """Let the hold of a video be none, before a person's ``due_at`` takes the place of its own."""
+    its = (videos.c.id == video_id, videos.c.held_host.is_not(None))
+    connection.execute(update(videos).where(*its).values(_UNMARKED))
 
 
 def passing(
@@ -170,21 +205,25 @@ def _probes(
     """Free a video of each of these hosts, and return them by id as probes."""
     probes: dict[int, queue.Row] = {}
     for host in waiting:
-        rows = queue.first_held(connection, host, aside.known)
+        latest = _latest(connection, host, now)
+        rows = queue.first_held(connection, host, aside.known, latest)
         if not rows:
-            _put_off(connection, host, now, aside)
+            _put_off(connection, host, now, aside, latest)
         aside.tried = [row[queue.ID] for row in rows]
         connection.execute(_FREE.where(videos.c.id.in_(aside.tried)), {"now": now})
         probes |= {row[queue.ID]: row for row in rows if host_of(row[queue.URL]) == host}
     return probes
 
 
-def _put_off(connection: Connection, host: str, now: datetime, aside: Unwritable) -> None:
-    """Let the probe of a host wait as after the last one, if all its videos are set aside. One that
-    another program holds just now is tried again at once.
+def _put_off(
+    connection: Connection, host: str, now: datetime, aside: Unwritable, latest: datetime
+) -> None:
+    """Let the probe of a host wait as after the last one, if all its videos are set aside or put
+    off. One that another program holds just now is tried again at once.
     """
     its = (is_pending, videos.c.held_host == host, videos.c.id.not_in(aside.known))
-    if connection.scalar(select(videos.c.id).where(*its).limit(1)) is None:
+    held = select(videos.c.id).where(*its, videos.c.due_at <= latest)
+    if connection.scalar(held.limit(1)) is None:
         theirs = hosts.c.host == host
         at = now + wait(connection.scalar(select(hosts.c.probes).where(theirs)) or 0)
         connection.execute(update(hosts).where(theirs).values(probe_at=at))

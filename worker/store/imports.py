@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, s
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
 from worker.db.schema import RANDOM, videos
-from worker.store import changes
+from worker.store import changes, hosts
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
 from worker.store.holders import NEW, REASONS, Holder, had_job, holders, is_elsewhere, value_of
@@ -319,12 +319,10 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Row
 
 def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: datetime) -> None:
     """Write the row's columns. A failed video starts again; one that gets a job is submitted."""
-    due_now = literal(now, videos.c.due_at.type)
     start = {"state": State.PENDING, "attempts": 0, "error": None, "http_status": UNCHECKED}
-    again = {
-        name: case((videos.c.state == State.FAILED, value), else_=videos.c[name])
-        for name, value in {**start, "due_at": due_now}.items()
-    }
+    start["due_at"] = literal(now, videos.c.due_at.type)
+    has_failed = videos.c.state == State.FAILED
+    again = {n: case((has_failed, first), else_=videos.c[n]) for n, first in start.items()}
     # An empty value leaves these as they are.
     kept = {"url", "media_id", "priority", "due_at", "job_id", "batch"}
     named = (name for name in row if name not in {"request_id", "unsigned_url"})
@@ -333,6 +331,8 @@ def _refresh(connection: Connection, video: RowMapping, row: NewVideo, now: date
         fresh["unsigned_url"] = row.get("unsigned_url")
     if video["state"] == State.IN_DOUBT:  # the other columns stay as they were sent
         fresh = {"job_id": row["job_id"]}
+    if "due_at" in fresh:
+        hosts.forget(connection, video["id"])
     settled = submitted(row["job_id"], now) if row.get("job_id") is not None else {}
     values = {**again, **fresh, **_named_anew(video, fresh), **settled, "updated_at": now}
     connection.execute(update(videos).where(videos.c.id == video["id"]).values(values))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from worker.core.host import LONGEST_WAIT
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
@@ -177,10 +178,19 @@ def due(
     return [row for row in rows if row[ID] not in aside][:limit]
 
 
-def first_held(connection: Connection, host: str, aside: Collection[int]) -> list[Row]:
-    """Return the oldest video that is held for this host, without those ``aside``."""
-    held = (is_pending, videos.c.held_host == host, videos.c.id.not_in(aside))
-    first = select(func.min(videos.c.id)).where(*held).scalar_subquery()
+HELD_AT_MOST = LONGEST_WAIT + timedelta(hours=1)
+"""A hold postpones by a day, and clocks differ: a ``due_at`` beyond this is a person's."""
+
+
+def first_held(
+    connection: Connection, host: str, aside: Collection[int], latest: datetime
+) -> list[Row]:
+    """Return the oldest video that is held for this host and due by ``latest``, without those
+    ``aside``.
+    """
+    held = (is_pending, videos.c.held_host == host, videos.c.due_at <= latest)
+    its_own = select(func.min(videos.c.id)).where(*held, videos.c.id.not_in(aside))
+    first = its_own.scalar_subquery()
     its = select(*_COLUMNS).where(is_pending, videos.c.id == first)
     return list(connection.execute(its.with_for_update(of=videos, skip_locked=True)))
 

@@ -9,7 +9,19 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Update, func
-from sqlalchemy.sql import and_, case, delete, exists, false, insert, or_, select, text, update
+from sqlalchemy.sql import (
+    and_,
+    case,
+    delete,
+    exists,
+    false,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from worker.core.file_address import address_of, is_file, plain, problem
 from worker.core.model import Claim, State
@@ -21,7 +33,7 @@ from worker.db.schema import history, is_pending, upload_is_left, uploads, video
 from worker.db.statements import Prepared
 from worker.store import changes
 from worker.store.history import IS_OPEN_DOUBT
-from worker.store.queue import ID, PASSED_OVER, TWIN, URL, Row, Unwritable
+from worker.store.queue import HELD_AT_MOST, ID, PASSED_OVER, TWIN, URL, Row, Unwritable
 from worker.store.statistics import number_of
 
 HELD = "file:"
@@ -221,8 +233,11 @@ def _is_still_wanted(connection: Connection, video_id: int, address: str, now: d
 
 
 def _due(video_id: int, now: datetime) -> Update:
+    """Return the statement that lets a video be due now, unless a person has put it off."""
     its = update(videos).where(is_pending, videos.c.id == video_id, videos.c.held_host == HELD)
-    return its.values(held_host=None, due_at=now, error=None)
+    put_off = (videos.c.due_at > now + HELD_AT_MOST, videos.c.due_at)
+    due_at = case(put_off, else_=literal(now, videos.c.due_at.type))
+    return its.values(held_host=None, due_at=due_at, error=None)
 
 
 def keep(
