@@ -30,7 +30,10 @@ def told(
     known = search.jobs_of(connection, row["id"])
     after = _next(story, settings, now, had_job=bool(known))
     if job := next((job for job in known if job["job_id"] == row["job_id"]), None):
-        after = _next_of_job(row["id"], job, settings)
+        is_named = any(
+            f["fact"] == Fact.RESOLVE and f["job_id"] == row["job_id"] for f in story.facts
+        )
+        after = _next_of_job(row["id"], job, settings, is_unseen=is_named and not job["status"])
     if row["state"] == State.PENDING and row["held_host"] == "file:":
         after = "its file is uploaded first; valossa-ingest status and why say more"
     cooling = shared_state.read(connection).cooling(now)
@@ -98,8 +101,15 @@ def _next(story: search.Story, settings: Settings, now: datetime, *, had_job: bo
             return f"nothing by itself; valossa-ingest retry {number} takes it up again"
 
 
-def _next_of_job(video_id: int, job: Mapping[str, Any], settings: Settings) -> str:
-    if (end := job["ended_as"]) in search.WASTED:
+def _next_of_job(
+    video_id: int, job: Mapping[str, Any], settings: Settings, *, is_unseen: bool
+) -> str:
+    if (end := job["ended_as"]) in search.WASTED and is_unseen:
+        known = f"the API does not know job {job['job_id']}, which a person named"
+        right = f"valossa-ingest resolve id={video_id} --job-id X corrects it"
+        again = f"valossa-ingest retry id={video_id} --job-status {end} --may-buy-again"
+        return f"nothing by itself: {known}; {right}; if there is none: {again}"
+    if end in search.WASTED:
         why, again = job["details"] or end, f"id={video_id} --job-status {end} --may-buy-again"
         return f"nothing by itself: paid for nothing ({why}); valossa-ingest retry {again}"
     if end is not None:

@@ -99,6 +99,24 @@ def test_show_says_what_happens_next(lived: Cli, life: str, following: str, word
     assert words in lived("show", f"id={PLACES[life]}", WORKER_FOLLOW=following).out
 
 
+def test_show_says_that_a_named_job_is_not_known_to_the_api(cli: Cli) -> None:
+    """A job that a person named, and the API never showed, is not called paid for: the way out
+    corrects it.
+    """
+    cli.insert(state="in_doubt", claims=1)
+    cli("resolve", "1", "--job-id", "job-x")
+    at = "2026-01-01 00:00:00"
+    cli.sql("UPDATE jobs SET missing_since = ?, ended_at = ?, ended_as = 'gone'", at, at)
+    said = cli("show", "1", "--json").json()[0]["next"]
+    again = "if there is none: valossa-ingest retry id=1 --job-status gone --may-buy-again"
+    known = "nothing by itself: the API does not know job job-x, which a person named"
+    assert f"{known}; valossa-ingest resolve id=1 --job-id X corrects it; {again}" == said
+    assert "1 is submitted\n" == cli("resolve", "id=1", "--job-id", "job-1").out
+    assert "next: the API is asked about its job from" in cli("show", "1").out
+    cli.sql("UPDATE jobs SET status = 'queued', ended_at = ?, ended_as = 'gone'", at)
+    assert "paid for nothing (gone); " in cli("show", "1").out
+
+
 def test_show_says_that_a_job_comes_next(lived: Cli) -> None:
     """A job that was called for, or shown in error, has no time: it is the next."""
     lived.sql("UPDATE jobs SET next_poll_at = '2000-01-01 00:00:00' WHERE job_id = 'job-queued'")

@@ -3,14 +3,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import case, update
+from sqlalchemy import case, select, update
 
 from tests.conftest import START
 from tests.parts import add, facts, later, row
 from worker.core.model import Fact, State
 from worker.db.database import Database
-from worker.db.schema import videos
+from worker.db.schema import history, jobs, videos
 from worker.store import changes, imports, search, statistics
+from worker.store.history import open_doubts
 
 ONE = search.Filter(ids=(1,))
 
@@ -109,6 +110,54 @@ async def test_only_a_doubt_can_be_resolved(database: Database) -> None:
     await add(database, "https://a.example/1.mp4")
     assert not await resolve(database, "job-1")
     assert State.PENDING == (await row(database, 1))["state"]
+
+
+async def test_a_job_that_a_person_named_wrongly_is_corrected(database: Database) -> None:
+    """A job that the API has never shown makes way for the one that a person names then: that is
+    asked about, the doubt stays settled, and the wrong one is bought nowhere, but in the history.
+    """
+    await doubt(database)
+    assert await resolve(database, "job-x")
+    gone = update(jobs).values(missing_since=START, ended_at=START, ended_as="gone")
+    await database.write(lambda c: c.execute(gone), "test")
+    assert await resolve(database, "job-1")
+    corrected = await row(database, 1)
+    assert (State.SUBMITTED, "job-1", 1) == tuple(
+        corrected[name] for name in ("state", "job_id", "claims")
+    )
+    seen = await database.read(lambda c: statistics.overview(c, START + timedelta(days=1)))
+    assert (0, 1) == (seen.possibly_twice, seen.accepted)
+    assert {} == await database.read(lambda c: open_doubts(c, [1]))
+    (known,) = await database.read(lambda c: search.jobs_of(c, 1))
+    assert ("job-1", None) == (known["job_id"], known["ended_as"])
+    told = await database.read(
+        lambda c: c.execute(select(history.c.job_id, history.c.message).offset(1)).all()
+    )
+    words = "a person named job job-x, and has corrected that since"
+    assert [(None, words), ("job-1", "found by a person")] == told
+
+
+@pytest.mark.parametrize("spoilt", ["seen", "accepted", "another", "failed", "given up"])
+async def test_no_other_job_makes_way(database: Database, spoilt: str) -> None:
+    """A job that the API has shown, one that no person named or of an earlier word, one of a video
+    that is not submitted, and one for which none is named, stay.
+    """
+    await doubt(database)
+    assert await resolve(database, "job-1")
+    change = {
+        "seen": update(jobs).values(status="queued"),
+        "accepted": update(history).where(history.c.id == 2).values(fact="late_answer"),
+        "another": update(history).values(job_id="job-0"),
+        "failed": update(videos).values(state="failed"),
+        "given up": update(jobs).values(ended_at=START, ended_as="gone"),
+    }[spoilt]
+    await database.write(lambda c: c.execute(change), "test")
+    before = await row(database, 1)
+    assert not await resolve(database, None if spoilt == "given up" else "job-2")
+    assert before == await row(database, 1)
+    assert ["job-1"] == [
+        job["job_id"] for job in await database.read(lambda c: search.jobs_of(c, 1))
+    ]
 
 
 async def test_a_doubt_that_was_given_up_is_not_retried_unasked(database: Database) -> None:

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, case, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from worker.core.advice import GIVEN_UP
 from worker.core.model import Fact, State
@@ -157,8 +167,9 @@ def holder_of(connection: Connection, job_id: str) -> int | None:
 def resolve(
     connection: Connection, video_id: int, job_id: str | None, now: datetime, who: str
 ) -> bool:
-    """Take a video out of doubt by a person's decision; return False if it is not in doubt now.
-    ``job_id``: the job that the person found; None to give the video up.
+    """Take a video out of doubt by a person's decision, or correct the job that a person named
+    before; return False if neither is possible now. ``job_id``: the job that the person found; None
+    to give the video up.
     """
     given_up = {"state": State.FAILED, "error": GIVEN_UP, **UNCLAIMED}
     values = given_up if job_id is None else submitted(job_id, now)
@@ -168,8 +179,35 @@ def resolve(
         .values(updated_at=now, **values)
         .returning(videos.c.claims)
     )
+    if attempt is None and job_id is not None:
+        attempt = _corrected(connection, video_id, job_id, now)
     if attempt is None:
         return False
     why = "given up by a person" if job_id is None else "found by a person"
     record(connection, [(video_id, attempt)], Fact.RESOLVE, now, who, message=why, job_id=job_id)
     return True
+
+
+def _corrected(connection: Connection, video_id: int, job_id: str, now: datetime) -> int | None:
+    """Give a submitted video this job in place of one that a person named and the API has never
+    shown, and return its last attempt; None where that is not so. The wrong one stays in the words
+    of the history alone: elsewhere it would count as bought, or keep the video that does have it
+    from it.
+    """
+    named = (history.c.video_id == video_id, history.c.fact == Fact.RESOLVE)
+    wrong = connection.execute(
+        select(jobs.c.job_id, videos.c.claims)
+        .join(videos, (videos.c.id == jobs.c.video_id) & (videos.c.job_id == jobs.c.job_id))
+        .where(videos.c.id == video_id, videos.c.state == State.SUBMITTED)
+        .where(jobs.c.status.is_(None), jobs.c.job_id.in_(select(history.c.job_id).where(*named)))
+    ).first()
+    if wrong is None:
+        return None
+    words = f"a person named job {wrong.job_id}, and has corrected that since"
+    theirs = update(history).where(*named, history.c.job_id == wrong.job_id)
+    connection.execute(theirs.values(job_id=None, message=words))
+    corrected = update(videos).where(videos.c.id == video_id)
+    connection.execute(corrected.values(job_id=job_id, updated_at=now))
+    connection.execute(delete(jobs).where(jobs.c.job_id == wrong.job_id))
+    claims: int = wrong.claims
+    return claims
