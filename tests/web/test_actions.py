@@ -237,12 +237,11 @@ async def test_a_pause_waits_for_no_other_action(
 ) -> None:
     """An action of one transaction is done beside a question that the pace lets wait."""
     await add(page.database, URLS[0], state="in_doubt", claims=1, attempts=1, error="reset")
-    pace = {"rate": 1, "period_seconds": 3_600}
     taken = update(account).values(next_start_at=page.database.now() + timedelta(hours=1))
     await page.database.write(lambda c: c.execute(taken), "test")
     async with AsyncExitStack() as stack:
         key = Key(min(simulator.options.keys), "a test")
-        asks = await serve(url, stack, key, api_url=simulator.url, **pace)
+        asks = await serve(url, stack, key, api_url=simulator.url, rate=1, period_seconds=3_600)
         await asks.sign_in()
         assert 303 == (await asks.act("reconcile"))[0]
         assert "under way" in str((await asks.json("/status.json"))["told"])
