@@ -9,6 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.notify.receiver import Manager, receiving
 from tests.processes.programs import Programs, add_videos, execute, states, within
 from worker.simulator import Options, Simulator
@@ -74,6 +76,29 @@ async def test_a_drain_tells_its_end(
         assert canary not in told
         assert "c0ffee00" not in told
     assert "s3cr3t" not in ended.out + ended.err + text + "".join((*states, *receiver.bodies))
+
+
+@pytest.mark.parametrize("lacks", ["key", "database"])
+async def test_a_drain_that_cannot_begin_tells_its_end(
+    worker: Programs, url: str, tmp_path: Path, lacks: str
+) -> None:
+    """A drain that ends with 78 at its start pings its switch and leaves its metrics."""
+    file, keyless = tmp_path / "x.prom", {"VALOSSA_API_KEY": None}
+    elsewhere = f"{url.rpartition('/')[0]}/none"
+    async with receiving() as receiver:
+        settings = {
+            "variables": keyless if lacks == "key" else {},
+            "database_url": elsewhere if lacks == "database" else url,
+            "ping_url": receiver.url.partition("?")[0],
+        }
+        ended = await worker.run("drain", "--metrics-file", str(file), **settings)
+    assert 78 == ended.code
+    assert ["GET /hook/s3cr3t-path/78"] == receiver.paths
+    text = file.read_text()
+    assert re.search(r"^valossa_ingest_drain_exit_code.* 78.0$", text, re.MULTILINE), text
+    assert "valossa_ingest_drain_ended_timestamp_seconds{" in text
+    held = f'reason="database"}} {float(lacks == "database")}'
+    assert held in text
 
 
 async def test_receivers_hold_no_run_up(worker: Programs, url: str, tmp_path: Path) -> None:

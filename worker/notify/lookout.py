@@ -94,6 +94,11 @@ class Lookout:
         for task in self._under_way:  # a write that waits for a lock has done nothing yet
             task.cancel()
 
+    async def never_began(self, code: int, seen: snapshot.Snapshot | None) -> None:
+        """Tell the end of a drain that lacked a setting or its database."""
+        await self.end(0, code)
+        self._write(seen)
+
     async def _run(self) -> None:
         while not self._ended.is_set():
             await self.look()

@@ -7,7 +7,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -34,7 +40,7 @@ from worker.runner.loop import Runner
 from worker.runner.model import RunReport
 from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
-from worker.snapshot import doubts_for_person
+from worker.snapshot import doubts_for_person, take
 from worker.store import hosts, shared_state, statistics, transfers, workers
 
 Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
@@ -76,7 +82,11 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
         serves = settings.listen is not None and not options.drain
         beside = partial(page.beside, call, key) if serves else alone
         done = asyncio.run(perform(settings, key, options, display, file, beside))
-    except SettingsError as error:
+    except (SettingsError, DatabaseProblem) as error:
+        if options.drain and not loaded.problems:
+            asyncio.run(_tell_of_no_run(call, options))
+        if isinstance(error, DatabaseProblem):
+            raise
         found = asyncio.run(check.find_problems(call, {}, network=False))
         return exits.complain(found or error.problems)
     flag = ""  # what a proposed command needs to work on the same database
@@ -140,6 +150,17 @@ async def perform(
         code = of_run(done.report, done.left or Left(), first)
         await lookout.end(report.counts.failed, code)
         return done
+
+
+async def _tell_of_no_run(call: Invocation, options: RunOptions) -> None:
+    """Ping, and write the metrics of a drain that could not begin."""
+    settings, seen = call.settings, None
+    with suppress(DatabaseProblem):
+        async with opening.readable_database(settings) as queue:
+            seen = await queue.read(lambda c: take(c, settings, queue.now()))
+    database, file = wiring.database(settings), call.args.metrics_file
+    lookout = Lookout(settings, Key("", ""), database, os.environ, options, file)
+    await lookout.never_began(exits.CONFIG, seen)
 
 
 async def _reached(settings: Settings, options: RunOptions, stack: AsyncExitStack) -> Database:
