@@ -170,7 +170,9 @@ async def test_an_answer_that_never_came_ends_no_refusal(database: Database, url
 
 
 async def test_a_time_that_nobody_knows_is_not_named(database: Database, url: str) -> None:
-    """Held videos, and files whose speed was never measured, have no known end."""
+    """Videos of a host that is held, postponed or not yet, and files whose speed was never measured
+    have no known end.
+    """
     await add(database, *URLS)
     assert (await seen(database, url)).left is not None
     held = "INSERT INTO hosts (host, held_since, why, probe_at) VALUES ('h', ?, 'dead', ?)"
@@ -180,6 +182,8 @@ async def test_a_time_that_nobody_knows_is_not_named(database: Database, url: st
     execute(url, "UPDATE account SET held_hosts = 1")
     assert (await seen(database, url)).left is None
     execute(url, "UPDATE videos SET held_host = NULL")
+    assert (await seen(database, url)).left is None
+    execute(url, "UPDATE account SET held_hosts = 0")
     assert (await seen(database, url)).left is not None
     execute(url, "INSERT INTO uploads (video_id, address) VALUES (1, 'file:///a.mp4')")
     assert (await seen(database, url)).left is None

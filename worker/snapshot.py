@@ -163,7 +163,7 @@ def _left(
     transfer: Transfer,
 ) -> timedelta | None:
     pending, now = overview.states[State.PENDING], facts.now
-    if not pending or facts.hosts or any(level.room < pending for level in levels):
+    if not pending or known.held_hosts or any(level.room < pending for level in levels):
         return None
     uploads = transfer.left if transfer.files else timedelta(0)
     if uploads is None:

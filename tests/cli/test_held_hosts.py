@@ -55,6 +55,14 @@ def test_a_held_host_is_told_wherever_a_person_looks(held: Cli) -> None:
     assert (1, "valossa-ingest: no video has '9' as id") == (missing.code, missing.err[:38])
 
 
+def test_a_purchase_names_the_hosts_that_are_held(held: Cli) -> None:
+    """``drain --dry-run`` names the hosts whose videos it postpones, if any is held."""
+    held.insert(url=f"https://{HOST}/4.mp4")
+    assert HOST == held("drain", "--dry-run").pairs()["held hosts"]
+    held("release", "--host", HOST)
+    assert "held hosts" not in held("drain", "--dry-run").pairs()
+
+
 @pytest.mark.parametrize("named", [HOST, "DEAD.example:443", "https://dead.example/17.mp4?sig=1"])
 def test_a_person_releases_a_host(held: Cli, named: str) -> None:
     """``release`` makes the videos of a host due, by its name or by a link to it."""

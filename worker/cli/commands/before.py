@@ -22,7 +22,7 @@ from worker.core.preflight import Tally, Weight
 from worker.core.transfer import amount
 from worker.log import Event, logger
 from worker.settings import Key, Settings
-from worker.store import audit, caps, search, shared_state, statistics, uploads
+from worker.store import audit, caps, hosts, search, shared_state, statistics, uploads
 
 MANY, LOOKED_AT, HOSTS_SHOWN = 20, 20_000, 5
 """Videos that are bought unasked, and those that are looked at while a person waits."""
@@ -115,12 +115,14 @@ def purchase(
     brake = pace.resume(known.brake, known.next_start_at, now)
     gap = pace.spacing(pace.rate_in_force(settings.rate, brake, now), settings.period_seconds)
     tally = judged(rows, settings, now)
-    hosts = tally.hosts.most_common(HOSTS_SHOWN)
+    shown = tally.hosts.most_common(HOSTS_SHOWN)
+    held = hosts.held(connection)[:HOSTS_SHOWN] if known.held_hosts else ()
     levels = [caps.level(connection, cap, now) for cap in wiring.caps(settings)]
     return {
         "to buy": number,
-        "from": ", ".join(f"{host} {n:,}" for host, n in hosts),
-        "other hosts": len(tally.hosts) - len(hosts),
+        "from": ", ".join(f"{host} {n:,}" for host, n in shown),
+        "other hosts": len(tally.hosts) - len(shown),
+        **({"held hosts": ", ".join(each.host for each in held)} if held else {}),
         "at this pace": number * gap,
         "to upload first": amount(tally.size, upload_speed(connection, settings, now))
         if tally.size
