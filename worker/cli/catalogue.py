@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 _ALWAYS = {2: "wrong usage", 78: "a setting is wrong, or the database cannot be used"}
 _WORKED = {
-    1: "a video failed in this run, or a doubt is left for a person: see why",
+    1: "a video failed in this run, a doubt is left for a person, or a host is held: see why",
     77: "the key was refused, or the same refusal came 20 times in a row",
     78: "a setting, the key, the database or api_url is wrong",
 }
