@@ -1,7 +1,10 @@
 """Runs and drains follow jobs: beside the sends, and once at the end."""
 
 import asyncio
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from tests.parts import (
     listener,
     until,
 )
+from worker.clock import Clock
 from worker.core.reasons import StopReason
 from worker.core.stop_conditions import RunOptions
 from worker.db.database import Database
@@ -30,6 +34,12 @@ from worker.simulator.lives import Span
 from worker.store import jobs, results
 
 AT_ONCE = Options(job_seconds=Span(0, 0))
+IN_MILLISECONDS = Clock(
+    now=lambda: datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1_000, UTC),
+    monotonic=time.monotonic,
+)
+"""To which SQLite rounds the time at which a job is due, up too."""
+following = partial(Worker, clock=IN_MILLISECONDS)
 URLS = tuple(f"https://a.example/{number}.mp4" for number in range(3))
 
 
@@ -58,9 +68,9 @@ async def test_a_daemon_follows_the_jobs(database: Database) -> None:
     await due_at_once(database)
     await add(database, *URLS)
     ended, off = asyncio.Event(), replace(RUN_SETTINGS, follow="off")
-    worker = Worker(options=DAEMON, log=calling(ended, len(URLS)))
+    worker = following(options=DAEMON, log=calling(ended, len(URLS)))
     async with Simulator(AT_ONCE) as simulator:
-        await Worker(settings=off).run(database, simulator.url)
+        await following(settings=off).run(database, simulator.url)
         async with worker.on(database, simulator.url) as runner:
             running = asyncio.create_task(runner.run())
             await asyncio.wait_for(ended.wait(), 30)
@@ -77,7 +87,7 @@ async def test_a_drain_asks_one_question_at_its_end(
     await due_at_once(database)
     await add(database, *URLS)
     async with Simulator(AT_ONCE) as simulator:
-        report = await Worker(options=options).run(database, simulator.url)
+        report = await following(options=options).run(database, simulator.url)
         assert ["list_jobs"] == [each.call for each in simulator.questions]
     assert 3 == report.counts.submitted
     assert {"finished": 3} == (await database.read(jobs.counts)).ended
@@ -118,9 +128,9 @@ async def test_a_job_that_takes_no_change_is_told_of(
         return [(each["purpose"], each["reason"]) for each in refused]
 
     async with Simulator(AT_ONCE) as simulator:
-        await Worker(settings=off).run(database, simulator.url)
+        await following(settings=off).run(database, simulator.url)
         async with (
-            Worker(options=options, log=log).on(database, simulator.url) as runner,
+            following(options=options, log=log).on(database, simulator.url) as runner,
             going(runner) as run,
         ):
             await until(lambda: told() or run.done())
@@ -133,7 +143,7 @@ async def test_a_drain_asks_on_for_the_details_of_errors(database: Database) -> 
     await add(database, *URLS)
     options = replace(AT_ONCE, dead_hosts=frozenset({"a.example"}))
     async with Simulator(options) as simulator:
-        await Worker().run(database, simulator.url)
+        await following().run(database, simulator.url)
         calls = [each.call for each in simulator.questions]
     assert ["list_jobs", *["job_status"] * 3] == calls
     assert {"error": 3} == (await database.read(jobs.counts)).ended
@@ -146,8 +156,8 @@ async def test_a_drain_waits_for_no_question_that_comes_too_late(database: Datab
     slow = replace(RUN_SETTINGS, rate=2, period_seconds=20.0)
     options = replace(AT_ONCE, dead_hosts=frozenset({"a.example"}))
     async with Simulator(options) as simulator:
-        await Worker(settings=replace(RUN_SETTINGS, follow="off")).run(database, simulator.url)
-        await asyncio.wait_for(Worker(settings=slow).run(database, simulator.url), 4)
+        await following(settings=replace(RUN_SETTINGS, follow="off")).run(database, simulator.url)
+        await asyncio.wait_for(following(settings=slow).run(database, simulator.url), 4)
         assert ["list_jobs"] == [each.call for each in simulator.questions]
 
 
@@ -158,7 +168,7 @@ async def test_a_drain_asks_nothing_where_nothing_is_due(
     """Jobs that are young are asked about by a later run, and delay none."""
     await add(database, *URLS)
     async with Simulator(AT_ONCE) as simulator:
-        report = await Worker(options=options).run(database, simulator.url)
+        report = await following(options=options).run(database, simulator.url)
         assert [] == simulator.questions
     assert StopReason.EMPTY is report.stop.reason
 
@@ -171,9 +181,9 @@ async def test_a_drain_begins_no_result_that_its_end_would_break_off(
     await add(database, *URLS)
     settings = replace(RUN_SETTINGS, follow="results", results_dir=str(tmp_path))
     async with Simulator(AT_ONCE) as simulator:
-        await Worker(settings=settings).run(database, simulator.url)
+        await following(settings=settings).run(database, simulator.url)
         await add(database, f"{URLS[0]}?again")
-        await Worker(settings=settings).run(database, simulator.url)
+        await following(settings=settings).run(database, simulator.url)
         asked = [each.call for each in simulator.questions]
     assert ["list_jobs"] == asked
     assert 3 == (await database.read(results.counts))["wanted"]
@@ -185,7 +195,7 @@ async def test_nothing_is_followed_if_it_is_off(database: Database) -> None:
     await add(database, *URLS)
     settings = replace(RUN_SETTINGS, follow="off")
     async with Simulator(AT_ONCE) as simulator:
-        await Worker(settings=settings).run(database, simulator.url)
+        await following(settings=settings).run(database, simulator.url)
         assert [] == simulator.questions
     assert 3 == (await database.read(jobs.counts)).open
 
@@ -196,6 +206,6 @@ async def test_a_refused_drain_asks_nothing_more(database: Database) -> None:
     await add(database, URLS[0], state="submitted", job_id="j-1", claims=1)
     await add(database, *URLS[1:])
     async with Simulator(Options(job_seconds=Span(0, 0), failures={"401": 1.0})) as simulator:
-        report = await Worker().run(database, simulator.url)
+        report = await following().run(database, simulator.url)
         assert [] == simulator.questions
     assert StopReason.ACCOUNT is report.stop.reason
