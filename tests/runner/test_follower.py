@@ -264,7 +264,7 @@ async def test_a_job_that_was_called_for_comes_before_the_list(made: Make) -> No
         ids = await bench.bought(*(f"https://a.example/{n}.mp4" for n in range(3)))
         await bench.known(jobs_listed_at=START, list_shows_status=1)
         bench.hands.pass_seconds(100)
-        await bench.database.write(lambda c: store.hasten(c, {3}), "test")
+        await bench.database.write(lambda c: store.hasten(c, {3}, bench.hands.wall), "test")
         await bench.ask()
         found = await bench.job(ids[2])
     assert (["job_status"], "finished") == (
@@ -285,7 +285,7 @@ async def test_a_job_that_is_called_for_while_it_is_asked_about_is_asked_about_a
 
             async def called(work: Callable[[Connection], T], purpose: str) -> T:
                 if purpose == "to follow a job":
-                    await hear(lambda c: store.hasten(c, {1}), "test")
+                    await hear(lambda c: store.hasten(c, {1}, bench.hands.wall), "test")
                 return await hear(work, purpose)
 
             reconciler = replace(follower.reconciler, write=called)

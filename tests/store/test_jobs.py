@@ -181,7 +181,7 @@ async def test_overdue_jobs_come_last(database: Database) -> None:
     assert ["job-3"] == await due(database)
     await follow(database, 4, 30)
     assert ["job-4"] == await due(database)
-    await database.write(lambda c: store.hasten(c, {2}), "test")
+    await database.write(lambda c: store.hasten(c, {2}, START), "test")
     assert "job-2" == (await due(database))[0]
     assert BEFORE_ALL == (await job(database, 2)).next_poll_at
 

@@ -21,6 +21,7 @@ from worker.db.database import Database
 from worker.db.schema import account, jobs
 from worker.settings import Key
 from worker.store import relocation, shared_state
+from worker.store.jobs import hasten
 from worker.web.callbacks import LONGEST, MOST_CALLS, Inbox
 from worker.web.server import serving
 
@@ -65,6 +66,31 @@ async def test_a_call_lets_its_open_job_be_asked_about_now(database: Database) -
     found = await planned(database)
     assert [BEFORE_ALL] * 2 == [found.pop(name) for name in ("queued", "unasked")]
     assert {far} == set(found.values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "errors", "planned_in", "then"),
+    [
+        (31, 0, 1_000, None),
+        (29, 0, 1_000, 30),
+        (29, 0, 5, 5),
+        (1_000, 1, 1_000, 30),
+    ],
+)
+async def test_a_call_that_is_repeated_takes_no_question_of_others(
+    database: Database, asked: float, errors: int, planned_in: float, then: float | None
+) -> None:
+    """A job that was asked about lately, or whose question failed, is asked about soon at most."""
+    await live(database, {"queued": LIVES["queued"]})
+    now = database.now()
+    known = {"polled_at": later(now, -asked), "poll_errors": errors}
+    plan = update(jobs).values(next_poll_at=later(now, planned_in), **known)
+    await database.write(lambda c: c.execute(plan), "test")
+
+    await database.write(lambda c: hasten(c, [1], now), "test")
+
+    expected = BEFORE_ALL if then is None else later(now, then)
+    assert {"queued": expected} == await planned(database)
 
 
 async def test_a_call_during_a_look_is_looked_at_next(database: Database) -> None:

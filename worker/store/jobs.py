@@ -1,14 +1,15 @@
 """Read and write the jobs that are followed, and the budget of questions about them (UTC)."""
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Integer, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, literal, select, update
 
 from worker.core.following import BEFORE_ALL, FARTHEST, Asking, FollowedJob, news, typical
 from worker.core.host import host_of
 from worker.core.model import Fact, value
 from worker.db import batch
+from worker.db.column_types import EPOCH, Bound
 from worker.db.schema import account, is_open, jobs, videos
 from worker.db.statements import Prepared
 from worker.store import hosts, shared_state
@@ -22,6 +23,9 @@ MANY = 15_000
 """Open jobs, which are counted no further: the list is as rare as it can be. No look for one among
 others goes further either.
 """
+
+CALL_REST = timedelta(seconds=30)
+"""After a question, before a call lets its job be asked about again: one call may come often."""
 
 JobChange = tuple[FollowedJob, Fact, str | None]
 """A job as it was written, with the fact of its history and the fact's message."""
@@ -141,11 +145,18 @@ def postpone(connection: Connection, job: FollowedJob, until: datetime) -> None:
     )
 
 
-def hasten(connection: Connection, video_ids: Collection[int | None]) -> None:
-    """Let the open jobs that these videos have be asked about before all others."""
+def hasten(connection: Connection, video_ids: Collection[int | None], now: datetime) -> None:
+    """Let the open jobs that these videos have be asked about before all others; one that was asked
+    about lately, or whose question failed, soon.
+    """
     theirs = select(videos.c.job_id).where(videos.c.id.in_(video_ids))
     hastened = update(jobs).where(is_open, jobs.c.job_id.in_(theirs))
-    connection.execute(hastened.values(next_poll_at=BEFORE_ALL))
+    asked_at = func.coalesce(jobs.c.polled_at, literal(EPOCH, Bound))
+    rested = (asked_at <= literal(now - CALL_REST, Bound), jobs.c.poll_errors == 0)
+    connection.execute(hastened.where(*rested).values(next_poll_at=BEFORE_ALL))
+    soon = now + CALL_REST
+    later = hastened.where(jobs.c.next_poll_at > literal(soon, Bound))
+    connection.execute(later.values(next_poll_at=soon))
 
 
 def is_any_answered(connection: Connection) -> bool:

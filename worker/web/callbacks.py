@@ -51,5 +51,5 @@ class Inbox:
         secret = await self.database.read(shared_state.callback_secret)
         if found := {video_of(secret, token) for token in tokens if secret} - {None}:
             await opening.change(
-                self.database, lambda c, _: jobs.hasten(c, found), "to note callbacks"
+                self.database, lambda c, now: jobs.hasten(c, found, now), "to note callbacks"
             )
