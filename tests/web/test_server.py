@@ -52,13 +52,43 @@ async def connected(stack: AsyncExitStack, port: int, sent: bytes) -> asyncio.St
     return reader
 
 
-async def test_the_seventeenth_connection_is_closed(stack: AsyncExitStack) -> None:
-    """Sixteen connections may be open. One more is closed without an answer."""
+async def test_the_seventeenth_connection_takes_the_place_of_an_idle_one(
+    stack: AsyncExitStack,
+) -> None:
+    """Sixteen connections may be open. One more closes the one that is idle for longest."""
     port = await stack.enter_async_context(serving(hello(), "127.0.0.1", 0))
     readers = [await connected(stack, port, WHOLE) for _ in range(MOST_CONNECTIONS)]
-    assert {b"HTTP/1.1 200 OK\r\n"} == {await reader.readline() for reader in readers}
+    for reader in readers:
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200 OK\r\n")
+
+    for oldest in readers[:2]:
+        reader = await connected(stack, port, WHOLE)
+        assert b"HTTP/1.1 200 OK\r\n" == await reader.readline()
+        assert b"" == await oldest.read()
+    assert not any(reader.at_eof() for reader in readers[2:])
+
+
+async def test_the_seventeenth_connection_is_closed_while_all_are_busy(
+    stack: AsyncExitStack,
+) -> None:
+    """Of sixteen connections whose answers are under way none is closed for one more."""
+    app, asked, answered = web.Application(), asyncio.Semaphore(0), asyncio.Event()
+
+    async def wait(_: web.Request) -> web.Response:
+        asked.release()
+        await answered.wait()
+        return web.Response(text="hello")
+
+    app.router.add_get("/", wait)
+    port = await stack.enter_async_context(serving(app, "127.0.0.1", 0))
+    readers = [await connected(stack, port, WHOLE) for _ in range(MOST_CONNECTIONS)]
+    for _ in readers:
+        await asked.acquire()
 
     assert b"" == await (await connected(stack, port, b"")).read()
+
+    answered.set()
+    assert {b"HTTP/1.1 200 OK\r\n"} == {await reader.readline() for reader in readers}
 
 
 @pytest.mark.parametrize("before", [b"", WHOLE])

@@ -1,4 +1,6 @@
-"""Serve an application at an address, to few connections that may not be idle. Knows no page."""
+"""Serve an application at an address, to few connections. One more takes the place of an idle one.
+Knows no page.
+"""
 
 import asyncio
 import logging
@@ -17,6 +19,8 @@ HEAD_SECONDS = 10.0
 LAST_ANSWERS_SECONDS = 1.0
 """For the answers under way when the server is closed."""
 
+
+_Timers = dict[web.RequestHandler, asyncio.TimerHandle]
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,23 +44,26 @@ async def serving(
     app: web.Application, host: str, port: int, head_seconds: float = HEAD_SECONDS
 ) -> AsyncIterator[int]:
     """Serve until the end of the block, and yield the port. Raises OSError."""
-    loop, timers = asyncio.get_running_loop(), dict[asyncio.BaseProtocol, asyncio.TimerHandle]()
+    loop = asyncio.get_running_loop()
+    fresh: _Timers = {}
+    idle: _Timers = {}  # answered; the longest first
 
-    def wait(connection: web.RequestHandler) -> None:
-        timers[connection] = loop.call_later(head_seconds, end, connection)
+    def wait(connection: web.RequestHandler, timers: _Timers) -> None:
+        timers[connection] = loop.call_later(head_seconds, end, connection, timers)
 
-    def end(connection: web.RequestHandler) -> None:
-        del timers[connection]
+    def end(connection: web.RequestHandler, timers: _Timers) -> None:
+        timers.pop(connection).cancel()
         connection.force_close()
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if timer := timers.pop(request.protocol, None):
-            timer.cancel()
+        for timers in (fresh, idle):
+            if timer := timers.pop(request.protocol, None):
+                timer.cancel()
         try:
             return await handler(request)
         finally:
-            wait(request.protocol)
+            wait(request.protocol, idle)
 
     app.middlewares.insert(0, answer)
     runner = web.AppRunner(
@@ -69,9 +76,13 @@ async def serving(
     await runner.setup()
 
     def connect() -> asyncio.BaseProtocol:
-        if runner.server is None or len(runner.server.connections) >= MOST_CONNECTIONS:
+        if (server := runner.server) is None:
             return _Closing()
-        wait(connection := runner.server())
+        if len(open_now := server.connections) >= MOST_CONNECTIONS:
+            if not (spare := [each for each in idle if each in open_now]):
+                return _Closing()
+            end(spare[0], idle)
+        wait(connection := server(), fresh)
         return connection
 
     try:
