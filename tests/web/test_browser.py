@@ -172,6 +172,27 @@ async def test_what_is_read_or_typed_is_not_swapped(busy: Served, browser: Brows
 
     await expect(page.locator("#left")).to_contain_text(re.compile(r"failed\s*2"), timeout=PATIENCE)
     assert "The 1 failed" == await _focused(page)
+    older = "What you are reading or typing in is older"
+    await expect(page.locator("#made")).to_contain_text(older)
+    await page.evaluate("document.activeElement.blur()")
+    await expect(page.locator("#needs")).to_contain_text("The 2 failed", timeout=PATIENCE)
+    await expect(page.locator("#made")).not_to_contain_text(older)
+
+
+async def test_a_page_that_follows_nothing_says_when_it_was_read(
+    busy: Served, browser: Browser
+) -> None:
+    """A page without live regions asks for nothing when it is seen again, and keeps its time."""
+    page = await browser.new_page()
+    await page.goto(f"{busy.url}/videos")
+    said, asked = await page.inner_text("#made"), list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await page.evaluate("fetch('/healthz')")  # comes after what the page asks for
+
+    assert [f"{busy.url}/healthz"] == asked
+    assert said == await page.inner_text("#made")
 
 
 async def test_a_selection_holds_its_own_region_and_only_as_long(

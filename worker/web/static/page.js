@@ -37,6 +37,7 @@ function say(words, late) {
 
 async function ask() {
   if (document.hidden) return;
+  let older = "";
   try {
     const answer = await fetch(location.href, {
       headers: tag ? { "If-None-Match": tag } : {},
@@ -44,12 +45,14 @@ async function ask() {
     });
     if (answer.status === 200) {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-      tag = (swap(fresh) && answer.headers.get("ETag")) || "";
+      const whole = swap(fresh);
+      tag = (whole && answer.headers.get("ETag")) || "";
+      if (!whole) older = " What you are reading or typing in is older.";
     } else if (answer.status !== 304) {
       throw new Error(await answer.text());
     }
     failures = 0;
-    say(`Read at ${new Date().toISOString().slice(11, 19)} UTC, and every two seconds. All times are UTC.`, false);
+    say(`Read at ${new Date().toISOString().slice(11, 19)} UTC, and every two seconds. All times are UTC.${older}`, false);
   } catch (problem) {
     failures += 1;
     if (failures > 1) say(`This page is old: no answer ${failures} times in a row (${problem.message}).`, true);
@@ -61,5 +64,7 @@ async function run() {
   setTimeout(run, EVERY);
 }
 
-if (document.querySelector("[data-live]")) setTimeout(run, EVERY);
-document.addEventListener("visibilitychange", ask);
+if (document.querySelector("[data-live]")) {
+  setTimeout(run, EVERY);
+  document.addEventListener("visibilitychange", ask);
+}
