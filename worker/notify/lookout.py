@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class Lookout:
     metrics: "Metrics | None" = None
     _told: Told = field(default_factory=Told)
     _unrecorded: Told | None = None
+    _recording: asyncio.Task[None] | None = None
     _pinging: asyncio.Lock = field(default_factory=asyncio.Lock)
     _lost: int = 0
     _failed: bool = False
@@ -131,7 +133,8 @@ class Lookout:
             record, reasons = tell(told, found, now, drain_failed=drain_failed, wasted_at=wasted_at)
             if record != told:
                 self._unrecorded = record
-                self._start(self._record(record))
+            if self._unrecorded and (self._recording is None or self._recording.done()):
+                self._recording = self._start(self._record())  # also of one that has failed
             if reasons:
                 self._notify(verdict, reasons, seen.jobs if seen else None)
 
@@ -147,12 +150,14 @@ class Lookout:
                 reason = error.strerror
                 logger().warning(Event.NOTICE_FAILED, sink=str(self.file), reason=reason)
 
-    async def _record(self, told: Told) -> None:
+    async def _record(self) -> None:
         with suppress(DatabaseProblem):
-            await self.database.write(lambda c: shared_state.tell(c, told), "to record a notice")
-            self._told = told
-            if self._unrecorded is told:
-                self._unrecorded = None
+            while told := self._unrecorded:
+                work = partial(shared_state.tell, record=told)
+                await self.database.write(work, "to record a notice")
+                self._told = told
+                if self._unrecorded is told:
+                    self._unrecorded = None
 
     def _notify(self, verdict: Verdict, reasons: list[Notice], jobs: JobNumbers | None) -> None:
         said: dict[str, Any] = {"reasons": reasons, "queue": str(self.database.address)}
@@ -171,10 +176,11 @@ class Lookout:
         if url := self.settings.notify_url:
             self._start(_send("notify_url", senders.request("POST", url, body)))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        return task
 
 
 async def _send(sink: str, sending: Coroutine[Any, Any, str | None]) -> None:
