@@ -157,7 +157,7 @@ VALUES: dict[str, tuple[str, object]] = {
     "max_in_progress": ("500", 500),
     "callback_base_url": ("https://queue.example.com", "https://queue.example.com"),
     "default_language": ("fi-FI", "fi-FI"),
-    "default_callback_url": ("", None),
+    "default_callback_url": ("http://me:word@h:1/a?b#c", "http://me:word@h:1/a?b#c"),
     "default_email_group": ("team", "team"),
     "upload_roots": ("/srv/media:/mnt/talks/", "/srv/media:/mnt/talks/"),
     "uploads": ("1", 1),
@@ -211,6 +211,12 @@ def test_the_file_that_shows_every_setting_shows_the_defaults(tmp_path: Path) ->
 
 
 LINK = "must be an address like https://hooks.example.com/queue, without user and password"
+FOLLOW = "must be one of off, status, results"
+CALLBACK = "must be an address like https://hooks.example.com/queue"
+NO_CALLBACKS = (
+    *("queue.example.com/hook", "/hook", "ftp://queue.example.com", "https:///hook"),
+    *("https://q.example:99999/hook", "https://q.example/a hook"),
+)
 BASE = "must have no query (?) and no fragment (#), since it is continued: take that off"
 WHOLE = "must be a whole number below 1,000,000,000"
 ROOTS = "must be whole paths of folders, such as /srv/media"
@@ -243,7 +249,7 @@ NUMBER = "must be a number below 1,000,000,000"
         ("grace_seconds", "-1", "must be 0 or more"),
         ("poll_seconds", "soon", NUMBER),
         ("on_doubt", "guess", "must be one of reconcile, hold, retry"),
-        ("follow", "on", "must be one of off, status, results"),
+        ("follow", "on", FOLLOW),
         (
             "results_types",
             "core,faces",
@@ -251,6 +257,9 @@ NUMBER = "must be a number below 1,000,000,000"
         ),
         ("max_in_progress", "0", "must be 1 or more"),
         ("callback_base_url", "queue.example.com", LINK),
+        *(("default_callback_url", value, CALLBACK) for value in NO_CALLBACKS),
+        ("listen", "127.0.0.1:65536", "must be like 127.0.0.1:8787 or [::1]:8787"),
+        ("listen", "127.0.0.1", "must be like 127.0.0.1:8787 or [::1]:8787"),
         *(
             ("upload_roots", value, f"{ROOTS}: {root!r} is none")
             for value, root in (("media", "media"), ("/a:", ""), ("/", "/"), ("/a/../b", "/a/../b"))
@@ -366,6 +375,17 @@ def test_two_settings_that_contradict_each_other_are_both_named(tmp_path: Path) 
         f"rate = 5000 (WORKER_RATE) with period_seconds = 0.01 ({at}) {TOO_FAST}",
         f"connect_timeout_seconds = 10 (default) {LONGER} timeout_seconds = 5 ({at}): lower it",
     ] == problems_of({}, {"WORKER_RATE": "5000"}, at)
+
+
+def test_a_contradiction_is_named_beside_a_wrong_value(tmp_path: Path) -> None:
+    """A wrong value hides the contradictions of its own setting alone."""
+    at = toml(tmp_path, "rate = 200000\nperiod_seconds = 0\nfollow = 'off'\nmax_in_progress = 5")
+    assert [
+        f"period_seconds = 0 ({at}): must be 0.01 or more",
+        f"max_in_progress = 5 ({at}) needs jobs that are followed: take out follow = off ({at})",
+    ] == problems_of({}, {}, at)
+    at = toml(tmp_path, "follow = 'results'\nresults_dir = 5")
+    assert [f"results_dir = 5 ({at}): must be text"] == problems_of({}, {}, at)
 
 
 @pytest.mark.parametrize(

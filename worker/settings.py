@@ -26,6 +26,8 @@ T = TypeVar("T")
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 """The names of this machine for itself."""
 
+LAST_PORT = 65_535
+
 Check = Callable[[object], str | None]
 
 
@@ -62,7 +64,8 @@ def _types(value: object) -> str | None:
 
 
 def _listen(value: object) -> str | None:
-    fits = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}", str(value))
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):(\d{1,5})", str(value))
+    fits = found and int(found[2]) <= LAST_PORT
     return None if fits else "must be like 127.0.0.1:8787 or [::1]:8787"
 
 
@@ -81,6 +84,17 @@ def _link(value: object) -> str | None:
     fits = re.fullmatch(r"https?://[^/?#\s@]+(:\d{1,5})?([/?]\S*)?", str(value))
     like = "must be an address like https://hooks.example.com/queue, without user and password"
     return None if fits else like
+
+
+def _callback(value: object) -> str | None:
+    """Accept what a row may name, also with user and password."""
+    try:
+        parts = urlsplit(str(value))
+        fits = parts.hostname and (parts.port or True) and not re.search(r"\s", str(value))
+    except ValueError:
+        fits = None
+    whole = fits and parts.scheme in {"http", "https"}
+    return None if whole else "must be an address like https://hooks.example.com/queue"
 
 
 def _base(value: object) -> str | None:
@@ -173,7 +187,7 @@ class Settings:
         None, "address of the page for the API, which calls it when a job has ended", _base
     )
     default_language: str | None = _setting(None, "for rows that name none, such as en-US")
-    default_callback_url: str | None = _setting(None, "for rows that name none")
+    default_callback_url: str | None = _setting(None, "for rows that name none", _callback)
     default_email_group: str | None = _setting(None, "for rows that name none")
     upload_roots: str | None = _setting(
         None, "folders below which local files may be uploaded, separated by colons", _roots

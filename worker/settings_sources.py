@@ -4,7 +4,7 @@ Knows neither network nor database.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +114,7 @@ def survey(
             faulty.add(name)
     settings = Settings(**values)  # type: ignore[arg-type]
     sources = {name: raw[name].source if name in raw else "default" for name in NAMES}
-    if not faulty:
-        problems += _contradictions(settings, sources)
+    problems += (told for names, told in _contradictions(settings, sources) if not faulty & names)
     return Loaded(settings, sources, tuple(problems), frozenset(faulty))
 
 
@@ -273,29 +272,25 @@ def _number(value: object, kind: type[int] | type[float]) -> float:
     raise ValueError(f"must be a {'whole ' if kind is int else ''}number below {ABSURD:,.0f}")
 
 
-def _contradictions(settings: Settings, sources: Mapping[str, str]) -> list[str]:
-    """Return what is wrong with settings that are right one by one."""
+def _contradictions(
+    settings: Settings, sources: Mapping[str, str]
+) -> Iterator[tuple[set[str], str]]:
+    """Yield what is wrong with settings that are right one by one, with the names of these."""
 
     def text(name: str) -> str:
         value = getattr(settings, name)
         return f"{name} = {value if isinstance(value, str) else f'{value:g}'} ({sources[name]})"
 
-    problems = []
     if settings.rate / settings.period_seconds > FASTEST_PER_SECOND:
-        problems.append(
-            f"{text('rate')} with {text('period_seconds')} is more than "
-            f"{FASTEST_PER_SECOND:,} a second: lower rate"
-        )
+        both = f"{text('rate')} with {text('period_seconds')}"
+        told = f"{both} is more than {FASTEST_PER_SECOND:,} a second: lower rate"
+        yield {"rate", "period_seconds"}, told
     if settings.connect_timeout_seconds > settings.timeout_seconds:
-        problems.append(
-            f"{text('connect_timeout_seconds')} is longer than {text('timeout_seconds')}: lower it"
-        )
+        told = f"{text('connect_timeout_seconds')} is longer than {text('timeout_seconds')}"
+        yield {"connect_timeout_seconds", "timeout_seconds"}, f"{told}: lower it"
     if settings.follow == "results" and settings.results_dir is None:
-        problems.append(f"{text('follow')} needs a folder: set results_dir")
+        yield {"follow", "results_dir"}, f"{text('follow')} needs a folder: set results_dir"
     needs = "needs jobs that are followed: take out"
-    problems += (
-        f"{text(name)} {needs} {text('follow')}"
-        for name in ("max_in_progress", "callback_base_url")
-        if settings.follow == "off" and getattr(settings, name) is not None
-    )
-    return problems
+    for name in ("max_in_progress", "callback_base_url"):
+        if settings.follow == "off" and getattr(settings, name) is not None:
+            yield {"follow", name}, f"{text(name)} {needs} {text('follow')}"

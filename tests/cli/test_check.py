@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli, Said, refusing
+from worker.cli.commands.check import local_problems
+from worker.runner.result_files import ROOM
+from worker.settings_sources import load
 
 pytestmark = pytest.mark.usefixtures("path")
 """What is looked at is the same for every database."""
 
 KEY = "sk-0123456789abcdef"
 LOOPBACK = "http://127.0.0.1:9/core/1.0"
+TOO_FULL = (
+    "results_dir = /tmp (WORKER_RESULTS_DIR): nothing can be fetched: less than 256 MiB are free: "
+    "make room"
+)
 
 
 def check(cli: Cli, *words: object, **environment: str) -> Said:
@@ -71,6 +78,13 @@ def test_folders_and_a_program_that_are_there_are_no_problem(
     )
     assert (0, "") == (said.code, said.err)
     assert [] == os.listdir(tmp_path / "results")  # noqa: PTH208 - a look at it afterwards
+
+
+@pytest.mark.parametrize(("free", "problems"), [(ROOM, []), (ROOM - 1, [TOO_FULL])])
+def test_a_disk_without_room_for_results_is_named(free: int, problems: list[str]) -> None:
+    """A folder is a problem if its disk has less room than a fetch asks for."""
+    loaded = load({}, {"WORKER_FOLLOW": "results", "WORKER_RESULTS_DIR": "/tmp"}, None)
+    assert problems == [*local_problems(loaded, [], lambda _: free)]
 
 
 def test_a_name_that_no_folder_can_have_is_one_line(cli: Cli, tmp_path: Path) -> None:

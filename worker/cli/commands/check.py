@@ -4,7 +4,8 @@ import asyncio
 import os
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from worker.db.address import DatabaseProblem, shown_url
 from worker.db.database import rewrite
 from worker.db.schema import SCHEMA
 from worker.files.roots import root_problem
+from worker.runner.result_files import ROOM, free_bytes
 from worker.settings import NAMES, SINKS, Key
 from worker.settings_sources import Loaded, SettingsError, read_key, read_page_token, unused_proxy
 
@@ -52,7 +54,7 @@ async def find_problems(call: Invocation, found: dict[str, str], *, network: boo
     """
     loaded = call.loaded
     problems = [*loaded.problems, *await _database_problems(loaded, found)]
-    problems += _local_problems(loaded, os.get_exec_path(call.environment))
+    problems += local_problems(loaded, os.get_exec_path(call.environment))
     if note := unused_proxy(loaded.settings, call.environment):
         found["proxy"] = note
     if network and not {"api_url", "proxy"} & loaded.faulty:
@@ -84,15 +86,21 @@ async def _database_problems(loaded: Loaded, found: dict[str, str]) -> list[str]
     return []
 
 
-def _local_problems(loaded: Loaded, path: Sequence[str]) -> Iterator[str]:
-    """Yield what this machine lacks of results, files and notices; ``path``: that of a program."""
+def local_problems(
+    loaded: Loaded, path: Sequence[str], free: Callable[[Path], int] = free_bytes
+) -> Iterator[str]:
+    """Yield what this machine lacks of results, files and notices. ``path``: that of a program;
+    ``free``: returns the room on the disk of a folder.
+    """
     settings, sources = loaded.settings, loaded.sources
     if settings.fetches:
+        told = f"results_dir = {settings.results_dir} ({sources['results_dir']}): nothing can"
         try:
             with TemporaryFile(dir=settings.results_dir):
                 pass
+            if free(Path(settings.results_dir or "")) < ROOM:
+                yield f"{told} be fetched: less than {ROOM >> 20} MiB are free: make room"
         except (OSError, ValueError) as error:
-            told = f"results_dir = {settings.results_dir} ({sources['results_dir']}): nothing can"
             why = getattr(error, "strerror", error)  # a ValueError: a name that no folder can have
             yield f"{told} be written there ({why}): make the folder for this user, or name another"
     for problem in filter(None, map(root_problem, settings.roots)):
