@@ -402,6 +402,14 @@ async def test_a_copy_that_is_not_the_same_is_not_opened(bench: Bench, old: Path
     assert (on_its_way(NEW), copy_of(OLD)) == await bench.marks()
 
 
+async def test_a_database_by_two_names_is_left_as_it_was(bench: Bench) -> None:
+    """A queue whose target is itself is refused, and can be worked on."""
+    bench.target = bench.source
+    with pytest.raises(DatabaseProblem, match="are one database: name another to move to"):
+        await bench.move().run()
+    assert (await bench.source.read(shared_state.read)).moved_to is None
+
+
 @pytest.mark.parametrize("side", ["source", "target"])
 async def test_a_mark_that_somebody_takes_out_meanwhile_ends_the_move(
     bench: Bench, side: str

@@ -103,6 +103,13 @@ def _is_there(address: File | Server) -> bool:
     raise DatabaseProblem(f"database {address}: {problem}")
 
 
+def _is_one_file(address: File | Server, other: File | Server) -> bool:
+    """Return True for two names of the same file, of which the first is there."""
+    if isinstance(address, Server) or isinstance(other, Server) or not _is_there(other):
+        return False
+    return address.path.samefile(other.path)
+
+
 def _must_be_safe(url: str) -> None:
     """Raise DatabaseProblem for a file that workers cannot share."""
     address = address_of(url)
@@ -138,6 +145,10 @@ async def move(
         _must_be_safe(url)
     if not _is_there(address := address_of(source)):
         raise DatabaseProblem(f"no database at {address}: name the queue as it is now with --from")
+    if _is_one_file(address, address_of(target)):
+        raise DatabaseProblem(
+            f"--from {shown(source)} and --to {shown(target)} are one file: name another with --to"
+        )
     there = dataclasses.replace(settings, database_url=target)
     async with readable_database(dataclasses.replace(settings, database_url=source)) as old:
         await _make_ready(source, (await old.read(shared_state.read)).moved_to, there)

@@ -54,7 +54,9 @@ class Move:
         if (await self.target.read(lambda c: self._plan(mark, c))).done:
             return Moved(census=await self.target.read(relocation.census), copied={})
         await self.target.write(lambda c: self._begin_target(mark, c), "to begin a move")
-        await self.source.write(self._begin_source, "to begin a move")
+        if not await self.source.write(self._begin_source, "to begin a move"):
+            both = f"{self.source_name} and {self.target_name}"
+            raise DatabaseProblem(f"{both} are one database: name another to move to")
         await self._nothing_in_flight()
         copied = {table.name: await self._copy(table) for table in relocation.TABLES}
         return Moved(census=await self._conclude(), copied=copied)
@@ -79,9 +81,14 @@ class Move:
         if not relocation.is_empty(target):  # the mark has waited for earlier writers
             raise DatabaseProblem(not_empty(self.target_name))
 
-    def _begin_source(self, source: Connection) -> None:
+    def _begin_source(self, source: Connection) -> bool:
+        """Mark the source; return False if it is the target by another name, and unmark that."""
+        if _mark(source) == copy_of(self.source_name):
+            relocation.unmark(source)
+            return False
         if self._held_source(source, None) is None:
             relocation.mark(source, on_its_way(self.target_name))
+        return True
 
     def _held_source(self, source: Connection, *more: str | None) -> str | None:
         """Return the source's mark. Raises DatabaseProblem if not of this move or of ``more``."""

@@ -128,6 +128,20 @@ def test_a_queue_does_not_move_onto_itself(cli: Cli) -> None:
     assert f"--from and --to are both {opening.shown(cli.url)}: name another with --to" in said.err
 
 
+def test_a_file_does_not_move_onto_itself_by_another_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to the queue's own file is refused, and nothing is marked, also where it is empty."""
+    queue, link = Cli(str(tmp_path / "videos.db"), capsys), tmp_path / "link.db"
+    assert 0 == queue("migrate").code
+    link.symlink_to(queue.path)
+    for one, other in ((queue.path, link), (link, queue.path)):
+        said = queue.bare("move", "--from", one, "--to", other)
+        names = f"--from sqlite:///{one} and --to sqlite:///{other} are one file"
+        assert (78, f"valossa-ingest: {names}: name another with --to\n") == (said.code, said.err)
+    assert 0 == queue("add", "https://videos.example/1.mp4").code
+
+
 def test_a_source_that_is_missing_makes_no_target(new: Cli, tmp_path: Path) -> None:
     """A missing source leaves no target behind."""
     said = new.bare("move", "--from", tmp_path / "missing.db", "--to", new.url)
