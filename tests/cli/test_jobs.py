@@ -138,7 +138,8 @@ def test_show_has_every_job_of_a_video(lived: Cli) -> None:
     said = lived("show", f"id={PLACES['error']}")
     first, second = (line for line in said.out.splitlines() if line.startswith("job "))
     assert "job job-error of attempt 1, error" in first
-    assert "no video, error at 2026-01-01 12:00:00" in first
+    at = "2026-01-01 12:00:00"
+    assert f"no video, asked about 1 times, the last time at {at}, error at {at}" in first
     assert "job second of attempt 2, not asked yet" in second
     assert second.endswith("core stored: f")
     (told,) = lived("show", f"id={PLACES['error']}", "--json").json()

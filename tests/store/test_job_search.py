@@ -23,6 +23,7 @@ LIVES: dict[str, dict[str, object]] = {
         "ended_at": START,
         "next_poll_at": START,
         "polled_at": START,
+        "polls": 1,
         "status": "error",
         "details": "no video",
     },
