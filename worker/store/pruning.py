@@ -103,7 +103,7 @@ def prune(
 
 def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
     """Return the conditions. A job must have ended, unless no job is followed to its end, and no
-    result of it be wanted where results are fetched.
+    result of it be wanted: a person may prune without the settings of the run that fetches it.
     """
     at, job = literal(before, Bound), history.c.job_id
     unfetched = (results.c.job_id == jobs.c.job_id, results.c.state == text("'wanted'"))
@@ -114,7 +114,7 @@ def _prunable(before: datetime, follow: str) -> tuple[ColumnElement[bool], ...]:
         _has_no(history.c.id, history.c.at >= at),
         _has_no(history.c.id, IS_OPEN_DOUBT),
         *((_has_no(jobs.c.job_id, is_open),) if follow != "off" else ()),
-        *((_has_no(jobs.c.job_id, *unfetched),) if follow == "results" else ()),
+        _has_no(jobs.c.job_id, *unfetched),
         # A job that the row does not name would be forgotten with the history; so would one that a
         # last 500 may have made.
         _has_no(history.c.id, job.is_not(None), job.is_distinct_from(videos.c.job_id)),
