@@ -158,6 +158,40 @@ async def test_an_api_that_never_answers_is_a_stall(
         assert VerdictState.WAITING is found.state
 
 
+@pytest.mark.parametrize("list_read", [400, None])
+async def test_a_list_that_cannot_be_read_is_a_stall(
+    database: Database, url: str, list_read: float | None
+) -> None:
+    """Law 18: videos that are due and wait for a list are no calm for longer than the patience,
+    though a question for the list was asked, and moved the next start, a moment ago.
+    """
+    now = database.now()
+    turned_away = {"http_status": 500, "attempts": 1, "claims": 1, "updated_at": later(now, -200)}
+    await add(database, *URLS, due_at=later(now, -190), **turned_away)
+    await add(database, "https://videos.example/later.mp4", due_at=later(now, 900), **turned_away)
+    await tell(database, url, "accepted", "", 195)
+    heartbeat(database, url, "w", began=950, ago=1)
+    await let_start(database, later(now, -9))
+    await database.write(lambda c: shared_state.list_asked(c, later(now, -10)), "test")
+    if list_read is not None:
+        await database.write(lambda c: shared_state.list_read(c, later(now, -list_read)), "test")
+    words = "3 wait for the API's list of jobs, which is not read"
+    found = await seen(database, url, on_doubt="reconcile")
+    assert (VerdictState.STALLED, 3) == (found.verdict.state, found.facts.unlisted)
+    assert found.verdict.sentence.endswith(words)
+    assert ("valossa-ingest check --online says what is wrong",) == found.verdict.ways_out
+    calm = (await seen(database, url, on_doubt="reconcile", timeout_seconds=99)).verdict
+    assert calm.sentence.startswith("waiting: 3 wait for the API's list of jobs, the next look")
+    await database.write(lambda c: shared_state.list_read(c, later(now, -10)), "test")
+    assert 0 == (await seen(database, url, on_doubt="reconcile")).facts.unlisted
+
+
+async def test_without_reconciliation_no_list_is_waited_for(database: Database, url: str) -> None:
+    """Where no list is asked for, none holds a video that met a 500."""
+    await add(database, URLS[0], http_status=500, attempts=1, claims=1)
+    assert 0 == (await seen(database, url, on_doubt="hold")).facts.unlisted
+
+
 async def test_an_answer_that_never_came_ends_no_refusal(database: Database, url: str) -> None:
     """A refused key is refused until a clear answer."""
     await add(database, URLS[0])

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping
 from worker import wiring
 from worker.core import pace
 from worker.core.breaker import LONGEST_COOL_DOWN
+from worker.core.host import HeldHost
 from worker.core.model import Fact, State, value
 from worker.core.reasons import ClaimResult, WaitReason
 from worker.core.transfer import Transfer
@@ -201,8 +202,7 @@ def _facts(
     overdue, overdue_job = jobs.overdue(connection)
     moved_at = statistics.moved_at(connection, heard)
     lately = max(filter(None, (moved_at, overview.oldest_due_at)), default=now)
-    lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
-    standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
+    unlisted = doubts.count_unlisted(connection, now) if settings.reconciles else 0
     return Facts(
         now=now,
         held=obstacle,
@@ -214,17 +214,28 @@ def _facts(
         answer=_answer(statistics.refusal(connection) or heard),
         alive=sum(each.is_alive(now) for each in everyone),
         silent=(),
-        ready_at=_ready_at(now, overview, known, everyone, [each.probe_at for each in held]),
+        ready_at=_ready_at(now, overview, known, everyone, held, unlisted),
         moved_at=moved_at,
         paused_at=known.paused_at,
-        patience=max(3 * pace.spacing(rate, settings.period_seconds), standstill),
+        patience=_patience(settings, rate),
         next_drain_at=_next_drain_at(settings, lately),
         hosts=held,
         overdue=overdue,
         overdue_job=overdue_job,
-        pace=f"{rate:g} per {settings.period_seconds:g} s{lowered}",
+        pace=_pace(settings, rate),
+        unlisted=unlisted,
         unanswered_since=_unanswered_since(connection, known, heard),
     )
+
+
+def _patience(settings: Settings, rate: float) -> timedelta:
+    standstill = timedelta(seconds=2 * settings.timeout_seconds + 30)
+    return max(3 * pace.spacing(rate, settings.period_seconds), standstill)
+
+
+def _pace(settings: Settings, rate: float) -> str:
+    lowered = f", lowered from {settings.rate} by the API" if rate < settings.rate else ""
+    return f"{rate:g} per {settings.period_seconds:g} s{lowered}"
 
 
 def _next_drain_at(settings: Settings, lately: datetime) -> datetime | None:
@@ -248,11 +259,14 @@ def _ready_at(
     overview: statistics.Overview,
     known: shared_state.SharedState,
     everyone: Sequence[workers.WorkerStatus],
-    probes: Sequence[datetime | None],
+    held: Sequence[HeldHost],
+    unlisted: int,
 ) -> datetime:
     """Return since when something could have moved: the last of what it had to wait for."""
     alive = (each.member for each in everyone if each.is_alive(now))
-    begun = [overview.oldest_due_at, known.cool_down_until, known.next_start_at, *probes]
+    begun = [overview.oldest_due_at, known.cool_down_until, *(each.probe_at for each in held)]
+    if not 0 < unlisted == overview.due:  # whose questions for the list move the next start
+        begun.append(known.next_start_at)
     begun += [each.leases_end for each in everyone]
     begun += [min((member.started_at for member in alive if member), default=None)]
     return max((each for each in begun if each is not None and each <= now), default=now)

@@ -14,10 +14,16 @@ from worker.core.model import REQUEST_COLUMNS, Fact, State, Video
 from worker.core.plain_text import text
 from worker.core.verdict import ASK_VALOSSA
 from worker.settings import Settings
-from worker.store import hosts, search, shared_state, uploads
+from worker.store import doubts, hosts, search, shared_state, uploads
 from worker.store.job_numbers import UNASKED
 
 NOT_UPLOADED = "valossaupload://… (its file is not uploaded yet)"
+
+DUE = "it is due"
+LISTED_FIRST = (
+    "it waits for the API's list of jobs, since its 500 may have made one; if no list can be read, "
+    "it is sent some {:g} s after the 500"
+)
 
 
 def told(
@@ -29,6 +35,9 @@ def told(
     story = search.story(connection, row)
     known = search.jobs_of(connection, row["id"])
     after = _next(story, settings, now, had_job=bool(known))
+    its = search.Filter(ids=(row["id"],)).clauses()
+    if after == DUE and settings.reconciles and doubts.count_unlisted(connection, now, *its):
+        after = LISTED_FIRST.format(settings.doubt_settle_seconds)
     if job := next((job for job in known if job["job_id"] == row["job_id"]), None):
         is_named = any(
             f["fact"] == Fact.RESOLVE and f["job_id"] == row["job_id"] for f in story.facts
@@ -80,7 +89,7 @@ def _next(story: search.Story, settings: Settings, now: datetime, *, had_job: bo
             if fault := request.problem(_video(row), now, margin) or twin:
                 return f"it will be refused without a request: {fault}"
             due = row["due_at"]
-            return "it is due" if due <= now else f"it is due at {text(due)} UTC"
+            return DUE if due <= now else f"{DUE} at {text(due)} UTC"
         case State.SUBMITTING if row["lease_until"] <= now:
             dead = f"its worker {row['claimed_by']} has died or hangs"
             return f"{dead}; valossa-ingest reconcile puts it in doubt, as a run or a drain does"

@@ -1,17 +1,19 @@
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Beside, Cli
 from worker.cli.commands.run_exit import Left, advice, of_run
 from worker.core.host import HeldHost
 from worker.core.reasons import Stop, StopReason
 from worker.core.relocation import NAME_IT
 from worker.core.run_state import Counts
 from worker.runner.model import RunReport
+from worker.simulator import Options
 
 THEN = "then valossa-ingest resume --cool-down, and drain again or restart the daemon"
 AGAIN = "run it again after that, or valossa-ingest resume --cool-down ends it"
@@ -203,6 +205,17 @@ def test_an_end_that_wants_something_says_what(run: RunReport, lines: list[str])
             left(for_people=2),
             ["2 in doubt that only a person can settle", "see valossa-ingest why, then show ID"],
         ),
+        (
+            report(StopReason.EMPTY),
+            left(due=3, unlisted=3),
+            [
+                (
+                    "3 wait for the API's list of jobs after a 500: run it again later; "
+                    "valossa-ingest check --online says what is wrong"
+                )
+            ],
+        ),
+        (report(StopReason.LIMIT), left(due=3, unlisted=3), []),
         (report(StopReason.EMPTY, failed=1), NOTHING, ["see valossa-ingest why, then show ID"]),
         (
             report(StopReason.EMPTY),
@@ -270,3 +283,25 @@ def test_a_refusal_that_another_worker_met_is_the_end_of_a_drain(
     said = cli("drain", VALOSSA_API_KEY="k", WORKER_API_URL="http://127.0.0.1:9/core")
     assert code == said.code
     assert (code in {77, 78}) == ("(HTTP 4xx: no)" in said.err)
+
+
+def test_what_waits_for_a_list_that_cannot_be_read_is_named(
+    cli: Cli, beside: Callable[[Options], Beside]
+) -> None:
+    """A video that met a 500 and is due is named at the end of a drain, and ``show`` says what it
+    waits for.
+    """
+    cli.insert(http_status=500, attempts=1, claims=1, due_at=stamp(-9), updated_at=stamp(-9))
+    cli.sql("UPDATE account SET list_asked_at = ?, list_read_at = ?", stamp(-3), stamp(-303))
+    with beside(Options(listing=["500"])) as simulator:
+        said = cli("drain", VALOSSA_API_KEY="demo-key", WORKER_API_URL=simulator.url)
+    assert (75, "1") == (said.code, said.pairs()["due"])
+    assert "valossa-ingest: 1 wait for the API's list of jobs after a 500" in said.err
+    first = "it waits for the API's list of jobs, since its 500 may have made one; if no list can"
+    assert f"next: {first} be read, it is sent some 300 s after the 500\n" in cli("show", 1).out
+    assert "next: it is due\n" in cli("show", 1, WORKER_ON_DOUBT="hold").out
+    cli.sql("UPDATE videos SET url = 'ftp://a.example/1.mp4'")
+    assert "next: it will be refused without a request: url: must begin" in cli("show", 1).out
+    cli.sql("UPDATE videos SET url = 'https://a.example/1.mp4'")
+    cli.sql("UPDATE account SET list_read_at = ?", stamp(-3))
+    assert "next: it is due\n" in cli("show", 1).out

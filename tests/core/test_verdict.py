@@ -57,6 +57,7 @@ UNSENT, WORKS = "0 due, 2 in flight, 3 to upload", "working: 5 due, 2 in flight,
 LOCKED = Cause(words="another program has locked it", remedy="end it")
 MOMENT = "2026-11-01 12:10:00 UTC"
 STANDS = "stalled: 5 due, 2 in flight, nothing has moved since 2026-11-01 11:57:29 UTC"
+LISTLESS = "5 wait for the API's list of jobs"
 SILENCE = "run on alpha, pid 7, is silent"
 SILENT = Cause(words=SILENCE, remedy="kill -CONT 7")
 
@@ -158,6 +159,31 @@ STATES = [
         held(WaitReason.LIST),
         f"waiting: the API's list of jobs is asked about doubts at {MOMENT}",
         None,
+    ),
+    (
+        replace(held(WaitReason.LATER), unlisted=5),
+        f"waiting: {LISTLESS}, the next look is at {MOMENT}",
+        None,
+    ),
+    (
+        replace(held(WaitReason.LIST), unlisted=5, moved_at=LONG_AGO, alive=0),
+        f"waiting: {LISTLESS}, the next look is at {MOMENT}; no worker is alive",
+        None,
+    ),
+    (
+        replace(held(WaitReason.LATER), unlisted=5, moved_at=LONG_AGO),
+        f"{STANDS}: {LISTLESS}, which is not read",
+        "valossa-ingest check --online says what is wrong",
+    ),
+    (
+        replace(held(WaitReason.LATER), due=0, moved_at=LONG_AGO),
+        f"waiting: 7 due later, the next at {MOMENT}",
+        None,
+    ),
+    (
+        replace(held(WaitReason.PAUSE, None), unlisted=5, moved_at=LONG_AGO, paused_at=LONG_AGO),
+        "waiting: paused since 2026-11-01 11:57:29 UTC",
+        RESUME,
     ),
     (held(WaitReason.HELD), "waiting: another program holds the rows", None),
     (

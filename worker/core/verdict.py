@@ -16,6 +16,9 @@ from worker.core.reasons import ClaimResult, WaitReason
 WITH_UPLOADS = {WaitReason.NOTHING, WaitReason.LATER, WaitReason.HOSTS, WaitReason.UPLOADS}
 """What holds videos, and no upload."""
 
+LISTED = {WaitReason.LATER, WaitReason.LIST}
+"""What holds videos that are due, after a 500, until a list is read."""
+
 UNCLEAR = frozenset({Fact.NOT_SENT, Fact.TRY_LATER, Fact.THROTTLED})
 """Answers after which a video is where it was before."""
 
@@ -24,6 +27,8 @@ RESUME = "valossa-ingest resume ends the pause"
 END_COOL_DOWN = "valossa-ingest resume --cool-down ends it"
 ASK_VALOSSA = "look in the Valossa Portal what became of them, or ask Valossa"
 WHY = "valossa-ingest why says what helps"
+ONLINE = "valossa-ingest check --online says what is wrong"
+FOR_LIST = "wait for the API's list of jobs"
 BY_HAND = "in doubt that only a person can settle"
 GIVE_ROOT = "start a worker that may read the file, with its folder in upload_roots"
 LOOK_UP = (
@@ -107,6 +112,7 @@ class Facts:
         uploads, homeless: Files that are to be uploaded first, by some worker and by none.
         stuck, stuck_on: Those of the first that have had an error for long, and such an error.
         uploads_at: When one was last under way, or could go on.
+        unlisted: Those of the due ones that a list holds, after a 500.
         unanswered_since: Since when the API, which asked for no longer wait, gives no answer.
     """
 
@@ -135,6 +141,7 @@ class Facts:
     stuck: int = 0
     stuck_on: str = ""
     uploads_at: datetime | None = None
+    unlisted: int = 0
     unanswered_since: datetime | None = None
 
     @property
@@ -148,6 +155,11 @@ class Facts:
         """Return why files are not uploaded, while none is; None if that is not for long."""
         words = f"{self.stuck} cannot be uploaded ({self.stuck_on})"
         return Cause(words=words, remedy=WHY) if self.stuck and not self.uploads_go_on else None
+
+    @property
+    def awaits_list(self) -> bool:
+        """Return True if nothing but a list holds what is due."""
+        return self.unlisted > 0 and self.held is not None and self.held.reason in LISTED
 
     @property
     def still_since(self) -> datetime:
@@ -239,7 +251,7 @@ def _by_itself(facts: Facts) -> Verdict:
     if held.reason in {WaitReason.PACE, WaitReason.OTHERS} and not facts.stands_still:
         return _free(facts)
     is_ours = held.reason is WaitReason.COOL_DOWN and facts.unanswered_since is not None
-    if is_ours and facts.alive and facts.stands_still:
+    if (is_ours or facts.awaits_list) and facts.alive and facts.stands_still:
         return _free(facts)
     return _waiting(facts, held)
 
@@ -269,9 +281,11 @@ def _standstill(facts: Facts) -> Cause:
     """Return the cause of a standstill, as far as it is known."""
     if known := next(iter(facts.silent), facts.cause) or (not facts.due and facts.stuck_cause):
         return known
+    if facts.awaits_list:
+        return Cause(words=f"{facts.unlisted} {FOR_LIST}, which is not read", remedy=ONLINE)
     if facts.answer is not None and facts.answer.fact in UNCLEAR:
         words = f"no clear answer from the API ({facts.answer.message})"
-        return Cause(words=words, remedy="valossa-ingest check --online says what is wrong")
+        return Cause(words=words, remedy=ONLINE)
     remedy = "see their settings and log (valossa-ingest workers says where), then start them anew"
     return Cause(words="its workers claim nothing", remedy=remedy)
 
@@ -284,6 +298,8 @@ def _waiting(facts: Facts, held: ClaimResult) -> Verdict:
     words = template.format(facts=facts, detail=held.detail, why=why, since=since, until=until)
     if held.reason in {WaitReason.CAP, WaitReason.JOBS}:
         words, _, remedy = held.detail.partition(": ")
+    if facts.awaits_list:
+        words = f"{facts.unlisted} {FOR_LIST}, the next look is at {until}"
     if held.submitting:  # which may free their room
         words, remedy = f"{words.removesuffix(' is reached')}, all in flight or used", None
     return Verdict(

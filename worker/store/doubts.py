@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, Select, exists, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from worker.core.evidence import LATER_VIDEO, PERSON, Doubt, NeighbourAcceptance
 from worker.core.model import Fact, State
@@ -16,6 +27,7 @@ from worker.db import batch
 from worker.db.column_types import EPOCH, LAST, Unreadable
 from worker.db.schema import history, is_in_doubt, is_pending, jobs, videos
 from worker.db.statements import Prepared
+from worker.store import shared_state
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted
@@ -54,6 +66,14 @@ def next_recheck(connection: Connection, checked_until: datetime | None) -> date
     due: Select[datetime] = select(func.min(videos.c.due_at))
     since = videos.c.updated_at > (checked_until or EPOCH)
     return connection.scalar(due.where(_waits_for_list, since))
+
+
+def count_unlisted(connection: Connection, now: datetime, *among: ColumnElement[bool]) -> int:
+    """Count the videos that are due and, where lists are asked for, not sent before one is read:
+    their last answer was a documented 500, which may have made a job.
+    """
+    since = videos.c.updated_at > (shared_state.read(connection).checked_until(now) or EPOCH)
+    return number_of(connection, videos, _waits_for_list, since, videos.c.due_at <= now, *among)
 
 
 def still_in_doubt(connection: Connection) -> set[int]:

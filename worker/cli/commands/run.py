@@ -42,6 +42,7 @@ from worker.settings import Key, Settings
 from worker.settings_sources import SettingsError, unused_proxy
 from worker.snapshot import doubts_for_person, take
 from worker.store import hosts, shared_state, statistics, transfers, workers
+from worker.store.doubts import count_unlisted
 
 Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
 
@@ -240,6 +241,7 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
     )
     due = statistics.due(connection, pending, now)
     unsettled = doubts - doubts_for_person(connection, settings, pending, doubts)
+    unlisted = count_unlisted(connection, now) if settings.reconciles else 0
     held = hosts.held(connection) if shared_state.read(connection).held_hosts else ()
     roots = workers.roots(workers.everyone(connection), now) or []
     roots += map(address_of, settings.roots)
@@ -251,6 +253,7 @@ def _left(connection: Connection, settings: Settings, now: datetime) -> Left:
         later=pending - due,
         unsettled=unsettled,
         for_people=doubts - unsettled,
+        unlisted=unlisted,
     )
 
 

@@ -9,7 +9,7 @@ from worker.core.host import HeldHost
 from worker.core.model import Fact
 from worker.core.reasons import Stop, StopReason
 from worker.core.upload import remedy
-from worker.core.verdict import BY_HAND, END_COOL_DOWN, REFUSED, RESUME
+from worker.core.verdict import BY_HAND, END_COOL_DOWN, FOR_LIST, ONLINE, REFUSED, RESUME
 from worker.runner.model import RunReport
 
 _KEY_ENDS = {StopReason.ACCOUNT, StopReason.EQUAL_REFUSALS}
@@ -21,6 +21,7 @@ _CONFIG_ENDS = {StopReason.ADDRESS, StopReason.DATABASE, StopReason.MOVED}
 class Left:
     """Videos left: ``due`` now; ``waiting`` for a time or for another process, among them those due
     ``later`` and ``unsettled`` doubts that time may settle; ``for_people``: the other doubts.
+    ``unlisted``: those of the due ones that are not sent before a list of jobs is read.
     ``hosts``: those that are held, with videos; ``uploads``: how many files are not uploaded, why,
     and one of their videos.
     """
@@ -30,6 +31,7 @@ class Left:
     later: int = 0
     unsettled: int = 0
     for_people: int = 0
+    unlisted: int = 0
     hosts: Sequence[HeldHost] = ()
     uploads: Sequence[tuple[int, str, int]] = ()
 
@@ -70,6 +72,8 @@ def advice(report: RunReport, left: Left, address: str, key: str, database: str)
     number = min(report.counts.postponed, left.later)
     if number and report.stop.reason is StopReason.EMPTY:
         lines.append(f"{number} postponed: valossa-ingest list --state pending says why")
+    if left.unlisted and report.stop.reason is StopReason.EMPTY:
+        lines.append(f"{left.unlisted} {FOR_LIST} after a 500: run it again later; {ONLINE}")
     if report.stop.reason is StopReason.EMPTY:
         for files, why, video in left.uploads:
             such = f"{files} not uploaded, such as video {video}"
