@@ -3,9 +3,11 @@
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 
 import pytest
-from sqlalchemy import func, select, update
+from multidict import MultiDict
+from sqlalchemy import Connection, func, select, update
 
 from tests.parts import add, facts, row
 from tests.runner.test_refused_rows import SAID, refuse
@@ -313,3 +315,28 @@ async def test_a_verdict_that_the_database_refuses_is_a_sentence(page: Served) -
 
     assert (409, f"the database refuses to write this row: {SAID}") == answer
     assert "in_doubt" == (await row(page.database, 3))["state"]
+
+
+async def test_a_video_of_another_clock_is_changed_as_previewed(page: Served) -> None:
+    """Videos whose last change lies ahead are changed; those that change or come later are left,
+    and so is a page of such alone.
+    """
+    await add(page.database, *URLS, state="failed")
+    now = page.database.now()
+    begin = partial(actions.begun, action="cancel", fields=MultiDict(state="failed"), now=now)
+    change = await page.database.read(begin)
+    await add(page.database, "https://v.example/new", state="failed")
+    ahead = (
+        update(videos).where(videos.c.id.in_([2, 4])).values(updated_at=now + timedelta(hours=2))
+    )
+    since = update(videos).where(videos.c.id == 3).values(updated_at=now + timedelta(seconds=1))
+    await page.database.write(lambda c: (c.execute(ahead), c.execute(since)), "test")
+    at = now + timedelta(seconds=2)
+
+    def go_on(connection: Connection) -> list[tuple[int, int | None]]:
+        work = partial(change.go_on, connection, at, who="Ada")
+        return [work(after=0), work(after=2), work(after=4)]
+
+    assert [(2, 4), (0, 4), (0, None)] == await page.database.write(go_on, "test")
+    states = [(await row(page.database, place))["state"] for place in (1, 2, 3, 4)]
+    assert ["cancelled", "cancelled", "failed", "failed"] == states

@@ -273,6 +273,11 @@ def newest(connection: Connection, state: State, limit: int) -> list[RowMapping]
     return list(connection.execute(page).mappings())
 
 
+def last_id(connection: Connection) -> int:
+    """Return the highest id of a video."""
+    return connection.scalar(select(func.max(videos.c.id))) or 0
+
+
 def count(connection: Connection, wanted: Filter) -> Counter[str]:
     """Count the videos of a filter by state."""
     grouped = select(videos.c.state, func.count()).where(*wanted.clauses()).group_by(videos.c.state)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from worker.core.model import State
 from worker.store import changes, hosts, leases, search, shared_state, statistics
@@ -32,12 +32,14 @@ OPTIONS: Mapping[str, Sequence[str]] = {
 @dataclass(frozen=True, slots=True)
 class ChangeOfMany:
     """A release of a host, or a retry or a cancellation of the videos that match ``fields`` at
-    ``began_at``. Videos that change later are left, so that it does no more than was previewed.
+    ``began_at``. Videos that change or come later, beyond the id ``last``, are left, so that it
+    does no more than was previewed.
     """
 
     action: str
     fields: Fields
     began_at: datetime
+    last: int = 0
 
     @property
     def doubts(self) -> bool:
@@ -79,16 +81,29 @@ class ChangeOfMany:
             return freed, freed or None
         wanted = filter_of(self.fields, self.began_at)
         states = tuple(each for each in self.states if each in (wanted.states or self.states))
-        until = min(wanted.until or self.began_at, self.began_at)
-        wanted = replace(wanted, states=states, until=until)
+        wanted = replace(wanted, states=states)
         page = search.matching(connection, wanted, after, BATCH) if states else []
         if not page:
             return 0, None
-        these = search.Filter(ids=tuple(row["id"] for row in page))
-        if self.action == "cancel":
-            return changes.cancel(connection, these, now, who), page[-1]["id"]
-        done = changes.retry(connection, these, doubts=self.doubts, now=now, who=who)
+        done, left = 0, [row["id"] for row in page if not self._has_changed(row, now)]
+        if left and self.action == "cancel":
+            done = changes.cancel(connection, search.Filter(ids=tuple(left)), now, who)
+        elif left:
+            these = search.Filter(ids=tuple(left))
+            done = changes.retry(connection, these, doubts=self.doubts, now=now, who=who)
         return done, page[-1]["id"]
+
+    def _has_changed(self, row: RowMapping, now: datetime) -> bool:
+        """Return True for a video that has changed since, or is new. One whose time lies ahead has
+        not changed: another clock has written it.
+        """
+        changed_at = row["submitted_at"] or row["updated_at"]
+        return bool(row["id"] > self.last or self.began_at <= changed_at <= now)
+
+
+def begun(connection: Connection, action: str, fields: Fields, now: datetime) -> ChangeOfMany:
+    """Return an action of many transactions that begins now."""
+    return ChangeOfMany(action, fields, now, search.last_id(connection))
 
 
 def preview(connection: Connection, action: str, fields: Fields, now: datetime) -> dict[str, Any]:

@@ -163,11 +163,13 @@ class Page:
         who = f"page:{request[VISITOR]}"
         in_one = action not in {"retry", "cancel", "release", "reconcile"}
 
-        def work(connection: Connection, now: datetime) -> str | datetime | None:
+        def work(connection: Connection, now: datetime) -> str | actions.ChangeOfMany | None:
             seen = actions.preview(connection, action, fields, now)
             if not seen["possible"] or seen["mark"] != fields.get("mark"):
                 return None
-            return actions.do(connection, action, fields, now, who) if in_one else now
+            if in_one:
+                return actions.do(connection, action, fields, now, who)
+            return actions.begun(connection, action, fields, now)
 
         done = await opening.change(self.database, work, f"to {action}")
         if not in_one and self.acting and not self.acting.done():
@@ -175,9 +177,8 @@ class Page:
         if done is None:
             changed = "nothing was done: it has changed meanwhile. This is how it is now"
             return await self._preview(request, fields, changed)
-        if isinstance(done, datetime):
-            change = actions.ChangeOfMany(action, fields, done)
-            self.acting = asyncio.create_task(self._carry_out(change, who))
+        if isinstance(done, actions.ChangeOfMany):
+            self.acting = asyncio.create_task(self._carry_out(done, who))
             await asyncio.wait({self.acting}, timeout=SOON_SECONDS)
         else:
             self.told = f"{done}, by {who}"
