@@ -220,6 +220,14 @@ def test_check_finds_every_problem_at_once(fresh: Cli) -> None:
     assert told.json()["settings"]["rate"] is None
 
 
+def test_a_drain_without_key_and_address_names_both(cli: Cli) -> None:
+    """A drain that tells of its end, and cannot open its database for that, loses no problem."""
+    said = cli.bare("drain", WORKER_DATABASE_URL="mysql://x/y")
+    assert 78 == said.code
+    assert "'mysql://x/y' is no database of this program" in said.err
+    assert "no API key" in said.err
+
+
 def test_check_shows_no_default_for_a_setting_that_is_wrong(cli: Cli, tmp_path: Path) -> None:
     """``check`` shows a wrong setting as empty, not as the default that stands for it."""
     config = tmp_path / "worker.toml"

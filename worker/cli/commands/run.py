@@ -85,7 +85,8 @@ def _work(call: Invocation, options: RunOptions, *, as_json: bool) -> int:
         done = asyncio.run(perform(settings, key, options, display, file, beside))
     except (SettingsError, DatabaseProblem) as error:
         if options.drain and not loaded.problems:
-            asyncio.run(_tell_of_no_run(call, options))
+            with suppress(DatabaseProblem):  # of an address: it is told with all else
+                asyncio.run(_tell_of_no_run(call, options))
         if isinstance(error, DatabaseProblem):
             raise
         found = asyncio.run(check.find_problems(call, {}, network=False))
