@@ -39,33 +39,52 @@ class _Closing(asyncio.Protocol):
         transport.close()
 
 
-@asynccontextmanager
-async def serving(
-    app: web.Application, host: str, port: int, head_seconds: float = HEAD_SECONDS
-) -> AsyncIterator[int]:
-    """Serve until the end of the block, and yield the port. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    fresh: _Timers = {}
-    idle: _Timers = {}  # answered; the longest first
+class _Waiting:
+    """The connections that wait for a request, each for so many seconds at most."""
 
-    def wait(connection: web.RequestHandler, timers: _Timers) -> None:
-        timers[connection] = loop.call_later(head_seconds, end, connection, timers)
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._fresh: _Timers = {}
+        self._idle: _Timers = {}  # answered; the longest first
 
-    def end(connection: web.RequestHandler, timers: _Timers) -> None:
-        timers.pop(connection).cancel()
-        connection.force_close()
+    def admit(self, server: web.Server) -> asyncio.BaseProtocol:
+        """Return a new connection. Where there are many, the one that is idle for longest makes
+        room; without one, the new one is closed.
+        """
+        if len(open_now := server.connections) >= MOST_CONNECTIONS:
+            if not (spare := [each for each in self._idle if each in open_now]):
+                return _Closing()
+            self._end(spare[0], self._idle)
+        self._wait(connection := server(), self._fresh)
+        return connection
 
     @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        for timers in (fresh, idle):
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request; its connection waits for the next one afterwards."""
+        for timers in (self._fresh, self._idle):
             if timer := timers.pop(request.protocol, None):
                 timer.cancel()
         try:
             return await handler(request)
         finally:
-            wait(request.protocol, idle)
+            self._wait(request.protocol, self._idle)
 
-    app.middlewares.insert(0, answer)
+    def _wait(self, connection: web.RequestHandler, timers: _Timers) -> None:
+        later = asyncio.get_running_loop().call_later
+        timers[connection] = later(self._seconds, self._end, connection, timers)
+
+    def _end(self, connection: web.RequestHandler, timers: _Timers) -> None:
+        timers.pop(connection).cancel()
+        connection.force_close()
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, host: str, port: int, head_seconds: float = HEAD_SECONDS
+) -> AsyncIterator[int]:
+    """Serve until the end of the block, and yield the port. Raises OSError."""
+    waiting = _Waiting(head_seconds)
+    app.middlewares.insert(0, waiting.answer)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -76,17 +95,10 @@ async def serving(
     await runner.setup()
 
     def connect() -> asyncio.BaseProtocol:
-        if (server := runner.server) is None:
-            return _Closing()
-        if len(open_now := server.connections) >= MOST_CONNECTIONS:
-            if not (spare := [each for each in idle if each in open_now]):
-                return _Closing()
-            end(spare[0], idle)
-        wait(connection := server(), fresh)
-        return connection
+        return waiting.admit(runner.server) if runner.server else _Closing()
 
     try:
-        listening = await loop.create_server(connect, host, port)
+        listening = await asyncio.get_running_loop().create_server(connect, host, port)
         try:
             yield listening.sockets[0].getsockname()[1]
         finally:
