@@ -22,7 +22,7 @@ COLUMNS = ("what", "video", "state", "job_id", "its own job", "job is", "sure")
 _ADVICE = {
     "bought": "pending, but the API has a job of it; audit --adopt takes it over",
     "unsure": "where it is only perhaps its job, a person looks; valossa-ingest import FILE"
-    " --update, with the columns media_id (or url) and job_id, takes it over",
+    " --update, with the columns media_id and job_id, takes it over",
     "twice": "a second job beside its own; audit --cancel-duplicates cancels what still waits for"
     " analysis, where its own is in the list and has not failed",
     "unknown": "a job that the video does not know; valossa-ingest reconcile settles those in"
