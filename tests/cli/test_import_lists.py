@@ -601,6 +601,19 @@ def test_a_dry_run_tells_what_the_real_run_does(
     assert (0, 0) == (real["inserted"], real["brought_back"])
 
 
+@pytest.mark.parametrize("column", ["request_id", "media_id"])
+def test_a_dry_run_finds_a_video_by_the_identifier_that_it_is_sent_with(
+    cli: Cli, listed: List, column: str
+) -> None:
+    """A video without a media id is named by its request id, which an export has for it."""
+    cli.insert(request_id="ab" * 16)
+    cli.insert(url="https://e.org/another.mp4")
+    file = listed(f"url,{column}", f"https://e.org/corrected.mp4,{'ab' * 16}")
+    dry = cli("import", file, "--update", "--dry-run", "--json").json()
+    assert (0, 1) == (dry["inserted"], dry["updated"])
+    assert {**cli("import", file, "--update", "--json").json(), "dry_run": True} == dry
+
+
 def test_a_dry_run_of_a_queue_that_has_moved_is_refused(
     fresh: Cli, listed: List, tmp_path: Path
 ) -> None:

@@ -54,8 +54,8 @@ FOUND = (
     Mutation(
         law="found: the table knows whose identifier it is",
         file=DOUBTS,
-        old="named = or_(other.c.request_id == its, other.c.media_id == its)",
-        new="named = other.c.media_id == its",
+        old="named = identified(lambda its: its == request_id)",
+        new="named = videos.c.media_id == request_id",
         tests=(
             "tests/store/test_doubts.py::test_an_identifier_that_another_video_has_is_not_unique",
         ),

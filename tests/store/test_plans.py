@@ -54,7 +54,7 @@ UPDATE jobs SET ended_as = 'finished', ended_at = '2026-01-01 11:00:00' WHERE vi
 """
 
 BY_STATE = {
-    "SCAN videos USING INDEX videos_request_id",
+    "SCAN videos USING INDEX videos_identifier",
     "SCAN videos USING INDEX videos_due",
     "SCAN videos USING INDEX videos_leases",
     "SCAN videos USING INDEX videos_doubts",
@@ -101,9 +101,9 @@ SORTED = "USE TEMP B-TREE FOR ORDER BY"
 IN_FLIGHT = {"SEARCH videos USING INDEX videos_leases", "SCAN workers", SORTED}
 OVERDUE = {"SEARCH jobs USING INDEX jobs_overdue (overdue_since>?)"}
 BY_NAME = {
-    "SEARCH videos USING INDEX videos_media_id (media_id=? AND rowid>?)",
+    "SEARCH videos USING INDEX videos_identifier (<expr>=? AND rowid>?)",
     "SEARCH videos USING INDEX videos_job_id (job_id=? AND rowid>?)",
-    "SEARCH videos USING INDEX videos_request_id (request_id=? AND rowid>?)",
+    "SEARCH videos USING INDEX videos_renamed (request_id=? AND rowid>?)",
     SORTED,
 }
 BY_NUMBER = {"SEARCH videos USING INTEGER PRIMARY KEY (rowid=?)"}

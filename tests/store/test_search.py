@@ -202,6 +202,7 @@ async def test_a_video_is_found_by_each_of_its_names(
             f"https://example.org/{number}",
             media_id="3" if number == 1 else f"talk-{number}",
             request_id=f"request-{number}",
+            claims=1,
             job_id=f"job-{number}",
             state="submitted",
         )

@@ -178,7 +178,7 @@ TWINS = ("videos_url", "pruned_url", "jobs_of_video", *HISTORY_OF_ONE)
         (lambda c: search.matching(c, Filter(ids=(1, 2)), 0, 100), {"videos_pkey"}),
         (
             lambda c: search.matching(c, Filter(names=("m7", "job-3")), 0, 100),
-            {"videos_media_id", "videos_job_id", "videos_request_id"},
+            {"videos_identifier", "videos_job_id", "videos_renamed"},
         ),
         (statistics.last_throttled, {"history_last", "history_pkey"}),
         (statistics.refusal, {"history_last", "history_pkey"}),

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeEngine
 
 from worker.db.column_types import DialectSQL, Moment
 
-SCHEMA = "0008"
+SCHEMA = "0009"
 """The revision that this program works on; the head of ``migrations/``."""
 
 _ISO = (
@@ -88,19 +88,15 @@ videos = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("claims", Integer, nullable=False, server_default=text("0")),
     Column("request_id", Text, nullable=False, server_default=RANDOM),
-    Column("claim_token", Text),
-    Column("claimed_by", Text),
+    *(Column(name, Text) for name in ("claim_token", "claimed_by")),
     Column("lease_until", Moment),
     Column("job_id", Text),
     Column("http_status", Integer),
     Column("error", Text),
-    Column("created_at", Moment, nullable=False, server_default=_NOW),
-    Column("updated_at", Moment, nullable=False, server_default=_NOW),
+    *(Column(n, Moment, nullable=False, server_default=_NOW) for n in ("created_at", "updated_at")),
     Column("submitted_at", Moment),
     Column("may_buy_twice", Integer, nullable=False, server_default=text("0")),
-    Column("unsigned_url", Text),
-    Column("batch", Text),
-    Column("held_host", Text),
+    *(Column(name, Text) for name in ("unsigned_url", "batch", "held_host")),
     CheckConstraint("url <> ''", name="url_is_given"),
     CheckConstraint("face_min_relative_height BETWEEN 0 AND 1", name="height_is_a_share"),
     CheckConstraint(
@@ -145,8 +141,16 @@ _partial("videos_look_ups", is_pending & (videos.c.http_status == text("500")), 
 _closed = or_(videos.c.state == text("'failed'"), videos.c.state == text("'cancelled'"))
 _partial("videos_closed", _closed, videos.c.state)
 
+identifier = func.coalesce(func.nullif(videos.c.media_id, text("''")), videos.c.request_id)
+"""The identifier that a first claim writes. It stands in an index in place of ``request_id``, which
+is random before, and so would cost a page somewhere in the file for each claim.
+"""
+is_renamed = (videos.c.claims > text("0")) & (videos.c.media_id != videos.c.request_id)
+"""True for a video that may have been sent with another identifier."""
+
 # PostgreSQL's btree refuses texts of more than 2,704 bytes; signed links can be longer.
-Index("videos_request_id", videos.c.request_id, postgresql_using="hash")
+Index("videos_identifier", identifier, postgresql_using="hash")
+_partial("videos_renamed", is_renamed, videos.c.request_id, postgresql_using="hash")
 Index("videos_url", videos.c.url, postgresql_using="hash")
 _partial("videos_job_id", videos.c.job_id.is_not(None), videos.c.job_id, unique=True)
 _partial("videos_batch", videos.c.batch.is_not(None), videos.c.batch, videos.c.id)
@@ -164,8 +168,7 @@ pruned = Table(
     metadata,
     Column("id", _Big, primary_key=True, autoincrement=False),
     Column("url", Text, nullable=False),
-    Column("unsigned_url", Text),
-    Column("media_id", Text),
+    *(Column(name, Text) for name in ("unsigned_url", "media_id")),
     Column("job_id", Text, nullable=False),
     Column("pruned_at", Moment, nullable=False),
     sqlite_strict=True,
@@ -185,8 +188,7 @@ history = Table(
     Column("video_id", _Big, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("at", Moment, nullable=False),
-    Column("who", Text, nullable=False),
-    Column("fact", Text, nullable=False),
+    *(Column(name, Text, nullable=False) for name in ("who", "fact")),
     Column("started_at", Moment),
     Column("http_status", Integer),
     *(Column(name, Text) for name in ("message", "job_id")),
@@ -313,11 +315,8 @@ account = Table(
     Column("cool_down_reason", Text),
     Column("paused_at", Moment),
     Column("pause_reason", Text),
-    Column("pace_low", _Number),
-    Column("pace_ceiling", _Number),
-    Column("pace_cut_at", Moment),
-    Column("list_asked_at", Moment),
-    Column("list_read_at", Moment),
+    *(Column(name, _Number) for name in ("pace_low", "pace_ceiling")),
+    *(Column(name, Moment) for name in ("pace_cut_at", "list_asked_at", "list_read_at")),
     Column("moved_to", Text),
     Column("written_at", Moment),
     *(
@@ -341,8 +340,7 @@ workers = Table(
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("command", Text, nullable=False),
-    Column("started_at", Moment, nullable=False),
-    Column("seen_at", Moment, nullable=False),
+    *(Column(name, Moment, nullable=False) for name in ("started_at", "seen_at")),
     Column("rate", _Number),
     Column("period_seconds", _Number),
     *(Column(name, Text) for name in ("rate_source", "upload_roots")),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, select, update
 
 from worker.core.audit import AuditRow, Match
 from worker.core.evidence import is_made
@@ -11,7 +11,7 @@ from worker.core.file_address import SCHEME, is_file
 from worker.core.job_list import Listing
 from worker.core.model import Fact, State
 from worker.core.signed_link import unsigned
-from worker.db.schema import is_pending, uploads, videos
+from worker.db.schema import identifier, is_pending, is_renamed, uploads, videos
 from worker.store.bulk import BATCH, batches
 from worker.store.doubts import ADOPTED
 from worker.store.history import record
@@ -25,10 +25,11 @@ def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
     identifiers = sorted({i for entry in listing.entries for i in entry.identifiers})
     shown = {url for entry in listing.entries for url in entry.urls}
     urls = sorted(shown.union(filter(None, map(unsigned, shown))))
-    named, alike = (videos.c.request_id, videos.c.media_id), (videos.c.url, videos.c.unsigned_url)
+    alike = (videos.c.url, videos.c.unsigned_url)
     wanted = [
         videos.c.job_id.is_not(None),
-        *(or_(*(c.in_(some) for c in named)) for some in batches(identifiers, BATCH)),
+        *(identifier.in_(some) for some in batches(identifiers, BATCH)),
+        *(videos.c.request_id.in_(some) & is_renamed for some in batches(identifiers, BATCH)),
         *(c.in_(some) & is_pending for c in alike for some in batches(urls, BATCH)),
     ]
     found = {row.video_id: row for each in wanted for row in _chosen(connection, each)}

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
-    exists,
     func,
     or_,
     select,
@@ -31,7 +30,7 @@ from worker.store import shared_state
 from worker.store.history import IS_OPEN_DOUBT, open_doubts, record
 from worker.store.holders import ever_known
 from worker.store.queue import UNCLAIMED, submitted
-from worker.store.search import chosen
+from worker.store.search import chosen, identified
 from worker.store.statistics import number_of
 from worker.store.uploads import sent_as
 
@@ -129,7 +128,7 @@ def _doubt(
         attempt=row["claims"],
         url=sent_as(connection, row["id"], row["url"]),
         **{name: row[name] for name in ("attempts", "media_id", "request_id")},
-        unique=not _is_shared(connection, row["id"]),
+        unique=not _is_shared(connection, row["id"], row["request_id"]),
         began_at=began_at,
         recorded_at=recorded_at,
         earlier=tuple(
@@ -138,12 +137,11 @@ def _doubt(
     )
 
 
-def _is_shared(connection: Connection, video_id: int) -> bool:
+def _is_shared(connection: Connection, video_id: int, request_id: str) -> bool:
     """Return True if another video was, or would be, sent with this one's identifier."""
-    other, its = videos.alias(), videos.c.request_id
-    named = or_(other.c.request_id == its, other.c.media_id == its)
-    shared = exists().where(videos.c.id == video_id, other.c.id != videos.c.id, named)
-    return bool(connection.execute(select(shared)).scalar_one())
+    named = identified(lambda its: its == request_id)
+    others = connection.scalars(select(videos.c.id).where(named, videos.c.id != video_id))
+    return others.first() is not None
 
 
 def _surrounded(connection: Connection, doubt: Doubt, facts: Sequence[RowMapping]) -> Doubt:

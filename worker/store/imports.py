@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, case, func, literal, null, or_, s
 
 from worker.core.import_row import zero_twins
 from worker.core.model import Fact, State
-from worker.db.schema import RANDOM, videos
+from worker.db.schema import RANDOM, identifier, videos
 from worker.store import changes, hosts
 from worker.store.bulk import STORED, NewVideo, filled, insert_all, known
 from worker.store.history import open_doubts, record
@@ -307,8 +307,7 @@ def _videos_of(connection: Connection, row: NewVideo) -> tuple[str, Sequence[Row
     """
     media_id, url = row.get("media_id"), row.get("url")
     name, nameless = media_id or row.get("request_id"), func.coalesce(videos.c.media_id, "") == ""
-    unnamed = (videos.c.request_id == name) & nameless
-    named = or_(videos.c.media_id == name, unnamed) if media_id else unnamed
+    named = identifier == name if media_id else (identifier == name) & nameless
     found = [] if name is None else chosen(connection, named)
     if found or url is None:
         return "media_id", found

@@ -24,7 +24,16 @@ from worker.core.host import LONGEST_WAIT
 from worker.core.model import REQUEST_COLUMNS, Claim, State, Twin, Video
 from worker.core.redact import readable
 from worker.db import batch
-from worker.db.schema import RANDOM, history, is_pending, is_submitting, jobs, pruned, videos
+from worker.db.schema import (
+    RANDOM,
+    history,
+    identifier,
+    is_pending,
+    is_submitting,
+    jobs,
+    pruned,
+    videos,
+)
 from worker.db.statements import Prepared
 from worker.store.history import IS_DOUBT, IS_OPEN_DOUBT
 
@@ -202,11 +211,10 @@ _sent = _first_fact.where(history.c.video_id == videos.c.id, _may_be_known).scal
 compile the statement anew each time: a partial index asks for that column. It is no EXISTS, since
 PostgreSQL would read all of the history at once where it expects many rows.
 """
-_media_id = func.nullif(videos.c.media_id, "")
 _request_id = case(
-    (videos.c.claims == 0, func.coalesce(_media_id, videos.c.request_id)),
+    (videos.c.claims == 0, identifier),
     (_sent.is_not(None), videos.c.request_id),
-    else_=func.coalesce(_media_id, RANDOM),
+    else_=func.coalesce(func.nullif(videos.c.media_id, ""), RANDOM),
 )
 """Where the API cannot know the identifier, a mended media id takes its place."""
 _is_checked = or_(

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Column, Connection, Select, insert, select
 
 from worker.core.import_row import zero_twins
-from worker.db.schema import history, jobs, pruned, videos
+from worker.db.schema import history, identifier, jobs, pruned, videos
 from worker.store import bulk
 from worker.store.history import IS_OPEN_DOUBT
 from worker.store.relocation import TableRow, storable
 
-_NAMES = ("url", "unsigned_url", "media_id", "request_id", "job_id")
+_NAMES = ("url", "unsigned_url", "media_id", "job_id")
 _TABLES = (jobs, videos, pruned, history)
 
 # The history is numbered anew, since a rehearsal adds facts of its own.
@@ -24,7 +24,7 @@ def named_by(
     """Return what an import of these rows would meet, and the ``newest`` video, table by table."""
     values = set[str]()
     for row in rows:
-        values |= {str(row[name]) for name in _NAMES if row.get(name) is not None}
+        values |= {str(row[name]) for name in (*_NAMES, "request_id") if row.get(name) is not None}
         values |= zero_twins(row.get("media_id"), widths)
     had = _read(connection, select(jobs), jobs.c.job_id, values)
     ids = {newest, *(job["video_id"] for job in had)}
@@ -32,6 +32,8 @@ def named_by(
     for table, found in ((videos, ids), (pruned, known)):
         for column in (table.c[name] for name in _NAMES if name in table.c):
             found |= {video_id for _, video_id in bulk.known(connection, column, [*values])}
+    for some in bulk.batches([*values], bulk.BATCH):
+        ids |= {*connection.scalars(select(videos.c.id).where(identifier.in_(some)))}
     return [
         _read(connection, select(jobs), jobs.c.video_id, ids),
         _read(connection, select(videos), videos.c.id, ids),

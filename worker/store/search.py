@@ -1,11 +1,11 @@
 """Find videos by what a person gives: states, an error, moments (UTC), ids and names."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from sqlalchemy import (
@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from worker.core.model import State, Twin
 from worker.db.column_types import EPOCH, Bound
-from worker.db.schema import history, is_open, jobs, results, videos
+from worker.db.schema import history, identifier, is_open, is_renamed, jobs, results, videos
 from worker.store.bulk import BELOW_ALL, batches
 from worker.store.history import open_doubts
 from worker.store.queue import twins_of
@@ -80,7 +80,10 @@ class Filter:
             numbered = videos.c.id.in_(
                 bindparam("ids", self.ids, expanding=True, literal_execute=True, unique=True)
             )
-            others = [column.in_(self.names) for column in _NAMES] if self.names else []
+            others: list[ColumnElement[bool]] = []
+            if self.names:
+                others = [identified(methodcaller("in_", self.names))]
+                others.append(videos.c.job_id.in_(self.names))
             if any("://" in name for name in self.names):
                 others.append(videos.c.url.in_(self.names))
             clauses.append(or_(*([numbered] if self.ids else []), *others))
@@ -101,6 +104,13 @@ def has_status(wanted: Filter) -> ColumnElement[bool]:
 
 
 _NAMES = (videos.c.media_id, videos.c.job_id, videos.c.request_id)
+
+
+def identified(by: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Return the condition of the videos that were, or would be, sent with an identifier that
+    satisfies ``by``, as the indexes serve it.
+    """
+    return or_(by(identifier), by(videos.c.request_id) & is_renamed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
