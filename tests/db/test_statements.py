@@ -20,14 +20,15 @@ async def test_names_are_given_their_values(database: Database) -> None:
     first, second = bindparam("first", type_=Text), bindparam("second", type_=Text)
     statement = Prepared(select(second, first, second, bindparam("fixed", "x", Text)))
     found = await database.read(lambda c: statement(c, first="1", second="2"))
-    assert [("2", "1", "2", "x")] == found
+    assert [["2", "1", "2", "x"]] == [[*row] for row in found]
 
 
 async def test_a_value_of_the_statement_may_be_given_another(database: Database) -> None:
     """A value given at a call overrules the compiled one."""
     statement = Prepared(select(bindparam("fixed", "x", Text)))
-    assert [("y",)] == await database.read(lambda c: statement(c, fixed="y"))
-    assert [("x",)] == await database.read(statement)
+    ((given,),) = await database.read(lambda c: statement(c, fixed="y"))
+    ((compiled,),) = await database.read(statement)
+    assert ("y", "x") == (given, compiled)
 
 
 @pytest.mark.parametrize("moment", [START, later(START, 0.000001)])
@@ -39,6 +40,17 @@ async def test_moments_go_in_and_come_out_as_datetimes(
     of_moment = Prepared(select(videos.c.due_at).where(videos.c.due_at == bindparam("at")))
     found = await database.read(lambda c: of_moment(c, at=moment))
     assert [[moment]] == [list(row) for row in found]
+
+
+async def test_numbers_and_texts_come_out_as_they_are(database: Database) -> None:
+    """A number keeps its 17 digits, and a text each of its characters."""
+    heights = [0.1 + 0.2, 1 / 3, 5e-324, 0.0, 1.0, None]
+    texts = ['"quoted" \\', "\x01\t\r\n\x7f", "\u2028 \ufeff é 🎬", "", "NULL", None]
+    for height, title in zip(heights, texts, strict=True):
+        await add(database, "u", face_min_relative_height=height, title=title)
+    columns = (videos.c.face_min_relative_height, videos.c.title)
+    found = await database.read(Prepared(select(*columns).order_by(videos.c.id.desc())))
+    assert [*zip(heights, texts, strict=True)][::-1] == [(*row,) for row in found]
 
 
 async def test_what_it_writes_is_there(database: Database) -> None:

@@ -203,6 +203,24 @@ async def test_what_comes_in_the_same_breath_is_gathered(database: Database, des
     assert [later(START, 1)] * 3 == await moments(database, 1, 2, 3)
 
 
+async def test_half_of_the_slots_send_while_the_results_of_the_others_are_written(
+    database: Database, desk: Desk
+) -> None:
+    """A transaction takes the results of half of the 80 slots and refills as many; more wait for
+    the next one.
+    """
+    desk.writer.transaction = transaction(desk.writer.transaction.clock, concurrency=80)
+    claims = await claimed(database, 50, due=50)
+    futures = [desk.put(claim, accepted(claim)) for claim in claims]
+    asking = asyncio.create_task(desk.writer.claim(lambda: 50))
+    async with desk.open():
+        await asyncio.gather(*futures)
+        turn = await asking
+    assert [*range(51, 91)] == [start.claim.video_id for start in turn.starts]
+    wanted = [later(START, 1)] * 40 + [later(START, 2)] * 10
+    assert wanted == await moments(database, *range(1, 51))
+
+
 async def test_a_claim_alone_looks_before_it_locks(
     database: Database, desk: Desk, plain: Plain
 ) -> None:
@@ -717,6 +735,18 @@ async def test_endings_go_before_questions(database: Database, desk: Desk) -> No
     async with desk.open():
         assert "submitted" == await asking
         await settling
+
+
+async def test_more_endings_than_a_transaction_takes_go_before_questions(
+    database: Database, desk: Desk
+) -> None:
+    """Work sees every result that was enqueued before it, however many they are."""
+    claims = await claimed(database, 50)
+    settling = [desk.put(claim, accepted(claim)) for claim in claims]
+    unsettled = text("SELECT count(*) FROM videos WHERE state <> 'submitted'")
+    async with desk.open():
+        assert 0 == await desk.writer.enqueue(lambda c: c.scalar(unsettled), "test")
+        await asyncio.gather(*settling)
 
 
 async def test_endings_of_a_transaction_under_way_go_before_questions(

@@ -4,18 +4,22 @@ SQLAlchemy takes some ten times as long to execute a statement as SQLite does, s
 of every transaction go this way. PostgreSQL gets them from SQLAlchemy. Knows no table.
 """
 
+import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, cast
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import ColumnElement, Connection, Executable, Float
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from worker.db.column_types import Moment, as_moment, as_text
+
+_Reading = tuple[int, Callable[[str], object]]
+"""A place in a row, and what reads the text that is there."""
 
 
 class Prepared:
@@ -27,9 +31,12 @@ class Prepared:
     def __call__(self, connection: Connection, **values: object) -> Sequence[Sequence[Any]]:
         """Return the rows of its result. Raises as SQLAlchemy would; KeyError without a value."""
         if connection.dialect.name == "sqlite":
-            rows, _ = self._handed(connection, values)
-            moments = self._compiled[-1]
-            return [_read(row, moments) for row in rows] if moments else rows
+            ((text,),), _ = self._handed(connection, values)
+            rows: list[list[Any]] = json.loads(text)
+            for place, read in self._compiled[-1]:
+                for row in rows:
+                    row[place] = None if row[place] is None else read(row[place])
+            return rows
         return connection.execute(self._statement, values).all()
 
     def write(self, connection: Connection, **values: object) -> int:
@@ -49,13 +56,13 @@ class Prepared:
         )
 
     @cached_property
-    def _compiled(self) -> tuple[str, list[str], Mapping[str, object], frozenset[int]]:
+    def _compiled(self) -> tuple[str, list[str], Mapping[str, object], Sequence[_Reading]]:
         compiled = self._statement.compile(dialect=sqlite.dialect())  # type: ignore[attr-defined]
         assert isinstance(compiled, SQLCompiler)  # noqa: S101 - as of every statement
         fixed = {n: v for n, v in compiled.params.items() if not compiled.binds[n].required}
-        columns = getattr(self._statement, "selected_columns", ())
-        moments = frozenset(n for n, c in enumerate(columns) if isinstance(c.type, Moment))
-        return str(compiled), compiled.positiontup or [], fixed, moments
+        columns = list(getattr(self._statement, "selected_columns", ()))
+        sql = _in_one_row(str(compiled), columns) if columns else str(compiled)
+        return sql, compiled.positiontup or [], fixed, list(_readings(columns))
 
 
 def execute(
@@ -72,5 +79,26 @@ def execute(
         raise DBAPIError.instance(sql, None, error, sqlite3.Error) from error
 
 
-def _read(row: Sequence[Any], moments: frozenset[int]) -> Sequence[Any]:
-    return [as_moment(v) if n in moments and v is not None else v for n, v in enumerate(row)]
+def _in_one_row(sql: str, columns: Sequence[ColumnElement[Any]]) -> str:
+    """Return a query of the same rows as one JSON text. At each row the driver gives the lock of
+    the interpreter away, and waits for it as long as the event loop is at work.
+    """
+    names = [f"c{place}" for place in range(len(columns))]
+    both = zip(names, columns, strict=True)
+    exact = (f"nullif(quote({n}), 'NULL')" if _is_float(c) else n for n, c in both)
+    return (
+        f"WITH found ({', '.join(names)}) AS ({sql}) "  # noqa: S608 - our own names
+        f"SELECT json_group_array(json_array({', '.join(exact)})) FROM found"
+    )
+
+
+def _is_float(column: ColumnElement[Any]) -> bool:
+    return isinstance(column.type, Float)  # of which SQLite's JSON shows 15 digits
+
+
+def _readings(columns: Sequence[ColumnElement[Any]]) -> Iterator[_Reading]:
+    for place, column in enumerate(columns):
+        if isinstance(column.type, Moment):
+            yield place, as_moment
+        elif _is_float(column):
+            yield place, float

@@ -34,6 +34,9 @@ TRY_AGAIN_SECONDS = 1.0
 QUIET_TURNS = 12
 """Turns of the event loop without a new result, after which the writer waits for no more."""
 
+SMALLEST_PART = 32
+"""Results, and claims, that are worth a transaction of their own: each takes half a millisecond."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
@@ -69,6 +72,11 @@ class Writer:
 
     def __post_init__(self) -> None:
         self._written.set()
+
+    @property
+    def _part(self) -> int:
+        """Return half of the slots: they send while the results of the others are written."""
+        return max(SMALLEST_PART, self.transaction.settings.concurrency // 2)
 
     def settle(self, result: Result) -> None:
         """Enqueue a result for the next transaction, at once and without an await."""
@@ -123,7 +131,8 @@ class Writer:
                 self._news.clear()
                 await self._gather()
                 asked, self._asked = self._asked, []
-                await self._transact()  # with every result that was enqueued before ``asked``
+                # ``asked`` comes after every result that was enqueued before it.
+                await self._transact(len(self._ready) if asked else self._part)
                 await self._serve(asked)
                 if self.given_up.is_set():
                     return
@@ -133,13 +142,15 @@ class Writer:
     async def _gather(self) -> None:
         """Let the event loop turn until no more results arrive: more share a transaction so."""
         seen, quiet = -1, 0
-        while quiet < QUIET_TURNS:
+        while quiet < QUIET_TURNS and not (self._wanted and len(self._ready) >= self._part):
             quiet = quiet + 1 if seen == len(self._ready) else 0
             seen = len(self._ready)
             await asyncio.sleep(0)
 
-    async def _transact(self) -> None:
-        ready, self._ready = self._ready, []
+    async def _transact(self, most: int) -> None:
+        ready, self._ready = self._ready[:most], self._ready[most:]
+        if self._ready:
+            self._news.set()
         if self._held_are_due:
             ready, self._held, self._held_are_due = [*self._held, *ready], [], False
         wanted, self._wanted = self._wanted, None
@@ -174,7 +185,7 @@ class Writer:
                     future.set_result(answer)
 
     async def _write(self, ready: Sequence[Result], wanted: _Wanted | None) -> Committed:
-        free_slots = wanted.free_slots() if wanted else 0
+        free_slots = min(wanted.free_slots(), self._part) if wanted else 0
         monotonic = self.transaction.clock.monotonic
         began = monotonic()
         done = await self.database.write(

@@ -10,8 +10,8 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
-    text,
     union_all,
     update,
 )
@@ -232,9 +232,11 @@ def _put_off(
 _has_videos = exists().where(is_pending, videos.c.held_host == hosts.c.host)
 _meant = batch.rows("meant", hosts.c.host)
 _of_meant = _meant.c.host == hosts.c.host
-_held_ones = select(hosts.c.host, hosts.c.why, text("0")).join(_meant, _of_meant).where(_is_held)
+_held_ones = (
+    select(hosts.c.host, hosts.c.why, literal_column("0")).join(_meant, _of_meant).where(_is_held)
+)
 _due_ones, _far_ones = (
-    select(hosts.c.host, hosts.c.why, text("1")).where(_is_held, is_due, _has_videos)
+    select(hosts.c.host, hosts.c.why, literal_column("1")).where(_is_held, is_due, _has_videos)
     for is_due in (hosts.c.probe_at <= _now, hosts.c.probe_at > _far)
 )
 _KNOWN = Prepared(union_all(_held_ones, _due_ones, _far_ones))

@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal_column,
     null,
     or_,
     select,
@@ -262,7 +263,7 @@ _TWINS = Prepared(
     .where(*_is_twin)
 )
 _PRUNED_TWINS = Prepared(
-    select(videos.c.id, pruned.c.id, text("'submitted'"), pruned.c.job_id).select_from(
+    select(videos.c.id, pruned.c.id, literal_column("'submitted'"), pruned.c.job_id).select_from(
         _of_meant.join(pruned, pruned.c.url == videos.c.url)
     )
 )

@@ -46,6 +46,9 @@ from worker.store.doubts import count_unlisted
 
 Beside = Callable[[Lookout], AbstractAsyncContextManager[None]]
 
+SWITCH_SECONDS = 0.0001
+"""For which a thread keeps the interpreter from another one that waits."""
+
 AGAIN_SECONDS = 1.0
 """Between a daemon's tries to reach its database when it starts."""
 
@@ -140,6 +143,8 @@ async def perform(
                 # a run makes almost no cycles (tests/benchmarks/test_overhead.py).
                 gc.freeze()
                 gc.set_threshold(20_000, 20, 20)
+                # By default the database's thread waits 5 ms for a busy loop, 30 times a batch.
+                sys.setswitchinterval(SWITCH_SECONDS)
                 async with display.showing():
                     report = await runner.run()
                     await display.end(report.stop)
