@@ -27,11 +27,14 @@ tells a statement anew for each row of which a trigger may have something to do.
 """
 
 
-@pytest.mark.parametrize(("slots", "transactions"), [(16, 90), (64, 42)])
+@pytest.mark.parametrize(
+    ("slots", "transactions"),
+    [(16, {"sqlite": 90, "postgresql": 90}), (64, {"sqlite": 42, "postgresql": 30})],
+)
 async def test_a_thousand_videos_take_few_transactions(
-    database: Database, dialect: str, slots: int, transactions: int
+    database: Database, dialect: str, slots: int, transactions: dict[str, int]
 ) -> None:
-    """Results and claims share transactions, those of half of 64 slots at once. A commit for each
+    """Results and claims share transactions, in a file those of half of 64 slots. A commit for each
     step of each video makes two thousand.
     """
     await add(database, *(f"https://v.example/{number}" for number in range(VIDEOS)))
@@ -44,7 +47,7 @@ async def test_a_thousand_videos_take_few_transactions(
         report = await worker.run(database, simulator.url)
     assert VIDEOS == report.counts.submitted
     begun = sum(each.startswith("BEGIN") for each in said)
-    assert begun <= transactions
+    assert begun <= transactions[dialect]
     assert sum(1 for _ in groupby(said)) <= STATEMENTS[dialect] * begun
 
 

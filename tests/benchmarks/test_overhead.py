@@ -16,10 +16,10 @@ ROUNDS = 5
 @pytest.mark.parametrize(
     ("slots", "wanted", "held", "log_level"),
     [
-        (256, 1.3, 0.55, "info"),
-        (64, 1.0, 0.45, "info"),
-        (16, 0.7, 0.30, "info"),
-        (64, 1.0, 0.50, "warning"),
+        (256, 1.3, 0.75, "info"),
+        (64, 1.0, 0.60, "info"),
+        (16, 0.7, 0.40, "info"),
+        (64, 1.0, 0.65, "warning"),
     ],
 )
 def test_a_drain_keeps_up_with_a_bare_loop(

@@ -75,8 +75,9 @@ class Writer:
 
     @property
     def _part(self) -> int:
-        """Return half of the slots: they send while the results of the others are written."""
-        return max(SMALLEST_PART, self.transaction.settings.concurrency // 2)
+        """Return half of the slots, as the others send meanwhile; of a server, far perhaps, all."""
+        slots = self.transaction.settings.concurrency
+        return max(SMALLEST_PART, slots // 2) if self.database.runs_in_thread else slots
 
     def settle(self, result: Result) -> None:
         """Enqueue a result for the next transaction, at once and without an await."""
