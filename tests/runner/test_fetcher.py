@@ -460,14 +460,19 @@ async def test_two_processes_do_not_write_one_file(scene: Scene) -> None:
 async def test_what_one_process_asks_for_no_other_takes(scene: Scene) -> None:
     """A result whose answer has not come yet is nobody else's for a minute."""
     (job_id,) = await scene.finished()
-    async with scene.fetcher() as first, scene.fetcher("worker-2") as second:
+    go = threading.Event()
+    async with (
+        scene.fetcher(free=lambda _: ROOM if go.wait(20) else 0) as first,
+        scene.fetcher("worker-2") as second,
+    ):
         scene.hands.pass_seconds(61)
-        scene.api.options = replace(FINISHED, latency_seconds=0.05)
         asking = asyncio.create_task(first.fetch())
-        while (await scene.row(job_id))["next_try_at"] < scene.hands.wall:
-            pass  # each look lets the others work
+        async with asyncio.timeout(10):
+            while (await scene.row(job_id))["next_try_at"] < scene.hands.wall:
+                pass  # each look lets the others work
         scene.hands.pass_seconds(31)
         assert scene.hands.wall + IDLE == await second.fetch()
+        go.set()
         await asking
     assert "stored" == (await scene.row(job_id))["state"]
     assert 1 == len(scene.api.questions)

@@ -321,8 +321,9 @@ async def test_a_video_of_another_clock_is_changed_as_previewed(page: Served) ->
     """Videos whose last change lies ahead are changed; those that change or come later are left,
     and so is a page of such alone.
     """
-    await add(page.database, *URLS, state="failed")
     now = page.database.now()
+    before = now - timedelta(seconds=1)  # as no server's clock is to the millisecond ours
+    await add(page.database, *URLS, state="failed", updated_at=before)
     begin = partial(actions.begun, action="cancel", fields=MultiDict(state="failed"), now=now)
     change = await page.database.read(begin)
     await add(page.database, "https://v.example/new", state="failed")
