@@ -28,6 +28,7 @@ def rows(connection: Connection, listing: Listing) -> list[AuditRow]:
     alike = (videos.c.url, videos.c.unsigned_url)
     wanted = [
         videos.c.job_id.is_not(None),
+        # As two conditions: of one with OR, SQLite reads the whole table once ANALYZE has run.
         *(identifier.in_(some) for some in batches(identifiers, BATCH)),
         *(videos.c.request_id.in_(some) & is_renamed for some in batches(identifiers, BATCH)),
         *(c.in_(some) & is_pending for c in alike for some in batches(urls, BATCH)),
